@@ -1,0 +1,119 @@
+//! Autobahn's fuzzing client against edgehold's echo service, compared case by case with expected.json.
+//!
+//! The cases are dealt out to several fuzzing clients at once, since one alone spends most of its time waiting. The suite may
+//! exit 0 although cases failed, so its reports are read. Exit 1 when a case is worse than expected or did not run;
+//! `--update` writes what was seen to expected.json.
+
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { startEdgehold } from '../real/lib/edgehold.mjs';
+import { start } from '../real/lib/processes.mjs';
+import { Stage } from '../real/lib/stage.mjs';
+import { within } from '../real/lib/until.mjs';
+
+const HERE = path.dirname(fileURLToPath(import.meta.url));
+const EXPECTED = path.join(HERE, 'expected.json');
+const SUITE = path.resolve(HERE, '../.cache/autobahn');
+const REPORTS = path.join(SUITE, 'reports');
+const AGENT = 'edgehold';
+const CLIENTS = 4;
+const RUN_MS = 600_000;
+
+// Section 9 sends messages of 16 MiB, whole and in fragments, and waits for all of it to come back.
+const SERVER = {
+  limits: { message_bytes: '64MiB', max_pending: '32MiB' },
+  routes: [{ path: '/echo', service: 'echo' }],
+};
+
+// How good a result is; one that is not named here (FAILED, WRONG CODE, UNCLEAN, …) is worse than all of these.
+const RANKS = { OK: 3, INFORMATIONAL: 3, 'NON-STRICT': 2, UNIMPLEMENTED: 1 };
+const rank = (behavior) => RANKS[behavior] ?? 0;
+
+/** The numbers of the cases, asked of the suite itself. */
+function caseNumbers() {
+  if (!existsSync(path.join(SUITE, 'wstest'))) throw new Error('the suite is not there: ci/install conformance');
+  const env = { ...process.env, PYTHONPATH: path.join(SUITE, 'packages') };
+  return JSON.parse(execFileSync(path.join(SUITE, 'python2.7'), [path.join(HERE, 'cases.py')], { env }));
+}
+
+/** Case by case to each client in turn: neighbours, which often wait alike, come to different clients. */
+const deal = (cases) => Array.from({ length: CLIENTS }, (_, hand) => cases.filter((_case, i) => i % CLIENTS === hand));
+
+/** Runs one fuzzing client over `cases`; gives its results by case number. */
+async function fuzz(stage, url, cases, number) {
+  const outdir = path.join(REPORTS, `${number}`);
+  mkdirSync(outdir, { recursive: true });
+  const spec = { outdir, servers: [{ agent: AGENT, url }], cases, 'exclude-cases': [], 'exclude-agent-cases': {} };
+  const file = stage.file(`spec-${number}.json`, JSON.stringify(spec));
+  const log = path.join(stage.folder, `wstest-${number}.log`);
+  const wstest = start('wstest', path.join(SUITE, 'wstest'), ['--mode', 'fuzzingclient', '--spec', file], { cwd: stage.folder, log });
+  stage.defer(() => wstest.kill());
+  await wstest.exited;
+  const index = path.join(outdir, 'index.json');
+  if (!existsSync(index)) throw new Error(`wstest left no report:\n${wstest.log().slice(-2000)}`);
+  return JSON.parse(readFileSync(index, 'utf8'))[AGENT];
+}
+
+/** All results, case number to `[behavior, behaviorClose]`. */
+async function runSuite(stage, cases) {
+  rmSync(REPORTS, { recursive: true, force: true });
+  const edgehold = await startEdgehold(stage, SERVER);
+  const parts = await Promise.all(deal(cases).map((hand, number) => fuzz(stage, edgehold.ws('/echo'), hand, number)));
+  const found = Object.assign({}, ...parts);
+  return Object.fromEntries(cases.filter((id) => found[id]).map((id) => [id, [found[id].behavior, found[id].behaviorClose]]));
+}
+
+/** `{ worse, better }`: lines that say where `seen` differs from `expected`. */
+function compare(seen, expected) {
+  const [worse, better] = [[], []];
+  for (const id of new Set([...Object.keys(expected), ...Object.keys(seen)])) {
+    const [was, is] = [expected[id] ?? ['OK', 'OK'], seen[id] ?? ['NOT RUN', 'NOT RUN']];
+    if (`${was}` === `${is}`) continue;
+    const isWorse = was.some((behavior, i) => rank(is[i]) < rank(behavior));
+    (isWorse ? worse : better).push(`${id}: ${is.join(', close ')} instead of ${was.join(', close ')}`);
+  }
+  return { worse, better };
+}
+
+function counts(seen) {
+  const count = {};
+  for (const [behavior] of Object.values(seen)) count[behavior] = (count[behavior] ?? 0) + 1;
+  return Object.entries(count).map(([behavior, n]) => `${n} ${behavior}`).join(', ');
+}
+
+function write(seen) {
+  const lines = Object.entries(seen).map(([id, result]) => `  ${JSON.stringify(id)}: ${JSON.stringify(result)}`);
+  writeFileSync(EXPECTED, `{\n${lines.join(',\n')}\n}\n`);
+}
+
+async function main(update) {
+  const from = performance.now();
+  const stage = new Stage('conformance');
+  let seen;
+  try {
+    seen = await within('the suite', runSuite(stage, caseNumbers()), RUN_MS);
+  } catch (error) {
+    stage.fail();
+    throw error;
+  } finally {
+    await stage.end();
+  }
+  if (update) write(seen);
+  const { worse, better } = compare(seen, JSON.parse(readFileSync(EXPECTED, 'utf8')));
+  worse.forEach((line) => console.log(`worse  ${line}`));
+  better.forEach((line) => console.log(`better ${line} (ci/conformance/run --update)`));
+  if (worse.length) console.log(`what was sent and received: ${path.relative(process.cwd(), REPORTS)}/*/${AGENT}_case_*.html`);
+  const seconds = ((performance.now() - from) / 1000).toFixed(1);
+  console.log(`${Object.keys(seen).length} cases: ${counts(seen)}; ${worse.length} worse than expected, ${better.length} better (${seconds} s)`);
+  return worse.length === 0;
+}
+
+main(process.argv.includes('--update')).then(
+  (good) => process.exit(good ? 0 : 1),
+  (error) => {
+    console.error(`conformance: ${error.message}`);
+    process.exit(1);
+  },
+);

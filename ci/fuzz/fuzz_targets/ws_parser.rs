@@ -1,0 +1,26 @@
+//! Frames for either role: the same events and the same fault, whole, cut as the input says, and byte by byte.
+#![no_main]
+
+#[path = "../../../src/wire/tests/laws/mod.rs"]
+mod laws;
+
+mod input;
+
+use edgehold_wire::ws::{Role, Rules};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let mut data = data;
+    let role = if input::byte(&mut data) & 1 == 0 {
+        Role::Server
+    } else {
+        Role::Client
+    };
+    let rules = Rules {
+        role,
+        message_bytes: u64::from(input::byte(&mut data)) * 8,
+    };
+    let cuts = input::cuts(&mut data);
+    laws::frames(data, &rules, cuts);
+    laws::frames(data, &rules, &[1]);
+});

@@ -1,0 +1,430 @@
+//! The written forms of values: durations, sizes, addresses, names, paths.
+//!
+//! Each function takes what was written and gives the value, or the words of a
+//! problem: what is wrong, a dash, what to write instead. What is not said here is
+//! not accepted; leniency in a configuration is a surprise kept for later.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use super::{Address, Upstream};
+
+/// `sun_path` holds 108 bytes and a closing zero, unix(7).
+const UNIX_PATH_MAX: usize = 107;
+const NAME_MAX: usize = 32;
+/// Leaves room for the rest of the smallest request head a sane limit allows.
+const PATH_MAX: usize = 1024;
+/// RFC 1035 section 2.3.4.
+const HOST_MAX: usize = 253;
+
+const MILLIS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const BYTES: [(&str, u64); 4] = [
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("", 1),
+];
+
+/// A value as it is shown in a problem: quoted, on one line, not endless.
+pub(super) fn quote(text: &str) -> String {
+    let shown: String = text.chars().take(60).collect();
+    let more = if shown.len() < text.len() { "…" } else { "" };
+    format!("\"{}{more}\"", shown.escape_debug())
+}
+
+/// Milliseconds of a duration such as "30s"; `None` where it is not one.
+pub(super) fn millis(text: &str) -> Option<u64> {
+    scaled(text, &MILLIS)
+}
+
+/// Bytes of a size such as "64KiB" or "512"; `None` where it is not one.
+pub(super) fn bytes(text: &str) -> Option<u64> {
+    scaled(text, &BYTES)
+}
+
+fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let scale = units.iter().find(|(name, _)| *name == unit)?.1;
+    number.parse::<u64>().ok()?.checked_mul(scale)
+}
+
+/// A duration as it would be written, in the largest unit that leaves no rest.
+pub(super) fn show_millis(value: u64) -> String {
+    show(value, &MILLIS, "0s")
+}
+
+/// A size as it would be written, in the largest unit that leaves no rest.
+pub(super) fn show_bytes(value: u64) -> String {
+    show(value, &BYTES, "0")
+}
+
+fn show(value: u64, units: &[(&str, u64)], zero: &str) -> String {
+    let whole = |scale: u64| value >= scale && value.is_multiple_of(scale);
+    match units.iter().find(|(_, scale)| whole(*scale)) {
+        Some((name, scale)) => format!("{}{name}", value / scale),
+        None => zero.into(),
+    }
+}
+
+/// A listener's name. It becomes a metric label, hence the small alphabet.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    let fits = (1..=NAME_MAX).contains(&text.len());
+    if fits && text.bytes().all(good) {
+        return Ok(text.into());
+    }
+    Err(format!(
+        "{} is no name — write 1 to {NAME_MAX} letters, digits, `_` or `-`",
+        quote(text)
+    ))
+}
+
+/// Where a listener listens.
+pub(super) fn address(text: &str) -> Result<Address, String> {
+    match text.strip_prefix("unix:") {
+        Some(path) => unix_path(text, path).map(Address::Unix),
+        None => socket_address(text).map(Address::Tcp),
+    }
+}
+
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    let instead = "write \"0.0.0.0:8080\", \"[::]:8080\" or \"unix:/run/edgehold.sock\"";
+    text.parse()
+        .map_err(|_| format!("{} is no IP address with a port — {instead}", quote(text)))
+}
+
+/// Where the admin API listens, or "off". TCP only: what reads it is a browser or a collector.
+pub(super) fn admin(text: &str) -> Result<Option<SocketAddr>, String> {
+    let instead = "write \"127.0.0.1:9180\", \"[::1]:9180\" or \"off\"";
+    let refusal = || format!("{} is no IP address with a port — {instead}", quote(text));
+    match text {
+        "off" => Ok(None),
+        _ => text.parse().map(Some).map_err(|_| refusal()),
+    }
+}
+
+/// The path of `text` after `unix:`; slashes in front are one slash, so that the URL form
+/// (`unix:///run/x`) and the short one name the same thing.
+fn unix_path(text: &str, path: &str) -> Result<PathBuf, String> {
+    let refuse = || {
+        let instead = "write \"unix:/run/edgehold.sock\"";
+        format!(
+            "{} names no absolute path of a socket — {instead}",
+            quote(text)
+        )
+    };
+    let rest = path.trim_start_matches('/');
+    if path.len() == rest.len() || rest.is_empty() || rest.ends_with('/') || rest.contains('\0') {
+        return Err(refuse());
+    }
+    let path = format!("/{rest}");
+    if path.len() > UNIX_PATH_MAX {
+        let bytes = path.len();
+        return Err(format!(
+            "the path has {bytes} bytes, a Unix socket's has {UNIX_PATH_MAX} at most — write a shorter one"
+        ));
+    }
+    Ok(path.into())
+}
+
+/// A back end: `tcp://host:port` or `unix:///path`.
+pub(super) fn upstream(text: &str) -> Result<Upstream, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return unix_path(text, path).map(Upstream::Unix);
+    }
+    let place = text
+        .strip_prefix("tcp://")
+        .ok_or_else(|| no_upstream(text))?;
+    let (host, port) = place.rsplit_once(':').ok_or_else(|| no_upstream(text))?;
+    let port = port_number(port).ok_or_else(|| no_upstream(text))?;
+    let host = bare_host(host).ok_or_else(|| no_upstream(text))?;
+    Ok(Upstream::Tcp { host, port })
+}
+
+fn no_upstream(text: &str) -> String {
+    format!(
+        "{} is no upstream — write \"tcp://host:port\" or \"unix:///path\"",
+        quote(text)
+    )
+}
+
+/// A port from 1. Digits only: `u16::from_str` alone would take "+80".
+fn port_number(text: &str) -> Option<u16> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|port| digits && *port > 0)
+}
+
+/// A host of an authority without its brackets: a name or an IP address.
+fn bare_host(text: &str) -> Option<String> {
+    match text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
+        Some(inner) => inner
+            .parse::<std::net::Ipv6Addr>()
+            .ok()
+            .map(|ip| ip.to_string()),
+        None => is_name(text).then(|| text.to_ascii_lowercase()),
+    }
+}
+
+/// Whether a host is a name or an IPv4 address (RFC 1123 section 2.1, and `_`, which names inside
+/// private networks carry). Empty labels are refused, a dot at the end too: no peer sends one.
+fn is_name(text: &str) -> bool {
+    let good = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    let label = |l: &str| (1..=63).contains(&l.len()) && l.bytes().all(good);
+    text.len() <= HOST_MAX && text.split('.').all(label)
+}
+
+/// The host of a route, as the Host field will be compared: lower-cased, IPv6 in brackets.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    if let Some((front, port)) = text.rsplit_once(':')
+        && port_number(port).is_some()
+        && bare_host(front).is_some()
+    {
+        return Err(format!(
+            "{} has a port — write the host alone, {}",
+            quote(text),
+            quote(front)
+        ));
+    }
+    let plain = bare_host(text)
+        .ok_or_else(|| format!("{} is no host — write \"example.org\"", quote(text)))?;
+    let v6 = plain.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6());
+    Ok(if v6 { format!("[{plain}]") } else { plain })
+}
+
+/// The path of a route: what a request target can hold before its query (RFC 3986 section 3.3).
+pub(super) fn path(text: &str) -> Result<String, String> {
+    let refuse = |why: &str| Err(format!("{} {why}", quote(text)));
+    if !text.starts_with('/') {
+        return refuse(
+            "does not begin with a slash — write \"/chat\" or, with all below it, \"/chat/\"",
+        );
+    }
+    if text.len() > PATH_MAX {
+        return refuse("is longer than 1024 bytes — write a shorter path");
+    }
+    if text.contains(['?', '#']) {
+        return refuse("has a query or a fragment — routes are chosen by the path alone");
+    }
+    if !is_path(text) {
+        return refuse("has characters no path is sent with — write them as %XX");
+    }
+    // Clients resolve these before they send (RFC 3986 section 5.2.4).
+    if text
+        .split('/')
+        .any(|segment| segment == "." || segment == "..")
+    {
+        return refuse(
+            "has a `.` or `..` segment, which clients never send — write the path they lead to",
+        );
+    }
+    Ok(text.into())
+}
+
+/// Only pchar and slashes, and each `%` with its two hex digits.
+fn is_path(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&b);
+    let escape = |at: usize| {
+        text.as_bytes()[at + 1..]
+            .iter()
+            .take(2)
+            .filter(|b| b.is_ascii_hexdigit())
+            .count()
+            == 2
+    };
+    text.bytes()
+        .enumerate()
+        .all(|(at, b)| plain(b) || (b == b'%' && escape(at)))
+}
+
+/// A subprotocol: a token (RFC 6455 section 4.1, RFC 9110 section 5.6.2).
+pub(super) fn token(text: &str) -> Result<String, String> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if !text.is_empty() && text.len() <= 128 && text.bytes().all(good) {
+        return Ok(text.into());
+    }
+    Err(format!(
+        "{} is no token (RFC 9110, section 5.6.2) — write a name such as \"v12.stomp\"",
+        quote(text)
+    ))
+}
+
+/// An origin as browsers send it: scheme, host, and a port that is not the scheme's own.
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    if text == "*" {
+        return Err(
+            "\"*\" would let every web page read the admin API — write the origins that may".into(),
+        );
+    }
+    let lower = text.to_ascii_lowercase();
+    let (scheme, place) = lower.split_once("://").ok_or_else(|| no_origin(text))?;
+    let usual = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return Err(no_origin(text)),
+    };
+    if let Some(front) = place.strip_suffix(usual) {
+        let better = format!("{scheme}://{front}");
+        return Err(format!(
+            "browsers leave the usual port out of an origin — write {}",
+            quote(&better)
+        ));
+    }
+    if is_authority(place) {
+        Ok(lower)
+    } else {
+        Err(no_origin(text))
+    }
+}
+
+fn no_origin(text: &str) -> String {
+    format!(
+        "{} is no origin — write scheme, host and port, \"http://localhost:8080\"",
+        quote(text)
+    )
+}
+
+fn is_authority(text: &str) -> bool {
+    let with_port = text
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| bare_host(host).is_some() && port_number(port).is_some());
+    with_port || bare_host(text).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_come_back_as_written() {
+        for text in ["0s", "250ms", "30s", "5m", "24h"] {
+            assert_eq!(show_millis(millis(text).unwrap()), text);
+        }
+        for text in ["0", "512", "64KiB", "1MiB", "2GiB"] {
+            assert_eq!(show_bytes(bytes(text).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_none() {
+        for text in [
+            "",
+            "s",
+            "30",
+            "1.5s",
+            "-1s",
+            "+1s",
+            "1 s",
+            "1S",
+            "99999999999999999999s",
+            "9999999999999999999h",
+        ] {
+            assert_eq!(millis(text), None, "{text}");
+        }
+        for text in [
+            "",
+            "KiB",
+            "64k",
+            "64KB",
+            "-1",
+            "+1",
+            "1 KiB",
+            "٣",
+            "99999999999999999999GiB",
+        ] {
+            assert_eq!(bytes(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn unix_forms_name_one_path() {
+        for text in ["unix:/run/x", "unix:///run/x"] {
+            assert_eq!(address(text).unwrap().to_string(), "unix:/run/x");
+            assert_eq!(upstream(text).unwrap().to_string(), "unix:///run/x");
+        }
+        for text in ["unix:run/x", "unix:@x", "unix:", "unix:/", "unix:/run/"] {
+            assert!(address(text).is_err(), "{text}");
+        }
+        let long = |n: usize| format!("unix:/{}", "x".repeat(n - 1));
+        assert!(address(&long(UNIX_PATH_MAX)).is_ok());
+        assert!(address(&long(UNIX_PATH_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn upstreams_come_back_as_written() {
+        for text in [
+            "tcp://broker:61613",
+            "tcp://10.0.0.1:1",
+            "tcp://[::1]:65535",
+        ] {
+            assert_eq!(upstream(text).unwrap().to_string(), text);
+        }
+        for text in [
+            "broker:1",
+            "tcp://broker",
+            "tcp://:1",
+            "tcp://b:0",
+            "tcp://b:+1",
+            "tcp://b:65536",
+            "tcp://::1:5",
+            "tcp://b:1/",
+        ] {
+            assert!(upstream(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn hosts() {
+        assert_eq!(host("Example.ORG").unwrap(), "example.org");
+        assert_eq!(host("[0:0::1]").unwrap(), "[::1]");
+        for text in [
+            "",
+            "a.b:80",
+            "[::1]:80",
+            "::1",
+            "a..b",
+            "a.",
+            "a/b",
+            "[a]",
+            "é.example",
+        ] {
+            assert!(host(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn paths() {
+        for text in ["/", "/a", "/a/", "/a%20b", "/~x;v=1/@:"] {
+            assert_eq!(path(text).unwrap(), text);
+        }
+        for text in [
+            "", "a", "/a b", "/é", "/a?b", "/a#b", "/%", "/%2", "/%zz", "/./a", "/a/..", "/\u{0}",
+        ] {
+            assert!(path(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn origins() {
+        assert_eq!(
+            origin("HTTP://LocalHost:8080").unwrap(),
+            "http://localhost:8080"
+        );
+        for text in [
+            "*",
+            "localhost",
+            "http://",
+            "http://a:80",
+            "https://a:443",
+            "http://a/",
+            "ws://a",
+            "null",
+            "http://a:b",
+        ] {
+            assert!(origin(text).is_err(), "{text}");
+        }
+    }
+}

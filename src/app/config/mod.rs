@@ -1,0 +1,289 @@
+//! The configuration: one TOML file, read once, checked whole.
+//!
+//! Three steps, a file each. `keys` is the one table of all keys: what each is called,
+//! what it takes (`forms` knows how values are written), what it is when left out, and
+//! where it goes. `read` walks the file along that table. `check` looks at what no single
+//! key can know (two routes on one path, a key of another service) and merges the limits
+//! into each route. Every step notes what it finds and goes on, so that the operator sees
+//! all problems of a file at once, each with its line.
+//!
+//! What comes out is plain data with every default filled in. Nothing in it is
+//! derived from the machine; that is `crate::app::derive`.
+
+mod check;
+mod forms;
+mod keys;
+mod read;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use keys::reference;
+
+/// The largest configuration file that is read, in bytes. Thousands of routes fit;
+/// a device or a log given by mistake does not.
+pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// A whole configuration, checked: at least one listener and one route.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// What concerns the process as a whole.
+    pub server: Server,
+    /// Where clients come in: 1 to 64, names and addresses differ.
+    pub listeners: Vec<Listener>,
+    /// The limits of a connection whose route is not known yet.
+    pub limits: Limits,
+    /// Where clients go: 1 to 4096, host and path differ.
+    pub routes: Vec<Route>,
+}
+
+/// The `[server]` table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// Shards; 0 means one per core.
+    pub shards: usize,
+    /// Connections a shard may hold; 0 means derived from the machine.
+    pub slots_per_shard: u32,
+    /// Where the admin API listens; `None` where it is off.
+    pub admin: Option<SocketAddr>,
+    /// Origins (RFC 6454 form, lower-cased) that may read the admin API from a browser.
+    pub admin_allow_origin: Vec<String>,
+    /// The least important message that is still logged.
+    pub log: Level,
+    /// How a log line is written.
+    pub log_format: LogFormat,
+    /// Time between the order to stop and the end of the last connection.
+    pub shutdown_grace: Duration,
+    /// Quiet time after which a connection gives up its armed receive.
+    pub park_after: Duration,
+    /// Accepts kept in flight per listener and shard, 1 to 256.
+    pub accepts_in_flight: u16,
+    /// Receive buffers per shard, a power of two from 16 to 32768.
+    pub recv_buffers: u16,
+    /// Bytes of one receive buffer, 512 to 65536.
+    pub recv_buffer_bytes: u32,
+    /// Bytes all outboxes of a shard may hold together; 0 means derived from memory.
+    pub outbox_bytes: u64,
+    /// Completions handled in one turn before other tasks may run.
+    pub turn_events: u32,
+    /// How long the addresses of an upstream name are used.
+    pub resolve_ttl: Duration,
+}
+
+/// How much is logged, from least to most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// What the operator must mend.
+    Error,
+    /// What will need mending.
+    Warn,
+    /// Starts, stops, reloads.
+    Info,
+    /// Single connections.
+    Debug,
+}
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For eyes.
+    Text,
+    /// One JSON object a line, for collectors.
+    Json,
+}
+
+/// One `[[listener]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// 1 to 32 of `A-Z a-z 0-9 _ -`; a metric label.
+    pub name: String,
+    /// Where it listens.
+    pub address: Address,
+    /// Connections the kernel queues until they are accepted, per shard.
+    pub backlog: u32,
+}
+
+/// Where a listener listens. Displayed as it is written in the file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// An IP address and a port; port 0 lets the kernel choose.
+    Tcp(SocketAddr),
+    /// The absolute path of a Unix stream socket, 107 bytes at most.
+    Unix(PathBuf),
+}
+
+/// What one connection may cost: the `[limits]` table, or a route's own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Bytes of a request head: request line and all field lines (RFC 9112 section 2.1).
+    pub head_bytes: u32,
+    /// Field lines of a request head.
+    pub head_count: u16,
+    /// Bytes of a WebSocket message after its fragments are joined.
+    pub message_bytes: u64,
+    /// Time in which a request head must be whole.
+    pub head_timeout: Duration,
+    /// Quiet time after which an open connection ends; a ping goes out after half of it.
+    pub idle_timeout: Duration,
+    /// Bytes that may wait to be sent to one peer.
+    pub max_pending: u32,
+    /// Time a closing handshake (RFC 6455 section 7) or a lingering close may take.
+    pub close_timeout: Duration,
+}
+
+/// One `[[route]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// The path to match, as sent; see [`Route::below`].
+    pub path: String,
+    /// The host to match, lower-cased and without a port; `None` matches every host.
+    pub host: Option<String>,
+    /// The global limits with this route's own laid over them.
+    pub limits: Limits,
+    /// What is done for a client that takes this route.
+    pub service: Service,
+}
+
+impl Route {
+    /// Whether the route also matches what lies below its path: the path ends in a
+    /// slash. `/` alone would swallow the whole site, so it matches only itself,
+    /// except where files are served, where a site is what is meant.
+    pub fn below(&self) -> bool {
+        let files = matches!(self.service, Service::Files { .. });
+        self.path.ends_with('/') && (files || self.path.len() > 1)
+    }
+}
+
+/// What is done for a client.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Service {
+    /// Every message goes back to its sender.
+    Echo {
+        /// Subprotocols offered, in the order of preference (RFC 6455 section 1.9).
+        subprotocols: Vec<String>,
+    },
+    /// The built-in demo page.
+    Page,
+    /// Files of a folder.
+    Files {
+        /// The folder, joined to that of the configuration file; it existed when read.
+        root: PathBuf,
+    },
+    /// Each client is carried to a connection of its own to a back end.
+    Proxy {
+        /// Back ends, one at least.
+        upstreams: Vec<Upstream>,
+        /// How the upstream's byte stream is cut into messages.
+        frames: Frames,
+        /// Subprotocols offered, in the order of preference (RFC 6455 section 1.9).
+        subprotocols: Vec<String>,
+        /// Time in which the upstream must have been reached.
+        connect_timeout: Duration,
+        /// Close code (RFC 6455 section 7.4) a client gets when the upstream ends first.
+        end_code: u16,
+    },
+}
+
+/// A back end. Displayed as it is written in the file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Upstream {
+    /// A name or an IP address (IPv6 without brackets, names lower-cased), and a port from 1.
+    Tcp {
+        /// The name or the address.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// The absolute path of a Unix stream socket, 107 bytes at most.
+    Unix(PathBuf),
+}
+
+/// How the bytes of an upstream become WebSocket messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frames {
+    /// Binary messages, cut where the bytes came.
+    Binary,
+    /// Text messages, cut at whole UTF-8 characters.
+    Text,
+    /// One text message per line.
+    Lines,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => write!(f, "{address}"),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Upstream::Tcp { host, port } if host.contains(':') => {
+                write!(f, "tcp://[{host}]:{port}")
+            }
+            Upstream::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Upstream::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
+/// One thing wrong with a configuration: where it stands, what it is, what to write instead.
+///
+/// Displayed on one line: `edgehold.toml:12:5: route[1].upstream: …what… — …instead…`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file as it was named by the caller.
+    pub file: String,
+    /// Line from 1; 0 where the file as a whole is meant.
+    pub line: usize,
+    /// Column from 1, in characters; 0 where the file as a whole is meant.
+    pub column: usize,
+    /// The key, as `route[2].path` (tables count from 1); empty where there is none.
+    pub key: String,
+    /// What is wrong, a dash, and what to write instead.
+    pub words: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.file)?;
+        if self.line > 0 {
+            write!(f, "{}:{}:", self.line, self.column)?;
+        }
+        if !self.key.is_empty() {
+            write!(f, " {}:", self.key)?;
+        }
+        write!(f, " {}", self.words)
+    }
+}
+
+/// Reads a configuration from its text. `file_name` is how problems call it; `base`
+/// is the folder that relative paths start from. The only other input is the file
+/// system, asked whether a `root` is a folder.
+///
+/// # Errors
+/// Every problem of the text, in the order of its lines; never an empty list.
+pub fn read(text: &str, file_name: &str, base: &Path) -> Result<Config, Vec<Problem>> {
+    read::read(text, file_name, base)
+}
+
+/// Reads a configuration file; relative paths in it start from its folder.
+///
+/// # Errors
+/// As [`read()`]; a file that is absent, unreadable, larger than [`FILE_BYTES_MAX`]
+/// or not UTF-8 is one problem of its own.
+pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
+    read::load(path)
+}
+
+/// The configuration used when none is given: `demo.toml`, built in.
+pub fn demo() -> Config {
+    // The text is part of the program and a test reads it: a failure here is our own.
+    read(include_str!("../demo.toml"), "demo.toml", Path::new("."))
+        .expect("demo.toml is a valid configuration")
+}

@@ -1,0 +1,766 @@
+//! The walk: from the text of a file to a draft, along the table of `keys`.
+//!
+//! The TOML parser goes on after an error, and so does the walk: it stores what it
+//! can, notes what it cannot with its place, and leaves judgements that need more
+//! than one key to `check`. A text with errors of syntax is walked as well, but only
+//! what those errors cannot have caused is kept of what the walk finds.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
+
+use super::keys::{
+    BLANK_LIMITS, BLANK_SERVER, Field, Key, LIMITS, LISTENER, ListenerDraft, Preset, ROUTE,
+    RouteDraft, SERVER, TABLES, Table, Unit,
+};
+use super::{Config, FILE_BYTES_MAX, Limits, Problem, Server, check, forms};
+
+/// A table of the file as it was read.
+pub(super) struct Section<T> {
+    pub(super) value: T,
+    /// Its name in problems: `server`, `route[2]`.
+    pub(super) label: String,
+    /// Where its head stands, in bytes from the start of the text.
+    at: usize,
+    /// The keys that were written, rightly or not, and where their values stand.
+    given: Vec<(&'static str, usize)>,
+    /// Those of them whose value would not do: what is stored is the default.
+    refused: Vec<&'static str>,
+}
+
+impl<T> Section<T> {
+    /// A section with every default laid in.
+    fn new(value: T, label: String, at: usize, keys: &[Key<T>]) -> Self {
+        let mut section = Section {
+            value,
+            label,
+            at,
+            given: Vec::new(),
+            refused: Vec::new(),
+        };
+        keys.iter()
+            .for_each(|key| lay_default(key, &mut section.value));
+        section
+    }
+
+    pub(super) fn gives(&self, name: &str) -> bool {
+        self.given.iter().any(|(given, _)| *given == name)
+    }
+
+    pub(super) fn refuses(&self, name: &str) -> bool {
+        self.refused.contains(&name)
+    }
+
+    /// Remembers that a key was written, and notes what is wrong with it.
+    fn settle(
+        &mut self,
+        name: &'static str,
+        at: usize,
+        faults: Vec<Fault>,
+        report: &mut Report<'_>,
+    ) {
+        self.given.push((name, at));
+        if !faults.is_empty() {
+            self.refused.push(name);
+        }
+        note_faults(faults, name, &self.label, report);
+    }
+
+    /// Where the value of a key stands; the table itself where the key was left out.
+    pub(super) fn place(&self, name: &str) -> usize {
+        self.given
+            .iter()
+            .find(|(given, _)| *given == name)
+            .map_or(self.at, |(_, at)| *at)
+    }
+}
+
+/// All that a file says, before it is known to make sense together.
+pub(super) struct Draft {
+    pub(super) server: Section<Server>,
+    pub(super) listeners: Vec<Section<ListenerDraft>>,
+    pub(super) limits: Section<Limits>,
+    pub(super) routes: Vec<Section<RouteDraft>>,
+}
+
+/// The problems found so far, and what is needed to place them.
+pub(super) struct Report<'a> {
+    file: &'a str,
+    text: &'a str,
+    /// Where each line begins, in bytes.
+    lines: Vec<usize>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Report<'a> {
+    fn new(file: &'a str, text: &'a str) -> Self {
+        let after = text
+            .bytes()
+            .enumerate()
+            .filter(|(_, b)| *b == b'\n')
+            .map(|(at, _)| at + 1);
+        Report {
+            file,
+            text,
+            lines: std::iter::once(0).chain(after).collect(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Notes a problem at a byte of the text.
+    pub(super) fn note(&mut self, at: usize, key: &str, words: String) {
+        let (line, column) = self.position(at);
+        let (file, key) = (self.file.into(), key.into());
+        self.problems.push(Problem {
+            file,
+            line,
+            column,
+            key,
+            words,
+        });
+    }
+
+    /// Notes a problem of a key of a section, where that key stands.
+    pub(super) fn note_key<T>(&mut self, section: &Section<T>, name: &str, words: String) {
+        self.note(
+            section.place(name),
+            &format!("{}.{name}", section.label),
+            words,
+        );
+    }
+
+    /// Notes something that stands nowhere: it is missing.
+    fn note_whole(&mut self, key: &str, words: String) {
+        let (file, key) = (self.file.into(), key.into());
+        self.problems.push(Problem {
+            file,
+            line: 0,
+            column: 0,
+            key,
+            words,
+        });
+    }
+
+    /// Line and column from 1 of a byte; columns count characters.
+    pub(super) fn position(&self, at: usize) -> (usize, usize) {
+        let at = at.min(self.text.len());
+        let line = self.lines.partition_point(|start| *start <= at);
+        let front = &self.text.as_bytes()[self.lines[line - 1]..at];
+        // A byte of the form 10xxxxxx continues a character.
+        (
+            line,
+            1 + front.iter().filter(|b| **b & 0xC0 != 0x80).count(),
+        )
+    }
+
+    /// Puts the parser's errors in, and drops what may be no more than their consequence:
+    /// findings on a broken line, and all that follows a broken head of a table,
+    /// since keys below it ended up in a table they were not written for.
+    fn mix_in(&mut self, errors: &[toml::de::Error]) {
+        let broken: BTreeSet<usize> = errors.iter().map(|e| self.position(start(e)).0).collect();
+        let head = broken
+            .iter()
+            .copied()
+            .filter(|line| self.is_head(*line))
+            .min();
+        let sound = |line: usize| {
+            line > 0 && !broken.contains(&line) && head.is_none_or(|head| line < head)
+        };
+        self.problems.retain(|problem| sound(problem.line));
+        for error in errors {
+            let words = format!(
+                "{} — this is no TOML as it stands",
+                one_line(error.message())
+            );
+            self.note(start(error), "", words);
+        }
+    }
+
+    fn is_head(&self, line: usize) -> bool {
+        self.text[self.lines[line - 1]..]
+            .trim_start_matches([' ', '\t'])
+            .starts_with('[')
+    }
+
+    fn finish(mut self) -> Vec<Problem> {
+        self.problems
+            .sort_by_key(|problem| (problem.line, problem.column));
+        self.problems.dedup();
+        self.problems
+    }
+}
+
+fn start(error: &toml::de::Error) -> usize {
+    error.span().map_or(0, |span| span.start)
+}
+
+fn one_line(words: &str) -> String {
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// See [`super::read()`].
+pub(super) fn read(text: &str, file: &str, base: &Path) -> Result<Config, Vec<Problem>> {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    let mut report = Report::new(file, text);
+    let draft = walk(root.get_ref(), &mut report);
+    if !errors.is_empty() {
+        report.mix_in(&errors);
+        return Err(report.finish());
+    }
+    let config = check::check(draft, base, &mut report);
+    let problems = report.finish();
+    config.filter(|_| problems.is_empty()).ok_or(problems)
+}
+
+/// See [`super::load`].
+pub(super) fn load(path: &Path) -> Result<Config, Vec<Problem>> {
+    let file = path.display().to_string();
+    let bytes = slurp(path).map_err(|error| vec![whole(&file, no_file(&error))])?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let words = "is larger than 4 MiB — name a configuration file";
+        return Err(vec![whole(&file, words.into())]);
+    }
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|error| vec![no_text(&file, &bytes[..error.valid_up_to()])])?;
+    read(text, &file, path.parent().unwrap_or(Path::new("")))
+}
+
+/// One byte more than is allowed, so that the caller can tell; a device has no end.
+fn slurp(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn whole(file: &str, words: String) -> Problem {
+    Problem {
+        file: file.into(),
+        line: 0,
+        column: 0,
+        key: String::new(),
+        words,
+    }
+}
+
+fn no_file(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file — name one with --config FILE".into(),
+        io::ErrorKind::PermissionDenied => {
+            "may not be read — give the user that runs edgehold leave to read it".into()
+        }
+        _ => format!("cannot be read ({error}) — name a configuration file"),
+    }
+}
+
+/// The byte after `good` is not UTF-8.
+fn no_text(file: &str, good: &[u8]) -> Problem {
+    let good = String::from_utf8_lossy(good);
+    let (line, column) = Report::new(file, &good).position(good.len());
+    let words = "is not UTF-8 from here on — save the file as UTF-8".into();
+    Problem {
+        file: file.into(),
+        line,
+        column,
+        key: String::new(),
+        words,
+    }
+}
+
+fn walk(root: &DeTable<'_>, report: &mut Report<'_>) -> Draft {
+    root.keys().for_each(|name| meet(name, report));
+    let mut server = Section::new(BLANK_SERVER, "server".into(), 0, &SERVER);
+    let mut limits = Section::new(BLANK_LIMITS, "limits".into(), 0, &LIMITS);
+    one(
+        root,
+        &TABLES[0],
+        &mut server,
+        report,
+        |key, into, report| fill(&SERVER, key, into, report),
+    );
+    one(
+        root,
+        &TABLES[2],
+        &mut limits,
+        report,
+        |key, into, report| fill(&LIMITS, key, into, report),
+    );
+    let listeners = listeners(root, report);
+    let routes = routes(root, &limits.value, report);
+    Draft {
+        server,
+        listeners,
+        limits,
+        routes,
+    }
+}
+
+fn listeners(root: &DeTable<'_>, report: &mut Report<'_>) -> Vec<Section<ListenerDraft>> {
+    let table = &TABLES[1];
+    let mut sections = Vec::new();
+    for entry in many(root, table, report) {
+        let mut section = Section::new(ListenerDraft::default(), entry.label, entry.at, &LISTENER);
+        each(
+            entry.table,
+            table,
+            &mut section,
+            report,
+            |pair, into, report| fill(&LISTENER, pair, into, report),
+        );
+        sections.push(section);
+    }
+    sections
+}
+
+/// A route starts from the global limits, which are whole by now, and lays its own over them.
+fn routes(
+    root: &DeTable<'_>,
+    limits: &Limits,
+    report: &mut Report<'_>,
+) -> Vec<Section<RouteDraft>> {
+    let table = &TABLES[3];
+    let mut sections = Vec::new();
+    for entry in many(root, table, report) {
+        let mut section = Section::new(
+            RouteDraft::new(limits.clone()),
+            entry.label,
+            entry.at,
+            &ROUTE,
+        );
+        each(entry.table, table, &mut section, report, fill_route);
+        sections.push(section);
+    }
+    sections
+}
+
+/// A key of a route: one of its own, or one of the limits.
+fn fill_route(
+    pair: &Pair<'_, '_>,
+    section: &mut Section<RouteDraft>,
+    report: &mut Report<'_>,
+) -> bool {
+    let Some(key) = LIMITS.iter().find(|key| key.name == pair.name()) else {
+        return fill(&ROUTE, pair, section, report);
+    };
+    let faults = take(key, &mut section.value.limits, pair.value);
+    section.settle(key.name, pair.value.span().start, faults, report);
+    true
+}
+
+/// A key of a table with its value.
+struct Pair<'t, 'i> {
+    key: &'t Spanned<toml::de::DeString<'i>>,
+    value: &'t Spanned<DeValue<'i>>,
+}
+
+impl Pair<'_, '_> {
+    fn name(&self) -> &str {
+        self.key.get_ref()
+    }
+}
+
+/// Stores a key if the section knows it; says whether it does.
+fn fill<T>(
+    keys: &[Key<T>],
+    pair: &Pair<'_, '_>,
+    section: &mut Section<T>,
+    report: &mut Report<'_>,
+) -> bool {
+    let Some(key) = keys.iter().find(|key| key.name == pair.name()) else {
+        return false;
+    };
+    let faults = take(key, &mut section.value, pair.value);
+    section.settle(key.name, pair.value.span().start, faults, report);
+    true
+}
+
+/// Hands every pair of a table to `fill`, and notes those it does not know.
+fn each<T>(
+    entries: &DeTable<'_>,
+    table: &Table,
+    section: &mut Section<T>,
+    report: &mut Report<'_>,
+    mut fill: impl FnMut(&Pair<'_, '_>, &mut Section<T>, &mut Report<'_>) -> bool,
+) {
+    for (key, value) in entries {
+        let pair = Pair { key, value };
+        if !fill(&pair, section, report) {
+            report.note(
+                key.span().start,
+                &section.label,
+                stranger(pair.name(), table),
+            );
+        }
+    }
+}
+
+/// Reads a table that may stand once.
+fn one<T>(
+    root: &DeTable<'_>,
+    table: &Table,
+    section: &mut Section<T>,
+    report: &mut Report<'_>,
+    fill: impl FnMut(&Pair<'_, '_>, &mut Section<T>, &mut Report<'_>) -> bool,
+) {
+    let Some(value) = root.get(table.name) else {
+        return;
+    };
+    section.at = value.span().start;
+    match value.get_ref() {
+        DeValue::Table(entries) => each(entries, table, section, report, fill),
+        other => report.note(section.at, table.name, no_table(other, table)),
+    }
+}
+
+/// One of the tables of an array.
+struct Entry<'t, 'i> {
+    table: &'t DeTable<'i>,
+    label: String,
+    at: usize,
+}
+
+/// The entries of a table that may stand many times. One in single brackets is read too:
+/// what is wrong inside it is wrong all the same.
+fn many<'t, 'i>(
+    root: &'t DeTable<'i>,
+    table: &Table,
+    report: &mut Report<'_>,
+) -> Vec<Entry<'t, 'i>> {
+    let none = || {
+        format!(
+            "there is none — write {} and its keys, one at least",
+            table.head()
+        )
+    };
+    let Some(value) = root.get(table.name) else {
+        if !misspelt(root, table) {
+            report.note_whole(table.name, none());
+        }
+        return Vec::new();
+    };
+    let at = value.span().start;
+    match value.get_ref() {
+        DeValue::Array(array) if array.is_empty() => report.note(at, table.name, none()),
+        DeValue::Array(array) => return entries(array, table, report),
+        other => report.note(at, table.name, no_table(other, table)),
+    }
+    let lone = value
+        .get_ref()
+        .as_table()
+        .map(|inner| entry(inner, table, 1, at));
+    lone.into_iter().collect()
+}
+
+/// Whether a name at the top was meant for a table: it has been noted as that.
+fn misspelt(root: &DeTable<'_>, table: &Table) -> bool {
+    root.keys()
+        .any(|name| nearest(name.get_ref(), &[table.name]).is_some())
+}
+
+fn entries<'t, 'i>(
+    array: &'t DeArray<'i>,
+    table: &Table,
+    report: &mut Report<'_>,
+) -> Vec<Entry<'t, 'i>> {
+    let mut found = Vec::new();
+    for (index, value) in array.iter().enumerate() {
+        let at = value.span().start;
+        match value.get_ref() {
+            DeValue::Table(inner) => found.push(entry(inner, table, index + 1, at)),
+            other => report.note(at, table.name, no_table(other, table)),
+        }
+    }
+    found
+}
+
+fn entry<'t, 'i>(table: &'t DeTable<'i>, of: &Table, number: usize, at: usize) -> Entry<'t, 'i> {
+    Entry {
+        table,
+        label: format!("{}[{number}]", of.name),
+        at,
+    }
+}
+
+fn no_table(found: &DeValue<'_>, table: &Table) -> String {
+    let found = match (found, table.many) {
+        (DeValue::Table(_), true) => "stands in single brackets".into(),
+        (DeValue::Array(_), false) => "may stand only once".into(),
+        _ => format!("is {}, not a table", describe(found)),
+    };
+    format!("`{}` {found} — write {}", table.name, table.head())
+}
+
+/// Notes a name at the top of the file that is no table.
+fn meet(name: &Spanned<toml::de::DeString<'_>>, report: &mut Report<'_>) {
+    let text: &str = name.get_ref();
+    if TABLES.iter().any(|table| table.name == text) {
+        return;
+    }
+    let words = match homes(text).as_slice() {
+        [] => unknown_table(text),
+        homes => format!(
+            "`{text}` stands outside of its table — write it below {}",
+            homes.join(" or ")
+        ),
+    };
+    report.note(name.span().start, "", words);
+}
+
+fn unknown_table(text: &str) -> String {
+    let names: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
+    let near =
+        nearest(text, &names).and_then(|near| TABLES.iter().find(|table| table.name == near));
+    let heads = || {
+        TABLES
+            .iter()
+            .map(Table::head)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    match near {
+        Some(table) => format!(
+            "unknown table `{}` — did you mean {}?",
+            plain(text),
+            table.head()
+        ),
+        None => format!(
+            "unknown table `{}` — the tables are {}",
+            plain(text),
+            heads()
+        ),
+    }
+}
+
+/// The words for a key its table does not know.
+fn stranger(name: &str, table: &Table) -> String {
+    let homes = homes(name);
+    if !homes.is_empty() {
+        return format!(
+            "`{name}` is no key of {} — it belongs to {}",
+            table.head(),
+            homes.join(" or ")
+        );
+    }
+    let names = (table.keys)();
+    match nearest(name, &names) {
+        Some(near) => format!("unknown key `{}` — did you mean `{near}`?", plain(name)),
+        None => format!(
+            "unknown key `{}` — the keys of {} are {}",
+            plain(name),
+            table.head(),
+            names.join(", ")
+        ),
+    }
+}
+
+/// The heads of the tables that know a key.
+fn homes(name: &str) -> Vec<String> {
+    TABLES
+        .iter()
+        .filter(|table| (table.keys)().contains(&name))
+        .map(Table::head)
+        .collect()
+}
+
+/// The known name closest to a written one, if it can be meant: one slip in four letters.
+fn nearest<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
+    // The distance costs the product of the lengths, and no name is this long.
+    if text.len() > 40 {
+        return None;
+    }
+    let far = |name: &&&str| strsim::osa_distance(text, name);
+    let near = names.iter().min_by_key(far)?;
+    (far(&near) <= 1 + text.chars().count() / 4).then_some(*near)
+}
+
+/// A name from a file inside a problem: on one line, not endless.
+fn plain(text: &str) -> String {
+    forms::quote(text).trim_matches('"').into()
+}
+
+/// Something wrong with a value, at a byte of the text; `item` counts from 1 inside a list.
+struct Fault {
+    at: usize,
+    item: Option<usize>,
+    words: String,
+}
+
+fn note_faults(faults: Vec<Fault>, name: &str, label: &str, report: &mut Report<'_>) {
+    for Fault { at, item, words } in faults {
+        let item = item.map_or(String::new(), |item| format!("[{item}]"));
+        report.note(at, &format!("{label}.{name}{item}"), words);
+    }
+}
+
+/// Lays a default in. It was written beside its bounds, and every start reads all of them.
+fn lay_default<T>(key: &Key<T>, into: &mut T) {
+    let Preset::Is(text) = key.default else {
+        return;
+    };
+    if !matches!(key.field, Field::List { .. }) {
+        store_text(&key.field, into, text).expect("a default keeps to the bounds beside it");
+    }
+}
+
+/// Stores the value of a key.
+fn take<T>(key: &Key<T>, into: &mut T, value: &Spanned<DeValue<'_>>) -> Vec<Fault> {
+    let at = value.span().start;
+    let words = match (&key.field, value.get_ref()) {
+        (Field::List { .. }, DeValue::Array(items)) => return take_items(key, into, items, at),
+        (
+            Field::List {
+                single: true,
+                store,
+                ..
+            },
+            DeValue::String(text),
+        ) => store(into, text),
+        (
+            Field::Number {
+                unit: Unit::Count, ..
+            },
+            DeValue::Integer(number),
+        ) => store_text(&key.field, into, &decimal(number)),
+        (
+            Field::Number {
+                unit: Unit::Count, ..
+            }
+            | Field::List { .. },
+            other,
+        ) => Err(wrong_type(&key.field, other)),
+        (field, DeValue::String(text)) => store_text(field, into, text),
+        (field, other) => Err(wrong_type(field, other)),
+    };
+    words
+        .err()
+        .map(|words| Fault {
+            at,
+            item: None,
+            words,
+        })
+        .into_iter()
+        .collect()
+}
+
+/// An integer in plain digits where it is one that counts; as written where it is not.
+fn decimal(number: &toml::de::DeInteger<'_>) -> String {
+    u64::from_str_radix(number.as_str(), number.radix())
+        .map_or_else(|_| number.to_string(), |n| n.to_string())
+}
+
+/// Stores the value of any field but a list from its text without quotes.
+fn store_text<T>(field: &Field<T>, into: &mut T, text: &str) -> Result<(), String> {
+    let shown = || {
+        if matches!(
+            field,
+            Field::Number {
+                unit: Unit::Count,
+                ..
+            }
+        ) {
+            text.into()
+        } else {
+            forms::quote(text)
+        }
+    };
+    let refuse = || format!("{} will not do — write {}", shown(), field.expected());
+    match field {
+        Field::Number { unit, rule, store } => {
+            let value = unit
+                .parse(text)
+                .filter(|value| rule.allows(*value))
+                .ok_or_else(refuse)?;
+            store(into, value);
+        }
+        Field::Choice { names, store } => {
+            store(
+                into,
+                names
+                    .iter()
+                    .position(|name| *name == text)
+                    .ok_or_else(refuse)?,
+            );
+        }
+        Field::Text { store, .. } | Field::List { store, .. } => store(into, text)?,
+    }
+    Ok(())
+}
+
+fn take_items<T>(key: &Key<T>, into: &mut T, items: &DeArray<'_>, at: usize) -> Vec<Fault> {
+    let Field::List { most, store, .. } = key.field else {
+        return Vec::new();
+    };
+    let mut faults: Vec<Fault> = list_fault(key, items.len(), most)
+        .map(|words| Fault {
+            at,
+            item: None,
+            words,
+        })
+        .into_iter()
+        .collect();
+    for (index, value) in items.iter().enumerate().take(most) {
+        let stored = match value.get_ref() {
+            DeValue::String(text) => store(into, text),
+            other => Err(format!("found {} — write strings only", describe(other))),
+        };
+        let fault = |words| Fault {
+            at: value.span().start,
+            item: Some(index + 1),
+            words,
+        };
+        faults.extend(stored.err().map(fault));
+    }
+    faults
+}
+
+/// What is wrong with a list whatever stands in it.
+fn list_fault<T>(key: &Key<T>, len: usize, most: usize) -> Option<String> {
+    if len > most {
+        return Some(format!("{len} values — {most} at most"));
+    }
+    let empty = len == 0 && matches!(key.default, Preset::Required);
+    empty.then(|| format!("is empty — write {}", key.field.expected()))
+}
+
+fn wrong_type<T>(field: &Field<T>, found: &DeValue<'_>) -> String {
+    format!("found {} — write {}", describe(found), field.expected())
+}
+
+/// What a value is, with the value where it is short.
+fn describe(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("the string {}", forms::quote(text)),
+        DeValue::Integer(number) => format!("the integer {}", plain(&number.to_string())),
+        DeValue::Float(number) => format!("the number {}", plain(&number.to_string())),
+        DeValue::Boolean(flag) => format!("the boolean {flag}"),
+        DeValue::Datetime(date) => format!("the date {date}"),
+        DeValue::Array(_) => "a list".into(),
+        DeValue::Table(_) => "a table".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_characters_from_one() {
+        let report = Report::new("x", "äb\n\nc");
+        assert_eq!(report.position(0), (1, 1));
+        assert_eq!(report.position(2), (1, 2));
+        assert_eq!(report.position(4), (2, 1));
+        assert_eq!(report.position(5), (3, 1));
+        assert_eq!(report.position(99), (3, 2));
+    }
+
+    #[test]
+    fn near_names() {
+        let names = ["upstream", "root"];
+        assert_eq!(nearest("upstrem", &names), Some("upstream"));
+        assert_eq!(nearest("rott", &names), Some("root"));
+        assert_eq!(nearest("banana", &names), None);
+    }
+}

@@ -1,0 +1,412 @@
+//! The limits that follow from the configuration and the machine, each with its reason.
+//!
+//! [`Machine::read`] asks the kernel what it gives; [`derive()`] turns that and a
+//! configuration into the sizes a shard allocates at start. Nothing grows afterwards:
+//! a server that starts has room for what it promises, and one that has not says what
+//! to change. A memory figure here is of the kernel's and edgehold's memory together.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::{Resource, getgroups, getrlimit};
+
+use super::config::Config;
+
+/// A ring's table of direct descriptors has at most this many entries, whatever RLIMIT_NOFILE says.
+pub const TABLE_ENTRIES_MAX: u64 = 1 << 20;
+/// The kernel's memory for an idle TCP connection: socket, inode, file, dentry and their accounting.
+pub const KERNEL_CONNECTION_BYTES: u64 = 3870;
+/// What a parked connection adds: an armed multishot poll (256 B) and a direct descriptor (40 B).
+pub const PARKED_BYTES: u64 = 296;
+/// edgehold's own share: the slot, its deadline, its token of a service.
+pub const OWN_CONNECTION_BYTES: u64 = 200;
+/// What an idle connection costs in all.
+pub const CONNECTION_BYTES: u64 = KERNEL_CONNECTION_BYTES + PARKED_BYTES + OWN_CONNECTION_BYTES;
+
+/// Slots kept back so that a full shard can still take a connection to answer it 503.
+const SPARE_SLOTS: u32 = 64;
+const OUTBOX_MIN: u64 = 8 << 20;
+const OUTBOX_MAX: u64 = 4 << 30;
+/// Plain descriptors a shard opens besides its listeners: its ring, its bell, and the
+/// rings, events and timers of its executor. Counted generously.
+const SHARD_DESCRIPTORS: u64 = 24;
+/// Plain descriptors of the process: standard streams, admin connections, files being read.
+const PROCESS_DESCRIPTORS: u64 = 64;
+
+/// What the machine gives this process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Machine {
+    /// Cores the process may use (affinity and CPU quota considered); 1 where unknown.
+    pub cores: usize,
+    /// RLIMIT_NOFILE, the limit in force; `u64::MAX` where there is none.
+    pub nofile_soft: u64,
+    /// RLIMIT_NOFILE, up to where the process may raise it; `u64::MAX` where there is none.
+    pub nofile_hard: u64,
+    /// RLIMIT_MEMLOCK in bytes, the limit in force; `u64::MAX` where there is none.
+    pub memlock_soft: u64,
+    /// `fs.file-max`: open files of the whole machine; `None` where unknown.
+    pub file_max: Option<u64>,
+    /// Open files of the whole machine at the moment; 0 where unknown.
+    pub file_used: u64,
+    /// `fs.nr_open`: the highest RLIMIT_NOFILE that can be set; `None` where unknown.
+    pub nr_open: Option<u64>,
+    /// `net.core.somaxconn`; `None` where unknown.
+    pub somaxconn: Option<u64>,
+    /// `net.ipv4.tcp_mem` in pages: low, pressure, high; `None` where unknown.
+    pub tcp_mem: Option<[u64; 3]>,
+    /// `net.ipv4.ip_local_port_range`, both ends included; the kernel's default, (32768, 60999), where unknown.
+    pub port_range: (u16, u16),
+    /// Bytes that can be had without swapping: MemAvailable, or what the control group
+    /// leaves where that is less; 256 MiB where unknown, so that little is promised.
+    pub memory_available: u64,
+    /// Bytes of the machine; as `memory_available` where unknown.
+    pub memory_total: u64,
+    /// Bytes of a page, the unit of `tcp_mem`.
+    pub page_bytes: u64,
+    /// Kernel version, major and minor; (0, 0) where unknown.
+    pub kernel: (u32, u32),
+    /// `kernel.io_uring_disabled`: 0 open, 1 for the privileged, 2 for nobody; `None` before 6.6.
+    pub io_uring_disabled: Option<u32>,
+    /// Whether `io_uring_disabled = 1` does not concern this process: it has CAP_SYS_ADMIN
+    /// or belongs to `kernel.io_uring_group`.
+    pub io_uring_exempt: bool,
+}
+
+impl Machine {
+    /// Asks the kernel: getrlimit(2), /proc and the control group. Never fails; what is
+    /// not told is as the fields say.
+    pub fn read() -> Machine {
+        Machine::read_below(Path::new("/"))
+    }
+
+    /// As [`Machine::read`], with the files of /proc and /sys looked up below `root`.
+    pub fn read_below(root: &Path) -> Machine {
+        let files = Files { root };
+        let nofile = getrlimit(Resource::Nofile);
+        let available = files.memory("MemAvailable:").unwrap_or(256 << 20);
+        Machine {
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            nofile_soft: nofile.current.unwrap_or(u64::MAX),
+            nofile_hard: nofile.maximum.unwrap_or(u64::MAX),
+            memlock_soft: getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX),
+            file_max: files.number("proc/sys/fs/file-max"),
+            file_used: files.number("proc/sys/fs/file-nr").unwrap_or(0),
+            nr_open: files.number("proc/sys/fs/nr_open"),
+            somaxconn: files.number("proc/sys/net/core/somaxconn"),
+            tcp_mem: files.numbers("proc/sys/net/ipv4/tcp_mem"),
+            port_range: files
+                .numbers("proc/sys/net/ipv4/ip_local_port_range")
+                .map_or((32768, 60999), |[a, b]| (a, b)),
+            memory_available: available.min(files.group_rest().unwrap_or(u64::MAX)),
+            memory_total: files.memory("MemTotal:").unwrap_or(available),
+            page_bytes: rustix::param::page_size() as u64,
+            kernel: files.kernel().unwrap_or((0, 0)),
+            io_uring_disabled: files.number("proc/sys/kernel/io_uring_disabled"),
+            io_uring_exempt: files.privileged() || files.in_uring_group(),
+        }
+    }
+
+    /// RLIMIT_NOFILE as it will be: serving raises the soft limit to the hard one.
+    pub fn nofile(&self) -> u64 {
+        self.nofile_hard.max(self.nofile_soft)
+    }
+}
+
+/// The small files the kernel answers in.
+struct Files<'a> {
+    root: &'a Path,
+}
+
+impl Files<'_> {
+    fn text(&self, path: &str) -> Option<String> {
+        fs::read_to_string(self.root.join(path)).ok()
+    }
+
+    /// The first number of a file.
+    fn number<N: std::str::FromStr>(&self, path: &str) -> Option<N> {
+        self.text(path)?.split_whitespace().next()?.parse().ok()
+    }
+
+    /// The first numbers of a file, all of them or none.
+    fn numbers<N: std::str::FromStr, const COUNT: usize>(&self, path: &str) -> Option<[N; COUNT]> {
+        let text = self.text(path)?;
+        let numbers: Vec<N> = text
+            .split_whitespace()
+            .take(COUNT)
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        numbers.try_into().ok()
+    }
+
+    /// Bytes of a line of meminfo, which counts in KiB.
+    fn memory(&self, line: &str) -> Option<u64> {
+        let text = self.text("proc/meminfo")?;
+        let rest = text.lines().find_map(|l| l.strip_prefix(line))?;
+        rest.split_whitespace()
+            .next()?
+            .parse::<u64>()
+            .ok()?
+            .checked_mul(1024)
+    }
+
+    fn kernel(&self) -> Option<(u32, u32)> {
+        let release = self.text("proc/sys/kernel/osrelease")?;
+        let mut parts = release.split(|c: char| !c.is_ascii_digit());
+        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    }
+
+    /// What is left below the memory limits of the control group and those above it
+    /// (version 2), the least of them. Inside a container the group's own files stand at the top.
+    fn group_rest(&self) -> Option<u64> {
+        let groups = self.text("proc/self/cgroup").unwrap_or_default();
+        let own = groups
+            .lines()
+            .find_map(|l| l.strip_prefix("0::"))
+            .unwrap_or("/")
+            .trim_matches('/');
+        Path::new(own)
+            .ancestors()
+            .filter_map(|group| self.rest_of(group))
+            .min()
+    }
+
+    fn rest_of(&self, group: &Path) -> Option<u64> {
+        let folder = Path::new("sys/fs/cgroup").join(group);
+        let read = |name: &str| self.number::<u64>(folder.join(name).to_str()?);
+        // "max" is no number: no limit here.
+        Some(read("memory.max")?.saturating_sub(read("memory.current").unwrap_or(0)))
+    }
+
+    /// Whether the process has CAP_SYS_ADMIN, bit 21 of its effective capabilities.
+    fn privileged(&self) -> bool {
+        let status = self.text("proc/self/status").unwrap_or_default();
+        let mask = status
+            .lines()
+            .find_map(|l| l.strip_prefix("CapEff:"))
+            .map(str::trim);
+        mask.and_then(|mask| u64::from_str_radix(mask, 16).ok())
+            .is_some_and(|mask| mask & (1 << 21) != 0)
+    }
+
+    /// The group is -1, no number here, where none is set.
+    fn in_uring_group(&self) -> bool {
+        let Some(group) = self.number::<u32>("proc/sys/kernel/io_uring_group") else {
+            return false;
+        };
+        let own = rustix::process::getegid().as_raw();
+        own == group
+            || getgroups().is_ok_and(|groups| groups.iter().any(|gid| gid.as_raw() == group))
+    }
+}
+
+/// What a server allocates at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Derived {
+    /// Shards, at least one.
+    pub shards: usize,
+    /// Connections a shard may hold.
+    pub slots_per_shard: u32,
+    /// Slots beyond those, kept back so that a full shard can still answer 503.
+    pub spare_slots: u32,
+    /// Entries of a ring's table of direct descriptors: slots, spare slots, and the
+    /// accepts in flight, whose descriptors the kernel takes before a slot is known.
+    pub table_entries: u32,
+    /// Bytes that may wait to be sent in one shard.
+    pub outbox_bytes: u64,
+}
+
+/// Something the machine does not give, and how to change it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shortfall {
+    /// The limit or the key.
+    pub what: String,
+    /// How it is.
+    pub is: String,
+    /// How it would have to be.
+    pub should: String,
+    /// What to type or to write.
+    pub command: String,
+}
+
+/// Derives the sizes of a server. RLIMIT_NOFILE is taken at its hard limit.
+///
+/// # Errors
+/// Every limit that does not suffice, never an empty list.
+pub fn derive(config: &Config, machine: &Machine) -> Result<Derived, Vec<Shortfall>> {
+    let shards = shards(config, machine);
+    let accepts = accepts(config);
+    let room = Room::of(machine, shards, accepts);
+    let configured = config.server.slots_per_shard;
+    let (slots, spare) = if configured == 0 {
+        largest_fit(&room)
+    } else {
+        (configured, spare_of(configured))
+    };
+    let entries = u64::from(slots) + u64::from(spare) + u64::from(accepts);
+    let outbox = outbox_bytes(config, machine, shards);
+    let shortfalls: Vec<Shortfall> = [
+        table_shortfall(entries, &room, machine),
+        memory_shortfall(configured, &room),
+        descriptor_shortfall(config, machine, shards),
+        outbox_shortfall(config, outbox),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if !shortfalls.is_empty() {
+        return Err(shortfalls);
+    }
+    // No shortfall: the entries are within TABLE_ENTRIES_MAX.
+    let table_entries = entries as u32;
+    Ok(Derived {
+        shards,
+        slots_per_shard: slots,
+        spare_slots: spare,
+        table_entries,
+        outbox_bytes: outbox,
+    })
+}
+
+fn shards(config: &Config, machine: &Machine) -> usize {
+    if config.server.shards == 0 {
+        machine.cores.max(1)
+    } else {
+        config.server.shards
+    }
+}
+
+/// Accepts in flight in one shard: each may become a descriptor at any moment.
+fn accepts(config: &Config) -> u32 {
+    u32::from(config.server.accepts_in_flight) * config.listeners.len() as u32
+}
+
+/// How much one shard may hold.
+struct Room {
+    /// Entries its ring's table may have.
+    entries: u64,
+    /// Of those, entries that accepts in flight need.
+    accepts: u64,
+    /// Connections its share of the memory holds.
+    memory: u64,
+}
+
+impl Room {
+    /// Each ring registers its table by itself, so RLIMIT_NOFILE holds per shard. Memory
+    /// is one for all of them; a quarter of it stays free for messages on their way and
+    /// for everything else that runs on the machine.
+    fn of(machine: &Machine, shards: usize, accepts: u32) -> Room {
+        Room {
+            entries: machine.nofile().min(TABLE_ENTRIES_MAX),
+            accepts: accepts.into(),
+            memory: machine.memory_available / 4 * 3 / shards as u64 / CONNECTION_BYTES,
+        }
+    }
+}
+
+/// The most slots that fit, and their spare ones: a fifth of a tiny table, 64 of a large one.
+/// Rounded up, so that these slots written into a configuration ask for no more than this.
+fn largest_fit(room: &Room) -> (u32, u32) {
+    let entries = room.entries.saturating_sub(room.accepts) as u32;
+    let spare = entries.div_ceil(5).clamp(1, SPARE_SLOTS);
+    let slots = u64::from(entries.saturating_sub(spare)).min(room.memory);
+    // At least one: that it does not fit is for the shortfalls to say.
+    (slots.max(1) as u32, spare)
+}
+
+/// Spare slots beside a configured number of slots, in the same proportion.
+fn spare_of(slots: u32) -> u32 {
+    (slots / 4).clamp(1, SPARE_SLOTS)
+}
+
+fn table_shortfall(entries: u64, room: &Room, machine: &Machine) -> Option<Shortfall> {
+    if entries <= room.entries {
+        return None;
+    }
+    let (slots, _) = largest_fit(room);
+    if entries > TABLE_ENTRIES_MAX {
+        return Some(Shortfall {
+            what: "server.slots_per_shard".into(),
+            is: format!("a table of {entries} entries"),
+            should: format!("{TABLE_ENTRIES_MAX} entries at most, the kernel's bound"),
+            command:
+                "write a smaller server.slots_per_shard, and more server.shards to make up for it"
+                    .into(),
+        });
+    }
+    Some(Shortfall {
+        what: "RLIMIT_NOFILE".into(),
+        is: format!("{} (hard limit)", room.entries),
+        should: format!("at least {entries}, the entries of a shard's table"),
+        command: format!(
+            "{}, or write server.slots_per_shard = {slots}",
+            raise_nofile(entries, machine)
+        ),
+    })
+}
+
+/// How RLIMIT_NOFILE is raised: in the shell of an administrator, or for a service. A
+/// process cannot raise its own hard limit, and nobody can above `fs.nr_open`.
+pub(super) fn raise_nofile(entries: u64, machine: &Machine) -> String {
+    let first = match machine.nr_open {
+        Some(most) if most < entries => format!("sysctl -w fs.nr_open={entries}; "),
+        _ => String::new(),
+    };
+    format!("as root: {first}ulimit -n {entries} (under systemd: LimitNOFILE={entries})")
+}
+
+fn memory_shortfall(configured: u32, room: &Room) -> Option<Shortfall> {
+    let wanted = u64::from(configured.max(1));
+    if wanted <= room.memory {
+        return None;
+    }
+    Some(Shortfall {
+        what: "memory".into(),
+        is: format!("room for {} connections per shard", room.memory),
+        should: format!("room for {wanted}, at {CONNECTION_BYTES} B each"),
+        command: match configured {
+            0 => "give the machine or its control group more memory, or write fewer server.shards"
+                .into(),
+            _ => format!(
+                "write server.slots_per_shard = {}, or give more memory",
+                room.memory.max(1)
+            ),
+        },
+    })
+}
+
+/// Descriptors that are no connections: they are opened the plain way and count against RLIMIT_NOFILE of the process.
+fn descriptor_shortfall(config: &Config, machine: &Machine, shards: usize) -> Option<Shortfall> {
+    let per_shard = SHARD_DESCRIPTORS + config.listeners.len() as u64;
+    let wanted = PROCESS_DESCRIPTORS + shards as u64 * per_shard;
+    (machine.nofile() < wanted).then(|| Shortfall {
+        what: "RLIMIT_NOFILE".into(),
+        is: format!("{} (hard limit)", machine.nofile()),
+        should: format!("at least {wanted} for the shards' own descriptors"),
+        command: format!(
+            "{}, or write fewer server.shards",
+            raise_nofile(wanted, machine)
+        ),
+    })
+}
+
+/// An eighth of the memory for all outboxes: beside three quarters for connections, an
+/// eighth stays for the rest. Less than the least would stall one busy peer; more than the
+/// most would let a burst grow for seconds before anything is held back.
+fn outbox_bytes(config: &Config, machine: &Machine, shards: usize) -> u64 {
+    match config.server.outbox_bytes {
+        0 => (machine.memory_available / 8 / shards as u64).clamp(OUTBOX_MIN, OUTBOX_MAX),
+        bytes => bytes,
+    }
+}
+
+/// A peer's share larger than the whole could never be used, and one peer could fill it.
+fn outbox_shortfall(config: &Config, outbox: u64) -> Option<Shortfall> {
+    let routes = config.routes.iter().map(|route| route.limits.max_pending);
+    let most = routes.chain([config.limits.max_pending]).max()?;
+    (u64::from(most) > outbox).then(|| Shortfall {
+        what: "server.outbox_bytes".into(),
+        is: format!("{outbox} B per shard, derived from memory"),
+        should: format!("at least {most} B, the largest max_pending"),
+        command: "lower max_pending, or write server.outbox_bytes".into(),
+    })
+}

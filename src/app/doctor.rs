@@ -1,0 +1,454 @@
+//! The doctor: what the machine gives beside what the configuration asks for.
+//!
+//! A row says `fails` only where serving would truly fail; what would merely hold fewer
+//! clients, or hold them less well, is advice. Every row that is not well names the
+//! command that mends it. The rows are pure: they follow from their arguments alone.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+
+use super::config::{Config, Service, Upstream};
+use super::derive::{
+    CONNECTION_BYTES, Derived, Machine, Shortfall, TABLE_ENTRIES_MAX, derive, raise_nofile,
+};
+
+/// The oldest kernel whose io_uring has all that the engine uses.
+const KERNEL_MIN: (u32, u32) = (6, 1);
+/// What the executor locks for its rings, and checks before it starts.
+const MEMLOCK_MIN: u64 = 512 * 1024;
+
+/// One line of the doctor's table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The limit that was looked at.
+    pub what: String,
+    /// How it is.
+    pub is: String,
+    /// How it should be.
+    pub should: String,
+    /// What follows from the two.
+    pub verdict: Verdict,
+    /// What mends it; empty where nothing needs mending.
+    pub command: String,
+}
+
+/// What follows from a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing to do.
+    Ok,
+    /// The server runs, but with less than it could or was asked to.
+    Advice,
+    /// The server would not run.
+    Fails,
+}
+
+/// A finding of the engine's probe about this kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelRow {
+    /// What was tried.
+    pub what: String,
+    /// What came of it.
+    pub is: String,
+    /// What was hoped for.
+    pub should: String,
+    /// Whether the server cannot run without it.
+    pub fails: bool,
+    /// What would change it; empty where all is well.
+    pub command: String,
+}
+
+/// All rows: the kernel first, then the limits in the order in which connections meet them.
+pub fn rows(config: &Config, machine: &Machine, kernel: &[KernelRow]) -> Vec<Row> {
+    let mut rows = vec![kernel_version(machine), io_uring_open(machine)];
+    rows.extend(kernel.iter().map(probed));
+    rows.push(memlock(machine));
+    match derive(config, machine) {
+        Ok(derived) => rows.extend(sized(config, machine, &derived)),
+        Err(shortfalls) => rows.extend(shortfalls.into_iter().map(short)),
+    }
+    rows.extend(backlog(config, machine));
+    rows
+}
+
+/// Whether one of the rows means that the server would not run.
+pub fn fails(rows: &[Row]) -> bool {
+    rows.iter().any(|row| row.verdict == Verdict::Fails)
+}
+
+/// The rows that need the sizes of a server that fits.
+fn sized(config: &Config, machine: &Machine, derived: &Derived) -> Vec<Row> {
+    let wanted = Wanted::of(derived);
+    let mut rows = vec![sizes(derived), table(config, machine, derived)];
+    rows.extend(nr_open(machine, derived));
+    rows.extend(file_max(machine, &wanted));
+    rows.push(memory(config, machine, derived));
+    rows.extend(tcp_mem(machine, &wanted));
+    rows.extend(local_ports(config, machine, &wanted));
+    rows
+}
+
+/// What the server would hold when full, over all shards.
+struct Wanted {
+    connections: u64,
+    descriptors: u64,
+}
+
+impl Wanted {
+    fn of(derived: &Derived) -> Wanted {
+        let shards = derived.shards as u64;
+        Wanted {
+            connections: shards * u64::from(derived.slots_per_shard),
+            descriptors: shards * u64::from(derived.table_entries),
+        }
+    }
+}
+
+fn row(what: &str, is: String, should: String, verdict: Verdict, command: String) -> Row {
+    let command = if verdict == Verdict::Ok {
+        String::new()
+    } else {
+        command
+    };
+    Row {
+        what: what.into(),
+        is,
+        should,
+        verdict,
+        command,
+    }
+}
+
+fn advise(well: bool) -> Verdict {
+    if well { Verdict::Ok } else { Verdict::Advice }
+}
+
+fn insist(well: bool) -> Verdict {
+    if well { Verdict::Ok } else { Verdict::Fails }
+}
+
+fn probed(found: &KernelRow) -> Row {
+    let verdict = match (found.fails, found.command.is_empty()) {
+        (true, _) => Verdict::Fails,
+        (false, true) => Verdict::Ok,
+        (false, false) => Verdict::Advice,
+    };
+    Row {
+        what: found.what.clone(),
+        is: found.is.clone(),
+        should: found.should.clone(),
+        verdict,
+        command: found.command.clone(),
+    }
+}
+
+fn short(shortfall: Shortfall) -> Row {
+    let Shortfall {
+        what,
+        is,
+        should,
+        command,
+    } = shortfall;
+    Row {
+        what,
+        is,
+        should,
+        verdict: Verdict::Fails,
+        command,
+    }
+}
+
+fn kernel_version(machine: &Machine) -> Row {
+    let (major, minor) = machine.kernel;
+    let (is, verdict) = match machine.kernel {
+        (0, 0) => ("unknown".into(), Verdict::Advice),
+        known => (format!("{major}.{minor}"), insist(known >= KERNEL_MIN)),
+    };
+    let command = "boot a kernel from 6.1 on";
+    row("kernel", is, "6.1 or newer".into(), verdict, command.into())
+}
+
+fn io_uring_open(machine: &Machine) -> Row {
+    let open = match machine.io_uring_disabled {
+        None | Some(0) => true,
+        Some(1) => machine.io_uring_exempt,
+        Some(_) => false,
+    };
+    let is = machine
+        .io_uring_disabled
+        .map_or("absent".into(), |value| value.to_string());
+    let should = if open && machine.io_uring_disabled == Some(1) {
+        "0, or 1 with privilege"
+    } else {
+        "0"
+    };
+    row(
+        "kernel.io_uring_disabled",
+        is,
+        should.into(),
+        insist(open),
+        "sysctl -w kernel.io_uring_disabled=0".into(),
+    )
+}
+
+fn memlock(machine: &Machine) -> Row {
+    let command = "as root: ulimit -l 512 (under systemd: LimitMEMLOCK=512K)";
+    let well = machine.memlock_soft >= MEMLOCK_MIN;
+    row(
+        "RLIMIT_MEMLOCK",
+        bytes(machine.memlock_soft),
+        "at least 512 KiB".into(),
+        insist(well),
+        command.into(),
+    )
+}
+
+/// Not a judgement: what the other rows reckon with.
+fn sizes(derived: &Derived) -> Row {
+    let Derived {
+        shards,
+        slots_per_shard,
+        spare_slots,
+        ..
+    } = derived;
+    let is = format!("{shards} × {slots_per_shard}");
+    let should = format!("shards × connections, {spare_slots} spare; a proxied client takes two");
+    row("slots", is, should, Verdict::Ok, String::new())
+}
+
+/// The table fits, or there would have been a shortfall; advice where descriptors, not
+/// memory, are what keeps derived slots few.
+fn table(config: &Config, machine: &Machine, derived: &Derived) -> Row {
+    let full = u64::from(derived.table_entries) >= machine.nofile()
+        && machine.nofile() < TABLE_ENTRIES_MAX;
+    let bound = config.server.slots_per_shard == 0 && full;
+    let is = format!(
+        "soft {}, hard {}",
+        limit(machine.nofile_soft),
+        limit(machine.nofile())
+    );
+    let should = match bound {
+        true => format!(
+            "more than {} would let memory decide the slots",
+            derived.table_entries
+        ),
+        false => format!("at least {}, a shard's table", derived.table_entries),
+    };
+    row(
+        "RLIMIT_NOFILE",
+        is,
+        should,
+        advise(!bound),
+        raise_nofile(table_by_memory(machine, derived), machine),
+    )
+}
+
+/// The entries a shard's table would have if memory alone bounded it.
+fn table_by_memory(machine: &Machine, derived: &Derived) -> u64 {
+    let slots = machine.memory_available / 4 * 3 / derived.shards as u64 / CONNECTION_BYTES;
+    let rest = u64::from(derived.table_entries - derived.slots_per_shard);
+    (slots + rest).min(TABLE_ENTRIES_MAX)
+}
+
+/// RLIMIT_NOFILE cannot be set above this; a limit that is set already stays.
+fn nr_open(machine: &Machine, derived: &Derived) -> Option<Row> {
+    let is = machine.nr_open?;
+    let should = u64::from(derived.table_entries);
+    let command = format!("sysctl -w fs.nr_open={should}");
+    Some(row(
+        "fs.nr_open",
+        is.to_string(),
+        format!("at least {should}"),
+        advise(is >= should),
+        command,
+    ))
+}
+
+fn file_max(machine: &Machine, wanted: &Wanted) -> Option<Row> {
+    let is = machine.file_max?;
+    let should = machine.file_used.saturating_add(wanted.descriptors);
+    let command = format!("sysctl -w fs.file-max={should}");
+    let words = format!(
+        "at least {should}, all tables beside {} open files",
+        machine.file_used
+    );
+    Some(row(
+        "fs.file-max",
+        limit(is),
+        words,
+        advise(is >= should),
+        command,
+    ))
+}
+
+fn memory(config: &Config, machine: &Machine, derived: &Derived) -> Row {
+    let wanted = derived.shards as u64 * shard_bytes(config, derived);
+    let is = format!(
+        "{} of {}",
+        bytes(machine.memory_available),
+        bytes(machine.memory_total)
+    );
+    let should = format!("{} when all is full", bytes(wanted));
+    let command =
+        "write a smaller server.slots_per_shard or server.outbox_bytes, or give more memory";
+    row(
+        "memory available",
+        is,
+        should,
+        advise(wanted <= machine.memory_available),
+        command.into(),
+    )
+}
+
+/// What a shard takes when every slot is taken, every buffer lent and the outbox full.
+fn shard_bytes(config: &Config, derived: &Derived) -> u64 {
+    let server = &config.server;
+    let buffers = u64::from(server.recv_buffers) * u64::from(server.recv_buffer_bytes);
+    u64::from(derived.slots_per_shard) * CONNECTION_BYTES + derived.outbox_bytes + buffers
+}
+
+/// A broadcast leaves one message unacknowledged with every client for a moment, and the
+/// kernel accounts a page for each. Above `pressure` it throttles, above `high` it drops.
+fn tcp_mem(machine: &Machine, wanted: &Wanted) -> Option<Row> {
+    let [low, pressure, high] = machine.tcp_mem?;
+    let should = wanted.connections;
+    let is = format!("{low} {pressure} {high}");
+    let words = format!(
+        "pressure at {should} pages or more, {}, for a message to all",
+        bytes(should.saturating_mul(machine.page_bytes))
+    );
+    let more = [
+        should,
+        should.saturating_add(should / 4),
+        should.saturating_add(should / 2),
+    ];
+    let command = format!(
+        "sysctl -w net.ipv4.tcp_mem=\"{} {} {}\"",
+        more[0], more[1], more[2]
+    );
+    Some(row(
+        "net.ipv4.tcp_mem",
+        is,
+        words,
+        advise(pressure >= should),
+        command,
+    ))
+}
+
+/// Each proxied client takes a local port towards its upstream, and a port serves once per
+/// address and port on the other side. Clients take two slots, so half of all can be proxied.
+fn local_ports(config: &Config, machine: &Machine, wanted: &Wanted) -> Option<Row> {
+    let upstreams = tcp_upstreams(config);
+    if upstreams == 0 {
+        return None;
+    }
+    let (first, last) = machine.port_range;
+    let ports = (u64::from(last) + 1).saturating_sub(first.into()) * upstreams;
+    let clients = wanted.connections / 2;
+    let is = format!("{first} {last}, {ports} connections");
+    let should = format!("{clients} connections to {upstreams} TCP upstreams");
+    let command = "sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"; beyond that, more upstreams or a unix:// one";
+    Some(row(
+        "net.ipv4.ip_local_port_range",
+        is,
+        should,
+        advise(ports >= clients),
+        command.into(),
+    ))
+}
+
+/// How many different ones there are: a port serves once for each of them.
+fn tcp_upstreams(config: &Config) -> u64 {
+    let all = config
+        .routes
+        .iter()
+        .flat_map(|route| upstreams(&route.service));
+    let tcp = all.filter(|upstream| matches!(upstream, Upstream::Tcp { .. }));
+    tcp.collect::<HashSet<_>>().len() as u64
+}
+
+fn upstreams(service: &Service) -> &[Upstream] {
+    match service {
+        Service::Proxy { upstreams, .. } => upstreams,
+        _ => &[],
+    }
+}
+
+fn backlog(config: &Config, machine: &Machine) -> Option<Row> {
+    let is = machine.somaxconn?;
+    let should = config
+        .listeners
+        .iter()
+        .map(|listener| u64::from(listener.backlog))
+        .max()?;
+    let command = format!("sysctl -w net.core.somaxconn={should}");
+    let words = format!("at least {should}, the largest backlog");
+    Some(row(
+        "net.core.somaxconn",
+        is.to_string(),
+        words,
+        advise(is >= should),
+        command,
+    ))
+}
+
+fn limit(value: u64) -> String {
+    if value >= i64::MAX as u64 {
+        "unlimited".into()
+    } else {
+        value.to_string()
+    }
+}
+
+/// A size for eyes, in the largest unit that leaves at least one.
+fn bytes(value: u64) -> String {
+    match value {
+        u64::MAX => "unlimited".into(),
+        GIB.. => format!("{:.1} GiB", value as f64 / GIB as f64),
+        MIB.. => format!("{:.1} MiB", value as f64 / MIB as f64),
+        _ => format!("{} KiB", value / 1024),
+    }
+}
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// The rows as plain text: aligned columns, and below each row that is not well its remedy.
+pub fn table_text(rows: &[Row]) -> String {
+    let width = |cell: fn(&Row) -> &str| {
+        rows.iter()
+            .map(|row| cell(row).chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let (what, is) = (width(|row| &row.what), width(|row| &row.is));
+    let mut text = String::new();
+    for row in rows {
+        let Row {
+            what: name,
+            is: value,
+            should,
+            verdict,
+            command,
+        } = row;
+        let _ = writeln!(
+            text,
+            "{:<6}  {name:<what$}  {value:<is$}  {should}",
+            verdict.word()
+        );
+        if !command.is_empty() {
+            let _ = writeln!(text, "{:<6}  → {command}", "");
+        }
+    }
+    text
+}
+
+impl Verdict {
+    fn word(self) -> &'static str {
+        match self {
+            Verdict::Ok => "ok",
+            Verdict::Advice => "advice",
+            Verdict::Fails => "FAILS",
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Configuration, command line, start and stop: the only room that reads files of the operator, arguments and
+//! the machine's limits.
+
+pub mod cli;
+pub mod config;
+pub mod derive;
+pub mod doctor;
+mod log;
+pub mod run;

@@ -1,0 +1,419 @@
+//! From a configuration to a running server, and to its end.
+//!
+//! Everything that can be refused is refused here, before the first client: what the machine lacks, what the
+//! kernel lacks, addresses that cannot be had.
+
+use super::config::{self, Config, Frames};
+use super::derive::{Derived, Machine, Shortfall, derive};
+use super::doctor::KernelRow;
+use super::log;
+use crate::control::{self, Ending, Line, metrics};
+use crate::engine::probe::{Finding, Kernel};
+use crate::engine::uring::{Setup, Uring};
+use crate::engine::{Address, sockets};
+use crate::mesh::{self, Bell, Receiver, Sender, ToControl, ToShard};
+use crate::service::proxy::{self, Place};
+use crate::service::{Route, Services, Target, echo, files};
+use crate::shard::clock::ticks;
+use crate::shard::door::{Limits, Settings};
+use crate::shard::{Shard, pump};
+use edgehold_wire::http1;
+use edgehold_wire::ws::CloseCode;
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use socket2::Socket;
+use std::fmt;
+use std::io;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+
+/// Memory that glommio sets aside for its own I/O, of which a shard does none.
+const GLOMMIO_IO_MEMORY: usize = 64 << 10;
+
+/// Entries of each of glommio's own rings.
+const GLOMMIO_RING_DEPTH: usize = 64;
+
+/// Why the server could not serve, in words for the operator.
+#[derive(Debug)]
+pub enum Failure {
+    /// The machine is too small for the configuration.
+    Machine(Vec<Shortfall>),
+    /// The kernel lacks something.
+    Kernel(Vec<Finding>),
+    /// An address cannot be listened on.
+    Listen {
+        /// The listener's name, or `admin`.
+        name: String,
+        /// The address.
+        address: String,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// A shard could not be started.
+    Shard {
+        /// Which.
+        shard: usize,
+        /// Why.
+        error: String,
+    },
+    /// The control thread has failed.
+    Control(io::Error),
+    /// A shard ended while the server was at work.
+    ShardLost,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Machine(shortfalls) => shortfalls.iter().try_for_each(|it| {
+                writeln!(f, "{} is {}, should be {}: {}", it.what, it.is, it.should, it.command)
+            }),
+            Failure::Kernel(findings) => findings.iter().try_for_each(|it| {
+                writeln!(f, "{}: {} (should be: {}): {}", it.what, it.is, it.should, it.remedy)
+            }),
+            Failure::Listen { name, address, error } => {
+                writeln!(f, "listener {name}: {address}: {error}{}", listen_remedy(error))
+            }
+            Failure::Shard { shard, error } => writeln!(f, "shard {shard}: {error}"),
+            Failure::Control(error) => writeln!(f, "control thread: {error}"),
+            Failure::ShardLost => writeln!(f, "a shard has ended; the log says why"),
+        }
+    }
+}
+
+fn listen_remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => ": another process listens there; `ss -ltnp` shows which",
+        io::ErrorKind::AddrNotAvailable => ": no interface of this machine has this address",
+        io::ErrorKind::PermissionDenied => {
+            ": ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE; a unix socket needs a writable folder"
+        }
+        _ => "",
+    }
+}
+
+/// Serves until told to stop. `Forced`: told twice, shards are still running.
+///
+/// # Errors
+/// What stood in the way, with what to change.
+pub fn serve(config: &Config) -> Result<Ending, Failure> {
+    log::start(&config.server);
+    raise_nofile();
+    let derived = derive(config, &Machine::read()).map_err(Failure::Machine)?;
+    refuse_kernel(&Kernel::look())?;
+    edgehold_wire::mask::choose();
+    let admin = bind_admin(config)?;
+    let mut listeners = bind_all(config, derived.shards)?;
+    let control_bell = Arc::new(Bell::for_poll().map_err(Failure::Control)?);
+    let mut lines = Vec::new();
+    let mut shards = Vec::new();
+    for shard in (0..derived.shards).rev() {
+        let post = Post::new(&control_bell).map_err(Failure::Control)?;
+        lines.push(post.line);
+        let sockets = listeners.pop().unwrap_or_default();
+        shards.push(Start::new(config, &derived, shard, sockets, post.shard).spawn()?);
+    }
+    lines.reverse();
+    announce(config, &derived);
+    let ending = control::run(control_settings(config, admin), lines, &control_bell).map_err(Failure::Control)?;
+    remove_unix_sockets(config);
+    finish(ending, shards)
+}
+
+/// The kernel's findings, as rows for doctor.
+pub fn kernel_rows() -> Vec<KernelRow> {
+    let row = |it: Finding| {
+        let fails = it.is_refusal();
+        KernelRow { what: it.what, is: it.is, should: it.should, fails, command: it.remedy }
+    };
+    Kernel::look().findings().into_iter().map(row).collect()
+}
+
+fn refuse_kernel(kernel: &Kernel) -> Result<(), Failure> {
+    let refusals = kernel.refusals();
+    if refusals.is_empty() { Ok(()) } else { Err(Failure::Kernel(refusals)) }
+}
+
+/// A ring's table is held against the soft limit; the hard one is what the operator meant.
+fn raise_nofile() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "RLIMIT_NOFILE stays as it is");
+    }
+}
+
+fn announce(config: &Config, derived: &Derived) {
+    for listener in &config.listeners {
+        tracing::info!(listener = listener.name, address = %listener.address, "listening");
+    }
+    if let Some(admin) = config.server.admin {
+        tracing::info!(address = %admin, "admin");
+    }
+    let slots = derived.slots_per_shard;
+    let mask = edgehold_wire::mask::kind();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), shards = derived.shards, slots_per_shard = slots, mask = ?mask, "serving");
+}
+
+fn finish(ending: Ending, shards: Vec<ExecutorJoinHandle<io::Result<()>>>) -> Result<Ending, Failure> {
+    if ending == Ending::Forced {
+        return Ok(ending);
+    }
+    for shard in shards {
+        match shard.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "a shard has failed"),
+            Err(error) => tracing::error!(%error, "a shard's executor has failed"),
+        }
+    }
+    if ending == Ending::ShardLost { Err(Failure::ShardLost) } else { Ok(ending) }
+}
+
+// ---- addresses ----
+
+fn bind_admin(config: &Config) -> Result<Option<TcpListener>, Failure> {
+    let Some(address) = config.server.admin else { return Ok(None) };
+    let bound = TcpListener::bind(address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+    let failure = |error| Failure::Listen { name: "admin".into(), address: address.to_string(), error };
+    bound.map(Some).map_err(failure)
+}
+
+/// For each shard one socket per listener.
+fn bind_all(config: &Config, shards: usize) -> Result<Vec<Vec<Socket>>, Failure> {
+    let mut all: Vec<Vec<Socket>> = (0..shards).map(|_| Vec::new()).collect();
+    for listener in &config.listeners {
+        let failure = |error| Failure::Listen {
+            name: listener.name.clone(),
+            address: listener.address.to_string(),
+            error,
+        };
+        let mut first: Option<Socket> = None;
+        for sockets in &mut all {
+            let socket = bind(&listener.address, listener.backlog, first.as_ref()).map_err(failure)?;
+            first.get_or_insert(socket.try_clone().map_err(failure)?);
+            sockets.push(socket);
+        }
+    }
+    Ok(all)
+}
+
+/// The first shard's socket settles the port where the configuration leaves it open (port 0); the others
+/// bind the same one. A unix socket is bound once and shared.
+fn bind(address: &config::Address, backlog: u32, first: Option<&Socket>) -> io::Result<Socket> {
+    match (address, first) {
+        (config::Address::Unix(_), Some(first)) => first.try_clone(),
+        (config::Address::Unix(path), None) => sockets::listen(&Address::Unix(path.clone()), backlog),
+        (config::Address::Tcp(address), None) => sockets::listen(&Address::Tcp(*address), backlog),
+        (config::Address::Tcp(address), Some(first)) => {
+            let bound = first.local_addr()?.as_socket().unwrap_or(*address);
+            sockets::listen(&Address::Tcp(bound), backlog)
+        }
+    }
+}
+
+fn remove_unix_sockets(config: &Config) {
+    for listener in &config.listeners {
+        if let config::Address::Unix(path) = &listener.address {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+// ---- shards ----
+
+/// The boxes between one shard and the control thread.
+struct Post {
+    line: Line,
+    shard: ShardPost,
+}
+
+/// The shard's ends of them.
+struct ShardPost {
+    bell: Arc<Bell>,
+    letters: Receiver<ToShard>,
+    to_control: Sender<ToControl>,
+}
+
+impl Post {
+    fn new(control_bell: &Arc<Bell>) -> io::Result<Post> {
+        let bell = Arc::new(Bell::new()?);
+        let (to, letters) = mesh::letter_box(bell.clone());
+        let (to_control, from) = mesh::letter_box(control_bell.clone());
+        Ok(Post { line: Line { to, from }, shard: ShardPost { bell, letters, to_control } })
+    }
+}
+
+/// All that a shard's thread takes with it.
+struct Start {
+    settings: Settings,
+    setup: Setup,
+    routes: Arc<[Route]>,
+    places: Vec<Place>,
+    sockets: Vec<Socket>,
+    post: ShardPost,
+}
+
+impl Start {
+    fn new(config: &Config, derived: &Derived, shard: usize, sockets: Vec<Socket>, post: ShardPost) -> Start {
+        let upstreams = upstreams(config);
+        Start {
+            settings: settings(config, derived, shard, upstreams.len()),
+            setup: Setup {
+                table: derived.table_entries,
+                buffers: config.server.recv_buffers,
+                buffer_bytes: config.server.recv_buffer_bytes,
+            },
+            routes: routes(config, &upstreams),
+            places: upstreams.iter().map(|it| place(it)).collect(),
+            sockets,
+            post,
+        }
+    }
+
+    /// Starts the thread and waits until the shard stands, or says why not.
+    fn spawn(self) -> Result<ExecutorJoinHandle<io::Result<()>>, Failure> {
+        let shard = self.settings.shard;
+        let failure = |error: String| Failure::Shard { shard, error };
+        let (standing, stands) = mpsc::channel();
+        let handle = LocalExecutorBuilder::new(placement(shard))
+            .name(&format!("shard-{shard}"))
+            .io_memory(GLOMMIO_IO_MEMORY)
+            .ring_depth(GLOMMIO_RING_DEPTH)
+            .spawn(move || self.run(standing))
+            .map_err(|error| failure(error.to_string()))?;
+        match stands.recv() {
+            Ok(Ok(())) => Ok(handle),
+            Ok(Err(error)) => Err(failure(format!("no io_uring: {error}"))),
+            Err(_) => Err(failure("its thread has ended".into())),
+        }
+    }
+
+    async fn run(self, standing: mpsc::Sender<io::Result<()>>) -> io::Result<()> {
+        use std::os::fd::AsRawFd;
+        let ring = match Uring::new(self.setup, self.post.bell.as_raw_fd(), self.sockets) {
+            Ok(ring) => ring,
+            Err(error) => {
+                let _ = standing.send(Err(error));
+                return Ok(());
+            }
+        };
+        let _ = standing.send(Ok(()));
+        let services = Services::new(self.routes, self.places);
+        let shard = Shard::new(ring, services, &self.settings, self.post.letters, self.post.to_control);
+        pump::run(shard, &self.post.bell).await
+    }
+}
+
+/// The core that a shard is pinned to; more shards than cores share them.
+fn placement(shard: usize) -> Placement {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    match cores.len() {
+        0 => Placement::Unbound,
+        count => Placement::Fixed(cores[shard % count].id),
+    }
+}
+
+// ---- from what was written to what it means ----
+
+fn settings(config: &Config, derived: &Derived, shard: usize, upstreams: usize) -> Settings {
+    let all = std::iter::once(&config.limits).chain(config.routes.iter().map(|route| &route.limits));
+    Settings {
+        shard,
+        slots: derived.slots_per_shard,
+        spare_slots: derived.spare_slots,
+        accepts_in_flight: u32::from(config.server.accepts_in_flight),
+        listeners: config.listeners.len(),
+        upstreams,
+        limits: all.map(limits).collect(),
+        outbox_bytes: derived.outbox_bytes,
+        turn_events: config.server.turn_events,
+        park_after: config.server.park_after,
+    }
+}
+
+fn limits(limits: &config::Limits) -> Limits {
+    let head_bytes = limits.head_bytes as usize;
+    Limits {
+        head: http1::Limits { head_bytes, head_count: usize::from(limits.head_count), target_bytes: head_bytes / 2 },
+        message_bytes: limits.message_bytes,
+        head_ticks: ticks(limits.head_timeout),
+        idle_ticks: ticks(limits.idle_timeout),
+        close_ticks: ticks(limits.close_timeout),
+        max_pending: limits.max_pending as usize,
+    }
+}
+
+/// The routes; limits number 0 are those for all, number n + 1 those of route n.
+fn routes(config: &Config, upstreams: &[&config::Upstream]) -> Arc<[Route]> {
+    let numbered = (1..).zip(&config.routes);
+    let route = |(limits, route): (u16, &config::Route)| Route {
+        path: route.path.clone(),
+        below: route.below(),
+        host: route.host.clone(),
+        limits,
+        target: target(&route.service, upstreams),
+    };
+    numbered.map(route).collect()
+}
+
+fn target(service: &config::Service, all: &[&config::Upstream]) -> Target {
+    match service {
+        config::Service::Echo { subprotocols } => {
+            Target::Echo(echo::Settings { subprotocols: subprotocols.clone() })
+        }
+        config::Service::Page => Target::Page,
+        config::Service::Files { root } => Target::Files(files::Settings { root: Arc::new(root.clone()) }),
+        config::Service::Proxy { upstreams, frames, subprotocols, connect_timeout, end_code } => {
+            let number = |it: &config::Upstream| all.iter().position(|one| *one == it).unwrap_or_default() as u32;
+            Target::Proxy(Arc::new(proxy::Settings {
+                upstreams: upstreams.iter().map(number).collect(),
+                frames: match frames {
+                    Frames::Binary => proxy::Frames::Binary,
+                    Frames::Text => proxy::Frames::Text,
+                    Frames::Lines => proxy::Frames::Lines,
+                },
+                subprotocols: subprotocols.clone(),
+                connect_ticks: ticks(*connect_timeout),
+                end_code: CloseCode(*end_code),
+            }))
+        }
+    }
+}
+
+/// Every upstream once, in the order of the configuration: their places are their numbers.
+fn upstreams(config: &Config) -> Vec<&config::Upstream> {
+    let mut all: Vec<&config::Upstream> = Vec::new();
+    for route in &config.routes {
+        if let config::Service::Proxy { upstreams, .. } = &route.service {
+            upstreams.iter().for_each(|it| if !all.contains(&it) { all.push(it) });
+        }
+    }
+    all
+}
+
+fn place(upstream: &config::Upstream) -> Place {
+    match upstream {
+        config::Upstream::Tcp { .. } => Place::Named,
+        config::Upstream::Unix(path) => Place::Unix(PathBuf::from(path)),
+    }
+}
+
+fn control_settings(config: &Config, admin: Option<TcpListener>) -> control::Settings {
+    let upstreams = upstreams(config);
+    let named = |(number, it): (u32, &&config::Upstream)| match it {
+        config::Upstream::Tcp { host, port } => Some((number, host.clone(), *port)),
+        config::Upstream::Unix(_) => None,
+    };
+    control::Settings {
+        admin,
+        allow_origin: config.server.admin_allow_origin.clone(),
+        names: (0..).zip(&upstreams).filter_map(named).collect(),
+        resolve_ttl: config.server.resolve_ttl,
+        grace: config.server.shutdown_grace,
+        labels: metrics::Labels {
+            listeners: config.listeners.iter().map(|it| it.name.clone()).collect(),
+            upstreams: upstreams.iter().map(ToString::to_string).collect(),
+        },
+    }
+}

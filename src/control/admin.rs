@@ -1,0 +1,123 @@
+//! The admin address: what operators and their tools see.
+
+use super::metrics::{self, Labels, Snapshot};
+use super::switchboard::{Ask, Reports};
+use crate::mesh::{Report, Stage};
+use axum::Router;
+use axum::extract::State as Extract;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::{mpsc, oneshot};
+
+/// What the handlers share.
+pub(super) struct State {
+    asks: mpsc::UnboundedSender<Ask>,
+    labels: Labels,
+    allow_origin: Vec<String>,
+    begun: Instant,
+}
+
+impl State {
+    pub(super) fn new(asks: mpsc::UnboundedSender<Ask>, labels: Labels, allow_origin: Vec<String>) -> Arc<State> {
+        Arc::new(State { asks, labels, allow_origin, begun: Instant::now() })
+    }
+
+    /// Asks every shard how it is. `None` only while the server is going down.
+    async fn reports(&self) -> Option<Reports> {
+        let (reply, replied) = oneshot::channel();
+        self.asks.send(Ask::Reports(reply)).ok()?;
+        replied.await.ok()
+    }
+}
+
+/// Serves until the runtime ends.
+pub(super) async fn serve(listener: TcpListener, state: Arc<State>) {
+    let router = Router::new()
+        .route("/metrics", get(show_metrics))
+        .route("/healthz", get(show_health))
+        .route("/readyz", get(show_readiness))
+        .route("/v1/status", get(show_status))
+        .with_state(state);
+    let served = async { axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await };
+    if let Err(error) = served.await {
+        tracing::error!(%error, "the admin address has failed");
+    }
+}
+
+async fn show_metrics(Extract(state): Extract<Arc<State>>) -> Response {
+    let Some(reports) = state.reports().await else { return going_down() };
+    let snapshot = Snapshot::new(reports.shards, &state.labels, state.begun.elapsed());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::render(&snapshot)).into_response()
+}
+
+/// Well: every shard answers.
+async fn show_health(Extract(state): Extract<Arc<State>>) -> Response {
+    let Some(reports) = state.reports().await else { return going_down() };
+    let silent = reports.shards.iter().filter(|it| it.is_none()).count();
+    match silent {
+        0 => "ok\n".into_response(),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, format!("{silent} shards do not answer\n")).into_response(),
+    }
+}
+
+/// Ready: every shard answers, and new clients are taken.
+async fn show_readiness(Extract(state): Extract<Arc<State>>) -> Response {
+    let Some(reports) = state.reports().await else { return going_down() };
+    let ready = |it: &Option<Report>| it.as_ref().is_some_and(|report| !report.tally.quiescing);
+    match !reports.stopping && reports.shards.iter().all(ready) {
+        true => "ready\n".into_response(),
+        false => going_down(),
+    }
+}
+
+fn going_down() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "not taking clients\n").into_response()
+}
+
+async fn show_status(Extract(state): Extract<Arc<State>>, asked: HeaderMap) -> Response {
+    let Some(reports) = state.reports().await else { return going_down() };
+    let mut response = axum::Json(status(&state, &reports)).into_response();
+    allow_origin(&state, &asked, &mut response);
+    response
+}
+
+fn status(state: &State, reports: &Reports) -> serde_json::Value {
+    let shards: Vec<_> = reports.shards.iter().enumerate().map(|(shard, report)| shard_status(shard, report)).collect();
+    let clients = |stage| -> u64 { reports.shards.iter().flatten().map(|it| it.tally.clients_in(stage)).sum() };
+    serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_seconds": state.begun.elapsed().as_secs(),
+        "stopping": reports.stopping,
+        "connections": Stage::ALL.iter().map(|&stage| clients(stage)).sum::<u64>(),
+        "resident_memory_bytes": metrics::resident_bytes(),
+        "shards": shards,
+    })
+}
+
+fn shard_status(shard: usize, report: &Option<Report>) -> serde_json::Value {
+    let Some(tally) = report.as_ref().map(|it| &it.tally) else {
+        return serde_json::json!({ "shard": shard, "answers": false });
+    };
+    serde_json::json!({
+        "shard": shard,
+        "answers": true,
+        "slots": tally.slots,
+        "used": tally.used,
+        "parked": tally.clients_in(Stage::Parked),
+        "busy": tally.clients_in(Stage::Busy),
+    })
+}
+
+/// The Fetch standard's CORS check, for the origins that the configuration names.
+fn allow_origin(state: &State, asked: &HeaderMap, response: &mut Response) {
+    let headers = response.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+    let Some(origin) = asked.get(header::ORIGIN) else { return };
+    if state.allow_origin.iter().any(|it| it.as_bytes() == origin.as_bytes()) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    }
+}

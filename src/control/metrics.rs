@@ -1,0 +1,360 @@
+//! The metrics: one table, from which `/metrics` and docs/metrics.md are both written.
+
+use crate::mesh::{Cause, Refused, Report, ServiceKind, Stage, Tally};
+use std::fmt::Write;
+use std::time::Duration;
+
+/// Names for the values of labels.
+#[derive(Clone, Debug, Default)]
+pub struct Labels {
+    /// Listeners by number.
+    pub listeners: Vec<String>,
+    /// Upstreams by number.
+    pub upstreams: Vec<String>,
+}
+
+/// The state of the server at one moment.
+pub struct Snapshot<'l> {
+    reports: Vec<Option<Report>>,
+    labels: &'l Labels,
+    uptime: Duration,
+    resident: u64,
+}
+
+impl<'l> Snapshot<'l> {
+    /// From the shards' reports; reads the process's memory.
+    pub fn new(reports: Vec<Option<Report>>, labels: &'l Labels, uptime: Duration) -> Snapshot<'l> {
+        Snapshot { reports, labels, uptime, resident: resident_bytes() }
+    }
+
+    fn tallies(&self) -> impl Iterator<Item = &Tally> {
+        self.reports.iter().flatten().map(|report| &report.tally)
+    }
+
+    fn sum(&self, count: impl Fn(&Tally) -> u64) -> u64 {
+        self.tallies().map(count).sum()
+    }
+}
+
+/// Resident memory of this process in bytes; zero where /proc cannot be read.
+pub fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or(0);
+    pages * rustix::param::page_size() as u64
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        }
+    }
+}
+
+/// One metric: what docs/metrics.md says of it, and how its samples are taken.
+struct Metric {
+    name: &'static str,
+    kind: Kind,
+    help: &'static str,
+    labels: &'static [&'static str],
+    samples: fn(&Snapshot<'_>, &mut Samples<'_>),
+}
+
+/// Where samples of one metric are written.
+struct Samples<'o> {
+    out: &'o mut String,
+    metric: &'o Metric,
+}
+
+impl Samples<'_> {
+    fn add(&mut self, values: &[&str], value: u64) {
+        self.out.push_str(self.metric.name);
+        for (place, (label, label_value)) in self.metric.labels.iter().zip(values).enumerate() {
+            let before = if place == 0 { '{' } else { ',' };
+            let _ = write!(self.out, "{before}{label}=\"{}\"", escaped(label_value));
+        }
+        let after = if values.is_empty() { "" } else { "}" };
+        let _ = writeln!(self.out, "{after} {value}");
+    }
+}
+
+/// The text format's escapes in label values.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+/// The text format of Prometheus, version 0.0.4.
+pub fn render(snapshot: &Snapshot<'_>) -> String {
+    let mut out = String::new();
+    for metric in METRICS {
+        let _ = writeln!(out, "# HELP {} {}\n# TYPE {} {}", metric.name, metric.help, metric.name, metric.kind.word());
+        (metric.samples)(snapshot, &mut Samples { out: &mut out, metric });
+    }
+    out
+}
+
+/// docs/metrics.md.
+pub fn reference() -> String {
+    let mut page = String::from(REFERENCE_HEAD);
+    for metric in METRICS {
+        let labels = metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+        let labels = if labels.is_empty() { "–".into() } else { labels };
+        let _ = writeln!(page, "| `{}` | {} | {} | {} |", metric.name, metric.kind.word(), labels, metric.help);
+    }
+    for (label, values) in label_values() {
+        let _ = writeln!(page, "\n## Values of `{label}`\n\n{}", values.join(", "));
+    }
+    page
+}
+
+const REFERENCE_HEAD: &str = "\
+# Metrics
+
+Written by `edgehold reference metrics` from the table in src/control/metrics.rs; do not edit.
+
+`GET /metrics` on the admin address answers in the text format of Prometheus. Every label takes its values from the
+configuration or from a fixed list, so that the number of series does not grow with the number of clients. Counters
+begin at zero when the server starts. A shard that does not answer within a second is left out of the sums and shows
+as `edgehold_shard_up 0`.
+
+| metric | type | labels | meaning |
+|---|---|---|---|
+";
+
+fn label_values() -> [(&'static str, Vec<&'static str>); 4] {
+    [
+        ("state", Stage::ALL.iter().map(|it| it.word()).collect()),
+        ("service", ServiceKind::ALL.iter().map(|it| it.word()).collect()),
+        ("cause", Cause::ALL.iter().map(|it| it.word()).collect()),
+        ("reason", Refused::ALL.iter().map(|it| it.word()).collect()),
+    ]
+}
+
+/// A metric without labels that is the sum of one count over all shards.
+macro_rules! summed {
+    ($name:literal, $kind:ident, $help:literal, $field:ident) => {
+        Metric {
+            name: $name,
+            kind: Kind::$kind,
+            help: $help,
+            labels: &[],
+            samples: |snapshot, samples| samples.add(&[], snapshot.sum(|tally| tally.$field)),
+        }
+    };
+}
+
+const METRICS: &[Metric] = &[
+    Metric {
+        name: "edgehold_connections",
+        kind: Kind::Gauge,
+        help: "Open connections. The listener `upstream` stands for connections to back ends.",
+        labels: &["listener", "service", "state"],
+        samples: connections,
+    },
+    Metric {
+        name: "edgehold_accepts_total",
+        kind: Kind::Counter,
+        help: "Clients accepted.",
+        labels: &["listener"],
+        samples: |snapshot, samples| {
+            for (number, name) in snapshot.labels.listeners.iter().enumerate() {
+                samples.add(&[name], snapshot.sum(|tally| tally.accepts[number]));
+            }
+        },
+    },
+    summed!("edgehold_accept_errors_total", Counter, "Accepts that the kernel failed.", accept_errors),
+    Metric {
+        name: "edgehold_refusals_total",
+        kind: Kind::Counter,
+        help: "Requests and clients refused.",
+        labels: &["reason"],
+        samples: |snapshot, samples| {
+            for reason in Refused::ALL {
+                samples.add(&[reason.word()], snapshot.sum(|tally| tally.refusals[*reason as usize]));
+            }
+        },
+    },
+    Metric {
+        name: "edgehold_closes_total",
+        kind: Kind::Counter,
+        help: "Client connections that have ended.",
+        labels: &["cause"],
+        samples: |snapshot, samples| {
+            for cause in Cause::ALL {
+                samples.add(&[cause.word()], snapshot.sum(|tally| tally.closes[*cause as usize]));
+            }
+        },
+    },
+    Metric {
+        name: "edgehold_messages_total",
+        kind: Kind::Counter,
+        help: "Whole messages from (`in`) and to (`out`) clients; over HTTP, requests and responses.",
+        labels: &["service", "direction"],
+        samples: |snapshot, samples| {
+            for service in ServiceKind::ALL {
+                let number = *service as usize;
+                samples.add(&[service.word(), "in"], snapshot.sum(|tally| tally.messages_in[number]));
+                samples.add(&[service.word(), "out"], snapshot.sum(|tally| tally.messages_out[number]));
+            }
+        },
+    },
+    Metric {
+        name: "edgehold_bytes_total",
+        kind: Kind::Counter,
+        help: "Bytes from (`in`) and to (`out`) clients and upstreams (`peer`).",
+        labels: &["peer", "direction"],
+        samples: |snapshot, samples| {
+            samples.add(&["client", "in"], snapshot.sum(|tally| tally.bytes_in));
+            samples.add(&["client", "out"], snapshot.sum(|tally| tally.bytes_out));
+            samples.add(&["upstream", "in"], snapshot.sum(|tally| tally.upstream_bytes_in));
+            samples.add(&["upstream", "out"], snapshot.sum(|tally| tally.upstream_bytes_out));
+        },
+    },
+    summed!("edgehold_pending_bytes", Gauge, "Bytes queued and not yet taken by the kernel.", pending_bytes),
+    summed!("edgehold_outbox_bytes", Gauge, "Memory of outbox chunks in use.", outbox_bytes),
+    summed!("edgehold_outbox_limit_bytes", Gauge, "The most that outbox chunks may take (`outbox_bytes`).", outbox_limit),
+    summed!("edgehold_lines_not_utf8_total", Counter, "Upstream lines that were not UTF-8 and went out as binary frames.", lines_not_utf8),
+    Metric {
+        name: "edgehold_upstream_connections",
+        kind: Kind::Gauge,
+        help: "Connections to an upstream, being called or open.",
+        labels: &["upstream"],
+        samples: |snapshot, samples| upstreams(snapshot, samples, |tally, number| tally.upstreams[number].connections),
+    },
+    Metric {
+        name: "edgehold_upstream_dials_total",
+        kind: Kind::Counter,
+        help: "Calls to an upstream.",
+        labels: &["upstream"],
+        samples: |snapshot, samples| upstreams(snapshot, samples, |tally, number| tally.upstreams[number].dials),
+    },
+    Metric {
+        name: "edgehold_upstream_failures_total",
+        kind: Kind::Counter,
+        help: "Times that no address of an upstream answered.",
+        labels: &["upstream"],
+        samples: |snapshot, samples| upstreams(snapshot, samples, |tally, number| tally.upstreams[number].failures),
+    },
+    Metric {
+        name: "edgehold_upstream_backed_off_shards",
+        kind: Kind::Gauge,
+        help: "Shards that leave an upstream alone for a while because it failed.",
+        labels: &["upstream"],
+        samples: |snapshot, samples| {
+            upstreams(snapshot, samples, |tally, number| u64::from(tally.upstreams[number].backed_off));
+        },
+    },
+    Metric {
+        name: "edgehold_shard_up",
+        kind: Kind::Gauge,
+        help: "1 where the shard answers.",
+        labels: &["shard"],
+        samples: |snapshot, samples| {
+            for (number, report) in snapshot.reports.iter().enumerate() {
+                samples.add(&[&number.to_string()], u64::from(report.is_some()));
+            }
+        },
+    },
+    Metric {
+        name: "edgehold_slots",
+        kind: Kind::Gauge,
+        help: "Connections that a shard can hold.",
+        labels: &["shard"],
+        samples: |snapshot, samples| by_shard(snapshot, samples, |tally| tally.slots),
+    },
+    Metric {
+        name: "edgehold_slots_used",
+        kind: Kind::Gauge,
+        help: "Connections that a shard holds, clients and upstreams.",
+        labels: &["shard"],
+        samples: |snapshot, samples| by_shard(snapshot, samples, |tally| tally.used),
+    },
+    summed!("edgehold_parks_total", Counter, "Connections put on a poll after `park_after` of quiet.", parks),
+    summed!("edgehold_promotions_total", Counter, "Parked connections that went back to a receive.", promotions),
+    summed!("edgehold_ring_rearms_total", Counter, "Receives that had ended and were armed again.", rearms),
+    summed!("edgehold_ring_no_buffers_total", Counter, "Receives that found no provided buffer (`recv_buffers`).", no_buffers),
+    summed!("edgehold_ring_cq_overflows_total", Counter, "Times that the completion queue was found full.", cq_overflows),
+    summed!("edgehold_ring_enters_total", Counter, "Calls of io_uring_enter.", enters),
+    summed!("edgehold_ring_completions_total", Counter, "Completions handled.", completions),
+    summed!("edgehold_ring_late_completions_total", Counter, "Completions for a slot's former connection, dropped.", late_completions),
+    summed!("edgehold_turns_total", Counter, "Turns of the shards' loops.", turns),
+    summed!("edgehold_turns_cut_short_total", Counter, "Turns that used up their budget (`turn_events`).", budgets_used_up),
+    summed!("edgehold_letters_refused_total", Counter, "Letters to the control thread for which there was no room.", letters_refused),
+    Metric {
+        name: "edgehold_resident_memory_bytes",
+        kind: Kind::Gauge,
+        help: "Resident memory of the process.",
+        labels: &[],
+        samples: |snapshot, samples| samples.add(&[], snapshot.resident),
+    },
+    Metric {
+        name: "edgehold_uptime_seconds",
+        kind: Kind::Gauge,
+        help: "Time since the server began.",
+        labels: &[],
+        samples: |snapshot, samples| samples.add(&[], snapshot.uptime.as_secs()),
+    },
+    Metric {
+        name: "edgehold_build_info",
+        kind: Kind::Gauge,
+        help: "Always 1; the version is in the label.",
+        labels: &["version"],
+        samples: |_, samples| samples.add(&[env!("CARGO_PKG_VERSION")], 1),
+    },
+];
+
+fn connections(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>) {
+    let listeners = snapshot.labels.listeners.iter().map(String::as_str).chain(["upstream"]);
+    for (number, listener) in listeners.enumerate() {
+        for service in ServiceKind::ALL {
+            for stage in Stage::ALL {
+                let count = |tally: &Tally| u64::from(tally.census[number][*service as usize][*stage as usize]);
+                samples.add(&[listener, service.word(), stage.word()], snapshot.sum(count));
+            }
+        }
+    }
+}
+
+fn upstreams(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, count: fn(&Tally, usize) -> u64) {
+    for (number, name) in snapshot.labels.upstreams.iter().enumerate() {
+        samples.add(&[name], snapshot.sum(|tally| count(tally, number)));
+    }
+}
+
+fn by_shard(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, count: fn(&Tally) -> u64) {
+    for report in snapshot.reports.iter().flatten() {
+        samples.add(&[&report.shard.to_string()], count(&report.tally));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_has_its_head_and_its_labels() {
+        let labels = Labels { listeners: vec!["pub\"lic".into()], upstreams: vec!["tcp://b:1".into()] };
+        let report = Report { shard: 0, tally: Tally::new(10, 1, 1) };
+        let text = render(&Snapshot::new(vec![Some(report), None], &labels, Duration::from_secs(3)));
+        for metric in METRICS {
+            assert!(text.contains(&format!("# TYPE {} {}\n", metric.name, metric.kind.word())));
+        }
+        assert!(text.contains("edgehold_accepts_total{listener=\"pub\\\"lic\"} 0\n"), "{text}");
+        assert!(text.contains("edgehold_shard_up{shard=\"1\"} 0\n"));
+        assert!(text.contains("edgehold_uptime_seconds 3\n"));
+        assert!(text.contains("edgehold_upstream_dials_total{upstream=\"tcp://b:1\"} 0\n"));
+    }
+
+    #[test]
+    fn the_reference_page_is_fresh() {
+        let page = include_str!("../../docs/metrics.md");
+        assert_eq!(page, reference(), "run: cargo run -- reference metrics > docs/metrics.md");
+    }
+}

@@ -1,0 +1,189 @@
+//! Where all letters pass: the one task that holds the lines to the shards.
+
+use super::{Addresses, Ending, Line, files};
+use crate::mesh::{Bell, FileAsk, Report, ShardNumber, ToControl, ToShard};
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+/// How long a shard may take to answer; one that does not is not well.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// When a letter for which there was no room is tried again.
+const RETRY: Duration = Duration::from_millis(5);
+
+/// What other tasks of the control thread want.
+pub(super) enum Ask {
+    /// A report of every shard.
+    Reports(oneshot::Sender<Reports>),
+    /// All shards are to know these addresses.
+    Addresses(u32, Addresses),
+    /// A letter for one shard.
+    Letter(ShardNumber, ToShard),
+    /// The server is to stop.
+    Stop,
+}
+
+/// The reports of all shards; `None` for one that has not answered in time.
+pub(super) struct Reports {
+    pub(super) shards: Vec<Option<Report>>,
+    pub(super) stopping: bool,
+}
+
+/// Someone who waits for reports.
+struct Waiting {
+    reports: Vec<Option<Report>>,
+    reply: oneshot::Sender<Reports>,
+    until: Instant,
+}
+
+pub(super) struct Switchboard {
+    lines: Vec<Line>,
+    unposted: Vec<VecDeque<ToShard>>,
+    waiting: Vec<Waiting>,
+    asks: mpsc::UnboundedSender<Ask>,
+    stop_at: Option<Instant>,
+    cut_off: bool,
+}
+
+impl Switchboard {
+    pub(super) fn new(lines: Vec<Line>, asks: mpsc::UnboundedSender<Ask>) -> Switchboard {
+        let unposted = lines.iter().map(|_| VecDeque::new()).collect();
+        Switchboard { lines, unposted, waiting: Vec::new(), asks, stop_at: None, cut_off: false }
+    }
+
+    pub(super) async fn run(
+        &mut self,
+        bell: &Bell,
+        mut asked: mpsc::UnboundedReceiver<Ask>,
+        grace: Duration,
+    ) -> io::Result<Ending> {
+        // SAFETY: the descriptor is ours alone, and closed only with the AsyncFd that owns it.
+        let ear = unsafe { AsyncFd::register_with_interest(bell.reader()?, Interest::READABLE) }?;
+        loop {
+            let wake_at = self.wake_at();
+            tokio::select! {
+                rung = ear.readable() => {
+                    rung?.clear_ready();
+                    bell.hush();
+                }
+                Some(ask) = asked.recv() => match ask {
+                    Ask::Stop if self.stop_at.is_some() => return Ok(Ending::Forced),
+                    ask => self.asked(ask, grace),
+                },
+                () = sleep_until(wake_at) => {}
+            }
+            self.read_letters();
+            self.answer_the_patient();
+            self.cut_off_the_late();
+            self.post_unposted();
+            if let Some(ending) = self.ending() {
+                return Ok(ending);
+            }
+        }
+    }
+
+    fn wake_at(&self) -> Instant {
+        let now = Instant::now();
+        let retry = self.unposted.iter().any(|it| !it.is_empty()).then_some(now + RETRY);
+        let reports = self.waiting.iter().map(|it| it.until).min();
+        let stop = self.stop_at.filter(|_| !self.cut_off);
+        [retry, reports, stop].into_iter().flatten().min().unwrap_or(now + Duration::from_secs(3600))
+    }
+
+    fn asked(&mut self, ask: Ask, grace: Duration) {
+        match ask {
+            Ask::Reports(reply) => self.want_reports(reply),
+            Ask::Addresses(upstream, addresses) => {
+                self.post_all(|| ToShard::Addresses { upstream, addresses: addresses.clone() });
+            }
+            Ask::Letter(shard, letter) => self.post(shard, letter),
+            Ask::Stop => {
+                tracing::info!(?grace, "stopping: no new clients, those that are here are bidden farewell");
+                self.stop_at = Some(Instant::now() + grace);
+                self.post_all(|| ToShard::Quiesce);
+            }
+        }
+    }
+
+    fn want_reports(&mut self, reply: oneshot::Sender<Reports>) {
+        let reports = vec![None; self.lines.len()];
+        self.waiting.push(Waiting { reports, reply, until: Instant::now() + PATIENCE });
+        self.post_all(|| ToShard::Report);
+    }
+
+    fn read_letters(&mut self) {
+        for shard in 0..self.lines.len() {
+            while let Some(letter) = self.lines[shard].from.take() {
+                match letter {
+                    ToControl::Report(report) => self.reported(&report),
+                    ToControl::File(ask) => self.read_file(ask),
+                }
+            }
+        }
+    }
+
+    fn reported(&mut self, report: &Report) {
+        for waiting in &mut self.waiting {
+            waiting.reports[report.shard].get_or_insert_with(|| report.clone());
+        }
+    }
+
+    fn read_file(&self, ask: FileAsk) {
+        let asks = self.asks.clone();
+        tokio::task::spawn_blocking(move || {
+            let (shard, answer) = files::answer(ask);
+            let _ = asks.send(Ask::Letter(shard, ToShard::File(answer)));
+        });
+    }
+
+    /// Those who have all reports, or have waited long enough.
+    fn answer_the_patient(&mut self) {
+        let (now, stopping) = (Instant::now(), self.stop_at.is_some());
+        let done = |it: &mut Waiting| it.until <= now || it.reports.iter().all(Option::is_some);
+        for waiting in self.waiting.extract_if(.., done) {
+            let _ = waiting.reply.send(Reports { shards: waiting.reports, stopping });
+        }
+    }
+
+    fn cut_off_the_late(&mut self) {
+        if !self.cut_off && self.stop_at.is_some_and(|at| at <= Instant::now()) {
+            tracing::warn!("shutdown_grace is over: the rest is cut off");
+            self.cut_off = true;
+            self.post_all(|| ToShard::Leave);
+        }
+    }
+
+    fn post_all(&mut self, letter: impl Fn() -> ToShard) {
+        (0..self.lines.len()).for_each(|shard| self.post(shard, letter()));
+    }
+
+    fn post(&mut self, shard: ShardNumber, letter: ToShard) {
+        self.unposted[shard].push_back(letter);
+        self.post_unposted();
+    }
+
+    /// In order; what finds no room waits for the next round.
+    fn post_unposted(&mut self) {
+        for (line, unposted) in self.lines.iter_mut().zip(&mut self.unposted) {
+            while let Some(letter) = unposted.pop_front() {
+                if let Err(letter) = line.to.post(letter) {
+                    unposted.push_front(letter);
+                    break;
+                }
+            }
+        }
+    }
+
+    fn ending(&self) -> Option<Ending> {
+        let gone = |line: &&Line| line.from.is_abandoned();
+        match self.stop_at {
+            None => self.lines.iter().find(gone).map(|_| Ending::ShardLost),
+            Some(_) => self.lines.iter().all(|line| gone(&line)).then_some(Ending::Stopped),
+        }
+    }
+}

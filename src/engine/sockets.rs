@@ -1,0 +1,77 @@
+//! Sockets before they are on a ring: listeners and the options that both ends want.
+
+use super::Address;
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+/// Probes after a minute of silence, so that a peer whose host has vanished is found by the kernel.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Opens a listener. Each shard opens its own on the same TCP address (SO_REUSEPORT: the kernel spreads the
+/// clients); a unix listener cannot be opened twice, shards share duplicates of one.
+///
+/// TCP_NODELAY and keep-alive are set here because accepted sockets inherit them: a direct descriptor has no
+/// setsockopt before Linux 6.7.
+///
+/// # Errors
+/// The address is in use, not ours, or not allowed.
+pub fn listen(address: &Address, backlog: u32) -> io::Result<Socket> {
+    let socket = Socket::new(domain(address), Type::STREAM, None)?;
+    match address {
+        Address::Tcp(_) => {
+            socket.set_reuse_address(true)?;
+            socket.set_reuse_port(true)?;
+            stream_options(&socket)?;
+        }
+        Address::Unix(path) => remove_stale(path)?,
+    }
+    socket.bind(&to_kernel(address)?)?;
+    socket.listen(backlog.try_into().unwrap_or(i32::MAX))?;
+    Ok(socket)
+}
+
+/// A socket for a connection to `address`, not yet connected. It blocks, as io_uring wants it: a socket with
+/// O_NONBLOCK makes the ring answer EAGAIN instead of waiting.
+///
+/// # Errors
+/// No descriptor free, or no such address family.
+pub fn for_connect(address: &Address) -> io::Result<(Socket, SockAddr)> {
+    let protocol = matches!(address, Address::Tcp(_)).then_some(Protocol::TCP);
+    let socket = Socket::new(domain(address), Type::STREAM, protocol)?;
+    if matches!(address, Address::Tcp(_)) {
+        stream_options(&socket)?;
+    }
+    Ok((socket, to_kernel(address)?))
+}
+
+fn stream_options(socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
+}
+
+fn domain(address: &Address) -> Domain {
+    match address {
+        Address::Tcp(address) => Domain::for_address(*address),
+        Address::Unix(_) => Domain::UNIX,
+    }
+}
+
+fn to_kernel(address: &Address) -> io::Result<SockAddr> {
+    match address {
+        Address::Tcp(address) => Ok((*address).into()),
+        Address::Unix(path) => SockAddr::unix(path),
+    }
+}
+
+/// A socket file that nobody listens on is left over from a server that was killed: it goes. A living one
+/// stays, and bind says so.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|it| std::os::unix::fs::FileTypeExt::is_socket(&it.file_type()));
+    let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err_and(|error| refused(&error)) {
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,304 @@
+//! The real ring: one io_uring per shard, used by that shard's thread only.
+//!
+//! Set up with SINGLE_ISSUER and DEFER_TASKRUN: the kernel does its share of the work only inside
+//! [`Ring::turn`], so that a shard is never interrupted in the middle of a message. Everything that a
+//! submission points to is copied by the kernel when it takes the entry (IORING_FEAT_SUBMIT_STABLE), but for
+//! the bytes to send, which the caller keeps, and an accept's address, which is kept here.
+
+use super::buffers::{self, Buffers};
+use super::{Address, Completion, GATHER, Operation, Piece, Ring, RingCounts, Tag, sockets};
+use io_uring::types::{DestinationSlot, Fd, Fixed, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+use socket2::{SockAddr, SockAddrStorage, Socket};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+const ENTER_GETEVENTS: u32 = 1;
+
+/// Something to read, or the peer has ended its side.
+const POLL_EVENTS: u32 = (libc::POLLIN | libc::POLLRDHUP) as u32;
+
+/// How large a ring is.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Entries of the direct-descriptor table: at most RLIMIT_NOFILE and 1 048 576.
+    pub table: u32,
+    /// Provided buffers, a power of two.
+    pub buffers: u16,
+    /// Bytes of each of them.
+    pub buffer_bytes: u32,
+}
+
+impl Setup {
+    /// Submission entries between two turns; more of them cost one enter more, nothing else.
+    const SUBMISSIONS: u32 = 1024;
+    /// Completions that wait for the shard; several times the submissions, since multishots answer often.
+    const COMPLETIONS: u32 = 4 * Setup::SUBMISSIONS;
+    /// Worker threads for what cannot be done inline (shutdown is handed to one): bounded and unbounded work.
+    const WORKERS: [u32; 2] = [1, 2];
+}
+
+/// One io_uring and all that the kernel may read or write on its behalf.
+///
+/// The order of the fields is the order of their end: the ring first, then what it used.
+pub struct Uring {
+    ring: IoUring,
+    buffers: Buffers,
+    listeners: Vec<Socket>,
+    waiting: Vec<Box<Waiting>>,
+    until_submitted: Scratch,
+    counts: RingCounts,
+}
+
+/// An accept in flight, and the place where the kernel writes the client's address.
+struct Waiting {
+    tag: Option<Tag>,
+    storage: SockAddrStorage,
+    len: libc::socklen_t,
+}
+
+/// What queued submissions point to until the kernel has taken them.
+#[derive(Default)]
+struct Scratch {
+    gathers: Vec<Box<Gather>>,
+    gathers_used: usize,
+    addresses: Vec<Box<SockAddr>>,
+    timespec: Box<Timespec>,
+}
+
+struct Gather {
+    head: libc::msghdr,
+    pieces: [libc::iovec; GATHER],
+}
+
+impl Uring {
+    /// Builds the ring on the calling thread, which must be the shard's own. Completions ring `bell` (an
+    /// eventfd) while [`Uring::knocking`] is on.
+    ///
+    /// # Errors
+    /// What the kernel refuses; `probe.rs` puts words to it.
+    pub fn new(setup: Setup, bell: RawFd, listeners: Vec<Socket>) -> io::Result<Uring> {
+        let ring: IoUring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_taskrun_flag()
+            .setup_submit_all()
+            .setup_cqsize(Setup::COMPLETIONS)
+            .build(Setup::SUBMISSIONS)?;
+        ring.submitter().register_files_sparse(setup.table)?;
+        ring.submitter().register_eventfd(bell)?;
+        ring.submitter().register_iowq_max_workers(&mut Setup::WORKERS.clone())?;
+        let buffers = Buffers::lend_to(&ring, setup.buffers, setup.buffer_bytes)?;
+        let (waiting, until_submitted, counts) = Default::default();
+        Ok(Uring { ring, buffers, listeners, waiting, until_submitted, counts })
+    }
+
+    /// Whether completions ring the bell. Off while the shard is awake: a door that stands open needs no bell.
+    pub fn knocking(&mut self, on: bool) {
+        let completions = self.ring.completion();
+        if on { completions.enable_eventfd() } else { completions.disable_eventfd() }
+    }
+
+    fn push(&mut self, entry: &squeue::Entry) {
+        // SAFETY: what the entry points to lives until it is submitted (`Scratch`), until it completes
+        // (`waiting`, provided buffers), or is the caller's promise (`send`).
+        while unsafe { self.ring.submission().push(entry) }.is_err() {
+            self.submit().expect("the kernel takes no submissions");
+        }
+    }
+
+    /// One io_uring_enter: takes what is queued, runs deferred work.
+    fn submit(&mut self) -> io::Result<()> {
+        let queued = self.ring.submission().len() as u32;
+        // SAFETY: no argument struct is passed.
+        let taken = unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, 0, ENTER_GETEVENTS, None) };
+        self.counts.enters += 1;
+        match taken {
+            Ok(taken) => self.counts.submitted += taken as u64,
+            Err(error) if is_passing(&error) => {}
+            Err(error) => return Err(error),
+        }
+        if self.ring.submission().is_empty() {
+            self.until_submitted.reset();
+        }
+        Ok(())
+    }
+
+    fn place_for_address(&mut self, slot: u32) -> &mut Waiting {
+        let free = |it: &Box<Waiting>| it.tag.is_none_or(|tag| tag.slot() == slot);
+        let place = self.waiting.iter().position(free).unwrap_or_else(|| {
+            self.waiting.push(Box::new(Waiting { tag: None, storage: SockAddrStorage::zeroed(), len: 0 }));
+            self.waiting.len() - 1
+        });
+        &mut self.waiting[place]
+    }
+}
+
+/// The kernel is short of something for a moment, or a signal came: the next turn tries again.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY))
+}
+
+impl Scratch {
+    fn reset(&mut self) {
+        self.gathers_used = 0;
+        self.addresses.clear();
+    }
+
+    fn gather(&mut self, pieces: &[Piece]) -> *const libc::msghdr {
+        if self.gathers_used == self.gathers.len() {
+            self.gathers.push(Gather::empty());
+        }
+        self.gathers_used += 1;
+        self.gathers[self.gathers_used - 1].fill(pieces)
+    }
+}
+
+impl Gather {
+    fn empty() -> Box<Gather> {
+        let nothing = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+        // SAFETY: msghdr is plain numbers and pointers, for which zero is valid.
+        Box::new(Gather { head: unsafe { std::mem::zeroed() }, pieces: [nothing; GATHER] })
+    }
+
+    fn fill(&mut self, pieces: &[Piece]) -> *const libc::msghdr {
+        for (place, piece) in self.pieces.iter_mut().zip(pieces) {
+            *place = libc::iovec { iov_base: piece.start.cast_mut().cast(), iov_len: piece.len };
+        }
+        self.head.msg_iov = self.pieces.as_mut_ptr();
+        self.head.msg_iovlen = pieces.len().min(GATHER);
+        &self.head
+    }
+}
+
+impl Ring for Uring {
+    fn accept(&mut self, tag: Tag, listener: usize) {
+        let Some(fd) = self.listeners.get(listener).map(|it| Fd(it.as_raw_fd())) else { return };
+        let slot = DestinationSlot::try_from_slot_target(tag.slot()).ok();
+        let place = self.place_for_address(tag.slot());
+        place.tag = Some(tag);
+        place.len = place.storage.size_of();
+        let (address, len) = (&raw mut place.storage, &raw mut place.len);
+        let entry = opcode::Accept::new(fd, address.cast(), len).file_index(slot).build();
+        self.push(&entry.user_data(tag.to_raw()));
+    }
+
+    fn peer(&mut self, tag: Tag) -> Option<SocketAddr> {
+        let place = self.waiting.iter_mut().find(|it| it.tag == Some(tag))?;
+        place.tag = None;
+        let storage = std::mem::replace(&mut place.storage, SockAddrStorage::zeroed());
+        // SAFETY: the kernel has filled the first `len` bytes of the storage: the accept has completed.
+        unsafe { SockAddr::new(storage, place.len) }.as_socket()
+    }
+
+    fn connect(&mut self, tag: Tag, to: &Address) -> io::Result<()> {
+        let (socket, address) = sockets::for_connect(to)?;
+        self.ring.submitter().register_files_update(tag.slot(), &[socket.as_raw_fd()])?;
+        let address = Box::new(address);
+        let (start, len) = (address.as_ptr().cast(), address.len());
+        self.until_submitted.addresses.push(address);
+        self.push(&opcode::Connect::new(Fixed(tag.slot()), start, len).build().user_data(tag.to_raw()));
+        Ok(())
+    }
+
+    fn recv(&mut self, tag: Tag) {
+        let entry = opcode::RecvMulti::new(Fixed(tag.slot()), buffers::GROUP).build();
+        self.push(&entry.user_data(tag.to_raw()));
+    }
+
+    fn recv_once(&mut self, tag: Tag) {
+        let size = self.buffers.size();
+        let entry = opcode::Recv::new(Fixed(tag.slot()), std::ptr::null_mut(), size)
+            .flags(libc::MSG_DONTWAIT)
+            .buf_group(buffers::GROUP)
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT);
+        self.push(&entry.user_data(tag.to_raw()));
+    }
+
+    fn poll(&mut self, tag: Tag) {
+        let entry = opcode::PollAdd::new(Fixed(tag.slot()), POLL_EVENTS).multi(true).build();
+        self.push(&entry.user_data(tag.to_raw()));
+    }
+
+    unsafe fn send(&mut self, tag: Tag, pieces: &[Piece]) {
+        let fd = Fixed(tag.slot());
+        let entry = match pieces {
+            [one] => opcode::Send::new(fd, one.start, one.len as u32).flags(libc::MSG_NOSIGNAL).build(),
+            many => {
+                let head = self.until_submitted.gather(many);
+                opcode::SendMsg::new(fd, head).flags(libc::MSG_NOSIGNAL as u32).build()
+            }
+        };
+        self.push(&entry.user_data(tag.to_raw()));
+    }
+
+    fn cancel(&mut self, tag: Tag) {
+        let entry = opcode::AsyncCancel::new(tag.to_raw()).build().flags(squeue::Flags::SKIP_SUCCESS);
+        self.push(&entry.user_data(tag.of(Operation::Cancel).to_raw()));
+    }
+
+    fn shutdown(&mut self, tag: Tag) {
+        let entry = opcode::Shutdown::new(Fixed(tag.slot()), libc::SHUT_WR).build();
+        self.push(&entry.user_data(tag.to_raw()));
+    }
+
+    fn close(&mut self, tag: Tag) {
+        self.push(&opcode::Close::new(Fixed(tag.slot())).build().user_data(tag.to_raw()));
+    }
+
+    fn tick(&mut self, after: Duration) {
+        *self.until_submitted.timespec = after.into();
+        let entry = opcode::Timeout::new(&*self.until_submitted.timespec).build();
+        self.push(&entry.user_data(Tag::new(0, 0, Operation::Tick).to_raw()));
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        let (nothing_queued, work_waits, overflow) = {
+            let queue = self.ring.submission();
+            (queue.is_empty(), queue.taskrun(), queue.cq_overflow())
+        };
+        self.counts.cq_overflow += u64::from(overflow);
+        if nothing_queued && !work_waits && !overflow { Ok(()) } else { self.submit() }
+    }
+
+    fn next(&mut self) -> Option<Completion> {
+        let entry = self.ring.completion().next()?;
+        Some(from_kernel(&entry))
+    }
+
+    fn lent(&mut self, buffer: u16, len: usize) -> &mut [u8] {
+        self.buffers.lent(buffer, len)
+    }
+
+    fn lent_size(&self) -> usize {
+        self.buffers.size() as usize
+    }
+
+    fn give_back(&mut self, buffer: u16) {
+        self.buffers.give_back(buffer);
+    }
+
+    fn close_listeners(&mut self) {
+        let in_flight: Vec<Tag> = self.waiting.iter().filter_map(|it| it.tag).collect();
+        in_flight.into_iter().for_each(|tag| self.cancel(tag));
+        self.listeners.clear();
+    }
+
+    fn counts(&self) -> RingCounts {
+        self.counts
+    }
+}
+
+fn from_kernel(entry: &cqueue::Entry) -> Completion {
+    let (result, flags) = (entry.result(), entry.flags());
+    Completion {
+        tag: Tag::from_raw(entry.user_data()),
+        result: u32::try_from(result).map_err(|_| -result),
+        more: cqueue::more(flags),
+        buffer: cqueue::buffer_select(flags),
+        nonempty: cqueue::sock_nonempty(flags),
+    }
+}

@@ -1,0 +1,59 @@
+//! The bell of a shard, or of the control thread: an eventfd. Any thread may ring it; the kernel rings it for
+//! completions; one reader sleeps on it.
+
+use rustix::event::{EventfdFlags, eventfd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+/// An eventfd.
+#[derive(Debug)]
+pub struct Bell(OwnedFd);
+
+impl Bell {
+    /// A bell whose reader waits in the kernel for it (blocking reads).
+    ///
+    /// # Errors
+    /// No descriptor free.
+    pub fn new() -> io::Result<Bell> {
+        Ok(Bell(eventfd(0, EventfdFlags::CLOEXEC)?))
+    }
+
+    /// A bell whose reader polls for it (reads that never block).
+    ///
+    /// # Errors
+    /// No descriptor free.
+    pub fn for_poll() -> io::Result<Bell> {
+        Ok(Bell(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+    }
+
+    /// Wakes the reader, now or when it next listens. Rings add up to one.
+    pub fn ring(&self) {
+        // A counter at its maximum (EAGAIN) is a bell that rings already.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+
+    /// Takes the rings that have come, so that the next read waits for the next one.
+    pub fn hush(&self) {
+        let _ = rustix::io::read(&self.0, &mut [0u8; 8]);
+    }
+
+    /// A second descriptor of the same bell, for a reader that wants to own one.
+    ///
+    /// # Errors
+    /// No descriptor free.
+    pub fn reader(&self) -> io::Result<OwnedFd> {
+        self.0.try_clone()
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Bell {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}

@@ -1,0 +1,118 @@
+//! The letters themselves.
+
+use super::Tally;
+use edgehold_wire::status::Status;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Which shard, counted from zero.
+pub type ShardNumber = usize;
+
+/// What the control thread tells a shard.
+#[derive(Debug)]
+pub enum ToShard {
+    /// Send a [`Report`].
+    Report,
+    /// Take no new clients, and bid those that are here farewell.
+    Quiesce,
+    /// End now, with whatever is still open.
+    Leave,
+    /// Upstream `upstream` is at these addresses now. None: the name does not resolve.
+    Addresses {
+        /// Number of the upstream, in the order of the configuration.
+        upstream: u32,
+        /// What the name resolves to.
+        addresses: Arc<[SocketAddr]>,
+    },
+    /// What was asked by [`FileAsk`].
+    File(FileAnswer),
+}
+
+/// What a shard tells the control thread.
+#[derive(Debug)]
+pub enum ToControl {
+    /// How the shard is.
+    Report(Box<Report>),
+    /// A file, or its next part, is wanted.
+    File(FileAsk),
+}
+
+/// A shard's counters at one moment.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Whose.
+    pub shard: ShardNumber,
+    /// The counters.
+    pub tally: Tally,
+}
+
+/// A wish for a file, or for the next part of one.
+#[derive(Debug)]
+pub struct FileAsk {
+    /// Which shard asks.
+    pub shard: ShardNumber,
+    /// Who asks in that shard: comes back in the answer.
+    pub asker: u64,
+    /// What is wanted.
+    pub part: FilePart,
+}
+
+/// What is wanted of a file.
+#[derive(Debug)]
+pub enum FilePart {
+    /// Its head, and the first part of its body.
+    Open {
+        /// Nothing above this folder is ever served.
+        root: Arc<PathBuf>,
+        /// Path below the root, percent-decoded, without a leading slash.
+        path: String,
+        /// Where to send a client that asks for a folder without a slash at its end.
+        location: String,
+        /// Only the head (a HEAD request).
+        head_only: bool,
+        /// If-None-Match, as sent.
+        if_none_match: Option<String>,
+        /// If-Modified-Since, as sent.
+        if_modified_since: Option<String>,
+        /// If-Range, as sent.
+        if_range: Option<String>,
+        /// Range, as sent.
+        range: Option<String>,
+    },
+    /// The part from `at` of a file opened before.
+    Next {
+        /// The open file.
+        file: Arc<std::fs::File>,
+        /// Where the part begins.
+        at: u64,
+        /// Bytes that are still to be sent, this part among them.
+        left: u64,
+    },
+}
+
+/// The answer to a [`FileAsk`].
+#[derive(Debug)]
+pub struct FileAnswer {
+    /// Who asked.
+    pub asker: u64,
+    /// The head, in answer to [`FilePart::Open`].
+    pub head: Option<FileHead>,
+    /// A part of the body.
+    pub bytes: Vec<u8>,
+    /// The file and the place where the next part begins, while there is more.
+    pub rest: Option<(Arc<std::fs::File>, u64, u64)>,
+    /// Reading failed: the response cannot be completed.
+    pub failed: bool,
+}
+
+/// A response head for a file.
+#[derive(Debug)]
+pub struct FileHead {
+    /// 200, 206, 304, 404, 416, …
+    pub status: Status,
+    /// Content-Length, where the status has one.
+    pub length: Option<u64>,
+    /// Further fields, in order.
+    pub fields: Vec<(&'static str, String)>,
+}

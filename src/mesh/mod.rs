@@ -1,0 +1,88 @@
+//! Letters: all that shards and the control thread say to each other.
+//!
+//! A letter is plain data. Each pair has one bounded box a direction (a single-producer ring); whoever posts
+//! rings the receiver's bell, an eventfd. A full box is an answer, not a wait: the letter comes back, and
+//! the sender decides.
+
+mod bell;
+mod letters;
+mod tally;
+
+pub use bell::Bell;
+pub use letters::{FileAnswer, FileAsk, FileHead, FilePart, Report, ShardNumber, ToControl, ToShard};
+pub use tally::{Cause, Refused, ServiceKind, Stage, Tally, UpstreamTally};
+
+use std::sync::Arc;
+
+/// Letters that may wait in one box.
+const BOX: usize = 1024;
+
+/// The writing end of a box, with the receiver's bell.
+pub struct Sender<L> {
+    letters: rtrb::Producer<L>,
+    bell: Arc<Bell>,
+}
+
+/// The reading end of a box.
+pub struct Receiver<L> {
+    letters: rtrb::Consumer<L>,
+}
+
+/// A box whose reader listens for `bell`.
+pub fn letter_box<L>(bell: Arc<Bell>) -> (Sender<L>, Receiver<L>) {
+    let (producer, consumer) = rtrb::RingBuffer::new(BOX);
+    (Sender { letters: producer, bell }, Receiver { letters: consumer })
+}
+
+impl<L> Sender<L> {
+    /// Posts the letter and rings.
+    ///
+    /// # Errors
+    /// The box is full: the letter comes back.
+    pub fn post(&mut self, letter: L) -> Result<(), L> {
+        self.letters.push(letter).map_err(|rtrb::PushError::Full(letter)| letter)?;
+        self.bell.ring();
+        Ok(())
+    }
+}
+
+impl<L> Receiver<L> {
+    /// The next letter, if one has come.
+    pub fn take(&mut self) -> Option<L> {
+        self.letters.pop().ok()
+    }
+
+    /// Whether no letter waits.
+    pub fn is_empty(&self) -> bool {
+        self.letters.is_empty()
+    }
+
+    /// Whether no letter waits and none can come: the sender is gone.
+    pub fn is_abandoned(&self) -> bool {
+        self.letters.is_abandoned() && self.letters.is_empty()
+    }
+}
+
+/// The reader hears that nothing more will come.
+impl<L> Drop for Sender<L> {
+    fn drop(&mut self) {
+        self.bell.ring();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_arrive_in_order_and_a_full_box_answers() {
+        let (mut sender, mut receiver) = letter_box(Arc::new(Bell::new().unwrap()));
+        let posted = (0..).take_while(|&n| sender.post(n).is_ok()).count();
+        assert_eq!(posted, BOX);
+        assert_eq!(sender.post(7), Err(7));
+        assert!((0..posted).all(|n| receiver.take() == Some(n)));
+        assert!(receiver.is_empty());
+        sender.post(8).unwrap();
+        assert_eq!(receiver.take(), Some(8));
+    }
+}

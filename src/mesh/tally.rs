@@ -1,0 +1,215 @@
+//! A shard's plain counters, and the names under which they are seen from outside.
+//!
+//! They stand here and not in the shard's room because they travel: a report is a letter with a copy of
+//! them. Only the shard that owns a tally counts in it.
+
+/// An enum whose members are the values of a metric's label.
+macro_rules! labels {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $member:ident = $word:literal,)* }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$doc])* $member,)* }
+
+        impl $name {
+            /// All members, in the order of their numbers.
+            pub const ALL: &'static [$name] = &[$($name::$member),*];
+            /// How many there are.
+            pub const COUNT: usize = $name::ALL.len();
+
+            /// The label's value in metrics and logs.
+            pub fn word(self) -> &'static str {
+                match self { $($name::$member => $word),* }
+            }
+        }
+    };
+}
+
+labels! {
+    /// What serves a connection.
+    ServiceKind {
+        /// Not known yet: no request head has come.
+        None = "none",
+        /// `service = "echo"`.
+        Echo = "echo",
+        /// `service = "proxy"`.
+        Proxy = "proxy",
+        /// `service = "files"`.
+        Files = "files",
+        /// `service = "page"`.
+        Page = "page",
+    }
+}
+
+labels! {
+    /// How far a connection has come, as an operator sees it.
+    Stage {
+        /// Waits for a request head.
+        Head = "head",
+        /// Waits for the back end to accept.
+        Dialing = "dialing",
+        /// Open, and heard not long ago.
+        Busy = "busy",
+        /// Open and quiet: costs the least that a connection can.
+        Parked = "parked",
+        /// Saying goodbye.
+        Closing = "closing",
+    }
+}
+
+labels! {
+    /// Why a connection ended.
+    Cause {
+        /// Both sides said goodbye, or the last response was delivered.
+        Closed = "closed",
+        /// The peer ended the stream without a goodbye.
+        Gone = "gone",
+        /// The peer, or the network, broke the connection.
+        Reset = "reset",
+        /// The peer broke the protocol.
+        Protocol = "protocol",
+        /// The request was refused.
+        Refused = "refused",
+        /// No whole request head came in time.
+        HeadTimeout = "head_timeout",
+        /// Nothing was heard for `idle_timeout`, not even a pong.
+        IdleTimeout = "idle_timeout",
+        /// The peer took nothing of what it was sent for `idle_timeout`.
+        Stalled = "stalled",
+        /// The goodbye took longer than `close_timeout`.
+        CloseTimeout = "close_timeout",
+        /// The back end ended the stream.
+        UpstreamEnded = "upstream_ended",
+        /// The back end could not be reached, or was lost.
+        UpstreamLost = "upstream_lost",
+        /// The client on whose behalf it was open has left.
+        ClientLeft = "client_left",
+        /// `outbox_bytes` of the shard were used up.
+        Overload = "overload",
+        /// The server is stopping.
+        Quiesced = "quiesced",
+    }
+}
+
+labels! {
+    /// Why a request or a client was refused.
+    Refused {
+        /// All slots of the shard are taken (503).
+        Full = "full",
+        /// The request breaks RFC 9112 or RFC 6455 (400, 505).
+        BadRequest = "bad_request",
+        /// No route (404, 403).
+        NotFound = "not_found",
+        /// Wrong method (405).
+        Method = "method",
+        /// No whole head in time (408).
+        HeadTimeout = "head_timeout",
+        /// The head or the target is too large (414, 431).
+        HeadTooLarge = "head_too_large",
+        /// The body is too large (413).
+        BodyTooLarge = "body_too_large",
+        /// A WebSocket opening was expected (426).
+        Upgrade = "upgrade",
+        /// Something not implemented was asked for (501).
+        NotImplemented = "not_implemented",
+        /// No back end, or a file that cannot be read (500, 502, 503, 504).
+        Unavailable = "unavailable",
+    }
+}
+
+/// Counters of one upstream, in one shard.
+#[derive(Clone, Debug, Default)]
+pub struct UpstreamTally {
+    /// Open connections to it.
+    pub connections: u64,
+    /// Connections asked for.
+    pub dials: u64,
+    /// Of those, failed ones.
+    pub failures: u64,
+    /// Clients are not sent there for a while after a failure.
+    pub backed_off: bool,
+}
+
+/// Counters of one shard.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Connections that the shard can hold.
+    pub slots: u64,
+    /// Connections that it holds now, clients and upstreams.
+    pub used: u64,
+    /// Open connections by listener, then service and stage. The last listener stands for upstreams.
+    pub census: Vec<[[u32; Stage::COUNT]; ServiceKind::COUNT]>,
+    /// Clients accepted, by listener.
+    pub accepts: Vec<u64>,
+    /// Accepts that failed, all listeners.
+    pub accept_errors: u64,
+    /// Refusals by reason.
+    pub refusals: [u64; Refused::COUNT],
+    /// Ends of client connections by cause.
+    pub closes: [u64; Cause::COUNT],
+    /// Whole messages from clients, by service (HTTP: requests).
+    pub messages_in: [u64; ServiceKind::COUNT],
+    /// Whole messages to clients, by service (HTTP: responses).
+    pub messages_out: [u64; ServiceKind::COUNT],
+    /// Bytes from clients, as they came from the kernel.
+    pub bytes_in: u64,
+    /// Bytes to clients, as the kernel took them.
+    pub bytes_out: u64,
+    /// Bytes from upstreams.
+    pub upstream_bytes_in: u64,
+    /// Bytes to upstreams.
+    pub upstream_bytes_out: u64,
+    /// Bytes queued and not yet taken by the kernel.
+    pub pending_bytes: u64,
+    /// Bytes of outbox chunks in use.
+    pub outbox_bytes: u64,
+    /// The most that outbox chunks may take.
+    pub outbox_limit: u64,
+    /// Lines from upstreams that were not UTF-8 and went out as binary frames.
+    pub lines_not_utf8: u64,
+    /// Connections parked on a poll.
+    pub parks: u64,
+    /// Parked connections that went back to a multishot recv.
+    pub promotions: u64,
+    /// Receives that had ended and were armed again.
+    pub rearms: u64,
+    /// Receives that ended because no provided buffer was free.
+    pub no_buffers: u64,
+    /// Times that the completion queue was found full.
+    pub cq_overflows: u64,
+    /// io_uring_enter calls.
+    pub enters: u64,
+    /// Completions handled.
+    pub completions: u64,
+    /// Completions of a slot's former generation.
+    pub late_completions: u64,
+    /// Turns of the shard's loop.
+    pub turns: u64,
+    /// Turns that ended because the budget was used up.
+    pub budgets_used_up: u64,
+    /// Letters that could not be posted because the box was full.
+    pub letters_refused: u64,
+    /// By upstream, in the order of the configuration.
+    pub upstreams: Vec<UpstreamTally>,
+    /// The shard takes no new clients.
+    pub quiescing: bool,
+}
+
+impl Tally {
+    /// For so many listeners and upstreams.
+    pub fn new(slots: u64, listeners: usize, upstreams: usize) -> Tally {
+        Tally {
+            slots,
+            census: vec![Default::default(); listeners + 1],
+            accepts: vec![0; listeners],
+            upstreams: vec![UpstreamTally::default(); upstreams],
+            ..Tally::default()
+        }
+    }
+
+    /// Open connections in a stage, over all listeners and services, upstreams not counted.
+    pub fn clients_in(&self, stage: Stage) -> u64 {
+        let clients = &self.census[..self.census.len() - 1];
+        clients.iter().flatten().map(|stages| u64::from(stages[stage as usize])).sum()
+    }
+}

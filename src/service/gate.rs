@@ -1,0 +1,50 @@
+//! The verdict on a request head before any service sees it: method, opening, the route's own limits.
+
+use crate::mesh::ServiceKind;
+use crate::shard::door::Desk;
+use crate::shard::slab::Handle;
+use edgehold_wire::http1::Head;
+use edgehold_wire::status::Status;
+use edgehold_wire::upgrade;
+
+/// RFC 9110 section 15.5.22 and RFC 6455 section 4.4: what a 426 must tell.
+const UPGRADE_FIELDS: [(&str, &str); 3] =
+    [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Version", "13")];
+
+/// Whether the request may go on; where not, it has been refused.
+pub fn passes(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
+    within_limits(desk, who, head)
+        && match desk.kind(who) {
+            ServiceKind::Echo | ServiceKind::Proxy => opens_websocket(desk, who, head),
+            ServiceKind::Files | ServiceKind::Page | ServiceKind::None => reads(desk, who, head),
+        }
+}
+
+/// The head was read under the limits for all; the route's may be tighter.
+fn within_limits(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
+    let limits = &desk.limits(who).head;
+    let fits = head.len <= limits.head_bytes && head.headers.len() <= limits.head_count;
+    if !fits {
+        desk.refuse_last(who, Status::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is above this route's limits");
+    }
+    fits
+}
+
+fn opens_websocket(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
+    let Err(refusal) = upgrade::check(head) else { return true };
+    let fields: &[(&str, &str)] = match refusal.status() {
+        Status::METHOD_NOT_ALLOWED => &[("Allow", "GET")],
+        Status::UPGRADE_REQUIRED => &UPGRADE_FIELDS,
+        _ => &[],
+    };
+    desk.refuse(who, refusal.status(), fields, refusal.words());
+    false
+}
+
+fn reads(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
+    let reads = matches!(head.method, "GET" | "HEAD");
+    if !reads {
+        desk.refuse(who, Status::METHOD_NOT_ALLOWED, &[("Allow", "GET, HEAD")], "this resource can only be read");
+    }
+    reads
+}

@@ -1,0 +1,463 @@
+//! Proxy: each client has a connection of its own to a back end, and bytes go between them.
+//!
+//! The upstream is called first and the client's 101 kept back until it answers, so that a client that cannot
+//! be served hears 503 while it can still act on it. Client messages become bytes upstream; upstream bytes
+//! become frames as the route says. Each side is held back while the other takes nothing; each side's end
+//! reaches the other behind everything that was said before.
+
+use super::echo::opcode;
+use crate::mesh::{Cause, UpstreamTally};
+use crate::shard::clock::ticks;
+use crate::shard::door::{Address, Desk, Frame, Room};
+use crate::shard::slab::Handle;
+use edgehold_wire::http1::Head;
+use edgehold_wire::status::Status;
+use edgehold_wire::upgrade;
+use edgehold_wire::utf8::{self, Tail};
+use edgehold_wire::ws::CloseCode;
+use slab::Slab;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long an upstream is left alone after its first failure; doubled with each further one.
+const BACKOFF: Duration = Duration::from_millis(500);
+
+/// Doublings of [`BACKOFF`], up to 16 s.
+const DOUBLINGS: u32 = 5;
+
+/// What a proxy route says.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Numbers of its upstreams; at most 64.
+    pub upstreams: Vec<u32>,
+    /// What upstream bytes become.
+    pub frames: Frames,
+    /// Subprotocols that are agreed to.
+    pub subprotocols: Vec<String>,
+    /// How long an upstream may take to answer, in ticks.
+    pub connect_ticks: u32,
+    /// What a client is told when its upstream has ended the stream.
+    pub end_code: CloseCode,
+}
+
+/// What upstream bytes become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frames {
+    /// Binary frames, as they come.
+    Binary,
+    /// Text frames, never cut inside a character.
+    Text,
+    /// A text frame for each line, without its line end; and a client's message is a line.
+    Lines,
+}
+
+/// Where an upstream is.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// Wherever its name leads; letters tell.
+    Named,
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+/// The proxy service of one shard.
+pub struct Proxy {
+    sessions: Slab<Session>,
+    upstreams: Vec<Upstream>,
+    /// Where a cut character and the bytes behind it meet.
+    scratch: Vec<u8>,
+}
+
+/// One upstream, as this shard knows it.
+struct Upstream {
+    addresses: Vec<Address>,
+    /// The address that answered last.
+    preferred: usize,
+    connections: u32,
+    failures: u32,
+    retry_at: u32,
+}
+
+/// A client, its upstream, and what is between them.
+struct Session {
+    client: Option<Handle>,
+    upstream: Option<Handle>,
+    settings: Arc<Settings>,
+    limits: u16,
+    call: Call,
+    /// The code of the client's Close frame.
+    goodbye: Option<CloseCode>,
+    /// The last byte of the client's message so far (lines).
+    last_byte: u8,
+    /// Bytes that cannot be sent yet: a cut character (text), a CR that may belong to a line end (lines).
+    held_back: Vec<u8>,
+    /// Whether the line so far is UTF-8 (lines).
+    line: Result<Tail, utf8::Invalid>,
+}
+
+/// The search for an upstream that answers.
+struct Call {
+    /// Places in the route's list that were tried, as bits.
+    tried: u64,
+    /// The number of the upstream that is being called, or is connected.
+    upstream: usize,
+    /// Addresses of it that were tried.
+    addresses_tried: usize,
+    answered: bool,
+}
+
+impl Proxy {
+    /// Upstreams by their numbers.
+    pub fn new(places: Vec<Place>) -> Proxy {
+        let upstreams = places.into_iter().map(Upstream::new).collect();
+        Proxy { sessions: Slab::new(), upstreams, scratch: Vec::new() }
+    }
+
+    /// Calls an upstream for the client.
+    pub fn open(&mut self, desk: &mut Desk, who: Handle, head: &Head<'_, '_>, settings: &Arc<Settings>, limits: u16) {
+        let Ok(opening) = upgrade::check(head) else { return };
+        let token = self.sessions.insert(Session::new(who, settings.clone(), limits));
+        desk.take(who, token as u32);
+        desk.prepare_upgrade(who, &opening, upgrade::choose(head, &settings.subprotocols));
+        self.call(desk, token);
+    }
+
+    /// The upstream has answered: the client hears its 101.
+    pub fn dialed(&mut self, desk: &mut Desk, _who: Handle, token: u32) {
+        let Some(session) = self.sessions.get_mut(token as usize) else { return };
+        session.call.answered = true;
+        let number = session.call.upstream;
+        self.upstreams[number].answered();
+        tally(desk, number).backed_off = false;
+        if let Some(client) = session.client {
+            desk.upgrade(client);
+        }
+    }
+
+    /// One side has said something.
+    pub fn frame(&mut self, desk: &mut Desk, who: Handle, token: u32, frame: Frame<'_>) {
+        let Some(session) = self.sessions.get_mut(token as usize) else { return };
+        match frame {
+            Frame::Piece { last, payload, .. } => session.to_upstream(desk, payload, last),
+            Frame::Bytes(bytes) => session.to_client(desk, bytes, &mut self.scratch),
+            Frame::End(code) if session.client == Some(who) => session.client_ends(desk, code),
+            Frame::End(_) => session.upstream_ends(desk),
+        }
+    }
+
+    /// One side has taken what was queued: the other is heard again.
+    pub fn drained(&mut self, desk: &mut Desk, who: Handle, token: u32) {
+        let Some(session) = self.sessions.get(token as usize) else { return };
+        if let Some(other) = session.other(who) {
+            desk.resume(other);
+        }
+    }
+
+    /// One side is gone.
+    pub fn closed(&mut self, desk: &mut Desk, who: Handle, token: u32, cause: Cause) {
+        let token = token as usize;
+        let Some(session) = self.sessions.get_mut(token) else { return };
+        if session.client == Some(who) {
+            session.client = None;
+            if let Some(upstream) = session.upstream {
+                desk.resume(upstream);
+                desk.end(upstream);
+            }
+        } else if session.upstream == Some(who) {
+            session.upstream = None;
+            self.upstream_gone(desk, token, cause);
+        }
+        let gone = |session: &Session| session.client.is_none() && session.upstream.is_none();
+        if self.sessions.get(token).is_some_and(gone) {
+            self.sessions.remove(token);
+        }
+    }
+
+    /// A name leads elsewhere now.
+    pub fn moved(&mut self, upstream: u32, addresses: Arc<[SocketAddr]>) {
+        let upstream = &mut self.upstreams[upstream as usize];
+        upstream.addresses = addresses.iter().copied().map(Address::Tcp).collect();
+        upstream.preferred = 0;
+    }
+
+    fn upstream_gone(&mut self, desk: &mut Desk, token: usize, cause: Cause) {
+        let session = &mut self.sessions[token];
+        let number = session.call.upstream;
+        self.upstreams[number].connections -= 1;
+        tally(desk, number).connections -= 1;
+        if session.call.answered {
+            session.tell_client(desk, cause);
+        } else if session.client.is_some() {
+            self.call_failed(desk, token);
+        }
+    }
+
+    // ---- calling ----
+
+    /// The next address of this upstream, or else the next upstream.
+    fn call_failed(&mut self, desk: &mut Desk, token: usize) {
+        let call = &mut self.sessions[token].call;
+        let upstream = &mut self.upstreams[call.upstream];
+        if call.addresses_tried >= upstream.addresses.len() {
+            upstream.failed(desk.now());
+            let tally = tally(desk, call.upstream);
+            tally.failures += 1;
+            tally.backed_off = true;
+            call.addresses_tried = 0;
+            self.call(desk, token);
+        } else {
+            self.dial(desk, token);
+        }
+    }
+
+    /// Calls the upstream with the fewest connections among those that were not tried and are not left alone.
+    fn call(&mut self, desk: &mut Desk, token: usize) {
+        let session = &mut self.sessions[token];
+        let (now, call) = (desk.now(), &mut session.call);
+        let upstreams = &self.upstreams;
+        let open = |(place, number): &(usize, u32)| {
+            call.tried & 1 << place == 0 && upstreams[*number as usize].may_be_called(now)
+        };
+        let candidates = session.settings.upstreams.iter().copied().enumerate();
+        let best = candidates.filter(open).min_by_key(|(_, number)| upstreams[*number as usize].connections);
+        match best {
+            Some((place, number)) => {
+                call.tried |= 1 << place;
+                call.upstream = number as usize;
+                self.upstreams[number as usize].is_called(now, session.settings.connect_ticks);
+                self.dial(desk, token);
+            }
+            None => self.give_up(desk, token, "no upstream answers"),
+        }
+    }
+
+    fn dial(&mut self, desk: &mut Desk, token: usize) {
+        let session = &mut self.sessions[token];
+        let call = &mut session.call;
+        let upstream = &mut self.upstreams[call.upstream];
+        let place = (upstream.preferred + call.addresses_tried) % upstream.addresses.len();
+        call.addresses_tried += 1;
+        let (to, timeout) = (upstream.addresses[place].clone(), session.settings.connect_ticks);
+        match desk.dial(to, call.upstream as u16, token as u32, session.limits, timeout) {
+            Some(handle) => {
+                session.upstream = Some(handle);
+                upstream.connections += 1;
+                let tally = tally(desk, call.upstream);
+                tally.connections += 1;
+                tally.dials += 1;
+            }
+            None => self.give_up(desk, token, "all slots of this shard are taken"),
+        }
+    }
+
+    /// The client hears 503.
+    fn give_up(&mut self, desk: &mut Desk, token: usize, words: &str) {
+        if let Some(client) = self.sessions.remove(token).client {
+            desk.refuse(client, Status::SERVICE_UNAVAILABLE, &[("Retry-After", "1")], words);
+        }
+    }
+}
+
+impl Session {
+    fn new(client: Handle, settings: Arc<Settings>, limits: u16) -> Session {
+        let call = Call { tried: 0, upstream: 0, addresses_tried: 0, answered: false };
+        Session {
+            client: Some(client),
+            upstream: None,
+            settings,
+            limits,
+            call,
+            goodbye: None,
+            last_byte: 0,
+            held_back: Vec::new(),
+            line: Ok(Tail::new()),
+        }
+    }
+
+    fn other(&self, who: Handle) -> Option<Handle> {
+        if self.client == Some(who) { self.upstream } else { self.client }
+    }
+
+    // ---- from the client ----
+
+    fn to_upstream(&mut self, desk: &mut Desk, payload: &[u8], last: bool) {
+        let Some(upstream) = self.upstream else { return };
+        let mut room = desk.write(upstream, payload);
+        if self.settings.frames == Frames::Lines {
+            self.last_byte = payload.last().copied().unwrap_or(self.last_byte);
+            if last && std::mem::take(&mut self.last_byte) != b'\n' {
+                room = desk.write(upstream, b"\r\n");
+            }
+        }
+        if let (Room::Full, Some(client)) = (room, self.client) {
+            desk.pause(client);
+        }
+    }
+
+    /// The client's Close frame: the upstream hears the end behind everything else, and may still answer.
+    fn client_ends(&mut self, desk: &mut Desk, code: Option<CloseCode>) {
+        self.goodbye = Some(code.unwrap_or(CloseCode::NORMAL));
+        match self.upstream {
+            Some(upstream) => desk.end(upstream),
+            None => self.bid_farewell(desk),
+        }
+    }
+
+    // ---- from the upstream ----
+
+    fn to_client(&mut self, desk: &mut Desk, bytes: &[u8], scratch: &mut Vec<u8>) {
+        let Some(client) = self.client else { return };
+        let room = match self.settings.frames {
+            Frames::Binary => desk.send(client, opcode(false), bytes),
+            Frames::Text => self.text(desk, client, bytes, scratch),
+            Frames::Lines => self.lines(desk, client, bytes),
+        };
+        if let (Room::Full, Some(upstream)) = (room, self.upstream) {
+            desk.pause(upstream);
+        }
+    }
+
+    /// As much as ends with a whole character; the rest waits for its other bytes.
+    fn text(&mut self, desk: &mut Desk, client: Handle, bytes: &[u8], scratch: &mut Vec<u8>) -> Room {
+        let bytes = if self.held_back.is_empty() {
+            bytes
+        } else {
+            scratch.clear();
+            scratch.append(&mut self.held_back);
+            scratch.extend_from_slice(bytes);
+            scratch
+        };
+        let Ok(whole) = utf8::whole(bytes) else {
+            return self.fail(desk, client, "the upstream sent bytes that are not UTF-8");
+        };
+        self.held_back.extend_from_slice(&bytes[whole..]);
+        if whole == 0 { Room::Enough } else { desk.send(client, opcode(true), &bytes[..whole]) }
+    }
+
+    fn lines(&mut self, desk: &mut Desk, client: Handle, bytes: &[u8]) -> Room {
+        let (mut rest, mut room) = (bytes, Room::Enough);
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
+            // A CR held back belongs to this line's end if nothing has come between them.
+            let came_between = end > 0;
+            self.part_of_line(desk, client, line, came_between);
+            self.held_back.clear();
+            room = self.end_of_line(desk, client);
+            rest = &rest[end + 1..];
+        }
+        let (line, cr) = rest.strip_suffix(b"\r").map_or((rest, false), |line| (line, true));
+        self.part_of_line(desk, client, line, !rest.is_empty());
+        if cr {
+            self.held_back.push(b'\r');
+        }
+        if desk.drafted(client) as u64 > desk.limits(client).message_bytes {
+            return self.fail(desk, client, "the upstream sent a line longer than message_bytes");
+        }
+        room
+    }
+
+    fn part_of_line(&mut self, desk: &mut Desk, client: Handle, part: &[u8], with_held_back: bool) {
+        if with_held_back && !self.held_back.is_empty() {
+            self.held_back.clear();
+            self.part_of_line(desk, client, b"\r", false);
+        }
+        if part.is_empty() {
+            return;
+        }
+        if let Ok(tail) = &mut self.line {
+            self.line = tail.feed(part).map(|()| *tail);
+        }
+        desk.draft(client, part);
+    }
+
+    /// A line that is not UTF-8 cannot be a text frame: it goes out as a binary one, so that nothing is lost.
+    fn end_of_line(&mut self, desk: &mut Desk, client: Handle) -> Room {
+        let text = std::mem::replace(&mut self.line, Ok(Tail::new())).is_ok_and(|tail| tail.is_whole());
+        desk.tally().lines_not_utf8 += u64::from(!text);
+        if desk.drafted(client) == 0 { desk.send(client, opcode(true), b"") } else { desk.send_draft(client, opcode(text)) }
+    }
+
+    /// The upstream's FIN.
+    fn upstream_ends(&mut self, desk: &mut Desk) {
+        let Some(client) = self.client else { return };
+        if self.settings.frames == Frames::Lines {
+            self.part_of_line(desk, client, b"", true);
+            if desk.drafted(client) > 0 {
+                self.end_of_line(desk, client);
+            }
+        } else if !self.held_back.is_empty() {
+            self.fail(desk, client, "the upstream ended inside a character");
+        }
+        self.bid_farewell(desk);
+    }
+
+    // ---- ends ----
+
+    /// The client's own code back, or the news that the upstream has ended.
+    fn bid_farewell(&mut self, desk: &mut Desk) {
+        let Some(client) = self.client else { return };
+        match self.goodbye {
+            Some(code) => desk.close(client, code, ""),
+            None => desk.close_because(client, self.settings.end_code, "the upstream has ended", Cause::UpstreamEnded),
+        }
+    }
+
+    /// The connection to the upstream is gone for good.
+    fn tell_client(&mut self, desk: &mut Desk, cause: Cause) {
+        let Some(client) = self.client else { return };
+        let words = match cause {
+            Cause::Closed | Cause::ClientLeft => return self.bid_farewell(desk),
+            Cause::Stalled => "the upstream takes nothing",
+            Cause::Overload => "the edge is out of buffer memory",
+            _ => "the connection to the upstream was lost",
+        };
+        desk.close_because(client, CloseCode::INTERNAL_ERROR, words, Cause::UpstreamLost);
+    }
+
+    /// The upstream broke what the route promises its clients.
+    fn fail(&mut self, desk: &mut Desk, client: Handle, words: &str) -> Room {
+        desk.close_because(client, CloseCode::INTERNAL_ERROR, words, Cause::UpstreamLost);
+        if let Some(upstream) = self.upstream {
+            desk.cut(upstream, Cause::Protocol);
+        }
+        Room::Gone
+    }
+}
+
+impl Upstream {
+    fn new(place: Place) -> Upstream {
+        let addresses = match place {
+            Place::Named => Vec::new(),
+            Place::Unix(path) => vec![Address::Unix(path)],
+        };
+        Upstream { addresses, preferred: 0, connections: 0, failures: 0, retry_at: 0 }
+    }
+
+    fn may_be_called(&self, now: u32) -> bool {
+        !self.addresses.is_empty() && (self.failures == 0 || now >= self.retry_at)
+    }
+
+    /// One call at a time finds out whether a failed upstream is back.
+    fn is_called(&mut self, now: u32, connect_ticks: u32) {
+        if self.failures > 0 {
+            self.retry_at = now + connect_ticks;
+        }
+    }
+
+    fn answered(&mut self) {
+        self.failures = 0;
+    }
+
+    fn failed(&mut self, now: u32) {
+        let delay = BACKOFF * (1 << self.failures.min(DOUBLINGS));
+        self.failures += 1;
+        self.retry_at = now + ticks(delay);
+        self.preferred = 0;
+    }
+}
+
+fn tally(desk: &mut Desk, number: usize) -> &mut UpstreamTally {
+    &mut desk.tally().upstreams[number]
+}

@@ -1,0 +1,65 @@
+//! Cold state beside the slab: what few connections have, and those not for long.
+
+use super::conn::NO_ANNEX;
+use crate::engine::Address;
+use edgehold_wire::http1::BodyReader;
+use slab::Slab;
+
+/// What a connection has only while it needs it.
+#[derive(Default)]
+pub struct Cold {
+    /// Bytes that could not be read yet: a cut head, a cut frame head, what follows a request that is not
+    /// answered yet.
+    pub spill: Vec<u8>,
+    /// Of the spill, bytes that were looked at in vain.
+    pub seen: usize,
+    /// The rest of a request's body, which nobody wants, and how many bytes of it may still come.
+    pub body: Option<(BodyReader, u64)>,
+    /// Where an upstream is that is to be called.
+    pub dial: Option<Address>,
+}
+
+/// All cold state of a shard, by the number in `Conn::annex`.
+#[derive(Default)]
+pub struct Annex(Slab<Cold>);
+
+impl Annex {
+    /// The cold state, if there is any.
+    pub fn get(&mut self, annex: u32) -> Option<&mut Cold> {
+        self.0.get_mut(annex as usize)
+    }
+
+    /// The cold state, made where there was none.
+    pub fn make(&mut self, annex: &mut u32) -> &mut Cold {
+        if *annex == NO_ANNEX {
+            *annex = self.0.insert(Cold::default()) as u32;
+        }
+        &mut self.0[*annex as usize]
+    }
+
+    /// Takes the spilled bytes away.
+    pub fn take_spill(&mut self, annex: u32) -> Vec<u8> {
+        self.get(annex).map(|cold| std::mem::take(&mut cold.spill)).unwrap_or_default()
+    }
+
+    /// Spilled bytes.
+    pub fn spilled(&self, annex: u32) -> usize {
+        self.0.get(annex as usize).map_or(0, |cold| cold.spill.len())
+    }
+
+    /// Gives the cold state back when it holds nothing.
+    pub fn tidy(&mut self, annex: &mut u32) {
+        let empty = |cold: &mut Cold| cold.spill.is_empty() && cold.body.is_none() && cold.dial.is_none();
+        if self.get(*annex).is_some_and(empty) {
+            self.drop(annex);
+        }
+    }
+
+    /// Gives the cold state back, whatever it holds.
+    pub fn drop(&mut self, annex: &mut u32) {
+        let number = std::mem::replace(annex, NO_ANNEX);
+        if number != NO_ANNEX {
+            self.0.remove(number as usize);
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! What peers say: the only caller of parsers.
+//!
+//! Bytes are parsed where the kernel wrote them. What cannot be used yet (a cut head, a cut frame head, a
+//! request behind one that is not answered) goes into the connection's spill, and is put in front of what
+//! comes next. So how bytes are cut changes nothing but the copying.
+
+use super::conn::{Flags, State};
+use super::door::{Desk, Frame, Service};
+use super::slab::Handle;
+use crate::mesh::Cause;
+use edgehold_wire::http1::{self, Body, BodyEvent, BodyReader, Head, MAX_HEADERS, Version};
+use edgehold_wire::status::Status;
+use edgehold_wire::ws::{CloseCode, Event, Fault, Opcode, Role, Rules};
+use edgehold_wire::ws;
+
+/// Bytes that may wait in a spill, beyond one head, before the peer is held back.
+const SPILL: usize = 16 << 10;
+
+/// The peer has said something.
+pub fn heard<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut [u8]) {
+    note(desk, slot, bytes.len());
+    let conn = &desk.slab[slot];
+    if desk.annex.spilled(conn.annex) == 0 {
+        let used = read(desk, service, slot, bytes);
+        spill(desk, slot, &bytes[used..]);
+    } else {
+        let mut whole = desk.annex.take_spill(conn.annex);
+        whole.extend_from_slice(bytes);
+        read_spill(desk, service, slot, whole);
+    }
+}
+
+/// The spill can be read now: the request before it has been answered.
+pub fn reread<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
+    let whole = desk.annex.take_spill(desk.slab[slot].annex);
+    if whole.is_empty() {
+        let conn = &mut desk.slab[slot];
+        desk.annex.tidy(&mut conn.annex);
+    } else {
+        read_spill(desk, service, slot, whole);
+    }
+}
+
+/// The peer will say nothing more.
+pub fn ended<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
+    let who = desk.slab.handle(slot);
+    let conn = &mut desk.slab[slot];
+    conn.flags.insert(Flags::EOF);
+    desk.list(slot);
+    let conn = &desk.slab[slot];
+    let (state, flags, token) = (conn.state, conn.flags, conn.token);
+    match state {
+        State::Open if flags.contains(Flags::UPSTREAM) => service.frame(desk, who, token, Frame::End(None)),
+        State::Open if flags.contains(Flags::WEBSOCKET) => desk.cut(who, Cause::Gone),
+        // A client may end its side behind the request and still wait for the response.
+        State::Open => desk.slab[slot].flags.insert(Flags::LAST),
+        State::Head => {
+            let answered = flags.contains(Flags::REUSED) && desk.annex.spilled(desk.slab[slot].annex) == 0;
+            desk.cut(who, if answered { Cause::Closed } else { Cause::Gone });
+        }
+        State::Closing if !flags.intersects(Flags::DEAF | Flags::CLOSE_HEARD) => desk.cut(who, Cause::Gone),
+        _ => {}
+    }
+}
+
+fn note(desk: &mut Desk, slot: u32, len: usize) {
+    let now = desk.clock.now();
+    let conn = &mut desk.slab[slot];
+    conn.heard = now;
+    conn.flags.remove(Flags::PINGED);
+    if conn.flags.contains(Flags::UPSTREAM) {
+        desk.tally.upstream_bytes_in += len as u64;
+    } else {
+        desk.tally.bytes_in += len as u64;
+    }
+}
+
+fn read_spill<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, mut whole: Vec<u8>) {
+    let used = read(desk, service, slot, &mut whole);
+    whole.drain(..used);
+    let conn = &mut desk.slab[slot];
+    if whole.is_empty() {
+        desk.annex.tidy(&mut conn.annex);
+    } else {
+        desk.annex.make(&mut conn.annex).spill = whole;
+        hold_back(desk, slot);
+    }
+}
+
+/// Keeps what could not be used.
+fn spill(desk: &mut Desk, slot: u32, rest: &[u8]) {
+    if !rest.is_empty() {
+        let conn = &mut desk.slab[slot];
+        let first = desk.annex.spilled(conn.annex) == 0;
+        desk.annex.make(&mut conn.annex).spill.extend_from_slice(rest);
+        if first && conn.state == State::Head {
+            // The first byte of a head starts its clock.
+            if conn.flags.contains(Flags::REUSED) {
+                conn.since = desk.clock.now();
+            }
+            desk.watch(slot);
+        }
+        hold_back(desk, slot);
+    }
+}
+
+/// A peer that sends more requests than are answered waits.
+fn hold_back(desk: &mut Desk, slot: u32) {
+    let conn = &desk.slab[slot];
+    let waits = match conn.state {
+        State::Open => !conn.flags.contains(Flags::WEBSOCKET),
+        State::Head => conn.flags.contains(Flags::FULL),
+        _ => false,
+    };
+    if waits && desk.annex.spilled(conn.annex) > SPILL {
+        desk.pause(desk.slab.handle(slot));
+    }
+}
+
+/// Reads as far as the connection's state allows; says how many bytes are used up.
+fn read<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut [u8]) -> usize {
+    let len = bytes.len();
+    let who = desk.slab.handle(slot);
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let Some(conn) = desk.slab.get(who) else { return len };
+        conn.flags.remove(Flags::UNREAD);
+        let (state, flags, token) = (conn.state, conn.flags, conn.token);
+        let went_on = match state {
+            // A client that does not take its responses gets no more of them.
+            State::Head if flags.contains(Flags::FULL) => false,
+            State::Head if has_body(desk, slot) => skip_body(desk, slot, &mut rest),
+            State::Head => head(desk, service, who, &mut rest),
+            State::Open | State::Closing if flags.contains(Flags::DEAF) => return len,
+            State::Open | State::Closing if flags.contains(Flags::WEBSOCKET) => frames(desk, service, who, &mut rest),
+            State::Open if flags.contains(Flags::UPSTREAM) => {
+                service.frame(desk, who, token, Frame::Bytes(rest));
+                return len;
+            }
+            // A response is being made, or the upstream is being called: what follows waits.
+            State::Open => false,
+            _ => return len,
+        };
+        if !went_on {
+            break;
+        }
+    }
+    len - rest.len()
+}
+
+// ---- HTTP ----
+
+fn head<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, rest: &mut &mut [u8]) -> bool {
+    let limits = desk.limits(who).head;
+    let mut store = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    if !worth_reading(desk, who, rest, limits.head_bytes) {
+        return false;
+    }
+    let bytes = std::mem::take(rest);
+    match http1::read(bytes, &limits, &mut store) {
+        Ok(None) => {
+            let seen = bytes.len();
+            let conn = &mut desk.slab[who.slot];
+            desk.annex.make(&mut conn.annex).seen = seen;
+            *rest = bytes;
+            false
+        }
+        Ok(Some(head)) => {
+            request(desk, service, who, &head);
+            let len = head.len;
+            *rest = &mut bytes[len..];
+            true
+        }
+        Err(refusal) => {
+            desk.refuse_last(who, refusal.status(), refusal.words());
+            false
+        }
+    }
+}
+
+/// A head that was cut is read again only when a line of it has ended since, or a limit may be passed: else a
+/// peer that sends byte by byte would make the work grow with the square of the head.
+fn worth_reading(desk: &mut Desk, who: Handle, bytes: &[u8], head_bytes: usize) -> bool {
+    let seen = desk.annex.get(desk.slab[who.slot].annex).map_or(0, |cold| cold.seen);
+    seen == 0 || bytes.len() >= head_bytes || http1::may_be_whole(bytes, seen.min(bytes.len()))
+}
+
+fn request<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, head: &Head<'_, '_>) {
+    let conn = &mut desk.slab[who.slot];
+    conn.flags.set(Flags::LAST, !head.keep_alive || desk.quiescing);
+    conn.flags.set(Flags::HEAD_ONLY, head.method == "HEAD");
+    conn.flags.set(Flags::HTTP10, head.version == Version::Http10);
+    if let Some(cold) = desk.annex.get(conn.annex) {
+        cold.seen = 0;
+    }
+    if expect_body(desk, who, head) {
+        service.open(desk, who, head);
+        let conn = &desk.slab[who.slot];
+        desk.tally.messages_in[conn.service as usize] += 1;
+    }
+}
+
+/// No service here takes a body: it is skipped behind the answer. One that is too large to be skipped, or whose
+/// sender waits to be asked for it (Expect: 100-continue), ends the connection.
+fn expect_body(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
+    let most = desk.limits(who).message_bytes;
+    let conn = &mut desk.slab[who.slot];
+    match head.body {
+        Body::None | Body::Length(0) => return true,
+        Body::Length(len) if len > most => {
+            desk.refuse_last(who, Status::CONTENT_TOO_LARGE, "the body is larger than message_bytes");
+            return false;
+        }
+        _ => {}
+    }
+    if head.get("Expect").is_some() {
+        conn.flags.insert(Flags::LAST);
+    } else {
+        desk.annex.make(&mut conn.annex).body = Some((BodyReader::new(&head.body), most));
+    }
+    true
+}
+
+fn has_body(desk: &mut Desk, slot: u32) -> bool {
+    let annex = desk.slab[slot].annex;
+    desk.annex.get(annex).is_some_and(|cold| cold.body.is_some())
+}
+
+fn skip_body(desk: &mut Desk, slot: u32, rest: &mut &mut [u8]) -> bool {
+    let who = desk.slab.handle(slot);
+    let conn = &desk.slab[slot];
+    let Some(cold) = desk.annex.get(conn.annex) else { return false };
+    let Some((reader, left)) = &mut cold.body else { return false };
+    let mut input: &[u8] = rest;
+    let step = loop {
+        match reader.next(&mut input) {
+            Ok(BodyEvent::Piece(piece)) if piece.len() as u64 > *left => {
+                break Err((Status::CONTENT_TOO_LARGE, "the body is larger than message_bytes"));
+            }
+            Ok(BodyEvent::Piece(piece)) => *left -= piece.len() as u64,
+            Ok(BodyEvent::More) => break Ok(false),
+            Ok(BodyEvent::End) => break Ok(true),
+            Err(refusal) => break Err((refusal.status(), refusal.words())),
+        }
+    };
+    let used = rest.len() - input.len();
+    *rest = &mut std::mem::take(rest)[used..];
+    match step {
+        Ok(true) => cold.body = None,
+        Ok(false) => return false,
+        Err((status, words)) => desk.refuse_last(who, status, words),
+    }
+    true
+}
+
+// ---- WebSocket ----
+
+fn frames<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, rest: &mut &mut [u8]) -> bool {
+    let rules = Rules { role: Role::Server, message_bytes: desk.limits(who).message_bytes };
+    let mut parser = desk.slab[who.slot].parser;
+    loop {
+        let event = parser.next(rest, &rules);
+        let Some(conn) = desk.slab.get(who) else { return false };
+        conn.parser = parser;
+        match event {
+            Ok(Some(event)) => {
+                if !frame(desk, service, who, event) {
+                    return true;
+                }
+            }
+            Ok(None) => return false,
+            Err(fault) => {
+                fail(desk, who, fault);
+                return true;
+            }
+        }
+    }
+}
+
+/// `false`: nothing more is to be parsed.
+fn frame<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, event: Event<'_>) -> bool {
+    let conn = &mut desk.slab[who.slot];
+    let (token, kind) = (conn.token, conn.service);
+    match event {
+        Event::Data { text, first, last, payload } => {
+            desk.tally.messages_in[kind as usize] += u64::from(last);
+            service.frame(desk, who, token, Frame::Piece { text, first, last, payload });
+        }
+        Event::Ping(payload) => pong(desk, who, payload),
+        Event::Pong(_) => {}
+        Event::Close(close) => {
+            goodbye(desk, service, who, close.map(|(code, _)| code));
+            return false;
+        }
+    }
+    matches!(desk.slab[who.slot].state, State::Open | State::Closing)
+}
+
+/// RFC 6455 section 5.5.3. A peer that pings and does not read is held to `max_pending` like any other: its
+/// pongs are left out, which section 5.5.3 allows for all but the latest ping.
+fn pong(desk: &mut Desk, who: Handle, payload: &[u8]) {
+    let conn = &desk.slab[who.slot];
+    if conn.can_speak() && !conn.flags.contains(Flags::FULL) {
+        let head = ws::head(Opcode::Pong, true, payload.len() as u64, None);
+        desk.write_urgent(who, [head.as_bytes(), payload]);
+    }
+}
+
+/// The peer's Close frame. Whoever has not said goodbye yet is asked to.
+fn goodbye<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, code: Option<CloseCode>) {
+    let now = desk.clock.now();
+    let conn = &mut desk.slab[who.slot];
+    conn.flags.insert(Flags::CLOSE_HEARD | Flags::DEAF);
+    conn.blame(Cause::Closed);
+    if !conn.flags.contains(Flags::CLOSE_SAID) {
+        conn.since = now;
+        let token = conn.token;
+        desk.watch(who.slot);
+        service.frame(desk, who, token, Frame::End(code));
+    }
+    desk.list(who.slot);
+}
+
+/// RFC 6455 section 7.1.7: the peer is told its fault, and is not listened to any more.
+fn fail(desk: &mut Desk, who: Handle, fault: Fault) {
+    desk.slab[who.slot].blame(Cause::Protocol);
+    desk.close_deaf(who, fault.code(), fault.words());
+}

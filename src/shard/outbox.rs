@@ -1,0 +1,455 @@
+//! What is queued for a peer, and the memory it is queued in.
+//!
+//! An [`Outbox`] is a chain of chunks of the shard's [`Pool`], named by index. Bytes are written behind what
+//! is queued, and a send takes from the front; a chunk goes back to the pool when the kernel has taken all of
+//! it, never sooner. A message whose end is not known yet is written into a second chain, the *draft*, with
+//! room for its header in front; [`Pool::seal`] puts it behind the rest, [`Pool::tear`] throws it away.
+
+use crate::engine::{GATHER, Piece};
+use std::ptr::NonNull;
+
+/// Room that a draft leaves in front for its header.
+pub const HEAD_ROOM: usize = 10;
+
+/// Bytes that control frames and refusals may take beyond the pool's limit, so that an overloaded shard can
+/// still say goodbye.
+const RESERVE: u64 = 1 << 20;
+
+/// Chunks are cut from pages of this size, which the kernel backs when they are first written.
+const PAGE: usize = 256 << 10;
+
+const NONE: u32 = u32::MAX;
+const LARGE: u32 = 1 << 31;
+
+/// The pool's limit is reached; nothing was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exhausted;
+
+/// A connection's queue: 28 bytes, and nothing else while nothing is queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outbox {
+    first: u32,
+    last: u32,
+    draft_first: u32,
+    draft_last: u32,
+    pending: u32,
+    draft: u32,
+    sending: u32,
+}
+
+impl Outbox {
+    /// Nothing queued.
+    pub const EMPTY: Outbox =
+        Outbox { first: NONE, last: NONE, draft_first: NONE, draft_last: NONE, pending: 0, draft: 0, sending: 0 };
+
+    /// Bytes queued and not yet taken by the kernel; a draft does not count.
+    pub fn pending(&self) -> usize {
+        self.pending as usize
+    }
+
+    /// Bytes in the draft, its header not counted.
+    pub fn draft(&self) -> usize {
+        self.draft as usize
+    }
+
+    /// A draft has been begun.
+    pub fn has_draft(&self) -> bool {
+        self.draft_first != NONE
+    }
+}
+
+/// One size of chunks.
+struct Class {
+    chunk: usize,
+    pages: Vec<Page>,
+    meta: Vec<Meta>,
+    free: u32,
+}
+
+/// A chunk's place in its chain, and the part of it that is written and not sent.
+#[derive(Clone, Copy)]
+struct Meta {
+    next: u32,
+    start: u32,
+    end: u32,
+}
+
+struct Page(NonNull<u8>);
+
+/// The memory of a shard's outboxes. Grows by pages up to its limit and keeps what it has.
+pub struct Pool {
+    small: Class,
+    large: Class,
+    limit: u64,
+    in_use: u64,
+    pending: u64,
+}
+
+impl Pool {
+    /// An empty pool of at most `limit` bytes.
+    pub fn new(limit: u64) -> Pool {
+        Pool { small: Class::new(512), large: Class::new(16 << 10), limit, in_use: 0, pending: 0 }
+    }
+
+    /// Bytes of chunks in use.
+    pub fn in_use(&self) -> u64 {
+        self.in_use
+    }
+
+    /// Bytes queued in all outboxes.
+    pub fn pending(&self) -> u64 {
+        self.pending
+    }
+
+    /// The most that may be in use.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Queues the parts, one behind the other.
+    ///
+    /// # Errors
+    /// [`Exhausted`]: none of it was queued.
+    pub fn append(&mut self, out: &mut Outbox, parts: [&[u8]; 2]) -> Result<(), Exhausted> {
+        let len = parts[0].len() + parts[1].len();
+        self.reserve(out.last, len, 0)?;
+        self.append_reserved(out, parts, len);
+        Ok(())
+    }
+
+    /// Queues what must be said even by an overloaded shard: it may dip into a small reserve.
+    ///
+    /// # Errors
+    /// [`Exhausted`]: even the reserve is gone.
+    pub fn append_urgent(&mut self, out: &mut Outbox, parts: [&[u8]; 2]) -> Result<(), Exhausted> {
+        let len = parts[0].len() + parts[1].len();
+        self.reserve(out.last, len, RESERVE)?;
+        self.append_reserved(out, parts, len);
+        Ok(())
+    }
+
+    fn append_reserved(&mut self, out: &mut Outbox, parts: [&[u8]; 2], len: usize) {
+        let mut chain = (out.first, out.last);
+        parts.iter().for_each(|part| self.extend(&mut chain, part, len));
+        (out.first, out.last) = chain;
+        out.pending += len as u32;
+        self.pending += len as u64;
+    }
+
+    /// Writes more of the message whose end is not known yet.
+    ///
+    /// # Errors
+    /// [`Exhausted`]: nothing was written; the draft so far stands.
+    pub fn draft(&mut self, out: &mut Outbox, bytes: &[u8]) -> Result<(), Exhausted> {
+        self.reserve(out.draft_last, bytes.len() + HEAD_ROOM, 0)?;
+        if !out.has_draft() {
+            let chunk = self.take(bytes.len() + HEAD_ROOM);
+            let meta = self.meta(chunk);
+            (meta.start, meta.end) = (HEAD_ROOM as u32, HEAD_ROOM as u32);
+            (out.draft_first, out.draft_last) = (chunk, chunk);
+        }
+        let mut chain = (out.draft_first, out.draft_last);
+        self.extend(&mut chain, bytes, bytes.len());
+        (out.draft_first, out.draft_last) = chain;
+        out.draft += bytes.len() as u32;
+        Ok(())
+    }
+
+    /// Queues the draft behind `head`, at most [`HEAD_ROOM`] bytes. Without a draft nothing happens.
+    pub fn seal(&mut self, out: &mut Outbox, head: &[u8]) {
+        if !out.has_draft() {
+            return;
+        }
+        let first = out.draft_first;
+        let start = HEAD_ROOM - head.len();
+        self.write_at(first, start, head);
+        self.meta(first).start = start as u32;
+        match out.last {
+            NONE => out.first = first,
+            last => self.meta(last).next = first,
+        }
+        out.last = out.draft_last;
+        let len = out.draft + head.len() as u32;
+        out.pending += len;
+        self.pending += u64::from(len);
+        (out.draft_first, out.draft_last, out.draft) = (NONE, NONE, 0);
+    }
+
+    /// Throws the draft away.
+    pub fn tear(&mut self, out: &mut Outbox) {
+        self.release_chain(out.draft_first);
+        (out.draft_first, out.draft_last, out.draft) = (NONE, NONE, 0);
+    }
+
+    /// The front of the queue as pieces for one send. They stay in place until [`Pool::sent`] or
+    /// [`Pool::clear`]: the kernel's promise to report the send's end is what keeps them.
+    pub fn gather(&self, out: &mut Outbox) -> ([Piece; GATHER], usize) {
+        let mut pieces = [Piece { start: std::ptr::null(), len: 0 }; GATHER];
+        let (mut chunk, mut count) = (out.first, 0);
+        while chunk != NONE && count < GATHER {
+            let meta = self.peek(chunk);
+            let len = (meta.end - meta.start) as usize;
+            if len > 0 {
+                pieces[count] = Piece { start: self.address(chunk, meta.start as usize).as_ptr(), len };
+                count += 1;
+            }
+            chunk = meta.next;
+        }
+        out.sending = pieces[..count].iter().map(|it| it.len as u32).sum();
+        (pieces, count)
+    }
+
+    /// The kernel has taken `len` bytes from the front.
+    pub fn sent(&mut self, out: &mut Outbox, len: usize) {
+        debug_assert!(len <= out.sending as usize, "the kernel took more than it was given");
+        out.pending -= len as u32;
+        self.pending -= len as u64;
+        out.sending = 0;
+        let mut left = len as u32;
+        while out.first != NONE {
+            let meta = self.meta(out.first);
+            let step = left.min(meta.end - meta.start);
+            meta.start += step;
+            left -= step;
+            if meta.start < meta.end {
+                return;
+            }
+            self.drop_first(out);
+        }
+    }
+
+    /// Gives everything back. Only when the kernel holds no send of this outbox.
+    pub fn clear(&mut self, out: &mut Outbox) {
+        self.tear(out);
+        self.release_chain(out.first);
+        self.pending -= u64::from(out.pending);
+        *out = Outbox::EMPTY;
+    }
+
+    fn drop_first(&mut self, out: &mut Outbox) {
+        let next = self.peek(out.first).next;
+        self.release(out.first);
+        out.first = next;
+        if next == NONE {
+            out.last = NONE;
+        }
+    }
+
+    /// Writes behind the chain's end, taking chunks as needed; `expected` bytes in all help to choose a size.
+    fn extend(&mut self, chain: &mut (u32, u32), mut bytes: &[u8], expected: usize) {
+        while !bytes.is_empty() {
+            if self.room(chain.1) == 0 {
+                let chunk = self.take(expected.max(bytes.len()));
+                match chain.1 {
+                    NONE => chain.0 = chunk,
+                    last => self.meta(last).next = chunk,
+                }
+                chain.1 = chunk;
+            }
+            let end = self.peek(chain.1).end as usize;
+            let (now, later) = bytes.split_at(bytes.len().min(self.room(chain.1)));
+            self.write_at(chain.1, end, now);
+            self.meta(chain.1).end += now.len() as u32;
+            bytes = later;
+        }
+    }
+
+    /// Whether `len` more bytes behind chunk `last` stay within the limit.
+    fn reserve(&self, last: u32, len: usize, beyond: u64) -> Result<(), Exhausted> {
+        let more = len.saturating_sub(self.room(last));
+        let chunks = if more == 0 { 0 } else { more.div_ceil(self.class_for(len).chunk) * self.class_for(len).chunk };
+        if self.in_use + chunks as u64 <= self.limit + beyond { Ok(()) } else { Err(Exhausted) }
+    }
+
+    fn class_for(&self, len: usize) -> &Class {
+        if len > self.small.chunk { &self.large } else { &self.small }
+    }
+
+    fn take(&mut self, len: usize) -> u32 {
+        let large = len > self.small.chunk;
+        let class = if large { &mut self.large } else { &mut self.small };
+        self.in_use += class.chunk as u64;
+        class.take() | if large { LARGE } else { 0 }
+    }
+
+    fn release(&mut self, chunk: u32) {
+        self.in_use -= self.class(chunk).chunk as u64;
+        self.class_mut(chunk).release(chunk & !LARGE);
+    }
+
+    fn release_chain(&mut self, mut chunk: u32) {
+        while chunk != NONE {
+            let next = self.peek(chunk).next;
+            self.release(chunk);
+            chunk = next;
+        }
+    }
+
+    fn room(&self, chunk: u32) -> usize {
+        if chunk == NONE { 0 } else { self.class(chunk).chunk - self.peek(chunk).end as usize }
+    }
+
+    fn class(&self, chunk: u32) -> &Class {
+        if chunk & LARGE != 0 { &self.large } else { &self.small }
+    }
+
+    fn class_mut(&mut self, chunk: u32) -> &mut Class {
+        if chunk & LARGE != 0 { &mut self.large } else { &mut self.small }
+    }
+
+    fn peek(&self, chunk: u32) -> Meta {
+        self.class(chunk).meta[(chunk & !LARGE) as usize]
+    }
+
+    fn meta(&mut self, chunk: u32) -> &mut Meta {
+        &mut self.class_mut(chunk).meta[(chunk & !LARGE) as usize]
+    }
+
+    fn address(&self, chunk: u32, at: usize) -> NonNull<u8> {
+        self.class(chunk).address(chunk & !LARGE, at)
+    }
+
+    fn write_at(&mut self, chunk: u32, at: usize, bytes: &[u8]) {
+        assert!(at + bytes.len() <= self.class(chunk).chunk, "a write beyond the chunk");
+        // SAFETY: within the chunk by the assertion; `at` is at or behind the chunk's end, or in a draft that
+        // was never sent, so the kernel reads none of these bytes.
+        unsafe { self.address(chunk, at).copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) }
+    }
+}
+
+impl Class {
+    fn new(chunk: usize) -> Class {
+        Class { chunk, pages: Vec::new(), meta: Vec::new(), free: NONE }
+    }
+
+    fn take(&mut self) -> u32 {
+        if self.free == NONE {
+            self.grow();
+        }
+        let chunk = self.free;
+        let meta = &mut self.meta[chunk as usize];
+        self.free = meta.next;
+        *meta = Meta { next: NONE, start: 0, end: 0 };
+        chunk
+    }
+
+    fn release(&mut self, chunk: u32) {
+        self.meta[chunk as usize].next = self.free;
+        self.free = chunk;
+    }
+
+    /// One page more, its chunks free in order, so that low addresses are used first.
+    fn grow(&mut self) {
+        self.pages.push(Page::new());
+        let first = self.meta.len() as u32;
+        let after = first + (PAGE / self.chunk) as u32;
+        for chunk in first..after {
+            let next = if chunk + 1 < after { chunk + 1 } else { self.free };
+            self.meta.push(Meta { next, start: 0, end: 0 });
+        }
+        self.free = first;
+    }
+
+    fn address(&self, chunk: u32, at: usize) -> NonNull<u8> {
+        let per_page = PAGE / self.chunk;
+        let (page, place) = (chunk as usize / per_page, chunk as usize % per_page);
+        // SAFETY: `place` is below the chunks of a page and `at` at most a chunk's size: within the page.
+        unsafe { self.pages[page].0.add(place * self.chunk + at) }
+    }
+}
+
+impl Page {
+    fn new() -> Page {
+        // SAFETY: the layout has a size.
+        let start = unsafe { std::alloc::alloc_zeroed(Page::layout()) };
+        Page(NonNull::new(start).unwrap_or_else(|| std::alloc::handle_alloc_error(Page::layout())))
+    }
+
+    fn layout() -> std::alloc::Layout {
+        std::alloc::Layout::from_size_align(PAGE, 64).expect("a page has a layout")
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout; the shard drops its ring, and with it every send, before the pool.
+        unsafe { std::alloc::dealloc(self.0.as_ptr(), Page::layout()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(pool: &mut Pool, out: &mut Outbox, most: usize) -> Vec<u8> {
+        let (pieces, count) = pool.gather(out);
+        let mut bytes = Vec::new();
+        for piece in &pieces[..count] {
+            // SAFETY: a piece of the pool, which is not written here.
+            bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(piece.start, piece.len) });
+        }
+        bytes.truncate(most);
+        pool.sent(out, bytes.len());
+        bytes
+    }
+
+    fn everything(pool: &mut Pool, out: &mut Outbox, step: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while out.pending() > 0 {
+            bytes.extend(taken(pool, out, step));
+        }
+        bytes
+    }
+
+    #[test]
+    fn what_is_queued_is_sent_in_order_and_all_memory_comes_back() {
+        for step in [1, 7, 511, 512, 513, 20_000, 1_000_000] {
+            let (mut pool, mut out, mut model) = (Pool::new(1 << 24), Outbox::EMPTY, Vec::new());
+            for n in 0..300usize {
+                let bytes: Vec<u8> = (0..n * n % 3000).map(|i| (i * n) as u8).collect();
+                pool.append(&mut out, [&[n as u8], &bytes]).unwrap();
+                model.push(n as u8);
+                model.extend(bytes);
+            }
+            assert_eq!(out.pending(), model.len());
+            assert_eq!(everything(&mut pool, &mut out, step), model);
+            assert_eq!((pool.in_use(), pool.pending(), out), (0, 0, Outbox::EMPTY));
+        }
+    }
+
+    #[test]
+    fn a_draft_waits_and_then_stands_behind_its_head() {
+        let (mut pool, mut out) = (Pool::new(1 << 24), Outbox::EMPTY);
+        let long = vec![b'x'; 40_000];
+        pool.draft(&mut out, b"").unwrap();
+        pool.draft(&mut out, b"de").unwrap();
+        pool.draft(&mut out, &long).unwrap();
+        pool.append(&mut out, [b"a", b"b"]).unwrap();
+        assert_eq!((out.pending(), out.draft()), (2, 40_002));
+        pool.seal(&mut out, b"C");
+        pool.append(&mut out, [b"z", b""]).unwrap();
+        assert_eq!(everything(&mut pool, &mut out, 999), [b"abCde", &long[..], b"z"].concat());
+        assert_eq!(pool.in_use(), 0);
+    }
+
+    #[test]
+    fn a_torn_draft_leaves_nothing() {
+        let (mut pool, mut out) = (Pool::new(1 << 24), Outbox::EMPTY);
+        pool.draft(&mut out, &[1; 5000]).unwrap();
+        pool.tear(&mut out);
+        pool.seal(&mut out, b"never");
+        assert_eq!((pool.in_use(), out), (0, Outbox::EMPTY));
+    }
+
+    #[test]
+    fn an_exhausted_pool_takes_nothing_but_the_urgent() {
+        let (mut pool, mut out) = (Pool::new(16 << 10), Outbox::EMPTY);
+        pool.append(&mut out, [&[0; 16 << 10], b""]).unwrap();
+        assert_eq!(pool.append(&mut out, [b"x", b""]), Err(Exhausted));
+        assert_eq!(pool.draft(&mut out, b"x"), Err(Exhausted));
+        assert_eq!(out.pending(), 16 << 10);
+        pool.append_urgent(&mut out, [b"bye", b""]).unwrap();
+        pool.clear(&mut out);
+        assert_eq!((pool.in_use(), pool.pending()), (0, 0));
+    }
+}

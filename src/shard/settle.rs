@@ -1,0 +1,156 @@
+//! What a connection wants, held against what the kernel holds of it: the only caller of recv, poll, send,
+//! shutdown and close.
+//!
+//! Nothing here remembers a step to be taken. Each connection that something happened to is settled once
+//! before the turn ends, from its state alone, so that a receive that ended, a full queue or a lost race mend
+//! themselves the next time.
+
+use super::conn::{Flags, Held, State};
+use super::door::Desk;
+use crate::engine::{Operation, Ring, Tag};
+use crate::mesh::Cause;
+
+/// Asks of the kernel what this connection wants now.
+pub fn settle<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
+    match desk.slab[slot].state {
+        State::Free | State::Accept | State::Leaving => {}
+        State::Dial => dial(ring, desk, slot),
+        State::Head | State::Open => {
+            listen(ring, desk, slot);
+            speak(ring, desk, slot);
+        }
+        State::Closing => {
+            listen(ring, desk, slot);
+            speak(ring, desk, slot);
+            part(desk, slot);
+        }
+    }
+    if desk.slab[slot].state == State::Leaving {
+        leave(ring, desk, slot);
+    }
+}
+
+fn tag(desk: &Desk, slot: u32, operation: Operation) -> Tag {
+    Tag::new(slot, desk.slab[slot].generation, operation)
+}
+
+fn dial<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
+    let tag = tag(desk, slot, Operation::Connect);
+    let conn = &mut desk.slab[slot];
+    let to = desk.annex.get(conn.annex).and_then(|cold| cold.dial.take());
+    desk.annex.tidy(&mut conn.annex);
+    let Some(to) = to else { return };
+    match ring.connect(tag, &to) {
+        Ok(()) => conn.held.insert(Held::CONNECT),
+        Err(error) => {
+            tracing::warn!(%error, upstream = ?to, "no socket for an upstream");
+            desk.cut(desk.slab.handle(slot), Cause::UpstreamLost);
+        }
+    }
+}
+
+/// A busy connection is heard by a multishot recv, a parked one by a multishot poll, a paused one not at all.
+/// To go from one to another, the first is cancelled, and its last completion lets the second begin.
+fn listen<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
+    let conn = &desk.slab[slot];
+    let parked = conn.flags.contains(Flags::PARKED);
+    let wanted = match conn.wants_to_hear() {
+        false => Held::empty(),
+        true if parked => Held::POLL,
+        true => Held::RECV,
+    };
+    let armed = conn.held & (Held::RECV | Held::POLL);
+    cancel(ring, desk, slot, armed - wanted);
+    if armed.is_empty() && !wanted.is_empty() {
+        arm(ring, desk, slot, wanted);
+    }
+}
+
+fn arm<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32, wanted: Held) {
+    match wanted {
+        Held::RECV => ring.recv(tag(desk, slot, Operation::Recv)),
+        _ => ring.poll(tag(desk, slot, Operation::Poll)),
+    }
+    desk.slab[slot].held.insert(wanted);
+}
+
+fn cancel<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32, what: Held) {
+    let what = what - desk.slab[slot].cancelled;
+    for one in what.iter() {
+        ring.cancel(tag(desk, slot, operation(one)));
+    }
+    desk.slab[slot].cancelled.insert(what);
+}
+
+fn operation(held: Held) -> Operation {
+    match held {
+        Held::ACCEPT => Operation::Accept,
+        Held::CONNECT => Operation::Connect,
+        Held::RECV => Operation::Recv,
+        Held::ONCE => Operation::RecvOnce,
+        Held::POLL => Operation::Poll,
+        Held::SEND => Operation::Send,
+        Held::SHUTDOWN => Operation::Shutdown,
+        _ => Operation::Close,
+    }
+}
+
+/// A poll has spoken: what came is read without waiting. Called for the completion, not by settling.
+pub fn read_once<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
+    let conn = &desk.slab[slot];
+    if !conn.wants_to_hear() || conn.held.intersects(Held::ONCE | Held::RECV) {
+        return;
+    }
+    ring.recv_once(tag(desk, slot, Operation::RecvOnce));
+    let conn = &mut desk.slab[slot];
+    conn.flags.remove(Flags::SPOKEN);
+    conn.held.insert(Held::ONCE);
+}
+
+/// One send at a time; each takes what has queued since the last. FIN follows the last byte.
+fn speak<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
+    let send = tag(desk, slot, Operation::Send);
+    let conn = &mut desk.slab[slot];
+    if conn.held.contains(Held::SEND) {
+    } else if conn.out.pending() > 0 {
+        let (pieces, count) = desk.pool.gather(&mut conn.out);
+        conn.held.insert(Held::SEND);
+        // SAFETY: the pool keeps the pieces in place until `Pool::sent` or `Pool::clear`, which are called
+        // only for the completion of this send or after it.
+        unsafe { ring.send(send, &pieces[..count]) };
+    } else if conn.flags.contains(Flags::FIN_WANTED) && !conn.flags.contains(Flags::FIN_ASKED) {
+        conn.flags.insert(Flags::FIN_ASKED);
+        conn.held.insert(Held::SHUTDOWN);
+        ring.shutdown(send.of(Operation::Shutdown));
+    } else if conn.flags.contains(Flags::FIN_ASKED | Flags::EOF) && !conn.held.contains(Held::SHUTDOWN) {
+        desk.cut(desk.slab.handle(slot), Cause::Closed);
+    }
+}
+
+/// Both sides have said all: FIN goes out, and the peer's FIN is waited for, so that the last bytes are not
+/// overtaken by a reset.
+fn part(desk: &mut Desk, slot: u32) {
+    let conn = &mut desk.slab[slot];
+    let all_sent = conn.out.pending() == 0 && !conn.held.contains(Held::SEND);
+    if !all_sent || !conn.flags.intersects(Flags::DEAF | Flags::CLOSE_HEARD) {
+    } else if conn.flags.contains(Flags::EOF) && !conn.held.contains(Held::SHUTDOWN) {
+        desk.cut(desk.slab.handle(slot), Cause::Closed);
+    } else if !conn.flags.contains(Flags::FIN_WANTED) {
+        conn.flags.insert(Flags::FIN_WANTED);
+        desk.list(slot);
+    }
+}
+
+/// Everything armed is cancelled; after the last completion the descriptor is closed; after that the slot is
+/// free.
+fn leave<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
+    let held = desk.slab[slot].held;
+    if held.contains(Held::CLOSE) {
+    } else if held.is_empty() {
+        let close = tag(desk, slot, Operation::Close);
+        desk.slab[slot].held.insert(Held::CLOSE);
+        ring.close(close);
+    } else {
+        cancel(ring, desk, slot, held - Held::SHUTDOWN);
+    }
+}

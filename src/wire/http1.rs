@@ -1,0 +1,1366 @@
+//! HTTP/1.1 messages (RFC 9112): request heads and bodies are read, response heads are written.
+//!
+//! A head is read in two steps. First a scan from the front (`scan`), one byte position after the other: line ends,
+//! the request line and the limits. It refuses as early as its byte is there, so a TLS ClientHello or an endless
+//! target is not waited for. When the scan has seen the blank line, httparse takes the field lines apart and the few
+//! fields that decide about framing and routing are judged (`judge`). The second step only ever runs on a whole head,
+//! which is what makes the answer independent of where the bytes were cut.
+//!
+//! Strict where leniency lets two readers of the same bytes disagree (request smuggling): RFC 9112 allows a bare LF as
+//! line end and equal repeated Content-Length; here both are refused.
+
+use alloc::vec::Vec;
+use core::str;
+
+use httparse::Header;
+use memchr::memchr;
+
+use crate::status::Status;
+
+/// The most field lines a head may have, whatever the configuration says; the size of the caller's scratch.
+pub const MAX_HEADERS: usize = 256;
+/// No registered method comes near; a longer one is not implemented (RFC 9112 section 3).
+pub const MAX_METHOD: usize = 32;
+/// How many empty lines may stand before the request line (RFC 9112 section 2.2).
+pub const MAX_LEADING_LINES: usize = 4;
+/// The most bytes of chunk extensions in one body (RFC 9112 section 7.1.1 asks for such a limit).
+pub const MAX_EXTENSION_BYTES: u32 = 4096;
+/// The most bytes of trailer section in one body.
+pub const MAX_TRAILER_BYTES: u32 = 8192;
+
+/// The limits of a request head.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of the whole head, empty lines before and after included.
+    pub head_bytes: usize,
+    /// Field lines; at most [`MAX_HEADERS`].
+    pub head_count: usize,
+    /// Bytes of the request target.
+    pub target_bytes: usize,
+}
+
+/// The version of a request. A later minor version is taken as 1.1 (RFC 9110 section 2.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    Http11,
+}
+
+/// How the content after the head is delimited (RFC 9112 section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// Neither field: there is none.
+    None,
+    /// Content-Length.
+    Length(u64),
+    /// Transfer-Encoding: chunked.
+    Chunked,
+}
+
+impl Body {
+    /// Whether no byte of content follows the head.
+    pub const fn is_empty(&self) -> bool {
+        matches!(self, Body::None | Body::Length(0))
+    }
+}
+
+/// A whole request head. Everything in it lies in the caller's bytes.
+#[derive(Clone, Debug)]
+pub struct Head<'h, 'b> {
+    /// The method, case-sensitive.
+    pub method: &'b str,
+    /// The request target as it was sent; visible ASCII without `#`.
+    pub target: &'b str,
+    /// The path of the target, not decoded; `/...`, or `*` for OPTIONS.
+    pub path: &'b str,
+    /// What follows the first `?` of the target.
+    pub query: Option<&'b str>,
+    /// The version.
+    pub version: Version,
+    /// The field lines in their order, values without the white space around them.
+    pub headers: &'h [Header<'b>],
+    /// The length of the head in bytes; content begins there.
+    pub len: usize,
+    /// How the content is delimited.
+    pub body: Body,
+    /// Whether another request may follow on this connection (RFC 9112 section 9.3).
+    pub keep_alive: bool,
+    /// The authority asked for, with its port: of an absolute target, else of Host (RFC 9112 section 3.2.2).
+    pub host: Option<&'b str>,
+}
+
+impl<'b> Head<'_, 'b> {
+    /// The value of the first line of this name, in any case.
+    pub fn get(&self, name: &str) -> Option<&'b [u8]> {
+        values(self.headers, name).next()
+    }
+
+    /// The values of all lines of this name, in any case, in their order.
+    pub fn all<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'b [u8]> + 's {
+        values(self.headers, name)
+    }
+
+    /// The elements of a comma list over all lines of this name (RFC 9110 section 5.6.1): without the white space
+    /// around them, empty ones left out. Not for lists whose elements may be quoted strings. A line that is not UTF-8
+    /// counts as empty.
+    pub fn list<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'b str> + 's {
+        list(self.headers, name)
+    }
+
+    /// Whether the comma list of this name has this token, in any case.
+    pub fn has_token(&self, name: &str, token: &str) -> bool {
+        list(self.headers, name).any(|element| element.eq_ignore_ascii_case(token))
+    }
+}
+
+fn values<'s, 'b>(headers: &'s [Header<'b>], name: &'s str) -> impl Iterator<Item = &'b [u8]> + 's {
+    headers
+        .iter()
+        .filter(move |line| line.name.eq_ignore_ascii_case(name))
+        .map(|line| line.value)
+}
+
+fn list<'s, 'b>(headers: &'s [Header<'b>], name: &'s str) -> impl Iterator<Item = &'b str> + 's {
+    values(headers, name)
+        .flat_map(elements)
+        .filter(|element| !element.is_empty())
+}
+
+/// The elements of one line, empty ones included.
+fn elements(value: &[u8]) -> impl Iterator<Item = &str> {
+    str::from_utf8(value)
+        .unwrap_or("")
+        .split(',')
+        .map(|element| element.trim_matches([' ', '\t']))
+}
+
+macro_rules! refusals {
+    ($($(#[$doc:meta])* $name:ident $status:ident $words:literal,)+) => {
+        /// Why a request is refused. Always the client's fault, except where the words say "not supported".
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Refusal {
+            $(
+                $(#[$doc])*
+                #[doc = concat!($words, ".")]
+                $name,
+            )+
+        }
+
+        impl Refusal {
+            /// Every refusal, for tables in tests and documents.
+            pub const ALL: &'static [Refusal] = &[$(Refusal::$name),+];
+
+            /// The status of the answer.
+            pub const fn status(&self) -> Status {
+                match self {
+                    $(Refusal::$name => Status::$status,)+
+                }
+            }
+
+            /// What is wrong, for the log and for the content of the answer.
+            pub const fn words(&self) -> &'static str {
+                match self {
+                    $(Refusal::$name => $words,)+
+                }
+            }
+        }
+    };
+}
+
+refusals! {
+    /// RFC 9112 section 3.
+    BadMethod BAD_REQUEST "the request line does not begin with a method",
+    /// RFC 9112 section 3.
+    LongMethod NOT_IMPLEMENTED "the method is not supported",
+    /// RFC 9112 section 3.2.
+    BadTarget BAD_REQUEST "the request target is malformed",
+    /// RFC 9112 section 3.
+    LongTarget URI_TOO_LONG "the request target is longer than the limit",
+    /// RFC 9112 section 2.3.
+    BadVersion BAD_REQUEST "the request line does not end with an HTTP version",
+    /// RFC 9110 section 15.6.6.
+    OtherVersion HTTP_VERSION_NOT_SUPPORTED "the HTTP version is not supported, only 1.1 and 1.0 are",
+    /// RFC 9110 section 9.3.6.
+    Connect NOT_IMPLEMENTED "CONNECT is not supported",
+    /// RFC 9112 section 2.2.
+    BadLineEnd BAD_REQUEST "a line of the request head does not end with CR LF",
+    /// RFC 9112 section 5.2.
+    FoldedLine BAD_REQUEST "a header field is folded over several lines",
+    /// RFC 9112 section 5.1.
+    BadHeaderName BAD_REQUEST "a header field name is malformed or followed by white space",
+    /// RFC 9110 section 5.5.
+    BadHeaderValue BAD_REQUEST "a header field value has a control character",
+    /// RFC 6585 section 5.
+    LongHead REQUEST_HEADER_FIELDS_TOO_LARGE "the request head is longer than the limit",
+    /// RFC 6585 section 5.
+    ManyHeaders REQUEST_HEADER_FIELDS_TOO_LARGE "the request head has more header fields than the limit",
+    /// RFC 9112 section 3.2.
+    NoHost BAD_REQUEST "the Host header field is missing",
+    /// RFC 9112 section 3.2.
+    TwoHosts BAD_REQUEST "there is more than one Host header field",
+    /// RFC 9112 section 3.2.
+    BadHost BAD_REQUEST "the host is malformed",
+    /// RFC 9112 section 6.3.
+    BadLength BAD_REQUEST "Content-Length is not one decimal number",
+    /// RFC 9112 section 6.3.
+    TwoLengths BAD_REQUEST "there is more than one Content-Length header field",
+    /// RFC 9112 section 6.1.
+    LengthAndCoding BAD_REQUEST "there are both Content-Length and Transfer-Encoding",
+    /// RFC 9112 section 6.1.
+    CodingInHttp10 BAD_REQUEST "there is a Transfer-Encoding in an HTTP/1.0 request",
+    /// RFC 9112 section 6.1.
+    UnknownCoding NOT_IMPLEMENTED "the transfer coding is not supported, only chunked is",
+    /// RFC 9112 section 6.3.
+    BadCoding BAD_REQUEST "chunked is not the last transfer coding, or is there twice",
+    /// RFC 9112 section 7.1.
+    BadChunk BAD_REQUEST "the chunked content is malformed",
+    /// RFC 9112 section 7.1.
+    BigChunk BAD_REQUEST "a chunk size does not fit into 64 bits",
+    /// RFC 9112 section 7.1.1.
+    LongExtension BAD_REQUEST "the chunk extensions are longer than the limit",
+    /// RFC 9112 section 7.1.2.
+    LongTrailer REQUEST_HEADER_FIELDS_TOO_LARGE "the trailer section is longer than the limit",
+    /// RFC 6455 section 4.2.1.
+    OpeningMethod METHOD_NOT_ALLOWED "the WebSocket opening must be a GET request",
+    /// RFC 6455 section 4.2.1.
+    OpeningVersion BAD_REQUEST "the WebSocket opening needs HTTP/1.1",
+    /// RFC 6455 section 4.2.1.
+    NoUpgrade UPGRADE_REQUIRED "this resource speaks WebSocket and the Upgrade header field does not ask for it",
+    /// RFC 6455 section 4.2.1.
+    NoConnectionUpgrade BAD_REQUEST "the Connection header field of the WebSocket opening lacks upgrade",
+    /// RFC 6455 section 4.4.
+    OpeningVersion13 UPGRADE_REQUIRED "Sec-WebSocket-Version is not 13",
+    /// RFC 6455 section 4.2.1.
+    NoKey BAD_REQUEST "the Sec-WebSocket-Key header field is missing",
+    /// RFC 6455 section 11.3.1.
+    TwoKeys BAD_REQUEST "there is more than one Sec-WebSocket-Key header field",
+    /// RFC 6455 section 4.2.1.
+    BadKey BAD_REQUEST "Sec-WebSocket-Key is not 16 bytes in base64",
+    /// RFC 6455 section 4.1.
+    OpeningBody BAD_REQUEST "the WebSocket opening has content",
+}
+
+/// Reads the request head at the front of `bytes`.
+///
+/// `Ok(None)`: it is not whole yet. The answer on a prefix is `Ok(None)` or the answer on the whole. `store` is the
+/// caller's scratch, `[EMPTY_HEADER; MAX_HEADERS]`; a shorter one lowers `limits.head_count`.
+pub fn read<'h, 'b>(
+    bytes: &'b [u8],
+    limits: &Limits,
+    store: &'h mut [Header<'b>],
+) -> Result<Option<Head<'h, 'b>>, Refusal> {
+    // What lies beyond the limit is never looked at, so passing it comes at the same place however bytes are cut.
+    let seen = &bytes[..bytes.len().min(limits.head_bytes)];
+    let count = limits.head_count.min(store.len());
+    match scan(seen, count, limits.target_bytes)? {
+        Some(lines) => judge(lines, store).map(Some),
+        None if bytes.len() > limits.head_bytes => Err(Refusal::LongHead),
+        None => Ok(None),
+    }
+}
+
+/// Whether [`read`] can have something new to say when the first `seen` bytes have been presented to it before.
+///
+/// True for the first bytes and for every line end after them, so a head that comes byte by byte costs a scan per
+/// line and not per byte. A caller who heeds this must call `read` all the same once there are more bytes than
+/// `Limits::head_bytes`.
+#[inline]
+pub fn may_be_whole(bytes: &[u8], seen: usize) -> bool {
+    seen == 0
+        || bytes
+            .get(seen..)
+            .is_some_and(|new| memchr(b'\n', new).is_some())
+}
+
+/// A head whose lines are whole and counted, and whose request line is taken apart.
+struct Lines<'b> {
+    request: RequestLine<'b>,
+    /// The field lines with the blank line that ends them.
+    fields: &'b [u8],
+    len: usize,
+}
+
+/// RFC 9112 section 2.2: empty lines, the request line, field lines, an empty line; CR LF at the end of each.
+fn scan(seen: &[u8], count: usize, target_bytes: usize) -> Result<Option<Lines<'_>>, Refusal> {
+    let Some(start) = leading_lines(seen)? else {
+        return Ok(None);
+    };
+    let Some((request, request_len)) = request_line(&seen[start..], target_bytes)? else {
+        return Ok(None);
+    };
+    let fields = &seen[start + request_len..];
+    let Some(fields_len) = field_lines(fields, count)? else {
+        return Ok(None);
+    };
+    Ok(Some(Lines {
+        request,
+        fields: &fields[..fields_len],
+        len: start + request_len + fields_len,
+    }))
+}
+
+/// RFC 9112 section 2.2: a server should ignore at least one empty line before the request line. The position after
+/// them, or `None` while that is open.
+fn leading_lines(seen: &[u8]) -> Result<Option<usize>, Refusal> {
+    let mut at = 0;
+    while at < 2 * MAX_LEADING_LINES {
+        match &seen[at..] {
+            [b'\r', b'\n', ..] => at += 2,
+            [] | [b'\r'] => return Ok(None),
+            [b'\r' | b'\n', ..] => return Err(Refusal::BadLineEnd),
+            _ => break,
+        }
+    }
+    Ok(Some(at))
+}
+
+struct RequestLine<'b> {
+    method: &'b str,
+    target: &'b str,
+    version: Version,
+}
+
+/// `method SP request-target SP HTTP-version CRLF` (RFC 9112 section 3), single spaces, refused at the first byte that
+/// cannot be. With the length of the line; `None` while it is cut.
+fn request_line(
+    line: &[u8],
+    target_bytes: usize,
+) -> Result<Option<(RequestLine<'_>, usize)>, Refusal> {
+    let Some(method) = word(
+        line,
+        is_token,
+        MAX_METHOD,
+        Refusal::BadMethod,
+        Refusal::LongMethod,
+    )?
+    else {
+        return Ok(None);
+    };
+    let rest = &line[method.len() + 1..];
+    let Some(target) = word(
+        rest,
+        is_target,
+        target_bytes,
+        Refusal::BadTarget,
+        Refusal::LongTarget,
+    )?
+    else {
+        return Ok(None);
+    };
+    let Some(version) = version(&rest[target.len() + 1..])? else {
+        return Ok(None);
+    };
+    let len = method.len() + 1 + target.len() + 1 + VERSION_LEN;
+    if method == "CONNECT" {
+        // The authority form (RFC 9112 section 3.2.3) comes with CONNECT alone; RFC 9110 section 9.1 asks for 501
+        // where a method is not implemented.
+        return Err(Refusal::Connect);
+    }
+    Ok(Some((
+        RequestLine {
+            method,
+            target,
+            version,
+        },
+        len,
+    )))
+}
+
+/// The bytes up to the next space: at least one, at most `limit`, all `allowed`. `None` while the space is not there.
+fn word(
+    bytes: &[u8],
+    allowed: fn(u8) -> bool,
+    limit: usize,
+    bad: Refusal,
+    long: Refusal,
+) -> Result<Option<&str>, Refusal> {
+    let len = bytes.iter().take_while(|&&byte| allowed(byte)).count();
+    if len > limit {
+        return Err(long);
+    }
+    match bytes.get(len) {
+        None => Ok(None),
+        Some(b' ') if len > 0 => str::from_utf8(&bytes[..len]).map(Some).map_err(|_| bad),
+        Some(_) => Err(bad),
+    }
+}
+
+/// A token character (RFC 9110 section 5.6.2).
+const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+}
+
+/// What may stand in a target: RFC 3986 and the characters that clients send unescaped all the same. No fragment: a
+/// target has none (RFC 9112 section 3.2), and readers differ on what to do with it.
+const fn is_target(byte: u8) -> bool {
+    byte.is_ascii_graphic() && byte != b'#'
+}
+
+/// `HTTP/1.1` and the line end.
+const VERSION_LEN: usize = 10;
+
+/// `HTTP/` DIGIT `.` DIGIT CR LF (RFC 9112 section 2.3), refused at the first byte that cannot be.
+fn version(rest: &[u8]) -> Result<Option<Version>, Refusal> {
+    for (at, &byte) in rest.iter().take(VERSION_LEN).enumerate() {
+        match (at, byte) {
+            (0..5, _) if byte == b"HTTP/"[at] => {}
+            (5, b'1') | (6, b'.') | (7, b'0'..=b'9') | (8, b'\r') | (9, b'\n') => {}
+            (5, b'0'..=b'9') => return Err(Refusal::OtherVersion),
+            (8.., _) => return Err(Refusal::BadLineEnd),
+            _ => return Err(Refusal::BadVersion),
+        }
+    }
+    if rest.len() < VERSION_LEN {
+        return Ok(None);
+    }
+    Ok(Some(if rest[7] == b'0' {
+        Version::Http10
+    } else {
+        Version::Http11
+    }))
+}
+
+/// Walks the field lines up to the blank line; their length with it, or `None` while it is not there. What is inside a
+/// line is httparse's to judge.
+fn field_lines(fields: &[u8], count: usize) -> Result<Option<usize>, Refusal> {
+    let mut at = 0;
+    let mut lines = 0;
+    while let Some(&first) = fields.get(at) {
+        match first {
+            b' ' | b'\t' => return Err(Refusal::FoldedLine),
+            b'\r' => {}
+            _ if lines == count => return Err(Refusal::ManyHeaders),
+            _ => lines += 1,
+        }
+        let Some(len) = memchr(b'\n', &fields[at..]) else {
+            return Ok(None);
+        };
+        check_line_end(&fields[at..at + len])?;
+        at += len + 1;
+        if len == 1 {
+            return Ok(Some(at));
+        }
+    }
+    Ok(None)
+}
+
+/// `line` is what stands before an LF: one CR, at its end.
+fn check_line_end(line: &[u8]) -> Result<(), Refusal> {
+    match memchr(b'\r', line) {
+        Some(at) if at + 1 == line.len() => Ok(()),
+        _ => Err(Refusal::BadLineEnd),
+    }
+}
+
+/// What a whole head says, or what is wrong with it.
+fn judge<'h, 'b>(lines: Lines<'b>, store: &'h mut [Header<'b>]) -> Result<Head<'h, 'b>, Refusal> {
+    let RequestLine {
+        method,
+        target,
+        version,
+    } = lines.request;
+    let headers = fields(lines.fields, store)?;
+    let form = Form::of(method, target)?;
+    let host = host(headers, version)?;
+    Ok(Head {
+        method,
+        target,
+        path: form.path,
+        query: form.query,
+        version,
+        headers,
+        len: lines.len,
+        body: body(headers, version)?,
+        keep_alive: keep_alive(headers, version),
+        host: form.authority.or(host),
+    })
+}
+
+/// Takes the field lines apart.
+fn fields<'h, 'b>(
+    bytes: &'b [u8],
+    store: &'h mut [Header<'b>],
+) -> Result<&'h [Header<'b>], Refusal> {
+    match httparse::parse_headers(bytes, store) {
+        Ok(httparse::Status::Complete((_, headers))) => Ok(headers),
+        Err(httparse::Error::TooManyHeaders) => Err(Refusal::ManyHeaders),
+        Err(httparse::Error::HeaderValue) => Err(Refusal::BadHeaderValue),
+        // The scan has seen the blank line, so "partial" can only mean a line without a colon.
+        Ok(httparse::Status::Partial) | Err(_) => Err(Refusal::BadHeaderName),
+    }
+}
+
+/// A target taken apart (RFC 9112 section 3.2).
+struct Form<'b> {
+    authority: Option<&'b str>,
+    path: &'b str,
+    query: Option<&'b str>,
+}
+
+impl<'b> Form<'b> {
+    fn of(method: &str, target: &'b str) -> Result<Form<'b>, Refusal> {
+        match target {
+            // 3.2.4: the asterisk is for OPTIONS alone.
+            "*" if method == "OPTIONS" => Ok(Form {
+                authority: None,
+                path: "*",
+                query: None,
+            }),
+            _ if target.starts_with('/') => Ok(Form::origin(None, target)),
+            _ => Form::absolute(method, target),
+        }
+    }
+
+    fn origin(authority: Option<&'b str>, target: &'b str) -> Form<'b> {
+        match target.split_once('?') {
+            Some((path, query)) => Form {
+                authority,
+                path,
+                query: Some(query),
+            },
+            None => Form {
+                authority,
+                path: target,
+                query: None,
+            },
+        }
+    }
+
+    /// 3.2.2: a server must take the absolute form from anyone, though clients send it only to proxies.
+    fn absolute(method: &str, target: &'b str) -> Result<Form<'b>, Refusal> {
+        let (scheme, rest) = target.split_once("://").ok_or(Refusal::BadTarget)?;
+        if !["http", "https", "ws", "wss"]
+            .iter()
+            .any(|known| scheme.eq_ignore_ascii_case(known))
+        {
+            return Err(Refusal::BadTarget);
+        }
+        let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        // RFC 9110 section 4.2.4: user information in a target is an error; is_host refuses its `@`.
+        if !is_host(authority) {
+            return Err(Refusal::BadHost);
+        }
+        let mut form = Form::origin(Some(authority), rest);
+        if form.path.is_empty() {
+            // 3.2.4: without path and query, OPTIONS means the server as a whole.
+            form.path = if method == "OPTIONS" && form.query.is_none() {
+                "*"
+            } else {
+                "/"
+            };
+        }
+        Ok(form)
+    }
+}
+
+/// RFC 9112 section 3.2: exactly one valid Host in HTTP/1.1, at most one in HTTP/1.0.
+fn host<'b>(headers: &[Header<'b>], version: Version) -> Result<Option<&'b str>, Refusal> {
+    let mut hosts = values(headers, "Host");
+    let Some(host) = hosts.next() else {
+        return if version == Version::Http10 {
+            Ok(None)
+        } else {
+            Err(Refusal::NoHost)
+        };
+    };
+    if hosts.next().is_some() {
+        return Err(Refusal::TwoHosts);
+    }
+    let host = str::from_utf8(host).map_err(|_| Refusal::BadHost)?;
+    if is_host(host) {
+        Ok(Some(host))
+    } else {
+        Err(Refusal::BadHost)
+    }
+}
+
+/// `uri-host [ ":" port ]` with a host that is not empty (RFC 9110 sections 4.2.1 and 7.2, RFC 3986 section 3.2).
+fn is_host(authority: &str) -> bool {
+    let (name, port) = match authority.strip_prefix('[') {
+        Some(literal) => match literal.split_once(']') {
+            Some((literal, port)) if is_ip_literal(literal) => (literal, port),
+            _ => return false,
+        },
+        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+    };
+    !name.is_empty()
+        && (authority.starts_with('[') || is_reg_name(name.as_bytes()))
+        && is_port(port)
+}
+
+/// An IPv6 address by its characters; what it means is for those who connect.
+fn is_ip_literal(literal: &str) -> bool {
+    literal.contains(':')
+        && literal
+            .bytes()
+            .all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
+}
+
+/// RFC 3986 section 3.2.2: unreserved, sub-delims, percent with two digits.
+fn is_reg_name(mut name: &[u8]) -> bool {
+    loop {
+        name = match name {
+            [] => return true,
+            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                rest
+            }
+            [byte, rest @ ..] if is_reg_name_byte(*byte) => rest,
+            _ => return false,
+        }
+    }
+}
+
+fn is_reg_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
+}
+
+/// Nothing, or a colon and a number of 16 bits; the digits may be missing.
+fn is_port(port: &str) -> bool {
+    match port.strip_prefix(':') {
+        None => port.is_empty(),
+        Some(digits) => digits.is_empty() || is_port_number(digits),
+    }
+}
+
+fn is_port_number(digits: &str) -> bool {
+    digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok()
+}
+
+/// RFC 9112 section 6.3, without its leniencies.
+fn body(headers: &[Header<'_>], version: Version) -> Result<Body, Refusal> {
+    let length = content_length(headers)?;
+    let chunked = transfer_coding(headers)?;
+    match (length, chunked) {
+        (None, false) => Ok(Body::None),
+        (Some(length), false) => Ok(Body::Length(length)),
+        (Some(_), true) => Err(Refusal::LengthAndCoding),
+        (None, true) if version == Version::Http10 => Err(Refusal::CodingInHttp10),
+        (None, true) => Ok(Body::Chunked),
+    }
+}
+
+/// RFC 9112 section 6.3 allows a repeated equal value; we do not, since no client has a reason to send it.
+fn content_length(headers: &[Header<'_>]) -> Result<Option<u64>, Refusal> {
+    let mut lengths = values(headers, "Content-Length");
+    let Some(length) = lengths.next() else {
+        return Ok(None);
+    };
+    match lengths.next() {
+        None => decimal(length).map(Some).ok_or(Refusal::BadLength),
+        Some(_) => Err(Refusal::TwoLengths),
+    }
+}
+
+/// `1*DIGIT` that fits into 64 bits; no sign, no list.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    let digits = str::from_utf8(digits).ok()?;
+    if digits.starts_with('+') {
+        None
+    } else {
+        digits.parse().ok()
+    }
+}
+
+/// Whether the content is chunked. RFC 9112 section 6.1: chunked last and once; 501 for a coding not understood.
+fn transfer_coding(headers: &[Header<'_>]) -> Result<bool, Refusal> {
+    let mut chunked = false;
+    for coding in values(headers, "Transfer-Encoding").flat_map(elements) {
+        if chunked || coding.is_empty() {
+            return Err(Refusal::BadCoding);
+        }
+        if !coding.eq_ignore_ascii_case("chunked") {
+            return Err(Refusal::UnknownCoding);
+        }
+        chunked = true;
+    }
+    Ok(chunked)
+}
+
+/// RFC 9112 section 9.3: close wins; 1.1 keeps unless told otherwise, 1.0 only when told so.
+fn keep_alive(headers: &[Header<'_>], version: Version) -> bool {
+    let says = |token: &str| {
+        list(headers, "Connection").any(|element| element.eq_ignore_ascii_case(token))
+    };
+    !says("close") && (version == Version::Http11 || says("keep-alive"))
+}
+
+/// Reads the content of a request, piece by piece as it comes.
+///
+/// Call [`next`](BodyReader::next) until `More` or `End`. After an `Err` the reader must not be used again. The
+/// content's size has no limit here; the caller counts what it is given.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyReader {
+    state: State,
+    /// Content of this chunk or body that has not come yet; while the size is read, the size so far.
+    left: u64,
+    /// Bytes of chunk extensions and of trailers so far; one body can have each only up to its limit.
+    extension: u32,
+    trailer: u32,
+}
+
+/// Named by what is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// `left` bytes of a body that has a length.
+    Content,
+    /// The first digit of a chunk size.
+    Size,
+    /// More digits, or what ends them.
+    SizeMore,
+    /// White space after the size: only an extension may follow (RFC 9112 section 7.1.1).
+    ExtensionBegin,
+    /// The rest of an extension.
+    Extension,
+    /// The LF after a chunk size.
+    SizeEnd,
+    /// `left` bytes of a chunk.
+    Chunk,
+    /// The CR after a chunk.
+    ChunkCr,
+    /// The LF after a chunk.
+    ChunkEnd,
+    /// A trailer line or the CR of the last line.
+    Trailer,
+    /// More of a trailer's name.
+    TrailerName,
+    /// The rest of a trailer line.
+    TrailerValue,
+    /// The LF after a trailer line.
+    TrailerEnd,
+    /// The last LF.
+    LastEnd,
+    /// Nothing.
+    Done,
+}
+
+/// What [`BodyReader::next`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyEvent<'b> {
+    /// The next piece of content; never empty.
+    Piece(&'b [u8]),
+    /// The input is used up and the content goes on.
+    More,
+    /// The content has ended; what is left in the input belongs to the next request. Said again on every call.
+    End,
+}
+
+impl BodyReader {
+    /// At the first byte after the head.
+    pub fn new(body: &Body) -> Self {
+        let (state, left) = match *body {
+            Body::None | Body::Length(0) => (State::Done, 0),
+            Body::Length(length) => (State::Content, length),
+            Body::Chunked => (State::Size, 0),
+        };
+        BodyReader {
+            state,
+            left,
+            extension: 0,
+            trailer: 0,
+        }
+    }
+
+    /// Takes the next piece, or the end, from the front of `input` and shortens it.
+    pub fn next<'b>(&mut self, input: &mut &'b [u8]) -> Result<BodyEvent<'b>, Refusal> {
+        loop {
+            if self.state == State::Done {
+                return Ok(BodyEvent::End);
+            }
+            let Some((&byte, rest)) = input.split_first() else {
+                return Ok(BodyEvent::More);
+            };
+            if matches!(self.state, State::Content | State::Chunk) {
+                return Ok(BodyEvent::Piece(self.piece(input)));
+            }
+            self.state = self.step(byte)?;
+            *input = rest;
+        }
+    }
+
+    /// Whether the content has ended.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    fn piece<'b>(&mut self, input: &mut &'b [u8]) -> &'b [u8] {
+        let len = usize::try_from(self.left)
+            .unwrap_or(usize::MAX)
+            .min(input.len());
+        let (piece, rest) = input.split_at(len);
+        *input = rest;
+        self.left -= len as u64;
+        if self.left == 0 {
+            self.state = if self.state == State::Content {
+                State::Done
+            } else {
+                State::ChunkCr
+            };
+        }
+        piece
+    }
+
+    /// One byte of what lies around the content of the chunks (RFC 9112 sections 7.1, 7.1.1 and 7.1.2).
+    fn step(&mut self, byte: u8) -> Result<State, Refusal> {
+        Ok(match (self.state, byte) {
+            (State::Size | State::SizeMore, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
+                self.digit(byte)?
+            }
+            (State::SizeMore | State::Extension, b'\r') => State::SizeEnd,
+            (State::SizeMore | State::ExtensionBegin, b' ' | b'\t') => {
+                self.extension(State::ExtensionBegin)?
+            }
+            (State::SizeMore | State::ExtensionBegin, b';') => self.extension(State::Extension)?,
+            (State::Extension, _) if is_text(byte) => self.extension(State::Extension)?,
+            (State::SizeEnd, b'\n') if self.left == 0 => State::Trailer,
+            (State::SizeEnd, b'\n') => State::Chunk,
+            (State::ChunkCr, b'\r') => State::ChunkEnd,
+            (State::ChunkEnd, b'\n') => State::Size,
+            (State::Trailer, b'\r') => State::LastEnd,
+            (State::Trailer | State::TrailerName, _) if is_token(byte) => {
+                self.trailer(State::TrailerName)?
+            }
+            (State::TrailerName, b':') => self.trailer(State::TrailerValue)?,
+            (State::TrailerValue, b'\r') => State::TrailerEnd,
+            (State::TrailerValue, _) if is_text(byte) => self.trailer(State::TrailerValue)?,
+            (State::TrailerEnd, b'\n') => State::Trailer,
+            (State::LastEnd, b'\n') => State::Done,
+            _ => return Err(Refusal::BadChunk),
+        })
+    }
+
+    /// RFC 9112 section 7.1: recipients must anticipate large sizes and prevent overflow.
+    fn digit(&mut self, byte: u8) -> Result<State, Refusal> {
+        let digit = char::from(byte).to_digit(16).unwrap_or(0);
+        // A chunk begins with `left` at zero, since the one before has been used up.
+        self.left = self.left.checked_mul(16).ok_or(Refusal::BigChunk)? | u64::from(digit);
+        // Leading zeros never overflow; counted as extension they still end.
+        if self.left == 0 {
+            self.extension(State::SizeMore)
+        } else {
+            Ok(State::SizeMore)
+        }
+    }
+
+    fn extension(&mut self, then: State) -> Result<State, Refusal> {
+        self.extension += 1;
+        if self.extension > MAX_EXTENSION_BYTES {
+            Err(Refusal::LongExtension)
+        } else {
+            Ok(then)
+        }
+    }
+
+    fn trailer(&mut self, then: State) -> Result<State, Refusal> {
+        self.trailer += 1;
+        if self.trailer > MAX_TRAILER_BYTES {
+            Err(Refusal::LongTrailer)
+        } else {
+            Ok(then)
+        }
+    }
+}
+
+/// What may stand in a field value or a quoted string (RFC 9110 section 5.5): no control character but the tab.
+const fn is_text(byte: u8) -> bool {
+    byte == b'\t' || byte >= b' ' && byte != 0x7f
+}
+
+/// Writes a response head to the end of a `Vec` that the caller reuses.
+///
+/// `ResponseHead::begin(out, Status::OK).header("Content-Type", "text/html").number("Content-Length", n).end()`
+#[derive(Debug)]
+#[must_use = "the head is not whole before end()"]
+pub struct ResponseHead<'v> {
+    out: &'v mut Vec<u8>,
+}
+
+impl<'v> ResponseHead<'v> {
+    /// The status line (RFC 9112 section 4).
+    pub fn begin(out: &'v mut Vec<u8>, status: Status) -> ResponseHead<'v> {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        push_number(out, u64::from(status.code()));
+        out.push(b' ');
+        out.extend_from_slice(status.reason().as_bytes());
+        out.extend_from_slice(b"\r\n");
+        ResponseHead { out }
+    }
+
+    /// A field line. CR, LF and NUL are a mistake of ours in `name` or `value` and are left out, so that no foreign
+    /// text can begin a line of its own.
+    pub fn header(self, name: &str, value: &str) -> Self {
+        push_field(self.out, name, value);
+        self
+    }
+
+    /// A field line with a number.
+    pub fn number(self, name: &str, value: u64) -> Self {
+        push_text(self.out, name);
+        self.out.extend_from_slice(b": ");
+        push_number(self.out, value);
+        self.out.extend_from_slice(b"\r\n");
+        self
+    }
+
+    /// The blank line.
+    pub fn end(self) {
+        self.out.extend_from_slice(b"\r\n");
+    }
+}
+
+pub(crate) fn push_field(out: &mut Vec<u8>, name: &str, value: &str) {
+    push_text(out, name);
+    out.extend_from_slice(b": ");
+    push_text(out, value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn push_text(out: &mut Vec<u8>, text: &str) {
+    let breaks = |byte: &u8| matches!(byte, b'\r' | b'\n' | 0);
+    debug_assert!(
+        !text.as_bytes().iter().any(breaks),
+        "line break in a header field"
+    );
+    text.as_bytes()
+        .split(breaks)
+        .for_each(|part| out.extend_from_slice(part));
+}
+
+fn push_number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use alloc::string::String;
+    use httparse::EMPTY_HEADER;
+
+    const LIMITS: Limits = Limits {
+        head_bytes: 4096,
+        head_count: 8,
+        target_bytes: 64,
+    };
+
+    /// A whole head, or the refusal that every reader of these bytes must see.
+    fn refusal(bytes: impl AsRef<[u8]>) -> Option<Refusal> {
+        read(bytes.as_ref(), &LIMITS, &mut [EMPTY_HEADER; MAX_HEADERS]).err()
+    }
+
+    /// What is wrong with these field lines under HTTP/1.1 and a good Host.
+    fn fields_refusal(fields: &str) -> Option<Refusal> {
+        refusal(format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"))
+    }
+
+    /// What `look` sees in the head of this request.
+    fn with<T>(request: &str, look: impl Fn(&Head<'_, '_>) -> T) -> T {
+        let mut store = [EMPTY_HEADER; MAX_HEADERS];
+        let head = read(request.as_bytes(), &LIMITS, &mut store)
+            .unwrap()
+            .unwrap();
+        look(&head)
+    }
+
+    fn body_of(fields: &str) -> Body {
+        with(
+            &format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"),
+            |head| head.body,
+        )
+    }
+
+    fn target_parts(line: &str) -> (String, Option<String>, Option<String>) {
+        with(&format!("{line} HTTP/1.1\r\nHost: h:1\r\n\r\n"), |head| {
+            (
+                head.path.into(),
+                head.query.map(Into::into),
+                head.host.map(Into::into),
+            )
+        })
+    }
+
+    #[test]
+    fn a_head_is_taken_apart() {
+        let request = "\r\nGET /a/b?c=d?e HTTP/1.1\r\nHost: [::1]:80\r\nX-Y:  one , ,\ttwo\t\r\nx-y: three\r\n\r\nrest";
+        with(request, |head| {
+            assert_eq!(
+                (head.method, head.path, head.query),
+                ("GET", "/a/b", Some("c=d?e"))
+            );
+            assert_eq!(
+                (head.version, head.body, head.keep_alive),
+                (Version::Http11, Body::None, true)
+            );
+            assert_eq!(&request[head.len..], "rest");
+            assert_eq!(head.host, Some("[::1]:80"));
+            assert_eq!(head.get("X-y"), Some(&b"one , ,\ttwo"[..]));
+            assert_eq!(head.all("x-Y").count(), 2);
+            assert!(head.list("X-Y").eq(["one", "two", "three"]));
+            assert_eq!(head.get("x"), None);
+        });
+    }
+
+    #[test]
+    fn targets_have_four_forms() {
+        let some = |text: &str| Some(String::from(text));
+        assert_eq!(target_parts("GET /?"), ("/".into(), some(""), some("h:1")));
+        assert_eq!(
+            target_parts("GET HTTP://x:2/a?b"),
+            ("/a".into(), some("b"), some("x:2"))
+        );
+        assert_eq!(
+            target_parts("GET ws://x?b"),
+            ("/".into(), some("b"), some("x"))
+        );
+        assert_eq!(
+            target_parts("OPTIONS http://x"),
+            ("*".into(), None, some("x"))
+        );
+        assert_eq!(target_parts("OPTIONS *"), ("*".into(), None, some("h:1")));
+        for line in [
+            "GET *",
+            "GET a",
+            "GET ftp://x/",
+            "GET /a#b",
+            "GET  /",
+            "GET /\u{e9}",
+            "GET",
+        ] {
+            assert_eq!(
+                refusal(format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n")),
+                Some(Refusal::BadTarget),
+                "{line}"
+            );
+        }
+        assert_eq!(
+            refusal("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n"),
+            Some(Refusal::Connect)
+        );
+        assert_eq!(
+            refusal("GET http://u@x/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+            Some(Refusal::BadHost)
+        );
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_before_its_end() {
+        for (prefix, wanted) in [
+            (&b"\x16"[..], Refusal::BadMethod),
+            (b"PRI * HTTP/2", Refusal::OtherVersion),
+            (b"GET / HTTP/0", Refusal::OtherVersion),
+            (b"GET / HTTP/10", Refusal::BadVersion),
+            (b"GET / h", Refusal::BadVersion),
+            (b"GET / HTTP/1.1\n", Refusal::BadLineEnd),
+            (b"GET / HTTP/1.1 ", Refusal::BadLineEnd),
+            (b" ", Refusal::BadMethod),
+            (b"\n", Refusal::BadLineEnd),
+            (b"\r\r", Refusal::BadLineEnd),
+            (b"\r\n\r\n\r\n\r\n\r", Refusal::BadMethod),
+        ] {
+            assert_eq!(refusal(prefix), Some(wanted), "{prefix:?}");
+            assert_eq!(refusal(&prefix[..prefix.len() - 1]), None, "{prefix:?}");
+        }
+    }
+
+    #[test]
+    fn limits_are_refused_as_soon_as_they_are_passed() {
+        let target = format!("GET /{}", "a".repeat(LIMITS.target_bytes));
+        assert_eq!(refusal(&target), Some(Refusal::LongTarget));
+        assert_eq!(refusal(&target[..target.len() - 1]), None);
+        assert_eq!(
+            refusal("M".repeat(MAX_METHOD + 1)),
+            Some(Refusal::LongMethod)
+        );
+        let many = format!("GET / HTTP/1.1\r\n{}", "a: b\r\n".repeat(LIMITS.head_count));
+        assert_eq!(refusal(&many), None);
+        assert_eq!(refusal(format!("{many}a")), Some(Refusal::ManyHeaders));
+        let long = format!("GET / HTTP/1.1\r\na: {}", "b".repeat(LIMITS.head_bytes));
+        assert_eq!(refusal(&long[..LIMITS.head_bytes]), None);
+        assert_eq!(
+            refusal(&long[..=LIMITS.head_bytes]),
+            Some(Refusal::LongHead)
+        );
+    }
+
+    #[test]
+    fn a_head_may_have_exactly_the_limit() {
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nmore";
+        let limits = |head_bytes| Limits {
+            head_bytes,
+            ..LIMITS
+        };
+        let len = request.len() - 4;
+        assert_eq!(
+            read(request, &limits(len), &mut [EMPTY_HEADER; 9])
+                .unwrap()
+                .unwrap()
+                .len,
+            len
+        );
+        assert_eq!(
+            read(request, &limits(len - 1), &mut [EMPTY_HEADER; 9]).unwrap_err(),
+            Refusal::LongHead
+        );
+        assert_eq!(
+            read(request, &limits(len), &mut []).unwrap_err(),
+            Refusal::ManyHeaders
+        );
+    }
+
+    #[test]
+    fn field_lines_are_strict() {
+        for (fields, wanted) in [
+            ("A: b\n", Refusal::BadLineEnd),
+            ("A: b\rc\r\n", Refusal::BadLineEnd),
+            ("A: b\r\n c\r\n", Refusal::FoldedLine),
+            ("A: b\r\n\tc\r\n", Refusal::FoldedLine),
+            ("A : b\r\n", Refusal::BadHeaderName),
+            (": b\r\n", Refusal::BadHeaderName),
+            ("A\r\n", Refusal::BadHeaderName),
+            ("\u{e9}: b\r\n", Refusal::BadHeaderName),
+            ("A: b\0c\r\n", Refusal::BadHeaderValue),
+            ("A: b\x7f\r\n", Refusal::BadHeaderValue),
+            ("A: \x0b\r\n", Refusal::BadHeaderValue),
+        ] {
+            assert_eq!(fields_refusal(fields), Some(wanted), "{fields:?}");
+        }
+        assert_eq!(fields_refusal("A:\r\nB: \u{e9}\r\nC:d\r\n"), None);
+    }
+
+    #[test]
+    fn framing_is_strict() {
+        for value in [
+            "",
+            "5, 5",
+            "+5",
+            "-1",
+            "0x5",
+            "5 5",
+            "5,",
+            "18446744073709551616",
+            "\u{661}",
+        ] {
+            let fields = format!("Content-Length: {value}\r\n");
+            assert_eq!(
+                fields_refusal(&fields),
+                Some(Refusal::BadLength),
+                "{value:?}"
+            );
+        }
+        for (fields, wanted) in [
+            (
+                "Content-Length: 5\r\ncontent-length: 5\r\n",
+                Refusal::TwoLengths,
+            ),
+            (
+                "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+                Refusal::LengthAndCoding,
+            ),
+            (
+                "Transfer-Encoding: gzip, chunked\r\n",
+                Refusal::UnknownCoding,
+            ),
+            ("Transfer-Encoding: identity\r\n", Refusal::UnknownCoding),
+            ("Transfer-Encoding: chunked;a=b\r\n", Refusal::UnknownCoding),
+            ("Transfer-Encoding: chunked, gzip\r\n", Refusal::BadCoding),
+            (
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+                Refusal::BadCoding,
+            ),
+            ("Transfer-Encoding:\r\n", Refusal::BadCoding),
+            ("Transfer-Encoding: chunked,\r\n", Refusal::BadCoding),
+        ] {
+            assert_eq!(fields_refusal(fields), Some(wanted), "{fields:?}");
+        }
+        assert_eq!(
+            refusal("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            Some(Refusal::CodingInHttp10)
+        );
+        assert_eq!(
+            body_of("Content-Length: 18446744073709551615\r\n"),
+            Body::Length(u64::MAX)
+        );
+        assert_eq!(body_of("Content-Length: 007\r\n"), Body::Length(7));
+        assert_eq!(body_of("Transfer-Encoding: Chunked\r\n"), Body::Chunked);
+    }
+
+    #[test]
+    fn hosts_are_strict() {
+        let judged = |host: &str| refusal(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        for host in [
+            "a",
+            "a.b:1",
+            "[::1]",
+            "[::ffff:1.2.3.4]:65535",
+            "1.2.3.4",
+            "a:",
+            "a_b~%41",
+        ] {
+            assert_eq!(judged(host), None, "{host}");
+        }
+        for host in [
+            "", ":1", "a b", "a/b", "u@a", "a:b", "a:65536", "a:+1", "[::1", "[a]", "[::1]a",
+            "a%4", "\u{e9}", "a:1:2",
+        ] {
+            assert_eq!(judged(host), Some(Refusal::BadHost), "{host}");
+        }
+        assert_eq!(refusal("GET / HTTP/1.1\r\n\r\n"), Some(Refusal::NoHost));
+        assert_eq!(refusal("GET / HTTP/1.0\r\n\r\n"), None);
+        assert_eq!(
+            refusal("GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n"),
+            Some(Refusal::TwoHosts)
+        );
+    }
+
+    #[test]
+    fn close_wins_and_1_0_must_ask() {
+        let keeps = |version: &str, connection: &str| {
+            with(
+                &format!("GET / HTTP/{version}\r\nHost: a\r\nConnection: {connection}\r\n\r\n"),
+                |h| h.keep_alive,
+            )
+        };
+        assert!(keeps("1.1", "x") && keeps("1.2", "") && keeps("1.0", "x, Keep-Alive"));
+        assert!(
+            !keeps("1.0", "")
+                && !keeps("1.1", "keep-alive, CLOSE")
+                && !keeps("1.0", "close, keep-alive")
+        );
+    }
+
+    #[test]
+    fn read_is_worth_a_call_at_a_line_end() {
+        assert!(may_be_whole(b"G", 0));
+        assert!(!may_be_whole(b"GET", 1));
+        assert!(may_be_whole(b"GET\n", 1));
+        assert!(!may_be_whole(b"GET\n", 4));
+        assert!(!may_be_whole(b"", 4));
+    }
+
+    /// All content, what is left behind the end, or the refusal.
+    fn content(bytes: &[u8], body: Body) -> Result<(String, usize), Refusal> {
+        let (mut reader, mut input, mut content) = (BodyReader::new(&body), bytes, String::new());
+        loop {
+            match reader.next(&mut input)? {
+                BodyEvent::Piece(piece) => content.push_str(str::from_utf8(piece).unwrap()),
+                BodyEvent::More => return Ok((content, usize::MAX)),
+                BodyEvent::End => return Ok((content, input.len())),
+            }
+        }
+    }
+
+    #[test]
+    fn bodies_end_where_they_say() {
+        assert_eq!(content(b"xy", Body::None), Ok(("".into(), 2)));
+        assert_eq!(content(b"xy", Body::Length(0)), Ok(("".into(), 2)));
+        assert_eq!(content(b"xyz", Body::Length(2)), Ok(("xy".into(), 1)));
+        assert_eq!(
+            content(b"xyz", Body::Length(4)),
+            Ok(("xyz".into(), usize::MAX))
+        );
+        let chunks = b"5 ;a=\"b\"\r\nhello\r\n00A\r\n0123456789\r\n0;x\r\nT-r: v\r\nu:\r\n\r\nGET";
+        assert_eq!(
+            content(chunks, Body::Chunked),
+            Ok(("hello0123456789".into(), 3))
+        );
+    }
+
+    #[test]
+    fn chunks_are_strict() {
+        for bytes in [
+            &b"\r\n"[..],
+            b"g\r\n",
+            b"-1\r\n",
+            b"5\n",
+            b"5 \r\n",
+            b"5;\n",
+            b"5;\0",
+            b"5\rx",
+            b"0x5\r\n",
+            b" 5\r\n",
+            b"1\r\nab",
+            b"1\r\na\n",
+            b"1\r\na\rb",
+            b"0\r\n\n",
+            b"0\r\n x",
+            b"0\r\n:",
+            b"0\r\na\r",
+            b"0\r\na:\n",
+            b"0\r\na: \r\r",
+        ] {
+            assert_eq!(
+                content(bytes, Body::Chunked),
+                Err(Refusal::BadChunk),
+                "{bytes:?}"
+            );
+        }
+        assert_eq!(
+            content(b"10000000000000000\r\n", Body::Chunked),
+            Err(Refusal::BigChunk)
+        );
+        assert_eq!(
+            content(b"ffffffffffffffff\r\nx", Body::Chunked),
+            Ok(("x".into(), usize::MAX))
+        );
+    }
+
+    #[test]
+    fn what_surrounds_the_content_has_a_limit() {
+        let extension = format!("1;{}", "a".repeat(MAX_EXTENSION_BYTES as usize));
+        assert_eq!(
+            content(extension.as_bytes(), Body::Chunked),
+            Err(Refusal::LongExtension)
+        );
+        let zeros = "0".repeat(MAX_EXTENSION_BYTES as usize + 1);
+        assert_eq!(
+            content(zeros.as_bytes(), Body::Chunked),
+            Err(Refusal::LongExtension)
+        );
+        let many = "1;aaaaaaaaa\r\nx\r\n".repeat(MAX_EXTENSION_BYTES as usize / 10 + 1);
+        assert_eq!(
+            content(many.as_bytes(), Body::Chunked),
+            Err(Refusal::LongExtension)
+        );
+        let trailer = format!("0\r\na:{}", "b".repeat(MAX_TRAILER_BYTES as usize));
+        assert_eq!(
+            content(trailer.as_bytes(), Body::Chunked),
+            Err(Refusal::LongTrailer)
+        );
+    }
+
+    #[test]
+    fn response_heads_are_written() {
+        let mut out = Vec::from(b"before");
+        ResponseHead::begin(&mut out, Status::NOT_FOUND)
+            .header("A", "b c")
+            .number("N", 0)
+            .number("M", u64::MAX)
+            .end();
+        assert_eq!(
+            out,
+            b"beforeHTTP/1.1 404 Not Found\r\nA: b c\r\nN: 0\r\nM: 18446744073709551615\r\n\r\n"
+        );
+    }
+
+    #[test]
+    #[cfg_attr(debug_assertions, should_panic(expected = "line break"))]
+    fn no_value_begins_a_line() {
+        let mut out = Vec::new();
+        ResponseHead::begin(&mut out, Status::OK)
+            .header("A", "b\r\nC: d")
+            .end();
+        assert_eq!(out, b"HTTP/1.1 200 OK\r\nA: bC: d\r\n\r\n");
+    }
+}

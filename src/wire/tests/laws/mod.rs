@@ -1,0 +1,263 @@
+//! The laws of this package as functions that panic when one is broken. Property tests and fuzz targets hand them
+//! their bytes, so both ask the same questions. `cuts` says how the bytes arrive: one number per piece, over and over.
+#![allow(dead_code, reason = "every test binary asks for some of the laws")]
+
+use edgehold_wire::http1::{self, Body, BodyEvent, BodyReader, Head, Limits, MAX_HEADERS, Refusal};
+use edgehold_wire::mask::{self, Kind};
+use edgehold_wire::utf8::{self, Tail};
+use edgehold_wire::ws::{Event, Fault, MAX_LEFT, Parser, Rules};
+use edgehold_wire::{EMPTY_HEADER, upgrade};
+
+/// Splits `bytes` into pieces of `cuts` bytes each, over and over; some may be empty. With no cuts, or all of them
+/// zero, there is one piece.
+pub(crate) fn pieces<'b>(mut bytes: &'b [u8], cuts: &'b [u8]) -> impl Iterator<Item = &'b [u8]> {
+    let goes_on = cuts.iter().any(|&cut| cut > 0);
+    let mut cuts = cuts.iter().cycle();
+    core::iter::from_fn(move || {
+        if bytes.is_empty() {
+            return None;
+        }
+        let len = cuts
+            .next()
+            .filter(|_| goes_on)
+            .map_or(bytes.len(), |&cut| usize::from(cut));
+        let (piece, rest) = bytes.split_at(len.min(bytes.len()));
+        bytes = rest;
+        Some(piece)
+    })
+}
+
+fn read<T>(
+    bytes: &[u8],
+    limits: &Limits,
+    look: impl Fn(&Head<'_, '_>) -> T,
+) -> Result<Option<T>, Refusal> {
+    let mut store = [EMPTY_HEADER; MAX_HEADERS];
+    Ok(http1::read(bytes, limits, &mut store)?.map(|head| look(&head)))
+}
+
+/// On every prefix the answer is "not yet" or the answer on the whole; and a caller who reads only when told that it
+/// is worth a call learns it just the same.
+pub(crate) fn head(bytes: &[u8], limits: &Limits) {
+    let answer = |len| read(&bytes[..len], limits, |head| format!("{head:?}"));
+    let whole = answer(bytes.len());
+    for len in 0..bytes.len() {
+        let prefix = answer(len);
+        assert!(
+            prefix == Ok(None) || prefix == whole,
+            "at {len}: {prefix:?}, whole: {whole:?}"
+        );
+    }
+    if let Ok(Some(head)) = &whole {
+        lazy_reader(bytes, limits, head);
+    }
+}
+
+/// Presents a good head byte by byte to a reader who asks `may_be_whole` first.
+fn lazy_reader(bytes: &[u8], limits: &Limits, wanted: &str) {
+    let mut seen = 0;
+    for len in 1..=bytes.len() {
+        if http1::may_be_whole(&bytes[..len], seen)
+            && let Ok(Some(head)) = read(&bytes[..len], limits, |head| format!("{head:?}"))
+        {
+            return assert_eq!(head, wanted);
+        }
+        seen = len;
+    }
+    panic!("never told to read {wanted}");
+}
+
+/// All that a body reader says: the content, the bytes taken, and how it came to rest.
+type Content = (Vec<u8>, usize, Result<bool, Refusal>);
+
+fn content(bytes: &[u8], body: &Body, cuts: &[u8]) -> Content {
+    let (mut reader, mut content, mut taken) = (BodyReader::new(body), Vec::new(), 0);
+    for piece in pieces(bytes, cuts) {
+        let mut input = piece;
+        loop {
+            match reader.next(&mut input) {
+                Ok(BodyEvent::Piece([])) => panic!("an empty piece of content"),
+                Ok(BodyEvent::Piece(piece)) => content.extend_from_slice(piece),
+                Ok(BodyEvent::More) => break assert!(input.is_empty()),
+                Ok(BodyEvent::End) => {
+                    return (content, taken + piece.len() - input.len(), Ok(true));
+                }
+                Err(refusal) => return (content, taken + piece.len() - input.len(), Err(refusal)),
+            }
+        }
+        taken += piece.len();
+    }
+    (content, taken, Ok(reader.is_done()))
+}
+
+/// The same content, the same end, the same refusal at the same byte, however it is cut.
+pub(crate) fn body(bytes: &[u8], body: &Body, cuts: &[u8]) {
+    assert_eq!(content(bytes, body, cuts), content(bytes, body, &[]));
+}
+
+/// An accepted opening is answered with the accept key of its own key, and speaks what both sides have.
+pub(crate) fn opening(bytes: &[u8], limits: &Limits, supported: &[String]) {
+    let judge = |head: &Head<'_, '_>| {
+        if let Some(name) = upgrade::choose(head, supported) {
+            assert!(
+                upgrade::offers(head)
+                    && head
+                        .list("Sec-WebSocket-Protocol")
+                        .any(|offer| offer == name)
+            );
+        }
+        let Ok(opening) = upgrade::check(head) else {
+            return;
+        };
+        assert!(upgrade::wanted(head) && head.body.is_empty());
+        assert_eq!(
+            opening.accept,
+            upgrade::accept_key(head.get("sec-websocket-key").unwrap())
+        );
+        let mut out = Vec::new();
+        upgrade::answer(&mut out, &opening, upgrade::choose(head, supported));
+        assert!(out.starts_with(b"HTTP/1.1 101 ") && out.ends_with(b"\r\n\r\n"));
+    };
+    let _ = read(bytes, limits, judge);
+}
+
+/// What a peer said, pieces put together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Said {
+    Message(bool, Vec<u8>),
+    Ping(Vec<u8>),
+    Pong(Vec<u8>),
+    Close(Option<(u16, String)>),
+}
+
+/// All that a parser says: the whole events, what has come of an unended message, and the fault.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Heard {
+    pub(crate) said: Vec<Said>,
+    pub(crate) begun: Option<(bool, Vec<u8>)>,
+    pub(crate) fault: Option<Fault>,
+}
+
+impl Heard {
+    fn take(&mut self, event: Event<'_>) {
+        match event {
+            Event::Data {
+                text,
+                first,
+                last,
+                payload,
+            } => self.data(text, first, last, payload),
+            Event::Ping(payload) => self.said.push(Said::Ping(payload.into())),
+            Event::Pong(payload) => self.said.push(Said::Pong(payload.into())),
+            Event::Close(close) => self.said.push(Said::Close(
+                close.map(|(code, reason)| (code.0, reason.into())),
+            )),
+        }
+    }
+
+    fn data(&mut self, text: bool, first: bool, last: bool, payload: &[u8]) {
+        assert_eq!(
+            first,
+            self.begun.is_none(),
+            "first is said once, at the beginning"
+        );
+        assert!(
+            last || !payload.is_empty(),
+            "an empty piece that says nothing"
+        );
+        let (was_text, message) = self.begun.get_or_insert((text, Vec::new()));
+        assert_eq!(text, *was_text);
+        message.extend_from_slice(payload);
+        assert!(
+            !text || utf8::whole(message).is_ok(),
+            "text that is not UTF-8 was given out"
+        );
+        if let (true, Some((text, message))) = (last, self.begun.take_if(|_| last)) {
+            assert!(!text || core::str::from_utf8(&message).is_ok());
+            self.said.push(Said::Message(text, message));
+        }
+    }
+}
+
+/// Presents `bytes` in pieces as a shard does: what is left goes in front of the next piece.
+pub(crate) fn hear(bytes: &[u8], rules: &Rules, cuts: &[u8]) -> Heard {
+    let (mut parser, mut heard, mut left) = (Parser::new(), Heard::default(), Vec::new());
+    for piece in pieces(bytes, cuts) {
+        left.extend_from_slice(piece);
+        let mut input = &mut left[..];
+        loop {
+            match parser.next(&mut input, rules) {
+                Ok(Some(event)) => heard.take(event),
+                Ok(None) => break,
+                Err(fault) => {
+                    heard.fault = Some(fault);
+                    return heard;
+                }
+            }
+        }
+        assert!(input.len() <= MAX_LEFT, "{} bytes left", input.len());
+        left = input.to_vec();
+        assert!(parser.in_message() || heard.begun.is_none());
+    }
+    heard
+}
+
+/// The same events and the same fault, however it is cut. Where a fault ends it, the piece it is in is not given out,
+/// so how much has come of the broken message depends on the cuts; all else does not.
+pub(crate) fn frames(bytes: &[u8], rules: &Rules, cuts: &[u8]) {
+    let (mut whole, mut cut) = (hear(bytes, rules, &[]), hear(bytes, rules, cuts));
+    if whole.fault.is_some() {
+        whole.begun = None;
+        cut.begun = None;
+    }
+    assert_eq!(whole, cut);
+}
+
+/// Whether some text begins with these bytes; the definition by the standard library.
+fn possible(bytes: &[u8]) -> bool {
+    core::str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true)
+}
+
+/// Refused exactly when the first impossible byte has come, however it is cut.
+pub(crate) fn text(bytes: &[u8], cuts: &[u8]) {
+    let (mut tail, mut fed) = (Tail::new(), 0);
+    for piece in pieces(bytes, cuts) {
+        fed += piece.len();
+        let so_far = &bytes[..fed];
+        assert_eq!(tail.feed(piece).is_ok(), possible(so_far), "{so_far:x?}");
+        if !possible(so_far) {
+            return assert!(utf8::whole(so_far).is_err());
+        }
+        assert_eq!(tail.is_whole(), core::str::from_utf8(so_far).is_ok());
+        let whole = utf8::whole(so_far).unwrap();
+        assert!(fed - whole <= 3 && core::str::from_utf8(&so_far[..whole]).is_ok());
+    }
+}
+
+/// Every kind does what the definition says (RFC 6455 section 5.3), at any offset and in any pieces.
+pub(crate) fn masked(bytes: &[u8], key: [u8; 4], cuts: &[u8]) {
+    let wanted: Vec<u8> = bytes
+        .iter()
+        .zip(key.iter().cycle())
+        .map(|(byte, key)| byte ^ key)
+        .collect();
+    for kind in Kind::ALL {
+        let mut room = bytes.to_vec();
+        assert_eq!(mask::apply_with(kind, &mut room, key), kind.is_available());
+        assert!(
+            room == if kind.is_available() {
+                &wanted[..]
+            } else {
+                bytes
+            },
+            "{kind:?}"
+        );
+    }
+    mask::choose();
+    let (mut room, mut at) = (bytes.to_vec(), 0);
+    for piece in pieces(bytes, cuts) {
+        mask::apply(&mut room[at..at + piece.len()], mask::rotate(key, at));
+        at += piece.len();
+    }
+    assert!(room == wanted);
+}

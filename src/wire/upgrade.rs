@@ -1,0 +1,408 @@
+//! The WebSocket opening (RFC 6455 section 4): the server checks and answers, the client asks and confirms.
+//!
+//! The server's side works on a head that [`crate::http1::read`] has accepted. The client's side is the mirror of it,
+//! as small as a load generator and the tests need.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
+
+use crate::http1::{Body, Head, Refusal, ResponseHead, Version, push_field};
+use crate::status::Status;
+
+/// RFC 6455 section 1.3: appended to the key before it is hashed.
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// The length of a key in base64, padding included.
+const KEY_LEN: usize = 24;
+
+/// The two unused bits in the last character of a key may be anything: hand-written clients draw the characters
+/// themselves, and the key's bytes are never used.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
+
+/// An opening that may be answered with 101.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// Sec-WebSocket-Accept, in ASCII.
+    pub accept: [u8; 28],
+}
+
+/// Whether the request asks for WebSocket. In HTTP/1.0 an Upgrade has no meaning (RFC 9110 section 7.8).
+pub fn wanted(head: &Head<'_, '_>) -> bool {
+    head.version == Version::Http11 && head.has_token("Upgrade", "websocket")
+}
+
+/// RFC 6455 section 4.2.1, each demand with words of its own.
+///
+/// The answer to a refusal with 405 carries `Allow: GET`, that to one with 426 `Upgrade: websocket`,
+/// `Connection: Upgrade` and `Sec-WebSocket-Version: 13` (RFC 9110 sections 15.5.6 and 15.5.22, RFC 6455 section 4.4).
+pub fn check(head: &Head<'_, '_>) -> Result<Opening, Refusal> {
+    let demands = [
+        (head.method == "GET", Refusal::OpeningMethod),
+        (head.version == Version::Http11, Refusal::OpeningVersion),
+        (head.has_token("Upgrade", "websocket"), Refusal::NoUpgrade),
+        (
+            head.has_token("Connection", "upgrade"),
+            Refusal::NoConnectionUpgrade,
+        ),
+        (
+            head.all("Sec-WebSocket-Version").eq([b"13"]),
+            Refusal::OpeningVersion13,
+        ),
+        (
+            matches!(head.body, Body::None | Body::Length(0)),
+            Refusal::OpeningBody,
+        ),
+    ];
+    match demands.iter().find(|(met, _)| !met) {
+        Some((_, refusal)) => Err(*refusal),
+        None => key(head).map(|key| Opening {
+            accept: accept_key(key),
+        }),
+    }
+}
+
+/// The key of the request: exactly one (11.3.1), 16 bytes in base64 (4.1).
+fn key<'b>(head: &Head<'_, 'b>) -> Result<&'b [u8], Refusal> {
+    let mut keys = head.all("Sec-WebSocket-Key");
+    match (keys.next(), keys.next()) {
+        (None, _) => Err(Refusal::NoKey),
+        (Some(_), Some(_)) => Err(Refusal::TwoKeys),
+        (Some(key), None) if is_key(key) => Ok(key),
+        (Some(_), None) => Err(Refusal::BadKey),
+    }
+}
+
+fn is_key(key: &[u8]) -> bool {
+    // Decoding estimates by blocks of three and wants room for 18.
+    key.len() == KEY_LEN && BASE64.decode_slice(key, &mut [0; 18]) == Ok(16)
+}
+
+/// Sec-WebSocket-Accept for a Sec-WebSocket-Key (4.2.2, item 5.4): both as they stand in their header fields.
+pub fn accept_key(key: &[u8]) -> [u8; 28] {
+    let mut hash = sha1_smol::Sha1::from(key);
+    hash.update(GUID);
+    let mut accept = [0; 28];
+    // 20 bytes always make 28 characters, so this cannot fail.
+    let written = BASE64.encode_slice(hash.digest().bytes(), &mut accept);
+    debug_assert_eq!(written, Ok(accept.len()));
+    accept
+}
+
+/// The subprotocol to speak: the first that the client offers (4.1: in its order of preference) and `supported` has.
+/// Names are compared exactly (11.5).
+pub fn choose<'s>(head: &Head<'_, '_>, supported: &'s [String]) -> Option<&'s str> {
+    head.list("Sec-WebSocket-Protocol")
+        .find_map(|offer| supported.iter().find(|name| *name == offer))
+        .map(String::as_str)
+}
+
+/// Whether the client offers any subprotocol.
+pub fn offers(head: &Head<'_, '_>) -> bool {
+    head.list("Sec-WebSocket-Protocol").next().is_some()
+}
+
+/// Writes the 101 head (4.2.2, item 5). `protocol` is what [`choose`] gave; it must be one the client offered.
+pub fn answer(out: &mut Vec<u8>, opening: &Opening, protocol: Option<&str>) {
+    let head = ResponseHead::begin(out, Status::SWITCHING_PROTOCOLS)
+        .header("Upgrade", "websocket")
+        .header("Connection", "Upgrade")
+        .header(
+            "Sec-WebSocket-Accept",
+            str::from_utf8(&opening.accept).unwrap_or(""),
+        );
+    match protocol {
+        Some(name) => head.header("Sec-WebSocket-Protocol", name).end(),
+        None => head.end(),
+    }
+}
+
+/// A client's key as it stands in Sec-WebSocket-Key.
+fn encode_key(key: [u8; 16]) -> [u8; KEY_LEN] {
+    let mut encoded = [0; KEY_LEN];
+    let written = BASE64.encode_slice(key, &mut encoded);
+    debug_assert_eq!(written, Ok(encoded.len()));
+    encoded
+}
+
+/// Writes a client's opening (4.1). `path` may have a query; `key` must be random and new each time.
+pub fn request(out: &mut Vec<u8>, host: &str, path: &str, key: [u8; 16], protocols: &[&str]) {
+    debug_assert!(path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic()));
+    out.extend_from_slice(b"GET ");
+    out.extend_from_slice(path.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    push_field(out, "Host", host);
+    push_field(out, "Upgrade", "websocket");
+    push_field(out, "Connection", "Upgrade");
+    push_field(out, "Sec-WebSocket-Version", "13");
+    push_field(
+        out,
+        "Sec-WebSocket-Key",
+        str::from_utf8(&encode_key(key)).unwrap_or(""),
+    );
+    for protocol in protocols {
+        push_field(out, "Sec-WebSocket-Protocol", protocol);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// A confirmed opening, on the client's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirmed<'b> {
+    /// The length of the response head; frames begin there.
+    pub len: usize,
+    /// The subprotocol the server chose.
+    pub protocol: Option<&'b str>,
+}
+
+/// Why a client does not take the server's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unconfirmed {
+    /// The bytes are no HTTP/1.1 response head of at most 64 fields.
+    NotHttp,
+    /// Another status than 101.
+    Status(u16),
+    /// Upgrade, Connection or Sec-WebSocket-Accept is not what it must be.
+    NotWebSocket,
+    /// A subprotocol that was not offered, or an extension.
+    NotOffered,
+}
+
+/// Reads the server's answer to [`request`] with the same `key` and `protocols` (4.1). `Ok(None)`: not whole yet.
+pub fn confirm<'b>(
+    response: &'b [u8],
+    key: [u8; 16],
+    protocols: &[&str],
+) -> Result<Option<Confirmed<'b>>, Unconfirmed> {
+    let mut store = [httparse::EMPTY_HEADER; 64];
+    let mut head = httparse::Response::new(&mut store);
+    let len = match head.parse(response) {
+        Ok(httparse::Status::Complete(len)) => len,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(_) => return Err(Unconfirmed::NotHttp),
+    };
+    match head.code {
+        Some(101) => {}
+        code => return Err(Unconfirmed::Status(code.unwrap_or(0))),
+    }
+    let value = |name: &str| {
+        head.headers
+            .iter()
+            .find(|line| line.name.eq_ignore_ascii_case(name))
+            .map(|line| line.value)
+    };
+    let is = |name: &str, wanted: &[u8]| {
+        value(name).is_some_and(|value| value.eq_ignore_ascii_case(wanted))
+    };
+    let accepted = value("Sec-WebSocket-Accept") == Some(&accept_key(&encode_key(key)));
+    if !(is("Upgrade", b"websocket") && is("Connection", b"upgrade") && accepted) {
+        return Err(Unconfirmed::NotWebSocket);
+    }
+    let protocol = value("Sec-WebSocket-Protocol").map(|name| str::from_utf8(name).unwrap_or(""));
+    if protocol.is_some_and(|name| !protocols.contains(&name))
+        || value("Sec-WebSocket-Extensions").is_some()
+    {
+        return Err(Unconfirmed::NotOffered);
+    }
+    Ok(Some(Confirmed { len, protocol }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::{Limits, MAX_HEADERS, read};
+    use alloc::format;
+    use httparse::EMPTY_HEADER;
+
+    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+    const ACCEPT: &[u8; 28] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+    fn with<T>(request: &[u8], look: impl Fn(&Head<'_, '_>) -> T) -> T {
+        let mut store = [EMPTY_HEADER; MAX_HEADERS];
+        let limits = Limits {
+            head_bytes: 4096,
+            head_count: 64,
+            target_bytes: 1024,
+        };
+        look(&read(request, &limits, &mut store).unwrap().unwrap())
+    }
+
+    const GOOD: [(&str, &str); 5] = [
+        ("Host", "a"),
+        ("Upgrade", "h2c, WebSocket"),
+        ("Connection", "keep-alive, Upgrade"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", KEY),
+    ];
+
+    /// The good opening with this line of it changed (or left out, if empty), behind this request line.
+    fn changed(line: &str, name: &str, value: &str) -> Result<Opening, Refusal> {
+        let mut request = format!("{line}\r\n");
+        for (n, v) in GOOD.iter().filter(|(n, _)| *n != name) {
+            request += &format!("{n}: {v}\r\n");
+        }
+        if !value.is_empty() {
+            request += &format!("{name}: {value}\r\n");
+        }
+        with(format!("{request}\r\n").as_bytes(), check)
+    }
+
+    #[test]
+    fn the_example_of_the_rfc_is_accepted() {
+        assert_eq!(accept_key(KEY.as_bytes()), *ACCEPT);
+        assert_eq!(
+            changed("GET /chat HTTP/1.1", "X", "y"),
+            Ok(Opening { accept: *ACCEPT })
+        );
+    }
+
+    #[test]
+    fn each_demand_has_its_own_refusal() {
+        let get = "GET / HTTP/1.1";
+        for (line, name, value, wanted) in [
+            ("POST / HTTP/1.1", "X", "y", Refusal::OpeningMethod),
+            ("GET / HTTP/1.0", "X", "y", Refusal::OpeningVersion),
+            (get, "Upgrade", "", Refusal::NoUpgrade),
+            (get, "Upgrade", "websockets", Refusal::NoUpgrade),
+            (get, "Connection", "", Refusal::NoConnectionUpgrade),
+            (
+                get,
+                "Connection",
+                "keep-alive",
+                Refusal::NoConnectionUpgrade,
+            ),
+            (get, "Sec-WebSocket-Version", "", Refusal::OpeningVersion13),
+            (get, "Sec-WebSocket-Version", "8", Refusal::OpeningVersion13),
+            (
+                get,
+                "Sec-WebSocket-Version",
+                "13, 8",
+                Refusal::OpeningVersion13,
+            ),
+            (get, "Sec-WebSocket-Key", "", Refusal::NoKey),
+            (
+                get,
+                "Sec-WebSocket-Key",
+                "dGhlIHNhbXBsZSBub25jZQ",
+                Refusal::BadKey,
+            ),
+            (
+                get,
+                "Sec-WebSocket-Key",
+                "dGhlIHNhbXBsZSBub25jZWU=",
+                Refusal::BadKey,
+            ),
+            (
+                get,
+                "Sec-WebSocket-Key",
+                "dGhlIHNhbXBsZSBub25jZWVl",
+                Refusal::BadKey,
+            ),
+            (
+                get,
+                "Sec-WebSocket-Key",
+                "!GhlIHNhbXBsZSBub25jZQ==",
+                Refusal::BadKey,
+            ),
+            (
+                get,
+                "Sec-WebSocket-Key",
+                &format!("{KEY}\r\nSec-WebSocket-Key: {KEY}"),
+                Refusal::TwoKeys,
+            ),
+            (get, "Content-Length", "1", Refusal::OpeningBody),
+            (get, "Transfer-Encoding", "chunked", Refusal::OpeningBody),
+        ] {
+            assert_eq!(
+                changed(line, name, value),
+                Err(wanted),
+                "{line} {name}: {value}"
+            );
+        }
+        assert!(changed(get, "Content-Length", "0").is_ok());
+        assert!(changed(get, "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZR==").is_ok());
+    }
+
+    #[test]
+    fn an_upgrade_is_wanted_from_http_1_1_on() {
+        let wants = |version: &str, to: &str| {
+            with(
+                format!("GET / HTTP/{version}\r\nHost: a\r\nUpgrade: {to}\r\n\r\n").as_bytes(),
+                wanted,
+            )
+        };
+        assert!(wants("1.1", "WEBSOCKET"));
+        assert!(!wants("1.0", "websocket") && !wants("1.1", "h2c"));
+    }
+
+    #[test]
+    fn the_client_prefers_and_names_are_exact() {
+        let supported = ["a".into(), "b".into()];
+        let chosen = |offer: &str| {
+            let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{offer}\r\n");
+            with(request.as_bytes(), |head| {
+                (offers(head), choose(head, &supported))
+            })
+        };
+        assert_eq!(
+            chosen("Sec-WebSocket-Protocol: x, b, a\r\n"),
+            (true, Some("b"))
+        );
+        assert_eq!(
+            chosen("Sec-WebSocket-Protocol: x\r\nSec-WebSocket-Protocol: a\r\n"),
+            (true, Some("a"))
+        );
+        assert_eq!(chosen("Sec-WebSocket-Protocol: A\r\n"), (true, None));
+        assert_eq!(chosen("Sec-WebSocket-Protocol: ,\r\n"), (false, None));
+        assert_eq!(chosen(""), (false, None));
+    }
+
+    /// What the server says to `request(key, offered)` when it supports `supported`.
+    fn answered(key: [u8; 16], offered: &[&str], supported: &[String]) -> Vec<u8> {
+        let mut asked = Vec::new();
+        request(&mut asked, "h:1", "/p?q", key, offered);
+        with(&asked, |head| {
+            let mut out = Vec::new();
+            answer(&mut out, &check(head).unwrap(), choose(head, supported));
+            out
+        })
+    }
+
+    #[test]
+    fn both_sides_agree() {
+        let (key, offered, supported) = ([7; 16], ["v2", "v1"], ["v1".into()]);
+        let said = answered(key, &offered, &supported);
+        let confirmed = Confirmed {
+            len: said.len(),
+            protocol: Some("v1"),
+        };
+        assert_eq!(confirm(&said, key, &offered), Ok(Some(confirmed)));
+        for cut in 0..said.len() {
+            assert_eq!(confirm(&said[..cut], key, &offered), Ok(None));
+        }
+    }
+
+    #[test]
+    fn the_client_checks() {
+        let said = answered([7; 16], &["a"], &["a".into()]);
+        assert_eq!(
+            confirm(&said, [8; 16], &["a"]),
+            Err(Unconfirmed::NotWebSocket)
+        );
+        assert_eq!(
+            confirm(&said, [7; 16], &["b"]),
+            Err(Unconfirmed::NotOffered)
+        );
+        assert_eq!(
+            confirm(b"HTTP/1.1 403 Forbidden\r\n\r\n", [7; 16], &[]),
+            Err(Unconfirmed::Status(403))
+        );
+        assert_eq!(confirm(b"\x00", [7; 16], &[]), Err(Unconfirmed::NotHttp));
+    }
+}

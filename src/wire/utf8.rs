@@ -1,0 +1,161 @@
+//! Text that comes in pieces (RFC 3629): is it UTF-8 so far, and does it end between two characters?
+//!
+//! The bulk goes to simdutf8. A character that a cut runs through is kept here, three bytes at most, and finished
+//! byte by byte when the next piece comes, so the first byte that no continuation could make right is refused at once
+//! (RFC 6455 section 8.1 asks for the failure, RFC 3629 section 4 has the table of what may follow what).
+
+use simdutf8::compat::Utf8Error;
+
+/// The bytes are not UTF-8, and nothing that could follow would make them so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Invalid;
+
+/// What a stream of text carries over from one piece to the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tail {
+    /// The begun character; `held[..len]` is a proper prefix of at least one character.
+    held: [u8; 3],
+    len: u8,
+}
+
+const _: () = assert!(size_of::<Tail>() <= 4);
+
+impl Tail {
+    /// At the start of a text.
+    pub const fn new() -> Tail {
+        Tail {
+            held: [0; 3],
+            len: 0,
+        }
+    }
+
+    /// Takes the next piece. `Err` at the first impossible byte; the tail must not be fed after that.
+    #[inline]
+    pub fn feed(&mut self, piece: &[u8]) -> Result<(), Invalid> {
+        let rest = if self.len == 0 {
+            piece
+        } else {
+            self.finish(piece)?
+        };
+        let whole = whole(rest)?;
+        // When `finish` ran out of bytes `rest` is empty and `held` must stay.
+        if whole < rest.len() {
+            self.hold(&rest[whole..]);
+        }
+        Ok(())
+    }
+
+    /// Whether the text may end here: no character is cut.
+    pub const fn is_whole(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Finishes the begun character with bytes from the front of `piece`; returns what is left of it.
+    #[cold]
+    fn finish<'b>(&mut self, piece: &'b [u8]) -> Result<&'b [u8], Invalid> {
+        let mut character = [0; 4];
+        let mut len = usize::from(self.len);
+        character[..len].copy_from_slice(&self.held[..len]);
+        for (taken, &byte) in piece.iter().enumerate() {
+            character[len] = byte;
+            len += 1;
+            // A proper prefix has at most three bytes, so the fourth always decides and `len` stays in bounds.
+            if whole(&character[..len])? == len {
+                self.len = 0;
+                return Ok(&piece[taken + 1..]);
+            }
+        }
+        self.hold(&character[..len]);
+        Ok(&[])
+    }
+
+    fn hold(&mut self, begun: &[u8]) {
+        self.held[..begun.len()].copy_from_slice(begun);
+        self.len = begun.len() as u8;
+    }
+}
+
+/// The length of the longest prefix that does not end inside a character; up to three bytes shorter than `bytes`.
+#[inline]
+pub fn whole(bytes: &[u8]) -> Result<usize, Invalid> {
+    match validate(bytes) {
+        Ok(()) => Ok(bytes.len()),
+        Err(e) if e.error_len().is_none() => Ok(e.valid_up_to()),
+        Err(_) => Err(Invalid),
+    }
+}
+
+/// Shorter than this, the scalar check wins over the set-up of the wide one.
+#[cfg(target_arch = "x86_64")]
+const WIDE: usize = 64;
+
+#[cfg(target_arch = "x86_64")]
+cpufeatures::new!(avx2, "avx2");
+
+#[cfg(target_arch = "x86_64")]
+fn validate(bytes: &[u8]) -> Result<(), Utf8Error> {
+    if bytes.len() >= WIDE && avx2::get() {
+        // SAFETY: the processor has AVX2, as just asked.
+        return unsafe { simdutf8::compat::imp::x86::avx2::validate_utf8(bytes) };
+    }
+    simdutf8::compat::from_utf8(bytes).map(drop)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn validate(bytes: &[u8]) -> Result<(), Utf8Error> {
+    simdutf8::compat::from_utf8(bytes).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_character_may_be_cut_anywhere() {
+        let text = "κόσμε 😀 é".as_bytes();
+        for cut in 0..=text.len() {
+            let mut tail = Tail::new();
+            tail.feed(&text[..cut]).unwrap();
+            assert_eq!(
+                tail.is_whole(),
+                core::str::from_utf8(&text[..cut]).is_ok(),
+                "cut at {cut}"
+            );
+            tail.feed(&[]).unwrap();
+            tail.feed(&text[cut..]).unwrap();
+            assert!(tail.is_whole());
+        }
+    }
+
+    #[test]
+    fn the_first_impossible_byte_fails() {
+        // (what is still possible, the byte that makes it impossible)
+        let stories: [(&[u8], u8); 9] = [
+            (b"", 0x80),
+            (b"a", 0xc0),
+            (b"", 0xf5),
+            (&[0xe0], 0x9f),
+            (&[0xed], 0xa0),
+            (&[0xf0], 0x8f),
+            (&[0xf4], 0x90),
+            (&[0xf0, 0x9f, 0x98], 0x41),
+            (&[0xce, 0xba, 0xe1], 0xff),
+        ];
+        for (so_far, last) in stories {
+            let mut tail = Tail::new();
+            assert_eq!(tail.feed(so_far), Ok(()), "{so_far:x?}");
+            assert_eq!(tail.feed(&[last]), Err(Invalid), "{so_far:x?} {last:x}");
+        }
+    }
+
+    #[test]
+    fn long_texts_take_the_wide_path() {
+        let text = "0123456789é".repeat(40);
+        let cut = text.len() - 1;
+        assert_eq!(whole(text.as_bytes()), Ok(text.len()));
+        assert_eq!(whole(&text.as_bytes()[..cut]), Ok(cut - 1));
+        let mut broken = text.into_bytes();
+        broken[200] = 0xff;
+        assert_eq!(whole(&broken), Err(Invalid));
+    }
+}
