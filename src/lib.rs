@@ -10,9 +10,9 @@
 //! - [`control`]: the few slow things, on one thread
 //! - [`app`]: configuration, command line, start and stop
 
-pub mod engine;
-pub mod mesh;
-pub mod shard;
 pub mod app;
 pub mod control;
+pub mod engine;
+pub mod mesh;
 pub mod service;
+pub mod shard;

@@ -17,19 +17,13 @@ use edgehold::app::derive::{CONNECTION_BYTES, Machine, TABLE_ENTRIES_MAX, derive
 use edgehold::app::doctor::{self, KernelRow, Row, Verdict};
 
 fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("ci/config")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/config").join(name)
 }
 
 /// The TOML files of a folder, sorted.
 fn files(name: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder(name))
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> = entries
-        .filter(|path| path.extension().is_some_and(|e| e == "toml"))
-        .collect();
+    let entries = fs::read_dir(folder(name)).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
     files.sort();
     files
 }
@@ -42,10 +36,7 @@ fn problems(path: &Path) -> Vec<Problem> {
 }
 
 fn lines(problems: &[Problem]) -> String {
-    problems
-        .iter()
-        .map(|problem| format!("{problem}\n"))
-        .collect()
+    problems.iter().map(|problem| format!("{problem}\n")).collect()
 }
 
 #[test]
@@ -59,12 +50,7 @@ fn bad_files_give_all_their_problems() {
         if bless {
             fs::write(&expected, &found).unwrap();
         }
-        assert_eq!(
-            found,
-            fs::read_to_string(&expected).unwrap(),
-            "{}",
-            path.display()
-        );
+        assert_eq!(found, fs::read_to_string(&expected).unwrap(), "{}", path.display());
     }
 }
 
@@ -82,15 +68,11 @@ fn a_problem_reads_file_line_column_key_words() {
     let text = "[[listener]]\nname = \"public\"\naddress = \"127.0.0.1:8080\"\n[[route]]\npath = \"/\"\nservice = \"proxy\"\nupstream = \"x\"\n";
     let problems = config::read(text, "edgehold.toml", Path::new("")).unwrap_err();
     let words = "\"x\" is no upstream — write \"tcp://host:port\" or \"unix:///path\"";
-    assert_eq!(
-        lines(&problems),
-        format!("edgehold.toml:7:12: route[1].upstream: {words}\n")
-    );
+    assert_eq!(lines(&problems), format!("edgehold.toml:7:12: route[1].upstream: {words}\n"));
 }
 
 fn load_good(name: &str) -> Config {
-    config::load(&folder("good").join(name))
-        .unwrap_or_else(|problems| panic!("{}", lines(&problems)))
+    config::load(&folder("good").join(name)).unwrap_or_else(|problems| panic!("{}", lines(&problems)))
 }
 
 /// What a file is that writes only what it must: the defaults, written out once more.
@@ -132,9 +114,7 @@ fn the_least_file_gets_every_default() {
             path: "/echo".into(),
             host: None,
             limits,
-            service: Service::Echo {
-                subprotocols: vec![],
-            },
+            service: Service::Echo { subprotocols: vec![] },
         }],
     };
     assert_eq!(load_good("minimal.toml"), expected);
@@ -142,20 +122,12 @@ fn the_least_file_gets_every_default() {
 
 #[test]
 fn the_full_file_is_read_to_the_last_key() {
-    let Config {
-        server,
-        listeners,
-        limits,
-        routes,
-    } = load_good("full.toml");
+    let Config { server, listeners, limits, routes } = load_good("full.toml");
     let expected = Server {
         shards: 2,
         slots_per_shard: 1000,
         admin: Some("[::1]:9000".parse().unwrap()),
-        admin_allow_origin: vec![
-            "http://localhost:3000".into(),
-            "https://status.example.org".into(),
-        ],
+        admin_allow_origin: vec!["http://localhost:3000".into(), "https://status.example.org".into()],
         log: Level::Debug,
         log_format: LogFormat::Json,
         shutdown_grace: Duration::ZERO,
@@ -169,18 +141,8 @@ fn the_full_file_is_read_to_the_last_key() {
     };
     assert_eq!(server, expected);
     let six: SocketAddr = "[::]:8080".parse().unwrap();
-    assert_eq!(
-        listeners[0],
-        Listener {
-            name: "v6".into(),
-            address: Address::Tcp(six),
-            backlog: 128
-        }
-    );
-    assert_eq!(
-        listeners[1].address,
-        Address::Unix("/run/edgehold.sock".into())
-    );
+    assert_eq!(listeners[0], Listener { name: "v6".into(), address: Address::Tcp(six), backlog: 128 });
+    assert_eq!(listeners[1].address, Address::Unix("/run/edgehold.sock".into()));
     let expected = Limits {
         head_bytes: 8192,
         head_count: 50,
@@ -198,21 +160,11 @@ fn full_routes(routes: &[Route], limits: &Limits) {
     let expected = Route {
         path: "/stomp".into(),
         host: Some("chat.example.org".into()),
-        limits: Limits {
-            head_bytes: 4096,
-            message_bytes: 1 << 20,
-            ..limits.clone()
-        },
+        limits: Limits { head_bytes: 4096, message_bytes: 1 << 20, ..limits.clone() },
         service: Service::Proxy {
             upstreams: vec![
-                Upstream::Tcp {
-                    host: "broker-1".into(),
-                    port: 61613,
-                },
-                Upstream::Tcp {
-                    host: "::1".into(),
-                    port: 61613,
-                },
+                Upstream::Tcp { host: "broker-1".into(), port: 61613 },
+                Upstream::Tcp { host: "::1".into(), port: 61613 },
                 Upstream::Unix("/run/broker.sock".into()),
             ],
             frames: Frames::Lines,
@@ -226,18 +178,8 @@ fn full_routes(routes: &[Route], limits: &Limits) {
         matches!(&routes[1].service, Service::Proxy { upstreams, frames: Frames::Text, .. } if upstreams.len() == 1)
     );
     assert_eq!(routes[1].limits, *limits);
-    assert_eq!(
-        routes[2].service,
-        Service::Files {
-            root: folder("good").join("www")
-        }
-    );
-    assert_eq!(
-        routes[3].service,
-        Service::Echo {
-            subprotocols: vec!["chat".into()]
-        }
-    );
+    assert_eq!(routes[2].service, Service::Files { root: folder("good").join("www") });
+    assert_eq!(routes[3].service, Service::Echo { subprotocols: vec!["chat".into()] });
     assert_eq!(routes[4].service, Service::Page);
     let below: Vec<bool> = routes.iter().map(Route::below).collect();
     assert_eq!(below, [false, false, true, true, false]);
@@ -248,10 +190,7 @@ fn full_routes(routes: &[Route], limits: &Limits) {
 fn the_full_file_has_every_key() {
     let text = fs::read_to_string(folder("good").join("full.toml")).unwrap();
     let page = config::reference();
-    let keys: Vec<&str> = page
-        .lines()
-        .filter_map(|line| line.strip_prefix("### "))
-        .collect();
+    let keys: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("### ")).collect();
     assert!(keys.len() > 30);
     for key in keys {
         assert!(text.contains(&format!("\n{key} = ")), "{key}");
@@ -264,23 +203,12 @@ fn the_demo_is_echo_and_page_on_the_loopback() {
     assert_eq!(demo.listeners[0].name, "demo");
     assert_eq!(demo.listeners[0].address.to_string(), "127.0.0.1:8080");
     assert_eq!(demo.server.admin, Some("127.0.0.1:9180".parse().unwrap()));
-    assert_eq!(
-        demo.server.admin_allow_origin,
-        ["http://127.0.0.1:8080", "http://localhost:8080"]
-    );
+    assert_eq!(demo.server.admin_allow_origin, ["http://127.0.0.1:8080", "http://localhost:8080"]);
     assert_eq!(
         (demo.routes[0].path.as_str(), &demo.routes[0].service),
-        (
-            "/echo",
-            &Service::Echo {
-                subprotocols: vec![]
-            }
-        )
+        ("/echo", &Service::Echo { subprotocols: vec![] })
     );
-    assert_eq!(
-        (demo.routes[1].path.as_str(), &demo.routes[1].service),
-        ("/", &Service::Page)
-    );
+    assert_eq!((demo.routes[1].path.as_str(), &demo.routes[1].service), ("/", &Service::Page));
     assert!(!demo.routes[1].below());
 }
 
@@ -312,11 +240,7 @@ fn refusal(path: &Path) -> Problem {
 #[test]
 fn files_that_cannot_be_read_are_problems() {
     let folder = scratch("unreadable");
-    assert!(
-        refusal(&folder.join("absent.toml"))
-            .words
-            .starts_with("there is no such file")
-    );
+    assert!(refusal(&folder.join("absent.toml")).words.starts_with("there is no such file"));
     assert!(refusal(&folder).words.starts_with("cannot be read"));
     let binary = folder.join("binary.toml");
     fs::write(&binary, b"# \xC3\xA9\n[server]\nlog = \"\xFF\"\n").unwrap();
@@ -327,36 +251,21 @@ fn files_that_cannot_be_read_are_problems() {
 
 #[test]
 fn a_file_without_end_is_refused() {
-    assert!(
-        refusal(Path::new("/dev/zero"))
-            .words
-            .starts_with("is larger than 4 MiB")
-    );
+    assert!(refusal(Path::new("/dev/zero")).words.starts_with("is larger than 4 MiB"));
 }
 
 #[test]
 fn more_tables_than_there_may_be() {
-    let listener = |n: usize| {
-        format!(
-            "[[listener]]\nname = \"l{n}\"\naddress = \"127.0.0.1:{}\"\n",
-            1000 + n
-        )
-    };
+    let listener = |n: usize| format!("[[listener]]\nname = \"l{n}\"\naddress = \"127.0.0.1:{}\"\n", 1000 + n);
     let route = |n: usize| format!("[[route]]\npath = \"/{n}\"\nservice = \"echo\"\n");
     let text = |listeners: usize, routes: usize| -> String {
-        (0..listeners)
-            .map(listener)
-            .chain((0..routes).map(route))
-            .collect()
+        (0..listeners).map(listener).chain((0..routes).map(route)).collect()
     };
     let config = config::read(&text(64, 4096), "x", Path::new("")).unwrap();
     assert_eq!((config.listeners.len(), config.routes.len()), (64, 4096));
     let problems = config::read(&text(65, 4097), "x", Path::new("")).unwrap_err();
     let keys: Vec<_> = problems.iter().map(|p| (p.key.as_str(), p.line)).collect();
-    assert_eq!(
-        keys,
-        [("listener[65]", 193), ("route[4097]", 196 + 4096 * 3)]
-    );
+    assert_eq!(keys, [("listener[65]", 193), ("route[4097]", 196 + 4096 * 3)]);
 }
 
 /// Marsaglia's xorshift: chance that comes back the same, named by its seed.
@@ -401,23 +310,14 @@ const PIECES: [&str; 24] = [
 
 /// One change: up to 20 characters cut out or doubled, or a piece put in.
 fn change(text: &str, chance: &mut Chance) -> String {
-    let spots: Vec<usize> = text
-        .char_indices()
-        .map(|(at, _)| at)
-        .chain([text.len()])
-        .collect();
+    let spots: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
     let index = chance.below(spots.len());
     let from = spots[index];
     let to = spots[(index + chance.below(20)).min(spots.len() - 1)];
     match chance.below(4) {
         0 => [&text[..from], &text[to..]].concat(),
         1 => [&text[..to], &text[from..]].concat(),
-        _ => [
-            &text[..from],
-            PIECES[chance.below(PIECES.len())],
-            &text[from..],
-        ]
-        .concat(),
+        _ => [&text[..from], PIECES[chance.below(PIECES.len())], &text[from..]].concat(),
     }
 }
 
@@ -479,52 +379,28 @@ fn deep_nesting_is_a_problem() {
 
 fn parse(arguments: &[&str]) -> Result<Command, i32> {
     let all = ["edgehold"].iter().chain(arguments);
-    cli::parse_from(all)
-        .map(cli::Cli::task)
-        .map_err(|error| error.exit_code())
+    cli::parse_from(all).map(cli::Cli::task).map_err(|error| error.exit_code())
 }
 
 #[test]
 fn without_a_command_it_serves() {
     assert!(matches!(parse(&[]), Ok(Command::Serve(file)) if file.config.is_none()));
-    assert!(
-        matches!(parse(&["--config", "x"]), Ok(Command::Serve(file)) if file.config == Some("x".into()))
-    );
-    assert!(
-        matches!(parse(&["serve", "-c", "x"]), Ok(Command::Serve(file)) if file.config == Some("x".into()))
-    );
+    assert!(matches!(parse(&["--config", "x"]), Ok(Command::Serve(file)) if file.config == Some("x".into())));
+    assert!(matches!(parse(&["serve", "-c", "x"]), Ok(Command::Serve(file)) if file.config == Some("x".into())));
 }
 
 #[test]
 fn commands_are_told_apart() {
-    assert!(
-        matches!(parse(&["check", "--config", "x"]), Ok(Command::Check(file)) if file.config == Path::new("x"))
-    );
+    assert!(matches!(parse(&["check", "--config", "x"]), Ok(Command::Check(file)) if file.config == Path::new("x")));
     assert!(matches!(parse(&["doctor"]), Ok(Command::Doctor(_))));
     assert!(matches!(parse(&["man"]), Ok(Command::Man)));
-    assert!(matches!(
-        parse(&["reference"]),
-        Ok(Command::Reference {
-            page: cli::Page::Configuration
-        })
-    ));
-    assert!(matches!(
-        parse(&["reference", "metrics"]),
-        Ok(Command::Reference {
-            page: cli::Page::Metrics
-        })
-    ));
+    assert!(matches!(parse(&["reference"]), Ok(Command::Reference { page: cli::Page::Configuration })));
+    assert!(matches!(parse(&["reference", "metrics"]), Ok(Command::Reference { page: cli::Page::Metrics })));
 }
 
 #[test]
 fn usage_errors_exit_with_two_and_help_with_zero() {
-    for wrong in [
-        &["check"][..],
-        &["serve", "x"],
-        &["nonsense"],
-        &["completions", "tcsh"],
-        &["--config", "x", "man"],
-    ] {
+    for wrong in [&["check"][..], &["serve", "x"], &["nonsense"], &["completions", "tcsh"], &["--config", "x", "man"]] {
         assert_eq!(parse(wrong).err(), Some(2), "{wrong:?}");
     }
     assert_eq!(parse(&["--help"]).err(), Some(0));
@@ -536,23 +412,14 @@ fn completions_and_manual_know_every_command() {
     let mut pages = vec![Vec::new()];
     cli::man(&mut pages[0]).unwrap();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let Ok(Command::Completions { shell }) = parse(&["completions", shell]) else {
-            panic!("{shell}")
-        };
+        let Ok(Command::Completions { shell }) = parse(&["completions", shell]) else { panic!("{shell}") };
         let mut script = Vec::new();
         cli::completions(shell, &mut script).unwrap();
         pages.push(script);
     }
     for page in pages {
         let page = String::from_utf8(page).unwrap().to_lowercase();
-        for command in [
-            "serve",
-            "check",
-            "doctor",
-            "completions",
-            "man",
-            "reference",
-        ] {
+        for command in ["serve", "check", "doctor", "completions", "man", "reference"] {
             assert!(page.contains(command), "{command} in {page:.60}");
         }
     }
@@ -592,8 +459,7 @@ fn with(change: impl FnOnce(&mut Machine)) -> Machine {
 fn serving(keys: &str) -> Config {
     let rest = "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:0\"\n[[route]]\npath = \"/\"\nservice = \"echo\"\n";
     let text = format!("[server]\n{keys}\n{rest}");
-    config::read(&text, "x", Path::new(""))
-        .unwrap_or_else(|problems| panic!("{}", lines(&problems)))
+    config::read(&text, "x", Path::new("")).unwrap_or_else(|problems| panic!("{}", lines(&problems)))
 }
 
 /// The entries of a table are slots, spare ones and accepts, whatever bounds it.
@@ -625,21 +491,15 @@ fn memory_bounds_the_slots_of_all_shards_together() {
 fn configured_slots_are_kept_with_spare_ones_in_proportion() {
     for (slots, spare) in [(1, 1), (4, 1), (40, 10), (256, 64), (100_000, 64)] {
         let derived = derive(&serving(&format!("slots_per_shard = {slots}")), &plenty()).unwrap();
-        assert_eq!(
-            (derived.slots_per_shard, derived.spare_slots),
-            (slots, spare)
-        );
+        assert_eq!((derived.slots_per_shard, derived.spare_slots), (slots, spare));
         assert_eq!(derived.table_entries, slots + spare + 16);
     }
 }
 
 #[test]
 fn outboxes_share_an_eighth_within_bounds() {
-    let outbox = |memory: u64, keys: &str| {
-        derive(&serving(keys), &with(|m| m.memory_available = memory))
-            .unwrap()
-            .outbox_bytes
-    };
+    let outbox =
+        |memory: u64, keys: &str| derive(&serving(keys), &with(|m| m.memory_available = memory)).unwrap().outbox_bytes;
     assert_eq!(outbox(8 << 30, ""), 256 << 20);
     assert_eq!(outbox(128 << 20, ""), 8 << 20);
     assert_eq!(outbox(1 << 40, ""), 4 << 30);
@@ -650,10 +510,7 @@ fn outboxes_share_an_eighth_within_bounds() {
 fn shortfall(config: &Config, machine: &Machine) -> String {
     let shortfalls = derive(config, machine).unwrap_err();
     assert_eq!(shortfalls.len(), 1, "{shortfalls:?}");
-    format!(
-        "{}: {}; {}",
-        shortfalls[0].what, shortfalls[0].should, shortfalls[0].command
-    )
+    format!("{}: {}; {}", shortfalls[0].what, shortfalls[0].should, shortfalls[0].command)
 }
 
 #[test]
@@ -664,30 +521,15 @@ fn what_does_not_fit_names_the_command() {
                     as root: ulimit -n 30080 (under systemd: LimitNOFILE=30080), or write server.slots_per_shard = 19920";
     assert_eq!(found, expected);
     let found = shortfall(&serving("slots_per_shard = 1048576"), &plenty());
-    assert!(
-        found.starts_with("server.slots_per_shard: 1048576 entries at most"),
-        "{found}"
-    );
-    let found = shortfall(
-        &serving("slots_per_shard = 100000"),
-        &with(|m| m.memory_available = 1 << 30),
-    );
-    assert!(
-        found.starts_with("memory: ") && found.contains("write server.slots_per_shard = 46112"),
-        "{found}"
-    );
+    assert!(found.starts_with("server.slots_per_shard: 1048576 entries at most"), "{found}");
+    let found = shortfall(&serving("slots_per_shard = 100000"), &with(|m| m.memory_available = 1 << 30));
+    assert!(found.starts_with("memory: ") && found.contains("write server.slots_per_shard = 46112"), "{found}");
     let found = shortfall(&serving("shards = 100"), &with(|m| m.nofile_hard = 1024));
-    assert!(
-        found.starts_with("RLIMIT_NOFILE: at least 2564 for the shards' own"),
-        "{found}"
-    );
+    assert!(found.starts_with("RLIMIT_NOFILE: at least 2564 for the shards' own"), "{found}");
     let mut large = serving("");
     large.routes[0].limits.max_pending = 64 << 20;
     let found = shortfall(&large, &with(|m| m.memory_available = 1 << 30));
-    assert!(
-        found.starts_with("server.outbox_bytes: at least 67108864 B"),
-        "{found}"
-    );
+    assert!(found.starts_with("server.outbox_bytes: at least 67108864 B"), "{found}");
 }
 
 /// What a shortfall tells to write is then enough.
@@ -713,80 +555,35 @@ fn write(folder: &Path, path: &str, text: &str) {
 fn a_machine_is_read_from_its_files() {
     let root = scratch("machine");
     write(&root, "proc/sys/fs/file-max", "9223372036854775807\n");
-    write(
-        &root,
-        "proc/sys/fs/file-nr",
-        "1504\t0\t9223372036854775807\n",
-    );
+    write(&root, "proc/sys/fs/file-nr", "1504\t0\t9223372036854775807\n");
     write(&root, "proc/sys/fs/nr_open", "1048576\n");
     write(&root, "proc/sys/net/core/somaxconn", "128\n");
     write(&root, "proc/sys/net/ipv4/tcp_mem", "10\t20\t30\n");
-    write(
-        &root,
-        "proc/sys/net/ipv4/ip_local_port_range",
-        "32768\t60999\n",
-    );
+    write(&root, "proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n");
     write(&root, "proc/sys/kernel/osrelease", "6.1.0-28-amd64\n");
     write(&root, "proc/sys/kernel/io_uring_disabled", "1\n");
-    write(
-        &root,
-        "proc/self/status",
-        "Name:\tx\nCapEff:\t0000000000200000\n",
-    );
-    write(
-        &root,
-        "proc/meminfo",
-        "MemTotal:       2048 kB\nMemFree: 1 kB\nMemAvailable:   1024 kB\n",
-    );
+    write(&root, "proc/self/status", "Name:\tx\nCapEff:\t0000000000200000\n");
+    write(&root, "proc/meminfo", "MemTotal:       2048 kB\nMemFree: 1 kB\nMemAvailable:   1024 kB\n");
     let machine = Machine::read_below(&root);
-    assert_eq!(
-        (machine.file_max, machine.file_used, machine.nr_open),
-        (Some(i64::MAX as u64), 1504, Some(1 << 20))
-    );
+    assert_eq!((machine.file_max, machine.file_used, machine.nr_open), (Some(i64::MAX as u64), 1504, Some(1 << 20)));
     assert_eq!(
         (machine.somaxconn, machine.tcp_mem, machine.port_range),
         (Some(128), Some([10, 20, 30]), (32768, 60999))
     );
-    assert_eq!(
-        (machine.memory_total, machine.memory_available),
-        (2 << 20, 1 << 20)
-    );
-    assert_eq!(
-        (
-            machine.kernel,
-            machine.io_uring_disabled,
-            machine.io_uring_exempt
-        ),
-        ((6, 1), Some(1), true)
-    );
+    assert_eq!((machine.memory_total, machine.memory_available), (2 << 20, 1 << 20));
+    assert_eq!((machine.kernel, machine.io_uring_disabled, machine.io_uring_exempt), ((6, 1), Some(1), true));
 }
 
 /// The least that a group or one above it leaves counts; "max" does not.
 #[test]
 fn a_control_group_bounds_the_memory() {
     let root = scratch("group");
-    write(
-        &root,
-        "proc/meminfo",
-        "MemTotal: 1048576 kB\nMemAvailable: 1048576 kB\n",
-    );
-    write(
-        &root,
-        "proc/self/cgroup",
-        "0::/system.slice/edgehold.service\n",
-    );
-    write(
-        &root,
-        "sys/fs/cgroup/system.slice/edgehold.service/memory.max",
-        "max\n",
-    );
+    write(&root, "proc/meminfo", "MemTotal: 1048576 kB\nMemAvailable: 1048576 kB\n");
+    write(&root, "proc/self/cgroup", "0::/system.slice/edgehold.service\n");
+    write(&root, "sys/fs/cgroup/system.slice/edgehold.service/memory.max", "max\n");
     assert_eq!(Machine::read_below(&root).memory_available, 1 << 30);
     write(&root, "sys/fs/cgroup/system.slice/memory.max", "1000000\n");
-    write(
-        &root,
-        "sys/fs/cgroup/system.slice/memory.current",
-        "400000\n",
-    );
+    write(&root, "sys/fs/cgroup/system.slice/memory.current", "400000\n");
     assert_eq!(Machine::read_below(&root).memory_available, 600_000);
     write(&root, "sys/fs/cgroup/memory.max", "100000\n");
     assert_eq!(Machine::read_below(&root).memory_available, 100_000);
@@ -795,18 +592,9 @@ fn a_control_group_bounds_the_memory() {
 #[test]
 fn a_machine_that_tells_nothing_is_read_all_the_same() {
     let machine = Machine::read_below(&scratch("silent"));
-    assert_eq!(
-        (machine.file_max, machine.nr_open, machine.somaxconn),
-        (None, None, None)
-    );
-    assert_eq!(
-        (machine.tcp_mem, machine.io_uring_disabled, machine.kernel),
-        (None, None, (0, 0))
-    );
-    assert_eq!(
-        (machine.port_range, machine.memory_available),
-        ((32768, 60999), 256 << 20)
-    );
+    assert_eq!((machine.file_max, machine.nr_open, machine.somaxconn), (None, None, None));
+    assert_eq!((machine.tcp_mem, machine.io_uring_disabled, machine.kernel), (None, None, (0, 0)));
+    assert_eq!((machine.port_range, machine.memory_available), ((32768, 60999), 256 << 20));
 }
 
 /// The machine the tests run on, asked for real.
@@ -821,9 +609,7 @@ fn this_machine_is_read() {
 // The doctor.
 
 fn verdicts(rows: &[Row]) -> BTreeMap<&str, Verdict> {
-    rows.iter()
-        .map(|row| (row.what.as_str(), row.verdict))
-        .collect()
+    rows.iter().map(|row| (row.what.as_str(), row.verdict)).collect()
 }
 
 fn examine(config: &Config, machine: &Machine) -> Vec<Row> {
@@ -833,11 +619,7 @@ fn examine(config: &Config, machine: &Machine) -> Vec<Row> {
 #[test]
 fn a_good_machine_is_well() {
     let rows = examine(&serving("slots_per_shard = 100000"), &plenty());
-    assert!(
-        rows.iter()
-            .all(|row| row.verdict == Verdict::Ok && row.command.is_empty()),
-        "{rows:#?}"
-    );
+    assert!(rows.iter().all(|row| row.verdict == Verdict::Ok && row.command.is_empty()), "{rows:#?}");
     assert!(!doctor::fails(&rows));
     let names: Vec<&str> = rows.iter().map(|row| row.what.as_str()).collect();
     let expected = [
@@ -858,10 +640,7 @@ fn a_good_machine_is_well() {
 /// One scarce thing, one row that is not well, and its command.
 fn one_complaint(config: &Config, machine: &Machine) -> Row {
     let rows = examine(config, machine);
-    let bad: Vec<Row> = rows
-        .into_iter()
-        .filter(|row| row.verdict != Verdict::Ok)
-        .collect();
+    let bad: Vec<Row> = rows.into_iter().filter(|row| row.verdict != Verdict::Ok).collect();
     assert_eq!(bad.len(), 1, "{bad:#?}");
     assert!(!bad[0].command.is_empty());
     bad[0].clone()
@@ -872,14 +651,8 @@ fn what_keeps_the_server_from_running_fails() {
     let config = serving("slots_per_shard = 1000");
     let scarce: [(&str, Machine); 5] = [
         ("kernel", with(|m| m.kernel = (5, 15))),
-        (
-            "kernel.io_uring_disabled",
-            with(|m| m.io_uring_disabled = Some(1)),
-        ),
-        (
-            "kernel.io_uring_disabled",
-            with(|m| (m.io_uring_disabled, m.io_uring_exempt) = (Some(2), true)),
-        ),
+        ("kernel.io_uring_disabled", with(|m| m.io_uring_disabled = Some(1))),
+        ("kernel.io_uring_disabled", with(|m| (m.io_uring_disabled, m.io_uring_exempt) = (Some(2), true))),
         ("RLIMIT_MEMLOCK", with(|m| m.memlock_soft = 64 << 10)),
         ("RLIMIT_NOFILE", with(|m| m.nofile_hard = 1024)),
     ];
@@ -895,31 +668,11 @@ fn what_merely_holds_less_is_advice() {
     let config = serving("slots_per_shard = 100000");
     let scarce: [(&str, &str, Machine); 6] = [
         ("kernel", "boot", with(|m| m.kernel = (0, 0))),
-        (
-            "fs.nr_open",
-            "fs.nr_open=100080",
-            with(|m| m.nr_open = Some(65536)),
-        ),
-        (
-            "fs.file-max",
-            "fs.file-max=401320",
-            with(|m| m.file_max = Some(100_000)),
-        ),
-        (
-            "net.ipv4.tcp_mem",
-            "\"400000 500000 600000\"",
-            with(|m| m.tcp_mem = Some([1, 2, 3])),
-        ),
-        (
-            "net.core.somaxconn",
-            "somaxconn=4096",
-            with(|m| m.somaxconn = Some(128)),
-        ),
-        (
-            "memory available",
-            "smaller",
-            with(|m| m.memory_available = 2400 << 20),
-        ),
+        ("fs.nr_open", "fs.nr_open=100080", with(|m| m.nr_open = Some(65536))),
+        ("fs.file-max", "fs.file-max=401320", with(|m| m.file_max = Some(100_000))),
+        ("net.ipv4.tcp_mem", "\"400000 500000 600000\"", with(|m| m.tcp_mem = Some([1, 2, 3]))),
+        ("net.core.somaxconn", "somaxconn=4096", with(|m| m.somaxconn = Some(128))),
+        ("memory available", "smaller", with(|m| m.memory_available = 2400 << 20)),
     ];
     for (what, command, machine) in scarce {
         // The outbox is large, so that memory can be short without a shortfall of slots.
@@ -936,32 +689,15 @@ fn what_merely_holds_less_is_advice() {
 
 #[test]
 fn derived_slots_that_descriptors_keep_few_are_advice() {
-    let row = one_complaint(
-        &serving(""),
-        &with(|m| (m.nofile_hard, m.nr_open) = (20_000, Some(65_536))),
-    );
-    assert_eq!(
-        (row.what.as_str(), row.verdict),
-        ("RLIMIT_NOFILE", Verdict::Advice)
-    );
-    assert!(
-        row.command
-            .starts_with("as root: sysctl -w fs.nr_open=1048576; ulimit -n 1048576 "),
-        "{row:?}"
-    );
+    let row = one_complaint(&serving(""), &with(|m| (m.nofile_hard, m.nr_open) = (20_000, Some(65_536))));
+    assert_eq!((row.what.as_str(), row.verdict), ("RLIMIT_NOFILE", Verdict::Advice));
+    assert!(row.command.starts_with("as root: sysctl -w fs.nr_open=1048576; ulimit -n 1048576 "), "{row:?}");
 }
 
 #[test]
 fn what_is_unknown_is_not_judged() {
-    let machine = with(|m| {
-        (
-            m.file_max,
-            m.nr_open,
-            m.somaxconn,
-            m.tcp_mem,
-            m.io_uring_disabled,
-        ) = (None, None, None, None, None)
-    });
+    let machine =
+        with(|m| (m.file_max, m.nr_open, m.somaxconn, m.tcp_mem, m.io_uring_disabled) = (None, None, None, None, None));
     let rows = examine(&serving("slots_per_shard = 1000"), &machine);
     assert!(rows.iter().all(|row| row.verdict == Verdict::Ok));
     assert!(!verdicts(&rows).contains_key("fs.file-max"));
@@ -972,27 +708,14 @@ fn what_is_unknown_is_not_judged() {
 fn local_ports_are_counted_for_tcp_upstreams() {
     let proxy = |upstreams: &str| {
         let text = "[server]\nslots_per_shard = 40000\n[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:0\"\n";
-        let route = |path: &str| {
-            format!("[[route]]\npath = \"{path}\"\nservice = \"proxy\"\nupstream = {upstreams}\n")
-        };
-        config::read(
-            &[text, &route("/a"), &route("/b")].concat(),
-            "x",
-            Path::new(""),
-        )
-        .unwrap()
+        let route = |path: &str| format!("[[route]]\npath = \"{path}\"\nservice = \"proxy\"\nupstream = {upstreams}\n");
+        config::read(&[text, &route("/a"), &route("/b")].concat(), "x", Path::new("")).unwrap()
     };
     let row = one_complaint(&proxy("\"tcp://a:1\""), &plenty());
-    assert_eq!(
-        (row.what.as_str(), row.verdict),
-        ("net.ipv4.ip_local_port_range", Verdict::Advice)
-    );
+    assert_eq!((row.what.as_str(), row.verdict), ("net.ipv4.ip_local_port_range", Verdict::Advice));
     assert_eq!(
         (row.is.as_str(), row.should.as_str()),
-        (
-            "1024 65535, 64512 connections",
-            "80000 connections to 1 TCP upstreams"
-        )
+        ("1024 65535, 64512 connections", "80000 connections to 1 TCP upstreams")
     );
     let two = examine(&proxy("[\"tcp://a:1\", \"tcp://a:2\"]"), &plenty());
     assert_eq!(verdicts(&two)["net.ipv4.ip_local_port_range"], Verdict::Ok);
@@ -1029,11 +752,7 @@ fn the_table_is_aligned_and_names_remedies() {
         verdict,
         command: command.into(),
     };
-    let rows = [
-        row("a", "10", Verdict::Ok, ""),
-        row("long name", "1", Verdict::Fails, "do this"),
-    ];
-    let expected =
-        "ok      a          10  enough\nFAILS   long name  1   enough\n        → do this\n";
+    let rows = [row("a", "10", Verdict::Ok, ""), row("long name", "1", Verdict::Fails, "do this")];
+    let expected = "ok      a          10  enough\nFAILS   long name  1   enough\n        → do this\n";
     assert_eq!(doctor::table_text(&rows), expected);
 }

@@ -44,11 +44,7 @@ pub(crate) struct Account {
 impl Account {
     /// Nothing done.
     pub(crate) fn new() -> Account {
-        Account {
-            messages: 0,
-            bytes: 0,
-            latency: Histogram::new(3).expect("three digits"),
-        }
+        Account { messages: 0, bytes: 0, latency: Histogram::new(3).expect("three digits") }
     }
 
     /// Adds another's deeds.
@@ -79,13 +75,7 @@ impl Busy {
         let upgraded = client_async_with_config(url, stream, Some(config)).await;
         let (socket, _) = upgraded.unwrap_or_else(|error| panic!("busy {index}: {error}"));
         let (output, input) = socket.split();
-        Busy {
-            index,
-            dice: Dice::new(index as u64),
-            output,
-            input,
-            account: Account::new(),
-        }
+        Busy { index, dice: Dice::new(index as u64), output, input, account: Account::new() }
     }
 
     /// Talks until `end`. Panics at anything lost, changed, out of order or extra.

@@ -131,12 +131,7 @@ impl Crowd {
     }
 
     /// Connects `count` clients and sees each through to its answer. Panics when that takes longer than `limit`.
-    pub(crate) fn join(
-        &mut self,
-        count: usize,
-        whom: &Invitation,
-        limit: Duration,
-    ) -> Range<usize> {
+    pub(crate) fn join(&mut self, count: usize, whom: &Invitation, limit: Duration) -> Range<usize> {
         let first = self.clients.len();
         let all = first..first + count;
         self.until("all have an answer", limit, |crowd| {
@@ -177,12 +172,7 @@ impl Crowd {
 
     /// Takes turns until `condition` holds. Panics, naming `what`, when it does not within `limit`.
     #[track_caller]
-    pub(crate) fn until(
-        &mut self,
-        what: &str,
-        limit: Duration,
-        mut condition: impl FnMut(&mut Crowd) -> bool,
-    ) {
+    pub(crate) fn until(&mut self, what: &str, limit: Duration, mut condition: impl FnMut(&mut Crowd) -> bool) {
         let deadline = Instant::now() + limit;
         while !condition(self) {
             let stages = self.in_stage;
@@ -297,10 +287,7 @@ impl Client {
 
     fn wanted(&self) -> EventFlags {
         let mut wanted = EventFlags::empty();
-        wanted.set(
-            EventFlags::IN,
-            self.listens() && self.stage != Stage::Connecting,
-        );
+        wanted.set(EventFlags::IN, self.listens() && self.stage != Stage::Connecting);
         let has_words = !self.outbox.is_empty() || !self.flood.is_empty();
         wanted.set(EventFlags::OUT, has_words);
         wanted
@@ -471,10 +458,7 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 fn request(whom: &Invitation) -> Vec<u8> {
     let (path, address) = (whom.path, whom.address);
     let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13";
-    format!(
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\n{upgrade}\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
-    )
-    .into_bytes()
+    format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{upgrade}\r\nSec-WebSocket-Key: {KEY}\r\n\r\n").into_bytes()
 }
 
 /// A socket on its way to `whom`, from one of the source addresses.
@@ -485,20 +469,13 @@ fn dial(index: usize, whom: &Invitation) -> TcpStream {
     socket.set_nonblocking(true).expect("O_NONBLOCK");
     socket.set_tcp_nodelay(true).expect("TCP_NODELAY");
     if whom.habit == Habit::Deaf {
-        socket
-            .set_recv_buffer_size(DEAF_BUFFER_BYTES)
-            .expect("SO_RCVBUF");
-        socket
-            .set_send_buffer_size(DEAF_BUFFER_BYTES)
-            .expect("SO_SNDBUF");
+        socket.set_recv_buffer_size(DEAF_BUFFER_BYTES).expect("SO_RCVBUF");
+        socket.set_send_buffer_size(DEAF_BUFFER_BYTES).expect("SO_SNDBUF");
     }
     socket.bind(&source.into()).expect("a free source port");
     let under_way = socket.connect(&whom.address.into());
     let expected = |error: &std::io::Error| error.raw_os_error() == Some(libc::EINPROGRESS);
-    assert!(
-        under_way.as_ref().err().is_none_or(expected),
-        "{under_way:?}"
-    );
+    assert!(under_way.as_ref().err().is_none_or(expected), "{under_way:?}");
     socket.into()
 }
 
@@ -561,11 +538,7 @@ impl Head {
             127 => (10, u64::from_be_bytes(*bytes[2..].first_chunk()?) as usize),
             len => (2, len as usize),
         };
-        Some(Head {
-            opcode: first & 0x0f,
-            fin: first & 0x80 != 0,
-            body: start..start + len,
-        })
+        Some(Head { opcode: first & 0x0f, fin: first & 0x80 != 0, body: start..start + len })
     }
 }
 
@@ -576,11 +549,7 @@ fn frames_are_read_and_written() {
         assert_eq!(sent.len(), head + 4 + len);
         sent[1] &= 0x7f;
         assert!((0..head).all(|cut| Head::parse(&sent[..cut]).is_none()));
-        let expected = Head {
-            opcode: BINARY,
-            fin: true,
-            body: head..head + len,
-        };
+        let expected = Head { opcode: BINARY, fin: true, body: head..head + len };
         assert_eq!(Head::parse(&sent), Some(expected));
     }
 }

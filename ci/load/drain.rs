@@ -21,11 +21,7 @@ service = "echo"
 
 fn guests(server: &Server, count: usize, habit: Habit) -> Crowd {
     let mut crowd = Crowd::new();
-    let guest = Invitation {
-        address: server.address,
-        path: "/echo",
-        habit,
-    };
+    let guest = Invitation { address: server.address, path: "/echo", habit };
     crowd.join(count, &guest, patience(20));
     assert_eq!(crowd.count(Stage::Open), count);
     crowd
@@ -38,9 +34,7 @@ fn drain() {
     let mut server = Server::start(CONFIG);
     let mut crowd = guests(&server, 2000, Habit::Polite);
     server.terminate();
-    crowd.until("all are let go", patience(20), |crowd| {
-        crowd.count(Stage::Ended) == 2000
-    });
+    crowd.until("all are let go", patience(20), |crowd| crowd.count(Stage::Ended) == 2000);
     let told = |code| crowd.clients().iter().filter(move |c| c.close_code == code);
     assert_eq!(told(Some(1001)).count(), 2000);
     assert!(crowd.clients().iter().all(|client| !client.reset));

@@ -28,16 +28,10 @@ fn full_shard() {
     let limit = patience(10);
     let server = Server::start(CONFIG);
     let mut crowd = Crowd::new();
-    let guest = Invitation {
-        address: server.address,
-        path: "/echo",
-        habit: Habit::Polite,
-    };
+    let guest = Invitation { address: server.address, path: "/echo", habit: Habit::Polite };
 
     crowd.join(CALLERS, &guest, limit);
-    crowd.until("the refused are let go", limit, |crowd| {
-        crowd.count(Stage::Refused) == 0
-    });
+    crowd.until("the refused are let go", limit, |crowd| crowd.count(Stage::Refused) == 0);
     assert_eq!(crowd.count(Stage::Open), SLOTS);
     assert_eq!(crowd.count(Stage::Ended), CALLERS - SLOTS);
     check_refusals(&crowd);
@@ -46,9 +40,7 @@ fn full_shard() {
     });
 
     leave(&mut crowd, limit);
-    wait_for("the slots are free", limit, || {
-        server.connections() == (SLOTS - LEAVERS) as u64
-    });
+    wait_for("the slots are free", limit, || server.connections() == (SLOTS - LEAVERS) as u64);
     let new = crowd.join(LEAVERS, &guest, limit);
     assert_eq!(crowd.count(Stage::Open), SLOTS);
     let new: Vec<usize> = new.collect();
@@ -75,12 +67,8 @@ fn leave(crowd: &mut Crowd, limit: Duration) {
     for &index in &leavers {
         crowd.close(index, 1000);
     }
-    crowd.until(
-        "the Close is answered and the stream ended",
-        limit,
-        |crowd| {
-            let mut all = leavers.iter().map(|&index| crowd.client(index));
-            all.all(|c| c.stage() == Stage::Ended && c.close_code == Some(1000))
-        },
-    );
+    crowd.until("the Close is answered and the stream ended", limit, |crowd| {
+        let mut all = leavers.iter().map(|&index| crowd.client(index));
+        all.all(|c| c.stage() == Stage::Ended && c.close_code == Some(1000))
+    });
 }

@@ -44,6 +44,8 @@ fn kernel() {
 
     talk(&mut crowd, &echoes, &proxied, 100);
     wait_parked(&server);
+    // One message is no reason to leave the poll; a second soon after it is.
+    talk(&mut crowd, &echoes, &proxied, 3000);
     talk(&mut crowd, &echoes, &proxied, 3000);
     wait_for("all were promoted", patience(10), || {
         let promotions = server.metrics().sum(names::PROMOTIONS, &[]);
@@ -52,20 +54,14 @@ fn kernel() {
     wait_parked(&server);
 
     server.terminate();
-    crowd.until("all are let go", patience(20), |crowd| {
-        crowd.count(Stage::Ended) == ECHOES + PROXIED
-    });
+    crowd.until("all are let go", patience(20), |crowd| crowd.count(Stage::Ended) == ECHOES + PROXIED);
     let codes = crowd.clients().iter().map(|client| client.close_code);
     assert_eq!(codes.filter(|&code| code == Some(1001)).count(), 2000);
     assert_eq!(server.wait_end(patience(20)).code(), Some(0));
 }
 
 fn invite(crowd: &mut Crowd, server: &Server, count: usize, path: &'static str) -> Vec<usize> {
-    let whom = Invitation {
-        address: server.address,
-        path,
-        habit: Habit::Polite,
-    };
+    let whom = Invitation { address: server.address, path, habit: Habit::Polite };
     let joined = crowd.join(count, &whom, patience(20));
     let open = |&index: &usize| crowd.client(index).stage() == Stage::Open;
     assert_eq!(joined.clone().filter(open).count(), count, "{path}");
@@ -79,7 +75,5 @@ fn talk(crowd: &mut Crowd, echoes: &[usize], proxied: &[usize], size: usize) {
 }
 
 fn wait_parked(server: &Server) {
-    wait_for("all clients are parked", patience(20), || {
-        server.parked() == (ECHOES + PROXIED) as u64
-    });
+    wait_for("all clients are parked", patience(20), || server.parked() == (ECHOES + PROXIED) as u64);
 }

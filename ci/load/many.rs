@@ -93,20 +93,13 @@ struct Scene {
 fn many() {
     let _alone = crate::alone();
     let needed = ALL as u64 + 100;
-    assert!(
-        raise_file_limit() >= needed,
-        "ulimit -n must allow {needed}"
-    );
+    assert!(raise_file_limit() >= needed, "ulimit -n must allow {needed}");
     let start = Instant::now();
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build().expect("a runtime");
 
     let mut scene = Scene::open();
-    println!(
-        "{} clients joined in {:?}",
-        scene.crowd.clients().len(),
-        start.elapsed()
-    );
+    println!("{} clients joined in {:?}", scene.crowd.clients().len(), start.elapsed());
     let busy = scene.live_while(|address| runtime.block_on(busy_time(address)));
     let account = total(&busy);
     report(&account);
@@ -132,11 +125,7 @@ impl Scene {
         let mut crowd = Crowd::new();
         let mut join = |count, path, habit| {
             let address = server.address;
-            let whom = Invitation {
-                address,
-                path,
-                habit,
-            };
+            let whom = Invitation { address, path, habit };
             crowd.join(count, &whom, patience(30)).collect()
         };
         let idle = join(IDLE, "/idle", Habit::Polite);
@@ -146,17 +135,7 @@ impl Scene {
         for &index in &deaf {
             crowd.flood(index, DEAF_BYTES);
         }
-        Scene {
-            server,
-            crowd,
-            idle,
-            deaf,
-            drip,
-            dripped: 0,
-            rss_empty,
-            rss_most: 0,
-            parked_most: 0,
-        }
+        Scene { server, crowd, idle, deaf, drip, dripped: 0, rss_empty, rss_most: 0, parked_most: 0 }
     }
 
     /// Keeps the crowd alive on a thread of its own for as long as `work` takes on this one.
@@ -214,10 +193,9 @@ impl Scene {
     /// None was closed, each was pinged and lived on, all were parked at once, and a sample still echoes.
     fn check_idle(&mut self) {
         let idle = &self.idle;
-        self.crowd
-            .until("every idle client was pinged", patience(30), |crowd| {
-                idle.iter().all(|&index| crowd.client(index).pings > 0)
-            });
+        self.crowd.until("every idle client was pinged", patience(30), |crowd| {
+            idle.iter().all(|&index| crowd.client(index).pings > 0)
+        });
         assert_eq!(self.crowd.count(Stage::Open), IDLE + DEAF + DRIP);
         let sample: Vec<usize> = idle.iter().copied().step_by(IDLE / SAMPLE).collect();
         let echoes = self.crowd.echo_each(&sample, 500, patience(10));
@@ -231,29 +209,25 @@ impl Scene {
         assert!(self.dripped >= 15, "only {} bytes dripped", self.dripped);
         self.drip(self.dripped..usize::MAX);
         let drip = &self.drip;
-        self.crowd
-            .until("the drippers are answered", patience(10), |crowd| {
-                let mut all = drip.iter();
-                all.all(|&index| crowd.client(index).messages == [drip_payload(index)])
-            });
+        self.crowd.until("the drippers are answered", patience(10), |crowd| {
+            let mut all = drip.iter();
+            all.all(|&index| crowd.client(index).messages == [drip_payload(index)])
+        });
     }
 
     /// The server has stopped reading those who do not read, and closed none of them.
     fn check_deaf(&mut self) {
         let deaf = &self.deaf;
-        self.crowd
-            .until("they are made to wait", patience(10), |crowd| {
-                deaf.iter().all(|&index| crowd.client(index).is_stuck())
-            });
+        self.crowd.until("they are made to wait", patience(10), |crowd| {
+            deaf.iter().all(|&index| crowd.client(index).is_stuck())
+        });
     }
 
     /// What the server counted is what the clients know.
     fn check_metrics(&self, account: &Account) {
         let known = account.messages + (SAMPLE + DRIP) as u64;
         // The shards report from time to time: what was sent last may not be in the next scrape.
-        wait_for("all known messages are counted", patience(5), || {
-            self.server.messages("out") >= known
-        });
+        wait_for("all known messages are counted", patience(5), || self.server.messages("out") >= known);
         let metrics = self.server.metrics();
         let open = metrics.sum(names::CONNECTIONS, &[("listener", "public")]);
         assert_eq!(open, ALL as u64, "connections");
@@ -263,13 +237,8 @@ impl Scene {
         let flooded: u64 = self.crowd.clients().iter().map(|c| c.flooded).sum();
         let messages = |way| metrics.sum(names::MESSAGES, &[("direction", way)]);
         let (received, sent) = (messages("in"), messages("out"));
-        println!(
-            "messages: {known} known, at most {flooded} from the deaf; server: {received} in, {sent} out"
-        );
-        assert!(
-            (known..=known + flooded).contains(&received),
-            "in: {received}"
-        );
+        println!("messages: {known} known, at most {flooded} from the deaf; server: {received} in, {sent} out");
+        assert!((known..=known + flooded).contains(&received), "in: {received}");
         assert!((known..=received).contains(&sent), "out: {sent}");
     }
 
@@ -292,8 +261,7 @@ impl Scene {
             let codes = crowd.clients().iter().map(|client| client.close_code);
             codes.filter(|&code| code == Some(1001)).count() == readers
         };
-        self.crowd
-            .until("all readers are told 1001", patience(15), told);
+        self.crowd.until("all readers are told 1001", patience(15), told);
         let mut ended = None;
         self.crowd.until("the server has ended", patience(20), |_| {
             ended = self.server.ended();
@@ -335,9 +303,7 @@ async fn all_closed(busy: Vec<Busy>) -> Vec<u16> {
 }
 
 /// Runs all of `tasks` at once; panics if one of them does.
-async fn gather<T: 'static>(
-    tasks: impl Iterator<Item = impl Future<Output = T> + 'static>,
-) -> Vec<T> {
+async fn gather<T: 'static>(tasks: impl Iterator<Item = impl Future<Output = T> + 'static>) -> Vec<T> {
     let here = LocalSet::new();
     let running: Vec<_> = tasks.map(|task| here.spawn_local(task)).collect();
     let all = async {
@@ -361,10 +327,7 @@ fn total(busy: &[Busy]) -> Account {
 fn report(account: &Account) {
     let rate = account.messages / BUSY_TIME.as_secs();
     let mebibytes = account.bytes >> 20;
-    println!(
-        "busy: {} messages ({rate} a second), {mebibytes} MiB each way",
-        account.messages
-    );
+    println!("busy: {} messages ({rate} a second), {mebibytes} MiB each way", account.messages);
     let at = |quantile| account.latency.value_at_quantile(quantile);
     let (p50, p99, p999) = (at(0.5), at(0.99), at(0.999));
     let max = account.latency.max();

@@ -54,10 +54,7 @@ pub(crate) fn wait_for(what: &str, limit: Duration, mut condition: impl FnMut() 
 /// Lets this process open as many files as its hard limit allows, and returns that number.
 pub(crate) fn raise_file_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
+    let raised = Rlimit { current: limit.maximum, ..limit };
     setrlimit(Resource::Nofile, raised).expect("the soft limit may rise to the hard one");
     limit.maximum.unwrap_or(u64::MAX)
 }
@@ -121,9 +118,7 @@ impl Server {
     /// addresses. Panics with the server's log when it ends, or is not ready in 20 s.
     pub(crate) fn start(config: &str) -> Server {
         let [address, admin] = [free_port(), free_port()].map(local);
-        let config = config
-            .replace("{address}", &address.to_string())
-            .replace("{admin}", &admin.to_string());
+        let config = config.replace("{address}", &address.to_string()).replace("{admin}", &admin.to_string());
         let folder = tempfile::tempdir().expect("a temporary folder");
         let child = serve_command(folder.path(), &config).spawn();
         let mut server = Server {
@@ -187,10 +182,7 @@ impl Server {
     pub(crate) fn memory(&self) -> Memory {
         let path = format!("/proc/{}/smaps_rollup", self.pid());
         let text = fs::read_to_string(path).expect("smaps_rollup of our own child");
-        Memory {
-            rss: kilobytes(&text, "Rss:"),
-            pss: kilobytes(&text, "Pss:"),
-        }
+        Memory { rss: kilobytes(&text, "Rss:"), pss: kilobytes(&text, "Pss:") }
     }
 
     /// Sends SIGTERM.
@@ -262,10 +254,7 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> io::Result<Reply> {
 fn reply(text: &str) -> Option<Reply> {
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some(Reply {
-        status,
-        body: body.to_owned(),
-    })
+    Some(Reply { status, body: body.to_owned() })
 }
 
 /// One scrape: samples in the Prometheus text format.
@@ -285,9 +274,7 @@ impl Metrics {
         let lines = text.lines().map(str::trim);
         let samples = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
         let parse = |line| Sample::parse(line).unwrap_or_else(|| panic!("no sample: {line}"));
-        Metrics {
-            samples: samples.map(parse).collect(),
-        }
+        Metrics { samples: samples.map(parse).collect() }
     }
 
     /// The sum of all samples called `name` that carry all of `labels`. Panics when none has that name, so
@@ -313,11 +300,7 @@ impl Sample {
             Some(inside) => labels(inside)?,
             None => (Vec::new(), rest),
         };
-        Some(Sample {
-            name: name.to_owned(),
-            labels,
-            value: rest.split_whitespace().next()?.parse().ok()?,
-        })
+        Some(Sample { name: name.to_owned(), labels, value: rest.split_whitespace().next()?.parse().ok()? })
     }
 
     fn is(&self, name: &str, labels: &[(&str, &str)]) -> bool {

@@ -60,10 +60,7 @@ fn install_filter() -> io::Result<()> {
         step(ANSWER, 0, refuse),
         step(ANSWER, 0, libc::SECCOMP_RET_ALLOW),
     ];
-    let filter = libc::sock_fprog {
-        len: program.len() as u16,
-        filter: program.as_mut_ptr(),
-    };
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     // SAFETY: plain integers; it changes nothing but this process, which is about to exec.
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
     // SAFETY: `filter` and the program it points to live until the call returns; the kernel copies both.
@@ -72,12 +69,7 @@ fn install_filter() -> io::Result<()> {
 
 /// One instruction; where it compares, inequality skips `skip` instructions.
 fn step(code: u16, skip: u8, k: u32) -> libc::sock_filter {
-    libc::sock_filter {
-        code,
-        jt: 0,
-        jf: skip,
-        k,
-    }
+    libc::sock_filter { code, jt: 0, jf: skip, k }
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

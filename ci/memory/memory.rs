@@ -49,10 +49,7 @@ struct Reading {
 #[test]
 fn idle_connection() {
     let needed = (FEW + MORE + 100) as u64;
-    assert!(
-        raise_file_limit() >= needed,
-        "ulimit -n must allow {needed}"
-    );
+    assert!(raise_file_limit() >= needed, "ulimit -n must allow {needed}");
     let server = Server::start(CONFIG);
     let mut crowd = Crowd::new();
 
@@ -79,11 +76,7 @@ fn idle_connection() {
 
 /// `count` clients join, and each has one message echoed.
 fn join(crowd: &mut Crowd, server: &Server, count: usize) {
-    let whom = Invitation {
-        address: server.address,
-        path: "/echo",
-        habit: Habit::Polite,
-    };
+    let whom = Invitation { address: server.address, path: "/echo", habit: Habit::Polite };
     let joined: Vec<usize> = crowd.join(count, &whom, patience(30)).collect();
     let open = |&&index: &&usize| crowd.client(index).stage() == Stage::Open;
     assert_eq!(joined.iter().filter(open).count(), count);
@@ -105,19 +98,10 @@ fn leave(crowd: &mut Crowd, server: &Server, count: usize) {
 
 /// Waits until `count` connections are parked, and reads.
 fn parked(crowd: &mut Crowd, server: &Server, count: usize) -> Reading {
-    crowd.until("all are parked", patience(30), |_| {
-        server.parked() == count as u64
-    });
-    let reading = Reading {
-        server: server.memory(),
-        slab: unreclaimable_slab(),
-    };
+    crowd.until("all are parked", patience(30), |_| server.parked() == count as u64);
+    let reading = Reading { server: server.memory(), slab: unreclaimable_slab() };
     let Memory { rss, pss } = reading.server;
-    println!(
-        "{count} parked: RSS {} KiB, PSS {} KiB",
-        rss >> 10,
-        pss >> 10
-    );
+    println!("{count} parked: RSS {} KiB, PSS {} KiB", rss >> 10, pss >> 10);
     reading
 }
 

@@ -6,7 +6,7 @@
 import { Stage } from './lib/stage.mjs';
 import { within } from './lib/until.mjs';
 
-const STORIES = ['stomp', 'browser', 'mqtt', 'irc', 'redis', 'killed', 'halfclose', 'text', 'slow'];
+const STORIES = ['stomp', 'browser', 'demo', 'mqtt', 'irc', 'redis', 'killed', 'halfclose', 'text', 'slow'];
 const STORY_MS = 240_000;
 
 // A rejection that nobody waited for fails the story that was on at the time.

@@ -130,9 +130,7 @@ pub fn man(out: &mut dyn Write) -> io::Result<()> {
         page.render_synopsis_section(roff)?;
         page.render_options_section(roff)
     })?;
-    let mut subs = command
-        .get_subcommands()
-        .filter(|sub| sub.get_name() != "help");
+    let mut subs = command.get_subcommands().filter(|sub| sub.get_name() != "help");
     subs.try_for_each(|sub| man_of(sub, out))?;
     writeln!(out, ".SH \"EXIT STATUS\"\n{EXIT_CODES}")
 }
@@ -147,24 +145,15 @@ fn man_of(sub: &clap::Command, out: &mut dyn Write) -> io::Result<()> {
         page.render_synopsis_section(roff)?;
         page.render_options_section(roff)
     })?;
-    out.write_all(
-        String::from_utf8_lossy(&sections)
-            .replace(".SH ", ".SS ")
-            .as_bytes(),
-    )
+    out.write_all(String::from_utf8_lossy(&sections).replace(".SH ", ".SS ").as_bytes())
 }
 
 /// Sections without the two lines each opens with, which define its quotes: those of the title do for all.
-fn part(
-    out: &mut dyn Write,
-    render: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
-) -> io::Result<()> {
+fn part(out: &mut dyn Write, render: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
     let mut roff = Vec::new();
     render(&mut roff)?;
     let text = String::from_utf8_lossy(&roff);
-    let mut lines = text
-        .lines()
-        .filter(|line| !line.starts_with(".ie ") && !line.starts_with(".el "));
+    let mut lines = text.lines().filter(|line| !line.starts_with(".ie ") && !line.starts_with(".el "));
     lines.try_for_each(|line| writeln!(out, "{line}"))
 }
 

@@ -94,9 +94,7 @@ impl Machine {
             nr_open: files.number("proc/sys/fs/nr_open"),
             somaxconn: files.number("proc/sys/net/core/somaxconn"),
             tcp_mem: files.numbers("proc/sys/net/ipv4/tcp_mem"),
-            port_range: files
-                .numbers("proc/sys/net/ipv4/ip_local_port_range")
-                .map_or((32768, 60999), |[a, b]| (a, b)),
+            port_range: files.numbers("proc/sys/net/ipv4/ip_local_port_range").map_or((32768, 60999), |[a, b]| (a, b)),
             memory_available: available.min(files.group_rest().unwrap_or(u64::MAX)),
             memory_total: files.memory("MemTotal:").unwrap_or(available),
             page_bytes: rustix::param::page_size() as u64,
@@ -130,11 +128,7 @@ impl Files<'_> {
     /// The first numbers of a file, all of them or none.
     fn numbers<N: std::str::FromStr, const COUNT: usize>(&self, path: &str) -> Option<[N; COUNT]> {
         let text = self.text(path)?;
-        let numbers: Vec<N> = text
-            .split_whitespace()
-            .take(COUNT)
-            .filter_map(|word| word.parse().ok())
-            .collect();
+        let numbers: Vec<N> = text.split_whitespace().take(COUNT).filter_map(|word| word.parse().ok()).collect();
         numbers.try_into().ok()
     }
 
@@ -142,11 +136,7 @@ impl Files<'_> {
     fn memory(&self, line: &str) -> Option<u64> {
         let text = self.text("proc/meminfo")?;
         let rest = text.lines().find_map(|l| l.strip_prefix(line))?;
-        rest.split_whitespace()
-            .next()?
-            .parse::<u64>()
-            .ok()?
-            .checked_mul(1024)
+        rest.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
     }
 
     fn kernel(&self) -> Option<(u32, u32)> {
@@ -159,15 +149,8 @@ impl Files<'_> {
     /// (version 2), the least of them. Inside a container the group's own files stand at the top.
     fn group_rest(&self) -> Option<u64> {
         let groups = self.text("proc/self/cgroup").unwrap_or_default();
-        let own = groups
-            .lines()
-            .find_map(|l| l.strip_prefix("0::"))
-            .unwrap_or("/")
-            .trim_matches('/');
-        Path::new(own)
-            .ancestors()
-            .filter_map(|group| self.rest_of(group))
-            .min()
+        let own = groups.lines().find_map(|l| l.strip_prefix("0::")).unwrap_or("/").trim_matches('/');
+        Path::new(own).ancestors().filter_map(|group| self.rest_of(group)).min()
     }
 
     fn rest_of(&self, group: &Path) -> Option<u64> {
@@ -180,12 +163,8 @@ impl Files<'_> {
     /// Whether the process has CAP_SYS_ADMIN, bit 21 of its effective capabilities.
     fn privileged(&self) -> bool {
         let status = self.text("proc/self/status").unwrap_or_default();
-        let mask = status
-            .lines()
-            .find_map(|l| l.strip_prefix("CapEff:"))
-            .map(str::trim);
-        mask.and_then(|mask| u64::from_str_radix(mask, 16).ok())
-            .is_some_and(|mask| mask & (1 << 21) != 0)
+        let mask = status.lines().find_map(|l| l.strip_prefix("CapEff:")).map(str::trim);
+        mask.and_then(|mask| u64::from_str_radix(mask, 16).ok()).is_some_and(|mask| mask & (1 << 21) != 0)
     }
 
     /// The group is -1, no number here, where none is set.
@@ -194,8 +173,7 @@ impl Files<'_> {
             return false;
         };
         let own = rustix::process::getegid().as_raw();
-        own == group
-            || getgroups().is_ok_and(|groups| groups.iter().any(|gid| gid.as_raw() == group))
+        own == group || getgroups().is_ok_and(|groups| groups.iter().any(|gid| gid.as_raw() == group))
     }
 }
 
@@ -237,11 +215,7 @@ pub fn derive(config: &Config, machine: &Machine) -> Result<Derived, Vec<Shortfa
     let accepts = accepts(config);
     let room = Room::of(machine, shards, accepts);
     let configured = config.server.slots_per_shard;
-    let (slots, spare) = if configured == 0 {
-        largest_fit(&room)
-    } else {
-        (configured, spare_of(configured))
-    };
+    let (slots, spare) = if configured == 0 { largest_fit(&room) } else { (configured, spare_of(configured)) };
     let entries = u64::from(slots) + u64::from(spare) + u64::from(accepts);
     let outbox = outbox_bytes(config, machine, shards);
     let shortfalls: Vec<Shortfall> = [
@@ -258,21 +232,11 @@ pub fn derive(config: &Config, machine: &Machine) -> Result<Derived, Vec<Shortfa
     }
     // No shortfall: the entries are within TABLE_ENTRIES_MAX.
     let table_entries = entries as u32;
-    Ok(Derived {
-        shards,
-        slots_per_shard: slots,
-        spare_slots: spare,
-        table_entries,
-        outbox_bytes: outbox,
-    })
+    Ok(Derived { shards, slots_per_shard: slots, spare_slots: spare, table_entries, outbox_bytes: outbox })
 }
 
 fn shards(config: &Config, machine: &Machine) -> usize {
-    if config.server.shards == 0 {
-        machine.cores.max(1)
-    } else {
-        config.server.shards
-    }
+    if config.server.shards == 0 { machine.cores.max(1) } else { config.server.shards }
 }
 
 /// Accepts in flight in one shard: each may become a descriptor at any moment.
@@ -328,19 +292,14 @@ fn table_shortfall(entries: u64, room: &Room, machine: &Machine) -> Option<Short
             what: "server.slots_per_shard".into(),
             is: format!("a table of {entries} entries"),
             should: format!("{TABLE_ENTRIES_MAX} entries at most, the kernel's bound"),
-            command:
-                "write a smaller server.slots_per_shard, and more server.shards to make up for it"
-                    .into(),
+            command: "write a smaller server.slots_per_shard, and more server.shards to make up for it".into(),
         });
     }
     Some(Shortfall {
         what: "RLIMIT_NOFILE".into(),
         is: format!("{} (hard limit)", room.entries),
         should: format!("at least {entries}, the entries of a shard's table"),
-        command: format!(
-            "{}, or write server.slots_per_shard = {slots}",
-            raise_nofile(entries, machine)
-        ),
+        command: format!("{}, or write server.slots_per_shard = {slots}", raise_nofile(entries, machine)),
     })
 }
 
@@ -364,12 +323,8 @@ fn memory_shortfall(configured: u32, room: &Room) -> Option<Shortfall> {
         is: format!("room for {} connections per shard", room.memory),
         should: format!("room for {wanted}, at {CONNECTION_BYTES} B each"),
         command: match configured {
-            0 => "give the machine or its control group more memory, or write fewer server.shards"
-                .into(),
-            _ => format!(
-                "write server.slots_per_shard = {}, or give more memory",
-                room.memory.max(1)
-            ),
+            0 => "give the machine or its control group more memory, or write fewer server.shards".into(),
+            _ => format!("write server.slots_per_shard = {}, or give more memory", room.memory.max(1)),
         },
     })
 }
@@ -382,10 +337,7 @@ fn descriptor_shortfall(config: &Config, machine: &Machine, shards: usize) -> Op
         what: "RLIMIT_NOFILE".into(),
         is: format!("{} (hard limit)", machine.nofile()),
         should: format!("at least {wanted} for the shards' own descriptors"),
-        command: format!(
-            "{}, or write fewer server.shards",
-            raise_nofile(wanted, machine)
-        ),
+        command: format!("{}, or write fewer server.shards", raise_nofile(wanted, machine)),
     })
 }
 

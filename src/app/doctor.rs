@@ -8,9 +8,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use super::config::{Config, Service, Upstream};
-use super::derive::{
-    CONNECTION_BYTES, Derived, Machine, Shortfall, TABLE_ENTRIES_MAX, derive, raise_nofile,
-};
+use super::derive::{CONNECTION_BYTES, Derived, Machine, Shortfall, TABLE_ENTRIES_MAX, derive, raise_nofile};
 
 /// The oldest kernel whose io_uring has all that the engine uses.
 const KERNEL_MIN: (u32, u32) = (6, 1);
@@ -105,18 +103,8 @@ impl Wanted {
 }
 
 fn row(what: &str, is: String, should: String, verdict: Verdict, command: String) -> Row {
-    let command = if verdict == Verdict::Ok {
-        String::new()
-    } else {
-        command
-    };
-    Row {
-        what: what.into(),
-        is,
-        should,
-        verdict,
-        command,
-    }
+    let command = if verdict == Verdict::Ok { String::new() } else { command };
+    Row { what: what.into(), is, should, verdict, command }
 }
 
 fn advise(well: bool) -> Verdict {
@@ -143,19 +131,8 @@ fn probed(found: &KernelRow) -> Row {
 }
 
 fn short(shortfall: Shortfall) -> Row {
-    let Shortfall {
-        what,
-        is,
-        should,
-        command,
-    } = shortfall;
-    Row {
-        what,
-        is,
-        should,
-        verdict: Verdict::Fails,
-        command,
-    }
+    let Shortfall { what, is, should, command } = shortfall;
+    Row { what, is, should, verdict: Verdict::Fails, command }
 }
 
 fn kernel_version(machine: &Machine) -> Row {
@@ -174,43 +151,20 @@ fn io_uring_open(machine: &Machine) -> Row {
         Some(1) => machine.io_uring_exempt,
         Some(_) => false,
     };
-    let is = machine
-        .io_uring_disabled
-        .map_or("absent".into(), |value| value.to_string());
-    let should = if open && machine.io_uring_disabled == Some(1) {
-        "0, or 1 with privilege"
-    } else {
-        "0"
-    };
-    row(
-        "kernel.io_uring_disabled",
-        is,
-        should.into(),
-        insist(open),
-        "sysctl -w kernel.io_uring_disabled=0".into(),
-    )
+    let is = machine.io_uring_disabled.map_or("absent".into(), |value| value.to_string());
+    let should = if open && machine.io_uring_disabled == Some(1) { "0, or 1 with privilege" } else { "0" };
+    row("kernel.io_uring_disabled", is, should.into(), insist(open), "sysctl -w kernel.io_uring_disabled=0".into())
 }
 
 fn memlock(machine: &Machine) -> Row {
     let command = "as root: ulimit -l 512 (under systemd: LimitMEMLOCK=512K)";
     let well = machine.memlock_soft >= MEMLOCK_MIN;
-    row(
-        "RLIMIT_MEMLOCK",
-        bytes(machine.memlock_soft),
-        "at least 512 KiB".into(),
-        insist(well),
-        command.into(),
-    )
+    row("RLIMIT_MEMLOCK", bytes(machine.memlock_soft), "at least 512 KiB".into(), insist(well), command.into())
 }
 
 /// Not a judgement: what the other rows reckon with.
 fn sizes(derived: &Derived) -> Row {
-    let Derived {
-        shards,
-        slots_per_shard,
-        spare_slots,
-        ..
-    } = derived;
+    let Derived { shards, slots_per_shard, spare_slots, .. } = derived;
     let is = format!("{shards} × {slots_per_shard}");
     let should = format!("shards × connections, {spare_slots} spare; a proxied client takes two");
     row("slots", is, should, Verdict::Ok, String::new())
@@ -219,28 +173,14 @@ fn sizes(derived: &Derived) -> Row {
 /// The table fits, or there would have been a shortfall; advice where descriptors, not
 /// memory, are what keeps derived slots few.
 fn table(config: &Config, machine: &Machine, derived: &Derived) -> Row {
-    let full = u64::from(derived.table_entries) >= machine.nofile()
-        && machine.nofile() < TABLE_ENTRIES_MAX;
+    let full = u64::from(derived.table_entries) >= machine.nofile() && machine.nofile() < TABLE_ENTRIES_MAX;
     let bound = config.server.slots_per_shard == 0 && full;
-    let is = format!(
-        "soft {}, hard {}",
-        limit(machine.nofile_soft),
-        limit(machine.nofile())
-    );
+    let is = format!("soft {}, hard {}", limit(machine.nofile_soft), limit(machine.nofile()));
     let should = match bound {
-        true => format!(
-            "more than {} would let memory decide the slots",
-            derived.table_entries
-        ),
+        true => format!("more than {} would let memory decide the slots", derived.table_entries),
         false => format!("at least {}, a shard's table", derived.table_entries),
     };
-    row(
-        "RLIMIT_NOFILE",
-        is,
-        should,
-        advise(!bound),
-        raise_nofile(table_by_memory(machine, derived), machine),
-    )
+    row("RLIMIT_NOFILE", is, should, advise(!bound), raise_nofile(table_by_memory(machine, derived), machine))
 }
 
 /// The entries a shard's table would have if memory alone bounded it.
@@ -255,49 +195,23 @@ fn nr_open(machine: &Machine, derived: &Derived) -> Option<Row> {
     let is = machine.nr_open?;
     let should = u64::from(derived.table_entries);
     let command = format!("sysctl -w fs.nr_open={should}");
-    Some(row(
-        "fs.nr_open",
-        is.to_string(),
-        format!("at least {should}"),
-        advise(is >= should),
-        command,
-    ))
+    Some(row("fs.nr_open", is.to_string(), format!("at least {should}"), advise(is >= should), command))
 }
 
 fn file_max(machine: &Machine, wanted: &Wanted) -> Option<Row> {
     let is = machine.file_max?;
     let should = machine.file_used.saturating_add(wanted.descriptors);
     let command = format!("sysctl -w fs.file-max={should}");
-    let words = format!(
-        "at least {should}, all tables beside {} open files",
-        machine.file_used
-    );
-    Some(row(
-        "fs.file-max",
-        limit(is),
-        words,
-        advise(is >= should),
-        command,
-    ))
+    let words = format!("at least {should}, all tables beside {} open files", machine.file_used);
+    Some(row("fs.file-max", limit(is), words, advise(is >= should), command))
 }
 
 fn memory(config: &Config, machine: &Machine, derived: &Derived) -> Row {
     let wanted = derived.shards as u64 * shard_bytes(config, derived);
-    let is = format!(
-        "{} of {}",
-        bytes(machine.memory_available),
-        bytes(machine.memory_total)
-    );
+    let is = format!("{} of {}", bytes(machine.memory_available), bytes(machine.memory_total));
     let should = format!("{} when all is full", bytes(wanted));
-    let command =
-        "write a smaller server.slots_per_shard or server.outbox_bytes, or give more memory";
-    row(
-        "memory available",
-        is,
-        should,
-        advise(wanted <= machine.memory_available),
-        command.into(),
-    )
+    let command = "write a smaller server.slots_per_shard or server.outbox_bytes, or give more memory";
+    row("memory available", is, should, advise(wanted <= machine.memory_available), command.into())
 }
 
 /// What a shard takes when every slot is taken, every buffer lent and the outbox full.
@@ -317,22 +231,9 @@ fn tcp_mem(machine: &Machine, wanted: &Wanted) -> Option<Row> {
         "pressure at {should} pages or more, {}, for a message to all",
         bytes(should.saturating_mul(machine.page_bytes))
     );
-    let more = [
-        should,
-        should.saturating_add(should / 4),
-        should.saturating_add(should / 2),
-    ];
-    let command = format!(
-        "sysctl -w net.ipv4.tcp_mem=\"{} {} {}\"",
-        more[0], more[1], more[2]
-    );
-    Some(row(
-        "net.ipv4.tcp_mem",
-        is,
-        words,
-        advise(pressure >= should),
-        command,
-    ))
+    let more = [should, should.saturating_add(should / 4), should.saturating_add(should / 2)];
+    let command = format!("sysctl -w net.ipv4.tcp_mem=\"{} {} {}\"", more[0], more[1], more[2]);
+    Some(row("net.ipv4.tcp_mem", is, words, advise(pressure >= should), command))
 }
 
 /// Each proxied client takes a local port towards its upstream, and a port serves once per
@@ -348,21 +249,12 @@ fn local_ports(config: &Config, machine: &Machine, wanted: &Wanted) -> Option<Ro
     let is = format!("{first} {last}, {ports} connections");
     let should = format!("{clients} connections to {upstreams} TCP upstreams");
     let command = "sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"; beyond that, more upstreams or a unix:// one";
-    Some(row(
-        "net.ipv4.ip_local_port_range",
-        is,
-        should,
-        advise(ports >= clients),
-        command.into(),
-    ))
+    Some(row("net.ipv4.ip_local_port_range", is, should, advise(ports >= clients), command.into()))
 }
 
 /// How many different ones there are: a port serves once for each of them.
 fn tcp_upstreams(config: &Config) -> u64 {
-    let all = config
-        .routes
-        .iter()
-        .flat_map(|route| upstreams(&route.service));
+    let all = config.routes.iter().flat_map(|route| upstreams(&route.service));
     let tcp = all.filter(|upstream| matches!(upstream, Upstream::Tcp { .. }));
     tcp.collect::<HashSet<_>>().len() as u64
 }
@@ -376,28 +268,14 @@ fn upstreams(service: &Service) -> &[Upstream] {
 
 fn backlog(config: &Config, machine: &Machine) -> Option<Row> {
     let is = machine.somaxconn?;
-    let should = config
-        .listeners
-        .iter()
-        .map(|listener| u64::from(listener.backlog))
-        .max()?;
+    let should = config.listeners.iter().map(|listener| u64::from(listener.backlog)).max()?;
     let command = format!("sysctl -w net.core.somaxconn={should}");
     let words = format!("at least {should}, the largest backlog");
-    Some(row(
-        "net.core.somaxconn",
-        is.to_string(),
-        words,
-        advise(is >= should),
-        command,
-    ))
+    Some(row("net.core.somaxconn", is.to_string(), words, advise(is >= should), command))
 }
 
 fn limit(value: u64) -> String {
-    if value >= i64::MAX as u64 {
-        "unlimited".into()
-    } else {
-        value.to_string()
-    }
+    if value >= i64::MAX as u64 { "unlimited".into() } else { value.to_string() }
 }
 
 /// A size for eyes, in the largest unit that leaves at least one.
@@ -415,27 +293,12 @@ const GIB: u64 = 1 << 30;
 
 /// The rows as plain text: aligned columns, and below each row that is not well its remedy.
 pub fn table_text(rows: &[Row]) -> String {
-    let width = |cell: fn(&Row) -> &str| {
-        rows.iter()
-            .map(|row| cell(row).chars().count())
-            .max()
-            .unwrap_or(0)
-    };
+    let width = |cell: fn(&Row) -> &str| rows.iter().map(|row| cell(row).chars().count()).max().unwrap_or(0);
     let (what, is) = (width(|row| &row.what), width(|row| &row.is));
     let mut text = String::new();
     for row in rows {
-        let Row {
-            what: name,
-            is: value,
-            should,
-            verdict,
-            command,
-        } = row;
-        let _ = writeln!(
-            text,
-            "{:<6}  {name:<what$}  {value:<is$}  {should}",
-            verdict.word()
-        );
+        let Row { what: name, is: value, should, verdict, command } = row;
+        let _ = writeln!(text, "{:<6}  {name:<what$}  {value:<is$}  {should}", verdict.word());
         if !command.is_empty() {
             let _ = writeln!(text, "{:<6}  → {command}", "");
         }

@@ -65,12 +65,12 @@ pub enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Machine(shortfalls) => shortfalls.iter().try_for_each(|it| {
-                writeln!(f, "{} is {}, should be {}: {}", it.what, it.is, it.should, it.command)
-            }),
-            Failure::Kernel(findings) => findings.iter().try_for_each(|it| {
-                writeln!(f, "{}: {} (should be: {}): {}", it.what, it.is, it.should, it.remedy)
-            }),
+            Failure::Machine(shortfalls) => shortfalls
+                .iter()
+                .try_for_each(|it| writeln!(f, "{} is {}, should be {}: {}", it.what, it.is, it.should, it.command)),
+            Failure::Kernel(findings) => findings
+                .iter()
+                .try_for_each(|it| writeln!(f, "{}: {} (should be: {}): {}", it.what, it.is, it.should, it.remedy)),
             Failure::Listen { name, address, error } => {
                 writeln!(f, "listener {name}: {address}: {error}{}", listen_remedy(error))
             }
@@ -183,11 +183,8 @@ fn bind_admin(config: &Config) -> Result<Option<TcpListener>, Failure> {
 fn bind_all(config: &Config, shards: usize) -> Result<Vec<Vec<Socket>>, Failure> {
     let mut all: Vec<Vec<Socket>> = (0..shards).map(|_| Vec::new()).collect();
     for listener in &config.listeners {
-        let failure = |error| Failure::Listen {
-            name: listener.name.clone(),
-            address: listener.address.to_string(),
-            error,
-        };
+        let failure =
+            |error| Failure::Listen { name: listener.name.clone(), address: listener.address.to_string(), error };
         let mut first: Option<Socket> = None;
         for sockets in &mut all {
             let socket = bind(&listener.address, listener.backlog, first.as_ref()).map_err(failure)?;
@@ -359,9 +356,7 @@ fn routes(config: &Config, upstreams: &[&config::Upstream]) -> Arc<[Route]> {
 
 fn target(service: &config::Service, all: &[&config::Upstream]) -> Target {
     match service {
-        config::Service::Echo { subprotocols } => {
-            Target::Echo(echo::Settings { subprotocols: subprotocols.clone() })
-        }
+        config::Service::Echo { subprotocols } => Target::Echo(echo::Settings { subprotocols: subprotocols.clone() }),
         config::Service::Page => Target::Page,
         config::Service::Files { root } => Target::Files(files::Settings { root: Arc::new(root.clone()) }),
         config::Service::Proxy { upstreams, frames, subprotocols, connect_timeout, end_code } => {
@@ -386,7 +381,11 @@ fn upstreams(config: &Config) -> Vec<&config::Upstream> {
     let mut all: Vec<&config::Upstream> = Vec::new();
     for route in &config.routes {
         if let config::Service::Proxy { upstreams, .. } = &route.service {
-            upstreams.iter().for_each(|it| if !all.contains(&it) { all.push(it) });
+            upstreams.iter().for_each(|it| {
+                if !all.contains(&it) {
+                    all.push(it)
+                }
+            });
         }
     }
     all

@@ -55,7 +55,9 @@ pub(super) fn answer(ask: FileAsk) -> (ShardNumber, FileAnswer) {
 fn open(asker: u64, root: &Path, wish: &Wish) -> FileAnswer {
     match find(root, &wish.path) {
         Ok(Some(found)) => respond(asker, &found, wish),
-        Ok(None) => plain(asker, Status::MOVED_PERMANENTLY, &[("Location", &wish.location)], "the folder is there\n", wish),
+        Ok(None) => {
+            plain(asker, Status::MOVED_PERMANENTLY, &[("Location", &wish.location)], "the folder is there\n", wish)
+        }
         Err(error) => refuse(asker, &error, root, wish),
     }
 }
@@ -130,7 +132,9 @@ fn respond(asker: u64, found: &Found, wish: &Wish) -> FileAnswer {
 /// RFC 9110 section 13.2.2: If-None-Match goes before If-Modified-Since.
 fn is_unchanged(found: &Found, wish: &Wish) -> bool {
     match (&wish.if_none_match, &wish.if_modified_since) {
-        (Some(tags), _) => tags.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == found.etag),
+        (Some(tags), _) => {
+            tags.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == found.etag)
+        }
         (None, Some(date)) => httpdate::parse_http_date(date).is_ok_and(|date| found.modified <= date),
         (None, None) => false,
     }
@@ -151,7 +155,8 @@ fn span(range: &str, length: u64) -> Result<Option<Span>, ()> {
     let Some((first, last)) = range.strip_prefix("bytes=").and_then(|it| it.trim().split_once('-')) else {
         return Ok(None);
     };
-    let number = |text: &str| text.bytes().all(|it| it.is_ascii_digit()).then(|| text.parse::<u64>().unwrap_or(u64::MAX));
+    let number =
+        |text: &str| text.bytes().all(|it| it.is_ascii_digit()).then(|| text.parse::<u64>().unwrap_or(u64::MAX));
     match (first, last) {
         ("", "") => Ok(None),
         ("", last) => match number(last) {
@@ -186,7 +191,8 @@ fn head_only(asker: u64, status: Status, length: Option<u64>, fields: Vec<(&'sta
 
 /// A way out of the root (EXDEV), a loop of links: not found, like what is not there.
 fn refuse(asker: u64, error: &io::Error, root: &Path, wish: &Wish) -> FileAnswer {
-    let not_found = [libc::ENOENT, libc::ENOTDIR, libc::EXDEV, libc::ELOOP, libc::ENAMETOOLONG, libc::ENXIO, libc::EINVAL];
+    let not_found =
+        [libc::ENOENT, libc::ENOTDIR, libc::EXDEV, libc::ELOOP, libc::ENAMETOOLONG, libc::ENXIO, libc::EINVAL];
     match error.raw_os_error() {
         Some(libc::EACCES | libc::EPERM) => plain(asker, Status::FORBIDDEN, &[], "this file may not be read\n", wish),
         None => plain(asker, Status::NOT_FOUND, &[], "no such file\n", wish),

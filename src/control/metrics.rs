@@ -195,7 +195,7 @@ const METRICS: &[Metric] = &[
     Metric {
         name: "edgehold_messages_total",
         kind: Kind::Counter,
-        help: "Whole messages from (`in`) and to (`out`) clients; over HTTP, requests and responses.",
+        help: "Whole messages from (`in`) and to (`out`) clients; over HTTP, requests that were answered and their responses; a WebSocket opening is neither.",
         labels: &["service", "direction"],
         samples: |snapshot, samples| {
             for service in ServiceKind::ALL {
@@ -219,8 +219,18 @@ const METRICS: &[Metric] = &[
     },
     summed!("edgehold_pending_bytes", Gauge, "Bytes queued and not yet taken by the kernel.", pending_bytes),
     summed!("edgehold_outbox_bytes", Gauge, "Memory of outbox chunks in use.", outbox_bytes),
-    summed!("edgehold_outbox_limit_bytes", Gauge, "The most that outbox chunks may take (`outbox_bytes`).", outbox_limit),
-    summed!("edgehold_lines_not_utf8_total", Counter, "Upstream lines that were not UTF-8 and went out as binary frames.", lines_not_utf8),
+    summed!(
+        "edgehold_outbox_limit_bytes",
+        Gauge,
+        "The most that outbox chunks may take (`outbox_bytes`).",
+        outbox_limit
+    ),
+    summed!(
+        "edgehold_lines_not_utf8_total",
+        Counter,
+        "Upstream lines that were not UTF-8 and went out as binary frames.",
+        lines_not_utf8
+    ),
     Metric {
         name: "edgehold_upstream_connections",
         kind: Kind::Gauge,
@@ -279,14 +289,39 @@ const METRICS: &[Metric] = &[
     summed!("edgehold_parks_total", Counter, "Connections put on a poll after `park_after` of quiet.", parks),
     summed!("edgehold_promotions_total", Counter, "Parked connections that went back to a receive.", promotions),
     summed!("edgehold_ring_rearms_total", Counter, "Receives that had ended and were armed again.", rearms),
-    summed!("edgehold_ring_no_buffers_total", Counter, "Receives that found no provided buffer (`recv_buffers`).", no_buffers),
-    summed!("edgehold_ring_cq_overflows_total", Counter, "Times that the completion queue was found full.", cq_overflows),
+    summed!(
+        "edgehold_ring_no_buffers_total",
+        Counter,
+        "Receives that found no provided buffer (`recv_buffers`).",
+        no_buffers
+    ),
+    summed!(
+        "edgehold_ring_cq_overflows_total",
+        Counter,
+        "Times that the completion queue was found full.",
+        cq_overflows
+    ),
     summed!("edgehold_ring_enters_total", Counter, "Calls of io_uring_enter.", enters),
     summed!("edgehold_ring_completions_total", Counter, "Completions handled.", completions),
-    summed!("edgehold_ring_late_completions_total", Counter, "Completions for a slot's former connection, dropped.", late_completions),
+    summed!(
+        "edgehold_ring_late_completions_total",
+        Counter,
+        "Completions for a slot's former connection, dropped.",
+        late_completions
+    ),
     summed!("edgehold_turns_total", Counter, "Turns of the shards' loops.", turns),
-    summed!("edgehold_turns_cut_short_total", Counter, "Turns that used up their budget (`turn_events`).", budgets_used_up),
-    summed!("edgehold_letters_refused_total", Counter, "Letters to the control thread for which there was no room.", letters_refused),
+    summed!(
+        "edgehold_turns_cut_short_total",
+        Counter,
+        "Turns that used up their budget (`turn_events`).",
+        budgets_used_up
+    ),
+    summed!(
+        "edgehold_letters_refused_total",
+        Counter,
+        "Letters to the control thread for which there was no room.",
+        letters_refused
+    ),
     Metric {
         name: "edgehold_resident_memory_bytes",
         kind: Kind::Gauge,

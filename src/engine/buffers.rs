@@ -90,5 +90,9 @@ fn map(len: usize) -> io::Result<NonNull<u8>> {
     let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing of ours.
     let start = unsafe { libc::mmap(std::ptr::null_mut(), len, access, kind, -1, 0) };
-    if start == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(NonNull::new(start.cast()).expect("mmap gave null")) }
+    if start == libc::MAP_FAILED {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(NonNull::new(start.cast()).expect("mmap gave null"))
+    }
 }

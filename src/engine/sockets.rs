@@ -68,7 +68,8 @@ fn to_kernel(address: &Address) -> io::Result<SockAddr> {
 /// A socket file that nobody listens on is left over from a server that was killed: it goes. A living one
 /// stays, and bind says so.
 fn remove_stale(path: &Path) -> io::Result<()> {
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|it| std::os::unix::fs::FileTypeExt::is_socket(&it.file_type()));
+    let is_socket =
+        std::fs::symlink_metadata(path).is_ok_and(|it| std::os::unix::fs::FileTypeExt::is_socket(&it.file_type()));
     let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
     if is_socket && std::os::unix::net::UnixStream::connect(path).is_err_and(|error| refused(&error)) {
         std::fs::remove_file(path)?;

@@ -13,6 +13,7 @@ use socket2::{SockAddr, SockAddrStorage, Socket};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 const ENTER_GETEVENTS: u32 = 1;
@@ -49,6 +50,8 @@ pub struct Uring {
     listeners: Vec<Socket>,
     waiting: Vec<Box<Waiting>>,
     until_submitted: Scratch,
+    /// The next turn enters the kernel whatever the ring's flags say.
+    look_again: bool,
     counts: RingCounts,
 }
 
@@ -92,13 +95,27 @@ impl Uring {
         ring.submitter().register_iowq_max_workers(&mut Setup::WORKERS.clone())?;
         let buffers = Buffers::lend_to(&ring, setup.buffers, setup.buffer_bytes)?;
         let (waiting, until_submitted, counts) = Default::default();
-        Ok(Uring { ring, buffers, listeners, waiting, until_submitted, counts })
+        Ok(Uring { ring, buffers, listeners, waiting, until_submitted, look_again: false, counts })
     }
 
     /// Whether completions ring the bell. Off while the shard is awake: a door that stands open needs no bell.
+    ///
+    /// Work that was deferred while the bell was off will not ring it, and neither will what is deferred behind it.
+    /// So the turn after switching it on enters the kernel whatever the ring's flags say; the fence keeps that look
+    /// behind the switch, as the kernel keeps its look at the switch behind the work.
     pub fn knocking(&mut self, on: bool) {
         let completions = self.ring.completion();
         if on { completions.enable_eventfd() } else { completions.disable_eventfd() }
+        fence(Ordering::SeqCst);
+        self.look_again = on;
+    }
+
+    /// Deferred work waits in the kernel. From Linux 6.13 an enter runs some twenty items of it and leaves the rest
+    /// under this flag; they need not bring completions (a shutdown wakes the socket's receive for nothing), and
+    /// while they wait the bell is not rung for anything.
+    pub fn has_more(&mut self) -> bool {
+        let queue = self.ring.submission();
+        queue.taskrun() || queue.cq_overflow()
     }
 
     fn push(&mut self, entry: &squeue::Entry) {
@@ -115,6 +132,7 @@ impl Uring {
         // SAFETY: no argument struct is passed.
         let taken = unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, 0, ENTER_GETEVENTS, None) };
         self.counts.enters += 1;
+        self.look_again = false;
         match taken {
             Ok(taken) => self.counts.submitted += taken as u64,
             Err(error) if is_passing(&error) => {}
@@ -261,7 +279,7 @@ impl Ring for Uring {
             (queue.is_empty(), queue.taskrun(), queue.cq_overflow())
         };
         self.counts.cq_overflow += u64::from(overflow);
-        if nothing_queued && !work_waits && !overflow { Ok(()) } else { self.submit() }
+        if nothing_queued && !work_waits && !overflow && !self.look_again { Ok(()) } else { self.submit() }
     }
 
     fn next(&mut self) -> Option<Completion> {

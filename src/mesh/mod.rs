@@ -19,8 +19,18 @@ const BOX: usize = 1024;
 
 /// The writing end of a box, with the receiver's bell.
 pub struct Sender<L> {
+    // Dropped in this order: the receiver must find the box abandoned when the last ring wakes it.
     letters: rtrb::Producer<L>,
-    bell: Arc<Bell>,
+    bell: LastRing,
+}
+
+/// Rings once more when the sender goes: nothing more will come.
+struct LastRing(Arc<Bell>);
+
+impl Drop for LastRing {
+    fn drop(&mut self) {
+        self.0.ring();
+    }
 }
 
 /// The reading end of a box.
@@ -31,7 +41,7 @@ pub struct Receiver<L> {
 /// A box whose reader listens for `bell`.
 pub fn letter_box<L>(bell: Arc<Bell>) -> (Sender<L>, Receiver<L>) {
     let (producer, consumer) = rtrb::RingBuffer::new(BOX);
-    (Sender { letters: producer, bell }, Receiver { letters: consumer })
+    (Sender { letters: producer, bell: LastRing(bell) }, Receiver { letters: consumer })
 }
 
 impl<L> Sender<L> {
@@ -41,7 +51,7 @@ impl<L> Sender<L> {
     /// The box is full: the letter comes back.
     pub fn post(&mut self, letter: L) -> Result<(), L> {
         self.letters.push(letter).map_err(|rtrb::PushError::Full(letter)| letter)?;
-        self.bell.ring();
+        self.bell.0.ring();
         Ok(())
     }
 }
@@ -60,13 +70,6 @@ impl<L> Receiver<L> {
     /// Whether no letter waits and none can come: the sender is gone.
     pub fn is_abandoned(&self) -> bool {
         self.letters.is_abandoned() && self.letters.is_empty()
-    }
-}
-
-/// The reader hears that nothing more will come.
-impl<L> Drop for Sender<L> {
-    fn drop(&mut self) {
-        self.bell.ring();
     }
 }
 

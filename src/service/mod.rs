@@ -158,7 +158,13 @@ mod tests {
     use super::*;
 
     fn route(host: Option<&str>, path: &str) -> Route {
-        Route { path: path.into(), below: path.ends_with('/'), host: host.map(Into::into), limits: 0, target: Target::Page }
+        Route {
+            path: path.into(),
+            below: path.ends_with('/'),
+            host: host.map(Into::into),
+            limits: 0,
+            target: Target::Page,
+        }
     }
 
     fn found(routes: &[Route], host: &str, path: &str) -> Option<usize> {
@@ -167,8 +173,13 @@ mod tests {
 
     #[test]
     fn host_goes_before_path_exact_before_below_longer_before_shorter() {
-        let routes =
-            [route(None, "/"), route(None, "/a"), route(None, "/a/"), route(Some("edge.example"), "/"), route(None, "/a/b")];
+        let routes = [
+            route(None, "/"),
+            route(None, "/a"),
+            route(None, "/a/"),
+            route(Some("edge.example"), "/"),
+            route(None, "/a/b"),
+        ];
         assert_eq!(found(&routes, "x", "/"), Some(0));
         assert_eq!(found(&routes, "x", "/a"), Some(1));
         assert_eq!(found(&routes, "x", "/a/"), Some(2));

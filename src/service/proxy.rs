@@ -376,7 +376,11 @@ impl Session {
     fn end_of_line(&mut self, desk: &mut Desk, client: Handle) -> Room {
         let text = std::mem::replace(&mut self.line, Ok(Tail::new())).is_ok_and(|tail| tail.is_whole());
         desk.tally().lines_not_utf8 += u64::from(!text);
-        if desk.drafted(client) == 0 { desk.send(client, opcode(true), b"") } else { desk.send_draft(client, opcode(text)) }
+        if desk.drafted(client) == 0 {
+            desk.send(client, opcode(true), b"")
+        } else {
+            desk.send_draft(client, opcode(text))
+        }
     }
 
     /// The upstream's FIN.

@@ -142,7 +142,10 @@ mod tests {
 
     #[test]
     fn durations_are_rounded_up() {
-        assert_eq!([ticks(Duration::ZERO), ticks(TICK), ticks(TICK * 3 / 2), ticks(Duration::MAX)], [1, 1, 2, u32::MAX / 2]);
+        assert_eq!(
+            [ticks(Duration::ZERO), ticks(TICK), ticks(TICK * 3 / 2), ticks(Duration::MAX)],
+            [1, 1, 2, u32::MAX / 2]
+        );
     }
 
     #[test]

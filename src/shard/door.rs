@@ -237,7 +237,6 @@ impl Desk {
         }
         self.pool.seal(&mut conn.out, &[]);
         conn.flags.insert(Flags::WEBSOCKET | Flags::UNREAD);
-        self.tally.messages_out[conn.service as usize] += 1;
         self.watch(who.slot);
         self.list(who.slot);
     }
@@ -296,6 +295,7 @@ impl Desk {
     /// The response is complete: another request may follow, or the connection ends.
     pub fn finish_answer(&mut self, who: Handle) {
         let Some(conn) = self.slab.get(who) else { return };
+        self.tally.messages_in[conn.service as usize] += 1;
         self.tally.messages_out[conn.service as usize] += 1;
         conn.flags.remove(Flags::OWNED | Flags::HEAD_ONLY);
         if conn.flags.contains(Flags::LAST) {

@@ -10,8 +10,8 @@ use super::slab::Handle;
 use crate::mesh::Cause;
 use edgehold_wire::http1::{self, Body, BodyEvent, BodyReader, Head, MAX_HEADERS, Version};
 use edgehold_wire::status::Status;
-use edgehold_wire::ws::{CloseCode, Event, Fault, Opcode, Role, Rules};
 use edgehold_wire::ws;
+use edgehold_wire::ws::{CloseCode, Event, Fault, Opcode, Role, Rules};
 
 /// Bytes that may wait in a spill, beyond one head, before the peer is held back.
 const SPILL: usize = 16 << 10;
@@ -195,8 +195,6 @@ fn request<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, head: &Hea
     }
     if expect_body(desk, who, head) {
         service.open(desk, who, head);
-        let conn = &desk.slab[who.slot];
-        desk.tally.messages_in[conn.service as usize] += 1;
     }
 }
 

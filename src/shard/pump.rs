@@ -34,7 +34,8 @@ pub async fn run<S: Service>(mut shard: Shard<Uring, S>, bell: &Bell) -> io::Res
 /// With the bell on, one more look: what came before the bell was on has not rung it.
 fn falls_asleep<S: Service>(shard: &mut Shard<Uring, S>, begun: Instant) -> io::Result<bool> {
     shard.ring().knocking(true);
-    let asleep = shard.turn(now(begun))? == Turn::Idle && !shard.has_letters() && !shard.is_done();
+    let idle = shard.turn(now(begun))? == Turn::Idle;
+    let asleep = idle && !shard.ring().has_more() && !shard.has_letters() && !shard.is_done();
     if !asleep {
         shard.ring().knocking(false);
     }

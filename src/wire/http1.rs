@@ -116,24 +116,16 @@ impl<'b> Head<'_, 'b> {
 }
 
 fn values<'s, 'b>(headers: &'s [Header<'b>], name: &'s str) -> impl Iterator<Item = &'b [u8]> + 's {
-    headers
-        .iter()
-        .filter(move |line| line.name.eq_ignore_ascii_case(name))
-        .map(|line| line.value)
+    headers.iter().filter(move |line| line.name.eq_ignore_ascii_case(name)).map(|line| line.value)
 }
 
 fn list<'s, 'b>(headers: &'s [Header<'b>], name: &'s str) -> impl Iterator<Item = &'b str> + 's {
-    values(headers, name)
-        .flat_map(elements)
-        .filter(|element| !element.is_empty())
+    values(headers, name).flat_map(elements).filter(|element| !element.is_empty())
 }
 
 /// The elements of one line, empty ones included.
 fn elements(value: &[u8]) -> impl Iterator<Item = &str> {
-    str::from_utf8(value)
-        .unwrap_or("")
-        .split(',')
-        .map(|element| element.trim_matches([' ', '\t']))
+    str::from_utf8(value).unwrap_or("").split(',').map(|element| element.trim_matches([' ', '\t']))
 }
 
 macro_rules! refusals {
@@ -225,13 +217,13 @@ refusals! {
     /// RFC 6455 section 4.2.1.
     OpeningMethod METHOD_NOT_ALLOWED "the WebSocket opening must be a GET request",
     /// RFC 6455 section 4.2.1.
-    OpeningVersion BAD_REQUEST "the WebSocket opening needs HTTP/1.1",
+    OpeningHttp10 BAD_REQUEST "the WebSocket opening needs HTTP/1.1",
     /// RFC 6455 section 4.2.1.
     NoUpgrade UPGRADE_REQUIRED "this resource speaks WebSocket and the Upgrade header field does not ask for it",
     /// RFC 6455 section 4.2.1.
     NoConnectionUpgrade BAD_REQUEST "the Connection header field of the WebSocket opening lacks upgrade",
     /// RFC 6455 section 4.4.
-    OpeningVersion13 UPGRADE_REQUIRED "Sec-WebSocket-Version is not 13",
+    OtherWebSocketVersion UPGRADE_REQUIRED "Sec-WebSocket-Version is not 13",
     /// RFC 6455 section 4.2.1.
     NoKey BAD_REQUEST "the Sec-WebSocket-Key header field is missing",
     /// RFC 6455 section 11.3.1.
@@ -268,10 +260,7 @@ pub fn read<'h, 'b>(
 /// `Limits::head_bytes`.
 #[inline]
 pub fn may_be_whole(bytes: &[u8], seen: usize) -> bool {
-    seen == 0
-        || bytes
-            .get(seen..)
-            .is_some_and(|new| memchr(b'\n', new).is_some())
+    seen == 0 || bytes.get(seen..).is_some_and(|new| memchr(b'\n', new).is_some())
 }
 
 /// A head whose lines are whole and counted, and whose request line is taken apart.
@@ -294,11 +283,7 @@ fn scan(seen: &[u8], count: usize, target_bytes: usize) -> Result<Option<Lines<'
     let Some(fields_len) = field_lines(fields, count)? else {
         return Ok(None);
     };
-    Ok(Some(Lines {
-        request,
-        fields: &fields[..fields_len],
-        len: start + request_len + fields_len,
-    }))
+    Ok(Some(Lines { request, fields: &fields[..fields_len], len: start + request_len + fields_len }))
 }
 
 /// RFC 9112 section 2.2: a server should ignore at least one empty line before the request line. The position after
@@ -324,29 +309,12 @@ struct RequestLine<'b> {
 
 /// `method SP request-target SP HTTP-version CRLF` (RFC 9112 section 3), single spaces, refused at the first byte that
 /// cannot be. With the length of the line; `None` while it is cut.
-fn request_line(
-    line: &[u8],
-    target_bytes: usize,
-) -> Result<Option<(RequestLine<'_>, usize)>, Refusal> {
-    let Some(method) = word(
-        line,
-        is_token,
-        MAX_METHOD,
-        Refusal::BadMethod,
-        Refusal::LongMethod,
-    )?
-    else {
+fn request_line(line: &[u8], target_bytes: usize) -> Result<Option<(RequestLine<'_>, usize)>, Refusal> {
+    let Some(method) = word(line, is_token, MAX_METHOD, Refusal::BadMethod, Refusal::LongMethod)? else {
         return Ok(None);
     };
     let rest = &line[method.len() + 1..];
-    let Some(target) = word(
-        rest,
-        is_target,
-        target_bytes,
-        Refusal::BadTarget,
-        Refusal::LongTarget,
-    )?
-    else {
+    let Some(target) = word(rest, is_target, target_bytes, Refusal::BadTarget, Refusal::LongTarget)? else {
         return Ok(None);
     };
     let Some(version) = version(&rest[target.len() + 1..])? else {
@@ -358,14 +326,7 @@ fn request_line(
         // where a method is not implemented.
         return Err(Refusal::Connect);
     }
-    Ok(Some((
-        RequestLine {
-            method,
-            target,
-            version,
-        },
-        len,
-    )))
+    Ok(Some((RequestLine { method, target, version }, len)))
 }
 
 /// The bytes up to the next space: at least one, at most `limit`, all `allowed`. `None` while the space is not there.
@@ -416,11 +377,7 @@ fn version(rest: &[u8]) -> Result<Option<Version>, Refusal> {
     if rest.len() < VERSION_LEN {
         return Ok(None);
     }
-    Ok(Some(if rest[7] == b'0' {
-        Version::Http10
-    } else {
-        Version::Http11
-    }))
+    Ok(Some(if rest[7] == b'0' { Version::Http10 } else { Version::Http11 }))
 }
 
 /// Walks the field lines up to the blank line; their length with it, or `None` while it is not there. What is inside a
@@ -457,11 +414,7 @@ fn check_line_end(line: &[u8]) -> Result<(), Refusal> {
 
 /// What a whole head says, or what is wrong with it.
 fn judge<'h, 'b>(lines: Lines<'b>, store: &'h mut [Header<'b>]) -> Result<Head<'h, 'b>, Refusal> {
-    let RequestLine {
-        method,
-        target,
-        version,
-    } = lines.request;
+    let RequestLine { method, target, version } = lines.request;
     let headers = fields(lines.fields, store)?;
     let form = Form::of(method, target)?;
     let host = host(headers, version)?;
@@ -480,10 +433,7 @@ fn judge<'h, 'b>(lines: Lines<'b>, store: &'h mut [Header<'b>]) -> Result<Head<'
 }
 
 /// Takes the field lines apart.
-fn fields<'h, 'b>(
-    bytes: &'b [u8],
-    store: &'h mut [Header<'b>],
-) -> Result<&'h [Header<'b>], Refusal> {
+fn fields<'h, 'b>(bytes: &'b [u8], store: &'h mut [Header<'b>]) -> Result<&'h [Header<'b>], Refusal> {
     match httparse::parse_headers(bytes, store) {
         Ok(httparse::Status::Complete((_, headers))) => Ok(headers),
         Err(httparse::Error::TooManyHeaders) => Err(Refusal::ManyHeaders),
@@ -504,11 +454,7 @@ impl<'b> Form<'b> {
     fn of(method: &str, target: &'b str) -> Result<Form<'b>, Refusal> {
         match target {
             // 3.2.4: the asterisk is for OPTIONS alone.
-            "*" if method == "OPTIONS" => Ok(Form {
-                authority: None,
-                path: "*",
-                query: None,
-            }),
+            "*" if method == "OPTIONS" => Ok(Form { authority: None, path: "*", query: None }),
             _ if target.starts_with('/') => Ok(Form::origin(None, target)),
             _ => Form::absolute(method, target),
         }
@@ -516,26 +462,15 @@ impl<'b> Form<'b> {
 
     fn origin(authority: Option<&'b str>, target: &'b str) -> Form<'b> {
         match target.split_once('?') {
-            Some((path, query)) => Form {
-                authority,
-                path,
-                query: Some(query),
-            },
-            None => Form {
-                authority,
-                path: target,
-                query: None,
-            },
+            Some((path, query)) => Form { authority, path, query: Some(query) },
+            None => Form { authority, path: target, query: None },
         }
     }
 
     /// 3.2.2: a server must take the absolute form from anyone, though clients send it only to proxies.
     fn absolute(method: &str, target: &'b str) -> Result<Form<'b>, Refusal> {
         let (scheme, rest) = target.split_once("://").ok_or(Refusal::BadTarget)?;
-        if !["http", "https", "ws", "wss"]
-            .iter()
-            .any(|known| scheme.eq_ignore_ascii_case(known))
-        {
+        if !["http", "https", "ws", "wss"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
             return Err(Refusal::BadTarget);
         }
         let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
@@ -546,11 +481,7 @@ impl<'b> Form<'b> {
         let mut form = Form::origin(Some(authority), rest);
         if form.path.is_empty() {
             // 3.2.4: without path and query, OPTIONS means the server as a whole.
-            form.path = if method == "OPTIONS" && form.query.is_none() {
-                "*"
-            } else {
-                "/"
-            };
+            form.path = if method == "OPTIONS" && form.query.is_none() { "*" } else { "/" };
         }
         Ok(form)
     }
@@ -560,21 +491,13 @@ impl<'b> Form<'b> {
 fn host<'b>(headers: &[Header<'b>], version: Version) -> Result<Option<&'b str>, Refusal> {
     let mut hosts = values(headers, "Host");
     let Some(host) = hosts.next() else {
-        return if version == Version::Http10 {
-            Ok(None)
-        } else {
-            Err(Refusal::NoHost)
-        };
+        return if version == Version::Http10 { Ok(None) } else { Err(Refusal::NoHost) };
     };
     if hosts.next().is_some() {
         return Err(Refusal::TwoHosts);
     }
     let host = str::from_utf8(host).map_err(|_| Refusal::BadHost)?;
-    if is_host(host) {
-        Ok(Some(host))
-    } else {
-        Err(Refusal::BadHost)
-    }
+    if is_host(host) { Ok(Some(host)) } else { Err(Refusal::BadHost) }
 }
 
 /// `uri-host [ ":" port ]` with a host that is not empty (RFC 9110 sections 4.2.1 and 7.2, RFC 3986 section 3.2).
@@ -586,17 +509,12 @@ fn is_host(authority: &str) -> bool {
         },
         None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
     };
-    !name.is_empty()
-        && (authority.starts_with('[') || is_reg_name(name.as_bytes()))
-        && is_port(port)
+    !name.is_empty() && (authority.starts_with('[') || is_reg_name(name.as_bytes())) && is_port(port)
 }
 
 /// An IPv6 address by its characters; what it means is for those who connect.
 fn is_ip_literal(literal: &str) -> bool {
-    literal.contains(':')
-        && literal
-            .bytes()
-            .all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
+    literal.contains(':') && literal.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
 }
 
 /// RFC 3986 section 3.2.2: unreserved, sub-delims, percent with two digits.
@@ -604,9 +522,7 @@ fn is_reg_name(mut name: &[u8]) -> bool {
     loop {
         name = match name {
             [] => return true,
-            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                rest
-            }
+            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest,
             [byte, rest @ ..] if is_reg_name_byte(*byte) => rest,
             _ => return false,
         }
@@ -657,11 +573,7 @@ fn content_length(headers: &[Header<'_>]) -> Result<Option<u64>, Refusal> {
 /// `1*DIGIT` that fits into 64 bits; no sign, no list.
 fn decimal(digits: &[u8]) -> Option<u64> {
     let digits = str::from_utf8(digits).ok()?;
-    if digits.starts_with('+') {
-        None
-    } else {
-        digits.parse().ok()
-    }
+    if digits.starts_with('+') { None } else { digits.parse().ok() }
 }
 
 /// Whether the content is chunked. RFC 9112 section 6.1: chunked last and once; 501 for a coding not understood.
@@ -681,9 +593,7 @@ fn transfer_coding(headers: &[Header<'_>]) -> Result<bool, Refusal> {
 
 /// RFC 9112 section 9.3: close wins; 1.1 keeps unless told otherwise, 1.0 only when told so.
 fn keep_alive(headers: &[Header<'_>], version: Version) -> bool {
-    let says = |token: &str| {
-        list(headers, "Connection").any(|element| element.eq_ignore_ascii_case(token))
-    };
+    let says = |token: &str| list(headers, "Connection").any(|element| element.eq_ignore_ascii_case(token));
     !says("close") && (version == Version::Http11 || says("keep-alive"))
 }
 
@@ -755,12 +665,7 @@ impl BodyReader {
             Body::Length(length) => (State::Content, length),
             Body::Chunked => (State::Size, 0),
         };
-        BodyReader {
-            state,
-            left,
-            extension: 0,
-            trailer: 0,
-        }
+        BodyReader { state, left, extension: 0, trailer: 0 }
     }
 
     /// Takes the next piece, or the end, from the front of `input` and shortens it.
@@ -786,18 +691,12 @@ impl BodyReader {
     }
 
     fn piece<'b>(&mut self, input: &mut &'b [u8]) -> &'b [u8] {
-        let len = usize::try_from(self.left)
-            .unwrap_or(usize::MAX)
-            .min(input.len());
+        let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len());
         let (piece, rest) = input.split_at(len);
         *input = rest;
         self.left -= len as u64;
         if self.left == 0 {
-            self.state = if self.state == State::Content {
-                State::Done
-            } else {
-                State::ChunkCr
-            };
+            self.state = if self.state == State::Content { State::Done } else { State::ChunkCr };
         }
         piece
     }
@@ -805,13 +704,9 @@ impl BodyReader {
     /// One byte of what lies around the content of the chunks (RFC 9112 sections 7.1, 7.1.1 and 7.1.2).
     fn step(&mut self, byte: u8) -> Result<State, Refusal> {
         Ok(match (self.state, byte) {
-            (State::Size | State::SizeMore, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
-                self.digit(byte)?
-            }
+            (State::Size | State::SizeMore, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => self.digit(byte)?,
             (State::SizeMore | State::Extension, b'\r') => State::SizeEnd,
-            (State::SizeMore | State::ExtensionBegin, b' ' | b'\t') => {
-                self.extension(State::ExtensionBegin)?
-            }
+            (State::SizeMore | State::ExtensionBegin, b' ' | b'\t') => self.extension(State::ExtensionBegin)?,
             (State::SizeMore | State::ExtensionBegin, b';') => self.extension(State::Extension)?,
             (State::Extension, _) if is_text(byte) => self.extension(State::Extension)?,
             (State::SizeEnd, b'\n') if self.left == 0 => State::Trailer,
@@ -819,9 +714,7 @@ impl BodyReader {
             (State::ChunkCr, b'\r') => State::ChunkEnd,
             (State::ChunkEnd, b'\n') => State::Size,
             (State::Trailer, b'\r') => State::LastEnd,
-            (State::Trailer | State::TrailerName, _) if is_token(byte) => {
-                self.trailer(State::TrailerName)?
-            }
+            (State::Trailer | State::TrailerName, _) if is_token(byte) => self.trailer(State::TrailerName)?,
             (State::TrailerName, b':') => self.trailer(State::TrailerValue)?,
             (State::TrailerValue, b'\r') => State::TrailerEnd,
             (State::TrailerValue, _) if is_text(byte) => self.trailer(State::TrailerValue)?,
@@ -837,29 +730,17 @@ impl BodyReader {
         // A chunk begins with `left` at zero, since the one before has been used up.
         self.left = self.left.checked_mul(16).ok_or(Refusal::BigChunk)? | u64::from(digit);
         // Leading zeros never overflow; counted as extension they still end.
-        if self.left == 0 {
-            self.extension(State::SizeMore)
-        } else {
-            Ok(State::SizeMore)
-        }
+        if self.left == 0 { self.extension(State::SizeMore) } else { Ok(State::SizeMore) }
     }
 
     fn extension(&mut self, then: State) -> Result<State, Refusal> {
         self.extension += 1;
-        if self.extension > MAX_EXTENSION_BYTES {
-            Err(Refusal::LongExtension)
-        } else {
-            Ok(then)
-        }
+        if self.extension > MAX_EXTENSION_BYTES { Err(Refusal::LongExtension) } else { Ok(then) }
     }
 
     fn trailer(&mut self, then: State) -> Result<State, Refusal> {
         self.trailer += 1;
-        if self.trailer > MAX_TRAILER_BYTES {
-            Err(Refusal::LongTrailer)
-        } else {
-            Ok(then)
-        }
+        if self.trailer > MAX_TRAILER_BYTES { Err(Refusal::LongTrailer) } else { Ok(then) }
     }
 }
 
@@ -919,13 +800,8 @@ pub(crate) fn push_field(out: &mut Vec<u8>, name: &str, value: &str) {
 
 fn push_text(out: &mut Vec<u8>, text: &str) {
     let breaks = |byte: &u8| matches!(byte, b'\r' | b'\n' | 0);
-    debug_assert!(
-        !text.as_bytes().iter().any(breaks),
-        "line break in a header field"
-    );
-    text.as_bytes()
-        .split(breaks)
-        .for_each(|part| out.extend_from_slice(part));
+    debug_assert!(!text.as_bytes().iter().any(breaks), "line break in a header field");
+    text.as_bytes().split(breaks).for_each(|part| out.extend_from_slice(part));
 }
 
 fn push_number(out: &mut Vec<u8>, mut number: u64) {
@@ -949,11 +825,7 @@ mod tests {
     use alloc::string::String;
     use httparse::EMPTY_HEADER;
 
-    const LIMITS: Limits = Limits {
-        head_bytes: 4096,
-        head_count: 8,
-        target_bytes: 64,
-    };
+    const LIMITS: Limits = Limits { head_bytes: 4096, head_count: 8, target_bytes: 64 };
 
     /// A whole head, or the refusal that every reader of these bytes must see.
     fn refusal(bytes: impl AsRef<[u8]>) -> Option<Refusal> {
@@ -968,26 +840,17 @@ mod tests {
     /// What `look` sees in the head of this request.
     fn with<T>(request: &str, look: impl Fn(&Head<'_, '_>) -> T) -> T {
         let mut store = [EMPTY_HEADER; MAX_HEADERS];
-        let head = read(request.as_bytes(), &LIMITS, &mut store)
-            .unwrap()
-            .unwrap();
+        let head = read(request.as_bytes(), &LIMITS, &mut store).unwrap().unwrap();
         look(&head)
     }
 
     fn body_of(fields: &str) -> Body {
-        with(
-            &format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"),
-            |head| head.body,
-        )
+        with(&format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"), |head| head.body)
     }
 
     fn target_parts(line: &str) -> (String, Option<String>, Option<String>) {
         with(&format!("{line} HTTP/1.1\r\nHost: h:1\r\n\r\n"), |head| {
-            (
-                head.path.into(),
-                head.query.map(Into::into),
-                head.host.map(Into::into),
-            )
+            (head.path.into(), head.query.map(Into::into), head.host.map(Into::into))
         })
     }
 
@@ -995,14 +858,8 @@ mod tests {
     fn a_head_is_taken_apart() {
         let request = "\r\nGET /a/b?c=d?e HTTP/1.1\r\nHost: [::1]:80\r\nX-Y:  one , ,\ttwo\t\r\nx-y: three\r\n\r\nrest";
         with(request, |head| {
-            assert_eq!(
-                (head.method, head.path, head.query),
-                ("GET", "/a/b", Some("c=d?e"))
-            );
-            assert_eq!(
-                (head.version, head.body, head.keep_alive),
-                (Version::Http11, Body::None, true)
-            );
+            assert_eq!((head.method, head.path, head.query), ("GET", "/a/b", Some("c=d?e")));
+            assert_eq!((head.version, head.body, head.keep_alive), (Version::Http11, Body::None, true));
             assert_eq!(&request[head.len..], "rest");
             assert_eq!(head.host, Some("[::1]:80"));
             assert_eq!(head.get("X-y"), Some(&b"one , ,\ttwo"[..]));
@@ -1016,42 +873,15 @@ mod tests {
     fn targets_have_four_forms() {
         let some = |text: &str| Some(String::from(text));
         assert_eq!(target_parts("GET /?"), ("/".into(), some(""), some("h:1")));
-        assert_eq!(
-            target_parts("GET HTTP://x:2/a?b"),
-            ("/a".into(), some("b"), some("x:2"))
-        );
-        assert_eq!(
-            target_parts("GET ws://x?b"),
-            ("/".into(), some("b"), some("x"))
-        );
-        assert_eq!(
-            target_parts("OPTIONS http://x"),
-            ("*".into(), None, some("x"))
-        );
+        assert_eq!(target_parts("GET HTTP://x:2/a?b"), ("/a".into(), some("b"), some("x:2")));
+        assert_eq!(target_parts("GET ws://x?b"), ("/".into(), some("b"), some("x")));
+        assert_eq!(target_parts("OPTIONS http://x"), ("*".into(), None, some("x")));
         assert_eq!(target_parts("OPTIONS *"), ("*".into(), None, some("h:1")));
-        for line in [
-            "GET *",
-            "GET a",
-            "GET ftp://x/",
-            "GET /a#b",
-            "GET  /",
-            "GET /\u{e9}",
-            "GET",
-        ] {
-            assert_eq!(
-                refusal(format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n")),
-                Some(Refusal::BadTarget),
-                "{line}"
-            );
+        for line in ["GET *", "GET a", "GET ftp://x/", "GET /a#b", "GET  /", "GET /\u{e9}", "GET"] {
+            assert_eq!(refusal(format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n")), Some(Refusal::BadTarget), "{line}");
         }
-        assert_eq!(
-            refusal("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n"),
-            Some(Refusal::Connect)
-        );
-        assert_eq!(
-            refusal("GET http://u@x/ HTTP/1.1\r\nHost: a\r\n\r\n"),
-            Some(Refusal::BadHost)
-        );
+        assert_eq!(refusal("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n"), Some(Refusal::Connect));
+        assert_eq!(refusal("GET http://u@x/ HTTP/1.1\r\nHost: a\r\n\r\n"), Some(Refusal::BadHost));
     }
 
     #[test]
@@ -1079,44 +909,23 @@ mod tests {
         let target = format!("GET /{}", "a".repeat(LIMITS.target_bytes));
         assert_eq!(refusal(&target), Some(Refusal::LongTarget));
         assert_eq!(refusal(&target[..target.len() - 1]), None);
-        assert_eq!(
-            refusal("M".repeat(MAX_METHOD + 1)),
-            Some(Refusal::LongMethod)
-        );
+        assert_eq!(refusal("M".repeat(MAX_METHOD + 1)), Some(Refusal::LongMethod));
         let many = format!("GET / HTTP/1.1\r\n{}", "a: b\r\n".repeat(LIMITS.head_count));
         assert_eq!(refusal(&many), None);
         assert_eq!(refusal(format!("{many}a")), Some(Refusal::ManyHeaders));
         let long = format!("GET / HTTP/1.1\r\na: {}", "b".repeat(LIMITS.head_bytes));
         assert_eq!(refusal(&long[..LIMITS.head_bytes]), None);
-        assert_eq!(
-            refusal(&long[..=LIMITS.head_bytes]),
-            Some(Refusal::LongHead)
-        );
+        assert_eq!(refusal(&long[..=LIMITS.head_bytes]), Some(Refusal::LongHead));
     }
 
     #[test]
     fn a_head_may_have_exactly_the_limit() {
         let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nmore";
-        let limits = |head_bytes| Limits {
-            head_bytes,
-            ..LIMITS
-        };
+        let limits = |head_bytes| Limits { head_bytes, ..LIMITS };
         let len = request.len() - 4;
-        assert_eq!(
-            read(request, &limits(len), &mut [EMPTY_HEADER; 9])
-                .unwrap()
-                .unwrap()
-                .len,
-            len
-        );
-        assert_eq!(
-            read(request, &limits(len - 1), &mut [EMPTY_HEADER; 9]).unwrap_err(),
-            Refusal::LongHead
-        );
-        assert_eq!(
-            read(request, &limits(len), &mut []).unwrap_err(),
-            Refusal::ManyHeaders
-        );
+        assert_eq!(read(request, &limits(len), &mut [EMPTY_HEADER; 9]).unwrap().unwrap().len, len);
+        assert_eq!(read(request, &limits(len - 1), &mut [EMPTY_HEADER; 9]).unwrap_err(), Refusal::LongHead);
+        assert_eq!(read(request, &limits(len), &mut []).unwrap_err(), Refusal::ManyHeaders);
     }
 
     #[test]
@@ -1141,57 +950,25 @@ mod tests {
 
     #[test]
     fn framing_is_strict() {
-        for value in [
-            "",
-            "5, 5",
-            "+5",
-            "-1",
-            "0x5",
-            "5 5",
-            "5,",
-            "18446744073709551616",
-            "\u{661}",
-        ] {
+        for value in ["", "5, 5", "+5", "-1", "0x5", "5 5", "5,", "18446744073709551616", "\u{661}"] {
             let fields = format!("Content-Length: {value}\r\n");
-            assert_eq!(
-                fields_refusal(&fields),
-                Some(Refusal::BadLength),
-                "{value:?}"
-            );
+            assert_eq!(fields_refusal(&fields), Some(Refusal::BadLength), "{value:?}");
         }
         for (fields, wanted) in [
-            (
-                "Content-Length: 5\r\ncontent-length: 5\r\n",
-                Refusal::TwoLengths,
-            ),
-            (
-                "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
-                Refusal::LengthAndCoding,
-            ),
-            (
-                "Transfer-Encoding: gzip, chunked\r\n",
-                Refusal::UnknownCoding,
-            ),
+            ("Content-Length: 5\r\ncontent-length: 5\r\n", Refusal::TwoLengths),
+            ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", Refusal::LengthAndCoding),
+            ("Transfer-Encoding: gzip, chunked\r\n", Refusal::UnknownCoding),
             ("Transfer-Encoding: identity\r\n", Refusal::UnknownCoding),
             ("Transfer-Encoding: chunked;a=b\r\n", Refusal::UnknownCoding),
             ("Transfer-Encoding: chunked, gzip\r\n", Refusal::BadCoding),
-            (
-                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
-                Refusal::BadCoding,
-            ),
+            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", Refusal::BadCoding),
             ("Transfer-Encoding:\r\n", Refusal::BadCoding),
             ("Transfer-Encoding: chunked,\r\n", Refusal::BadCoding),
         ] {
             assert_eq!(fields_refusal(fields), Some(wanted), "{fields:?}");
         }
-        assert_eq!(
-            refusal("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"),
-            Some(Refusal::CodingInHttp10)
-        );
-        assert_eq!(
-            body_of("Content-Length: 18446744073709551615\r\n"),
-            Body::Length(u64::MAX)
-        );
+        assert_eq!(refusal("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), Some(Refusal::CodingInHttp10));
+        assert_eq!(body_of("Content-Length: 18446744073709551615\r\n"), Body::Length(u64::MAX));
         assert_eq!(body_of("Content-Length: 007\r\n"), Body::Length(7));
         assert_eq!(body_of("Transfer-Encoding: Chunked\r\n"), Body::Chunked);
     }
@@ -1199,45 +976,26 @@ mod tests {
     #[test]
     fn hosts_are_strict() {
         let judged = |host: &str| refusal(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
-        for host in [
-            "a",
-            "a.b:1",
-            "[::1]",
-            "[::ffff:1.2.3.4]:65535",
-            "1.2.3.4",
-            "a:",
-            "a_b~%41",
-        ] {
+        for host in ["a", "a.b:1", "[::1]", "[::ffff:1.2.3.4]:65535", "1.2.3.4", "a:", "a_b~%41"] {
             assert_eq!(judged(host), None, "{host}");
         }
-        for host in [
-            "", ":1", "a b", "a/b", "u@a", "a:b", "a:65536", "a:+1", "[::1", "[a]", "[::1]a",
-            "a%4", "\u{e9}", "a:1:2",
-        ] {
+        for host in
+            ["", ":1", "a b", "a/b", "u@a", "a:b", "a:65536", "a:+1", "[::1", "[a]", "[::1]a", "a%4", "\u{e9}", "a:1:2"]
+        {
             assert_eq!(judged(host), Some(Refusal::BadHost), "{host}");
         }
         assert_eq!(refusal("GET / HTTP/1.1\r\n\r\n"), Some(Refusal::NoHost));
         assert_eq!(refusal("GET / HTTP/1.0\r\n\r\n"), None);
-        assert_eq!(
-            refusal("GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n"),
-            Some(Refusal::TwoHosts)
-        );
+        assert_eq!(refusal("GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n"), Some(Refusal::TwoHosts));
     }
 
     #[test]
     fn close_wins_and_1_0_must_ask() {
         let keeps = |version: &str, connection: &str| {
-            with(
-                &format!("GET / HTTP/{version}\r\nHost: a\r\nConnection: {connection}\r\n\r\n"),
-                |h| h.keep_alive,
-            )
+            with(&format!("GET / HTTP/{version}\r\nHost: a\r\nConnection: {connection}\r\n\r\n"), |h| h.keep_alive)
         };
         assert!(keeps("1.1", "x") && keeps("1.2", "") && keeps("1.0", "x, Keep-Alive"));
-        assert!(
-            !keeps("1.0", "")
-                && !keeps("1.1", "keep-alive, CLOSE")
-                && !keeps("1.0", "close, keep-alive")
-        );
+        assert!(!keeps("1.0", "") && !keeps("1.1", "keep-alive, CLOSE") && !keeps("1.0", "close, keep-alive"));
     }
 
     #[test]
@@ -1266,15 +1024,9 @@ mod tests {
         assert_eq!(content(b"xy", Body::None), Ok(("".into(), 2)));
         assert_eq!(content(b"xy", Body::Length(0)), Ok(("".into(), 2)));
         assert_eq!(content(b"xyz", Body::Length(2)), Ok(("xy".into(), 1)));
-        assert_eq!(
-            content(b"xyz", Body::Length(4)),
-            Ok(("xyz".into(), usize::MAX))
-        );
+        assert_eq!(content(b"xyz", Body::Length(4)), Ok(("xyz".into(), usize::MAX)));
         let chunks = b"5 ;a=\"b\"\r\nhello\r\n00A\r\n0123456789\r\n0;x\r\nT-r: v\r\nu:\r\n\r\nGET";
-        assert_eq!(
-            content(chunks, Body::Chunked),
-            Ok(("hello0123456789".into(), 3))
-        );
+        assert_eq!(content(chunks, Body::Chunked), Ok(("hello0123456789".into(), 3)));
     }
 
     #[test]
@@ -1300,67 +1052,36 @@ mod tests {
             b"0\r\na:\n",
             b"0\r\na: \r\r",
         ] {
-            assert_eq!(
-                content(bytes, Body::Chunked),
-                Err(Refusal::BadChunk),
-                "{bytes:?}"
-            );
+            assert_eq!(content(bytes, Body::Chunked), Err(Refusal::BadChunk), "{bytes:?}");
         }
-        assert_eq!(
-            content(b"10000000000000000\r\n", Body::Chunked),
-            Err(Refusal::BigChunk)
-        );
-        assert_eq!(
-            content(b"ffffffffffffffff\r\nx", Body::Chunked),
-            Ok(("x".into(), usize::MAX))
-        );
+        assert_eq!(content(b"10000000000000000\r\n", Body::Chunked), Err(Refusal::BigChunk));
+        assert_eq!(content(b"ffffffffffffffff\r\nx", Body::Chunked), Ok(("x".into(), usize::MAX)));
     }
 
     #[test]
     fn what_surrounds_the_content_has_a_limit() {
         let extension = format!("1;{}", "a".repeat(MAX_EXTENSION_BYTES as usize));
-        assert_eq!(
-            content(extension.as_bytes(), Body::Chunked),
-            Err(Refusal::LongExtension)
-        );
+        assert_eq!(content(extension.as_bytes(), Body::Chunked), Err(Refusal::LongExtension));
         let zeros = "0".repeat(MAX_EXTENSION_BYTES as usize + 1);
-        assert_eq!(
-            content(zeros.as_bytes(), Body::Chunked),
-            Err(Refusal::LongExtension)
-        );
+        assert_eq!(content(zeros.as_bytes(), Body::Chunked), Err(Refusal::LongExtension));
         let many = "1;aaaaaaaaa\r\nx\r\n".repeat(MAX_EXTENSION_BYTES as usize / 10 + 1);
-        assert_eq!(
-            content(many.as_bytes(), Body::Chunked),
-            Err(Refusal::LongExtension)
-        );
+        assert_eq!(content(many.as_bytes(), Body::Chunked), Err(Refusal::LongExtension));
         let trailer = format!("0\r\na:{}", "b".repeat(MAX_TRAILER_BYTES as usize));
-        assert_eq!(
-            content(trailer.as_bytes(), Body::Chunked),
-            Err(Refusal::LongTrailer)
-        );
+        assert_eq!(content(trailer.as_bytes(), Body::Chunked), Err(Refusal::LongTrailer));
     }
 
     #[test]
     fn response_heads_are_written() {
         let mut out = Vec::from(b"before");
-        ResponseHead::begin(&mut out, Status::NOT_FOUND)
-            .header("A", "b c")
-            .number("N", 0)
-            .number("M", u64::MAX)
-            .end();
-        assert_eq!(
-            out,
-            b"beforeHTTP/1.1 404 Not Found\r\nA: b c\r\nN: 0\r\nM: 18446744073709551615\r\n\r\n"
-        );
+        ResponseHead::begin(&mut out, Status::NOT_FOUND).header("A", "b c").number("N", 0).number("M", u64::MAX).end();
+        assert_eq!(out, b"beforeHTTP/1.1 404 Not Found\r\nA: b c\r\nN: 0\r\nM: 18446744073709551615\r\n\r\n");
     }
 
     #[test]
     #[cfg_attr(debug_assertions, should_panic(expected = "line break"))]
     fn no_value_begins_a_line() {
         let mut out = Vec::new();
-        ResponseHead::begin(&mut out, Status::OK)
-            .header("A", "b\r\nC: d")
-            .end();
+        ResponseHead::begin(&mut out, Status::OK).header("A", "b\r\nC: d").end();
         assert_eq!(out, b"HTTP/1.1 200 OK\r\nA: bC: d\r\n\r\n");
     }
 }

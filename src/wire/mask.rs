@@ -28,13 +28,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, the widest last among those of one processor.
-    pub const ALL: [Kind; 5] = [
-        Kind::Portable,
-        Kind::Sse2,
-        Kind::Avx2,
-        Kind::Avx512,
-        Kind::Neon,
-    ];
+    pub const ALL: [Kind; 5] = [Kind::Portable, Kind::Sse2, Kind::Avx2, Kind::Avx512, Kind::Neon];
 
     /// Whether this processor has it.
     pub fn is_available(self) -> bool {
@@ -48,10 +42,7 @@ impl Kind {
             Kind::Avx512 => avx512_there::get(),
             #[cfg(target_arch = "aarch64")]
             Kind::Neon => true,
-            #[allow(
-                unreachable_patterns,
-                reason = "on one processor's build some kind is always foreign"
-            )]
+            #[allow(unreachable_patterns, reason = "on one processor's build some kind is always foreign")]
             _ => false,
         }
     }
@@ -67,10 +58,7 @@ static CHOSEN: AtomicU8 = AtomicU8::new(Kind::Portable as u8);
 
 /// Chooses the widest way this processor has, for the whole process. To be called once at start.
 pub fn choose() -> Kind {
-    let widest = Kind::ALL
-        .into_iter()
-        .rfind(|kind| kind.is_available())
-        .unwrap_or(Kind::Portable);
+    let widest = Kind::ALL.into_iter().rfind(|kind| kind.is_available()).unwrap_or(Kind::Portable);
     // Relaxed: the number stands for itself and orders nothing else.
     CHOSEN.store(widest as u8, Ordering::Relaxed);
     widest
@@ -101,9 +89,7 @@ pub fn apply(bytes: &mut [u8], key: [u8; 4]) {
 /// The key for the bytes that follow the first `n`.
 #[inline]
 pub const fn rotate(key: [u8; 4], n: usize) -> [u8; 4] {
-    u32::from_le_bytes(key)
-        .rotate_right(8 * (n % 4) as u32)
-        .to_le_bytes()
+    u32::from_le_bytes(key).rotate_right(8 * (n % 4) as u32).to_le_bytes()
 }
 
 /// Masks one certain way, whatever the length; for tests and measurements.
@@ -191,13 +177,7 @@ mod x86 {
         let there = (1u64 << rest.len()) - 1;
         let at = rest.as_mut_ptr().cast::<i8>();
         // SAFETY: `rest` has fewer than 64 bytes and `there` one bit for each; bytes without a bit are not touched.
-        unsafe {
-            _mm512_mask_storeu_epi8(
-                at,
-                there,
-                _mm512_xor_si512(_mm512_maskz_loadu_epi8(there, at), wide),
-            )
-        };
+        unsafe { _mm512_mask_storeu_epi8(at, there, _mm512_xor_si512(_mm512_maskz_loadu_epi8(there, at), wide)) };
     }
 }
 
@@ -225,12 +205,7 @@ mod tests {
     use alloc::vec;
     use alloc::vec::Vec;
 
-    const KEYS: [[u8; 4]; 4] = [
-        [0; 4],
-        [1, 2, 3, 4],
-        [0xff, 0, 0x80, 0x7f],
-        [0xde, 0xad, 0xbe, 0xef],
-    ];
+    const KEYS: [[u8; 4]; 4] = [[0; 4], [1, 2, 3, 4], [0xff, 0, 0x80, 0x7f], [0xde, 0xad, 0xbe, 0xef]];
 
     fn naive(bytes: &mut [u8], key: [u8; 4]) {
         for (i, byte) in bytes.iter_mut().enumerate() {
@@ -248,15 +223,12 @@ mod tests {
 
     #[test]
     fn every_kind_agrees_with_the_definition() {
-        let mut room: Vec<u8> = (0..1024 + 256)
-            .map(|i: u32| (i * 7 + i / 256) as u8)
-            .collect();
+        let mut room: Vec<u8> = (0..1024 + 256).map(|i: u32| (i * 7 + i / 256) as u8).collect();
         for kind in Kind::ALL.into_iter().filter(|kind| kind.is_available()) {
             let mut wanted = room.clone();
             for at in 0..64 {
                 for len in 0..=1024 {
-                    KEYS.iter()
-                        .for_each(|&key| agrees(kind, at, len, key, &mut room, &mut wanted));
+                    KEYS.iter().for_each(|&key| agrees(kind, at, len, key, &mut room, &mut wanted));
                 }
             }
         }
@@ -275,10 +247,7 @@ mod tests {
 
     #[test]
     fn a_foreign_kind_is_refused_and_touches_nothing() {
-        let foreign = Kind::ALL
-            .into_iter()
-            .filter(|kind| !kind.is_available())
-            .collect::<Vec<_>>();
+        let foreign = Kind::ALL.into_iter().filter(|kind| !kind.is_available()).collect::<Vec<_>>();
         // NEON and SSE2 never meet on one processor, so there is always one.
         assert!(!foreign.is_empty());
         for kind in foreign {

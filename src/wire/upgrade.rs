@@ -21,10 +21,8 @@ const KEY_LEN: usize = 24;
 
 /// The two unused bits in the last character of a key may be anything: hand-written clients draw the characters
 /// themselves, and the key's bytes are never used.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
-);
+const BASE64: GeneralPurpose =
+    GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
 /// An opening that may be answered with 101.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,26 +43,15 @@ pub fn wanted(head: &Head<'_, '_>) -> bool {
 pub fn check(head: &Head<'_, '_>) -> Result<Opening, Refusal> {
     let demands = [
         (head.method == "GET", Refusal::OpeningMethod),
-        (head.version == Version::Http11, Refusal::OpeningVersion),
+        (head.version == Version::Http11, Refusal::OpeningHttp10),
         (head.has_token("Upgrade", "websocket"), Refusal::NoUpgrade),
-        (
-            head.has_token("Connection", "upgrade"),
-            Refusal::NoConnectionUpgrade,
-        ),
-        (
-            head.all("Sec-WebSocket-Version").eq([b"13"]),
-            Refusal::OpeningVersion13,
-        ),
-        (
-            matches!(head.body, Body::None | Body::Length(0)),
-            Refusal::OpeningBody,
-        ),
+        (head.has_token("Connection", "upgrade"), Refusal::NoConnectionUpgrade),
+        (head.all("Sec-WebSocket-Version").eq([b"13"]), Refusal::OtherWebSocketVersion),
+        (matches!(head.body, Body::None | Body::Length(0)), Refusal::OpeningBody),
     ];
     match demands.iter().find(|(met, _)| !met) {
         Some((_, refusal)) => Err(*refusal),
-        None => key(head).map(|key| Opening {
-            accept: accept_key(key),
-        }),
+        None => key(head).map(|key| Opening { accept: accept_key(key) }),
     }
 }
 
@@ -113,10 +100,7 @@ pub fn answer(out: &mut Vec<u8>, opening: &Opening, protocol: Option<&str>) {
     let head = ResponseHead::begin(out, Status::SWITCHING_PROTOCOLS)
         .header("Upgrade", "websocket")
         .header("Connection", "Upgrade")
-        .header(
-            "Sec-WebSocket-Accept",
-            str::from_utf8(&opening.accept).unwrap_or(""),
-        );
+        .header("Sec-WebSocket-Accept", str::from_utf8(&opening.accept).unwrap_or(""));
     match protocol {
         Some(name) => head.header("Sec-WebSocket-Protocol", name).end(),
         None => head.end(),
@@ -141,11 +125,7 @@ pub fn request(out: &mut Vec<u8>, host: &str, path: &str, key: [u8; 16], protoco
     push_field(out, "Upgrade", "websocket");
     push_field(out, "Connection", "Upgrade");
     push_field(out, "Sec-WebSocket-Version", "13");
-    push_field(
-        out,
-        "Sec-WebSocket-Key",
-        str::from_utf8(&encode_key(key)).unwrap_or(""),
-    );
+    push_field(out, "Sec-WebSocket-Key", str::from_utf8(&encode_key(key)).unwrap_or(""));
     for protocol in protocols {
         push_field(out, "Sec-WebSocket-Protocol", protocol);
     }
@@ -191,23 +171,15 @@ pub fn confirm<'b>(
         Some(101) => {}
         code => return Err(Unconfirmed::Status(code.unwrap_or(0))),
     }
-    let value = |name: &str| {
-        head.headers
-            .iter()
-            .find(|line| line.name.eq_ignore_ascii_case(name))
-            .map(|line| line.value)
-    };
-    let is = |name: &str, wanted: &[u8]| {
-        value(name).is_some_and(|value| value.eq_ignore_ascii_case(wanted))
-    };
+    let value =
+        |name: &str| head.headers.iter().find(|line| line.name.eq_ignore_ascii_case(name)).map(|line| line.value);
+    let is = |name: &str, wanted: &[u8]| value(name).is_some_and(|value| value.eq_ignore_ascii_case(wanted));
     let accepted = value("Sec-WebSocket-Accept") == Some(&accept_key(&encode_key(key)));
     if !(is("Upgrade", b"websocket") && is("Connection", b"upgrade") && accepted) {
         return Err(Unconfirmed::NotWebSocket);
     }
     let protocol = value("Sec-WebSocket-Protocol").map(|name| str::from_utf8(name).unwrap_or(""));
-    if protocol.is_some_and(|name| !protocols.contains(&name))
-        || value("Sec-WebSocket-Extensions").is_some()
-    {
+    if protocol.is_some_and(|name| !protocols.contains(&name)) || value("Sec-WebSocket-Extensions").is_some() {
         return Err(Unconfirmed::NotOffered);
     }
     Ok(Some(Confirmed { len, protocol }))
@@ -225,11 +197,7 @@ mod tests {
 
     fn with<T>(request: &[u8], look: impl Fn(&Head<'_, '_>) -> T) -> T {
         let mut store = [EMPTY_HEADER; MAX_HEADERS];
-        let limits = Limits {
-            head_bytes: 4096,
-            head_count: 64,
-            target_bytes: 1024,
-        };
+        let limits = Limits { head_bytes: 4096, head_count: 64, target_bytes: 1024 };
         look(&read(request, &limits, &mut store).unwrap().unwrap())
     }
 
@@ -256,10 +224,7 @@ mod tests {
     #[test]
     fn the_example_of_the_rfc_is_accepted() {
         assert_eq!(accept_key(KEY.as_bytes()), *ACCEPT);
-        assert_eq!(
-            changed("GET /chat HTTP/1.1", "X", "y"),
-            Ok(Opening { accept: *ACCEPT })
-        );
+        assert_eq!(changed("GET /chat HTTP/1.1", "X", "y"), Ok(Opening { accept: *ACCEPT }));
     }
 
     #[test]
@@ -267,63 +232,24 @@ mod tests {
         let get = "GET / HTTP/1.1";
         for (line, name, value, wanted) in [
             ("POST / HTTP/1.1", "X", "y", Refusal::OpeningMethod),
-            ("GET / HTTP/1.0", "X", "y", Refusal::OpeningVersion),
+            ("GET / HTTP/1.0", "X", "y", Refusal::OpeningHttp10),
             (get, "Upgrade", "", Refusal::NoUpgrade),
             (get, "Upgrade", "websockets", Refusal::NoUpgrade),
             (get, "Connection", "", Refusal::NoConnectionUpgrade),
-            (
-                get,
-                "Connection",
-                "keep-alive",
-                Refusal::NoConnectionUpgrade,
-            ),
-            (get, "Sec-WebSocket-Version", "", Refusal::OpeningVersion13),
-            (get, "Sec-WebSocket-Version", "8", Refusal::OpeningVersion13),
-            (
-                get,
-                "Sec-WebSocket-Version",
-                "13, 8",
-                Refusal::OpeningVersion13,
-            ),
+            (get, "Connection", "keep-alive", Refusal::NoConnectionUpgrade),
+            (get, "Sec-WebSocket-Version", "", Refusal::OtherWebSocketVersion),
+            (get, "Sec-WebSocket-Version", "8", Refusal::OtherWebSocketVersion),
+            (get, "Sec-WebSocket-Version", "13, 8", Refusal::OtherWebSocketVersion),
             (get, "Sec-WebSocket-Key", "", Refusal::NoKey),
-            (
-                get,
-                "Sec-WebSocket-Key",
-                "dGhlIHNhbXBsZSBub25jZQ",
-                Refusal::BadKey,
-            ),
-            (
-                get,
-                "Sec-WebSocket-Key",
-                "dGhlIHNhbXBsZSBub25jZWU=",
-                Refusal::BadKey,
-            ),
-            (
-                get,
-                "Sec-WebSocket-Key",
-                "dGhlIHNhbXBsZSBub25jZWVl",
-                Refusal::BadKey,
-            ),
-            (
-                get,
-                "Sec-WebSocket-Key",
-                "!GhlIHNhbXBsZSBub25jZQ==",
-                Refusal::BadKey,
-            ),
-            (
-                get,
-                "Sec-WebSocket-Key",
-                &format!("{KEY}\r\nSec-WebSocket-Key: {KEY}"),
-                Refusal::TwoKeys,
-            ),
+            (get, "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ", Refusal::BadKey),
+            (get, "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZWU=", Refusal::BadKey),
+            (get, "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZWVl", Refusal::BadKey),
+            (get, "Sec-WebSocket-Key", "!GhlIHNhbXBsZSBub25jZQ==", Refusal::BadKey),
+            (get, "Sec-WebSocket-Key", &format!("{KEY}\r\nSec-WebSocket-Key: {KEY}"), Refusal::TwoKeys),
             (get, "Content-Length", "1", Refusal::OpeningBody),
             (get, "Transfer-Encoding", "chunked", Refusal::OpeningBody),
         ] {
-            assert_eq!(
-                changed(line, name, value),
-                Err(wanted),
-                "{line} {name}: {value}"
-            );
+            assert_eq!(changed(line, name, value), Err(wanted), "{line} {name}: {value}");
         }
         assert!(changed(get, "Content-Length", "0").is_ok());
         assert!(changed(get, "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZR==").is_ok());
@@ -332,10 +258,7 @@ mod tests {
     #[test]
     fn an_upgrade_is_wanted_from_http_1_1_on() {
         let wants = |version: &str, to: &str| {
-            with(
-                format!("GET / HTTP/{version}\r\nHost: a\r\nUpgrade: {to}\r\n\r\n").as_bytes(),
-                wanted,
-            )
+            with(format!("GET / HTTP/{version}\r\nHost: a\r\nUpgrade: {to}\r\n\r\n").as_bytes(), wanted)
         };
         assert!(wants("1.1", "WEBSOCKET"));
         assert!(!wants("1.0", "websocket") && !wants("1.1", "h2c"));
@@ -346,18 +269,10 @@ mod tests {
         let supported = ["a".into(), "b".into()];
         let chosen = |offer: &str| {
             let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{offer}\r\n");
-            with(request.as_bytes(), |head| {
-                (offers(head), choose(head, &supported))
-            })
+            with(request.as_bytes(), |head| (offers(head), choose(head, &supported)))
         };
-        assert_eq!(
-            chosen("Sec-WebSocket-Protocol: x, b, a\r\n"),
-            (true, Some("b"))
-        );
-        assert_eq!(
-            chosen("Sec-WebSocket-Protocol: x\r\nSec-WebSocket-Protocol: a\r\n"),
-            (true, Some("a"))
-        );
+        assert_eq!(chosen("Sec-WebSocket-Protocol: x, b, a\r\n"), (true, Some("b")));
+        assert_eq!(chosen("Sec-WebSocket-Protocol: x\r\nSec-WebSocket-Protocol: a\r\n"), (true, Some("a")));
         assert_eq!(chosen("Sec-WebSocket-Protocol: A\r\n"), (true, None));
         assert_eq!(chosen("Sec-WebSocket-Protocol: ,\r\n"), (false, None));
         assert_eq!(chosen(""), (false, None));
@@ -378,10 +293,7 @@ mod tests {
     fn both_sides_agree() {
         let (key, offered, supported) = ([7; 16], ["v2", "v1"], ["v1".into()]);
         let said = answered(key, &offered, &supported);
-        let confirmed = Confirmed {
-            len: said.len(),
-            protocol: Some("v1"),
-        };
+        let confirmed = Confirmed { len: said.len(), protocol: Some("v1") };
         assert_eq!(confirm(&said, key, &offered), Ok(Some(confirmed)));
         for cut in 0..said.len() {
             assert_eq!(confirm(&said[..cut], key, &offered), Ok(None));
@@ -391,18 +303,9 @@ mod tests {
     #[test]
     fn the_client_checks() {
         let said = answered([7; 16], &["a"], &["a".into()]);
-        assert_eq!(
-            confirm(&said, [8; 16], &["a"]),
-            Err(Unconfirmed::NotWebSocket)
-        );
-        assert_eq!(
-            confirm(&said, [7; 16], &["b"]),
-            Err(Unconfirmed::NotOffered)
-        );
-        assert_eq!(
-            confirm(b"HTTP/1.1 403 Forbidden\r\n\r\n", [7; 16], &[]),
-            Err(Unconfirmed::Status(403))
-        );
+        assert_eq!(confirm(&said, [8; 16], &["a"]), Err(Unconfirmed::NotWebSocket));
+        assert_eq!(confirm(&said, [7; 16], &["b"]), Err(Unconfirmed::NotOffered));
+        assert_eq!(confirm(b"HTTP/1.1 403 Forbidden\r\n\r\n", [7; 16], &[]), Err(Unconfirmed::Status(403)));
         assert_eq!(confirm(b"\x00", [7; 16], &[]), Err(Unconfirmed::NotHttp));
     }
 }

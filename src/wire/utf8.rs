@@ -23,20 +23,13 @@ const _: () = assert!(size_of::<Tail>() <= 4);
 impl Tail {
     /// At the start of a text.
     pub const fn new() -> Tail {
-        Tail {
-            held: [0; 3],
-            len: 0,
-        }
+        Tail { held: [0; 3], len: 0 }
     }
 
     /// Takes the next piece. `Err` at the first impossible byte; the tail must not be fed after that.
     #[inline]
     pub fn feed(&mut self, piece: &[u8]) -> Result<(), Invalid> {
-        let rest = if self.len == 0 {
-            piece
-        } else {
-            self.finish(piece)?
-        };
+        let rest = if self.len == 0 { piece } else { self.finish(piece)? };
         let whole = whole(rest)?;
         // When `finish` ran out of bytes `rest` is empty and `held` must stay.
         if whole < rest.len() {
@@ -116,11 +109,7 @@ mod tests {
         for cut in 0..=text.len() {
             let mut tail = Tail::new();
             tail.feed(&text[..cut]).unwrap();
-            assert_eq!(
-                tail.is_whole(),
-                core::str::from_utf8(&text[..cut]).is_ok(),
-                "cut at {cut}"
-            );
+            assert_eq!(tail.is_whole(), core::str::from_utf8(&text[..cut]).is_ok(), "cut at {cut}");
             tail.feed(&[]).unwrap();
             tail.feed(&text[cut..]).unwrap();
             assert!(tail.is_whole());

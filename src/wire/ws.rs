@@ -271,18 +271,10 @@ impl Parser {
     /// `Ok(None)`: there is nothing more to take. What is left in `input`, at most [`MAX_LEFT`] bytes of a cut header
     /// or a cut control frame, must be presented again, unmodified, in front of the next bytes.
     #[inline]
-    pub fn next<'b>(
-        &mut self,
-        input: &mut &'b mut [u8],
-        rules: &Rules,
-    ) -> Result<Option<Event<'b>>, Fault> {
+    pub fn next<'b>(&mut self, input: &mut &'b mut [u8], rules: &Rules) -> Result<Option<Event<'b>>, Fault> {
         loop {
             if self.left > 0 {
-                return if input.is_empty() {
-                    Ok(None)
-                } else {
-                    self.piece(input)
-                };
+                return if input.is_empty() { Ok(None) } else { self.piece(input) };
             }
             let Some(head) = self.head(input, rules)? else {
                 return Ok(None);
@@ -326,13 +318,7 @@ impl Parser {
             (Role::Server, Some(key)) => ([key[0], key[1], key[2], key[3]], at + 4),
             (Role::Server, None) => return Ok(None),
         };
-        Ok(Some(Incoming {
-            opcode,
-            fin: first & FIN != 0,
-            payload,
-            key,
-            len,
-        }))
+        Ok(Some(Incoming { opcode, fin: first & FIN != 0, payload, key, len }))
     }
 
     /// The first byte: reserved bits and opcodes (5.2), whole control frames (5.5), the order of fragments (5.4).
@@ -343,9 +329,7 @@ impl Parser {
         }
         let opcode = Opcode::from_bits(first & 0x0f).ok_or(Fault::ReservedOpcode)?;
         match opcode {
-            Opcode::Close | Opcode::Ping | Opcode::Pong if first & FIN == 0 => {
-                Err(Fault::FragmentedControl)
-            }
+            Opcode::Close | Opcode::Ping | Opcode::Pong if first & FIN == 0 => Err(Fault::FragmentedControl),
             Opcode::Continuation if !self.in_message => Err(Fault::StrayContinuation),
             Opcode::Text | Opcode::Binary if self.in_message => Err(Fault::InterleavedMessage),
             _ => Ok(opcode),
@@ -355,11 +339,7 @@ impl Parser {
     /// The limit is held by the heads alone, before any payload has come.
     #[inline]
     fn check_size(&self, opcode: Opcode, payload: u64, rules: &Rules) -> Result<(), Fault> {
-        let so_far = if opcode == Opcode::Continuation {
-            self.message
-        } else {
-            0
-        };
+        let so_far = if opcode == Opcode::Continuation { self.message } else { 0 };
         // A length has 63 bits, but a limit may have 64 and the sum may not fit.
         match so_far.checked_add(payload) {
             Some(size) if size <= rules.message_bytes => Ok(()),
@@ -385,9 +365,7 @@ impl Parser {
     /// Takes what is there of the current data frame.
     #[inline]
     fn piece<'b>(&mut self, input: &mut &'b mut [u8]) -> Result<Option<Event<'b>>, Fault> {
-        let len = usize::try_from(self.left)
-            .unwrap_or(usize::MAX)
-            .min(input.len());
+        let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len());
         let payload = take(input, len);
         self.unmask(payload);
         self.left -= len as u64;
@@ -395,12 +373,7 @@ impl Parser {
         self.check_text(payload, last)?;
         self.in_message = !last;
         let first = core::mem::replace(&mut self.fresh, false);
-        Ok(Some(Event::Data {
-            text: self.text,
-            first,
-            last,
-            payload,
-        }))
+        Ok(Some(Event::Data { text: self.text, first, last, payload }))
     }
 
     #[inline]
@@ -419,11 +392,7 @@ impl Parser {
             return Ok(());
         }
         self.tail.feed(payload).map_err(|Invalid| Fault::Text)?;
-        if last && !self.tail.is_whole() {
-            Err(Fault::Text)
-        } else {
-            Ok(())
-        }
+        if last && !self.tail.is_whole() { Err(Fault::Text) } else { Ok(()) }
     }
 }
 
@@ -437,9 +406,7 @@ fn check_second(opcode: Opcode, second: u8, role: Role) -> Result<(), Fault> {
     }
     let len = second & !MASKED;
     match opcode {
-        Opcode::Close | Opcode::Ping | Opcode::Pong if usize::from(len) > MAX_CONTROL => {
-            Err(Fault::LongControl)
-        }
+        Opcode::Close | Opcode::Ping | Opcode::Pong if usize::from(len) > MAX_CONTROL => Err(Fault::LongControl),
         Opcode::Close if len == 1 => Err(Fault::CloseLength),
         _ => Ok(()),
     }
@@ -453,11 +420,7 @@ fn payload_len(bytes: &[u8], short: u8) -> Result<Option<(u64, usize)>, Fault> {
             let Some(b) = bytes.get(2..4) else {
                 return Ok(None);
             };
-            (
-                u64::from(u16::from_be_bytes([b[0], b[1]])),
-                4,
-                u64::from(LEN_16),
-            )
+            (u64::from(u16::from_be_bytes([b[0], b[1]])), 4, u64::from(LEN_16))
         }
         LEN_64 => {
             if bytes.get(2).is_some_and(|top| top & 0x80 != 0) {
@@ -470,11 +433,7 @@ fn payload_len(bytes: &[u8], short: u8) -> Result<Option<(u64, usize)>, Fault> {
         }
         _ => (u64::from(short), 2, 0),
     };
-    if len < least {
-        Err(Fault::LengthNotMinimal)
-    } else {
-        Ok(Some((len, at)))
-    }
+    if len < least { Err(Fault::LengthNotMinimal) } else { Ok(Some((len, at))) }
 }
 
 /// Takes a control frame when all of it is there; otherwise leaves `input` as it came.
@@ -541,10 +500,7 @@ impl FrameHead {
 pub fn head(opcode: Opcode, fin: bool, payload_len: u64, mask: Option<[u8; 4]>) -> FrameHead {
     debug_assert!(payload_len >> 63 == 0);
     debug_assert!(!opcode.is_control() || fin && payload_len <= MAX_CONTROL as u64);
-    let mut head = FrameHead {
-        bytes: [0; MAX_CLIENT_HEAD],
-        len: 0,
-    };
+    let mut head = FrameHead { bytes: [0; MAX_CLIENT_HEAD], len: 0 };
     let masked = if mask.is_some() { MASKED } else { 0 };
     head.push(&[opcode as u8 | if fin { FIN } else { 0 }]);
     match payload_len {
@@ -583,16 +539,9 @@ impl CloseBody {
 /// `code` must be one that is allowed on the wire; another one is sent as 1011, since it is our own mistake.
 pub fn close_body(code: CloseCode, reason: &str) -> CloseBody {
     debug_assert!(code.allowed_on_wire());
-    let code = if code.allowed_on_wire() {
-        code
-    } else {
-        CloseCode::INTERNAL_ERROR
-    };
+    let code = if code.allowed_on_wire() { code } else { CloseCode::INTERNAL_ERROR };
     let reason = cut(reason, MAX_CONTROL - 2).as_bytes();
-    let mut body = CloseBody {
-        bytes: [0; MAX_CONTROL],
-        len: 2 + reason.len() as u8,
-    };
+    let mut body = CloseBody { bytes: [0; MAX_CONTROL], len: 2 + reason.len() as u8 };
     body.bytes[..2].copy_from_slice(&code.0.to_be_bytes());
     body.bytes[2..2 + reason.len()].copy_from_slice(reason);
     body
@@ -600,9 +549,7 @@ pub fn close_body(code: CloseCode, reason: &str) -> CloseBody {
 
 /// The longest front of `text` that has at most `len` bytes and cuts no character.
 fn cut(text: &str, len: usize) -> &str {
-    let end = (0..=len.min(text.len()))
-        .rev()
-        .find(|&at| text.is_char_boundary(at));
+    let end = (0..=len.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
     &text[..end.unwrap_or(0)]
 }
 
@@ -613,14 +560,8 @@ mod tests {
     use alloc::vec;
     use alloc::vec::Vec;
 
-    const SERVER: Rules = Rules {
-        role: Role::Server,
-        message_bytes: 1 << 20,
-    };
-    const CLIENT: Rules = Rules {
-        role: Role::Client,
-        message_bytes: 1 << 20,
-    };
+    const SERVER: Rules = Rules { role: Role::Server, message_bytes: 1 << 20 };
+    const CLIENT: Rules = Rules { role: Role::Client, message_bytes: 1 << 20 };
 
     /// The fault of the last byte: all before it must be fine on its own.
     fn fault(rules: &Rules, bytes: &[u8]) -> Fault {
@@ -651,10 +592,7 @@ mod tests {
             (&[0x88, 0x01], Fault::CloseLength),
             (&[0x82, 0x7e, 0x00, 0x7d], Fault::LengthNotMinimal),
             (&[0x82, 0x7f, 0x80], Fault::LengthTopBit),
-            (
-                &[0x82, 0x7f, 0, 0, 0, 0, 0, 0, 0xff, 0xff],
-                Fault::LengthNotMinimal,
-            ),
+            (&[0x82, 0x7f, 0, 0, 0, 0, 0, 0, 0xff, 0xff], Fault::LengthNotMinimal),
             (&[0x82, 0x7f, 0, 0, 0, 0, 0, 0x10, 0, 1], Fault::TooBig),
         ] {
             assert_eq!(fault(&CLIENT, bytes), wanted, "{bytes:x?}");
@@ -664,43 +602,24 @@ mod tests {
 
     #[test]
     fn the_limit_counts_all_frames_of_a_message() {
-        let rules = Rules {
-            message_bytes: 5,
-            ..CLIENT
-        };
-        assert_eq!(
-            run(&rules, &[0x02, 3, 0, 0, 0, 0x80, 2, 0, 0, 0x82, 5]),
-            Ok(())
-        );
-        assert_eq!(fault(&rules, &[0x02, 3, 0, 0, 0, 0x80, 3]), Fault::TooBig);
-        let endless = Rules {
-            message_bytes: u64::MAX,
-            ..CLIENT
-        };
-        assert_eq!(
-            run(
-                &endless,
-                &[0x82, 0x7f, 0x7f, 255, 255, 255, 255, 255, 255, 255, 0]
-            ),
-            Ok(())
-        );
+        let rules = Rules { message_bytes: 5, ..CLIENT };
+        let whole = [0x02, 3, 0, 0, 0, 0x80, 2, 0, 0];
+        let one_more = [0x02, 3, 0, 0, 0, 0x80, 3];
+        assert_eq!(fault(&rules, &one_more), Fault::TooBig);
+        // The count begins again with every message, whether the one before had one frame or two.
+        assert_eq!(run(&rules, &[&whole[..], &[0x82, 5, 0, 0, 0, 0, 0], &whole].concat()), Ok(()));
+        assert_eq!(fault(&rules, &[&whole[..], &one_more].concat()), Fault::TooBig);
+        let endless = Rules { message_bytes: u64::MAX, ..CLIENT };
+        assert_eq!(run(&endless, &[0x82, 0x7f, 0x7f, 255, 255, 255, 255, 255, 255, 255, 0]), Ok(()));
     }
 
     #[test]
     fn close_bodies_are_checked() {
         let close = |body: &[u8]| [&[0x88, body.len() as u8], body].concat();
-        for code in [
-            0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535_u16,
-        ] {
-            assert_eq!(
-                fault(&CLIENT, &close(&code.to_be_bytes())),
-                Fault::CloseCode,
-                "{code}"
-            );
+        for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535_u16] {
+            assert_eq!(fault(&CLIENT, &close(&code.to_be_bytes())), Fault::CloseCode, "{code}");
         }
-        for code in [
-            1000, 1001, 1002, 1003, 1007, 1011, 1012, 1014, 3000, 4999_u16,
-        ] {
+        for code in [1000, 1001, 1002, 1003, 1007, 1011, 1012, 1014, 3000, 4999_u16] {
             assert_eq!(run(&CLIENT, &close(&code.to_be_bytes())), Ok(()), "{code}");
         }
         assert_eq!(fault(&CLIENT, &close(&[3, 232, 0xff])), Fault::CloseReason);
@@ -710,10 +629,7 @@ mod tests {
     #[test]
     fn text_fails_at_the_first_impossible_byte() {
         // The frame goes on, the message goes on, and the last byte is already wrong.
-        assert_eq!(
-            fault(&CLIENT, &[0x01, 20, b'a', 0xce, 0xba, 0xf4, 0x90]),
-            Fault::Text
-        );
+        assert_eq!(fault(&CLIENT, &[0x01, 20, b'a', 0xce, 0xba, 0xf4, 0x90]), Fault::Text);
         // A character over two frames, broken by the second.
         assert_eq!(fault(&CLIENT, &[0x01, 1, 0xe1, 0x00, 9, 0x41]), Fault::Text);
         // The end of the message cuts a character.
@@ -725,16 +641,9 @@ mod tests {
 
     #[test]
     fn a_message_comes_in_pieces_with_control_frames_between() {
-        let mut bytes = vec![
-            0x01, 0, 0x00, 2, b'a', b'b', 0x89, 1, b'p', 0x00, 0, 0x80, 0, 0x82, 0,
-        ];
+        let mut bytes = vec![0x01, 0, 0x00, 2, b'a', b'b', 0x89, 1, b'p', 0x00, 0, 0x80, 0, 0x82, 0];
         let (mut parser, mut input) = (Parser::new(), &mut bytes[..]);
-        let data = |text, first, last, payload| Event::Data {
-            text,
-            first,
-            last,
-            payload,
-        };
+        let data = |text, first, last, payload| Event::Data { text, first, last, payload };
         let mut next = || parser.next(&mut input, &CLIENT).unwrap();
         assert_eq!(next(), Some(data(true, true, false, b"ab")));
         assert_eq!(next(), Some(Event::Ping(b"p")));
@@ -748,22 +657,12 @@ mod tests {
     fn a_payload_is_not_waited_for_and_a_control_frame_is() {
         let mut bytes = [0x81, 0x83, 1, 2, 3, 4, b'a' ^ 1];
         let (mut parser, mut input) = (Parser::new(), &mut bytes[..]);
-        let piece = Event::Data {
-            text: true,
-            first: true,
-            last: false,
-            payload: b"a",
-        };
+        let piece = Event::Data { text: true, first: true, last: false, payload: b"a" };
         assert_eq!(parser.next(&mut input, &SERVER), Ok(Some(piece)));
         assert!(input.is_empty() && parser.in_message());
         let mut bytes = [b'b' ^ 2, b'c' ^ 3, 0x8a, 0x81, 9, 9, 9, 9];
         let mut input = &mut bytes[..];
-        let piece = Event::Data {
-            text: true,
-            first: false,
-            last: true,
-            payload: b"bc",
-        };
+        let piece = Event::Data { text: true, first: false, last: true, payload: b"bc" };
         assert_eq!(parser.next(&mut input, &SERVER), Ok(Some(piece)));
         assert_eq!(parser.next(&mut input, &SERVER), Ok(None));
         assert_eq!(input, [0x8a, 0x81, 9, 9, 9, 9]);
@@ -771,36 +670,20 @@ mod tests {
 
     #[test]
     fn what_is_left_has_a_bound() {
-        let mut whole = head(Opcode::Ping, true, MAX_CONTROL as u64, Some([1; 4]))
-            .as_bytes()
-            .to_vec();
+        let mut whole = head(Opcode::Ping, true, MAX_CONTROL as u64, Some([1; 4])).as_bytes().to_vec();
         whole.resize(whole.len() + MAX_CONTROL, 0);
         let mut input = &mut whole[..MAX_LEFT];
         assert_eq!(Parser::new().next(&mut input, &SERVER), Ok(None));
         assert_eq!(input.len(), MAX_LEFT);
-        assert!(
-            matches!(Parser::new().next(&mut &mut whole[..], &SERVER), Ok(Some(Event::Ping(p))) if p.len() == 125)
-        );
+        assert!(matches!(Parser::new().next(&mut &mut whole[..], &SERVER), Ok(Some(Event::Ping(p))) if p.len() == 125));
         assert_eq!(whole.len(), MAX_LEFT + 1);
     }
 
     #[test]
     fn lengths_take_their_shortest_form() {
-        for (len, size) in [
-            (0, 2),
-            (125, 2),
-            (126, 4),
-            (65_535, 4),
-            (65_536, 10),
-            (1 << 40, 10),
-        ] {
+        for (len, size) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10), (1 << 40, 10)] {
             assert_eq!(head(Opcode::Binary, true, len, None).as_bytes().len(), size);
-            assert_eq!(
-                head(Opcode::Binary, false, len, Some([0; 4]))
-                    .as_bytes()
-                    .len(),
-                size + 4
-            );
+            assert_eq!(head(Opcode::Binary, false, len, Some([0; 4])).as_bytes().len(), size + 4);
         }
     }
 
@@ -809,14 +692,8 @@ mod tests {
         let reason = String::from("a") + &"é".repeat(100);
         let body = close_body(CloseCode::NORMAL, &reason);
         assert_eq!(body.as_bytes().len(), MAX_CONTROL);
-        assert_eq!(
-            close(body.as_bytes()),
-            Ok(Some((CloseCode::NORMAL, &reason[..123])))
-        );
-        assert_eq!(
-            close_body(CloseCode::NORMAL, &reason[1..]).as_bytes().len(),
-            MAX_CONTROL - 1
-        );
+        assert_eq!(close(body.as_bytes()), Ok(Some((CloseCode::NORMAL, &reason[..123]))));
+        assert_eq!(close_body(CloseCode::NORMAL, &reason[1..]).as_bytes().len(), MAX_CONTROL - 1);
         assert_eq!(close_body(CloseCode(4000), "").as_bytes(), [0x0f, 0xa0]);
     }
 

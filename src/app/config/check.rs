@@ -17,12 +17,7 @@ const ROUTES_MAX: usize = 4096;
 
 /// Checks a draft; `None` where a part is missing, which has then been noted.
 pub(super) fn check(draft: Draft, base: &Path, report: &mut Report<'_>) -> Option<Config> {
-    let Draft {
-        server,
-        listeners,
-        limits,
-        routes,
-    } = draft;
+    let Draft { server, listeners, limits, routes } = draft;
     too_many(&listeners, LISTENERS_MAX, report);
     too_many(&routes, ROUTES_MAX, report);
     check_listeners(&listeners, report);
@@ -30,17 +25,9 @@ pub(super) fn check(draft: Draft, base: &Path, report: &mut Report<'_>) -> Optio
     check_routes(&routes, &limits, report);
     check_pending(server.value.outbox_bytes, &limits, &routes, report);
     let listeners: Option<Vec<_>> = listeners.into_iter().map(listener).collect();
-    let routes: Vec<_> = routes
-        .into_iter()
-        .map(|section| route(section, base, report))
-        .collect();
+    let routes: Vec<_> = routes.into_iter().map(|section| route(section, base, report)).collect();
     let routes: Option<Vec<_>> = routes.into_iter().collect();
-    Some(Config {
-        server: server.value,
-        listeners: listeners?,
-        limits: limits.value,
-        routes: routes?,
-    })
+    Some(Config { server: server.value, listeners: listeners?, limits: limits.value, routes: routes? })
 }
 
 fn too_many<T>(sections: &[Section<T>], most: usize, report: &mut Report<'_>) {
@@ -51,36 +38,18 @@ fn too_many<T>(sections: &[Section<T>], most: usize, report: &mut Report<'_>) {
 }
 
 /// Notes the keys that must be written and were not. `service` is that of a route.
-fn require<T>(
-    keys: &[Key<T>],
-    section: &Section<T>,
-    service: Option<&str>,
-    report: &mut Report<'_>,
-) {
+fn require<T>(keys: &[Key<T>], section: &Section<T>, service: Option<&str>, report: &mut Report<'_>) {
     let due = |key: &&Key<T>| matches!(key.default, Preset::Required) && !section.gives(key.name);
-    let ours = |key: &&Key<T>| {
-        key.services.is_empty() || service.is_some_and(|s| key.services.contains(&s))
-    };
+    let ours = |key: &&Key<T>| key.services.is_empty() || service.is_some_and(|s| key.services.contains(&s));
     for key in keys.iter().filter(due).filter(ours) {
-        report.note_key(
-            section,
-            key.name,
-            format!("is missing — write {}", key.field.expected()),
-        );
+        report.note_key(section, key.name, format!("is missing — write {}", key.field.expected()));
     }
 }
 
 fn check_listeners(listeners: &[Section<ListenerDraft>], report: &mut Report<'_>) {
-    listeners
-        .iter()
-        .for_each(|section| require(&LISTENER, section, None, report));
+    listeners.iter().for_each(|section| require(&LISTENER, section, None, report));
     twice(listeners, "name", |l| l.name.clone(), report);
-    twice(
-        listeners,
-        "address",
-        |l| l.address.clone().filter(is_fixed),
-        report,
-    );
+    twice(listeners, "address", |l| l.address.clone().filter(is_fixed), report);
 }
 
 /// Port 0 is another port each time.
@@ -103,27 +72,18 @@ fn twice<T, V: Eq + std::hash::Hash>(
         let first = seen.entry(value).or_insert(section);
         if first.label != section.label {
             let (line, _) = report.position(first.place(key));
-            let words = format!(
-                "is the same as in {} (line {line}) — change one of them",
-                first.label
-            );
+            let words = format!("is the same as in {} (line {line}) — change one of them", first.label);
             report.note_key(section, key, words);
         }
     }
 }
 
 /// The admin address is bound once, without sharing: a listener there would keep it from starting.
-fn check_admin(
-    admin: Option<SocketAddr>,
-    listeners: &[Section<ListenerDraft>],
-    report: &mut Report<'_>,
-) {
+fn check_admin(admin: Option<SocketAddr>, listeners: &[Section<ListenerDraft>], report: &mut Report<'_>) {
     let Some(admin) = admin else { return };
     for section in listeners {
         if matches!(section.value.address, Some(Address::Tcp(tcp)) if collide(tcp, admin)) {
-            let words = format!(
-                "takes the admin address {admin} — choose another port, or change server.admin"
-            );
+            let words = format!("takes the admin address {admin} — choose another port, or change server.admin");
             report.note_key(section, "address", words);
         }
     }
@@ -141,12 +101,7 @@ fn check_routes(routes: &[Section<RouteDraft>], limits: &Section<Limits>, report
         foreign_keys(section, report);
         only_tighter(section, limits, report);
     }
-    twice(
-        routes,
-        "path",
-        |r| r.path.clone().map(|path| (r.host.clone(), path)),
-        report,
-    );
+    twice(routes, "path", |r| r.path.clone().map(|path| (r.host.clone(), path)), report);
 }
 
 fn service_name(section: &Section<RouteDraft>) -> Option<&'static str> {
@@ -158,18 +113,11 @@ fn foreign_keys(section: &Section<RouteDraft>, report: &mut Report<'_>) {
     let Some(service) = service_name(section) else {
         return;
     };
-    let foreign =
-        |key: &&Key<RouteDraft>| !key.services.is_empty() && !key.services.contains(&service);
-    for key in ROUTE
-        .iter()
-        .filter(foreign)
-        .filter(|key| section.gives(key.name))
-    {
+    let foreign = |key: &&Key<RouteDraft>| !key.services.is_empty() && !key.services.contains(&service);
+    for key in ROUTE.iter().filter(foreign).filter(|key| section.gives(key.name)) {
         let owners = key.services.join(" and ");
-        let words = format!(
-            "`{}` belongs to service {owners}, this route has service {service} — leave it out",
-            key.name
-        );
+        let words =
+            format!("`{}` belongs to service {owners}, this route has service {service} — leave it out", key.name);
         report.note_key(section, key.name, words);
     }
 }
@@ -177,30 +125,9 @@ fn foreign_keys(section: &Section<RouteDraft>, report: &mut Report<'_>) {
 /// A head is read before its route is known, so the global limits have held for it already.
 fn only_tighter(section: &Section<RouteDraft>, limits: &Section<Limits>, report: &mut Report<'_>) {
     let (own, global) = (&section.value.limits, &limits.value);
-    note_looser(
-        "head_bytes",
-        own.head_bytes,
-        global.head_bytes,
-        section,
-        limits,
-        report,
-    );
-    note_looser(
-        "head_count",
-        own.head_count,
-        global.head_count,
-        section,
-        limits,
-        report,
-    );
-    note_looser(
-        "head_timeout",
-        own.head_timeout,
-        global.head_timeout,
-        section,
-        limits,
-        report,
-    );
+    note_looser("head_bytes", own.head_bytes, global.head_bytes, section, limits, report);
+    note_looser("head_count", own.head_count, global.head_count, section, limits, report);
+    note_looser("head_timeout", own.head_timeout, global.head_timeout, section, limits, report);
 }
 
 /// A route that does not write the key holds the global value and cannot be looser. Where
@@ -222,54 +149,26 @@ fn note_looser<V: PartialOrd>(
 }
 
 /// One peer must not be able to fill the outbox of its shard.
-fn check_pending(
-    outbox: u64,
-    limits: &Section<Limits>,
-    routes: &[Section<RouteDraft>],
-    report: &mut Report<'_>,
-) {
+fn check_pending(outbox: u64, limits: &Section<Limits>, routes: &[Section<RouteDraft>], report: &mut Report<'_>) {
     let over = |limits: &Limits| outbox > 0 && u64::from(limits.max_pending) > outbox;
-    let words = || {
-        format!(
-            "is more than server.outbox_bytes, {} — lower it or raise that",
-            forms::show_bytes(outbox)
-        )
-    };
+    let words = || format!("is more than server.outbox_bytes, {} — lower it or raise that", forms::show_bytes(outbox));
     if over(&limits.value) {
         report.note_key(limits, "max_pending", words());
     }
-    for route in routes
-        .iter()
-        .filter(|route| route.gives("max_pending") && over(&route.value.limits))
-    {
+    for route in routes.iter().filter(|route| route.gives("max_pending") && over(&route.value.limits)) {
         report.note_key(route, "max_pending", words());
     }
 }
 
 fn listener(section: Section<ListenerDraft>) -> Option<Listener> {
-    let ListenerDraft {
-        name,
-        address,
-        backlog,
-    } = section.value;
-    Some(Listener {
-        name: name?,
-        address: address?,
-        backlog,
-    })
+    let ListenerDraft { name, address, backlog } = section.value;
+    Some(Listener { name: name?, address: address?, backlog })
 }
 
 fn route(section: Section<RouteDraft>, base: &Path, report: &mut Report<'_>) -> Option<Route> {
     let service = service(&section, base, report)?;
-    let RouteDraft {
-        path, host, limits, ..
-    } = section.value;
-    Some(Route {
-        path: path?,
-        host,
-        limits,
-        service,
-    })
+    let RouteDraft { path, host, limits, .. } = section.value;
+    Some(Route { path: path?, host, limits, service })
 }
 
 fn service(section: &Section<RouteDraft>, base: &Path, report: &mut Report<'_>) -> Option<Service> {
@@ -294,8 +193,7 @@ fn files(section: &Section<RouteDraft>, base: &Path, report: &mut Report<'_>) ->
     let root = base.join(written);
     if let Some(why) = no_folder(&root) {
         let shown = forms::quote(&written.to_string_lossy());
-        let words =
-            format!("{shown} {why} — write a folder, relative to that of the configuration file");
+        let words = format!("{shown} {why} — write a folder, relative to that of the configuration file");
         report.note_key(section, "root", words);
     }
     Some(Service::Files { root })

@@ -18,12 +18,7 @@ const PATH_MAX: usize = 1024;
 const HOST_MAX: usize = 253;
 
 const MILLIS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
-const BYTES: [(&str, u64); 4] = [
-    ("GiB", 1 << 30),
-    ("MiB", 1 << 20),
-    ("KiB", 1 << 10),
-    ("", 1),
-];
+const BYTES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("", 1)];
 
 /// A value as it is shown in a problem: quoted, on one line, not endless.
 pub(super) fn quote(text: &str) -> String {
@@ -74,10 +69,7 @@ pub(super) fn name(text: &str) -> Result<String, String> {
     if fits && text.bytes().all(good) {
         return Ok(text.into());
     }
-    Err(format!(
-        "{} is no name — write 1 to {NAME_MAX} letters, digits, `_` or `-`",
-        quote(text)
-    ))
+    Err(format!("{} is no name — write 1 to {NAME_MAX} letters, digits, `_` or `-`", quote(text)))
 }
 
 /// Where a listener listens.
@@ -90,8 +82,7 @@ pub(super) fn address(text: &str) -> Result<Address, String> {
 
 fn socket_address(text: &str) -> Result<SocketAddr, String> {
     let instead = "write \"0.0.0.0:8080\", \"[::]:8080\" or \"unix:/run/edgehold.sock\"";
-    text.parse()
-        .map_err(|_| format!("{} is no IP address with a port — {instead}", quote(text)))
+    text.parse().map_err(|_| format!("{} is no IP address with a port — {instead}", quote(text)))
 }
 
 /// Where the admin API listens, or "off". TCP only: what reads it is a browser or a collector.
@@ -109,10 +100,7 @@ pub(super) fn admin(text: &str) -> Result<Option<SocketAddr>, String> {
 fn unix_path(text: &str, path: &str) -> Result<PathBuf, String> {
     let refuse = || {
         let instead = "write \"unix:/run/edgehold.sock\"";
-        format!(
-            "{} names no absolute path of a socket — {instead}",
-            quote(text)
-        )
+        format!("{} names no absolute path of a socket — {instead}", quote(text))
     };
     let rest = path.trim_start_matches('/');
     if path.len() == rest.len() || rest.is_empty() || rest.ends_with('/') || rest.contains('\0') {
@@ -133,9 +121,7 @@ pub(super) fn upstream(text: &str) -> Result<Upstream, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return unix_path(text, path).map(Upstream::Unix);
     }
-    let place = text
-        .strip_prefix("tcp://")
-        .ok_or_else(|| no_upstream(text))?;
+    let place = text.strip_prefix("tcp://").ok_or_else(|| no_upstream(text))?;
     let (host, port) = place.rsplit_once(':').ok_or_else(|| no_upstream(text))?;
     let port = port_number(port).ok_or_else(|| no_upstream(text))?;
     let host = bare_host(host).ok_or_else(|| no_upstream(text))?;
@@ -143,10 +129,7 @@ pub(super) fn upstream(text: &str) -> Result<Upstream, String> {
 }
 
 fn no_upstream(text: &str) -> String {
-    format!(
-        "{} is no upstream — write \"tcp://host:port\" or \"unix:///path\"",
-        quote(text)
-    )
+    format!("{} is no upstream — write \"tcp://host:port\" or \"unix:///path\"", quote(text))
 }
 
 /// A port from 1. Digits only: `u16::from_str` alone would take "+80".
@@ -157,14 +140,8 @@ fn port_number(text: &str) -> Option<u16> {
 
 /// A host of an authority without its brackets: a name or an IP address.
 fn bare_host(text: &str) -> Option<String> {
-    match text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
-        Some(inner) => inner
-            .parse::<std::net::Ipv6Addr>()
-            .ok()
-            .map(|ip| ip.to_string()),
+    match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inner) => inner.parse::<std::net::Ipv6Addr>().ok().map(|ip| ip.to_string()),
         None => is_name(text).then(|| text.to_ascii_lowercase()),
     }
 }
@@ -183,14 +160,9 @@ pub(super) fn host(text: &str) -> Result<String, String> {
         && port_number(port).is_some()
         && bare_host(front).is_some()
     {
-        return Err(format!(
-            "{} has a port — write the host alone, {}",
-            quote(text),
-            quote(front)
-        ));
+        return Err(format!("{} has a port — write the host alone, {}", quote(text), quote(front)));
     }
-    let plain = bare_host(text)
-        .ok_or_else(|| format!("{} is no host — write \"example.org\"", quote(text)))?;
+    let plain = bare_host(text).ok_or_else(|| format!("{} is no host — write \"example.org\"", quote(text)))?;
     let v6 = plain.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6());
     Ok(if v6 { format!("[{plain}]") } else { plain })
 }
@@ -199,9 +171,7 @@ pub(super) fn host(text: &str) -> Result<String, String> {
 pub(super) fn path(text: &str) -> Result<String, String> {
     let refuse = |why: &str| Err(format!("{} {why}", quote(text)));
     if !text.starts_with('/') {
-        return refuse(
-            "does not begin with a slash — write \"/chat\" or, with all below it, \"/chat/\"",
-        );
+        return refuse("does not begin with a slash — write \"/chat\" or, with all below it, \"/chat/\"");
     }
     if text.len() > PATH_MAX {
         return refuse("is longer than 1024 bytes — write a shorter path");
@@ -213,13 +183,8 @@ pub(super) fn path(text: &str) -> Result<String, String> {
         return refuse("has characters no path is sent with — write them as %XX");
     }
     // Clients resolve these before they send (RFC 3986 section 5.2.4).
-    if text
-        .split('/')
-        .any(|segment| segment == "." || segment == "..")
-    {
-        return refuse(
-            "has a `.` or `..` segment, which clients never send — write the path they lead to",
-        );
+    if text.split('/').any(|segment| segment == "." || segment == "..") {
+        return refuse("has a `.` or `..` segment, which clients never send — write the path they lead to");
     }
     Ok(text.into())
 }
@@ -227,17 +192,8 @@ pub(super) fn path(text: &str) -> Result<String, String> {
 /// Only pchar and slashes, and each `%` with its two hex digits.
 fn is_path(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&b);
-    let escape = |at: usize| {
-        text.as_bytes()[at + 1..]
-            .iter()
-            .take(2)
-            .filter(|b| b.is_ascii_hexdigit())
-            .count()
-            == 2
-    };
-    text.bytes()
-        .enumerate()
-        .all(|(at, b)| plain(b) || (b == b'%' && escape(at)))
+    let escape = |at: usize| text.as_bytes()[at + 1..].iter().take(2).filter(|b| b.is_ascii_hexdigit()).count() == 2;
+    text.bytes().enumerate().all(|(at, b)| plain(b) || (b == b'%' && escape(at)))
 }
 
 /// A subprotocol: a token (RFC 6455 section 4.1, RFC 9110 section 5.6.2).
@@ -246,18 +202,13 @@ pub(super) fn token(text: &str) -> Result<String, String> {
     if !text.is_empty() && text.len() <= 128 && text.bytes().all(good) {
         return Ok(text.into());
     }
-    Err(format!(
-        "{} is no token (RFC 9110, section 5.6.2) — write a name such as \"v12.stomp\"",
-        quote(text)
-    ))
+    Err(format!("{} is no token (RFC 9110, section 5.6.2) — write a name such as \"v12.stomp\"", quote(text)))
 }
 
 /// An origin as browsers send it: scheme, host, and a port that is not the scheme's own.
 pub(super) fn origin(text: &str) -> Result<String, String> {
     if text == "*" {
-        return Err(
-            "\"*\" would let every web page read the admin API — write the origins that may".into(),
-        );
+        return Err("\"*\" would let every web page read the admin API — write the origins that may".into());
     }
     let lower = text.to_ascii_lowercase();
     let (scheme, place) = lower.split_once("://").ok_or_else(|| no_origin(text))?;
@@ -268,29 +219,18 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
     };
     if let Some(front) = place.strip_suffix(usual) {
         let better = format!("{scheme}://{front}");
-        return Err(format!(
-            "browsers leave the usual port out of an origin — write {}",
-            quote(&better)
-        ));
+        return Err(format!("browsers leave the usual port out of an origin — write {}", quote(&better)));
     }
-    if is_authority(place) {
-        Ok(lower)
-    } else {
-        Err(no_origin(text))
-    }
+    if is_authority(place) { Ok(lower) } else { Err(no_origin(text)) }
 }
 
 fn no_origin(text: &str) -> String {
-    format!(
-        "{} is no origin — write scheme, host and port, \"http://localhost:8080\"",
-        quote(text)
-    )
+    format!("{} is no origin — write scheme, host and port, \"http://localhost:8080\"", quote(text))
 }
 
 fn is_authority(text: &str) -> bool {
-    let with_port = text
-        .rsplit_once(':')
-        .is_some_and(|(host, port)| bare_host(host).is_some() && port_number(port).is_some());
+    let with_port =
+        text.rsplit_once(':').is_some_and(|(host, port)| bare_host(host).is_some() && port_number(port).is_some());
     with_port || bare_host(text).is_some()
 }
 
@@ -310,31 +250,11 @@ mod tests {
 
     #[test]
     fn numbers_that_are_none() {
-        for text in [
-            "",
-            "s",
-            "30",
-            "1.5s",
-            "-1s",
-            "+1s",
-            "1 s",
-            "1S",
-            "99999999999999999999s",
-            "9999999999999999999h",
-        ] {
+        for text in ["", "s", "30", "1.5s", "-1s", "+1s", "1 s", "1S", "99999999999999999999s", "9999999999999999999h"]
+        {
             assert_eq!(millis(text), None, "{text}");
         }
-        for text in [
-            "",
-            "KiB",
-            "64k",
-            "64KB",
-            "-1",
-            "+1",
-            "1 KiB",
-            "٣",
-            "99999999999999999999GiB",
-        ] {
+        for text in ["", "KiB", "64k", "64KB", "-1", "+1", "1 KiB", "٣", "99999999999999999999GiB"] {
             assert_eq!(bytes(text), None, "{text}");
         }
     }
@@ -355,11 +275,7 @@ mod tests {
 
     #[test]
     fn upstreams_come_back_as_written() {
-        for text in [
-            "tcp://broker:61613",
-            "tcp://10.0.0.1:1",
-            "tcp://[::1]:65535",
-        ] {
+        for text in ["tcp://broker:61613", "tcp://10.0.0.1:1", "tcp://[::1]:65535"] {
             assert_eq!(upstream(text).unwrap().to_string(), text);
         }
         for text in [
@@ -380,17 +296,7 @@ mod tests {
     fn hosts() {
         assert_eq!(host("Example.ORG").unwrap(), "example.org");
         assert_eq!(host("[0:0::1]").unwrap(), "[::1]");
-        for text in [
-            "",
-            "a.b:80",
-            "[::1]:80",
-            "::1",
-            "a..b",
-            "a.",
-            "a/b",
-            "[a]",
-            "é.example",
-        ] {
+        for text in ["", "a.b:80", "[::1]:80", "::1", "a..b", "a.", "a/b", "[a]", "é.example"] {
             assert!(host(text).is_err(), "{text}");
         }
     }
@@ -400,30 +306,17 @@ mod tests {
         for text in ["/", "/a", "/a/", "/a%20b", "/~x;v=1/@:"] {
             assert_eq!(path(text).unwrap(), text);
         }
-        for text in [
-            "", "a", "/a b", "/é", "/a?b", "/a#b", "/%", "/%2", "/%zz", "/./a", "/a/..", "/\u{0}",
-        ] {
+        for text in ["", "a", "/a b", "/é", "/a?b", "/a#b", "/%", "/%2", "/%zz", "/./a", "/a/..", "/\u{0}"] {
             assert!(path(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn origins() {
-        assert_eq!(
-            origin("HTTP://LocalHost:8080").unwrap(),
-            "http://localhost:8080"
-        );
-        for text in [
-            "*",
-            "localhost",
-            "http://",
-            "http://a:80",
-            "https://a:443",
-            "http://a/",
-            "ws://a",
-            "null",
-            "http://a:b",
-        ] {
+        assert_eq!(origin("HTTP://LocalHost:8080").unwrap(), "http://localhost:8080");
+        for text in
+            ["*", "localhost", "http://", "http://a:80", "https://a:443", "http://a/", "ws://a", "null", "http://a:b"]
+        {
             assert!(origin(text).is_err(), "{text}");
         }
     }

@@ -100,23 +100,14 @@ impl Rule {
             Rule::ZeroOr(means, min, max) => {
                 format!("{} ({means}) or {}", unit.show(0), range(unit, min, max))
             }
-            Rule::PowerOfTwo(min, max) => format!(
-                "a power of two from {} to {}",
-                unit.show(min),
-                unit.show(max)
-            ),
+            Rule::PowerOfTwo(min, max) => format!("a power of two from {} to {}", unit.show(min), unit.show(max)),
             Rule::OneOf(codes) => format!("one of {}", join(codes.iter().map(u64::to_string))),
         }
     }
 }
 
 fn range(unit: Unit, min: u64, max: u64) -> String {
-    format!(
-        "{} from {} to {}",
-        unit.noun(),
-        unit.show(min),
-        unit.show(max)
-    )
+    format!("{} from {} to {}", unit.noun(), unit.show(min), unit.show(max))
 }
 
 fn join(words: impl Iterator<Item = String>) -> String {
@@ -166,13 +157,7 @@ impl<T> Field<T> {
 
     /// Whether the value stands without quotes.
     fn bare(&self) -> bool {
-        matches!(
-            self,
-            Field::Number {
-                unit: Unit::Count,
-                ..
-            } | Field::List { .. }
-        )
+        matches!(self, Field::Number { unit: Unit::Count, .. } | Field::List { .. })
     }
 }
 
@@ -261,10 +246,7 @@ impl RouteDraft {
 /// Adds to a list in which each thing may stand once.
 fn push_new<V: PartialEq>(list: &mut Vec<V>, value: V, text: &str) -> Result<(), String> {
     if list.contains(&value) {
-        return Err(format!(
-            "{} stands here twice — write it once",
-            forms::quote(text)
-        ));
+        return Err(format!("{} stands here twice — write it once", forms::quote(text)));
     }
     list.push(value);
     Ok(())
@@ -312,9 +294,7 @@ pub(super) static SERVER: [Key<Server>; 14] = [
         name: "admin",
         field: Field::Text {
             form: "an IP address with a port, \"127.0.0.1:9180\", or \"off\"",
-            store: |s, text| {
-                forms::admin(text).map(|address: Option<SocketAddr>| s.admin = address)
-            },
+            store: |s, text| forms::admin(text).map(|address: Option<SocketAddr>| s.admin = address),
         },
         default: Preset::Is("127.0.0.1:9180"),
         services: &[],
@@ -457,11 +437,7 @@ pub(super) static SERVER: [Key<Server>; 14] = [
     },
     Key {
         name: "turn_events",
-        field: Field::Number {
-            unit: Unit::Count,
-            rule: Rule::Range(16, 4096),
-            store: |s, n| s.turn_events = n as u32,
-        },
+        field: Field::Number { unit: Unit::Count, rule: Rule::Range(16, 4096), store: |s, n| s.turn_events = n as u32 },
         default: Preset::Is("256"),
         services: &[],
         words: "How many completions a shard handles before the other tasks of its thread may run.",
@@ -516,11 +492,7 @@ pub(super) static LISTENER: [Key<ListenerDraft>; 3] = [
     },
     Key {
         name: "backlog",
-        field: Field::Number {
-            unit: Unit::Count,
-            rule: Rule::Range(1, 1 << 20),
-            store: |l, n| l.backlog = n as u32,
-        },
+        field: Field::Number { unit: Unit::Count, rule: Rule::Range(1, 1 << 20), store: |l, n| l.backlog = n as u32 },
         default: Preset::Is("4096"),
         services: &[],
         words: "How many connections the kernel holds for each shard until they are accepted.",
@@ -549,11 +521,7 @@ pub(super) static LIMITS: [Key<Limits>; 7] = [
     },
     Key {
         name: "head_count",
-        field: Field::Number {
-            unit: Unit::Count,
-            rule: Rule::Range(1, 256),
-            store: |l, n| l.head_count = n as u16,
-        },
+        field: Field::Number { unit: Unit::Count, rule: Rule::Range(1, 256), store: |l, n| l.head_count = n as u16 },
         default: Preset::Is("100"),
         services: &[],
         words: "The most field lines a request head may have. Beyond it, 431.",
@@ -563,11 +531,7 @@ pub(super) static LIMITS: [Key<Limits>; 7] = [
     },
     Key {
         name: "message_bytes",
-        field: Field::Number {
-            unit: Unit::Bytes,
-            rule: Rule::Range(125, GIB),
-            store: |l, n| l.message_bytes = n,
-        },
+        field: Field::Number { unit: Unit::Bytes, rule: Rule::Range(125, GIB), store: |l, n| l.message_bytes = n },
         default: Preset::Is("1MiB"),
         services: &[],
         words: "The largest WebSocket message taken from a client, its fragments joined. Beyond it, close code 1009.",
@@ -668,10 +632,7 @@ pub(super) static ROUTE: [Key<RouteDraft>; 9] = [
     },
     Key {
         name: "service",
-        field: Field::Choice {
-            names: &SERVICES,
-            store: |r, i| put(&mut r.service, i),
-        },
+        field: Field::Choice { names: &SERVICES, store: |r, i| put(&mut r.service, i) },
         default: Preset::Required,
         services: &[],
         words: "What is done for clients of this route.",
@@ -740,11 +701,7 @@ pub(super) static ROUTE: [Key<RouteDraft>; 9] = [
     },
     Key {
         name: "end_code",
-        field: Field::Number {
-            unit: Unit::Count,
-            rule: Rule::OneOf(&END_CODES),
-            store: |r, n| r.end_code = n as u16,
-        },
+        field: Field::Number { unit: Unit::Count, rule: Rule::OneOf(&END_CODES), store: |r, n| r.end_code = n as u16 },
         default: Preset::Is("1012"),
         services: &["proxy"],
         words: "The close code a client gets when the upstream ends the stream first.",
@@ -770,10 +727,7 @@ pub(super) static ROUTE: [Key<RouteDraft>; 9] = [
 
 fn folder(text: &str) -> Result<PathBuf, String> {
     match text.is_empty() || text.contains('\0') {
-        true => Err(format!(
-            "{} is no folder — write its name",
-            forms::quote(text)
-        )),
+        true => Err(format!("{} is no folder — write its name", forms::quote(text))),
         false => Ok(text.into()),
     }
 }
@@ -791,22 +745,13 @@ pub(super) struct Table {
 impl Table {
     /// The table's head as it stands in a file.
     pub(super) fn head(&self) -> String {
-        if self.many {
-            format!("[[{}]]", self.name)
-        } else {
-            format!("[{}]", self.name)
-        }
+        if self.many { format!("[[{}]]", self.name) } else { format!("[{}]", self.name) }
     }
 }
 
 /// All tables, in the order of the reference.
 pub(super) static TABLES: [Table; 4] = [
-    Table {
-        name: "server",
-        many: false,
-        keys: || names(&SERVER),
-        words: "What concerns the process as a whole.",
-    },
+    Table { name: "server", many: false, keys: || names(&SERVER), words: "What concerns the process as a whole." },
     Table {
         name: "listener",
         many: true,
@@ -940,9 +885,7 @@ mod tests {
     }
 
     fn sees<T>(keys: &[Key<T>]) -> Vec<&'static str> {
-        keys.iter()
-            .flat_map(|key| key.see.iter().copied())
-            .collect()
+        keys.iter().flat_map(|key| key.see.iter().copied()).collect()
     }
 
     #[test]

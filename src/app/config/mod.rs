@@ -284,6 +284,5 @@ pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
 /// The configuration used when none is given: `demo.toml`, built in.
 pub fn demo() -> Config {
     // The text is part of the program and a test reads it: a failure here is our own.
-    read(include_str!("../demo.toml"), "demo.toml", Path::new("."))
-        .expect("demo.toml is a valid configuration")
+    read(include_str!("../demo.toml"), "demo.toml", Path::new(".")).expect("demo.toml is a valid configuration")
 }

@@ -13,8 +13,8 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::keys::{
-    BLANK_LIMITS, BLANK_SERVER, Field, Key, LIMITS, LISTENER, ListenerDraft, Preset, ROUTE,
-    RouteDraft, SERVER, TABLES, Table, Unit,
+    BLANK_LIMITS, BLANK_SERVER, Field, Key, LIMITS, LISTENER, ListenerDraft, Preset, ROUTE, RouteDraft, SERVER, TABLES,
+    Table, Unit,
 };
 use super::{Config, FILE_BYTES_MAX, Limits, Problem, Server, check, forms};
 
@@ -34,15 +34,8 @@ pub(super) struct Section<T> {
 impl<T> Section<T> {
     /// A section with every default laid in.
     fn new(value: T, label: String, at: usize, keys: &[Key<T>]) -> Self {
-        let mut section = Section {
-            value,
-            label,
-            at,
-            given: Vec::new(),
-            refused: Vec::new(),
-        };
-        keys.iter()
-            .for_each(|key| lay_default(key, &mut section.value));
+        let mut section = Section { value, label, at, given: Vec::new(), refused: Vec::new() };
+        keys.iter().for_each(|key| lay_default(key, &mut section.value));
         section
     }
 
@@ -55,13 +48,7 @@ impl<T> Section<T> {
     }
 
     /// Remembers that a key was written, and notes what is wrong with it.
-    fn settle(
-        &mut self,
-        name: &'static str,
-        at: usize,
-        faults: Vec<Fault>,
-        report: &mut Report<'_>,
-    ) {
+    fn settle(&mut self, name: &'static str, at: usize, faults: Vec<Fault>, report: &mut Report<'_>) {
         self.given.push((name, at));
         if !faults.is_empty() {
             self.refused.push(name);
@@ -71,10 +58,7 @@ impl<T> Section<T> {
 
     /// Where the value of a key stands; the table itself where the key was left out.
     pub(super) fn place(&self, name: &str) -> usize {
-        self.given
-            .iter()
-            .find(|(given, _)| *given == name)
-            .map_or(self.at, |(_, at)| *at)
+        self.given.iter().find(|(given, _)| *given == name).map_or(self.at, |(_, at)| *at)
     }
 }
 
@@ -97,51 +81,26 @@ pub(super) struct Report<'a> {
 
 impl<'a> Report<'a> {
     fn new(file: &'a str, text: &'a str) -> Self {
-        let after = text
-            .bytes()
-            .enumerate()
-            .filter(|(_, b)| *b == b'\n')
-            .map(|(at, _)| at + 1);
-        Report {
-            file,
-            text,
-            lines: std::iter::once(0).chain(after).collect(),
-            problems: Vec::new(),
-        }
+        let after = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
+        Report { file, text, lines: std::iter::once(0).chain(after).collect(), problems: Vec::new() }
     }
 
     /// Notes a problem at a byte of the text.
     pub(super) fn note(&mut self, at: usize, key: &str, words: String) {
         let (line, column) = self.position(at);
         let (file, key) = (self.file.into(), key.into());
-        self.problems.push(Problem {
-            file,
-            line,
-            column,
-            key,
-            words,
-        });
+        self.problems.push(Problem { file, line, column, key, words });
     }
 
     /// Notes a problem of a key of a section, where that key stands.
     pub(super) fn note_key<T>(&mut self, section: &Section<T>, name: &str, words: String) {
-        self.note(
-            section.place(name),
-            &format!("{}.{name}", section.label),
-            words,
-        );
+        self.note(section.place(name), &format!("{}.{name}", section.label), words);
     }
 
     /// Notes something that stands nowhere: it is missing.
     fn note_whole(&mut self, key: &str, words: String) {
         let (file, key) = (self.file.into(), key.into());
-        self.problems.push(Problem {
-            file,
-            line: 0,
-            column: 0,
-            key,
-            words,
-        });
+        self.problems.push(Problem { file, line: 0, column: 0, key, words });
     }
 
     /// Line and column from 1 of a byte; columns count characters.
@@ -150,10 +109,7 @@ impl<'a> Report<'a> {
         let line = self.lines.partition_point(|start| *start <= at);
         let front = &self.text.as_bytes()[self.lines[line - 1]..at];
         // A byte of the form 10xxxxxx continues a character.
-        (
-            line,
-            1 + front.iter().filter(|b| **b & 0xC0 != 0x80).count(),
-        )
+        (line, 1 + front.iter().filter(|b| **b & 0xC0 != 0x80).count())
     }
 
     /// Puts the parser's errors in, and drops what may be no more than their consequence:
@@ -161,33 +117,21 @@ impl<'a> Report<'a> {
     /// since keys below it ended up in a table they were not written for.
     fn mix_in(&mut self, errors: &[toml::de::Error]) {
         let broken: BTreeSet<usize> = errors.iter().map(|e| self.position(start(e)).0).collect();
-        let head = broken
-            .iter()
-            .copied()
-            .filter(|line| self.is_head(*line))
-            .min();
-        let sound = |line: usize| {
-            line > 0 && !broken.contains(&line) && head.is_none_or(|head| line < head)
-        };
+        let head = broken.iter().copied().filter(|line| self.is_head(*line)).min();
+        let sound = |line: usize| line > 0 && !broken.contains(&line) && head.is_none_or(|head| line < head);
         self.problems.retain(|problem| sound(problem.line));
         for error in errors {
-            let words = format!(
-                "{} — this is no TOML as it stands",
-                one_line(error.message())
-            );
+            let words = format!("{} — this is no TOML as it stands", one_line(error.message()));
             self.note(start(error), "", words);
         }
     }
 
     fn is_head(&self, line: usize) -> bool {
-        self.text[self.lines[line - 1]..]
-            .trim_start_matches([' ', '\t'])
-            .starts_with('[')
+        self.text[self.lines[line - 1]..].trim_start_matches([' ', '\t']).starts_with('[')
     }
 
     fn finish(mut self) -> Vec<Problem> {
-        self.problems
-            .sort_by_key(|problem| (problem.line, problem.column));
+        self.problems.sort_by_key(|problem| (problem.line, problem.column));
         self.problems.dedup();
         self.problems
     }
@@ -223,8 +167,7 @@ pub(super) fn load(path: &Path) -> Result<Config, Vec<Problem>> {
         let words = "is larger than 4 MiB — name a configuration file";
         return Err(vec![whole(&file, words.into())]);
     }
-    let text = std::str::from_utf8(&bytes)
-        .map_err(|error| vec![no_text(&file, &bytes[..error.valid_up_to()])])?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| vec![no_text(&file, &bytes[..error.valid_up_to()])])?;
     read(text, &file, path.parent().unwrap_or(Path::new("")))
 }
 
@@ -237,21 +180,13 @@ fn slurp(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn whole(file: &str, words: String) -> Problem {
-    Problem {
-        file: file.into(),
-        line: 0,
-        column: 0,
-        key: String::new(),
-        words,
-    }
+    Problem { file: file.into(), line: 0, column: 0, key: String::new(), words }
 }
 
 fn no_file(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is no such file — name one with --config FILE".into(),
-        io::ErrorKind::PermissionDenied => {
-            "may not be read — give the user that runs edgehold leave to read it".into()
-        }
+        io::ErrorKind::PermissionDenied => "may not be read — give the user that runs edgehold leave to read it".into(),
         _ => format!("cannot be read ({error}) — name a configuration file"),
     }
 }
@@ -261,41 +196,18 @@ fn no_text(file: &str, good: &[u8]) -> Problem {
     let good = String::from_utf8_lossy(good);
     let (line, column) = Report::new(file, &good).position(good.len());
     let words = "is not UTF-8 from here on — save the file as UTF-8".into();
-    Problem {
-        file: file.into(),
-        line,
-        column,
-        key: String::new(),
-        words,
-    }
+    Problem { file: file.into(), line, column, key: String::new(), words }
 }
 
 fn walk(root: &DeTable<'_>, report: &mut Report<'_>) -> Draft {
     root.keys().for_each(|name| meet(name, report));
     let mut server = Section::new(BLANK_SERVER, "server".into(), 0, &SERVER);
     let mut limits = Section::new(BLANK_LIMITS, "limits".into(), 0, &LIMITS);
-    one(
-        root,
-        &TABLES[0],
-        &mut server,
-        report,
-        |key, into, report| fill(&SERVER, key, into, report),
-    );
-    one(
-        root,
-        &TABLES[2],
-        &mut limits,
-        report,
-        |key, into, report| fill(&LIMITS, key, into, report),
-    );
+    one(root, &TABLES[0], &mut server, report, |key, into, report| fill(&SERVER, key, into, report));
+    one(root, &TABLES[2], &mut limits, report, |key, into, report| fill(&LIMITS, key, into, report));
     let listeners = listeners(root, report);
     let routes = routes(root, &limits.value, report);
-    Draft {
-        server,
-        listeners,
-        limits,
-        routes,
-    }
+    Draft { server, listeners, limits, routes }
 }
 
 fn listeners(root: &DeTable<'_>, report: &mut Report<'_>) -> Vec<Section<ListenerDraft>> {
@@ -303,33 +215,18 @@ fn listeners(root: &DeTable<'_>, report: &mut Report<'_>) -> Vec<Section<Listene
     let mut sections = Vec::new();
     for entry in many(root, table, report) {
         let mut section = Section::new(ListenerDraft::default(), entry.label, entry.at, &LISTENER);
-        each(
-            entry.table,
-            table,
-            &mut section,
-            report,
-            |pair, into, report| fill(&LISTENER, pair, into, report),
-        );
+        each(entry.table, table, &mut section, report, |pair, into, report| fill(&LISTENER, pair, into, report));
         sections.push(section);
     }
     sections
 }
 
 /// A route starts from the global limits, which are whole by now, and lays its own over them.
-fn routes(
-    root: &DeTable<'_>,
-    limits: &Limits,
-    report: &mut Report<'_>,
-) -> Vec<Section<RouteDraft>> {
+fn routes(root: &DeTable<'_>, limits: &Limits, report: &mut Report<'_>) -> Vec<Section<RouteDraft>> {
     let table = &TABLES[3];
     let mut sections = Vec::new();
     for entry in many(root, table, report) {
-        let mut section = Section::new(
-            RouteDraft::new(limits.clone()),
-            entry.label,
-            entry.at,
-            &ROUTE,
-        );
+        let mut section = Section::new(RouteDraft::new(limits.clone()), entry.label, entry.at, &ROUTE);
         each(entry.table, table, &mut section, report, fill_route);
         sections.push(section);
     }
@@ -337,11 +234,7 @@ fn routes(
 }
 
 /// A key of a route: one of its own, or one of the limits.
-fn fill_route(
-    pair: &Pair<'_, '_>,
-    section: &mut Section<RouteDraft>,
-    report: &mut Report<'_>,
-) -> bool {
+fn fill_route(pair: &Pair<'_, '_>, section: &mut Section<RouteDraft>, report: &mut Report<'_>) -> bool {
     let Some(key) = LIMITS.iter().find(|key| key.name == pair.name()) else {
         return fill(&ROUTE, pair, section, report);
     };
@@ -363,12 +256,7 @@ impl Pair<'_, '_> {
 }
 
 /// Stores a key if the section knows it; says whether it does.
-fn fill<T>(
-    keys: &[Key<T>],
-    pair: &Pair<'_, '_>,
-    section: &mut Section<T>,
-    report: &mut Report<'_>,
-) -> bool {
+fn fill<T>(keys: &[Key<T>], pair: &Pair<'_, '_>, section: &mut Section<T>, report: &mut Report<'_>) -> bool {
     let Some(key) = keys.iter().find(|key| key.name == pair.name()) else {
         return false;
     };
@@ -388,11 +276,7 @@ fn each<T>(
     for (key, value) in entries {
         let pair = Pair { key, value };
         if !fill(&pair, section, report) {
-            report.note(
-                key.span().start,
-                &section.label,
-                stranger(pair.name(), table),
-            );
+            report.note(key.span().start, &section.label, stranger(pair.name(), table));
         }
     }
 }
@@ -424,17 +308,8 @@ struct Entry<'t, 'i> {
 
 /// The entries of a table that may stand many times. One in single brackets is read too:
 /// what is wrong inside it is wrong all the same.
-fn many<'t, 'i>(
-    root: &'t DeTable<'i>,
-    table: &Table,
-    report: &mut Report<'_>,
-) -> Vec<Entry<'t, 'i>> {
-    let none = || {
-        format!(
-            "there is none — write {} and its keys, one at least",
-            table.head()
-        )
-    };
+fn many<'t, 'i>(root: &'t DeTable<'i>, table: &Table, report: &mut Report<'_>) -> Vec<Entry<'t, 'i>> {
+    let none = || format!("there is none — write {} and its keys, one at least", table.head());
     let Some(value) = root.get(table.name) else {
         if !misspelt(root, table) {
             report.note_whole(table.name, none());
@@ -447,24 +322,16 @@ fn many<'t, 'i>(
         DeValue::Array(array) => return entries(array, table, report),
         other => report.note(at, table.name, no_table(other, table)),
     }
-    let lone = value
-        .get_ref()
-        .as_table()
-        .map(|inner| entry(inner, table, 1, at));
+    let lone = value.get_ref().as_table().map(|inner| entry(inner, table, 1, at));
     lone.into_iter().collect()
 }
 
 /// Whether a name at the top was meant for a table: it has been noted as that.
 fn misspelt(root: &DeTable<'_>, table: &Table) -> bool {
-    root.keys()
-        .any(|name| nearest(name.get_ref(), &[table.name]).is_some())
+    root.keys().any(|name| nearest(name.get_ref(), &[table.name]).is_some())
 }
 
-fn entries<'t, 'i>(
-    array: &'t DeArray<'i>,
-    table: &Table,
-    report: &mut Report<'_>,
-) -> Vec<Entry<'t, 'i>> {
+fn entries<'t, 'i>(array: &'t DeArray<'i>, table: &Table, report: &mut Report<'_>) -> Vec<Entry<'t, 'i>> {
     let mut found = Vec::new();
     for (index, value) in array.iter().enumerate() {
         let at = value.span().start;
@@ -477,11 +344,7 @@ fn entries<'t, 'i>(
 }
 
 fn entry<'t, 'i>(table: &'t DeTable<'i>, of: &Table, number: usize, at: usize) -> Entry<'t, 'i> {
-    Entry {
-        table,
-        label: format!("{}[{number}]", of.name),
-        at,
-    }
+    Entry { table, label: format!("{}[{number}]", of.name), at }
 }
 
 fn no_table(found: &DeValue<'_>, table: &Table) -> String {
@@ -501,36 +364,18 @@ fn meet(name: &Spanned<toml::de::DeString<'_>>, report: &mut Report<'_>) {
     }
     let words = match homes(text).as_slice() {
         [] => unknown_table(text),
-        homes => format!(
-            "`{text}` stands outside of its table — write it below {}",
-            homes.join(" or ")
-        ),
+        homes => format!("`{text}` stands outside of its table — write it below {}", homes.join(" or ")),
     };
     report.note(name.span().start, "", words);
 }
 
 fn unknown_table(text: &str) -> String {
     let names: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
-    let near =
-        nearest(text, &names).and_then(|near| TABLES.iter().find(|table| table.name == near));
-    let heads = || {
-        TABLES
-            .iter()
-            .map(Table::head)
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let near = nearest(text, &names).and_then(|near| TABLES.iter().find(|table| table.name == near));
+    let heads = || TABLES.iter().map(Table::head).collect::<Vec<_>>().join(", ");
     match near {
-        Some(table) => format!(
-            "unknown table `{}` — did you mean {}?",
-            plain(text),
-            table.head()
-        ),
-        None => format!(
-            "unknown table `{}` — the tables are {}",
-            plain(text),
-            heads()
-        ),
+        Some(table) => format!("unknown table `{}` — did you mean {}?", plain(text), table.head()),
+        None => format!("unknown table `{}` — the tables are {}", plain(text), heads()),
     }
 }
 
@@ -538,31 +383,18 @@ fn unknown_table(text: &str) -> String {
 fn stranger(name: &str, table: &Table) -> String {
     let homes = homes(name);
     if !homes.is_empty() {
-        return format!(
-            "`{name}` is no key of {} — it belongs to {}",
-            table.head(),
-            homes.join(" or ")
-        );
+        return format!("`{name}` is no key of {} — it belongs to {}", table.head(), homes.join(" or "));
     }
     let names = (table.keys)();
     match nearest(name, &names) {
         Some(near) => format!("unknown key `{}` — did you mean `{near}`?", plain(name)),
-        None => format!(
-            "unknown key `{}` — the keys of {} are {}",
-            plain(name),
-            table.head(),
-            names.join(", ")
-        ),
+        None => format!("unknown key `{}` — the keys of {} are {}", plain(name), table.head(), names.join(", ")),
     }
 }
 
 /// The heads of the tables that know a key.
 fn homes(name: &str) -> Vec<String> {
-    TABLES
-        .iter()
-        .filter(|table| (table.keys)().contains(&name))
-        .map(Table::head)
-        .collect()
+    TABLES.iter().filter(|table| (table.keys)().contains(&name)).map(Table::head).collect()
 }
 
 /// The known name closest to a written one, if it can be meant: one slip in four letters.
@@ -610,79 +442,35 @@ fn take<T>(key: &Key<T>, into: &mut T, value: &Spanned<DeValue<'_>>) -> Vec<Faul
     let at = value.span().start;
     let words = match (&key.field, value.get_ref()) {
         (Field::List { .. }, DeValue::Array(items)) => return take_items(key, into, items, at),
-        (
-            Field::List {
-                single: true,
-                store,
-                ..
-            },
-            DeValue::String(text),
-        ) => store(into, text),
-        (
-            Field::Number {
-                unit: Unit::Count, ..
-            },
-            DeValue::Integer(number),
-        ) => store_text(&key.field, into, &decimal(number)),
-        (
-            Field::Number {
-                unit: Unit::Count, ..
-            }
-            | Field::List { .. },
-            other,
-        ) => Err(wrong_type(&key.field, other)),
+        (Field::List { single: true, store, .. }, DeValue::String(text)) => store(into, text),
+        (Field::Number { unit: Unit::Count, .. }, DeValue::Integer(number)) => {
+            store_text(&key.field, into, &decimal(number))
+        }
+        (Field::Number { unit: Unit::Count, .. } | Field::List { .. }, other) => Err(wrong_type(&key.field, other)),
         (field, DeValue::String(text)) => store_text(field, into, text),
         (field, other) => Err(wrong_type(field, other)),
     };
-    words
-        .err()
-        .map(|words| Fault {
-            at,
-            item: None,
-            words,
-        })
-        .into_iter()
-        .collect()
+    words.err().map(|words| Fault { at, item: None, words }).into_iter().collect()
 }
 
 /// An integer in plain digits where it is one that counts; as written where it is not.
 fn decimal(number: &toml::de::DeInteger<'_>) -> String {
-    u64::from_str_radix(number.as_str(), number.radix())
-        .map_or_else(|_| number.to_string(), |n| n.to_string())
+    u64::from_str_radix(number.as_str(), number.radix()).map_or_else(|_| number.to_string(), |n| n.to_string())
 }
 
 /// Stores the value of any field but a list from its text without quotes.
 fn store_text<T>(field: &Field<T>, into: &mut T, text: &str) -> Result<(), String> {
     let shown = || {
-        if matches!(
-            field,
-            Field::Number {
-                unit: Unit::Count,
-                ..
-            }
-        ) {
-            text.into()
-        } else {
-            forms::quote(text)
-        }
+        if matches!(field, Field::Number { unit: Unit::Count, .. }) { text.into() } else { forms::quote(text) }
     };
     let refuse = || format!("{} will not do — write {}", shown(), field.expected());
     match field {
         Field::Number { unit, rule, store } => {
-            let value = unit
-                .parse(text)
-                .filter(|value| rule.allows(*value))
-                .ok_or_else(refuse)?;
+            let value = unit.parse(text).filter(|value| rule.allows(*value)).ok_or_else(refuse)?;
             store(into, value);
         }
         Field::Choice { names, store } => {
-            store(
-                into,
-                names
-                    .iter()
-                    .position(|name| *name == text)
-                    .ok_or_else(refuse)?,
-            );
+            store(into, names.iter().position(|name| *name == text).ok_or_else(refuse)?);
         }
         Field::Text { store, .. } | Field::List { store, .. } => store(into, text)?,
     }
@@ -693,24 +481,14 @@ fn take_items<T>(key: &Key<T>, into: &mut T, items: &DeArray<'_>, at: usize) -> 
     let Field::List { most, store, .. } = key.field else {
         return Vec::new();
     };
-    let mut faults: Vec<Fault> = list_fault(key, items.len(), most)
-        .map(|words| Fault {
-            at,
-            item: None,
-            words,
-        })
-        .into_iter()
-        .collect();
+    let mut faults: Vec<Fault> =
+        list_fault(key, items.len(), most).map(|words| Fault { at, item: None, words }).into_iter().collect();
     for (index, value) in items.iter().enumerate().take(most) {
         let stored = match value.get_ref() {
             DeValue::String(text) => store(into, text),
             other => Err(format!("found {} — write strings only", describe(other))),
         };
-        let fault = |words| Fault {
-            at: value.span().start,
-            item: Some(index + 1),
-            words,
-        };
+        let fault = |words| Fault { at: value.span().start, item: Some(index + 1), words };
         faults.extend(stored.err().map(fault));
     }
     faults

@@ -98,11 +98,7 @@ fn chunked() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn bodies() -> impl Strategy<Value = Body> {
-    prop_oneof![
-        Just(Body::None),
-        (0..40_u64).prop_map(Body::Length),
-        Just(Body::Chunked)
-    ]
+    prop_oneof![Just(Body::None), (0..40_u64).prop_map(Body::Length), Just(Body::Chunked)]
 }
 
 proptest! {

@@ -24,9 +24,7 @@ fn content(text: bool) -> BoxedStrategy<Vec<u8>> {
             .prop_map(|chars| chars.into_iter().collect::<String>().into_bytes())
             .boxed()
     } else {
-        lengths
-            .prop_flat_map(|len| prop::collection::vec(any::<u8>(), len))
-            .boxed()
+        lengths.prop_flat_map(|len| prop::collection::vec(any::<u8>(), len)).boxed()
     }
 }
 
@@ -35,12 +33,7 @@ fn message() -> impl Strategy<Value = Message> {
     let pings = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..=125), 0..3);
     any::<bool>()
         .prop_flat_map(move |text| (Just(text), content(text), ends.clone(), pings.clone()))
-        .prop_map(|(text, content, ends, pings)| Message {
-            text,
-            content,
-            ends,
-            pings,
-        })
+        .prop_map(|(text, content, ends, pings)| Message { text, content, ends, pings })
 }
 
 /// Encodes frames as one side and notes what the other must hear.
@@ -54,18 +47,12 @@ struct Voice {
 impl Voice {
     /// Speaks to a reader of this role.
     fn to(role: Role) -> Voice {
-        Voice {
-            role,
-            key: [0x37, 0xfa, 0x21, 0x3d],
-            wire: Vec::new(),
-            heard: Heard::default(),
-        }
+        Voice { role, key: [0x37, 0xfa, 0x21, 0x3d], wire: Vec::new(), heard: Heard::default() }
     }
 
     fn frame(&mut self, opcode: Opcode, fin: bool, payload: &[u8]) {
         let key = (self.role == Role::Server).then_some(self.key);
-        self.wire
-            .extend_from_slice(head(opcode, fin, payload.len() as u64, key).as_bytes());
+        self.wire.extend_from_slice(head(opcode, fin, payload.len() as u64, key).as_bytes());
         let at = self.wire.len();
         self.wire.extend_from_slice(payload);
         mask::apply(&mut self.wire[at..], key.unwrap_or_default());
@@ -79,17 +66,9 @@ impl Voice {
     }
 
     fn message(&mut self, message: &Message) {
-        let mut ends: Vec<usize> = message
-            .ends
-            .iter()
-            .map(|end| end.index(message.content.len() + 1))
-            .collect();
+        let mut ends: Vec<usize> = message.ends.iter().map(|end| end.index(message.content.len() + 1)).collect();
         ends.sort_unstable();
-        let mut opcode = if message.text {
-            Opcode::Text
-        } else {
-            Opcode::Binary
-        };
+        let mut opcode = if message.text { Opcode::Text } else { Opcode::Binary };
         let (mut at, mut pings) = (0, message.pings.iter());
         for end in ends {
             self.frame(opcode, false, &message.content[at..end]);
@@ -97,9 +76,7 @@ impl Voice {
             pings.next().into_iter().for_each(|ping| self.ping(ping));
         }
         self.frame(opcode, true, &message.content[at..]);
-        self.heard
-            .said
-            .push(Said::Message(message.text, message.content.clone()));
+        self.heard.said.push(Said::Message(message.text, message.content.clone()));
     }
 
     fn close(&mut self, code: u16, reason: &str) {
@@ -122,20 +99,14 @@ fn cuts() -> impl Strategy<Value = Vec<u8>> {
 
 /// Bytes that look like frames more often than chance would have it.
 fn garbage() -> impl Strategy<Value = Vec<u8>> {
-    let first = prop::sample::select(vec![
-        0x00, 0x01, 0x02, 0x80, 0x81, 0x82, 0x88, 0x89, 0x8a, 0x09, 0xc1, 0x83_u8,
-    ]);
+    let first = prop::sample::select(vec![0x00, 0x01, 0x02, 0x80, 0x81, 0x82, 0x88, 0x89, 0x8a, 0x09, 0xc1, 0x83_u8]);
     let second = prop_oneof![4 => 0..10_u8, 1 => Just(126), 1 => Just(127), 1 => 100..=125_u8];
-    let frame = (
-        prop_oneof![9 => first, 1 => any::<u8>()],
-        second,
-        any::<bool>(),
-        prop::collection::vec(any::<u8>(), 0..14),
-    )
-        .prop_map(|(first, second, masked, rest)| {
-            let second = second | if masked { 0x80 } else { 0 };
-            [&[first, second][..], &rest].concat()
-        });
+    let frame =
+        (prop_oneof![9 => first, 1 => any::<u8>()], second, any::<bool>(), prop::collection::vec(any::<u8>(), 0..14))
+            .prop_map(|(first, second, masked, rest)| {
+                let second = second | if masked { 0x80 } else { 0 };
+                [&[first, second][..], &rest].concat()
+            });
     prop::collection::vec(frame, 0..8).prop_map(|frames| frames.concat())
 }
 
@@ -160,9 +131,7 @@ fn near_frames(role: Role) -> impl Strategy<Value = Vec<u8>> {
     let payload = prop::collection::vec(bytes, 0..5).prop_map(|parts| parts.concat());
     prop::collection::vec((opcodes, any::<bool>(), payload), 0..8).prop_map(move |frames| {
         let mut voice = Voice::to(role);
-        frames.iter().for_each(|(opcode, fin, payload)| {
-            voice.frame(*opcode, *fin || opcode.is_control(), payload)
-        });
+        frames.iter().for_each(|(opcode, fin, payload)| voice.frame(*opcode, *fin || opcode.is_control(), payload));
         voice.wire
     })
 }
@@ -181,7 +150,9 @@ proptest! {
         let mut voice = Voice::to(role);
         messages.iter().for_each(|message| voice.message(message));
         voice.close(code, &reason);
-        let rules = Rules { role, message_bytes: 1 << 20 };
+        // The tightest limit that lets every message through.
+        let message_bytes = messages.iter().map(|message| message.content.len() as u64).max().unwrap_or(0);
+        let rules = Rules { role, message_bytes };
         prop_assert_eq!(&hear(&voice.wire, &rules, &cuts), &voice.heard);
         prop_assert_eq!(&hear(&voice.wire, &rules, &[]), &voice.heard);
     }
@@ -206,14 +177,8 @@ proptest! {
 /// The heads of RFC 6455 section 5.7, byte for byte.
 #[test]
 fn the_examples_of_the_rfc_are_heard() {
-    let client = Rules {
-        role: Role::Client,
-        message_bytes: 1 << 20,
-    };
-    let server = Rules {
-        role: Role::Server,
-        message_bytes: 1 << 20,
-    };
+    let client = Rules { role: Role::Client, message_bytes: 1 << 20 };
+    let server = Rules { role: Role::Server, message_bytes: 1 << 20 };
     let hello = [Said::Message(true, b"Hello".to_vec())];
     let single = b"\x81\x05Hello";
     let masked = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
@@ -221,16 +186,7 @@ fn the_examples_of_the_rfc_are_heard() {
     assert_eq!(hear(single, &client, &[1]).said, hello);
     assert_eq!(hear(masked, &server, &[1]).said, hello);
     assert_eq!(hear(fragmented, &client, &[1]).said, hello);
-    assert_eq!(
-        hear(b"\x89\x05Hello", &client, &[1]).said,
-        [Said::Ping(b"Hello".to_vec())]
-    );
-    assert_eq!(
-        head(Opcode::Binary, true, 256, None).as_bytes(),
-        b"\x82\x7e\x01\x00"
-    );
-    assert_eq!(
-        head(Opcode::Binary, true, 65_536, None).as_bytes(),
-        b"\x82\x7f\0\0\0\0\0\x01\0\0"
-    );
+    assert_eq!(hear(b"\x89\x05Hello", &client, &[1]).said, [Said::Ping(b"Hello".to_vec())]);
+    assert_eq!(head(Opcode::Binary, true, 256, None).as_bytes(), b"\x82\x7e\x01\x00");
+    assert_eq!(head(Opcode::Binary, true, 65_536, None).as_bytes(), b"\x82\x7f\0\0\0\0\0\x01\0\0");
 }

@@ -17,21 +17,14 @@ pub(crate) fn pieces<'b>(mut bytes: &'b [u8], cuts: &'b [u8]) -> impl Iterator<I
         if bytes.is_empty() {
             return None;
         }
-        let len = cuts
-            .next()
-            .filter(|_| goes_on)
-            .map_or(bytes.len(), |&cut| usize::from(cut));
+        let len = cuts.next().filter(|_| goes_on).map_or(bytes.len(), |&cut| usize::from(cut));
         let (piece, rest) = bytes.split_at(len.min(bytes.len()));
         bytes = rest;
         Some(piece)
     })
 }
 
-fn read<T>(
-    bytes: &[u8],
-    limits: &Limits,
-    look: impl Fn(&Head<'_, '_>) -> T,
-) -> Result<Option<T>, Refusal> {
+fn read<T>(bytes: &[u8], limits: &Limits, look: impl Fn(&Head<'_, '_>) -> T) -> Result<Option<T>, Refusal> {
     let mut store = [EMPTY_HEADER; MAX_HEADERS];
     Ok(http1::read(bytes, limits, &mut store)?.map(|head| look(&head)))
 }
@@ -43,10 +36,7 @@ pub(crate) fn head(bytes: &[u8], limits: &Limits) {
     let whole = answer(bytes.len());
     for len in 0..bytes.len() {
         let prefix = answer(len);
-        assert!(
-            prefix == Ok(None) || prefix == whole,
-            "at {len}: {prefix:?}, whole: {whole:?}"
-        );
+        assert!(prefix == Ok(None) || prefix == whole, "at {len}: {prefix:?}, whole: {whole:?}");
     }
     if let Ok(Some(head)) = &whole {
         lazy_reader(bytes, limits, head);
@@ -99,21 +89,13 @@ pub(crate) fn body(bytes: &[u8], body: &Body, cuts: &[u8]) {
 pub(crate) fn opening(bytes: &[u8], limits: &Limits, supported: &[String]) {
     let judge = |head: &Head<'_, '_>| {
         if let Some(name) = upgrade::choose(head, supported) {
-            assert!(
-                upgrade::offers(head)
-                    && head
-                        .list("Sec-WebSocket-Protocol")
-                        .any(|offer| offer == name)
-            );
+            assert!(upgrade::offers(head) && head.list("Sec-WebSocket-Protocol").any(|offer| offer == name));
         }
         let Ok(opening) = upgrade::check(head) else {
             return;
         };
         assert!(upgrade::wanted(head) && head.body.is_empty());
-        assert_eq!(
-            opening.accept,
-            upgrade::accept_key(head.get("sec-websocket-key").unwrap())
-        );
+        assert_eq!(opening.accept, upgrade::accept_key(head.get("sec-websocket-key").unwrap()));
         let mut out = Vec::new();
         upgrade::answer(&mut out, &opening, upgrade::choose(head, supported));
         assert!(out.starts_with(b"HTTP/1.1 101 ") && out.ends_with(b"\r\n\r\n"));
@@ -141,37 +123,20 @@ pub(crate) struct Heard {
 impl Heard {
     fn take(&mut self, event: Event<'_>) {
         match event {
-            Event::Data {
-                text,
-                first,
-                last,
-                payload,
-            } => self.data(text, first, last, payload),
+            Event::Data { text, first, last, payload } => self.data(text, first, last, payload),
             Event::Ping(payload) => self.said.push(Said::Ping(payload.into())),
             Event::Pong(payload) => self.said.push(Said::Pong(payload.into())),
-            Event::Close(close) => self.said.push(Said::Close(
-                close.map(|(code, reason)| (code.0, reason.into())),
-            )),
+            Event::Close(close) => self.said.push(Said::Close(close.map(|(code, reason)| (code.0, reason.into())))),
         }
     }
 
     fn data(&mut self, text: bool, first: bool, last: bool, payload: &[u8]) {
-        assert_eq!(
-            first,
-            self.begun.is_none(),
-            "first is said once, at the beginning"
-        );
-        assert!(
-            last || !payload.is_empty(),
-            "an empty piece that says nothing"
-        );
+        assert_eq!(first, self.begun.is_none(), "first is said once, at the beginning");
+        assert!(last || !payload.is_empty(), "an empty piece that says nothing");
         let (was_text, message) = self.begun.get_or_insert((text, Vec::new()));
         assert_eq!(text, *was_text);
         message.extend_from_slice(payload);
-        assert!(
-            !text || utf8::whole(message).is_ok(),
-            "text that is not UTF-8 was given out"
-        );
+        assert!(!text || utf8::whole(message).is_ok(), "text that is not UTF-8 was given out");
         if let (true, Some((text, message))) = (last, self.begun.take_if(|_| last)) {
             assert!(!text || core::str::from_utf8(&message).is_ok());
             self.said.push(Said::Message(text, message));
@@ -236,22 +201,11 @@ pub(crate) fn text(bytes: &[u8], cuts: &[u8]) {
 
 /// Every kind does what the definition says (RFC 6455 section 5.3), at any offset and in any pieces.
 pub(crate) fn masked(bytes: &[u8], key: [u8; 4], cuts: &[u8]) {
-    let wanted: Vec<u8> = bytes
-        .iter()
-        .zip(key.iter().cycle())
-        .map(|(byte, key)| byte ^ key)
-        .collect();
+    let wanted: Vec<u8> = bytes.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
     for kind in Kind::ALL {
         let mut room = bytes.to_vec();
         assert_eq!(mask::apply_with(kind, &mut room, key), kind.is_available());
-        assert!(
-            room == if kind.is_available() {
-                &wanted[..]
-            } else {
-                bytes
-            },
-            "{kind:?}"
-        );
+        assert!(room == if kind.is_available() { &wanted[..] } else { bytes }, "{kind:?}");
     }
     mask::choose();
     let (mut room, mut at) = (bytes.to_vec(), 0);

@@ -1,0 +1,80 @@
+//! The first five minutes: `edgehold serve` without a configuration, and its own page in headless Chromium. The page
+//! connects, echoes come back, the figures arrive from the admin address, and the browser has nothing to complain of.
+//!
+//! The demo's addresses are fixed; where one of them is taken, the story says so and does not begin.
+
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { chromium } from 'playwright-core';
+import { program } from '../lib/edgehold.mjs';
+import { mustBe } from '../lib/expect.mjs';
+import { listening } from '../lib/ports.mjs';
+import { start } from '../lib/processes.mjs';
+import { until } from '../lib/until.mjs';
+
+const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
+const [PORT, ADMIN] = [8080, 9180];
+
+async function mustBeFree(port) {
+  if (await listening(port)) throw new Error(`127.0.0.1:${port} is taken; the demo needs it (try unshare -rn, with lo up)`);
+}
+
+async function ready(server) {
+  server.mustRun();
+  return (await fetch(`http://127.0.0.1:${ADMIN}/readyz`)).status === 200;
+}
+
+async function stop(server) {
+  server.mustRun();
+  mustBe('exit code of edgehold', (await server.end(15_000)).code, 0);
+}
+
+async function startDemo(stage) {
+  for (const port of [PORT, ADMIN]) await mustBeFree(port);
+  const server = start('edgehold', program(), ['serve'], { log: path.join(stage.folder, 'edgehold.log'), cwd: stage.folder });
+  stage.defer(() => stop(server).finally(() => server.kill()));
+  await until('edgehold to be ready', () => ready(server));
+}
+
+async function openPage(stage) {
+  if (!existsSync(CHROMIUM)) throw new Error(`no ${CHROMIUM}: ci/install browser, or set CHROMIUM`);
+  const browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args: ['--no-sandbox'] });
+  stage.defer(() => browser.close());
+  const page = await browser.newPage();
+  const complaints = [];
+  page.on('pageerror', (error) => complaints.push(error.message));
+  page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
+  const response = await page.goto(`http://127.0.0.1:${PORT}/`);
+  mustBe('status of the page', response.status(), 200);
+  return { page, complaints };
+}
+
+/** Sends `text` as a message of `kind` from the console; resolves when its echo stands in the log. */
+async function echo(page, kind, text) {
+  await page.check(`input[value=${kind}]`);
+  await page.fill('#message', text);
+  await page.click('#send');
+  const back = page.locator('#log .received', { hasText: text });
+  await until(`the ${kind} echo in #log`, async () => (await back.count()) === 1);
+}
+
+async function median(page) {
+  await page.click('#hundred');
+  return until('the median of 100', async () => /^median [\d.]+ ms$/.exec(await page.textContent('#median'))?.[0]);
+}
+
+const connections = async (page) => Number((await page.textContent('#connections')).replaceAll(',', ''));
+
+export default async function demo(stage) {
+  await startDemo(stage);
+  const { page, complaints } = await openPage(stage);
+  await until('the page to connect', async () => (await page.textContent('#state')) === 'connected');
+  await echo(page, 'text', 'once around, Grüße');
+  await echo(page, 'binary', 'and in bytes, Grüße');
+  const trip = await median(page);
+  const count = await until('#connections to count this page', async () => (await connections(page)) >= 1 && connections(page));
+  const shards = await page.locator('#shards tr').count();
+  if (shards < 1) throw new Error('#shards has no row');
+  if (complaints.length) throw new Error(`the browser complains: ${complaints.join('; ')}`);
+  stage.note(`${trip} of 100, connections: ${count}, shards: ${shards}`);
+}
