@@ -1,1 +1,542 @@
+//! The scripted ring: the kernel and the far ends of its sockets, played from a seed.
+//!
+//! It keeps to what the real kernel promises and uses every freedom that the kernel has: it cuts what comes and
+//! what goes anywhere, lets operations wait, ends multishots without a reason, runs out of buffers, and hands over
+//! few completions at a time. And it holds the shard to its own promises: one operation of a kind at a time, no
+//! close while the kernel holds something, bytes of a send unchanged until it completes, buffers given back once.
+//! A broken promise panics, and the seed plays it again.
 
+use super::{Address, Completion, Operation, Piece, Ring, RingCounts, Tag};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A small generator (xorshift64*): the same seed, the same play.
+#[derive(Clone, Debug)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// From any seed.
+    pub fn new(seed: u64) -> Dice {
+        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// The next number.
+    pub fn roll(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// A number below `n`, which is not zero.
+    pub fn below(&mut self, n: usize) -> usize {
+        ((self.roll() >> 33) as usize) % n
+    }
+
+    /// True in `percent` of 100 cases.
+    pub fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// How unkind the kernel is, in percent of the occasions.
+#[derive(Clone, Copy, Debug)]
+pub struct Temper {
+    /// An operation that could go on waits for another turn.
+    pub delay: usize,
+    /// A multishot ends without a reason.
+    pub end_multishot: usize,
+    /// A connection breaks, in each turn, in 10 000 cases.
+    pub reset: usize,
+    /// An accept fails.
+    pub accept_error: usize,
+    /// Provided buffers, a power of two, and the bytes of each.
+    pub buffers: (u16, usize),
+    /// Completions handed over between two turns, at most.
+    pub completions: usize,
+    /// Bytes a socket takes that its peer has not read.
+    pub window: usize,
+}
+
+/// The far end of a connection, by number.
+pub type FarEnd = usize;
+
+/// What a far end is to the shard.
+#[derive(Clone, Debug)]
+struct Socket {
+    slot: Option<u32>,
+    to_shard: VecDeque<u8>,
+    from_shard: VecDeque<u8>,
+    /// The far end has sent FIN.
+    ended: bool,
+    /// The shard has sent FIN, or closed.
+    shard_ended: bool,
+    broken: bool,
+    /// Something has come since the poll last spoke.
+    edge: bool,
+}
+
+/// Operations in flight on one slot.
+#[derive(Default)]
+struct InFlight {
+    socket: Option<FarEnd>,
+    recv: Option<Tag>,
+    once: Option<Tag>,
+    poll: Option<Tag>,
+    send: Option<Sending>,
+    connect: Option<Tag>,
+    shutdown: Option<Tag>,
+}
+
+impl InFlight {
+    fn is_idle(&self) -> bool {
+        let plain = [self.recv, self.once, self.poll, self.connect, self.shutdown];
+        plain.iter().all(Option::is_none) && self.send.is_none()
+    }
+}
+
+struct Sending {
+    tag: Tag,
+    pieces: Vec<Piece>,
+    /// What the bytes were when they were handed over.
+    copy: Vec<u8>,
+}
+
+/// A call of the shard to an upstream, which a far end has to answer.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// To whom.
+    pub to: Address,
+    slot: u32,
+}
+
+/// The scripted ring.
+pub struct Script {
+    dice: Dice,
+    temper: Temper,
+    slots: BTreeMap<u32, InFlight>,
+    sockets: Vec<Socket>,
+    accepts: Vec<(Tag, usize)>,
+    arrivals: VecDeque<(FarEnd, usize)>,
+    calls: VecDeque<Call>,
+    buffers: Vec<Vec<u8>>,
+    free_buffers: VecDeque<u16>,
+    ready: VecDeque<Completion>,
+    handed_over: usize,
+    now: Duration,
+    ticks: Vec<Duration>,
+    listening: bool,
+}
+
+impl Script {
+    /// A kernel with nothing in it.
+    pub fn new(seed: u64, temper: Temper) -> Script {
+        Script {
+            dice: Dice::new(seed),
+            temper,
+            slots: BTreeMap::new(),
+            sockets: Vec::new(),
+            accepts: Vec::new(),
+            arrivals: VecDeque::new(),
+            calls: VecDeque::new(),
+            buffers: vec![vec![0; temper.buffers.1]; usize::from(temper.buffers.0)],
+            free_buffers: (0..temper.buffers.0).collect(),
+            ready: VecDeque::new(),
+            handed_over: 0,
+            now: Duration::ZERO,
+            ticks: Vec::new(),
+            listening: true,
+        }
+    }
+
+    // ---- what the far ends do ----
+
+    /// A client knocks at a listener.
+    pub fn arrive(&mut self, listener: usize) -> FarEnd {
+        let socket = self.new_socket(None);
+        self.arrivals.push_back((socket, listener));
+        socket
+    }
+
+    /// The next call that waits for an answer.
+    pub fn next_call(&mut self) -> Option<Call> {
+        let slots = &self.slots;
+        self.calls.retain(|call| slots.get(&call.slot).is_some_and(|it| it.connect.is_some()));
+        self.calls.pop_front()
+    }
+
+    /// The upstream answers the call, or refuses it (`None` is returned then, or when the caller has gone).
+    pub fn answer(&mut self, call: &Call, accept: bool) -> Option<FarEnd> {
+        let tag = self.slots.get_mut(&call.slot)?.connect.take()?;
+        if !accept {
+            self.complete(tag, Err(libc::ECONNREFUSED));
+            return None;
+        }
+        let socket = self.new_socket(Some(call.slot));
+        self.slots.entry(call.slot).or_default().socket = Some(socket);
+        self.complete(tag, Ok(0));
+        Some(socket)
+    }
+
+    /// The far end says something.
+    pub fn say(&mut self, who: FarEnd, bytes: &[u8]) {
+        let socket = &mut self.sockets[who];
+        socket.to_shard.extend(bytes);
+        socket.edge |= !bytes.is_empty();
+    }
+
+    /// The far end reads at most `most` bytes of what was sent to it.
+    pub fn read(&mut self, who: FarEnd, most: usize) -> Vec<u8> {
+        let socket = &mut self.sockets[who];
+        let len = socket.from_shard.len().min(most);
+        socket.from_shard.drain(..len).collect()
+    }
+
+    /// The far end sends FIN.
+    pub fn end(&mut self, who: FarEnd) {
+        let socket = &mut self.sockets[who];
+        (socket.ended, socket.edge) = (true, true);
+    }
+
+    /// The far end breaks the connection.
+    pub fn break_off(&mut self, who: FarEnd) {
+        let socket = &mut self.sockets[who];
+        (socket.broken, socket.edge) = (true, true);
+        socket.to_shard.clear();
+    }
+
+    /// The shard has ended the stream and everything was read.
+    pub fn is_ended(&self, who: FarEnd) -> bool {
+        let socket = &self.sockets[who];
+        socket.broken || socket.shard_ended && socket.from_shard.is_empty()
+    }
+
+    /// The connection was broken by either side.
+    pub fn is_broken(&self, who: FarEnd) -> bool {
+        self.sockets[who].broken
+    }
+
+    /// Bytes that the shard has not taken yet.
+    pub fn unread(&self, who: FarEnd) -> usize {
+        self.sockets[who].to_shard.len()
+    }
+
+    /// Nothing is in flight and every buffer is at home.
+    pub fn is_at_rest(&self) -> bool {
+        let home = self.free_buffers.len() == self.buffers.len();
+        home && self.accepts.is_empty() && self.slots.values().all(|it| it.is_idle() && it.socket.is_none())
+    }
+
+    /// Time goes on.
+    pub fn set_time(&mut self, now: Duration) {
+        self.now = now;
+    }
+
+    fn new_socket(&mut self, slot: Option<u32>) -> FarEnd {
+        self.sockets.push(Socket {
+            slot,
+            to_shard: VecDeque::new(),
+            from_shard: VecDeque::new(),
+            ended: false,
+            shard_ended: false,
+            broken: false,
+            edge: false,
+        });
+        self.sockets.len() - 1
+    }
+
+    // ---- what the kernel does ----
+
+    fn complete(&mut self, tag: Tag, result: Result<u32, i32>) {
+        self.ready.push_back(Completion { tag, result, more: false, buffer: None, nonempty: false });
+    }
+
+    fn slot(&mut self, tag: Tag) -> &mut InFlight {
+        self.slots.entry(tag.slot()).or_default()
+    }
+
+    fn do_ticks(&mut self) {
+        let now = self.now;
+        let due = self.ticks.extract_if(.., |at| *at <= now).count();
+        (0..due).for_each(|_| self.complete(Tag::new(0, 0, Operation::Tick), Err(libc::ETIME)));
+    }
+
+    fn do_accepts(&mut self) {
+        while self.listening && !self.arrivals.is_empty() && !self.dice.chance(self.temper.delay) {
+            let (socket, listener) = self.arrivals[0];
+            let Some(place) = self.accepts.iter().position(|it| it.1 == listener) else { return };
+            let (tag, _) = self.accepts.swap_remove(place);
+            if self.dice.chance(self.temper.accept_error) {
+                self.complete(tag, Err(libc::ECONNABORTED));
+                continue;
+            }
+            self.arrivals.pop_front();
+            let slot = self.slot(tag);
+            assert!(slot.socket.is_none(), "accepted into a slot that is in use");
+            slot.socket = Some(socket);
+            self.sockets[socket].slot = Some(tag.slot());
+            self.complete(tag, Ok(0));
+        }
+    }
+
+    fn do_slots(&mut self) {
+        let slots: Vec<u32> = self.slots.keys().copied().collect();
+        let from = self.dice.below(slots.len().max(1));
+        for slot in slots[from..].iter().chain(&slots[..from]) {
+            self.do_once(*slot);
+            if !self.dice.chance(self.temper.delay) {
+                self.misfortune(*slot);
+                self.do_recv(*slot);
+                self.do_poll(*slot);
+                self.do_send(*slot);
+                self.do_shutdown(*slot);
+            }
+        }
+    }
+
+    fn misfortune(&mut self, slot: u32) {
+        let strikes = self.dice.below(10_000) < self.temper.reset;
+        if let Some(socket) = self.slots[&slot].socket.filter(|_| strikes) {
+            self.break_off(socket);
+        }
+    }
+
+    /// A recv that does not wait is done in the turn in which it is asked for.
+    fn do_once(&mut self, slot: u32) {
+        let Some(tag) = self.slots.get_mut(&slot).and_then(|it| it.once.take()) else { return };
+        match self.bring(slot) {
+            Some((result, buffer)) => {
+                let nonempty = self.slots[&slot].socket.is_some_and(|it| !self.sockets[it].to_shard.is_empty());
+                self.ready.push_back(Completion { tag, result, more: false, buffer, nonempty });
+            }
+            None => self.complete(tag, Err(libc::EAGAIN)),
+        }
+    }
+
+    fn do_recv(&mut self, slot: u32) {
+        let Some(tag) = self.slots[&slot].recv else { return };
+        let Some((result, buffer)) = self.bring(slot) else { return };
+        let goes_on = matches!(result, Ok(1..)) && !self.dice.chance(self.temper.end_multishot);
+        if !goes_on {
+            self.slot(tag).recv = None;
+        }
+        self.ready.push_back(Completion { tag, result, more: goes_on, buffer, nonempty: false });
+    }
+
+    /// What a receive on this slot would bring now.
+    fn bring(&mut self, slot: u32) -> Option<(Result<u32, i32>, Option<u16>)> {
+        let socket = &mut self.sockets[self.slots.get(&slot)?.socket?];
+        if socket.broken {
+            return Some((Err(libc::ECONNRESET), None));
+        }
+        if socket.to_shard.is_empty() {
+            return socket.ended.then_some((Ok(0), None));
+        }
+        let Some(buffer) = self.free_buffers.pop_front() else { return Some((Err(libc::ENOBUFS), None)) };
+        let room = &mut self.buffers[usize::from(buffer)];
+        let most = socket.to_shard.len().min(room.len());
+        let len = if self.dice.chance(50) { most } else { 1 + self.dice.below(most) };
+        room.iter_mut().zip(socket.to_shard.drain(..len)).for_each(|(to, from)| *to = from);
+        Some((Ok(len as u32), Some(buffer)))
+    }
+
+    fn do_poll(&mut self, slot: u32) {
+        let Some(tag) = self.slots[&slot].poll else { return };
+        let Some(socket) = self.slots[&slot].socket else { return };
+        if !std::mem::take(&mut self.sockets[socket].edge) {
+            return;
+        }
+        let socket = &self.sockets[socket];
+        let hung_up = if socket.ended || socket.broken { libc::POLLRDHUP } else { 0 };
+        let more = !self.dice.chance(self.temper.end_multishot);
+        if !more {
+            self.slot(tag).poll = None;
+        }
+        let events = (libc::POLLIN | hung_up) as u32;
+        self.ready.push_back(Completion { tag, result: Ok(events), more, buffer: None, nonempty: false });
+    }
+
+    fn do_send(&mut self, slot: u32) {
+        let Some(sending) = &self.slots[&slot].send else { return };
+        let Some(number) = self.slots[&slot].socket else { return };
+        let bytes = gathered(&sending.pieces);
+        assert_eq!(bytes, sending.copy, "the bytes of a send were changed while it was in flight");
+        let (tag, socket) = (sending.tag, &mut self.sockets[number]);
+        if socket.broken {
+            self.slot(tag).send = None;
+            return self.complete(tag, Err(libc::ECONNRESET));
+        }
+        let room = self.temper.window.saturating_sub(socket.from_shard.len()).min(bytes.len());
+        if room > 0 {
+            let len = if self.dice.chance(50) { room } else { 1 + self.dice.below(room) };
+            self.sockets[number].from_shard.extend(&bytes[..len]);
+            self.slot(tag).send = None;
+            self.complete(tag, Ok(len as u32));
+        }
+    }
+
+    fn do_shutdown(&mut self, slot: u32) {
+        let in_flight = self.slots.get_mut(&slot).expect("the slot is there");
+        let Some(tag) = in_flight.shutdown.take() else { return };
+        if let Some(socket) = in_flight.socket {
+            self.sockets[socket].shard_ended = true;
+        }
+        self.complete(tag, Ok(0));
+    }
+
+    fn cancelled(&mut self, tag: Tag) {
+        let slot = self.slot(tag);
+        let place = match tag.operation() {
+            Some(Operation::Recv) => &mut slot.recv,
+            Some(Operation::Poll) => &mut slot.poll,
+            Some(Operation::Connect) => &mut slot.connect,
+            Some(Operation::RecvOnce) => &mut slot.once,
+            Some(Operation::Send) => {
+                if slot.send.take_if(|it| it.tag == tag).is_some() {
+                    self.complete(tag, Err(libc::ECANCELED));
+                }
+                return;
+            }
+            _ => return,
+        };
+        if place.take_if(|it| *it == tag).is_some() {
+            self.complete(tag, Err(libc::ECANCELED));
+        }
+    }
+}
+
+fn gathered(pieces: &[Piece]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for piece in pieces {
+        // SAFETY: the caller of `send` keeps the bytes in place until the completion, which is still to come.
+        bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(piece.start, piece.len) });
+    }
+    bytes
+}
+
+/// Arms what must not be armed already.
+fn arm(place: &mut Option<Tag>, tag: Tag) {
+    assert!(place.is_none(), "{:?} was armed twice", tag.operation());
+    *place = Some(tag);
+}
+
+impl Ring for Script {
+    fn accept(&mut self, tag: Tag, listener: usize) {
+        assert!(self.slot(tag).is_idle() && self.slot(tag).socket.is_none(), "an accept into a slot in use");
+        self.accepts.push((tag, listener));
+    }
+
+    fn peer(&mut self, tag: Tag) -> Option<SocketAddr> {
+        Some(SocketAddr::from(([127, 0, 0, 1], tag.slot() as u16)))
+    }
+
+    fn connect(&mut self, tag: Tag, to: &Address) -> io::Result<()> {
+        if self.dice.below(10_000) < self.temper.reset {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
+        assert!(self.slot(tag).socket.is_none(), "a connect from a slot in use");
+        arm(&mut self.slot(tag).connect, tag);
+        self.calls.push_back(Call { to: to.clone(), slot: tag.slot() });
+        Ok(())
+    }
+
+    fn recv(&mut self, tag: Tag) {
+        arm(&mut self.slot(tag).recv, tag);
+    }
+
+    fn recv_once(&mut self, tag: Tag) {
+        arm(&mut self.slot(tag).once, tag);
+    }
+
+    /// What is there when the poll is armed is said at once.
+    fn poll(&mut self, tag: Tag) {
+        arm(&mut self.slot(tag).poll, tag);
+        if let Some(socket) = self.slot(tag).socket {
+            let socket = &mut self.sockets[socket];
+            socket.edge = !socket.to_shard.is_empty() || socket.ended || socket.broken;
+        }
+    }
+
+    unsafe fn send(&mut self, tag: Tag, pieces: &[Piece]) {
+        assert!(self.slot(tag).send.is_none(), "two sends in flight");
+        let socket = self.slot(tag).socket.expect("a send on a slot that is not connected");
+        assert!(!self.sockets[socket].shard_ended, "a send behind FIN");
+        let copy = gathered(pieces);
+        assert!(!copy.is_empty(), "a send of nothing");
+        self.slot(tag).send = Some(Sending { tag, pieces: pieces.to_vec(), copy });
+    }
+
+    fn cancel(&mut self, tag: Tag) {
+        self.cancelled(tag);
+        if tag.operation() == Some(Operation::Accept)
+            && let Some(place) = self.accepts.iter().position(|it| it.0 == tag)
+        {
+            self.accepts.swap_remove(place);
+            self.complete(tag, Err(libc::ECANCELED));
+        }
+    }
+
+    fn shutdown(&mut self, tag: Tag) {
+        assert!(self.slot(tag).send.is_none(), "FIN asked for with a send in flight");
+        arm(&mut self.slot(tag).shutdown, tag);
+    }
+
+    fn close(&mut self, tag: Tag) {
+        let slot = self.slots.remove(&tag.slot()).unwrap_or_default();
+        assert!(slot.is_idle(), "a close while the kernel holds something");
+        if let Some(socket) = slot.socket {
+            let socket = &mut self.sockets[socket];
+            // Closed over bytes that nobody read: a reset, as TCP does it.
+            socket.broken |= !socket.to_shard.is_empty();
+            (socket.shard_ended, socket.slot) = (true, None);
+        }
+        self.complete(tag, Ok(0));
+    }
+
+    fn tick(&mut self, after: Duration) {
+        self.ticks.push(self.now + after);
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        self.handed_over = 0;
+        self.do_ticks();
+        self.do_accepts();
+        self.do_slots();
+        Ok(())
+    }
+
+    fn next(&mut self) -> Option<Completion> {
+        if self.handed_over == self.temper.completions {
+            return None;
+        }
+        self.handed_over += 1;
+        self.ready.pop_front()
+    }
+
+    fn lent(&mut self, buffer: u16, len: usize) -> &mut [u8] {
+        &mut self.buffers[usize::from(buffer)][..len]
+    }
+
+    fn lent_size(&self) -> usize {
+        self.temper.buffers.1
+    }
+
+    fn give_back(&mut self, buffer: u16) {
+        assert!(!self.free_buffers.contains(&buffer), "a buffer was given back twice");
+        self.buffers[usize::from(buffer)].fill(0xdb);
+        self.free_buffers.push_back(buffer);
+    }
+
+    fn close_listeners(&mut self) {
+        self.listening = false;
+        for (tag, _) in std::mem::take(&mut self.accepts) {
+            self.complete(tag, Err(libc::ECANCELED));
+        }
+    }
+
+    fn counts(&self) -> RingCounts {
+        RingCounts::default()
+    }
+}

@@ -105,7 +105,11 @@ impl Uring {
     /// behind the switch, as the kernel keeps its look at the switch behind the work.
     pub fn knocking(&mut self, on: bool) {
         let completions = self.ring.completion();
-        if on { completions.enable_eventfd() } else { completions.disable_eventfd() }
+        if on {
+            completions.enable_eventfd()
+        } else {
+            completions.disable_eventfd()
+        }
         fence(Ordering::SeqCst);
         self.look_again = on;
     }

@@ -232,6 +232,10 @@ impl Desk {
         if conn.state != State::Open {
             return;
         }
+        if conn.flags.contains(Flags::EOF) {
+            // It ended its side while it waited: no WebSocket can be spoken with it.
+            return self.cut(who, Cause::Gone);
+        }
         if self.quiescing {
             return self.refuse_last(who, Status::SERVICE_UNAVAILABLE, "the server is stopping");
         }

@@ -1,0 +1,388 @@
+//! The far ends: what clients and upstreams say, and what they expect to hear.
+
+use edgehold::engine::script::{Dice, FarEnd, Script};
+use edgehold_wire::upgrade;
+use edgehold_wire::ws::{self, CloseCode, Event, Opcode, Parser, Role, Rules};
+use std::collections::VecDeque;
+
+const KEY: [u8; 16] = *b"a key of sixteen";
+
+/// What a client is out for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// Says messages to `/echo` and wants them back.
+    Echo,
+    /// Says messages to `/proxy`, where an upstream sends back every byte.
+    Proxy,
+    /// Asks for the page, several times in one go.
+    Http,
+}
+
+/// How a client takes its leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leave {
+    /// A Close frame, and waits.
+    Kindly,
+    /// FIN in the middle of things.
+    Abruptly,
+    /// A reset.
+    Rudely,
+    /// Never, until the server stops.
+    Not,
+}
+
+/// A client and its model.
+pub struct Client {
+    pub end: FarEnd,
+    pub aim: Aim,
+    leave: Leave,
+    stage: Stage,
+    /// Bytes that are to be said.
+    outgoing: Vec<u8>,
+    /// What should come back: messages for echo, bytes for proxy, a count for HTTP.
+    expected: Vec<(bool, Vec<u8>)>,
+    expected_responses: usize,
+    /// Of the requests that are not answered: whether each was a HEAD.
+    asked: VecDeque<bool>,
+    heard: Vec<(bool, Vec<u8>)>,
+    responses: usize,
+    incoming: Vec<u8>,
+    parser: Parser,
+    partial: Vec<u8>,
+    pub close_code: Option<u16>,
+    opened: bool,
+    refused: bool,
+    wants: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Opening,
+    Talking,
+    Leaving,
+    Gone,
+}
+
+/// A client is finished when nothing more is to be expected of it.
+impl Client {
+    pub fn new(end: FarEnd, dice: &mut Dice) -> Client {
+        let aim = [Aim::Echo, Aim::Proxy, Aim::Http][dice.below(3)];
+        let leave = match dice.below(10) {
+            0 => Leave::Abruptly,
+            1 => Leave::Rudely,
+            2 => Leave::Not,
+            _ => Leave::Kindly,
+        };
+        let mut client = Client {
+            end,
+            aim,
+            leave,
+            stage: Stage::Opening,
+            outgoing: Vec::new(),
+            expected: Vec::new(),
+            expected_responses: 0,
+            asked: VecDeque::new(),
+            heard: Vec::new(),
+            responses: 0,
+            incoming: Vec::new(),
+            parser: Parser::new(),
+            partial: Vec::new(),
+            close_code: None,
+            opened: false,
+            refused: false,
+            wants: 1 + dice.below(8),
+        };
+        client.begin(dice);
+        client
+    }
+
+    fn begin(&mut self, dice: &mut Dice) {
+        match self.aim {
+            Aim::Echo => upgrade::request(&mut self.outgoing, "sim", "/echo", KEY, &[]),
+            Aim::Proxy => upgrade::request(&mut self.outgoing, "sim", "/proxy", KEY, &[]),
+            Aim::Http => self.ask(dice),
+        }
+        if self.aim == Aim::Http {
+            self.stage = Stage::Talking;
+        } else if dice.chance(20) {
+            // Frames right behind the opening are not asked for, and must not be lost.
+            self.message(dice);
+        }
+    }
+
+    fn ask(&mut self, dice: &mut Dice) {
+        for _ in 0..self.wants {
+            let kind = dice.below(4);
+            self.asked.push_back(kind == 1);
+            let request: &[u8] = match kind {
+                0 => b"GET / HTTP/1.1\r\nHost: sim\r\n\r\n",
+                1 => b"HEAD / HTTP/1.1\r\nHost: sim\r\n\r\n",
+                2 => b"POST / HTTP/1.1\r\nHost: sim\r\nContent-Length: 5\r\n\r\nhello",
+                _ => b"POST /none HTTP/1.1\r\nHost: sim\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+            };
+            self.outgoing.extend_from_slice(request);
+        }
+        self.expected_responses = self.wants;
+        self.wants = 0;
+    }
+
+    /// One step: say a piece, hear a piece, or go on to the next thing.
+    pub fn step(&mut self, ring: &mut Script, dice: &mut Dice) {
+        if self.stage == Stage::Gone {
+            return;
+        }
+        let most = 1 + dice.below(3000);
+        if dice.chance(70) {
+            let bytes = ring.read(self.end, most);
+            self.hear(&bytes);
+        }
+        if ring.is_ended(self.end) {
+            self.stage = Stage::Gone;
+            ring.end(self.end);
+        } else if self.refused && self.stage != Stage::Leaving {
+            self.stage = Stage::Leaving;
+            ring.end(self.end);
+        } else if !self.outgoing.is_empty() && dice.chance(60) {
+            let len = 1 + dice.below(self.outgoing.len().min(5000));
+            let piece: Vec<u8> = self.outgoing.drain(..len).collect();
+            ring.say(self.end, &piece);
+        } else if self.outgoing.is_empty() {
+            self.go_on(ring, dice);
+        }
+    }
+
+    fn go_on(&mut self, ring: &mut Script, dice: &mut Dice) {
+        match self.stage {
+            Stage::Talking if self.wants > 0 => {
+                self.wants -= 1;
+                self.message(dice);
+            }
+            Stage::Talking if self.is_satisfied() && dice.chance(30) => self.take_leave(ring),
+            _ => {}
+        }
+        let cut_short = matches!(self.leave, Leave::Abruptly | Leave::Rudely) && dice.chance(3);
+        if cut_short && self.stage != Stage::Leaving {
+            self.take_leave(ring);
+        }
+    }
+
+    fn take_leave(&mut self, ring: &mut Script) {
+        self.stage = Stage::Leaving;
+        match (self.leave, self.aim) {
+            (Leave::Rudely, _) => ring.break_off(self.end),
+            (Leave::Abruptly, _) | (Leave::Kindly, Aim::Http) => ring.end(self.end),
+            (Leave::Kindly, _) => self.frame(Opcode::Close, true, ws::close_body(CloseCode::NORMAL, "bye").as_bytes()),
+            (Leave::Not, _) => self.stage = Stage::Talking,
+        }
+    }
+
+    /// A whole message, in as many frames as it pleases, with a ping between them now and then.
+    fn message(&mut self, dice: &mut Dice) {
+        let len = [0, 1, 125, 126, 200, 3000, 20_000][dice.below(7)];
+        let text = dice.chance(50);
+        let payload: Vec<u8> = (0..len).map(|i| if text { b'a' + (i % 26) as u8 } else { dice.roll() as u8 }).collect();
+        let mut rest: &[u8] = &payload;
+        let mut opcode = if text { Opcode::Text } else { Opcode::Binary };
+        while dice.chance(40) {
+            let (piece, later) = rest.split_at(dice.below(rest.len() + 1));
+            self.frame(opcode, false, piece);
+            (opcode, rest) = (Opcode::Continuation, later);
+            if dice.chance(30) {
+                self.frame(Opcode::Ping, true, b"are you there");
+            }
+        }
+        self.frame(opcode, true, rest);
+        self.expected.push((text, payload));
+    }
+
+    fn frame(&mut self, opcode: Opcode, fin: bool, payload: &[u8]) {
+        let key = [7, 77, 177, self.outgoing.len() as u8];
+        let head = ws::head(opcode, fin, payload.len() as u64, Some(key));
+        self.outgoing.extend_from_slice(head.as_bytes());
+        let from = self.outgoing.len();
+        self.outgoing.extend_from_slice(payload);
+        edgehold_wire::mask::apply(&mut self.outgoing[from..], key);
+    }
+
+    // ---- hearing ----
+
+    fn hear(&mut self, bytes: &[u8]) {
+        self.incoming.extend_from_slice(bytes);
+        if self.aim == Aim::Http {
+            return self.hear_responses();
+        }
+        if !self.opened {
+            self.hear_opening();
+        }
+        if self.opened {
+            self.hear_frames();
+        }
+    }
+
+    fn hear_opening(&mut self) {
+        match upgrade::confirm(&self.incoming, KEY, &[]) {
+            Ok(Some(confirmed)) => {
+                let len = confirmed.len;
+                self.incoming.drain(..len);
+                self.opened = true;
+                if self.stage == Stage::Opening {
+                    self.stage = Stage::Talking;
+                }
+            }
+            Ok(None) => {}
+            Err(_) => self.refused = true,
+        }
+    }
+
+    fn hear_frames(&mut self) {
+        let mut bytes = std::mem::take(&mut self.incoming);
+        let mut rest = &mut bytes[..];
+        let rules = Rules { role: Role::Client, message_bytes: u64::MAX };
+        let (mut close, mut pings) = (None, 0);
+        loop {
+            match self.parser.next(&mut rest, &rules).expect("the shard sends what RFC 6455 allows") {
+                Some(Event::Data { text, last, payload, .. }) => {
+                    assert!(self.close_code.is_none(), "data behind Close");
+                    self.partial.extend_from_slice(payload);
+                    if last {
+                        self.heard.push((text, std::mem::take(&mut self.partial)));
+                    }
+                }
+                Some(Event::Close(body)) => {
+                    close = Some(body.map_or(1005, |(code, _)| code.0));
+                    self.close_code = close;
+                }
+                Some(Event::Ping(_)) => pings += 1,
+                Some(Event::Pong(_)) => {}
+                None => break,
+            }
+        }
+        self.incoming = rest.to_vec();
+        if pings > 0 && self.stage == Stage::Talking {
+            self.frame(Opcode::Pong, true, b"");
+        }
+        if let Some(code) = close
+            && self.stage == Stage::Talking
+        {
+            // An answer is due, behind what is being said; the rest that was planned is not said any more.
+            self.stage = Stage::Leaving;
+            self.wants = 0;
+            self.frame(Opcode::Close, true, ws::close_body(CloseCode(code), "").as_bytes());
+        }
+    }
+
+    /// Counts responses by their heads and lengths.
+    fn hear_responses(&mut self) {
+        while let Some(at) = find(&self.incoming, b"\r\n\r\n") {
+            let head = String::from_utf8(self.incoming[..at].to_vec()).expect("heads are text");
+            let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+            let length: usize = length.expect("responses have a length").parse().expect("a number");
+            // A shard without a free slot answers before it is asked.
+            self.refused |= head.starts_with("HTTP/1.1 503");
+            let headless = !self.refused && self.asked.front() == Some(&true);
+            let whole = at + 4 + if headless { 0 } else { length };
+            if self.incoming.len() < whole {
+                return;
+            }
+            self.incoming.drain(..whole);
+            self.asked.pop_front();
+            self.responses += 1;
+        }
+    }
+
+    // ---- judging ----
+
+    /// Everything that was asked for has come.
+    fn is_satisfied(&self) -> bool {
+        let all = self.bytes(&self.expected).len() == self.bytes(&self.heard).len();
+        self.wants == 0 && self.outgoing.is_empty() && all && self.responses >= self.expected_responses
+    }
+
+    /// It will do nothing more by itself.
+    pub fn is_finished(&self) -> bool {
+        let waits_for_nothing = self.leave == Leave::Not && self.is_satisfied();
+        self.stage == Stage::Gone || waits_for_nothing
+    }
+
+    /// Where it stands, for whoever looks into a play that is stuck.
+    pub fn story(&self) -> String {
+        let (said, heard) = (self.bytes(&self.expected).len(), self.bytes(&self.heard).len());
+        format!(
+            "{:?} client {} ({:?}, {:?}): said {said} bytes, heard {heard}; {} to say, {} wishes; responses {} of {}; close {:?}",
+            self.aim,
+            self.end,
+            self.leave,
+            self.stage,
+            self.outgoing.len(),
+            self.wants,
+            self.responses,
+            self.expected_responses,
+            self.close_code
+        )
+    }
+
+    fn bytes(&self, messages: &[(bool, Vec<u8>)]) -> Vec<u8> {
+        messages.iter().flat_map(|it| it.1.iter().copied()).collect()
+    }
+
+    /// What it heard is what it said, or, where something broke, the beginning of it.
+    pub fn fault(&self, ring: &Script) -> Option<String> {
+        let order = match self.aim {
+            Aim::Echo => self.expected.starts_with(&self.heard),
+            Aim::Proxy => self.bytes(&self.expected).starts_with(&self.bytes(&self.heard)),
+            Aim::Http => self.responses <= self.expected_responses,
+        };
+        let (whole, kind) = (self.is_satisfied(), self.leave == Leave::Kindly);
+        let name = format!("{:?} client {} ({:?}, {:?})", self.aim, self.end, self.leave, self.close_code);
+        if !order {
+            return Some(format!(
+                "{name} heard what was not said: {} of {} bytes",
+                self.bytes(&self.heard).len(),
+                self.bytes(&self.expected).len()
+            ));
+        }
+        let ends_well = self.close_code == Some(1000) || self.aim == Aim::Http && !self.refused;
+        if kind && !ring.is_broken(self.end) && ends_well && !whole {
+            let heard = (self.heard.len(), self.responses);
+            return Some(format!(
+                "{name} lost something: {heard:?} of {:?}",
+                (self.expected.len(), self.expected_responses)
+            ));
+        }
+        None
+    }
+}
+
+/// An upstream that sends back what it hears, byte by byte, and ends when the other side has.
+pub struct Upstream {
+    pub end: FarEnd,
+    pending: Vec<u8>,
+    forge: bool,
+    done: bool,
+}
+
+impl Upstream {
+    pub fn new(end: FarEnd, forge: bool) -> Upstream {
+        Upstream { end, pending: Vec::new(), forge, done: false }
+    }
+
+    pub fn step(&mut self, ring: &mut Script, dice: &mut Dice) {
+        let most = 1 + dice.below(4000);
+        let mut bytes = ring.read(self.end, most);
+        if self.forge && !bytes.is_empty() && dice.chance(30) {
+            bytes[0] ^= 1;
+        }
+        self.pending.extend(bytes);
+        let len = self.pending.len().min(1 + dice.below(4000));
+        let said: Vec<u8> = self.pending.drain(..len).collect();
+        ring.say(self.end, &said);
+        if ring.is_ended(self.end) && self.pending.is_empty() && !self.done {
+            self.done = true;
+            ring.end(self.end);
+        }
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}

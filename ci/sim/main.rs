@@ -1,0 +1,48 @@
+//! A whole shard under a scripted kernel: many seeds, many far ends, one judge.
+//!
+//! Each seed plays clients (echo, proxy, HTTP; kind, rude, silent) and upstreams against a real `Shard` with the
+//! real services on the scripted ring, and holds what everyone received against a model. What is allowed to be
+//! lost is what a broken connection loses, and nothing else. At the end the shard is stopped, and must have let
+//! go of everything.
+//!
+//! `EDGEHOLD_SEED=n` plays one seed again and tells its story; `EDGEHOLD_SEEDS=n` plays so many.
+
+mod far_ends;
+mod play;
+
+use play::{Play, Verdict};
+
+/// Seeds of an ordinary run: some twenty seconds.
+const SEEDS: u64 = 400;
+
+#[test]
+fn everyone_hears_what_was_meant_for_them() {
+    if let Some(seed) = number("EDGEHOLD_SEED") {
+        return judge(seed, Play::new(seed, true).run());
+    }
+    let mut steps = 0;
+    for seed in 0..number("EDGEHOLD_SEEDS").unwrap_or(SEEDS) {
+        let verdict = std::panic::catch_unwind(|| Play::new(seed, false).run())
+            .unwrap_or_else(|_| panic!("seed {seed}: a promise was broken; play it again with EDGEHOLD_SEED={seed}"));
+        steps += verdict.steps;
+        judge(seed, verdict);
+    }
+    println!("{steps} turns");
+}
+
+/// The judge must be able to find a fault: a far end that forges one byte is caught.
+#[test]
+fn a_forged_byte_is_found() {
+    let found = (0..50).filter(|&seed| Play::forged(seed).run().fault.is_some()).count();
+    assert!(found >= 25, "only {found} of 50 forgeries were found");
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|it| it.parse().unwrap_or_else(|_| panic!("{name} should be a number")))
+}
+
+fn judge(seed: u64, verdict: Verdict) {
+    if let Some(fault) = verdict.fault {
+        panic!("seed {seed}: {fault}; play it again with EDGEHOLD_SEED={seed}");
+    }
+}

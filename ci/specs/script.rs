@@ -1,0 +1,345 @@
+//! Scripts are read: text becomes stories, a story becomes steps. The grammar stands at the head of `main.rs`.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::voice::{Act, Frame, Length, Response};
+use crate::words::{Part, Words, unescape};
+
+/// The key of every `opening`, from RFC 6455 section 1.3, and its answer.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// Which of edgehold's two connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Channel {
+    /// With the client.
+    Front,
+    /// With the upstream.
+    Back,
+}
+
+/// Who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Party {
+    /// The client or the upstream.
+    Peer,
+    /// edgehold.
+    Edge,
+}
+
+/// One line of a story.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    /// Its number in the file.
+    pub(crate) line: usize,
+    /// Between whom.
+    pub(crate) channel: Channel,
+    /// Who does it.
+    pub(crate) by: Party,
+    /// What is done.
+    pub(crate) act: Act,
+}
+
+/// One story: a connection from its first byte to its end.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Story {
+    /// The file's path below ci/specs.
+    pub(crate) file: String,
+    /// The line of its title.
+    pub(crate) line: usize,
+    /// What it is about.
+    pub(crate) title: String,
+    /// The host that its own routes are for.
+    pub(crate) host: String,
+    /// The clauses that it proves.
+    pub(crate) proves: String,
+    /// The configuration file it is played with.
+    pub(crate) config: String,
+    /// Its own `[[route]]` tables, without `host`.
+    pub(crate) routes: Vec<String>,
+    /// Whether it means nothing where the server may read every file.
+    pub(crate) not_as_root: bool,
+    /// What is said.
+    pub(crate) steps: Vec<Step>,
+}
+
+/// A problem of a script: where and what.
+pub(crate) type Problem = String;
+
+/// All stories of the files below `folder`, sorted by name.
+pub(crate) fn read_folder(root: &Path, folder: &str) -> Vec<Story> {
+    let entries = fs::read_dir(root.join(folder)).expect("a folder of scripts");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("a file").file_name()).collect();
+    files.sort();
+    let stories = files.iter().filter_map(|name| name.to_str()?.ends_with(".wire").then(|| name.to_str())?);
+    let read = |name: &str| {
+        let text = fs::read_to_string(root.join(folder).join(name)).expect("a readable script");
+        read(&format!("{folder}/{name}"), &text).unwrap_or_else(|problem| panic!("{problem}"))
+    };
+    stories.flat_map(read).collect()
+}
+
+/// The stories of one file.
+pub(crate) fn read(file: &str, text: &str) -> Result<Vec<Story>, Problem> {
+    let mut preamble = Story { file: file.into(), config: "edgehold.toml".into(), ..Story::default() };
+    let mut stories: Vec<Story> = Vec::new();
+    for block in blocks(text) {
+        let at = |problem: String| format!("{file}:{}: {problem}", block.line);
+        let (speaker, words) = block.text.split_once(':').ok_or_else(|| at("no colon".into()))?;
+        if speaker == "story" {
+            stories.push(begin(&preamble, words, block.line, stories.len()));
+        } else {
+            let story = stories.last_mut().unwrap_or(&mut preamble);
+            story.take(speaker, words.trim(), &block).map_err(at)?;
+        }
+    }
+    stories.iter().try_for_each(Story::check)?;
+    if stories.is_empty() { Err(format!("{file}: no story")) } else { Ok(stories) }
+}
+
+fn begin(preamble: &Story, title: &str, line: usize, number: usize) -> Story {
+    let stem = preamble.file.trim_end_matches(".wire").replace('/', ".");
+    Story { title: title.trim().into(), line, host: format!("{stem}.{number}"), ..preamble.clone() }
+}
+
+/// A line and the indented lines below it.
+struct Block<'t> {
+    line: usize,
+    text: &'t str,
+    more: Vec<&'t str>,
+}
+
+impl Block<'_> {
+    /// All of it as one line.
+    fn joined(&self, first: &str) -> String {
+        [&[first], &self.more[..]].concat().join(" ")
+    }
+}
+
+fn blocks(text: &str) -> Vec<Block<'_>> {
+    let mut blocks: Vec<Block<'_>> = Vec::new();
+    for (line, text) in (1..).zip(text.lines()) {
+        let trimmed = text.trim();
+        if trimmed.is_empty() || trimmed.starts_with('#') {
+            continue;
+        }
+        match blocks.last_mut() {
+            Some(block) if text.starts_with(' ') => block.more.push(trimmed),
+            _ => blocks.push(Block { line, text: trimmed, more: Vec::new() }),
+        }
+    }
+    blocks
+}
+
+impl Story {
+    /// What the variables `\(host)` and such stand for before anything was heard.
+    pub(crate) fn variables(&self) -> crate::words::Variables {
+        [("host".to_owned(), self.host.clone().into_bytes())].into()
+    }
+
+    /// Whether an upstream takes part.
+    pub(crate) fn has_upstream(&self) -> bool {
+        self.routes.iter().any(|route| route.contains("{upstream}"))
+    }
+
+    fn take(&mut self, speaker: &str, words: &str, block: &Block<'_>) -> Result<(), Problem> {
+        match speaker {
+            "proves" => self.proves = block.joined(words),
+            "config" => self.config = words.into(),
+            "not as root" => self.not_as_root = true,
+            "route" => self.routes.push([&[words], &block.more[..]].concat().join("\n")),
+            "client" => self.add(block, Channel::Front, Party::Peer, words)?,
+            "server" => self.add(block, Channel::Front, Party::Edge, words)?,
+            "upstream" => self.add(block, Channel::Back, Party::Peer, words)?,
+            "onward" => self.add(block, Channel::Back, Party::Edge, words)?,
+            _ => return Err(format!("who is {speaker:?}?")),
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, block: &Block<'_>, channel: Channel, by: Party, words: &str) -> Result<(), Problem> {
+        let mut reader = Words::new(words);
+        let act = match reader.takes("response") {
+            true => Act::Response(response(&mut reader, &block.more)?),
+            false => act(&mut Words::new(&block.joined(words)), channel, by, block.line)?,
+        };
+        self.steps.push(Step { line: block.line, channel, by, act });
+        Ok(())
+    }
+
+    /// A story says what it proves and is told to its end.
+    fn check(&self) -> Result<(), Problem> {
+        let at = |problem: &str| Err(format!("{}:{}: {problem}", self.file, self.line));
+        if !self.proves.contains("section") {
+            return at("the clause it proves is missing");
+        }
+        let ends = |channel| {
+            let mut steps = self.steps.iter().rev().filter(|step| step.channel == channel);
+            steps.next().is_none_or(|step| matches!(step.act, Act::End | Act::Reset))
+        };
+        if !ends(Channel::Front) || !ends(Channel::Back) {
+            return at("a connection is left without `end` or `reset`");
+        }
+        if self.steps.is_empty() { at("nothing happens") } else { Ok(()) }
+    }
+}
+
+fn act(words: &mut Words<'_>, channel: Channel, by: Party, line: usize) -> Result<Act, Problem> {
+    if words.is_at_bytes() {
+        let parts = words.parts()?;
+        words.end()?;
+        return Ok(Act::Bytes(parts));
+    }
+    let act = match (words.word(), channel, by) {
+        ("end", ..) => Act::End,
+        ("reset", ..) => Act::Reset,
+        ("connects", Channel::Back, Party::Edge) => Act::Connects,
+        ("waits", _, Party::Edge) => Act::Waits(Duration::from_millis(words.number()?)),
+        ("opening", Channel::Front, Party::Peer) => opening(words)?,
+        ("opened", Channel::Front, Party::Edge) => opened(words)?,
+        ("stream", Channel::Front, Party::Edge) => stream(words)?,
+        ("close", Channel::Front, Party::Edge) => closes(words)?,
+        (kind, Channel::Front, _) => Act::Frame(frame(kind, words, by, line)?),
+        (kind, ..) => return Err(format!("{kind:?} cannot be done here")),
+    };
+    words.end()?;
+    Ok(act)
+}
+
+// ---- HTTP ----
+
+fn response(words: &mut Words<'_>, lines: &[&str]) -> Result<Response, Problem> {
+    let status = words.number()?;
+    let mut response = Response { status, to_head: words.takes("to HEAD"), ..Response::default() };
+    if words.takes("to") {
+        response.to_head = words.takes("HEAD");
+    }
+    words.end()?;
+    for line in lines {
+        response_line(&mut response, line)?;
+    }
+    Ok(response)
+}
+
+fn response_line(response: &mut Response, line: &str) -> Result<(), Problem> {
+    let mut words = Words::new(line);
+    if words.takes("no") {
+        response.absent.push(words.word().into());
+    } else if words.takes("body") {
+        response.body = Some(words.parts()?);
+    } else {
+        let (name, value) = line.split_once(": ").ok_or_else(|| format!("no field line: {line}"))?;
+        response.fields.push((name.into(), unescape(value)?));
+        return Ok(());
+    }
+    words.end()
+}
+
+/// A good opening request: `opening "/path"`, with the subprotocols offered behind it.
+fn opening(words: &mut Words<'_>) -> Result<Act, Problem> {
+    let (path, protocols) = (quoted(words)?, if words.is_at_bytes() { quoted(words)? } else { String::new() });
+    let offer = if protocols.is_empty() { protocols } else { format!("Sec-WebSocket-Protocol: {protocols}\r\n") };
+    let before = format!("GET {path} HTTP/1.1\r\nHost: ");
+    let fields = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n";
+    let after = format!("\r\n{fields}Sec-WebSocket-Key: {KEY}\r\n{offer}\r\n");
+    Ok(Act::Bytes(vec![Part::Bytes(before.into()), Part::Variable("host".into()), Part::Bytes(after.into())]))
+}
+
+/// One quoted text and no more, unlike [`Words::bytes`].
+fn quoted(words: &mut Words<'_>) -> Result<String, Problem> {
+    let rest = words.rest();
+    let inside = rest.strip_prefix('"').and_then(|it| it.split_once('"')).ok_or("a quoted text is missing")?.0;
+    *words = Words::new(&rest[inside.len() + 2..]);
+    Ok(inside.into())
+}
+
+fn opened(words: &mut Words<'_>) -> Result<Act, Problem> {
+    let field = |name: &str, value: &str| (name.to_owned(), vec![Part::Bytes(value.into())]);
+    let mut fields =
+        vec![field("Upgrade", "websocket"), field("Connection", "Upgrade"), field("Sec-WebSocket-Accept", ACCEPT)];
+    let mut absent = vec!["Sec-WebSocket-Extensions".to_owned()];
+    match words.is_at_bytes() {
+        true => fields.push(field("Sec-WebSocket-Protocol", &quoted(words)?)),
+        false => absent.push("Sec-WebSocket-Protocol".into()),
+    }
+    Ok(Act::Response(Response { status: 101, fields, absent, ..Response::default() }))
+}
+
+// ---- WebSocket ----
+
+fn stream(words: &mut Words<'_>) -> Result<Act, Problem> {
+    let text = words.word() == "text";
+    Ok(Act::Stream { text, payload: words.bytes()? })
+}
+
+/// A close frame of the server: without a reason here, any reason will do.
+fn closes(words: &mut Words<'_>) -> Result<Act, Problem> {
+    if words.rest().is_empty() {
+        return Ok(Act::Frame(Frame { opcode: 8, ..Frame::default() }));
+    }
+    let code: u16 = words.number()?;
+    if !words.is_at_bytes() {
+        return Ok(Act::Close(code));
+    }
+    let payload = [&code.to_be_bytes()[..], &words.bytes()?].concat();
+    Ok(Act::Frame(Frame { opcode: 8, payload, ..Frame::default() }))
+}
+
+fn frame(kind: &str, words: &mut Words<'_>, by: Party, line: usize) -> Result<Frame, Problem> {
+    // A key of its own for each line, so that a key carried over from another frame is noticed.
+    let key = (line as u32).wrapping_mul(0x9e37_79b1).to_be_bytes();
+    let key = (by == Party::Peer).then_some(key);
+    let mut frame = Frame { opcode: opcode(kind, words)?, key, ..Frame::default() };
+    while !words.rest().is_empty() && !words.is_at_bytes() {
+        match words.word() {
+            "more" => frame.more = true,
+            "unmasked" => frame.key = None,
+            "rsv1" => frame.reserved |= 0x40,
+            "rsv2" => frame.reserved |= 0x20,
+            "rsv3" => frame.reserved |= 0x10,
+            "length16" => frame.length = Length::Bits16,
+            "length64" => frame.length = Length::Bits64,
+            "claims" => frame.claims = Some(words.number()?),
+            code if frame.opcode == 8 && frame.payload.is_empty() => {
+                let code: u16 = code.parse().map_err(|_| format!("{code:?} is no close code"))?;
+                frame.payload = code.to_be_bytes().to_vec();
+            }
+            word => return Err(format!("what is {word:?} of a frame?")),
+        }
+    }
+    frame.payload.extend(words.bytes()?);
+    Ok(frame)
+}
+
+fn opcode(kind: &str, words: &mut Words<'_>) -> Result<u8, Problem> {
+    Ok(match kind {
+        "continuation" => 0,
+        "text" => 1,
+        "binary" => 2,
+        "close" => 8,
+        "ping" => 9,
+        "pong" => 10,
+        "opcode" => words.number()?,
+        _ => return Err(format!("{kind:?} is nothing that can be said")),
+    })
+}
+
+#[test]
+fn scripts_that_are_not_whole_are_refused() {
+    let good = "proves: RFC 1 section 1\nstory: s\nclient: \"a\"\nserver: response 200\n  A: b\nserver: end\n";
+    assert_eq!(read("x/y.wire", good).expect("a good script")[0].steps.len(), 3);
+    let bad = [
+        good.replace("proves", "#proves"),
+        good.replace("server: end", "#"),
+        good.replace("story", "client"),
+        good.replace("client", "nobody"),
+        good.replace("\"a\"", "shout"),
+        good.replace("  A: b", "  A"),
+        good.replace("end", "end now"),
+    ];
+    for text in bad {
+        assert!(read("x/y.wire", &text).is_err(), "{text}");
+    }
+}

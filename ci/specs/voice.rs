@@ -1,0 +1,404 @@
+//! What can be said, both ways round: an act as the bytes that say it, and bytes held against the act that was
+//! expected.
+//!
+//! What may vary in an answer is left open here and nowhere else: the date, the words of a refusal's content and of a
+//! close frame, field lines that the script does not name. `Connection` is never left open: it must be as the script
+//! says, absent if the script says nothing.
+
+use std::time::Duration;
+
+use crate::script::Party;
+use crate::words::{Part, Variables, resolve};
+
+/// An act of a story.
+#[derive(Clone, Debug)]
+pub(crate) enum Act {
+    /// These bytes.
+    Bytes(Vec<Part>),
+    /// A whole HTTP response.
+    Response(Response),
+    /// Exactly this frame.
+    Frame(Frame),
+    /// A close frame with this code and any reason.
+    Close(u16),
+    /// Whole messages, in whatever number, that make up this payload.
+    Stream { text: bool, payload: Vec<u8> },
+    /// edgehold calls the upstream.
+    Connects,
+    /// Nothing for at least so long.
+    Waits(Duration),
+    /// FIN.
+    End,
+    /// RST.
+    Reset,
+}
+
+/// What a script says of a response.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Response {
+    /// The status code.
+    pub(crate) status: u16,
+    /// It answers a HEAD: no content follows.
+    pub(crate) to_head: bool,
+    /// Field lines that must be there.
+    pub(crate) fields: Vec<(String, Vec<Part>)>,
+    /// Field lines that must not.
+    pub(crate) absent: Vec<String>,
+    /// The content; anything where nothing is said.
+    pub(crate) body: Option<Vec<Part>>,
+}
+
+/// A frame, well-formed or not.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Frame {
+    /// Four bits.
+    pub(crate) opcode: u8,
+    /// FIN is not set.
+    pub(crate) more: bool,
+    /// The three reserved bits in place.
+    pub(crate) reserved: u8,
+    /// The masking key.
+    pub(crate) key: Option<[u8; 4]>,
+    /// The form of the length.
+    pub(crate) length: Length,
+    /// The length that the head says, where it is not the payload's.
+    pub(crate) claims: Option<u64>,
+    /// The payload, before masking.
+    pub(crate) payload: Vec<u8>,
+}
+
+/// The form of a frame's length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// As RFC 6455 section 5.2 wants it.
+    #[default]
+    Shortest,
+    /// 126 and two bytes.
+    Bits16,
+    /// 127 and eight bytes.
+    Bits64,
+}
+
+/// What was heard, held against what was expected.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Right so far; more must come.
+    More,
+    /// Right, in so many bytes; and what every other playing must hear too.
+    Whole(usize, Vec<u8>),
+    /// Something else, and what is wrong with it.
+    Wrong(String),
+}
+
+const DATE: &str = "Fri, 20 Nov 2026 11:58:35 GMT";
+
+/// A value for a variable that the server would set.
+pub(crate) fn sample(name: &str) -> &'static str {
+    if name == "etag" { "\"5f5e100-0-6\"" } else { DATE }
+}
+
+/// The bytes of an act. Where it leaves something open, an example. `Err`: a variable without a value.
+pub(crate) fn say(act: &Act, by: Party, variables: &Variables) -> Result<Vec<u8>, String> {
+    match act {
+        Act::Bytes(parts) => resolve(parts, variables),
+        Act::Response(response) => response.say(variables),
+        Act::Frame(frame) => Ok(frame.say()),
+        Act::Close(code) => Ok(Frame { opcode: 8, payload: code.to_be_bytes().to_vec(), ..Frame::default() }.say()),
+        Act::Stream { text, payload } => {
+            let opcode = if *text { 1 } else { 2 };
+            Ok(Frame { opcode, payload: payload.clone(), ..Frame::default() }.say())
+        }
+        Act::Connects | Act::Waits(_) | Act::End | Act::Reset => Err(format!("{by:?} cannot say {act:?}")),
+    }
+}
+
+/// Holds `came` against the act that is expected next. Variables of field lines take the value that is heard first.
+pub(crate) fn hear(act: &Act, by: Party, came: &[u8], variables: &mut Variables) -> Heard {
+    match act {
+        Act::Response(response) => response.hear(came, variables),
+        Act::Close(code) => hear_close(*code, came),
+        Act::Stream { text, payload } => hear_stream(*text, payload, came),
+        _ => match say(act, by, variables) {
+            Ok(bytes) => hear_bytes(&bytes, came),
+            Err(problem) => Heard::Wrong(format!("nothing can be expected: {problem}")),
+        },
+    }
+}
+
+fn hear_bytes(expected: &[u8], came: &[u8]) -> Heard {
+    let common = expected.iter().zip(came).take_while(|(a, b)| a == b).count();
+    match (common == expected.len(), common == came.len()) {
+        (true, _) => Heard::Whole(common, expected.to_vec()),
+        (false, true) => Heard::More,
+        (false, false) => Heard::Wrong(format!("byte {common} differs")),
+    }
+}
+
+// ---- responses ----
+
+impl Response {
+    fn say(&self, variables: &Variables) -> Result<Vec<u8>, String> {
+        let mut said = status_line(self.status);
+        if self.status != 101 {
+            said += &format!("Date: {DATE}\r\n");
+        }
+        for (name, value) in &self.fields {
+            said += &format!("{name}: {}\r\n", String::from_utf8_lossy(&resolve(value, variables)?));
+        }
+        let content = self.body.as_ref().map_or(Ok(Vec::new()), |body| resolve(body, variables))?;
+        if self.may_have_length() && !self.names("Content-Length") {
+            said += &format!("Content-Length: {}\r\n", content.len());
+        }
+        let content = if self.to_head { Vec::new() } else { content };
+        Ok([said.as_bytes(), b"\r\n", &content].concat())
+    }
+
+    fn names(&self, name: &str) -> bool {
+        let is = |it: &str| it.eq_ignore_ascii_case(name);
+        self.fields.iter().any(|(it, _)| is(it)) || self.absent.iter().any(|it| is(it))
+    }
+
+    /// RFC 9110 section 8.6.
+    fn may_have_length(&self) -> bool {
+        !matches!(self.status, 101 | 204 | 304)
+    }
+
+    fn hear(&self, came: &[u8], variables: &mut Variables) -> Heard {
+        let line = status_line(self.status);
+        if let Heard::Wrong(_) = hear_bytes(line.as_bytes(), came) {
+            return Heard::Wrong(format!("the status line is not {:?}", line.trim_end()));
+        }
+        let Some(len) = came.windows(4).position(|it| it == b"\r\n\r\n") else { return Heard::More };
+        let Ok(head) = std::str::from_utf8(&came[..len + 2]) else { return Heard::Wrong("no text".into()) };
+        match self.hear_head(head, variables) {
+            Err(problem) => Heard::Wrong(problem),
+            Ok(length) => self.hear_body(came, len + 4, length, variables),
+        }
+    }
+
+    /// The length of the content that follows.
+    fn hear_head(&self, head: &str, variables: &mut Variables) -> Result<usize, String> {
+        let fields = field_lines(head)?;
+        for (name, value) in &self.fields {
+            expect_field(name, value, &value_of(&fields, name), variables)?;
+        }
+        let connection_is_open = !self.names("Connection");
+        let absent = self.absent.iter().map(String::as_str).chain(connection_is_open.then_some("Connection"));
+        for name in absent {
+            if let Some(value) = value_of(&fields, name) {
+                return Err(format!("there is {name}: {value}"));
+            }
+        }
+        self.expect_date(&fields)?;
+        self.length(&fields)
+    }
+
+    /// RFC 9110 section 6.6.1.
+    fn expect_date(&self, fields: &[(&str, &str)]) -> Result<(), String> {
+        match value_of(fields, "Date") {
+            None if self.status == 101 => Ok(()),
+            Some(date) if httpdate::parse_http_date(&date).is_ok() && date.len() == DATE.len() => Ok(()),
+            date => Err(format!("the date is {date:?}")),
+        }
+    }
+
+    fn length(&self, fields: &[(&str, &str)]) -> Result<usize, String> {
+        let length = value_of(fields, "Content-Length");
+        match (self.may_have_length(), length) {
+            (false, None) => Ok(0),
+            (false, Some(_)) => Err(format!("a {} has no Content-Length", self.status)),
+            (true, None) => Err("there is no Content-Length".into()),
+            (true, Some(_)) if self.to_head => Ok(0),
+            (true, Some(length)) => length.parse().map_err(|_| format!("Content-Length is {length}")),
+        }
+    }
+
+    fn hear_body(&self, came: &[u8], from: usize, length: usize, variables: &Variables) -> Heard {
+        let Some(content) = came.get(from..from + length) else { return Heard::More };
+        let expected = self.body.as_ref().filter(|_| !self.to_head).map(|body| resolve(body, variables));
+        match expected {
+            Some(Err(name)) => Heard::Wrong(format!("the variable {name} has no value")),
+            Some(Ok(expected)) if expected != content => Heard::Wrong("the content is another".into()),
+            _ => Heard::Whole(from + length, without_date(&came[..from + length])),
+        }
+    }
+}
+
+fn status_line(status: u16) -> String {
+    format!("HTTP/1.1 {status} {}\r\n", phrase(status))
+}
+
+fn field_lines(head: &str) -> Result<Vec<(&str, &str)>, String> {
+    let lines = head.split("\r\n").skip(1).filter(|line| !line.is_empty());
+    lines.map(|line| line.split_once(": ").ok_or_else(|| format!("no field line: {line:?}"))).collect()
+}
+
+/// The lines of this name, joined as RFC 9110 section 5.3 allows.
+fn value_of(fields: &[(&str, &str)], name: &str) -> Option<String> {
+    let values: Vec<&str> = fields.iter().filter(|it| it.0.eq_ignore_ascii_case(name)).map(|it| it.1).collect();
+    if values.is_empty() { None } else { Some(values.join(", ")) }
+}
+
+fn expect_field(name: &str, value: &[Part], came: &Option<String>, variables: &mut Variables) -> Result<(), String> {
+    let Some(came) = came else { return Err(format!("there is no {name}")) };
+    if let [Part::Variable(variable)] = value {
+        variables.entry(variable.clone()).or_insert_with(|| came.clone().into_bytes());
+    }
+    let expected = resolve(value, variables).map_err(|variable| format!("the variable {variable} has no value"))?;
+    let differs = || format!("{name} is {came:?}, not {:?}", String::from_utf8_lossy(&expected));
+    if expected == came.as_bytes() { Ok(()) } else { Err(differs()) }
+}
+
+/// The same bytes with the digits and letters of `Date` blotted out: only they may differ between two playings.
+fn without_date(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    if let Some(at) = bytes.windows(8).position(|it| it == b"\r\nDate: ") {
+        bytes[at + 8..at + 8 + DATE.len()].fill(b'*');
+    }
+    bytes
+}
+
+/// The phrases of RFC 9110 section 15 and RFC 6585.
+fn phrase(status: u16) -> &'static str {
+    match status {
+        101 => "Switching Protocols",
+        200 => "OK",
+        206 => "Partial Content",
+        301 => "Moved Permanently",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        416 => "Range Not Satisfiable",
+        426 => "Upgrade Required",
+        431 => "Request Header Fields Too Large",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "(a status that voice.rs does not know)",
+    }
+}
+
+// ---- frames ----
+
+impl Frame {
+    /// Its bytes.
+    pub(crate) fn say(&self) -> Vec<u8> {
+        let fin = if self.more { 0 } else { 0x80 };
+        let masked = if self.key.is_some() { 0x80 } else { 0 };
+        let len = self.claims.unwrap_or(self.payload.len() as u64);
+        let mut said = vec![fin | self.reserved | self.opcode];
+        match (self.length, len) {
+            (Length::Shortest, 0..=125) => said.push(masked | len as u8),
+            (Length::Shortest, 126..=0xffff) | (Length::Bits16, _) => {
+                said.push(masked | 126);
+                said.extend((len as u16).to_be_bytes());
+            }
+            _ => {
+                said.push(masked | 127);
+                said.extend(len.to_be_bytes());
+            }
+        }
+        said.extend(self.key.iter().flatten());
+        let key = self.key.unwrap_or_default();
+        said.extend(self.payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
+        said
+    }
+}
+
+fn hear_close(code: u16, came: &[u8]) -> Heard {
+    match came {
+        [] | [0x88] => Heard::More,
+        [0x88, len @ 2..=125, body @ ..] => match body.get(..usize::from(*len)) {
+            None => Heard::More,
+            Some(body) if body[..2] != code.to_be_bytes() => {
+                Heard::Wrong(format!("the code is {}", u16::from_be_bytes([body[0], body[1]])))
+            }
+            Some(body) if std::str::from_utf8(&body[2..]).is_err() => Heard::Wrong("the reason is not UTF-8".into()),
+            Some(body) => Heard::Whole(2 + body.len(), came[..2 + body.len()].to_vec()),
+        },
+        _ => Heard::Wrong(format!("no close frame with the code {code}")),
+    }
+}
+
+/// Unmasked frames of one kind, each a whole message and not empty.
+fn hear_stream(text: bool, expected: &[u8], came: &[u8]) -> Heard {
+    let (mut used, mut payload) = (0, Vec::new());
+    while payload.len() < expected.len() {
+        let rest = &came[used..];
+        let opcode = if text { 0x81 } else { 0x82 };
+        if rest.first().is_some_and(|first| *first != opcode) {
+            return Heard::Wrong(format!("no such frame behind {} bytes of the stream", payload.len()));
+        }
+        let Some((len, head)) = server_length(rest) else { return Heard::More };
+        let Some(piece) = rest.get(head..head + len) else { return Heard::More };
+        payload.extend_from_slice(piece);
+        used += head + len;
+        let is_good = !piece.is_empty() && expected.starts_with(&payload);
+        let is_good = is_good && (!text || std::str::from_utf8(piece).is_ok());
+        if !is_good {
+            return Heard::Wrong(format!("the stream differs: {:?}", String::from_utf8_lossy(&payload)));
+        }
+    }
+    Heard::Whole(used, payload)
+}
+
+/// The length of a server's frame and of its head; `None` while cut. A mask bit makes it endless, hence wrong.
+fn server_length(bytes: &[u8]) -> Option<(usize, usize)> {
+    match *bytes.get(1)? {
+        126 => Some((u16::from_be_bytes(*bytes.get(2..4)?.first_chunk()?).into(), 4)),
+        127 => Some((u64::from_be_bytes(*bytes.get(2..10)?.first_chunk()?) as usize, 10)),
+        len => Some((len.into(), 2)),
+    }
+}
+
+#[test]
+fn what_is_said_is_what_is_heard() {
+    let mut variables = Variables::new();
+    let response = Response { status: 404, body: Some(vec![Part::Bytes(b"no".to_vec())]), ..Response::default() };
+    let stream = Act::Stream { text: true, payload: b"a".repeat(70_000) };
+    for act in [Act::Response(response), Act::Close(1002), stream] {
+        let said = say(&act, Party::Edge, &variables).expect("an act without variables");
+        for cut in 0..said.len() {
+            assert_eq!(hear(&act, Party::Edge, &said[..cut], &mut variables), Heard::More, "{act:?} cut at {cut}");
+        }
+        assert!(matches!(hear(&act, Party::Edge, &said, &mut variables), Heard::Whole(used, _) if used == said.len()));
+    }
+}
+
+#[test]
+fn something_else_is_noticed() {
+    let hears = |act: &Act, came: &[u8]| hear(act, Party::Edge, came, &mut Variables::new());
+    let response = |fields: &[(&str, &str)]| {
+        let part = |value: &str| vec![Part::Bytes(value.into())];
+        let fields = fields.iter().map(|(name, value)| (name.to_string(), part(value))).collect();
+        Act::Response(Response { status: 200, fields, absent: vec!["Age".into()], ..Response::default() })
+    };
+    let good = format!("HTTP/1.1 200 OK\r\nDate: {DATE}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    let closes = response(&[("Connection", "close")]);
+    assert!(matches!(hears(&closes, good.as_bytes()), Heard::Whole(..)));
+    let other = [
+        good.replace("200 OK", "201 Created"),
+        good.replace("close", "keep-alive"),
+        good.replace("Date", "Data"),
+        good.replace("2026", "26"),
+        good.replace("Content-Length: 0\r\n", ""),
+        good.replace("\r\n\r\n", "\r\nAge: 1\r\n\r\n"),
+    ];
+    for other in &other {
+        assert!(matches!(hears(&closes, other.as_bytes()), Heard::Wrong(_)), "{other}");
+    }
+    // The rule for Connection: not named, not there.
+    assert!(matches!(hears(&response(&[]), good.as_bytes()), Heard::Wrong(_)));
+    assert!(matches!(hears(&Act::Close(1000), &[0x88, 2, 3, 0xe9]), Heard::Wrong(_)));
+    assert!(matches!(hears(&Act::Close(1000), &[0x88, 0]), Heard::Wrong(_)));
+    let stream = Act::Stream { text: true, payload: "aé".into() };
+    for other in [&b"\x82\x01a"[..], b"\x81\x01b", b"\x81\x02a\xc3", b"\x81\x00"] {
+        assert!(matches!(hears(&stream, other), Heard::Wrong(_)), "{other:?}");
+    }
+}
