@@ -65,7 +65,8 @@ fn every_problem_says_what_to_write_instead() {
 
 #[test]
 fn a_problem_reads_file_line_column_key_words() {
-    let text = "[[listener]]\nname = \"public\"\naddress = \"127.0.0.1:8080\"\n[[route]]\npath = \"/\"\nservice = \"proxy\"\nupstream = \"x\"\n";
+    let text = "[[listener]]\nname = \"public\"\naddress = \"127.0.0.1:8080\"\n\
+                [[route]]\npath = \"/\"\nservice = \"proxy\"\nupstream = \"x\"\n";
     let problems = config::read(text, "edgehold.toml", Path::new("")).unwrap_err();
     let words = "\"x\" is no upstream — write \"tcp://host:port\" or \"unix:///path\"";
     assert_eq!(lines(&problems), format!("edgehold.toml:7:12: route[1].upstream: {words}\n"));
@@ -518,7 +519,8 @@ fn what_does_not_fit_names_the_command() {
     let scarce = with(|m| m.nofile_hard = 20_000);
     let found = shortfall(&serving("slots_per_shard = 30000"), &scarce);
     let expected = "RLIMIT_NOFILE: at least 30080, the entries of a shard's table; \
-                    as root: ulimit -n 30080 (under systemd: LimitNOFILE=30080), or write server.slots_per_shard = 19920";
+                    as root: ulimit -n 30080 (under systemd: LimitNOFILE=30080), \
+                    or write server.slots_per_shard = 19920";
     assert_eq!(found, expected);
     let found = shortfall(&serving("slots_per_shard = 1048576"), &plenty());
     assert!(found.starts_with("server.slots_per_shard: 1048576 entries at most"), "{found}");

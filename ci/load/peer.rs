@@ -28,6 +28,8 @@ pub(crate) mod names {
     pub(crate) const REFUSALS: &str = "edgehold_refusals_total";
     /// Counter, label `cause`: client connections that have ended.
     pub(crate) const CLOSES: &str = "edgehold_closes_total";
+    /// Counter: connections of either side that were put on a multishot poll.
+    pub(crate) const PARKS: &str = "edgehold_parks_total";
     /// Counter: parked connections that went back to a multishot recv.
     pub(crate) const PROMOTIONS: &str = "edgehold_promotions_total";
     /// The value of `state` of a connection that waits on a multishot poll only.

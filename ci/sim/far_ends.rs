@@ -308,7 +308,8 @@ impl Client {
     pub fn story(&self) -> String {
         let (said, heard) = (self.bytes(&self.expected).len(), self.bytes(&self.heard).len());
         format!(
-            "{:?} client {} ({:?}, {:?}): said {said} bytes, heard {heard}; {} to say, {} wishes; responses {} of {}; close {:?}",
+            "{:?} client {} ({:?}, {:?}): said {said} bytes, heard {heard}; {} to say, {} wishes; responses {} of {}; \
+             close {:?}",
             self.aim,
             self.end,
             self.leave,

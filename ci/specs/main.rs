@@ -1,1 +1,89 @@
-//! Being written.
+//! Wire scripts: stories between a client, edgehold and an upstream, told with all voices, each with the clause that
+//! it proves.
+//!
+//! Each story is read plainly and played in memory first, to prove that its voices agree with each other; then the
+//! client's and the upstream's part is played against the real server: every flight whole, then byte by byte, then cut
+//! at random places. Every cutting must hear the same server voice. `EDGEHOLD_SEED` repeats the random cuts of a run.
+//!
+//! # The scripts
+//!
+//! Files `*.wire` below `files`, `http`, `proxy` and `websocket`. A line is `who: what`; indented lines belong to the
+//! line above; `#` begins a comment line. What stands before the first story holds for all stories of the file.
+//!
+//! ```text
+//! proves: RFC 9112 section 2.2            the clause; every story has one
+//! config: impatient.toml                  the configuration; edgehold.toml if nothing is said
+//! route: path = "/chat"                   a route of its own, for the host \(host); {upstream} is where the story's
+//!        service = "echo"                 upstream listens, {nobody} an address that refuses, {site} the files' folder
+//! not as root: why                        skipped where the server may read every file
+//! story: a title
+//! client: "GET / HTTP/1.1\r\n" <00 ff>    bytes; "a" * 3 repeats; \(name) is a variable
+//! server: response 200                    status, Date and Content-Length are always checked; `to HEAD`: no content
+//!         ETag: \(etag)                   a field that must be there; a variable without value takes what it hears
+//!         no Server                       a field that must not; Connection is checked even if it is not named
+//!         body "hello"                    the content
+//! client: opening "/chat" "a, b"          a good opening request, and the subprotocols offered
+//! server: opened "a"                      the 101 to it, and the subprotocol chosen
+//! client: text more "hel"                 text, binary, continuation, ping, pong, close CODE, opcode N; a client masks
+//! client: frame words                     more (no FIN), unmasked, rsv1 rsv2 rsv3, length16, length64, claims N
+//! server: text "hello"                    exactly this frame
+//! server: stream binary "hello"           messages whose payloads make up this
+//! server: close 1002                      a close frame with that code and any reason; with a text: that reason
+//! server: waits 500                       what the server says next comes no sooner, in milliseconds
+//! onward: connects                        edgehold calls the upstream
+//! onward: "bytes"                         edgehold says this to the upstream
+//! upstream: "bytes"                       the upstream says this to edgehold
+//! upstream: end                           FIN, of whoever speaks; `reset` is RST
+//! ```
+//!
+//! Each connection is told to its end: nothing may come that the script does not say.
+
+#[path = "../load/peer.rs"]
+mod peer;
+
+mod agree;
+mod cut;
+mod hall;
+mod play;
+mod script;
+mod voice;
+mod words;
+
+use hall::hall;
+
+#[test]
+fn files() {
+    hall().play_folder("files");
+}
+
+#[test]
+fn http() {
+    hall().play_folder("http");
+}
+
+#[test]
+fn proxy() {
+    hall().play_folder("proxy");
+}
+
+#[test]
+fn websocket() {
+    hall().play_folder("websocket");
+}
+
+/// A server that does not say what the script says is noticed, and so is one that goes on.
+#[test]
+fn a_false_script_fails() {
+    let hall = hall();
+    let good = "proves: RFC 9112 section 9.3\nstory: s\nclient: \"GET /hello.txt HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n\"\n\
+                server: response 200\n  body \"hello\\n\"\nclient: end\nserver: end\n";
+    let plays = |text: &str| hall.play(&script::read("http/heads.wire", text).expect("a script")[0], 1);
+    plays(good).expect("a true script");
+    for text in [good.replace("hello\\n", "hullo\\n"), good.replace("response 200", "response 404")] {
+        let report = plays(&text).expect_err("a false script");
+        assert!(report.contains("ci/specs/http/heads.wire:4: s (RFC 9112 section 9.3), whole"), "{report}");
+        assert!(report.contains("Connection") || report.contains("48 54 54 50"), "{report}");
+    }
+    let bytes = good.replace("server: response 200\n  body \"hello\\n\"", "server: \"HTTP/1.1 200 OK\\r\\n\"");
+    assert!(plays(&bytes).expect_err("a script that ends too soon").contains("goes on instead of ending"));
+}

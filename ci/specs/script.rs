@@ -40,6 +40,8 @@ pub(crate) struct Step {
     pub(crate) by: Party,
     /// What is done.
     pub(crate) act: Act,
+    /// The same, as it was written.
+    pub(crate) source: String,
 }
 
 /// One story: a connection from its first byte to its end.
@@ -139,11 +141,6 @@ impl Story {
         [("host".to_owned(), self.host.clone().into_bytes())].into()
     }
 
-    /// Whether an upstream takes part.
-    pub(crate) fn has_upstream(&self) -> bool {
-        self.routes.iter().any(|route| route.contains("{upstream}"))
-    }
-
     fn take(&mut self, speaker: &str, words: &str, block: &Block<'_>) -> Result<(), Problem> {
         match speaker {
             "proves" => self.proves = block.joined(words),
@@ -165,7 +162,7 @@ impl Story {
             true => Act::Response(response(&mut reader, &block.more)?),
             false => act(&mut Words::new(&block.joined(words)), channel, by, block.line)?,
         };
-        self.steps.push(Step { line: block.line, channel, by, act });
+        self.steps.push(Step { line: block.line, channel, by, act, source: block.joined(block.text) });
         Ok(())
     }
 
@@ -212,10 +209,8 @@ fn act(words: &mut Words<'_>, channel: Channel, by: Party, line: usize) -> Resul
 
 fn response(words: &mut Words<'_>, lines: &[&str]) -> Result<Response, Problem> {
     let status = words.number()?;
-    let mut response = Response { status, to_head: words.takes("to HEAD"), ..Response::default() };
-    if words.takes("to") {
-        response.to_head = words.takes("HEAD");
-    }
+    let to_head = words.takes("to") && words.takes("HEAD");
+    let mut response = Response { status, to_head, ..Response::default() };
     words.end()?;
     for line in lines {
         response_line(&mut response, line)?;

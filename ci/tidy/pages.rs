@@ -51,7 +51,7 @@ fn prose(text: &str) -> Vec<(usize, &str)> {
 }
 
 fn targets(line: &str) -> impl Iterator<Item = &str> {
-    let links = line.match_indices("](").filter(|(at, _)| line[..*at].matches('`').count() % 2 == 0);
+    let links = line.match_indices("](").filter(|(at, _)| line[..*at].matches('`').count().is_multiple_of(2));
     links.filter_map(|(at, mark)| line[at + mark.len()..].split([')', ' ']).next())
 }
 

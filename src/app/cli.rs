@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 
 const EXIT_CODES: &str = "Exit codes: 0 all is well, 1 a problem was found or serving failed, \
-                          2 the command line is wrong.";
+                          2 the command line or the configuration is wrong.";
 
 /// Holds many idle WebSocket clients and carries them to a real back end.
 #[derive(Parser, Clone, Debug)]

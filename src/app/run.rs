@@ -86,7 +86,8 @@ fn listen_remedy(error: &io::Error) -> &'static str {
         io::ErrorKind::AddrInUse => ": another process listens there; `ss -ltnp` shows which",
         io::ErrorKind::AddrNotAvailable => ": no interface of this machine has this address",
         io::ErrorKind::PermissionDenied => {
-            ": ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE; a unix socket needs a writable folder"
+            ": ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE, \
+             a unix socket a folder that may be written"
         }
         _ => "",
     }
@@ -120,13 +121,13 @@ pub fn serve(config: &Config) -> Result<Ending, Failure> {
     finish(ending, shards)
 }
 
-/// The kernel's findings, as rows for doctor.
+/// What was tried of the kernel, as rows for doctor, which reads the rest by itself.
 pub fn kernel_rows() -> Vec<KernelRow> {
     let row = |it: Finding| {
         let fails = it.is_refusal();
         KernelRow { what: it.what, is: it.is, should: it.should, fails, command: it.remedy }
     };
-    Kernel::look().findings().into_iter().map(row).collect()
+    Kernel::look().trials().into_iter().map(row).collect()
 }
 
 fn refuse_kernel(kernel: &Kernel) -> Result<(), Failure> {
@@ -151,9 +152,13 @@ fn announce(config: &Config, derived: &Derived) {
     if let Some(admin) = config.server.admin {
         tracing::info!(address = %admin, "admin");
     }
-    let slots = derived.slots_per_shard;
-    let mask = edgehold_wire::mask::kind();
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), shards = derived.shards, slots_per_shard = slots, mask = ?mask, "serving");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        shards = derived.shards,
+        slots_per_shard = derived.slots_per_shard,
+        mask = ?edgehold_wire::mask::kind(),
+        "serving"
+    );
 }
 
 fn finish(ending: Ending, shards: Vec<ExecutorJoinHandle<io::Result<()>>>) -> Result<Ending, Failure> {

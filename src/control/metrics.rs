@@ -195,7 +195,8 @@ const METRICS: &[Metric] = &[
     Metric {
         name: "edgehold_messages_total",
         kind: Kind::Counter,
-        help: "Whole messages from (`in`) and to (`out`) clients; over HTTP, requests that were answered and their responses; a WebSocket opening is neither.",
+        help: "Whole messages from (`in`) and to (`out`) clients. Over HTTP, requests answered and their responses; \
+               a WebSocket opening is neither.",
         labels: &["service", "direction"],
         samples: |snapshot, samples| {
             for service in ServiceKind::ALL {

@@ -65,13 +65,18 @@ impl Kernel {
 
     /// Everything that was looked at, in the order in which an operator would ask.
     pub fn findings(&self) -> Vec<Finding> {
-        let mut findings = vec![self.judge_version(), self.judge_switch(), self.judge_ring()];
-        if self.plain_ring.is_ok() {
-            findings.push(self.judge_deferred());
-            findings.push(self.judge_buffers());
-            findings.push(self.judge_operations());
-        }
+        let mut findings = vec![self.judge_version(), self.judge_switch()];
+        findings.extend(self.trials());
         findings
+    }
+
+    /// Of the findings, what was tried rather than read.
+    pub fn trials(&self) -> Vec<Finding> {
+        let mut trials = vec![self.judge_ring()];
+        if self.plain_ring.is_ok() {
+            trials.extend([self.judge_deferred(), self.judge_buffers(), self.judge_operations()]);
+        }
+        trials
     }
 
     /// The findings with which serving would fail.

@@ -48,6 +48,7 @@ pub struct Uring {
     ring: IoUring,
     buffers: Buffers,
     listeners: Vec<Socket>,
+    #[allow(clippy::vec_box, reason = "the kernel writes to these addresses while the vector grows")]
     waiting: Vec<Box<Waiting>>,
     until_submitted: Scratch,
     /// The next turn enters the kernel whatever the ring's flags say.
@@ -63,6 +64,7 @@ struct Waiting {
 }
 
 /// What queued submissions point to until the kernel has taken them.
+#[allow(clippy::vec_box, reason = "submissions point into these while the vectors grow")]
 #[derive(Default)]
 struct Scratch {
     gathers: Vec<Box<Gather>>,
@@ -149,8 +151,8 @@ impl Uring {
     }
 
     fn place_for_address(&mut self, slot: u32) -> &mut Waiting {
-        let free = |it: &Box<Waiting>| it.tag.is_none_or(|tag| tag.slot() == slot);
-        let place = self.waiting.iter().position(free).unwrap_or_else(|| {
+        let free = |it: &Waiting| it.tag.is_none_or(|tag| tag.slot() == slot);
+        let place = self.waiting.iter().position(|it| free(it)).unwrap_or_else(|| {
             self.waiting.push(Box::new(Waiting { tag: None, storage: SockAddrStorage::zeroed(), len: 0 }));
             self.waiting.len() - 1
         });

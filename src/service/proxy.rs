@@ -140,8 +140,8 @@ impl Proxy {
     pub fn frame(&mut self, desk: &mut Desk, who: Handle, token: u32, frame: Frame<'_>) {
         let Some(session) = self.sessions.get_mut(token as usize) else { return };
         match frame {
-            Frame::Piece { last, payload, .. } => session.to_upstream(desk, payload, last),
-            Frame::Bytes(bytes) => session.to_client(desk, bytes, &mut self.scratch),
+            Frame::Piece { last, payload, .. } => session.carry_up(desk, payload, last),
+            Frame::Bytes(bytes) => session.carry_down(desk, bytes, &mut self.scratch),
             Frame::End(code) if session.client == Some(who) => session.client_ends(desk, code),
             Frame::End(_) => session.upstream_ends(desk),
         }
@@ -282,7 +282,7 @@ impl Session {
 
     // ---- from the client ----
 
-    fn to_upstream(&mut self, desk: &mut Desk, payload: &[u8], last: bool) {
+    fn carry_up(&mut self, desk: &mut Desk, payload: &[u8], last: bool) {
         let Some(upstream) = self.upstream else { return };
         let mut room = desk.write(upstream, payload);
         if self.settings.frames == Frames::Lines {
@@ -307,7 +307,7 @@ impl Session {
 
     // ---- from the upstream ----
 
-    fn to_client(&mut self, desk: &mut Desk, bytes: &[u8], scratch: &mut Vec<u8>) {
+    fn carry_down(&mut self, desk: &mut Desk, bytes: &[u8], scratch: &mut Vec<u8>) {
         let Some(client) = self.client else { return };
         let room = match self.settings.frames {
             Frames::Binary => desk.send(client, opcode(false), bytes),

@@ -525,7 +525,11 @@ impl<R: Ring, S: Service> Shard<R, S> {
         let cause = conn.cause.unwrap_or(Cause::Closed);
         let upstream = conn.flags.contains(Flags::UPSTREAM);
         tracing::debug!(
-            peer = %conn.peer.address(), upstream, service = conn.service.word(), cause = cause.word(), "connection ended"
+            peer = %conn.peer.address(),
+            upstream,
+            service = conn.service.word(),
+            cause = cause.word(),
+            "connection ended"
         );
         if !upstream {
             self.desk.tally.closes[cause as usize] += 1;

@@ -142,7 +142,8 @@ fn note_looser<V: PartialOrd>(
 ) {
     if own > global && !limits.refuses(name) {
         let words = format!(
-            "is looser than limits.{name}, and the head is read before the route is known — tighten it here or raise limits.{name}"
+            "is looser than limits.{name}, and the head is read before the route is known — \
+             tighten it here or raise limits.{name}"
         );
         report.note_key(section, name, words);
     }

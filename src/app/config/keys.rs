@@ -680,7 +680,7 @@ pub(super) static ROUTE: [Key<RouteDraft>; 9] = [
         },
         default: Preset::Is("binary"),
         services: &["proxy"],
-        words: "How the upstream's bytes become messages: binary or text ones as the bytes come, or a text message a line.",
+        words: "How the upstream's bytes become messages: binary or text as the bytes come, or a text message a line.",
         note: "`text` and `lines` take UTF-8 only: an upstream that sends anything else ends the connection.",
         example: "",
         see: &["upstream", "end_code"],

@@ -115,12 +115,16 @@ proptest! {
     }
 
     #[test]
-    fn bodies_read_the_same_however_cut(bytes in chunked(), body in bodies(), cuts in prop::collection::vec(0..9_u8, 1..9)) {
+    fn bodies_read_the_same_however_cut(
+        bytes in chunked(), body in bodies(), cuts in prop::collection::vec(0..9_u8, 1..9)
+    ) {
         laws::body(&bytes, &body, &cuts);
     }
 
     #[test]
-    fn openings_are_answered_with_their_own_key(scraps in prop::collection::vec(opening_line(), 0..9), limits in limits()) {
+    fn openings_are_answered_with_their_own_key(
+        scraps in prop::collection::vec(opening_line(), 0..9), limits in limits()
+    ) {
         let request = ["GET / HTTP/1.1\r\nHost: a\r\n", &scraps.concat(), "\r\n"].concat();
         laws::head(request.as_bytes(), &limits);
         laws::opening(request.as_bytes(), &limits, &["a".into(), "b".into()]);
