@@ -7,7 +7,8 @@
 //!
 //! # The scripts
 //!
-//! Files `*.wire` below `files`, `http`, `proxy` and `websocket`. A line is `who: what`; indented lines belong to the
+//! Files `*.wire` below `files`, `http`, `proxy` and `websocket` (and `failing`: what the server does not do yet, played
+//! with `--ignored` only). A line is `who: what`; indented lines belong to the
 //! line above; `#` begins a comment line. What stands before the first story holds for all stories of the file.
 //!
 //! ```text
@@ -51,6 +52,13 @@ mod words;
 
 use hall::hall;
 
+/// Scripts that are right and that the server does not follow yet; each goes to its folder once it does.
+#[test]
+#[ignore = "what the server does not do yet"]
+fn failing() {
+    hall().play_folder("failing");
+}
+
 #[test]
 fn files() {
     hall().play_folder("files");
@@ -84,6 +92,8 @@ fn a_false_script_fails() {
         assert!(report.contains("ci/specs/http/heads.wire:4: s (RFC 9112 section 9.3), whole"), "{report}");
         assert!(report.contains("Connection") || report.contains("48 54 54 50"), "{report}");
     }
-    let bytes = good.replace("server: response 200\n  body \"hello\\n\"", "server: \"HTTP/1.1 200 OK\\r\\n\"");
-    assert!(plays(&bytes).expect_err("a script that ends too soon").contains("goes on instead of ending"));
+    let too_short = "proves: RFC 6455 section 1\nstory: s\nclient: opening \"/echo\"\nserver: opened\n\
+                     client: text \"hello\"\nclient: end\nserver: end\n";
+    let report = plays(too_short).expect_err("a script that leaves something out");
+    assert!(report.contains("goes on instead of ending") && report.contains("81 05 68 65 6c 6c 6f"), "{report}");
 }

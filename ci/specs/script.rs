@@ -70,9 +70,9 @@ pub(crate) struct Story {
 /// A problem of a script: where and what.
 pub(crate) type Problem = String;
 
-/// All stories of the files below `folder`, sorted by name.
+/// All stories of the files below `folder`, sorted by name; none where there is no such folder.
 pub(crate) fn read_folder(root: &Path, folder: &str) -> Vec<Story> {
-    let entries = fs::read_dir(root.join(folder)).expect("a folder of scripts");
+    let Ok(entries) = fs::read_dir(root.join(folder)) else { return Vec::new() };
     let mut files: Vec<_> = entries.map(|entry| entry.expect("a file").file_name()).collect();
     files.sort();
     let stories = files.iter().filter_map(|name| name.to_str()?.ends_with(".wire").then(|| name.to_str())?);
@@ -139,6 +139,11 @@ impl Story {
     /// What the variables `\(host)` and such stand for before anything was heard.
     pub(crate) fn variables(&self) -> crate::words::Variables {
         [("host".to_owned(), self.host.clone().into_bytes())].into()
+    }
+
+    /// Whether an upstream answers: only one playing at a time can.
+    pub(crate) fn has_upstream(&self) -> bool {
+        self.steps.iter().any(|step| step.channel == Channel::Back)
     }
 
     fn take(&mut self, speaker: &str, words: &str, block: &Block<'_>) -> Result<(), Problem> {

@@ -145,12 +145,22 @@ impl Response {
         for (name, value) in &self.fields {
             said += &format!("{name}: {}\r\n", String::from_utf8_lossy(&resolve(value, variables)?));
         }
-        let content = self.body.as_ref().map_or(Ok(Vec::new()), |body| resolve(body, variables))?;
+        let content = match &self.body {
+            Some(body) => resolve(body, variables)?,
+            None => b"x".repeat(self.stated_length(variables)),
+        };
         if self.may_have_length() && !self.names("Content-Length") {
             said += &format!("Content-Length: {}\r\n", content.len());
         }
         let content = if self.to_head { Vec::new() } else { content };
         Ok([said.as_bytes(), b"\r\n", &content].concat())
+    }
+
+    /// What the script says of Content-Length; 0 if nothing.
+    fn stated_length(&self, variables: &Variables) -> usize {
+        let value = self.fields.iter().find(|(name, _)| name == "Content-Length").map(|(_, value)| value);
+        let digits = value.and_then(|value| String::from_utf8(resolve(value, variables).ok()?).ok());
+        digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
     }
 
     fn names(&self, name: &str) -> bool {

@@ -129,7 +129,7 @@ impl Proxy {
         let Some(session) = self.sessions.get_mut(token as usize) else { return };
         session.call.answered = true;
         let number = session.call.upstream;
-        self.upstreams[number].answered();
+        self.upstreams[number].answered(session.call.addresses_tried);
         tally(desk, number).backed_off = false;
         if let Some(client) = session.client {
             desk.upgrade(client);
@@ -450,8 +450,10 @@ impl Upstream {
         }
     }
 
-    fn answered(&mut self) {
+    /// The address that answered after so many tries is the first to be tried from now on.
+    fn answered(&mut self, tries: usize) {
         self.failures = 0;
+        self.preferred = (self.preferred + tries.saturating_sub(1)) % self.addresses.len().max(1);
     }
 
     fn failed(&mut self, now: u32) {

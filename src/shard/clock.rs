@@ -114,7 +114,7 @@ mod tests {
             let mut found = Vec::new();
             clock.set(at(wanted - 1));
             clock.sweep(&mut found);
-            assert_eq!(found, []);
+            assert!(found.is_empty());
             clock.set(at(wanted));
             clock.sweep(&mut found);
             assert_eq!(found, [3]);
