@@ -3,7 +3,7 @@
 //! The kernel itself keeps to the root (openat2 with RESOLVE_BENEATH): neither `..` nor a symbolic link leads
 //! out of it, whatever happens in the folder meanwhile.
 
-use crate::mesh::{FileAnswer, FileAsk, FileHead, FilePart, ShardNumber};
+use crate::mesh::{Conditions, FileAnswer, FileAsk, FileHead, FilePart, ShardNumber};
 use edgehold_wire::status::Status;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use std::fs::{File, Metadata};
@@ -21,10 +21,7 @@ struct Wish {
     path: String,
     location: String,
     head_only: bool,
-    if_none_match: Option<String>,
-    if_modified_since: Option<String>,
-    if_range: Option<String>,
-    range: Option<String>,
+    conditions: Conditions,
 }
 
 /// An open file and what HTTP says of it.
@@ -44,8 +41,8 @@ pub(super) fn answer(ask: FileAsk) -> (ShardNumber, FileAnswer) {
     let asker = ask.asker;
     let answer = match ask.part {
         FilePart::Next { file, at, left } => read_part(asker, file, at, left),
-        FilePart::Open { root, path, location, head_only, if_none_match, if_modified_since, if_range, range } => {
-            let wish = Wish { path, location, head_only, if_none_match, if_modified_since, if_range, range };
+        FilePart::Open { root, path, location, head_only, conditions } => {
+            let wish = Wish { path, location, head_only, conditions };
             open(asker, &root, &wish)
         }
     };
@@ -104,12 +101,18 @@ impl Found {
 }
 
 fn respond(asker: u64, found: &Found, wish: &Wish) -> FileAnswer {
-    if is_unchanged(found, wish) {
+    let conditions = &wish.conditions;
+    if !is_as_expected(found, conditions) {
+        return plain(asker, Status::PRECONDITION_FAILED, &[], "the file has changed\n", wish);
+    }
+    if is_unchanged(found, conditions) {
         return head_only(asker, Status::NOT_MODIFIED, None, found.validators());
     }
     let mut fields = found.validators();
     fields.push(("X-Content-Type-Options", "nosniff".into()));
-    let wanted = wish.range.as_deref().filter(|_| range_applies(found, wish)).map(|range| span(range, found.length));
+    // RFC 9110 section 14.2: a range has a meaning for GET only.
+    let range = conditions.range.as_deref().filter(|_| !wish.head_only && range_applies(found, conditions));
+    let wanted = range.map(|range| span(range, found.length));
     let (status, (at, count)) = match wanted {
         Some(Ok(Some((at, count)))) => {
             fields.push(("Content-Range", format!("bytes {at}-{}/{}", at + count - 1, found.length)));
@@ -129,9 +132,18 @@ fn respond(asker: u64, found: &Found, wish: &Wish) -> FileAnswer {
     FileAnswer { head: Some(head), ..read_part(asker, found.file.clone(), at, count) }
 }
 
+/// RFC 9110 section 13.2.2: If-Match goes before If-Unmodified-Since.
+fn is_as_expected(found: &Found, conditions: &Conditions) -> bool {
+    match (&conditions.if_match, &conditions.if_unmodified_since) {
+        (Some(tags), _) => tags.split(',').map(str::trim).any(|tag| tag == "*" || tag == found.etag),
+        (None, Some(date)) => httpdate::parse_http_date(date).map_or(true, |date| found.modified <= date),
+        (None, None) => true,
+    }
+}
+
 /// RFC 9110 section 13.2.2: If-None-Match goes before If-Modified-Since.
-fn is_unchanged(found: &Found, wish: &Wish) -> bool {
-    match (&wish.if_none_match, &wish.if_modified_since) {
+fn is_unchanged(found: &Found, conditions: &Conditions) -> bool {
+    match (&conditions.if_none_match, &conditions.if_modified_since) {
         (Some(tags), _) => {
             tags.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == found.etag)
         }
@@ -141,8 +153,8 @@ fn is_unchanged(found: &Found, wish: &Wish) -> bool {
 }
 
 /// RFC 9110 section 13.1.5: a range of a file that has changed is not what the client means.
-fn range_applies(found: &Found, wish: &Wish) -> bool {
-    match wish.if_range.as_deref() {
+fn range_applies(found: &Found, conditions: &Conditions) -> bool {
+    match conditions.if_range.as_deref() {
         None => true,
         Some(tag) if tag.starts_with('"') => tag == found.etag,
         Some(date) => httpdate::parse_http_date(date).is_ok_and(|date| date == found.modified),

@@ -58,6 +58,23 @@ pub struct FileAsk {
     pub part: FilePart,
 }
 
+/// The request's conditional fields (RFC 9110 sections 13.1 and 14.2), as sent; lines of one name joined by commas.
+#[derive(Debug, Default)]
+pub struct Conditions {
+    /// If-Match.
+    pub if_match: Option<String>,
+    /// If-None-Match.
+    pub if_none_match: Option<String>,
+    /// If-Modified-Since.
+    pub if_modified_since: Option<String>,
+    /// If-Unmodified-Since.
+    pub if_unmodified_since: Option<String>,
+    /// If-Range.
+    pub if_range: Option<String>,
+    /// Range.
+    pub range: Option<String>,
+}
+
 /// What is wanted of a file.
 #[derive(Debug)]
 pub enum FilePart {
@@ -71,14 +88,8 @@ pub enum FilePart {
         location: String,
         /// Only the head (a HEAD request).
         head_only: bool,
-        /// If-None-Match, as sent.
-        if_none_match: Option<String>,
-        /// If-Modified-Since, as sent.
-        if_modified_since: Option<String>,
-        /// If-Range, as sent.
-        if_range: Option<String>,
-        /// Range, as sent.
-        range: Option<String>,
+        /// Under which conditions, and which part of it.
+        conditions: Conditions,
     },
     /// The part from `at` of a file opened before.
     Next {

@@ -9,7 +9,7 @@ mod letters;
 mod tally;
 
 pub use bell::Bell;
-pub use letters::{FileAnswer, FileAsk, FileHead, FilePart, Report, ShardNumber, ToControl, ToShard};
+pub use letters::{Conditions, FileAnswer, FileAsk, FileHead, FilePart, Report, ShardNumber, ToControl, ToShard};
 pub use tally::{Cause, Refused, ServiceKind, Stage, Tally, UpstreamTally};
 
 use std::sync::Arc;

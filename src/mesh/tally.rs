@@ -102,6 +102,8 @@ labels! {
         NotFound = "not_found",
         /// Wrong method (405).
         Method = "method",
+        /// A condition or a range of the request does not hold (412, 416).
+        Condition = "condition",
         /// No whole head in time (408).
         HeadTimeout = "head_timeout",
         /// The head or the target is too large (414, 431).

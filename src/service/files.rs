@@ -3,7 +3,7 @@
 //! The shard never touches a file: it asks the control thread for the head and the first part, and for each
 //! further part when the client has taken the one before.
 
-use crate::mesh::{Cause, FileAnswer, FileAsk, FileHead, FilePart, ToControl};
+use crate::mesh::{Cause, Conditions, FileAnswer, FileAsk, FileHead, FilePart, ToControl};
 use crate::shard::door::{Desk, Room};
 use crate::shard::slab::Handle;
 use edgehold_wire::http1::Head;
@@ -38,16 +38,12 @@ impl Files {
         let Some(path) = decode(below) else {
             return desk.refuse(who, Status::NOT_FOUND, &[], "no such file");
         };
-        let text = |name| head.get(name).and_then(|it| std::str::from_utf8(it).ok()).map(Into::into);
         let part = FilePart::Open {
             root: settings.root.clone(),
             path,
             location: folder_location(head),
             head_only: head.method == "HEAD",
-            if_none_match: text("If-None-Match"),
-            if_modified_since: text("If-Modified-Since"),
-            if_range: text("If-Range"),
-            range: text("Range"),
+            conditions: conditions(head),
         };
         let token = self.0.insert(Download { client: who, rest: None });
         desk.take(who, token as u32);
@@ -108,7 +104,25 @@ fn ask(desk: &mut Desk, who: Handle, part: FilePart) -> bool {
 
 fn begin(desk: &mut Desk, who: Handle, head: &FileHead) {
     let fields: Vec<(&str, &str)> = head.fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    desk.count_refusal(head.status);
     desk.begin_answer(who, head.status, &fields, head.length);
+}
+
+fn conditions(head: &Head<'_, '_>) -> Conditions {
+    Conditions {
+        if_match: joined(head, "If-Match"),
+        if_none_match: joined(head, "If-None-Match"),
+        if_modified_since: joined(head, "If-Modified-Since"),
+        if_unmodified_since: joined(head, "If-Unmodified-Since"),
+        if_range: joined(head, "If-Range"),
+        range: joined(head, "Range"),
+    }
+}
+
+/// RFC 9110 section 5.3: several lines of one name are one list.
+fn joined(head: &Head<'_, '_>, name: &str) -> Option<String> {
+    let lines: Vec<&str> = head.all(name).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+    (!lines.is_empty()).then(|| lines.join(", "))
 }
 
 /// Where a folder is really: its path with a slash at the end.

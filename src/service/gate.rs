@@ -11,9 +11,13 @@ use edgehold_wire::upgrade;
 const UPGRADE_FIELDS: [(&str, &str); 3] =
     [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Version", "13")];
 
+/// RFC 9110 section 9.3, and PATCH (RFC 5789): methods that are known, though no service here may allow them.
+const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+
 /// Whether the request may go on; where not, it has been refused.
 pub fn passes(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
     within_limits(desk, who, head)
+        && knows_method(desk, who, head)
         && match desk.kind(who) {
             ServiceKind::Echo | ServiceKind::Proxy => opens_websocket(desk, who, head),
             ServiceKind::Files | ServiceKind::Page | ServiceKind::None => reads(desk, who, head),
@@ -28,6 +32,15 @@ fn within_limits(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
         desk.refuse_last(who, Status::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is above this route's limits");
     }
     fits
+}
+
+/// RFC 9110 section 9.1: 501 for a method that is not known at all.
+fn knows_method(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
+    let known = METHODS.contains(&head.method);
+    if !known {
+        desk.refuse(who, Status::NOT_IMPLEMENTED, &[], "this method is not known here");
+    }
+    known
 }
 
 fn opens_websocket(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {

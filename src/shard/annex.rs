@@ -11,8 +11,6 @@ pub struct Cold {
     /// Bytes that could not be read yet: a cut head, a cut frame head, what follows a request that is not
     /// answered yet.
     pub spill: Vec<u8>,
-    /// Of the spill, bytes that were looked at in vain.
-    pub seen: usize,
     /// The rest of a request's body, which nobody wants, and how many bytes of it may still come.
     pub body: Option<(BodyReader, u64)>,
     /// Where an upstream is that is to be called.

@@ -256,13 +256,18 @@ impl Desk {
 
     /// Refuses the request: a response of one line that says why, counted by its status.
     pub fn refuse(&mut self, who: Handle, status: Status, fields: &[(&str, &str)], words: &str) {
-        tally::refused(&mut self.tally, status);
+        self.count_refusal(status);
         if let Some(conn) = self.slab.get(who) {
             self.pool.tear(&mut conn.out);
             let line = format!("{status}: {words}\n");
             let fields = [&[("Content-Type", "text/plain; charset=utf-8")], fields].concat();
             self.answer(who, status, &fields, line.as_bytes());
         }
+    }
+
+    /// Counts the request among the refused ones, if the status says so.
+    pub fn count_refusal(&mut self, status: Status) {
+        tally::refused(&mut self.tally, status);
     }
 
     /// Refuses and closes: nothing after this request can be trusted, or read.
@@ -311,6 +316,8 @@ impl Desk {
             conn.step(Event::Answered);
         }
         conn.flags.insert(Flags::REUSED | Flags::UNREAD);
+        // The next head is read under the limits for all: its route is not known yet.
+        conn.limits = 0;
         (conn.since, conn.heard) = (self.clock.now(), self.clock.now());
         self.resume(who);
         self.watch(who.slot);

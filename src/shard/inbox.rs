@@ -150,18 +150,14 @@ fn read<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut [u8
 
 // ---- HTTP ----
 
+/// A head that was cut is read from its beginning whenever more of it comes: that costs less than the packet that
+/// brought it, and a limit is found passed at once.
 fn head<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, rest: &mut &mut [u8]) -> bool {
     let limits = desk.limits(who).head;
     let mut store = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    if !worth_reading(desk, who, rest, limits.head_bytes) {
-        return false;
-    }
     let bytes = std::mem::take(rest);
     match http1::read(bytes, &limits, &mut store) {
         Ok(None) => {
-            let seen = bytes.len();
-            let conn = &mut desk.slab[who.slot];
-            desk.annex.make(&mut conn.annex).seen = seen;
             *rest = bytes;
             false
         }
@@ -178,21 +174,11 @@ fn head<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, rest: &mut &m
     }
 }
 
-/// A head that was cut is read again only when a line of it has ended since, or a limit may be passed: else a
-/// peer that sends byte by byte would make the work grow with the square of the head.
-fn worth_reading(desk: &mut Desk, who: Handle, bytes: &[u8], head_bytes: usize) -> bool {
-    let seen = desk.annex.get(desk.slab[who.slot].annex).map_or(0, |cold| cold.seen);
-    seen == 0 || bytes.len() >= head_bytes || http1::may_be_whole(bytes, seen.min(bytes.len()))
-}
-
 fn request<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, head: &Head<'_, '_>) {
     let conn = &mut desk.slab[who.slot];
     conn.flags.set(Flags::LAST, !head.keep_alive || desk.quiescing);
     conn.flags.set(Flags::HEAD_ONLY, head.method == "HEAD");
     conn.flags.set(Flags::HTTP10, head.version == Version::Http10);
-    if let Some(cold) = desk.annex.get(conn.annex) {
-        cold.seen = 0;
-    }
     if expect_body(desk, who, head) {
         service.open(desk, who, head);
     }

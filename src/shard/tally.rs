@@ -5,9 +5,11 @@ use super::conn::{Conn, Flags, State};
 use crate::mesh::{Refused, Tally};
 use edgehold_wire::status::Status;
 
-/// A request was refused with this status.
+/// A request was answered with this status: a refusal, from 400 on.
 pub fn refused(tally: &mut Tally, status: Status) {
-    tally.refusals[reason(status) as usize] += 1;
+    if status.code() >= 400 {
+        tally.refusals[reason(status) as usize] += 1;
+    }
 }
 
 /// A client was refused because all slots are taken.
@@ -19,6 +21,7 @@ fn reason(status: Status) -> Refused {
     match status.code() {
         403 | 404 => Refused::NotFound,
         405 => Refused::Method,
+        412 | 416 => Refused::Condition,
         408 => Refused::HeadTimeout,
         413 => Refused::BodyTooLarge,
         414 | 431 => Refused::HeadTooLarge,

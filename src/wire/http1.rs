@@ -253,16 +253,6 @@ pub fn read<'h, 'b>(
     }
 }
 
-/// Whether [`read`] can have something new to say when the first `seen` bytes have been presented to it before.
-///
-/// True for the first bytes and for every line end after them, so a head that comes byte by byte costs a scan per
-/// line and not per byte. A caller who heeds this must call `read` all the same once there are more bytes than
-/// `Limits::head_bytes`.
-#[inline]
-pub fn may_be_whole(bytes: &[u8], seen: usize) -> bool {
-    seen == 0 || bytes.get(seen..).is_some_and(|new| memchr(b'\n', new).is_some())
-}
-
 /// A head whose lines are whole and counted, and whose request line is taken apart.
 struct Lines<'b> {
     request: RequestLine<'b>,
@@ -996,15 +986,6 @@ mod tests {
         };
         assert!(keeps("1.1", "x") && keeps("1.2", "") && keeps("1.0", "x, Keep-Alive"));
         assert!(!keeps("1.0", "") && !keeps("1.1", "keep-alive, CLOSE") && !keeps("1.0", "close, keep-alive"));
-    }
-
-    #[test]
-    fn read_is_worth_a_call_at_a_line_end() {
-        assert!(may_be_whole(b"G", 0));
-        assert!(!may_be_whole(b"GET", 1));
-        assert!(may_be_whole(b"GET\n", 1));
-        assert!(!may_be_whole(b"GET\n", 4));
-        assert!(!may_be_whole(b"", 4));
     }
 
     /// All content, what is left behind the end, or the refusal.

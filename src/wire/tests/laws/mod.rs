@@ -29,8 +29,7 @@ fn read<T>(bytes: &[u8], limits: &Limits, look: impl Fn(&Head<'_, '_>) -> T) -> 
     Ok(http1::read(bytes, limits, &mut store)?.map(|head| look(&head)))
 }
 
-/// On every prefix the answer is "not yet" or the answer on the whole; and a caller who reads only when told that it
-/// is worth a call learns it just the same.
+/// On every prefix the answer is "not yet" or the answer on the whole.
 pub(crate) fn head(bytes: &[u8], limits: &Limits) {
     let answer = |len| read(&bytes[..len], limits, |head| format!("{head:?}"));
     let whole = answer(bytes.len());
@@ -38,23 +37,6 @@ pub(crate) fn head(bytes: &[u8], limits: &Limits) {
         let prefix = answer(len);
         assert!(prefix == Ok(None) || prefix == whole, "at {len}: {prefix:?}, whole: {whole:?}");
     }
-    if let Ok(Some(head)) = &whole {
-        lazy_reader(bytes, limits, head);
-    }
-}
-
-/// Presents a good head byte by byte to a reader who asks `may_be_whole` first.
-fn lazy_reader(bytes: &[u8], limits: &Limits, wanted: &str) {
-    let mut seen = 0;
-    for len in 1..=bytes.len() {
-        if http1::may_be_whole(&bytes[..len], seen)
-            && let Ok(Some(head)) = read(&bytes[..len], limits, |head| format!("{head:?}"))
-        {
-            return assert_eq!(head, wanted);
-        }
-        seen = len;
-    }
-    panic!("never told to read {wanted}");
 }
 
 /// All that a body reader says: the content, the bytes taken, and how it came to rest.
