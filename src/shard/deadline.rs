@@ -1,35 +1,30 @@
-//! What is due, and when: every timeout of a connection, by its state.
+//! When a connection is to be looked at: every timeout, by state, as plain sums.
 //!
-//! [`next`] says when a connection is to be looked at again, [`look`] does what is due then. Neither is called
-//! for a message: hearing from a peer only notes the tick in `Conn::heard`, and the next look sees it.
+//! Hearing from a peer only notes the tick in `Conn::heard`; `overdue.rs` looks when the time has come, and finds
+//! out whether anything is due.
 
 use super::conn::{Conn, Flags, State};
-use super::door::{Desk, Limits};
-use crate::mesh::Cause;
-use edgehold_wire::status::Status;
-use edgehold_wire::ws::{self, CloseCode, Opcode};
+use super::limits::Limits;
 
 /// The tick in which the connection is to be looked at; `None` where nothing can become due.
-pub fn next(desk: &Desk, slot: u32) -> Option<u32> {
-    let conn = &desk.slab[slot];
-    let limits = &desk.limits[usize::from(conn.limits)];
+pub(super) fn next(conn: &Conn, limits: &Limits, spilled: usize, park_ticks: u32, now: u32) -> Option<u32> {
     match conn.state {
         State::Free | State::Accept | State::Leaving => None,
         State::Dial => Some(conn.since),
-        State::Head => Some(head_due(desk, conn, limits)),
+        State::Head => Some(head(conn, limits, spilled)),
         State::Closing => Some(conn.since + limits.close_ticks),
-        State::Open => Some(open_due(conn, limits, desk.park_ticks, desk.now())),
+        State::Open => Some(open(conn, limits, park_ticks, now)),
     }
 }
 
 /// A first head has `head_timeout` from the accept; a later one from its first byte, before which the
 /// connection may be quiet for `idle_timeout`.
-fn head_due(desk: &Desk, conn: &Conn, limits: &Limits) -> u32 {
-    let waits_between = conn.flags.contains(Flags::REUSED) && desk.annex.spilled(conn.annex) == 0;
+pub(super) fn head(conn: &Conn, limits: &Limits, spilled: usize) -> u32 {
+    let waits_between = conn.flags.contains(Flags::REUSED) && spilled == 0;
     if waits_between { conn.heard + limits.idle_ticks } else { conn.since + limits.head_ticks }
 }
 
-fn open_due(conn: &Conn, limits: &Limits, park_ticks: u32, now: u32) -> u32 {
+fn open(conn: &Conn, limits: &Limits, park_ticks: u32, now: u32) -> u32 {
     let mut due = conn.heard + limits.idle_ticks;
     if says_goodbye(conn) {
         due = due.min(conn.since + limits.close_ticks);
@@ -44,115 +39,6 @@ fn open_due(conn: &Conn, limits: &Limits, park_ticks: u32, now: u32) -> u32 {
 }
 
 /// One side of an open connection has said its last word and waits for the other.
-fn says_goodbye(conn: &Conn) -> bool {
+pub(super) fn says_goodbye(conn: &Conn) -> bool {
     conn.flags.intersects(Flags::CLOSE_HEARD | Flags::FIN_WANTED)
-}
-
-/// Does what is due and sets the next deadline.
-pub fn look(desk: &mut Desk, slot: u32) {
-    match desk.slab[slot].state {
-        State::Free | State::Accept | State::Leaving => return,
-        State::Dial => look_at_dial(desk, slot),
-        State::Head => look_at_head(desk, slot),
-        State::Closing => look_at_closing(desk, slot),
-        State::Open => look_at_open(desk, slot),
-    }
-    desk.watch(slot);
-}
-
-fn look_at_dial(desk: &mut Desk, slot: u32) {
-    if desk.now() >= desk.slab[slot].since {
-        desk.cut(desk.slab.handle(slot), Cause::UpstreamLost);
-    }
-}
-
-fn look_at_head(desk: &mut Desk, slot: u32) {
-    let conn = &desk.slab[slot];
-    let who = desk.slab.handle(slot);
-    let begun = desk.annex.spilled(conn.annex) > 0;
-    if desk.now() < head_due(desk, conn, &desk.limits[usize::from(conn.limits)]) {
-    } else if begun {
-        desk.slab[slot].blame(Cause::HeadTimeout);
-        desk.refuse_last(who, Status::REQUEST_TIMEOUT, "no whole request head came within head_timeout");
-    } else {
-        let reused = conn.flags.contains(Flags::REUSED);
-        desk.cut(who, if reused { Cause::IdleTimeout } else { Cause::HeadTimeout });
-    }
-}
-
-/// The last bytes, or the peer's goodbye, did not come: it is cut off.
-fn look_at_closing(desk: &mut Desk, slot: u32) {
-    let conn = &desk.slab[slot];
-    if desk.now() >= conn.since + desk.limits[usize::from(conn.limits)].close_ticks {
-        desk.cut(desk.slab.handle(slot), Cause::CloseTimeout);
-    }
-}
-
-fn look_at_open(desk: &mut Desk, slot: u32) {
-    let now = desk.now();
-    let conn = &desk.slab[slot];
-    let limits = &desk.limits[usize::from(conn.limits)];
-    let quiet = now.saturating_sub(conn.heard);
-    let (idle, park) = (limits.idle_ticks, desk.park_ticks);
-    if says_goodbye(conn) && now >= conn.since + limits.close_ticks {
-        goodbye_is_late(desk, slot);
-    } else if quiet >= idle {
-        silence_is_over(desk, slot);
-    } else {
-        if quiet >= idle / 2 {
-            ping(desk, slot);
-        }
-        if quiet >= park {
-            park_it(desk, slot);
-        }
-    }
-}
-
-/// A client's Close was not answered by the service, or an upstream goes on after our FIN.
-fn goodbye_is_late(desk: &mut Desk, slot: u32) {
-    let who = desk.slab.handle(slot);
-    if desk.slab[slot].flags.contains(Flags::UPSTREAM) {
-        desk.cut(who, Cause::ClientLeft);
-    } else {
-        desk.close(who, CloseCode::NORMAL, "");
-    }
-}
-
-/// Nothing was heard, or nothing taken, for all of `idle_timeout`.
-fn silence_is_over(desk: &mut Desk, slot: u32) {
-    let who = desk.slab.handle(slot);
-    let conn = &mut desk.slab[slot];
-    if conn.out.pending() > 0 {
-        desk.cut(who, Cause::Stalled);
-    } else if conn.flags.intersects(Flags::UPSTREAM | Flags::PAUSED) {
-        // An upstream may be silent for as long as its client is there; a paused peer cannot be heard.
-        conn.heard = desk.clock.now();
-        park_it(desk, slot);
-    } else if conn.flags.contains(Flags::WEBSOCKET) {
-        conn.blame(Cause::IdleTimeout);
-        desk.close(who, CloseCode::GOING_AWAY, "idle_timeout");
-    } else {
-        conn.blame(Cause::IdleTimeout);
-        desk.refuse_last(who, Status::GATEWAY_TIMEOUT, "the service did not answer within idle_timeout");
-    }
-}
-
-fn ping(desk: &mut Desk, slot: u32) {
-    let conn = &mut desk.slab[slot];
-    if !conn.flags.contains(Flags::WEBSOCKET) || conn.flags.intersects(Flags::PINGED | Flags::CLOSE_SAID) {
-        return;
-    }
-    conn.flags.insert(Flags::PINGED);
-    let head = ws::head(Opcode::Ping, true, 0, None);
-    desk.write_urgent(desk.slab.handle(slot), [head.as_bytes(), b""]);
-}
-
-/// From a multishot recv to a poll: see `settle.rs`.
-fn park_it(desk: &mut Desk, slot: u32) {
-    let conn = &mut desk.slab[slot];
-    if conn.wants_to_hear() && !conn.flags.contains(Flags::PARKED) {
-        conn.flags.insert(Flags::PARKED);
-        desk.tally.parks += 1;
-        desk.list(slot);
-    }
 }

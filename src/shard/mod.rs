@@ -8,9 +8,12 @@ pub mod annex;
 pub mod clock;
 pub mod conn;
 mod deadline;
+mod desk;
 pub mod door;
 mod inbox;
+mod limits;
 pub mod outbox;
+mod overdue;
 pub mod pump;
 mod settle;
 pub mod slab;
@@ -463,7 +466,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         self.desk.clock.sweep(&mut self.due);
         let looked = self.due.len().min(self.turn_events as usize);
         for slot in self.due.drain(..looked) {
-            deadline::look(&mut self.desk, slot);
+            overdue::look(&mut self.desk, slot);
         }
         looked as u32
     }

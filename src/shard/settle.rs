@@ -6,7 +6,7 @@
 //! themselves the next time.
 
 use super::conn::{Flags, Held, State};
-use super::door::Desk;
+use super::desk::Desk;
 use crate::engine::{Operation, Ring, Tag};
 use crate::mesh::Cause;
 

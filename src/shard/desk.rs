@@ -1,0 +1,489 @@
+//! The desk: all that a service sees of a shard.
+//!
+//! What a service asks here is written down in the connection, in its outbox and on the list of connections to be
+//! settled before the turn ends. Nothing at the desk waits, and nothing here calls the kernel or the service.
+
+use super::annex::Annex;
+use super::clock::{Clock, ticks};
+use super::conn::{Conn, Event, Flags, State};
+use super::limits::{Limits, Settings};
+use super::outbox::{Exhausted, Pool};
+use super::slab::{Handle, Slab};
+use super::{deadline, tally};
+use crate::engine::Address;
+use crate::mesh::{Cause, Sender, ServiceKind, Tally, ToControl};
+use edgehold_wire::http1::ResponseHead;
+use edgehold_wire::status::Status;
+use edgehold_wire::upgrade::{self, Opening};
+use edgehold_wire::ws::{self, CloseCode, Opcode};
+use std::net::SocketAddr;
+
+/// What became of something that was to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Queued.
+    Enough,
+    /// Queued, and more than `max_pending` now is: say no more until [`Service::drained`].
+    Full,
+    /// Thrown away: the connection is ending.
+    Gone,
+}
+
+/// All that a service sees of a shard.
+pub struct Desk {
+    pub(super) slab: Slab,
+    pub(super) pool: Pool,
+    pub(super) annex: Annex,
+    pub(super) clock: Clock,
+    pub(super) tally: Tally,
+    pub(super) limits: Vec<Limits>,
+    pub(super) park_ticks: u32,
+    pub(super) listed: Vec<u32>,
+    pub(super) quiescing: bool,
+    shard: usize,
+    slots: u32,
+    to_control: Sender<ToControl>,
+    scratch: Vec<u8>,
+}
+
+impl Desk {
+    pub(super) fn new(settings: &Settings, to_control: Sender<ToControl>) -> Desk {
+        let capacity = settings.slots + settings.spare_slots + settings.accepts_in_flight * settings.listeners as u32;
+        Desk {
+            slab: Slab::new(capacity),
+            pool: Pool::new(settings.outbox_bytes),
+            annex: Annex::default(),
+            clock: Clock::new(capacity),
+            tally: Tally::new(u64::from(settings.slots), settings.listeners, settings.upstreams),
+            limits: settings.limits.clone(),
+            park_ticks: ticks(settings.park_after),
+            listed: Vec::new(),
+            quiescing: false,
+            shard: settings.shard,
+            slots: settings.slots,
+            to_control,
+            scratch: Vec::new(),
+        }
+    }
+
+    // ---- what is known ----
+
+    /// Who serves this connection.
+    pub fn kind(&self, who: Handle) -> ServiceKind {
+        self.slab[who.slot].service
+    }
+
+    /// The tick of this turn.
+    pub fn now(&self) -> u32 {
+        self.clock.now()
+    }
+
+    /// What the service knows this connection by, while it is the service's.
+    pub fn token(&mut self, who: Handle) -> Option<u32> {
+        self.slab.get(who).filter(|conn| conn.flags.contains(Flags::OWNED)).map(|conn| conn.token)
+    }
+
+    /// The client's address.
+    pub fn peer(&self, who: Handle) -> SocketAddr {
+        self.slab[who.slot].peer.address()
+    }
+
+    /// Which shard this is.
+    pub fn shard(&self) -> usize {
+        self.shard
+    }
+
+    /// The limits of this connection's route.
+    pub fn limits(&self, who: Handle) -> &Limits {
+        &self.limits[usize::from(self.slab[who.slot].limits)]
+    }
+
+    /// Bytes of the message that is being drafted for this peer.
+    pub fn drafted(&self, who: Handle) -> usize {
+        self.slab[who.slot].out.draft()
+    }
+
+    /// The shard's counters.
+    pub fn tally(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+
+    /// The server is stopping.
+    pub fn is_quiescing(&self) -> bool {
+        self.quiescing
+    }
+
+    // ---- requests ----
+
+    /// The request goes to this service, under these limits.
+    pub fn route(&mut self, who: Handle, service: ServiceKind, limits: u16) {
+        let Some(conn) = self.slab.get(who) else { return };
+        conn.service = service;
+        conn.limits = limits;
+        self.list(who.slot);
+    }
+
+    /// The connection is the service's from now on, which answers the request later or opens a WebSocket.
+    pub fn take(&mut self, who: Handle, token: u32) {
+        let Some(conn) = self.slab.get(who) else { return };
+        conn.step(Event::Opened);
+        conn.token = token;
+        conn.flags.insert(Flags::OWNED);
+        self.watch(who.slot);
+        self.list(who.slot);
+    }
+
+    /// Writes the 101 and keeps it back until [`Desk::upgrade`].
+    pub fn prepare_upgrade(&mut self, who: Handle, opening: &Opening, protocol: Option<&str>) {
+        let mut answer = std::mem::take(&mut self.scratch);
+        answer.clear();
+        upgrade::answer(&mut answer, opening, protocol);
+        self.draft(who, &answer);
+        self.scratch = answer;
+    }
+
+    /// The 101 goes out; the connection, taken before, speaks WebSocket.
+    pub fn upgrade(&mut self, who: Handle) {
+        let Some(conn) = self.slab.get(who) else { return };
+        if conn.state != State::Open {
+            return;
+        }
+        if conn.flags.contains(Flags::EOF) {
+            // It ended its side while it waited: no WebSocket can be spoken with it.
+            return self.cut(who, Cause::Gone);
+        }
+        if self.quiescing {
+            return self.refuse_last(who, Status::SERVICE_UNAVAILABLE, "the server is stopping");
+        }
+        self.pool.seal(&mut conn.out, &[]);
+        conn.flags.insert(Flags::WEBSOCKET | Flags::UNREAD);
+        self.watch(who.slot);
+        self.list(who.slot);
+    }
+
+    /// A whole response. `fields` come after Date and before Content-Length.
+    pub fn answer(&mut self, who: Handle, status: Status, fields: &[(&str, &str)], body: &[u8]) {
+        self.begin_answer(who, status, fields, Some(body.len() as u64));
+        if !self.is_head_only(who) {
+            self.write(who, body);
+        }
+        self.finish_answer(who);
+    }
+
+    /// Refuses the request: a response of one line that says why, counted by its status.
+    pub fn refuse(&mut self, who: Handle, status: Status, fields: &[(&str, &str)], words: &str) {
+        self.count_refusal(status);
+        if let Some(conn) = self.slab.get(who) {
+            self.pool.tear(&mut conn.out);
+            let line = format!("{status}: {words}\n");
+            let fields = [&[("Content-Type", "text/plain; charset=utf-8")], fields].concat();
+            self.answer(who, status, &fields, line.as_bytes());
+        }
+    }
+
+    /// Counts the request among the refused ones, if the status says so.
+    pub fn count_refusal(&mut self, status: Status) {
+        tally::refused(&mut self.tally, status);
+    }
+
+    /// Refuses and closes: nothing after this request can be trusted, or read.
+    pub fn refuse_last(&mut self, who: Handle, status: Status, words: &str) {
+        if let Some(conn) = self.slab.get(who) {
+            conn.flags.insert(Flags::LAST);
+            conn.blame(Cause::Refused);
+            self.refuse(who, status, &[], words);
+        }
+    }
+
+    /// The response's head. `length`: of the body; `None` where the status has none.
+    pub fn begin_answer(&mut self, who: Handle, status: Status, fields: &[(&str, &str)], length: Option<u64>) {
+        let Some(conn) = self.slab.get(who) else { return };
+        let (last, http10) = (conn.flags.contains(Flags::LAST), conn.flags.contains(Flags::HTTP10));
+        let mut text = std::mem::take(&mut self.scratch);
+        text.clear();
+        let mut head = ResponseHead::begin(&mut text, status).header("Date", self.clock.date());
+        for (name, value) in fields {
+            head = head.header(name, value);
+        }
+        if let Some(length) = length {
+            head = head.number("Content-Length", length);
+        }
+        match (last, http10) {
+            (true, _) => head.header("Connection", "close").end(),
+            (false, true) => head.header("Connection", "keep-alive").end(),
+            (false, false) => head.end(),
+        }
+        self.write_urgent(who, [&text, b""]);
+        self.scratch = text;
+    }
+
+    /// The response is complete: another request may follow, or the connection ends.
+    pub fn finish_answer(&mut self, who: Handle) {
+        let Some(conn) = self.slab.get(who) else { return };
+        self.tally.messages_in[conn.service as usize] += 1;
+        self.tally.messages_out[conn.service as usize] += 1;
+        conn.flags.remove(Flags::OWNED | Flags::HEAD_ONLY);
+        if conn.flags.contains(Flags::LAST) {
+            conn.blame(Cause::Closed);
+            self.finish(who);
+            return;
+        }
+        if conn.state == State::Open {
+            conn.step(Event::Answered);
+        }
+        conn.flags.insert(Flags::REUSED | Flags::UNREAD);
+        // The next head is read under the limits for all: its route is not known yet.
+        conn.limits = 0;
+        (conn.since, conn.heard) = (self.clock.now(), self.clock.now());
+        self.resume(who);
+        self.watch(who.slot);
+        self.list(who.slot);
+    }
+
+    /// The request was a HEAD: the response has no body.
+    pub fn is_head_only(&mut self, who: Handle) -> bool {
+        self.slab.get(who).is_some_and(|conn| conn.flags.contains(Flags::HEAD_ONLY))
+    }
+
+    // ---- messages ----
+
+    /// A whole message to a WebSocket client.
+    pub fn send(&mut self, who: Handle, opcode: Opcode, payload: &[u8]) -> Room {
+        let Some(conn) = speaker(&mut self.slab, who) else { return Room::Gone };
+        let service = conn.service;
+        let head = ws::head(opcode, true, payload.len() as u64, None);
+        let room = self.write_parts(who, [head.as_bytes(), payload]);
+        self.tally.messages_out[service as usize] += u64::from(room != Room::Gone);
+        room
+    }
+
+    /// More of a message whose end is not known yet; nothing of it goes out before [`Desk::send_draft`].
+    pub fn draft(&mut self, who: Handle, piece: &[u8]) -> Room {
+        let Some(conn) = speaker(&mut self.slab, who) else { return Room::Gone };
+        let queued = self.pool.draft(&mut conn.out, piece);
+        self.room(who, queued)
+    }
+
+    /// The drafted message is whole.
+    pub fn send_draft(&mut self, who: Handle, opcode: Opcode) -> Room {
+        let Some(conn) = speaker(&mut self.slab, who) else { return Room::Gone };
+        let service = conn.service;
+        let head = ws::head(opcode, true, conn.out.draft() as u64, None);
+        self.pool.seal(&mut conn.out, head.as_bytes());
+        self.tally.messages_out[service as usize] += 1;
+        self.room(who, Ok(()))
+    }
+
+    /// Bytes to an upstream, or of a response's body.
+    pub fn write(&mut self, who: Handle, bytes: &[u8]) -> Room {
+        self.write_parts(who, [bytes, b""])
+    }
+
+    fn write_parts(&mut self, who: Handle, parts: [&[u8]; 2]) -> Room {
+        let Some(conn) = self.slab.get(who) else { return Room::Gone };
+        if matches!(conn.state, State::Closing | State::Leaving) {
+            return Room::Gone;
+        }
+        let queued = self.pool.append(&mut conn.out, parts);
+        self.room(who, queued)
+    }
+
+    pub(super) fn write_urgent(&mut self, who: Handle, parts: [&[u8]; 2]) {
+        let Some(conn) = self.slab.get(who) else { return };
+        let queued = self.pool.append_urgent(&mut conn.out, parts);
+        self.room(who, queued);
+    }
+
+    /// What became of it. A connection for which there is no memory left ends: it cannot be served, and
+    /// pretending otherwise would lose messages silently.
+    fn room(&mut self, who: Handle, queued: Result<(), Exhausted>) -> Room {
+        if queued.is_err() {
+            self.overloaded(who);
+            return Room::Gone;
+        }
+        let conn = &mut self.slab[who.slot];
+        let max_pending = self.limits[usize::from(conn.limits)].max_pending;
+        if conn.out.pending() > max_pending {
+            conn.flags.insert(Flags::FULL);
+        }
+        let full = conn.flags.contains(Flags::FULL);
+        self.list(who.slot);
+        if full { Room::Full } else { Room::Enough }
+    }
+
+    fn overloaded(&mut self, who: Handle) {
+        let conn = &mut self.slab[who.slot];
+        conn.blame(Cause::Overload);
+        if conn.flags.contains(Flags::WEBSOCKET) {
+            self.close(who, CloseCode::TRY_AGAIN_LATER, "the edge is out of buffer memory");
+        } else {
+            self.cut(who, Cause::Overload);
+        }
+    }
+
+    // ---- flow ----
+
+    /// Nothing more of this peer is wanted for now.
+    pub fn pause(&mut self, who: Handle) {
+        let Some(conn) = self.slab.get(who) else { return };
+        conn.flags.insert(Flags::PAUSED);
+        self.list(who.slot);
+    }
+
+    /// More of this peer is wanted again.
+    pub fn resume(&mut self, who: Handle) {
+        let now = self.clock.now();
+        let Some(conn) = self.slab.get(who) else { return };
+        if conn.flags.contains(Flags::PAUSED) {
+            conn.flags.remove(Flags::PAUSED);
+            conn.heard = now;
+            self.watch(who.slot);
+            self.list(who.slot);
+        }
+    }
+
+    // ---- upstreams ----
+
+    /// Calls an upstream. The connection is the service's at once; it is told [`Service::dialed`] or
+    /// [`Service::closed`]. What is written meanwhile is queued. `None`: all slots are taken.
+    pub fn dial(&mut self, to: Address, upstream: u16, token: u32, limits: u16, timeout: u32) -> Option<Handle> {
+        if self.is_full() {
+            return None;
+        }
+        let slot = self.slab.take()?;
+        let now = self.clock.now();
+        let conn = &mut self.slab[slot];
+        conn.step(Event::Dial);
+        conn.flags.insert(Flags::UPSTREAM | Flags::OWNED);
+        (conn.token, conn.limits, conn.origin) = (token, limits, upstream);
+        (conn.service, conn.heard) = (ServiceKind::Proxy, now);
+        conn.since = now + timeout;
+        self.annex.make(&mut conn.annex).dial = Some(to);
+        self.tally.used += 1;
+        self.watch(slot);
+        self.list(slot);
+        Some(self.slab.handle(slot))
+    }
+
+    /// All slots are taken: no client and no upstream can be added.
+    pub fn is_full(&self) -> bool {
+        self.tally.used >= u64::from(self.slots)
+    }
+
+    /// FIN to an upstream behind what is queued. It may go on speaking for `close_timeout`.
+    pub fn end(&mut self, who: Handle) {
+        let now = self.clock.now();
+        let Some(conn) = self.slab.get(who) else { return };
+        if conn.state == State::Dial {
+            self.cut(who, Cause::ClientLeft);
+        } else if !conn.flags.contains(Flags::FIN_WANTED) {
+            conn.flags.insert(Flags::FIN_WANTED);
+            conn.since = now;
+            self.watch(who.slot);
+            self.list(who.slot);
+        }
+    }
+
+    // ---- ends ----
+
+    /// A Close frame behind what is queued, then the end. A client that waits for its 101 is told 503.
+    pub fn close(&mut self, who: Handle, code: CloseCode, reason: &str) {
+        let Some(conn) = self.slab.get(who) else { return };
+        if !conn.flags.contains(Flags::WEBSOCKET) {
+            return self.refuse_last(who, Status::SERVICE_UNAVAILABLE, reason);
+        }
+        if !conn.can_speak() {
+            return;
+        }
+        self.pool.tear(&mut conn.out);
+        conn.flags.insert(Flags::CLOSE_SAID);
+        let body = ws::close_body(code, reason);
+        let head = ws::head(Opcode::Close, true, body.as_bytes().len() as u64, None);
+        self.write_urgent(who, [head.as_bytes(), body.as_bytes()]);
+        self.step_finish(who);
+    }
+
+    /// As [`Desk::close`], with the cause that the connection is counted under.
+    pub fn close_because(&mut self, who: Handle, code: CloseCode, reason: &str, cause: Cause) {
+        if let Some(conn) = self.slab.get(who) {
+            conn.blame(cause);
+            self.close(who, code, reason);
+        }
+    }
+
+    /// As [`Desk::close`], and whatever the peer still says is thrown away.
+    pub(super) fn close_deaf(&mut self, who: Handle, code: CloseCode, reason: &str) {
+        self.close(who, code, reason);
+        if let Some(conn) = self.slab.get(who) {
+            conn.flags.insert(Flags::DEAF);
+        }
+    }
+
+    /// Nothing more will be said, nothing more is heard.
+    pub(super) fn finish(&mut self, who: Handle) {
+        let Some(conn) = self.slab.get(who) else { return };
+        conn.flags.insert(Flags::DEAF);
+        self.step_finish(who);
+    }
+
+    fn step_finish(&mut self, who: Handle) {
+        let now = self.clock.now();
+        let Some(conn) = self.slab.get(who) else { return };
+        if matches!(conn.state, State::Head | State::Open) {
+            conn.step(Event::Finish);
+            conn.since = now;
+            // The goodbye must be heard even from a peer that was held back.
+            conn.flags.remove(Flags::PAUSED);
+            self.watch(who.slot);
+            self.list(who.slot);
+        }
+    }
+
+    /// The connection ends now; what is queued is lost.
+    pub fn cut(&mut self, who: Handle, cause: Cause) {
+        let Some(conn) = self.slab.get(who) else { return };
+        if matches!(conn.state, State::Free | State::Accept | State::Leaving) {
+            return;
+        }
+        conn.blame(cause);
+        conn.step(Event::Cut);
+        self.clock.forget(who.slot);
+        self.list(who.slot);
+    }
+
+    // ---- letters ----
+
+    /// Posts a letter to the control thread. `false`: the box is full.
+    pub fn post(&mut self, letter: ToControl) -> bool {
+        let posted = self.to_control.post(letter).is_ok();
+        self.tally.letters_refused += u64::from(!posted);
+        posted
+    }
+
+    // ---- the shard's own ----
+
+    /// The connection is looked at before the turn ends.
+    pub(super) fn list(&mut self, slot: u32) {
+        let conn = &mut self.slab[slot];
+        if !conn.flags.contains(Flags::LISTED) {
+            conn.flags.insert(Flags::LISTED);
+            self.listed.push(slot);
+        }
+    }
+
+    /// Sets the slot's deadline by its state.
+    pub(super) fn watch(&mut self, slot: u32) {
+        let conn = &self.slab[slot];
+        let limits = &self.limits[usize::from(conn.limits)];
+        let spilled = self.annex.spilled(conn.annex);
+        match deadline::next(conn, limits, spilled, self.park_ticks, self.clock.now()) {
+            Some(at) => self.clock.look_at(slot, at),
+            None => self.clock.forget(slot),
+        }
+    }
+}
+
+/// The connection, if something may still be said to it.
+fn speaker(slab: &mut Slab, who: Handle) -> Option<&mut Conn> {
+    slab.get(who).filter(|conn| conn.can_speak())
+}
