@@ -241,7 +241,7 @@ fn site() -> TempDir {
             .set_modified(UNIX_EPOCH + MODIFIED)
             .expect("a time");
     }
-    fs::set_permissions(inside.join("secret.txt"), fs::Permissions::from_mode(0)).expect("a mode");
+    fs::set_permissions(inside.join("secret.txt"), fs::Permissions::from_mode(0o000)).expect("a mode");
     for (name, to) in [("inside", "hello.txt"), ("outside", "../outside.txt"), ("root", "/"), ("loop", "loop")] {
         symlink(to, inside.join(name)).expect("a link");
     }

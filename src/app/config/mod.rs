@@ -269,7 +269,10 @@ impl fmt::Display for Problem {
 /// # Errors
 /// Every problem of the text, in the order of its lines; never an empty list.
 pub fn read(text: &str, file_name: &str, base: &Path) -> Result<Config, Vec<Problem>> {
-    read::read(text, file_name, base)
+    let (draft, mut report) = read::read(text, file_name)?;
+    let config = check::check(draft, base, &mut report);
+    let problems = report.finish();
+    config.filter(|_| problems.is_empty()).ok_or(problems)
 }
 
 /// Reads a configuration file; relative paths in it start from its folder.
@@ -278,7 +281,8 @@ pub fn read(text: &str, file_name: &str, base: &Path) -> Result<Config, Vec<Prob
 /// As [`read()`]; a file that is absent, unreadable, larger than [`FILE_BYTES_MAX`]
 /// or not UTF-8 is one problem of its own.
 pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
-    read::load(path)
+    let text = read::text_of(path).map_err(|problem| vec![problem])?;
+    read(&text, &path.display().to_string(), path.parent().unwrap_or(Path::new("")))
 }
 
 /// The configuration used when none is given: `demo.toml`, built in.

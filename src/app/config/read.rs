@@ -16,7 +16,7 @@ use super::keys::{
     BLANK_LIMITS, BLANK_SERVER, Field, Key, LIMITS, LISTENER, ListenerDraft, Preset, ROUTE, RouteDraft, SERVER, TABLES,
     Table, Unit,
 };
-use super::{Config, FILE_BYTES_MAX, Limits, Problem, Server, check, forms};
+use super::{FILE_BYTES_MAX, Limits, Problem, Server, forms};
 
 /// A table of the file as it was read.
 pub(super) struct Section<T> {
@@ -130,7 +130,7 @@ impl<'a> Report<'a> {
         self.text[self.lines[line - 1]..].trim_start_matches([' ', '\t']).starts_with('[')
     }
 
-    fn finish(mut self) -> Vec<Problem> {
+    pub(super) fn finish(mut self) -> Vec<Problem> {
         self.problems.sort_by_key(|problem| (problem.line, problem.column));
         self.problems.dedup();
         self.problems
@@ -145,30 +145,35 @@ fn one_line(words: &str) -> String {
     words.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// See [`super::read()`].
-pub(super) fn read(text: &str, file: &str, base: &Path) -> Result<Config, Vec<Problem>> {
+/// The draft and what is wrong with it so far.
+///
+/// # Errors
+/// The text is no TOML: nothing that needs more than one key can be judged.
+pub(super) fn read<'t>(text: &'t str, file: &'t str) -> Result<(Draft, Report<'t>), Vec<Problem>> {
     let (root, errors) = DeTable::parse_recoverable(text);
     let mut report = Report::new(file, text);
     let draft = walk(root.get_ref(), &mut report);
-    if !errors.is_empty() {
-        report.mix_in(&errors);
-        return Err(report.finish());
+    if errors.is_empty() {
+        return Ok((draft, report));
     }
-    let config = check::check(draft, base, &mut report);
-    let problems = report.finish();
-    config.filter(|_| problems.is_empty()).ok_or(problems)
+    report.mix_in(&errors);
+    Err(report.finish())
 }
 
-/// See [`super::load`].
-pub(super) fn load(path: &Path) -> Result<Config, Vec<Problem>> {
+/// The text of a file.
+///
+/// # Errors
+/// It is absent, unreadable, too large or not UTF-8.
+pub(super) fn text_of(path: &Path) -> Result<String, Problem> {
     let file = path.display().to_string();
-    let bytes = slurp(path).map_err(|error| vec![whole(&file, no_file(&error))])?;
+    let bytes = slurp(path).map_err(|error| whole(&file, no_file(&error)))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        let words = "is larger than 4 MiB — name a configuration file";
-        return Err(vec![whole(&file, words.into())]);
+        return Err(whole(&file, "is larger than 4 MiB — name a configuration file".into()));
     }
-    let text = std::str::from_utf8(&bytes).map_err(|error| vec![no_text(&file, &bytes[..error.valid_up_to()])])?;
-    read(text, &file, path.parent().unwrap_or(Path::new("")))
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        no_text(&file, &error.as_bytes()[..good])
+    })
 }
 
 /// One byte more than is allowed, so that the caller can tell; a device has no end.
