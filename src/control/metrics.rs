@@ -227,6 +227,12 @@ const METRICS: &[Metric] = &[
         outbox_limit
     ),
     summed!(
+        "edgehold_held_back_total",
+        Counter,
+        "Times that a peer was not listened to because the other side took nothing (`max_pending`).",
+        held_back
+    ),
+    summed!(
         "edgehold_lines_not_utf8_total",
         Counter,
         "Upstream lines that were not UTF-8 and went out as binary frames.",

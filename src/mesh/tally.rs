@@ -167,6 +167,8 @@ pub struct Tally {
     pub outbox_bytes: u64,
     /// The most that outbox chunks may take.
     pub outbox_limit: u64,
+    /// Times that a peer was held back because the other side took nothing.
+    pub held_back: u64,
     /// Lines from upstreams that were not UTF-8 and went out as binary frames.
     pub lines_not_utf8: u64,
     /// Connections parked on a poll.

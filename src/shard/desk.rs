@@ -326,8 +326,11 @@ impl Desk {
     /// Nothing more of this peer is wanted for now.
     pub fn pause(&mut self, who: Handle) {
         let Some(conn) = self.slab.get(who) else { return };
-        conn.flags.insert(Flags::PAUSED);
-        self.list(who.slot);
+        if !conn.flags.contains(Flags::PAUSED) {
+            conn.flags.insert(Flags::PAUSED);
+            self.tally.held_back += 1;
+            self.list(who.slot);
+        }
     }
 
     /// More of this peer is wanted again.

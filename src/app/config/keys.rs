@@ -431,7 +431,7 @@ pub(super) static SERVER: [Key<Server>; 14] = [
         services: &[],
         words: "How many bytes may wait to be sent in one shard, for all of its connections together.",
         note: "Derived, the shards share an eighth of the memory that is available at start, 8 MiB to 4 GiB \
-               each. It must hold what one peer may have pending, `max_pending`.",
+               each. It must hold what one peer may have pending, `max_pending`. A peer for which there is no room is closed with 1013.",
         example: "\"256MiB\"",
         see: &["max_pending"],
     },
@@ -578,7 +578,7 @@ pub(super) static LIMITS: [Key<Limits>; 7] = [
         },
         default: Preset::Is("64KiB"),
         services: &[],
-        words: "How many bytes may wait to be sent to one peer before what feeds it is held back or it is dropped.",
+        words: "How many bytes may wait to be sent to one peer before what feeds it is held back; below half of it, it goes on.",
         note: "This is what a slow reader can make the server keep. Slow readers times this value is the \
                memory they hold.",
         example: "",
@@ -681,7 +681,9 @@ pub(super) static ROUTE: [Key<RouteDraft>; 9] = [
         default: Preset::Is("binary"),
         services: &["proxy"],
         words: "How the upstream's bytes become messages: binary or text as the bytes come, or a text message a line.",
-        note: "`text` and `lines` take UTF-8 only: an upstream that sends anything else ends the connection.",
+        note: "`text` takes UTF-8 only: an upstream that sends anything else ends the connection with 1011. A line that is not \
+               UTF-8 goes out as a binary frame. With `lines` a client's message is a line too: CRLF is added where it has no \
+               line end, and a line of the upstream longer than `message_bytes` ends the connection.",
         example: "",
         see: &["upstream", "end_code"],
     },
