@@ -170,6 +170,13 @@ impl Client {
         self.stage = Stage::Leaving;
         match (self.leave, self.aim) {
             (Leave::Rudely, _) => ring.break_off(self.end),
+            (Leave::Abruptly, _) if self.opened => {
+                // Words and the end in one: whoever stops reading at the words never hears of the end.
+                self.frame(Opcode::Ping, true, b"gone");
+                let last = std::mem::take(&mut self.outgoing);
+                ring.say(self.end, &last);
+                ring.end(self.end);
+            }
             (Leave::Abruptly, _) | (Leave::Kindly, Aim::Http) => ring.end(self.end),
             (Leave::Kindly, _) => self.frame(Opcode::Close, true, ws::close_body(CloseCode::NORMAL, "bye").as_bytes()),
             (Leave::Not, _) => self.stage = Stage::Talking,

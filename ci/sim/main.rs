@@ -13,7 +13,7 @@ mod play;
 use play::{Play, Verdict};
 
 /// Seeds of an ordinary run: some twenty seconds.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 250;
 
 #[test]
 fn everyone_hears_what_was_meant_for_them() {

@@ -197,13 +197,14 @@ fn temper(dice: &mut Dice) -> Temper {
 }
 
 fn settings(dice: &mut Dice) -> Settings {
+    let max_pending = [64, 8192][dice.below(2)];
     let limits = |idle_ticks| Limits {
         head: http1::Limits { head_bytes: 4096, head_count: 32, target_bytes: 1024 },
         message_bytes: 1 << 20,
         head_ticks: 4000,
         idle_ticks,
         close_ticks: 4000,
-        max_pending: 8192,
+        max_pending,
     };
     let idle_ticks = [40, 100_000][dice.below(2)];
     Settings {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
@@ -28,6 +28,9 @@ const PLAYERS: usize = 8;
 
 /// How often each story is played with random cuts.
 const RANDOM_PLAYINGS: u64 = 2;
+
+/// A story that takes longer is named, so that the suite does not become slow unseen.
+const SLOW: Duration = Duration::from_secs(2);
 
 /// When the served files were last written: 2001-09-09 01:46:40 UTC.
 const MODIFIED: Duration = Duration::from_secs(1_000_000_000);
@@ -101,12 +104,16 @@ impl Hall {
         println!("EDGEHOLD_SEED={seed}");
         let is_here = |story: &&Story| story.file.starts_with(&format!("{folder}/"));
         let stories: Vec<&Story> = self.stories.iter().filter(is_here).collect();
-        assert!(!stories.is_empty(), "no stories in {folder}");
+        assert!(!stories.is_empty() || folder == "failing", "no stories in {folder}");
         let (turn, reports) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         let play = || {
             while let Some(story) = stories.get(turn.fetch_add(1, Ordering::Relaxed)) {
+                let begun = Instant::now();
                 if let Err(report) = self.play(story, seed) {
                     reports.lock().unwrap_or_else(PoisonError::into_inner).push(report);
+                }
+                if begun.elapsed() > SLOW {
+                    println!("{:?}: {}:{} {}", begun.elapsed(), story.file, story.line, story.title);
                 }
             }
         };
@@ -242,7 +249,7 @@ fn site() -> TempDir {
             .expect("a time");
     }
     fs::set_permissions(inside.join("secret.txt"), fs::Permissions::from_mode(0o000)).expect("a mode");
-    for (name, to) in [("inside", "hello.txt"), ("outside", "../outside.txt"), ("root", "/"), ("loop", "loop")] {
+    for (name, to) in [("inside", "hello.txt"), ("outside", "../outside.txt"), ("machine", "/"), ("loop", "loop")] {
         symlink(to, inside.join(name)).expect("a link");
     }
     folder

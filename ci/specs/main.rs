@@ -7,9 +7,9 @@
 //!
 //! # The scripts
 //!
-//! Files `*.wire` below `files`, `http`, `proxy` and `websocket` (and `failing`: what the server does not do yet, played
-//! with `--ignored` only). A line is `who: what`; indented lines belong to the
-//! line above; `#` begins a comment line. What stands before the first story holds for all stories of the file.
+//! Files `*.wire` below `files`, `http`, `proxy` and `websocket` (and `failing`: what the server does not do yet,
+//! played with `--ignored` only). A line is `who: what`; indented lines belong to the line above; `#` begins a comment
+//! line. What stands before the first story holds for all stories of the file.
 //!
 //! ```text
 //! proves: RFC 9112 section 2.2            the clause; every story has one
@@ -30,7 +30,8 @@
 //! server: text "hello"                    exactly this frame
 //! server: stream binary "hello"           messages whose payloads make up this
 //! server: close 1002                      a close frame with that code and any reason; with a text: that reason
-//! server: waits 500                       what the server says next comes no sooner, in milliseconds
+//! server: waits 500                       what comes next comes no sooner than so many milliseconds after the last
+//!                                         flight was begun
 //! onward: connects                        edgehold calls the upstream
 //! onward: "bytes"                         edgehold says this to the upstream
 //! upstream: "bytes"                       the upstream says this to edgehold
@@ -93,7 +94,7 @@ fn a_false_script_fails() {
         assert!(report.contains("Connection") || report.contains("48 54 54 50"), "{report}");
     }
     let too_short = "proves: RFC 6455 section 1\nstory: s\nclient: opening \"/echo\"\nserver: opened\n\
-                     client: text \"hello\"\nclient: end\nserver: end\n";
+                     client: text \"hello\"\nserver: end\n";
     let report = plays(too_short).expect_err("a script that leaves something out");
     assert!(report.contains("goes on instead of ending") && report.contains("81 05 68 65 6c 6c 6f"), "{report}");
 }

@@ -59,6 +59,8 @@ pub(crate) struct Player<'s> {
     cutting: Cutting,
     gauge: Option<Gauge>,
     variables: Variables,
+    /// When the last flight was begun. What is heard late counts for nothing: a busy machine delays our ears too.
+    spoke: Instant,
     /// What is heard next must not be heard sooner.
     earliest: Option<Instant>,
     transcript: Transcript,
@@ -86,6 +88,7 @@ impl<'s> Player<'s> {
             cutting: Cutting::Whole,
             gauge: None,
             variables: story.variables(),
+            spoke: Instant::now(),
             earliest: None,
             transcript: Vec::new(),
         }
@@ -154,6 +157,7 @@ impl<'s> Player<'s> {
     }
 
     fn send(&mut self, channel: Channel, flight: &[u8]) -> Result<(), String> {
+        self.spoke = Instant::now();
         let places = self.cutting.places(flight.len());
         let mut from = 0;
         for to in places.into_iter().chain([flight.len()]) {
@@ -179,7 +183,7 @@ impl<'s> Player<'s> {
         match &step.act {
             // In memory nobody waits.
             Act::Waits(_) if self.door.is_none() => {}
-            Act::Waits(time) => self.earliest = Some(Instant::now() + *time),
+            Act::Waits(time) => self.earliest = Some(self.spoke + *time),
             Act::Connects => self.answer_call()?,
             Act::End => self.expect_end(step.channel, Ending::Fin)?,
             Act::Reset => self.expect_end(step.channel, Ending::Reset)?,

@@ -25,7 +25,7 @@ pub(crate) enum Act {
     Stream { text: bool, payload: Vec<u8> },
     /// edgehold calls the upstream.
     Connects,
-    /// Nothing for at least so long.
+    /// Nothing for at least so long since the last flight was begun.
     Waits(Duration),
     /// FIN.
     End,

@@ -8,9 +8,10 @@ use super::derive::{Derived, Machine, Shortfall, derive};
 use super::doctor::KernelRow;
 use super::log;
 use crate::control::{self, Ending, Line, metrics};
+use crate::engine::Address;
 use crate::engine::probe::{Finding, Kernel};
+use crate::engine::sockets::{self, Options};
 use crate::engine::uring::{Setup, Uring};
-use crate::engine::{Address, sockets};
 use crate::mesh::{self, Bell, Receiver, Sender, ToControl, ToShard};
 use crate::service::proxy::{self, Place};
 use crate::service::{Route, Services, Target, echo, files};
@@ -23,7 +24,7 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use socket2::Socket;
 use std::fmt;
 use std::io;
-use std::net::TcpListener;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 
@@ -190,9 +191,10 @@ fn bind_all(config: &Config, shards: usize) -> Result<Vec<Vec<Socket>>, Failure>
     for listener in &config.listeners {
         let failure =
             |error| Failure::Listen { name: listener.name.clone(), address: listener.address.to_string(), error };
+        let options = Options { backlog: listener.backlog, unsent_bytes: config.server.unsent_bytes };
         let mut first: Option<Socket> = None;
         for sockets in &mut all {
-            let socket = bind(&listener.address, listener.backlog, first.as_ref()).map_err(failure)?;
+            let socket = bind(&listener.address, options, first.as_ref()).map_err(failure)?;
             first.get_or_insert(socket.try_clone().map_err(failure)?);
             sockets.push(socket);
         }
@@ -202,14 +204,14 @@ fn bind_all(config: &Config, shards: usize) -> Result<Vec<Vec<Socket>>, Failure>
 
 /// The first shard's socket settles the port where the configuration leaves it open (port 0); the others
 /// bind the same one. A unix socket is bound once and shared.
-fn bind(address: &config::Address, backlog: u32, first: Option<&Socket>) -> io::Result<Socket> {
+fn bind(address: &config::Address, options: Options, first: Option<&Socket>) -> io::Result<Socket> {
     match (address, first) {
         (config::Address::Unix(_), Some(first)) => first.try_clone(),
-        (config::Address::Unix(path), None) => sockets::listen(&Address::Unix(path.clone()), backlog),
-        (config::Address::Tcp(address), None) => sockets::listen(&Address::Tcp(*address), backlog),
+        (config::Address::Unix(path), None) => sockets::listen(&Address::Unix(path.clone()), options),
+        (config::Address::Tcp(address), None) => sockets::listen(&Address::Tcp(*address), options),
         (config::Address::Tcp(address), Some(first)) => {
             let bound = first.local_addr()?.as_socket().unwrap_or(*address);
-            sockets::listen(&Address::Tcp(bound), backlog)
+            sockets::listen(&Address::Tcp(bound), options)
         }
     }
 }
@@ -265,6 +267,7 @@ impl Start {
                 table: derived.table_entries,
                 buffers: config.server.recv_buffers,
                 buffer_bytes: config.server.recv_buffer_bytes,
+                unsent_bytes: config.server.unsent_bytes,
             },
             routes: routes(config, &upstreams),
             places: upstreams.iter().map(|it| place(it)).collect(),
@@ -398,7 +401,10 @@ fn upstreams(config: &Config) -> Vec<&config::Upstream> {
 
 fn place(upstream: &config::Upstream) -> Place {
     match upstream {
-        config::Upstream::Tcp { .. } => Place::Named,
+        config::Upstream::Tcp { host, port } => match host.parse() {
+            Ok(address) => Place::Known(SocketAddr::new(address, *port)),
+            Err(_) => Place::Named,
+        },
         config::Upstream::Unix(path) => Place::Unix(PathBuf::from(path)),
     }
 }
@@ -406,8 +412,8 @@ fn place(upstream: &config::Upstream) -> Place {
 fn control_settings(config: &Config, admin: Option<TcpListener>) -> control::Settings {
     let upstreams = upstreams(config);
     let named = |(number, it): (u32, &&config::Upstream)| match it {
-        config::Upstream::Tcp { host, port } => Some((number, host.clone(), *port)),
-        config::Upstream::Unix(_) => None,
+        config::Upstream::Tcp { host, port } if host.parse::<IpAddr>().is_err() => Some((number, host.clone(), *port)),
+        config::Upstream::Tcp { .. } | config::Upstream::Unix(_) => None,
     };
     control::Settings {
         admin,

@@ -15,8 +15,8 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// Threads that read files and resolve names.
-const BLOCKING_THREADS: usize = 4;
+/// Threads that read files, whatever the resolver does.
+const FILE_THREADS: usize = 4;
 
 /// A shard, as the control thread knows it.
 pub struct Line {
@@ -60,7 +60,7 @@ pub enum Ending {
 pub fn run(settings: Settings, lines: Vec<Line>, bell: &Bell) -> io::Result<Ending> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS)
+        .max_blocking_threads(FILE_THREADS + names::AT_ONCE)
         .build()?
         .block_on(serve(settings, lines, bell))
 }

@@ -2,21 +2,32 @@
 
 use super::Addresses;
 use super::switchboard::Ask;
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::sleep;
 
 /// A name that does not resolve is tried again sooner than one that does.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// Lookups at one time. A resolver that does not answer holds a blocking thread for seconds, and files are read on
+/// the same threads.
+pub(super) const AT_ONCE: usize = 2;
+
+static LOOKUPS: Semaphore = Semaphore::const_new(AT_ONCE);
+
 /// Keeps the shards told where `name` (upstream's number, host, port) leads. What was known stays in use
 /// while the name does not resolve.
 pub(super) async fn keep((upstream, host, port): (u32, String, u16), ttl: Duration, asks: UnboundedSender<Ask>) {
     let mut known: Addresses = Addresses::from([]);
     loop {
-        let wait = match tokio::net::lookup_host((host.as_str(), port)).await {
+        let wait = match look_up(&host, port).await {
             Ok(found) => {
-                let found: Addresses = found.collect();
+                // In an order of our own: resolvers turn the list from answer to answer.
+                let found: Addresses = found.collect::<BTreeSet<_>>().into_iter().collect();
                 if found != known {
                     tracing::info!(host, port, addresses = ?found, "upstream resolved");
                     known = found;
@@ -31,4 +42,9 @@ pub(super) async fn keep((upstream, host, port): (u32, String, u16), ttl: Durati
         };
         sleep(wait).await;
     }
+}
+
+async fn look_up(host: &str, port: u16) -> io::Result<impl Iterator<Item = SocketAddr>> {
+    let _turn = LOOKUPS.acquire().await;
+    tokio::net::lookup_host((host, port)).await
 }

@@ -133,10 +133,10 @@ impl Switchboard {
         }
     }
 
-    fn read_file(&self, ask: FileAsk) {
+    fn read_file(&self, ask: Box<FileAsk>) {
         let asks = self.asks.clone();
         tokio::task::spawn_blocking(move || {
-            let (shard, answer) = files::answer(ask);
+            let (shard, answer) = files::answer(*ask);
             let _ = asks.send(Ask::Letter(shard, ToShard::File(answer)));
         });
     }

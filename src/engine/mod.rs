@@ -212,6 +212,11 @@ pub trait Ring {
 mod tests {
     use super::*;
 
+    /// An eventfd for rings in tests.
+    pub(super) fn bell() -> std::os::fd::OwnedFd {
+        rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).expect("an eventfd")
+    }
+
     #[test]
     fn a_tag_keeps_its_parts() {
         for operation in Operation::ALL {

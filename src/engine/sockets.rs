@@ -9,45 +9,60 @@ use std::time::Duration;
 /// Probes after a minute of silence, so that a peer whose host has vanished is found by the kernel.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
+/// What a listener is opened with.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Clients that may wait to be accepted; net.core.somaxconn cuts it.
+    pub backlog: u32,
+    /// See [`for_connect`].
+    pub unsent_bytes: u32,
+}
+
 /// Opens a listener. Each shard opens its own on the same TCP address (SO_REUSEPORT: the kernel spreads the
 /// clients); a unix listener cannot be opened twice, shards share duplicates of one.
 ///
-/// TCP_NODELAY and keep-alive are set here because accepted sockets inherit them: a direct descriptor has no
+/// TCP_NODELAY, TCP_NOTSENT_LOWAT and keep-alive are set here because accepted sockets inherit them: a direct descriptor has no
 /// setsockopt before Linux 6.7.
 ///
 /// # Errors
 /// The address is in use, not ours, or not allowed.
-pub fn listen(address: &Address, backlog: u32) -> io::Result<Socket> {
+pub fn listen(address: &Address, options: Options) -> io::Result<Socket> {
     let socket = Socket::new(domain(address), Type::STREAM, None)?;
     match address {
         Address::Tcp(_) => {
             socket.set_reuse_address(true)?;
             socket.set_reuse_port(true)?;
-            stream_options(&socket)?;
+            stream_options(&socket, options.unsent_bytes)?;
         }
         Address::Unix(path) => remove_stale(path)?,
     }
     socket.bind(&to_kernel(address)?)?;
-    socket.listen(backlog.try_into().unwrap_or(i32::MAX))?;
+    socket.listen(options.backlog.try_into().unwrap_or(i32::MAX))?;
     Ok(socket)
 }
 
 /// A socket for a connection to `address`, not yet connected. It blocks, as io_uring wants it: a socket with
 /// O_NONBLOCK makes the ring answer EAGAIN instead of waiting.
 ///
+/// The kernel takes at most `unsent_bytes` beyond what is in flight (TCP_NOTSENT_LOWAT; 0: as it likes), so that a peer
+/// that does not read holds little of the kernel's memory, and what is said last is not far behind.
+///
 /// # Errors
 /// No descriptor free, or no such address family.
-pub fn for_connect(address: &Address) -> io::Result<(Socket, SockAddr)> {
+pub fn for_connect(address: &Address, unsent_bytes: u32) -> io::Result<(Socket, SockAddr)> {
     let protocol = matches!(address, Address::Tcp(_)).then_some(Protocol::TCP);
     let socket = Socket::new(domain(address), Type::STREAM, protocol)?;
     if matches!(address, Address::Tcp(_)) {
-        stream_options(&socket)?;
+        stream_options(&socket, unsent_bytes)?;
     }
     Ok((socket, to_kernel(address)?))
 }
 
-fn stream_options(socket: &Socket) -> io::Result<()> {
+fn stream_options(socket: &Socket, unsent_bytes: u32) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
+    if unsent_bytes > 0 {
+        socket.set_tcp_notsent_lowat(unsent_bytes)?;
+    }
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
 }
 

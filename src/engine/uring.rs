@@ -10,6 +10,7 @@ use super::{Address, Completion, GATHER, Operation, Piece, Ring, RingCounts, Tag
 use io_uring::types::{DestinationSlot, Fd, Fixed, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use socket2::{SockAddr, SockAddrStorage, Socket};
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
@@ -30,6 +31,8 @@ pub struct Setup {
     pub buffers: u16,
     /// Bytes of each of them.
     pub buffer_bytes: u32,
+    /// Bytes that the kernel takes for an upstream beyond those in flight; 0: as it likes.
+    pub unsent_bytes: u32,
 }
 
 impl Setup {
@@ -48,9 +51,13 @@ pub struct Uring {
     ring: IoUring,
     buffers: Buffers,
     listeners: Vec<Socket>,
+    unsent_bytes: u32,
     #[allow(clippy::vec_box, reason = "the kernel writes to these addresses while the vector grows")]
     waiting: Vec<Box<Waiting>>,
     until_submitted: Scratch,
+    /// Entries for which the submission queue had no room. They go in at the next turn, in order, and what they point
+    /// to stays in `until_submitted`: nothing is submitted between two turns, in the middle of building an entry.
+    overflow: VecDeque<squeue::Entry>,
     /// The next turn enters the kernel whatever the ring's flags say.
     look_again: bool,
     counts: RingCounts,
@@ -97,7 +104,19 @@ impl Uring {
         ring.submitter().register_iowq_max_workers(&mut Setup::WORKERS.clone())?;
         let buffers = Buffers::lend_to(&ring, setup.buffers, setup.buffer_bytes)?;
         let (waiting, until_submitted, counts) = Default::default();
-        Ok(Uring { ring, buffers, listeners, waiting, until_submitted, look_again: false, counts })
+        let overflow = VecDeque::new();
+        let unsent_bytes = setup.unsent_bytes;
+        Ok(Uring {
+            ring,
+            buffers,
+            listeners,
+            unsent_bytes,
+            waiting,
+            until_submitted,
+            overflow,
+            look_again: false,
+            counts,
+        })
     }
 
     /// Whether completions ring the bell. Off while the shard is awake: a door that stands open needs no bell.
@@ -121,33 +140,57 @@ impl Uring {
     /// while they wait the bell is not rung for anything.
     pub fn has_more(&mut self) -> bool {
         let queue = self.ring.submission();
-        queue.taskrun() || queue.cq_overflow()
+        queue.taskrun() || queue.cq_overflow() || !queue.is_empty() || !self.overflow.is_empty()
     }
 
     fn push(&mut self, entry: &squeue::Entry) {
-        // SAFETY: what the entry points to lives until it is submitted (`Scratch`), until it completes
+        // SAFETY: what the entry points to lives until it is submitted (`until_submitted`), until it completes
         // (`waiting`, provided buffers), or is the caller's promise (`send`).
-        while unsafe { self.ring.submission().push(entry) }.is_err() {
-            self.submit().expect("the kernel takes no submissions");
+        if !self.overflow.is_empty() || unsafe { self.ring.submission().push(entry) }.is_err() {
+            self.overflow.push_back(entry.clone());
         }
     }
 
-    /// One io_uring_enter: takes what is queued, runs deferred work.
+    /// Submits everything that is queued, as long as the kernel takes it, and runs deferred work.
     fn submit(&mut self) -> io::Result<()> {
+        loop {
+            self.queue_overflow();
+            let taken = self.enter()?;
+            if self.ring.submission().is_empty() && self.overflow.is_empty() {
+                self.until_submitted.reset();
+                return Ok(());
+            }
+            if taken == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn queue_overflow(&mut self) {
+        while let Some(entry) = self.overflow.front() {
+            // SAFETY: as in `push`.
+            if unsafe { self.ring.submission().push(entry) }.is_err() {
+                return;
+            }
+            self.overflow.pop_front();
+        }
+    }
+
+    /// One io_uring_enter; the number of entries taken.
+    fn enter(&mut self) -> io::Result<usize> {
         let queued = self.ring.submission().len() as u32;
         // SAFETY: no argument struct is passed.
         let taken = unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, 0, ENTER_GETEVENTS, None) };
         self.counts.enters += 1;
         self.look_again = false;
         match taken {
-            Ok(taken) => self.counts.submitted += taken as u64,
-            Err(error) if is_passing(&error) => {}
-            Err(error) => return Err(error),
+            Ok(taken) => {
+                self.counts.submitted += taken as u64;
+                Ok(taken)
+            }
+            Err(error) if is_passing(&error) => Ok(0),
+            Err(error) => Err(error),
         }
-        if self.ring.submission().is_empty() {
-            self.until_submitted.reset();
-        }
-        Ok(())
     }
 
     fn place_for_address(&mut self, slot: u32) -> &mut Waiting {
@@ -218,7 +261,7 @@ impl Ring for Uring {
     }
 
     fn connect(&mut self, tag: Tag, to: &Address) -> io::Result<()> {
-        let (socket, address) = sockets::for_connect(to)?;
+        let (socket, address) = sockets::for_connect(to, self.unsent_bytes)?;
         self.ring.submitter().register_files_update(tag.slot(), &[socket.as_raw_fd()])?;
         let address = Box::new(address);
         let (start, len) = (address.as_ptr().cast(), address.len());
@@ -282,7 +325,7 @@ impl Ring for Uring {
     fn turn(&mut self) -> io::Result<()> {
         let (nothing_queued, work_waits, overflow) = {
             let queue = self.ring.submission();
-            (queue.is_empty(), queue.taskrun(), queue.cq_overflow())
+            (queue.is_empty() && self.overflow.is_empty(), queue.taskrun(), queue.cq_overflow())
         };
         self.counts.cq_overflow += u64::from(overflow);
         if nothing_queued && !work_waits && !overflow && !self.look_again { Ok(()) } else { self.submit() }
@@ -324,5 +367,63 @@ fn from_kernel(entry: &cqueue::Entry) -> Completion {
         more: cqueue::more(flags),
         buffer: cqueue::buffer_select(flags),
         nonempty: cqueue::sock_nonempty(flags),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::net::TcpListener as Far;
+    use std::os::fd::AsRawFd;
+
+    fn ring() -> Uring {
+        let bell = crate::engine::tests::bell();
+        let setup = Setup { table: 16, buffers: 2, buffer_bytes: 512, unsent_bytes: 0 };
+        Uring::new(setup, bell.as_raw_fd(), Vec::new()).expect("a ring")
+    }
+
+    /// Fills the submission queue to the brim with what does nothing.
+    fn fill(ring: &mut Uring) {
+        (0..Setup::SUBMISSIONS).for_each(|_| ring.cancel(Tag::new(15, 9, Operation::Recv)));
+    }
+
+    fn turn_until(ring: &mut Uring, wanted: usize) {
+        let (mut seen, begun) = (0, std::time::Instant::now());
+        while seen < wanted {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{seen} of {wanted} completions");
+            ring.turn().expect("a turn");
+            while let Some(completion) = ring.next() {
+                seen += usize::from(completion.tag.operation() != Some(Operation::Cancel));
+            }
+        }
+    }
+
+    /// A full queue must not let one entry's message or address become another's.
+    #[test]
+    fn what_an_entry_points_to_outlives_a_full_queue() {
+        let mut ring = ring();
+        let fars = [0, 1].map(|_| Far::bind("127.0.0.1:0").expect("a listener"));
+        fill(&mut ring);
+        for (slot, far) in (0..).zip(&fars) {
+            let to = Address::Tcp(far.local_addr().expect("an address"));
+            ring.connect(Tag::new(slot, 1, Operation::Connect), &to).expect("a socket");
+        }
+        turn_until(&mut ring, 2);
+        let mut ends = fars.map(|far| far.accept().expect("one connection each").0);
+        let words = [*b"for the first end ", *b"for the second end"];
+        fill(&mut ring);
+        for (slot, said) in (0..).zip(&words) {
+            let (front, back) = said.split_at(5);
+            let pieces = [front, back].map(|it| Piece { start: it.as_ptr(), len: it.len() });
+            // SAFETY: `words` lives to the end of the test.
+            unsafe { ring.send(Tag::new(slot, 1, Operation::Send), &pieces) };
+        }
+        turn_until(&mut ring, 2);
+        for (end, said) in ends.iter_mut().zip(&words) {
+            let mut heard = [0; 18];
+            end.read_exact(&mut heard).expect("eighteen bytes");
+            assert_eq!(&heard, said);
+        }
     }
 }

@@ -35,7 +35,7 @@ pub enum ToControl {
     /// How the shard is.
     Report(Box<Report>),
     /// A file, or its next part, is wanted.
-    File(FileAsk),
+    File(Box<FileAsk>),
 }
 
 /// A shard's counters at one moment.

@@ -49,6 +49,7 @@ impl Files {
         desk.take(who, token as u32);
         if !ask(desk, who, part) {
             self.0.remove(token);
+            desk.let_go(who);
             desk.refuse(who, Status::SERVICE_UNAVAILABLE, &[], "too many files are being read");
         }
     }
@@ -67,6 +68,7 @@ impl Files {
         match answer.rest {
             None => {
                 self.0.remove(token);
+                desk.let_go(who);
                 desk.finish_answer(who);
             }
             Some(rest) => {
@@ -99,7 +101,7 @@ impl Files {
 
 fn ask(desk: &mut Desk, who: Handle, part: FilePart) -> bool {
     let shard = desk.shard();
-    desk.post(ToControl::File(FileAsk { shard, asker: who.to_raw(), part }))
+    desk.post(ToControl::File(Box::new(FileAsk { shard, asker: who.to_raw(), part })))
 }
 
 fn begin(desk: &mut Desk, who: Handle, head: &FileHead) {

@@ -58,6 +58,8 @@ pub enum Frames {
 pub enum Place {
     /// Wherever its name leads; letters tell.
     Named,
+    /// An address that needs no name.
+    Known(SocketAddr),
     /// A unix socket.
     Unix(PathBuf),
 }
@@ -78,6 +80,9 @@ struct Upstream {
     connections: u32,
     failures: u32,
     retry_at: u32,
+    /// Counts the times that it was found to answer or to fail. Of many calls that were on their way together, the
+    /// first one speaks for all.
+    verdict: u32,
 }
 
 /// A client, its upstream, and what is between them.
@@ -103,8 +108,11 @@ struct Call {
     tried: u64,
     /// The number of the upstream that is being called, or is connected.
     upstream: usize,
-    /// Addresses of it that were tried.
+    /// Addresses of it that were tried, and the one that was tried last.
     addresses_tried: usize,
+    address: usize,
+    /// The upstream's verdict when the call began: only one call can change it.
+    verdict: u32,
     answered: bool,
 }
 
@@ -129,7 +137,7 @@ impl Proxy {
         let Some(session) = self.sessions.get_mut(token as usize) else { return };
         session.call.answered = true;
         let number = session.call.upstream;
-        self.upstreams[number].answered(session.call.addresses_tried);
+        self.upstreams[number].answered(session.call.address);
         tally(desk, number).backed_off = false;
         if let Some(client) = session.client {
             desk.upgrade(client);
@@ -201,11 +209,10 @@ impl Proxy {
         let call = &mut self.sessions[token].call;
         let upstream = &mut self.upstreams[call.upstream];
         if call.addresses_tried >= upstream.addresses.len() {
-            upstream.failed(desk.now());
+            upstream.failed(desk.now(), call.verdict);
             let tally = tally(desk, call.upstream);
             tally.failures += 1;
-            tally.backed_off = true;
-            call.addresses_tried = 0;
+            tally.backed_off = upstream.failures > 0;
             self.call(desk, token);
         } else {
             self.dial(desk, token);
@@ -226,6 +233,8 @@ impl Proxy {
             Some((place, number)) => {
                 call.tried |= 1 << place;
                 call.upstream = number as usize;
+                call.verdict = upstreams[number as usize].verdict;
+                (call.addresses_tried, call.address) = (0, upstreams[number as usize].preferred);
                 self.upstreams[number as usize].is_called(now, session.settings.connect_ticks);
                 self.dial(desk, token);
             }
@@ -237,9 +246,9 @@ impl Proxy {
         let session = &mut self.sessions[token];
         let call = &mut session.call;
         let upstream = &mut self.upstreams[call.upstream];
-        let place = (upstream.preferred + call.addresses_tried) % upstream.addresses.len();
+        call.address = (call.address + usize::from(call.addresses_tried > 0)) % upstream.addresses.len();
         call.addresses_tried += 1;
-        let (to, timeout) = (upstream.addresses[place].clone(), session.settings.connect_ticks);
+        let (to, timeout) = (upstream.addresses[call.address].clone(), session.settings.connect_ticks);
         match desk.dial(to, call.upstream as u16, token as u32, session.limits, timeout) {
             Some(handle) => {
                 session.upstream = Some(handle);
@@ -255,6 +264,7 @@ impl Proxy {
     /// The client hears 503.
     fn give_up(&mut self, desk: &mut Desk, token: usize, words: &str) {
         if let Some(client) = self.sessions.remove(token).client {
+            desk.let_go(client);
             desk.refuse(client, Status::SERVICE_UNAVAILABLE, &[("Retry-After", "1")], words);
         }
     }
@@ -262,7 +272,7 @@ impl Proxy {
 
 impl Session {
     fn new(client: Handle, settings: Arc<Settings>, limits: u16) -> Session {
-        let call = Call { tried: 0, upstream: 0, addresses_tried: 0, answered: false };
+        let call = Call { tried: 0, upstream: 0, addresses_tried: 0, address: 0, verdict: 0, answered: false };
         Session {
             client: Some(client),
             upstream: None,
@@ -340,6 +350,11 @@ impl Session {
         let (mut rest, mut room) = (bytes, Room::Enough);
         while let Some(end) = memchr::memchr(b'\n', rest) {
             let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
+            if self.is_between_lines(desk, client) {
+                room = self.whole_line(desk, client, line);
+                rest = &rest[end + 1..];
+                continue;
+            }
             // A CR held back belongs to this line's end if nothing has come between them.
             let came_between = end > 0;
             self.part_of_line(desk, client, line, came_between);
@@ -356,6 +371,18 @@ impl Session {
             return self.fail(desk, client, "the upstream sent a line longer than message_bytes");
         }
         room
+    }
+
+    /// Nothing of the next line has come.
+    fn is_between_lines(&self, desk: &Desk, client: Handle) -> bool {
+        self.held_back.is_empty() && desk.drafted(client) == 0
+    }
+
+    /// The usual case: the line lies in one piece.
+    fn whole_line(&self, desk: &mut Desk, client: Handle, line: &[u8]) -> Room {
+        let text = utf8::whole(line) == Ok(line.len());
+        desk.tally().lines_not_utf8 += u64::from(!text);
+        desk.send(client, opcode(text), line)
     }
 
     fn part_of_line(&mut self, desk: &mut Desk, client: Handle, part: &[u8], with_held_back: bool) {
@@ -414,7 +441,10 @@ impl Session {
         let words = match cause {
             Cause::Closed | Cause::ClientLeft => return self.bid_farewell(desk),
             Cause::Stalled => "the upstream takes nothing",
-            Cause::Overload => "the edge is out of buffer memory",
+            Cause::Overload => {
+                let words = "the edge is out of buffer memory";
+                return desk.close_because(client, CloseCode::TRY_AGAIN_LATER, words, Cause::Overload);
+            }
             _ => "the connection to the upstream was lost",
         };
         desk.close_because(client, CloseCode::INTERNAL_ERROR, words, Cause::UpstreamLost);
@@ -434,9 +464,10 @@ impl Upstream {
     fn new(place: Place) -> Upstream {
         let addresses = match place {
             Place::Named => Vec::new(),
+            Place::Known(address) => vec![Address::Tcp(address)],
             Place::Unix(path) => vec![Address::Unix(path)],
         };
-        Upstream { addresses, preferred: 0, connections: 0, failures: 0, retry_at: 0 }
+        Upstream { addresses, preferred: 0, connections: 0, failures: 0, retry_at: 0, verdict: 0 }
     }
 
     fn may_be_called(&self, now: u32) -> bool {
@@ -450,17 +481,21 @@ impl Upstream {
         }
     }
 
-    /// The address that answered after so many tries is the first to be tried from now on.
-    fn answered(&mut self, tries: usize) {
+    /// The address that answered is the first to be tried from now on.
+    fn answered(&mut self, address: usize) {
         self.failures = 0;
-        self.preferred = (self.preferred + tries.saturating_sub(1)) % self.addresses.len().max(1);
+        self.verdict = self.verdict.wrapping_add(1);
+        self.preferred = address;
     }
 
-    fn failed(&mut self, now: u32) {
-        let delay = BACKOFF * (1 << self.failures.min(DOUBLINGS));
-        self.failures += 1;
-        self.retry_at = now + ticks(delay);
-        self.preferred = 0;
+    /// A call that began before the last verdict says nothing new.
+    fn failed(&mut self, now: u32, verdict: u32) {
+        if verdict == self.verdict {
+            let delay = BACKOFF * (1 << self.failures.min(DOUBLINGS));
+            self.failures += 1;
+            self.verdict = self.verdict.wrapping_add(1);
+            self.retry_at = now + ticks(delay);
+        }
     }
 }
 

@@ -13,6 +13,8 @@ pub struct Cold {
     pub spill: Vec<u8>,
     /// The rest of a request's body, which nobody wants, and how many bytes of it may still come.
     pub body: Option<(BodyReader, u64)>,
+    /// The payload of a ping that came while the peer did not read.
+    pub owed_pong: Option<Box<[u8]>>,
     /// Where an upstream is that is to be called.
     pub dial: Option<Address>,
 }
@@ -47,7 +49,9 @@ impl Annex {
 
     /// Gives the cold state back when it holds nothing.
     pub fn tidy(&mut self, annex: &mut u32) {
-        let empty = |cold: &mut Cold| cold.spill.is_empty() && cold.body.is_none() && cold.dial.is_none();
+        let empty = |cold: &mut Cold| {
+            cold.spill.is_empty() && cold.body.is_none() && cold.owed_pong.is_none() && cold.dial.is_none()
+        };
         if self.get(*annex).is_some_and(empty) {
             self.drop(annex);
         }

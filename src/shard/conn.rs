@@ -155,7 +155,7 @@ bitflags! {
         const PINGED = 1 << 11;
         /// Quiet for `park_after`: held by a poll rather than a recv.
         const PARKED = 1 << 12;
-        /// A poll has spoken while a recv was on its way.
+        /// A poll has spoken, and what it spoke of has not been read.
         const SPOKEN = 1 << 13;
         /// The connection ends with the response that is being written.
         const LAST = 1 << 14;
@@ -175,6 +175,8 @@ bitflags! {
         const COUNTED = 1 << 21;
         /// A poll has said that the peer ended its side: there is an end to be read.
         const HUNG_UP = 1 << 22;
+        /// A response has begun and is not complete.
+        const ANSWERING = 1 << 23;
     }
 }
 
@@ -292,6 +294,16 @@ impl Conn {
     /// Something may still be said to the peer.
     pub fn can_speak(&self) -> bool {
         self.state == State::Open && !self.flags.contains(Flags::CLOSE_SAID)
+    }
+
+    /// Something is on its way to the peer.
+    pub fn has_to_say(&self) -> bool {
+        self.out.pending() > 0 || self.held.contains(Held::SEND)
+    }
+
+    /// One side at least has said its last word.
+    pub fn is_parting(&self) -> bool {
+        self.state == State::Closing || self.flags.intersects(Flags::CLOSE_HEARD | Flags::FIN_WANTED)
     }
 
     /// What comes from the peer is wanted.

@@ -20,7 +20,9 @@ pub(super) fn next(conn: &Conn, limits: &Limits, spilled: usize, park_ticks: u32
 /// A first head has `head_timeout` from the accept; a later one from its first byte, before which the
 /// connection may be quiet for `idle_timeout`.
 pub(super) fn head(conn: &Conn, limits: &Limits, spilled: usize) -> u32 {
-    let waits_between = conn.flags.contains(Flags::REUSED) && spilled == 0;
+    let between = conn.flags.contains(Flags::REUSED) && spilled == 0;
+    // What a client has sent behind requests whose responses it does not take is not looked at: no head is late.
+    let waits_between = between || conn.flags.contains(Flags::FULL);
     if waits_between { conn.heard + limits.idle_ticks } else { conn.since + limits.head_ticks }
 }
 

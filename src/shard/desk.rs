@@ -133,6 +133,14 @@ impl Desk {
         self.list(who.slot);
     }
 
+    /// The connection is the service's no longer: its token means nothing from now on. Due before the answer to a
+    /// request that was taken; a connection that is still owned when it ends is reported by `Service::closed`.
+    pub fn let_go(&mut self, who: Handle) {
+        if let Some(conn) = self.slab.get(who) {
+            conn.flags.remove(Flags::OWNED);
+        }
+    }
+
     /// Writes the 101 and keeps it back until [`Desk::upgrade`].
     pub fn prepare_upgrade(&mut self, who: Handle, opening: &Opening, protocol: Option<&str>) {
         let mut answer = std::mem::take(&mut self.scratch);
@@ -157,6 +165,7 @@ impl Desk {
         }
         self.pool.seal(&mut conn.out, &[]);
         conn.flags.insert(Flags::WEBSOCKET | Flags::UNREAD);
+        self.resume(who);
         self.watch(who.slot);
         self.list(who.slot);
     }
@@ -173,6 +182,11 @@ impl Desk {
     /// Refuses the request: a response of one line that says why, counted by its status.
     pub fn refuse(&mut self, who: Handle, status: Status, fields: &[(&str, &str)], words: &str) {
         self.count_refusal(status);
+        self.tell(who, status, fields, words);
+    }
+
+    /// A response of one line.
+    fn tell(&mut self, who: Handle, status: Status, fields: &[(&str, &str)], words: &str) {
         if let Some(conn) = self.slab.get(who) {
             self.pool.tear(&mut conn.out);
             let line = format!("{status}: {words}\n");
@@ -195,9 +209,19 @@ impl Desk {
         }
     }
 
+    /// Tells a client that came to a full or stopping shard, from a spare slot. Who turns it away counts it.
+    pub(super) fn turn_away(&mut self, who: Handle, words: &str) {
+        if let Some(conn) = self.slab.get(who) {
+            conn.flags.insert(Flags::LAST | Flags::SPARE);
+            conn.blame(Cause::Refused);
+            self.tell(who, Status::SERVICE_UNAVAILABLE, &[], words);
+        }
+    }
+
     /// The response's head. `length`: of the body; `None` where the status has none.
     pub fn begin_answer(&mut self, who: Handle, status: Status, fields: &[(&str, &str)], length: Option<u64>) {
         let Some(conn) = self.slab.get(who) else { return };
+        conn.flags.insert(Flags::ANSWERING);
         let (last, http10) = (conn.flags.contains(Flags::LAST), conn.flags.contains(Flags::HTTP10));
         let mut text = std::mem::take(&mut self.scratch);
         text.clear();
@@ -222,7 +246,7 @@ impl Desk {
         let Some(conn) = self.slab.get(who) else { return };
         self.tally.messages_in[conn.service as usize] += 1;
         self.tally.messages_out[conn.service as usize] += 1;
-        conn.flags.remove(Flags::OWNED | Flags::HEAD_ONLY);
+        conn.flags.remove(Flags::HEAD_ONLY | Flags::ANSWERING);
         if conn.flags.contains(Flags::LAST) {
             conn.blame(Cause::Closed);
             self.finish(who);

@@ -51,15 +51,30 @@ pub fn ended<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
     let (state, flags, token) = (conn.state, conn.flags, conn.token);
     match state {
         State::Open if flags.contains(Flags::UPSTREAM) => service.frame(desk, who, token, Frame::End(None)),
+        // Behind its Close frame a client may end its side: what is said before our Close still reaches it.
+        State::Open if flags.contains(Flags::CLOSE_HEARD) => {}
         State::Open if flags.contains(Flags::WEBSOCKET) => desk.cut(who, Cause::Gone),
-        // A client may end its side behind the request and still wait for the response.
-        State::Open => desk.slab[slot].flags.insert(Flags::LAST),
-        State::Head => {
-            let answered = flags.contains(Flags::REUSED) && desk.annex.spilled(desk.slab[slot].annex) == 0;
-            desk.cut(who, if answered { Cause::Closed } else { Cause::Gone });
-        }
         State::Closing if !flags.intersects(Flags::DEAF | Flags::CLOSE_HEARD) => desk.cut(who, Cause::Gone),
         _ => {}
+    }
+}
+
+/// A client may end its side behind its requests and still wait for the responses: when the last request that it
+/// sent is answered, the connection ends behind the answer.
+pub fn end_requests(desk: &mut Desk, slot: u32) {
+    let conn = &desk.slab[slot];
+    let over = conn.state == State::Head && conn.flags.contains(Flags::EOF);
+    if !over || conn.flags.intersects(Flags::FULL | Flags::UNREAD) {
+        return;
+    }
+    let who = desk.slab.handle(slot);
+    let answered = conn.flags.contains(Flags::REUSED) && desk.annex.spilled(conn.annex) == 0;
+    let cause = if answered { Cause::Closed } else { Cause::Gone };
+    if conn.has_to_say() {
+        desk.slab[slot].blame(cause);
+        desk.finish(who);
+    } else {
+        desk.cut(who, cause);
     }
 }
 
@@ -280,13 +295,25 @@ fn frame<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, event: Event
     matches!(desk.slab[who.slot].state, State::Open | State::Closing)
 }
 
-/// RFC 6455 section 5.5.3. A peer that pings and does not read is held to `max_pending` like any other: its
-/// pongs are left out, which section 5.5.3 allows for all but the latest ping.
+/// RFC 6455 section 5.5.3. A peer that pings and does not read is held to `max_pending` like any other: until it
+/// reads, only its latest ping is remembered, which is all that has to be answered.
 fn pong(desk: &mut Desk, who: Handle, payload: &[u8]) {
-    let conn = &desk.slab[who.slot];
-    if conn.can_speak() && !conn.flags.contains(Flags::FULL) {
+    let conn = &mut desk.slab[who.slot];
+    if conn.flags.contains(Flags::FULL) {
+        desk.annex.make(&mut conn.annex).owed_pong = Some(payload.into());
+    } else if conn.can_speak() {
         let head = ws::head(Opcode::Pong, true, payload.len() as u64, None);
         desk.write_urgent(who, [head.as_bytes(), payload]);
+    }
+}
+
+/// The pong that was owed while the peer did not read.
+pub fn pay_pong(desk: &mut Desk, who: Handle) {
+    let conn = &mut desk.slab[who.slot];
+    let owed = desk.annex.get(conn.annex).and_then(|cold| cold.owed_pong.take());
+    desk.annex.tidy(&mut conn.annex);
+    if let Some(payload) = owed {
+        pong(desk, who, &payload);
     }
 }
 

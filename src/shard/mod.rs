@@ -24,7 +24,6 @@ use crate::mesh::{Cause, Receiver, Report, Sender, ToControl, ToShard};
 use clock::{Now, TICK};
 use conn::{Event, Flags, Held, Peer, State};
 use door::{Desk, Service, Settings};
-use edgehold_wire::status::Status;
 use slab::Handle;
 use std::io;
 
@@ -173,6 +172,10 @@ impl<R: Ring, S: Service> Shard<R, S> {
             return;
         }
         match state {
+            State::Head if conn.has_to_say() => {
+                conn.blame(Cause::Quiesced);
+                self.desk.finish(who);
+            }
             State::Head => self.desk.cut(who, Cause::Quiesced),
             State::Open if conn.flags.contains(Flags::WEBSOCKET) => {
                 conn.blame(Cause::Quiesced);
@@ -252,10 +255,11 @@ impl<R: Ring, S: Service> Shard<R, S> {
 
     /// There is no slot for the client, and it is told so from a spare one.
     fn turn_away(&mut self, who: Handle) {
-        self.desk.slab[who.slot].flags.insert(Flags::SPARE);
-        let words = if self.desk.quiescing { "the server is stopping" } else { "all slots of this shard are taken" };
-        self.desk.refuse_last(who, Status::SERVICE_UNAVAILABLE, words);
+        if self.desk.quiescing {
+            return self.desk.turn_away(who, "the server is stopping");
+        }
         tally::refused_full(&mut self.desk.tally);
+        self.desk.turn_away(who, "all slots of this shard are taken");
     }
 
     // ---- completions ----
@@ -358,20 +362,19 @@ impl<R: Ring, S: Service> Shard<R, S> {
     /// when something new comes; after a hang-up, until the end has been read.
     fn received_once(&mut self, slot: u32, completion: Completion) {
         let filled = completion.result.is_ok_and(|len| len as usize == self.ring.lent_size());
-        let spoken = self.desk.slab[slot].flags.contains(Flags::SPOKEN);
         let hung_up = self.desk.slab[slot].flags.contains(Flags::HUNG_UP);
-        let again = match completion.result {
-            Err(libc::EAGAIN) => spoken,
+        let more = match completion.result {
+            Err(libc::EAGAIN) => false,
             Err(libc::ENOBUFS) => true,
-            _ => spoken || hung_up || filled || completion.nonempty,
+            _ => hung_up || filled || completion.nonempty,
         };
         match completion.result {
             Err(libc::EAGAIN) => {}
             Err(libc::ENOBUFS) => self.desk.tally.no_buffers += 1,
             _ => self.take_in(slot, completion),
         }
-        if again {
-            settle::read_once(&mut self.ring, &mut self.desk, slot);
+        if more {
+            self.desk.slab[slot].flags.insert(Flags::SPOKEN);
         }
     }
 
@@ -381,7 +384,6 @@ impl<R: Ring, S: Service> Shard<R, S> {
         let conn = &mut self.desk.slab[slot];
         conn.flags.set(Flags::HUNG_UP, hung_up);
         conn.flags.insert(Flags::SPOKEN);
-        settle::read_once(&mut self.ring, &mut self.desk, slot);
     }
 
     /// Bytes, the end, or a failure: what a receive brought.
@@ -438,25 +440,41 @@ impl<R: Ring, S: Service> Shard<R, S> {
         } else {
             self.desk.tally.bytes_out += len as u64;
         }
-        // A WebSocket client that takes bytes may still be dead beyond the next hop: only what it says counts,
-        // unless it is us who do not listen.
-        if !conn.flags.contains(Flags::WEBSOCKET) || conn.flags.contains(Flags::PAUSED) {
+        // A WebSocket client that takes all it is sent may still be dead beyond the next hop: then only what it says
+        // counts. One with a backlog lives as long as that shrinks.
+        if !conn.flags.contains(Flags::WEBSOCKET) || conn.flags.contains(Flags::PAUSED) || conn.out.pending() > 0 {
             conn.heard = now;
         }
+        // A goodbye takes as long as the peer goes on taking what is before it.
+        if conn.is_parting() {
+            conn.since = now;
+        }
         if conn.flags.contains(Flags::FULL) && conn.out.pending() <= max_pending / 2 {
-            conn.flags.remove(Flags::FULL);
-            match conn.state {
-                State::Open if conn.flags.contains(Flags::OWNED) => {
-                    let token = conn.token;
+            self.drained(who);
+        }
+    }
+
+    /// Below half of `max_pending` again.
+    fn drained(&mut self, who: Handle) {
+        let now = self.desk.now();
+        let conn = &mut self.desk.slab[who.slot];
+        conn.flags.remove(Flags::FULL);
+        let (state, token) = (conn.state, conn.token);
+        match state {
+            State::Open => {
+                let owned = conn.flags.contains(Flags::OWNED);
+                inbox::pay_pong(&mut self.desk, who);
+                if owned {
                     self.service.drained(&mut self.desk, who, token);
                 }
-                // Requests that came meanwhile wait in the spill.
-                State::Head => {
-                    conn.flags.insert(Flags::UNREAD);
-                    self.desk.resume(who);
-                }
-                _ => {}
             }
+            // Requests that came meanwhile wait in the spill.
+            State::Head => {
+                conn.flags.insert(Flags::UNREAD);
+                conn.since = now;
+                self.desk.resume(who);
+            }
+            _ => {}
         }
     }
 
@@ -489,6 +507,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
             conn.flags.remove(Flags::UNREAD);
             inbox::reread(&mut self.desk, &mut self.service, slot);
         }
+        inbox::end_requests(&mut self.desk, slot);
         if self.desk.slab[slot].state == State::Leaving {
             self.tell_end(slot);
         }

@@ -18,6 +18,9 @@ const RESERVE: u64 = 1 << 20;
 /// Chunks are cut from pages of this size, which the kernel backs when they are first written.
 const PAGE: usize = 256 << 10;
 
+/// The largest draft that is copied rather than linked.
+const SMALL_DRAFT: usize = 256;
+
 const NONE: u32 = u32::MAX;
 const LARGE: u32 = 1 << 31;
 
@@ -160,6 +163,9 @@ impl Pool {
         if !out.has_draft() {
             return;
         }
+        if self.seal_small(out, head) {
+            return;
+        }
         let first = out.draft_first;
         let start = HEAD_ROOM - head.len();
         self.write_at(first, start, head);
@@ -173,6 +179,23 @@ impl Pool {
         out.pending += len;
         self.pending += u64::from(len);
         (out.draft_first, out.draft_last, out.draft) = (NONE, NONE, 0);
+    }
+
+    /// A small draft is copied behind what is queued, if there is room in the last chunk: else many short messages
+    /// would take a chunk each.
+    fn seal_small(&mut self, out: &mut Outbox, head: &[u8]) -> bool {
+        let len = out.draft();
+        if len > SMALL_DRAFT || self.room(out.last) < len + head.len() {
+            return false;
+        }
+        let mut copy = [0; SMALL_DRAFT];
+        // SAFETY: a draft this small lies in one chunk, written behind the head's room; nobody else reads or writes it.
+        unsafe {
+            self.address(out.draft_first, HEAD_ROOM).copy_to_nonoverlapping(NonNull::from(&mut copy).cast(), len)
+        };
+        self.tear(out);
+        self.append_reserved(out, [head, &copy[..len]], head.len() + len);
+        true
     }
 
     /// Throws the draft away.

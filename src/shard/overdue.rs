@@ -30,6 +30,8 @@ fn look_at_head(desk: &mut Desk, slot: u32) {
     let who = desk.slab.handle(slot);
     let spilled = desk.annex.spilled(conn.annex);
     if desk.now() < deadline::head(conn, &desk.limits[usize::from(conn.limits)], spilled) {
+    } else if conn.flags.contains(Flags::FULL) {
+        desk.cut(who, Cause::Stalled);
     } else if spilled > 0 {
         desk.slab[slot].blame(Cause::HeadTimeout);
         desk.refuse_last(who, Status::REQUEST_TIMEOUT, "no whole request head came within head_timeout");
@@ -87,6 +89,9 @@ fn silence_is_over(desk: &mut Desk, slot: u32) {
         // An upstream may be silent for as long as its client is there; a paused peer cannot be heard.
         conn.heard = desk.clock.now();
         park_it(desk, slot);
+    } else if conn.flags.contains(Flags::ANSWERING) {
+        // The head of a response is out: nothing but its body can follow.
+        desk.cut(who, Cause::UpstreamLost);
     } else if conn.flags.contains(Flags::WEBSOCKET) {
         conn.blame(Cause::IdleTimeout);
         desk.close(who, CloseCode::GOING_AWAY, "idle_timeout");

@@ -64,6 +64,7 @@ fn listen<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
     if armed.is_empty() && !wanted.is_empty() {
         arm(ring, desk, slot, wanted);
     }
+    read_once(ring, desk, slot);
 }
 
 fn arm<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32, wanted: Held) {
@@ -95,10 +96,11 @@ fn operation(held: Held) -> Operation {
     }
 }
 
-/// A poll has spoken: what came is read without waiting. Called for the completion, not by settling.
-pub fn read_once<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
+/// A poll has spoken: what came is read without waiting. A paused connection remembers it.
+fn read_once<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
     let conn = &desk.slab[slot];
-    if !conn.wants_to_hear() || conn.held.intersects(Held::ONCE | Held::RECV) {
+    let possible = conn.wants_to_hear() && !conn.held.intersects(Held::ONCE | Held::RECV);
+    if !conn.flags.contains(Flags::PARKED | Flags::SPOKEN) || !possible {
         return;
     }
     ring.recv_once(tag(desk, slot, Operation::RecvOnce));

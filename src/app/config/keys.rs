@@ -187,6 +187,7 @@ pub(super) const BLANK_SERVER: Server = Server {
     accepts_in_flight: 0,
     recv_buffers: 0,
     recv_buffer_bytes: 0,
+    unsent_bytes: 0,
     outbox_bytes: 0,
     turn_events: 0,
     resolve_ttl: Duration::ZERO,
@@ -257,7 +258,7 @@ fn put<V>(slot: &mut Option<V>, value: V) {
 }
 
 /// The keys of `[server]`.
-pub(super) static SERVER: [Key<Server>; 14] = [
+pub(super) static SERVER: [Key<Server>; 15] = [
     Key {
         name: "shards",
         field: Field::Number {
@@ -419,6 +420,21 @@ pub(super) static SERVER: [Key<Server>; 14] = [
         note: "Small buffers cut large messages into many completions; large ones lie mostly empty.",
         example: "",
         see: &["recv_buffers"],
+    },
+    Key {
+        name: "unsent_bytes",
+        field: Field::Number {
+            unit: Unit::Bytes,
+            rule: Rule::ZeroOr("as much as the kernel likes", 4 * KIB, 64 * MIB),
+            store: |s, n| s.unsent_bytes = n as u32,
+        },
+        default: Preset::Is("128KiB"),
+        services: &[],
+        words: "How many bytes the kernel takes for a TCP peer beyond those that are on their way to it.",
+        note: "Without it the kernel takes up to net.ipv4.tcp_wmem, 4 MiB by default, for each peer that does not read, and \
+               what is said last (a ping, a Close) waits behind all of it.",
+        example: "",
+        see: &["max_pending"],
     },
     Key {
         name: "outbox_bytes",

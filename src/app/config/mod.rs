@@ -64,6 +64,8 @@ pub struct Server {
     pub recv_buffers: u16,
     /// Bytes of one receive buffer, 512 to 65536.
     pub recv_buffer_bytes: u32,
+    /// Bytes that the kernel takes for a TCP peer beyond those in flight; 0: no limit of ours.
+    pub unsent_bytes: u32,
     /// Bytes all outboxes of a shard may hold together; 0 means derived from memory.
     pub outbox_bytes: u64,
     /// Completions handled in one turn before other tasks may run.
