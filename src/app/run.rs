@@ -27,12 +27,17 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 /// Memory that glommio sets aside for its own I/O, of which a shard does none.
 const GLOMMIO_IO_MEMORY: usize = 64 << 10;
 
 /// Entries of each of glommio's own rings.
 const GLOMMIO_RING_DEPTH: usize = 64;
+
+/// When glommio asks a task to let others run. The shard has the executor for itself and a budget of its own; a timer
+/// that fires early can put the executor to sleep over work that waits (see `pump.rs`).
+const GLOMMIO_PREEMPT: Duration = Duration::from_secs(60);
 
 /// Why the server could not serve, in words for the operator.
 #[derive(Debug)]
@@ -285,6 +290,7 @@ impl Start {
             .name(&format!("shard-{shard}"))
             .io_memory(GLOMMIO_IO_MEMORY)
             .ring_depth(GLOMMIO_RING_DEPTH)
+            .preempt_timer(GLOMMIO_PREEMPT)
             .spawn(move || self.run(standing))
             .map_err(|error| failure(error.to_string()))?;
         match stands.recv() {

@@ -12,7 +12,10 @@ use crate::mesh::Bell;
 use glommio::io::BufferedFile;
 use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How long a shard may sleep through its own work if the executor forgets it.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// Runs the shard until it is done.
 ///
@@ -20,6 +23,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// The ring failed, or the bell.
 pub async fn run<S: Service>(mut shard: Shard<Uring, S>, bell: &Bell) -> io::Result<()> {
     let ear = listen_to(bell)?;
+    glommio::spawn_local(heartbeat()).detach();
     let begun = Instant::now();
     while !shard.is_done() {
         if shard.turn(now(begun))? == Turn::Idle && falls_asleep(&mut shard, begun)? {
@@ -29,6 +33,14 @@ pub async fn run<S: Service>(mut shard: Shard<Uring, S>, bell: &Bell) -> io::Res
         glommio::yield_if_needed().await;
     }
     ear.close().await.map_err(io::Error::from)
+}
+
+/// glommio 0.9 goes to sleep over runnable tasks when its preemption timer has fired before it ran any of them, as
+/// happens to a process that is kept off the CPU. A timer of our own ends that sleep.
+async fn heartbeat() {
+    loop {
+        glommio::timer::sleep(HEARTBEAT).await;
+    }
 }
 
 /// With the bell on, one more look: what came before the bell was on has not rung it.
