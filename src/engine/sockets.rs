@@ -21,8 +21,8 @@ pub struct Options {
 /// Opens a listener. Each shard opens its own on the same TCP address (SO_REUSEPORT: the kernel spreads the
 /// clients); a unix listener cannot be opened twice, shards share duplicates of one.
 ///
-/// TCP_NODELAY, TCP_NOTSENT_LOWAT and keep-alive are set here because accepted sockets inherit them: a direct descriptor has no
-/// setsockopt before Linux 6.7.
+/// TCP_NODELAY, TCP_NOTSENT_LOWAT and keep-alive are set here because accepted sockets inherit them: a direct
+/// descriptor has no setsockopt before Linux 6.7.
 ///
 /// # Errors
 /// The address is in use, not ours, or not allowed.

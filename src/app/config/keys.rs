@@ -431,8 +431,8 @@ pub(super) static SERVER: [Key<Server>; 15] = [
         default: Preset::Is("128KiB"),
         services: &[],
         words: "How many bytes the kernel takes for a TCP peer beyond those that are on their way to it.",
-        note: "Without it the kernel takes up to net.ipv4.tcp_wmem, 4 MiB by default, for each peer that does not read, and \
-               what is said last (a ping, a Close) waits behind all of it.",
+        note: "Without it the kernel takes up to net.ipv4.tcp_wmem, 4 MiB by default, for each peer that does not \
+               read, and what is said last (a ping, a Close) waits behind all of it.",
         example: "",
         see: &["max_pending"],
     },
@@ -447,7 +447,8 @@ pub(super) static SERVER: [Key<Server>; 15] = [
         services: &[],
         words: "How many bytes may wait to be sent in one shard, for all of its connections together.",
         note: "Derived, the shards share an eighth of the memory that is available at start, 8 MiB to 4 GiB \
-               each. It must hold what one peer may have pending, `max_pending`. A peer for which there is no room is closed with 1013.",
+               each. It must hold what one peer may have pending, `max_pending`. A peer for which there is \
+               no room is closed with 1013.",
         example: "\"256MiB\"",
         see: &["max_pending"],
     },
@@ -594,7 +595,7 @@ pub(super) static LIMITS: [Key<Limits>; 7] = [
         },
         default: Preset::Is("64KiB"),
         services: &[],
-        words: "How many bytes may wait to be sent to one peer before what feeds it is held back; below half of it, it goes on.",
+        words: "How many bytes may wait to be sent to one peer before what feeds it is held back, until half are gone.",
         note: "This is what a slow reader can make the server keep. Slow readers times this value is the \
                memory they hold.",
         example: "",
@@ -697,9 +698,9 @@ pub(super) static ROUTE: [Key<RouteDraft>; 9] = [
         default: Preset::Is("binary"),
         services: &["proxy"],
         words: "How the upstream's bytes become messages: binary or text as the bytes come, or a text message a line.",
-        note: "`text` takes UTF-8 only: an upstream that sends anything else ends the connection with 1011. A line that is not \
-               UTF-8 goes out as a binary frame. With `lines` a client's message is a line too: CRLF is added where it has no \
-               line end, and a line of the upstream longer than `message_bytes` ends the connection.",
+        note: "`text` takes UTF-8 only: an upstream that sends anything else ends the connection with 1011. A line \
+               that is not UTF-8 goes out as a binary frame. With `lines` a client's message is a line too: CRLF is \
+               added where it has no line end, and a line of the upstream longer than `message_bytes` ends the connection.",
         example: "",
         see: &["upstream", "end_code"],
     },
