@@ -700,7 +700,8 @@ pub(super) static ROUTE: [Key<RouteDraft>; 9] = [
         words: "How the upstream's bytes become messages: binary or text as the bytes come, or a text message a line.",
         note: "`text` takes UTF-8 only: an upstream that sends anything else ends the connection with 1011. A line \
                that is not UTF-8 goes out as a binary frame. With `lines` a client's message is a line too: CRLF is \
-               added where it has no line end, and a line of the upstream longer than `message_bytes` ends the connection.",
+               added where it has no line end, and a line of the upstream longer than `message_bytes` ends the \
+               connection.",
         example: "",
         see: &["upstream", "end_code"],
     },
