@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 pub enum Room {
     /// Queued.
     Enough,
-    /// Queued, and more than `max_pending` now is: say no more until [`Service::drained`].
+    /// Queued, and more than `max_pending` now is: say no more until `Service::drained`.
     Full,
     /// Thrown away: the connection is ending.
     Gone,
@@ -371,8 +371,8 @@ impl Desk {
 
     // ---- upstreams ----
 
-    /// Calls an upstream. The connection is the service's at once; it is told [`Service::dialed`] or
-    /// [`Service::closed`]. What is written meanwhile is queued. `None`: all slots are taken.
+    /// Calls an upstream. The connection is the service's at once; it is told `Service::dialed` or
+    /// `Service::closed`. What is written meanwhile is queued. `None`: all slots are taken.
     pub fn dial(&mut self, to: Address, upstream: u16, token: u32, limits: u16, timeout: u32) -> Option<Handle> {
         if self.is_full() {
             return None;

@@ -1,0 +1,86 @@
+//! Clients to come: accepts are kept in flight, each with its slot, and whoever comes is made welcome or told that
+//! there is no room.
+
+use super::Shard;
+use super::conn::{Event, Held, Peer};
+use super::door::Service;
+use super::slab::Handle;
+use super::tally;
+use crate::engine::{Completion, Operation, Ring, Tag};
+use std::io;
+
+impl<R: Ring, S: Service> Shard<R, S> {
+    /// Keeps accepts in flight at every listener, as long as there are slots to accept into.
+    pub(super) fn arm_accepts(&mut self) -> u32 {
+        let mut armed = 0;
+        if self.desk.quiescing || self.accepts.rests {
+            return 0;
+        }
+        for listener in 0..self.accepts.armed.len() {
+            while self.accepts.armed[listener] < self.accepts.wanted {
+                let Some(slot) = self.desk.slab.take() else { return armed };
+                self.accept(slot, listener);
+                armed += 1;
+            }
+        }
+        armed
+    }
+
+    fn accept(&mut self, slot: u32, listener: usize) {
+        let conn = &mut self.desk.slab[slot];
+        conn.step(Event::Reserve);
+        conn.held.insert(Held::ACCEPT);
+        conn.origin = listener as u16;
+        self.accepts.armed[listener] += 1;
+        self.ring.accept(Tag::new(slot, conn.generation, Operation::Accept), listener);
+    }
+
+    pub(super) fn accepted(&mut self, slot: u32, completion: Completion) {
+        let listener = usize::from(self.desk.slab[slot].origin);
+        self.accepts.armed[listener] -= 1;
+        match completion.result {
+            Ok(_) => self.welcome(slot, listener, completion.tag),
+            Err(errno) => {
+                self.accept_failed(errno);
+                self.release(slot);
+            }
+        }
+    }
+
+    fn accept_failed(&mut self, errno: i32) {
+        if self.desk.quiescing {
+            return;
+        }
+        self.desk.tally.accept_errors += 1;
+        // A client that gave up while it waited is no reason to rest.
+        self.accepts.rests |= errno != libc::ECONNABORTED;
+        let error = io::Error::from_raw_os_error(errno);
+        tracing::warn!(%error, "accept failed");
+    }
+
+    fn welcome(&mut self, slot: u32, listener: usize, tag: Tag) {
+        let (full, now) = (self.desk.is_full(), self.desk.now());
+        let who = self.desk.slab.handle(slot);
+        let conn = &mut self.desk.slab[slot];
+        conn.step(Event::Accepted);
+        conn.peer = Peer::new(self.ring.peer(tag));
+        (conn.since, conn.heard) = (now, now);
+        self.desk.tally.accepts[listener] += 1;
+        if self.desk.quiescing || full {
+            self.turn_away(who);
+        } else {
+            self.desk.tally.used += 1;
+            self.desk.watch(slot);
+            self.desk.list(slot);
+        }
+    }
+
+    /// There is no slot for the client, and it is told so from a spare one.
+    fn turn_away(&mut self, who: Handle) {
+        if self.desk.quiescing {
+            return self.desk.turn_away(who, "the server is stopping");
+        }
+        tally::refused_full(&mut self.desk.tally);
+        self.desk.turn_away(who, "all slots of this shard are taken");
+    }
+}

@@ -1,0 +1,225 @@
+//! What the kernel has done, told to the connection that it was done for.
+
+use super::clock::TICK;
+use super::conn::{Event, Flags, Held, State};
+use super::door::Service;
+use super::slab::Handle;
+use super::{Shard, inbox};
+use crate::engine::{Completion, Operation, Ring, Tag};
+use crate::mesh::Cause;
+
+impl<R: Ring, S: Service> Shard<R, S> {
+    pub(super) fn take_completions(&mut self) -> u32 {
+        let mut taken = 0;
+        while taken < self.turn_events {
+            let Some(completion) = self.ring.next() else { break };
+            taken += 1;
+            self.completed(completion);
+        }
+        self.desk.tally.completions += u64::from(taken);
+        self.desk.tally.budgets_used_up += u64::from(taken == self.turn_events);
+        taken
+    }
+
+    fn completed(&mut self, completion: Completion) {
+        let (tag, slot) = (completion.tag, completion.tag.slot());
+        match tag.operation() {
+            Some(Operation::Tick) => self.ticked(),
+            Some(Operation::Cancel) | None => {}
+            Some(operation) if self.is_current(tag) => self.dispatch(slot, operation, completion),
+            Some(_) => self.late(completion),
+        }
+    }
+
+    fn is_current(&self, tag: Tag) -> bool {
+        tag.slot() < self.desk.slab.touched() && self.desk.slab[tag.slot()].generation == tag.generation()
+    }
+
+    /// A slot's former connection: dropped by rule.
+    fn late(&mut self, completion: Completion) {
+        self.desk.tally.late_completions += 1;
+        if let Some(buffer) = completion.buffer {
+            self.ring.give_back(buffer);
+        }
+    }
+
+    fn ticked(&mut self) {
+        self.accepts.rests = false;
+        self.ring.tick(TICK);
+    }
+
+    fn dispatch(&mut self, slot: u32, operation: Operation, completion: Completion) {
+        let held = match operation {
+            Operation::Accept => Held::ACCEPT,
+            Operation::Connect => Held::CONNECT,
+            Operation::Recv => Held::RECV,
+            Operation::RecvOnce => Held::ONCE,
+            Operation::Poll => Held::POLL,
+            Operation::Send => Held::SEND,
+            Operation::Shutdown => Held::SHUTDOWN,
+            Operation::Close | Operation::Cancel | Operation::Tick => Held::CLOSE,
+        };
+        if !completion.more {
+            let conn = &mut self.desk.slab[slot];
+            conn.held.remove(held);
+            conn.cancelled.remove(held);
+        }
+        self.desk.list(slot);
+        match operation {
+            Operation::Accept => self.accepted(slot, completion),
+            Operation::Connect => self.connected(slot, completion.result),
+            Operation::Recv => self.received(slot, completion),
+            Operation::RecvOnce => self.received_once(slot, completion),
+            Operation::Poll => self.polled(slot, completion.result),
+            Operation::Send => self.sent(slot, completion.result),
+            Operation::Close => self.release(slot),
+            Operation::Shutdown | Operation::Cancel | Operation::Tick => {}
+        }
+    }
+
+    fn connected(&mut self, slot: u32, result: Result<u32, i32>) {
+        let who = self.desk.slab.handle(slot);
+        let conn = &mut self.desk.slab[slot];
+        match (conn.state, result) {
+            (State::Dial, Ok(_)) => {
+                conn.step(Event::Connected);
+                conn.heard = self.desk.clock.now();
+                let token = conn.token;
+                self.desk.watch(slot);
+                self.service.dialed(&mut self.desk, who, token);
+            }
+            (State::Dial, Err(_)) => self.desk.cut(who, Cause::UpstreamLost),
+            _ => {}
+        }
+    }
+
+    fn received(&mut self, slot: u32, completion: Completion) {
+        if completion.result == Err(libc::ENOBUFS) {
+            self.desk.tally.no_buffers += 1;
+        } else {
+            self.take_in(slot, completion);
+        }
+        let conn = &self.desk.slab[slot];
+        self.desk.tally.rearms += u64::from(!completion.more && conn.wants_to_hear());
+    }
+
+    /// What a parked connection had to say. It is read until there is nothing left, since the poll speaks only
+    /// when something new comes; after a hang-up, until the end has been read.
+    fn received_once(&mut self, slot: u32, completion: Completion) {
+        let filled = completion.result.is_ok_and(|len| len as usize == self.ring.lent_size());
+        let hung_up = self.desk.slab[slot].flags.contains(Flags::HUNG_UP);
+        let more = match completion.result {
+            Err(libc::EAGAIN) => false,
+            Err(libc::ENOBUFS) => true,
+            _ => hung_up || filled || completion.nonempty,
+        };
+        match completion.result {
+            Err(libc::EAGAIN) => {}
+            Err(libc::ENOBUFS) => self.desk.tally.no_buffers += 1,
+            _ => self.take_in(slot, completion),
+        }
+        if more {
+            self.desk.slab[slot].flags.insert(Flags::SPOKEN);
+        }
+    }
+
+    fn polled(&mut self, slot: u32, result: Result<u32, i32>) {
+        let Ok(events) = result else { return };
+        let hung_up = events & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as u32 != 0;
+        let conn = &mut self.desk.slab[slot];
+        conn.flags.set(Flags::HUNG_UP, hung_up);
+        conn.flags.insert(Flags::SPOKEN);
+    }
+
+    /// Bytes, the end, or a failure: what a receive brought.
+    fn take_in(&mut self, slot: u32, completion: Completion) {
+        let who = self.desk.slab.handle(slot);
+        let conn = &mut self.desk.slab[slot];
+        let hears = matches!(conn.state, State::Head | State::Open | State::Closing);
+        match (completion.result, completion.buffer) {
+            (Ok(len), Some(buffer)) => {
+                if hears && len > 0 {
+                    self.unpark(slot);
+                    let bytes = self.ring.lent(buffer, len as usize);
+                    inbox::heard(&mut self.desk, &mut self.service, slot, bytes);
+                } else if hears {
+                    inbox::ended(&mut self.desk, &mut self.service, slot);
+                }
+                self.ring.give_back(buffer);
+            }
+            (Ok(_), None) if hears => inbox::ended(&mut self.desk, &mut self.service, slot),
+            (Err(libc::ECANCELED), _) => {}
+            (Err(_), _) => self.desk.cut(who, Cause::Reset),
+            _ => {}
+        }
+    }
+
+    fn unpark(&mut self, slot: u32) {
+        let (now, park_ticks) = (self.desk.clock.now(), self.desk.park_ticks);
+        let conn = &mut self.desk.slab[slot];
+        let busy = now.saturating_sub(conn.heard) < park_ticks || conn.held.contains(Held::RECV);
+        if conn.flags.contains(Flags::PARKED) && busy {
+            conn.flags.remove(Flags::PARKED);
+            self.desk.tally.promotions += 1;
+            self.desk.watch(slot);
+        }
+    }
+
+    fn sent(&mut self, slot: u32, result: Result<u32, i32>) {
+        let who = self.desk.slab.handle(slot);
+        match result {
+            Ok(len) => self.took(slot, len as usize),
+            Err(libc::ECANCELED) if self.desk.slab[slot].state == State::Leaving => {}
+            Err(_) => self.desk.cut(who, Cause::Reset),
+        }
+    }
+
+    /// The kernel has taken bytes for the peer.
+    fn took(&mut self, slot: u32, len: usize) {
+        let (who, now) = (self.desk.slab.handle(slot), self.desk.now());
+        let conn = &mut self.desk.slab[slot];
+        self.desk.pool.sent(&mut conn.out, len);
+        let max_pending = self.desk.limits[usize::from(conn.limits)].max_pending;
+        if conn.flags.contains(Flags::UPSTREAM) {
+            self.desk.tally.upstream_bytes_out += len as u64;
+        } else {
+            self.desk.tally.bytes_out += len as u64;
+        }
+        // A WebSocket client that takes all it is sent may still be dead beyond the next hop: then only what it says
+        // counts. One with a backlog lives as long as that shrinks.
+        if !conn.flags.contains(Flags::WEBSOCKET) || conn.flags.contains(Flags::PAUSED) || conn.out.pending() > 0 {
+            conn.heard = now;
+        }
+        // A goodbye takes as long as the peer goes on taking what is before it.
+        if conn.is_parting() {
+            conn.since = now;
+        }
+        if conn.flags.contains(Flags::FULL) && conn.out.pending() <= max_pending / 2 {
+            self.drained(who);
+        }
+    }
+
+    /// Below half of `max_pending` again.
+    fn drained(&mut self, who: Handle) {
+        let now = self.desk.now();
+        let conn = &mut self.desk.slab[who.slot];
+        conn.flags.remove(Flags::FULL);
+        let (state, token) = (conn.state, conn.token);
+        match state {
+            State::Open => {
+                let owned = conn.flags.contains(Flags::OWNED);
+                inbox::pay_pong(&mut self.desk, who);
+                if owned {
+                    self.service.drained(&mut self.desk, who, token);
+                }
+            }
+            // Requests that came meanwhile wait in the spill.
+            State::Head => {
+                conn.flags.insert(Flags::UNREAD);
+                conn.since = now;
+                self.desk.resume(who);
+            }
+            _ => {}
+        }
+    }
+}
