@@ -105,8 +105,8 @@ impl Client {
         if self.aim == Aim::Http {
             self.stage = Stage::Talking;
         } else if dice.chance(20) {
-            // Frames right behind the opening are not asked for, and must not be lost.
-            self.message(dice);
+            // Frames right behind the opening are not asked for, and must not be lost, however many there are.
+            (0..=dice.below(4)).for_each(|_| self.message(dice));
         }
     }
 
