@@ -249,7 +249,7 @@ impl Client {
             stage: Stage::Connecting,
             interest: EventFlags::OUT,
             inbox: Vec::new(),
-            outbox: request(whom),
+            outbox: request(whom.address, whom.path),
             partial: Vec::new(),
             flood: Vec::new(),
             messages: Vec::new(),
@@ -455,8 +455,8 @@ impl Client {
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-fn request(whom: &Invitation) -> Vec<u8> {
-    let (path, address) = (whom.path, whom.address);
+/// A good opening request.
+pub(crate) fn request(address: SocketAddr, path: &str) -> Vec<u8> {
     let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13";
     format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{upgrade}\r\nSec-WebSocket-Key: {KEY}\r\n\r\n").into_bytes()
 }
@@ -493,9 +493,12 @@ const CONTINUATION: u8 = 0;
 const TEXT: u8 = 1;
 /// Opcode of a binary frame.
 pub(crate) const BINARY: u8 = 2;
-const CLOSE: u8 = 8;
-const PING: u8 = 9;
-const PONG: u8 = 10;
+/// Opcode of a Close frame.
+pub(crate) const CLOSE: u8 = 8;
+/// Opcode of a ping.
+pub(crate) const PING: u8 = 9;
+/// Opcode of a pong.
+pub(crate) const PONG: u8 = 10;
 
 /// A whole masked client frame with FIN set; the mask follows from `seed`.
 pub(crate) fn frame(opcode: u8, payload: &[u8], seed: u32) -> Vec<u8> {
@@ -520,15 +523,18 @@ pub(crate) fn frame(opcode: u8, payload: &[u8], seed: u32) -> Vec<u8> {
 
 /// The head of a server's frame and the range of its payload.
 #[derive(Debug, PartialEq)]
-struct Head {
-    opcode: u8,
-    fin: bool,
-    body: Range<usize>,
+pub(crate) struct Head {
+    /// What kind of frame.
+    pub(crate) opcode: u8,
+    /// The last of its message.
+    pub(crate) fin: bool,
+    /// The payload, counted from the frame's first byte.
+    pub(crate) body: Range<usize>,
 }
 
 impl Head {
     /// None when the head is not whole. Panics at what a server must not send without an extension.
-    fn parse(bytes: &[u8]) -> Option<Head> {
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Head> {
         let [first, second, ..] = *bytes else {
             return None;
         };

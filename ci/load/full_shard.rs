@@ -38,6 +38,8 @@ fn full_shard() {
     wait_for("the refusals are counted", limit, || {
         server.metrics().sum(names::REFUSALS, &[("reason", "full")]) == (CALLERS - SLOTS) as u64
     });
+    // Each of them under one reason, and no more of them than were turned away.
+    assert_eq!(server.metrics().sum(names::REFUSALS, &[]), (CALLERS - SLOTS) as u64);
 
     leave(&mut crowd, limit);
     wait_for("the slots are free", limit, || server.connections() == (SLOTS - LEAVERS) as u64);

@@ -1,11 +1,13 @@
 //! The server as a whole, over real sockets: many clients, bad clients, a full house, the way out.
 //!
 //! Each test starts a server process of its own ([`peer`]) and meets it with plain clients by the thousand
-//! ([`crowd`]) and with an independent WebSocket library ([`busy`]). They run one after another, as two of
-//! them together would fill the table of open files and spoil each other's figures.
+//! ([`crowd`]), one by one ([`by_hand`]), and with an independent WebSocket library ([`busy`]). The crowded ones run
+//! one after another, as two of them together would fill the table of open files and spoil each other's figures; those
+//! of a few clients run beside each other.
 
 mod back_end;
 mod busy;
+mod by_hand;
 mod crowd;
 mod drain;
 mod full_shard;
@@ -13,11 +15,19 @@ mod kernel;
 mod many;
 mod peer;
 mod refusal;
+mod unkind;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// Held by a test for as long as it runs. A test that failed while holding it must not fail the others.
-fn alone() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+/// A test that failed while holding it must not fail the others.
+static TURN: RwLock<()> = RwLock::new(());
+
+/// Held by a crowded test for as long as it runs.
+fn alone() -> RwLockWriteGuard<'static, ()> {
+    TURN.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Held by a test that needs little, and minds no other such test.
+fn together() -> RwLockReadGuard<'static, ()> {
+    TURN.read().unwrap_or_else(PoisonError::into_inner)
 }

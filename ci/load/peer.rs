@@ -32,6 +32,16 @@ pub(crate) mod names {
     pub(crate) const PARKS: &str = "edgehold_parks_total";
     /// Counter: parked connections that went back to a multishot recv.
     pub(crate) const PROMOTIONS: &str = "edgehold_promotions_total";
+    /// Gauge, label `shard`: slots taken, by clients and by upstreams.
+    pub(crate) const SLOTS_USED: &str = "edgehold_slots_used";
+    /// Gauge, label `upstream`: connections to it, being called or open.
+    pub(crate) const UPSTREAM_CONNECTIONS: &str = "edgehold_upstream_connections";
+    /// Counter: times that a peer was held back because the other side took nothing.
+    pub(crate) const HELD_BACK: &str = "edgehold_held_back_total";
+    /// Counter, labels `peer` (`client`, `upstream`), `direction`: bytes carried.
+    pub(crate) const BYTES: &str = "edgehold_bytes_total";
+    /// Gauge: memory of outbox chunks in use.
+    pub(crate) const OUTBOX: &str = "edgehold_outbox_bytes";
     /// The value of `state` of a connection that waits on a multishot poll only.
     pub(crate) const PARKED: &str = "parked";
 }

@@ -41,7 +41,9 @@ const REGISTRIES: [&str; 13] = [
 const SOURCE: &str = "source = \"registry+https://github.com/rust-lang/crates.io-index\"";
 
 /// Where a thread may sleep: between two looks at a condition with a deadline.
-const SLEEPERS: [(&str, &str); 1] = [("ci/load/peer.rs", "wait_for")];
+/// And readers who are slow on purpose: their pace is what is tested.
+const SLEEPERS: [(&str, &str); 3] =
+    [("ci/load/peer.rs", "wait_for"), ("ci/load/by_hand.rs", "sip"), ("ci/load/by_hand.rs", "sip_all")];
 
 /// All rules of this file.
 pub(crate) fn check(file: &File) -> Vec<Breach> {
