@@ -101,7 +101,7 @@ fn the_least_file_gets_every_default() {
             accepts_in_flight: 16,
             recv_buffers: 256,
             recv_buffer_bytes: 4096,
-            unsent_bytes: 128 * 1024,
+            unsent_bytes: 16 * 1024,
             outbox_bytes: 0,
             turn_events: 256,
             resolve_ttl: Duration::from_secs(30),

@@ -27,10 +27,10 @@ pub(super) fn head(conn: &Conn, limits: &Limits, spilled: usize) -> u32 {
 }
 
 fn open(conn: &Conn, limits: &Limits, park_ticks: u32, now: u32) -> u32 {
-    let mut due = conn.heard + limits.idle_ticks;
     if says_goodbye(conn) {
-        due = due.min(conn.since + limits.close_ticks);
+        return conn.since + limits.close_ticks;
     }
+    let mut due = conn.heard + limits.idle_ticks;
     if conn.flags.contains(Flags::WEBSOCKET) && !conn.flags.contains(Flags::PINGED) {
         due = due.min(conn.heard + limits.idle_ticks / 2);
     }

@@ -45,7 +45,12 @@ fn look_at_head(desk: &mut Desk, slot: u32) {
 fn look_at_closing(desk: &mut Desk, slot: u32) {
     let conn = &desk.slab[slot];
     if desk.now() >= conn.since + desk.limits[usize::from(conn.limits)].close_ticks {
-        desk.cut(desk.slab.handle(slot), Cause::CloseTimeout);
+        let who = desk.slab.handle(slot);
+        if conn.out.pending() > 0 {
+            // What was to be the last word did not arrive: that is how the connection ended.
+            desk.slab[slot].cause = Some(Cause::CloseTimeout);
+        }
+        desk.cut(who, Cause::CloseTimeout);
     }
 }
 
@@ -55,8 +60,11 @@ fn look_at_open(desk: &mut Desk, slot: u32) {
     let limits = &desk.limits[usize::from(conn.limits)];
     let quiet = now.saturating_sub(conn.heard);
     let (idle, park) = (limits.idle_ticks, desk.park_ticks);
-    if deadline::says_goodbye(conn) && now >= conn.since + limits.close_ticks {
-        goodbye_is_late(desk, slot);
+    if deadline::says_goodbye(conn) {
+        // Whoever has said goodbye is not asked whether it is there.
+        if now >= conn.since + limits.close_ticks {
+            goodbye_is_late(desk, slot);
+        }
     } else if quiet >= idle {
         silence_is_over(desk, slot);
     } else {

@@ -428,7 +428,7 @@ pub(super) static SERVER: [Key<Server>; 15] = [
             rule: Rule::ZeroOr("as much as the kernel likes", 4 * KIB, 64 * MIB),
             store: |s, n| s.unsent_bytes = n as u32,
         },
-        default: Preset::Is("128KiB"),
+        default: Preset::Is("16KiB"),
         services: &[],
         words: "How many bytes the kernel takes for a TCP peer beyond those that are on their way to it.",
         note: "Without it the kernel takes up to net.ipv4.tcp_wmem, 4 MiB by default, for each peer that does not \
