@@ -1,18 +1,17 @@
 //! The same conversation from a page in headless Chromium. The page, its modules and the STOMP library come from
 //! edgehold's own files service.
 
-import { cpSync, existsSync } from 'node:fs';
+import { cpSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { chromium } from 'playwright-core';
 import { startRabbitmq } from '../lib/brokers.mjs';
 import { startEdgehold } from '../lib/edgehold.mjs';
 import { megabytes } from '../lib/expect.mjs';
 import { within } from '../lib/until.mjs';
+import { openPage } from '../lib/page.mjs';
 import { STOMP_ROUTE } from './stomp.mjs';
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
-const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const FILES = {
   'index.html': '../page/index.html',
   'modules/stomp.mjs': '../lib/stomp.mjs',
@@ -24,19 +23,6 @@ function root(stage) {
   const www = stage.dir('www');
   for (const [name, source] of Object.entries(FILES)) cpSync(path.resolve(HERE, source), path.join(www, name));
   return www;
-}
-
-async function openPage(stage, url) {
-  if (!existsSync(CHROMIUM)) throw new Error(`no ${CHROMIUM}: ci/install browser, or set CHROMIUM`);
-  const browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args: ['--no-sandbox'] });
-  stage.defer(() => browser.close());
-  const page = await browser.newPage();
-  const complaints = [];
-  page.on('pageerror', (error) => complaints.push(error.message));
-  page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
-  const response = await page.goto(url);
-  if (response.status() !== 200) throw new Error(`${url}: HTTP ${response.status()}`);
-  return { browser, page, complaints };
 }
 
 export default async function browser(stage) {

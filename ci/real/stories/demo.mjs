@@ -3,16 +3,14 @@
 //!
 //! The demo's addresses are fixed; where one of them is taken, the story says so and does not begin.
 
-import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { chromium } from 'playwright-core';
 import { program } from '../lib/edgehold.mjs';
 import { mustBe } from '../lib/expect.mjs';
 import { listening } from '../lib/ports.mjs';
 import { start } from '../lib/processes.mjs';
 import { until } from '../lib/until.mjs';
+import { openPage } from '../lib/page.mjs';
 
-const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const [PORT, ADMIN] = [8080, 9180];
 
 async function mustBeFree(port) {
@@ -36,19 +34,6 @@ async function startDemo(stage) {
   await until('edgehold to be ready', () => ready(server));
 }
 
-async function openPage(stage) {
-  if (!existsSync(CHROMIUM)) throw new Error(`no ${CHROMIUM}: ci/install browser, or set CHROMIUM`);
-  const browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args: ['--no-sandbox'] });
-  stage.defer(() => browser.close());
-  const page = await browser.newPage();
-  const complaints = [];
-  page.on('pageerror', (error) => complaints.push(error.message));
-  page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
-  const response = await page.goto(`http://127.0.0.1:${PORT}/`);
-  mustBe('status of the page', response.status(), 200);
-  return { page, complaints };
-}
-
 /** Sends `text` as a message of `kind` from the console; resolves when its echo stands in the log. */
 async function echo(page, kind, text) {
   await page.check(`input[value=${kind}]`);
@@ -67,7 +52,7 @@ const connections = async (page) => Number((await page.textContent('#connections
 
 export default async function demo(stage) {
   await startDemo(stage);
-  const { page, complaints } = await openPage(stage);
+  const { page, complaints } = await openPage(stage, `http://127.0.0.1:${PORT}/`);
   await until('the page to connect', async () => (await page.textContent('#state')) === 'connected');
   await echo(page, 'text', 'once around, Grüße');
   await echo(page, 'binary', 'and in bytes, Grüße');

@@ -1,0 +1,20 @@
+//! A page in headless Chromium.
+
+import { existsSync } from 'node:fs';
+import { chromium } from 'playwright-core';
+
+const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
+
+/** The page at `url`, and what it complains about while it is open. */
+export async function openPage(stage, url) {
+  if (!existsSync(CHROMIUM)) throw new Error(`no ${CHROMIUM}: ci/install browser, or set CHROMIUM`);
+  const browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args: ['--no-sandbox'] });
+  stage.defer(() => browser.close());
+  const page = await browser.newPage();
+  const complaints = [];
+  page.on('pageerror', (error) => complaints.push(error.message));
+  page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
+  const response = await page.goto(url);
+  if (response.status() !== 200) throw new Error(`${url}: HTTP ${response.status()}`);
+  return { browser, page, complaints };
+}
