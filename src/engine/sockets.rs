@@ -3,6 +3,8 @@
 use super::Address;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -56,6 +58,24 @@ pub fn for_connect(address: &Address, unsent_bytes: u32) -> io::Result<(Socket, 
         stream_options(&socket, unsent_bytes)?;
     }
     Ok((socket, to_kernel(address)?))
+}
+
+/// Gives a socket that is not connected yet its source address and leaves the port to connect(2), which can then use one
+/// port towards several destinations (IP_BIND_ADDRESS_NO_PORT, Linux 4.2).
+///
+/// # Errors
+/// The address is not this machine's.
+pub fn bind_source(socket: &Socket, source: IpAddr) -> io::Result<()> {
+    let (yes, len) = (1 as libc::c_int, size_of::<libc::c_int>() as libc::socklen_t);
+    // SAFETY: the option takes an int, and the kernel reads it before the call returns.
+    let set = unsafe {
+        let value = (&raw const yes).cast();
+        libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, value, len)
+    };
+    if set != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    socket.bind(&SocketAddr::new(source, 0).into())
 }
 
 fn stream_options(socket: &Socket, unsent_bytes: u32) -> io::Result<()> {

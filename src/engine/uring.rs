@@ -7,7 +7,7 @@
 
 use super::buffers::{self, Buffers};
 use super::{Address, Completion, GATHER, Operation, Piece, Ring, RingCounts, Tag, sockets};
-use io_uring::types::{DestinationSlot, Fd, Fixed, Timespec};
+use io_uring::types::{DestinationSlot, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use socket2::{SockAddr, SockAddrStorage, Socket};
 use std::collections::VecDeque;
@@ -143,6 +143,41 @@ impl Uring {
         queue.taskrun() || queue.cq_overflow() || !queue.is_empty() || !self.overflow.is_empty()
     }
 
+    /// Hands over what is queued and waits, at most this long, until there is a completion: for a thread that does
+    /// nothing but serve its ring.
+    ///
+    /// # Errors
+    /// As [`Ring::turn`].
+    pub fn wait(&mut self, at_most: Duration) -> io::Result<()> {
+        if !self.overflow.is_empty() || !self.ring.completion().is_empty() {
+            return self.submit();
+        }
+        let time = Timespec::from(at_most);
+        self.counts.enters += 1;
+        match self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&time)) {
+            Err(error) if error.raw_os_error() != Some(libc::ETIME) && !is_passing(&error) => return Err(error),
+            _ => {}
+        }
+        if self.ring.submission().is_empty() {
+            self.until_submitted.reset();
+        }
+        Ok(())
+    }
+
+    /// Connects a socket of the caller's making, from then on the tag's slot. As [`Ring::connect`], for those who
+    /// choose options and source address themselves.
+    ///
+    /// # Errors
+    /// The table has no such slot; nothing is queued then.
+    pub fn connect_socket(&mut self, tag: Tag, socket: &Socket, to: SockAddr) -> io::Result<()> {
+        self.ring.submitter().register_files_update(tag.slot(), &[socket.as_raw_fd()])?;
+        let address = Box::new(to);
+        let (start, len) = (address.as_ptr().cast(), address.len());
+        self.until_submitted.addresses.push(address);
+        self.push(&opcode::Connect::new(Fixed(tag.slot()), start, len).build().user_data(tag.to_raw()));
+        Ok(())
+    }
+
     fn push(&mut self, entry: &squeue::Entry) {
         // SAFETY: what the entry points to lives until it is submitted (`until_submitted`), until it completes
         // (`waiting`, provided buffers), or is the caller's promise (`send`).
@@ -262,12 +297,7 @@ impl Ring for Uring {
 
     fn connect(&mut self, tag: Tag, to: &Address) -> io::Result<()> {
         let (socket, address) = sockets::for_connect(to, self.unsent_bytes)?;
-        self.ring.submitter().register_files_update(tag.slot(), &[socket.as_raw_fd()])?;
-        let address = Box::new(address);
-        let (start, len) = (address.as_ptr().cast(), address.len());
-        self.until_submitted.addresses.push(address);
-        self.push(&opcode::Connect::new(Fixed(tag.slot()), start, len).build().user_data(tag.to_raw()));
-        Ok(())
+        self.connect_socket(tag, &socket, address)
     }
 
     fn recv(&mut self, tag: Tag) {

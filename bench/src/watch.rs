@@ -1,0 +1,202 @@
+//! What the server and the machine spend, read from /proc.
+
+use crate::failure::{Failure, mistaken};
+use crate::result::{Machine, Reading};
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+/// A server's process on this machine, with its children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Server {
+    pid: u32,
+}
+
+impl Server {
+    /// The process `pid`, which must be listening on `port`.
+    ///
+    /// # Errors
+    /// There is no such process, it may not be looked at, or neither it nor a child of it listens there.
+    pub fn find(pid: u32, port: u16) -> Result<Server, Failure> {
+        let server = Server { pid };
+        if !Path::new(&format!("/proc/{pid}")).exists() {
+            return mistaken(format!("--server-pid {pid}: there is no such process"));
+        }
+        if fs::read_dir(format!("/proc/{pid}/fd")).is_err() {
+            return mistaken(format!("--server-pid {pid}: not allowed to look at it; run as its user, or as root"));
+        }
+        if !server.listens_on(port) {
+            let words = format!("neither it nor a child of it listens on port {port}");
+            return mistaken(format!("--server-pid {pid}: {words}; `ss -ltnp 'sport = :{port}'` names the process"));
+        }
+        Ok(server)
+    }
+
+    /// CPU time of all its threads; seconds.
+    pub fn cpu(self) -> f64 {
+        let of = |pid: &u32| entries(&format!("/proc/{pid}/task")).map(|task| on_cpu(&task)).sum::<u64>();
+        self.tree().iter().map(of).sum::<u64>() as f64 / 1e9
+    }
+
+    /// Resident memory, and its proportional share; bytes. `None` when it has gone.
+    pub fn memory(self) -> Option<(u64, u64)> {
+        let of = |pid: &u32| {
+            let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+            Some((kilobytes(&text, "Rss:")?, kilobytes(&text, "Pss:")?))
+        };
+        let all: Vec<(u64, u64)> = self.tree().iter().filter_map(of).collect();
+        (!all.is_empty()).then(|| all.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1)))
+    }
+
+    /// Whether it is still there.
+    pub fn lives(self) -> bool {
+        fs::read_to_string(format!("/proc/{}/stat", self.pid)).is_ok_and(|stat| !stat.contains(") Z "))
+    }
+
+    fn listens_on(self, port: u16) -> bool {
+        let wanted = listening(self.pid, port);
+        self.tree().iter().any(|pid| sockets_of(*pid).any(|inode| wanted.contains(&inode)))
+    }
+
+    /// The process and its descendants.
+    fn tree(self) -> Vec<u32> {
+        let mut all = vec![self.pid];
+        let mut at = 0;
+        while at < all.len() {
+            let children: Vec<u32> = entries(&format!("/proc/{}/task", all[at])).flat_map(|it| children(&it)).collect();
+            all.extend(children);
+            at += 1;
+        }
+        all
+    }
+}
+
+fn entries(folder: &str) -> impl Iterator<Item = String> {
+    let all = fs::read_dir(folder).into_iter().flatten().flatten();
+    all.map(|entry| entry.path().to_string_lossy().into_owned())
+}
+
+fn children(task: &str) -> Vec<u32> {
+    let text = fs::read_to_string(format!("{task}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// Nanoseconds that a task was on a CPU.
+fn on_cpu(task: &str) -> u64 {
+    let text = fs::read_to_string(format!("{task}/schedstat")).unwrap_or_default();
+    text.split_whitespace().next().and_then(|it| it.parse().ok()).unwrap_or(0)
+}
+
+/// CPU time of one of the tool's own threads; seconds.
+pub fn own_thread(thread: u32) -> f64 {
+    on_cpu(&format!("/proc/self/task/{thread}")) as f64 / 1e9
+}
+
+/// Inodes of the sockets that listen on a port, in the process's network namespace.
+fn listening(pid: u32, port: u16) -> HashSet<u64> {
+    let tables = ["tcp", "tcp6"].map(|name| fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default());
+    tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(|line| listener(line, port)).collect()
+}
+
+fn listener(line: &str, port: u16) -> Option<u64> {
+    const LISTEN: &str = "0A";
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let is_port = fields.get(1)?.rsplit(':').next() == Some(&format!("{port:04X}"));
+    (is_port && *fields.get(3)? == LISTEN).then(|| fields.get(9)?.parse().ok())?
+}
+
+fn sockets_of(pid: u32) -> impl Iterator<Item = u64> {
+    let folder = format!("/proc/{pid}/fd");
+    let links: Vec<_> = entries(&folder).filter_map(|fd| fs::read_link(fd).ok()).collect();
+    links.into_iter().filter_map(|link| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok())
+}
+
+fn kilobytes(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|it| it * 1024)
+}
+
+/// What the kernel and the machine have used, beside `connections` that stand.
+pub fn reading(connections: u64, server: Option<Server>) -> Reading {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let memory = server.and_then(Server::memory);
+    Reading {
+        connections,
+        rss_bytes: memory.map(|it| it.0),
+        pss_bytes: memory.map(|it| it.1),
+        slab_bytes: kilobytes(&text, "Slab:").unwrap_or(0),
+        tcp_mem_bytes: tcp_pages() * 4096,
+        available_bytes: kilobytes(&text, "MemAvailable:").unwrap_or(0),
+    }
+}
+
+fn tcp_pages() -> u64 {
+    let text = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("TCP: "));
+    let mut words = line.unwrap_or("").split_whitespace().skip_while(|word| *word != "mem");
+    words.nth(1).and_then(|it| it.parse().ok()).unwrap_or(0)
+}
+
+/// The settings that bear on the figures.
+const SYSCTLS: [&str; 10] = [
+    "fs.file-max",
+    "fs.nr_open",
+    "net.core.somaxconn",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.tcp_max_syn_backlog",
+    "net.ipv4.tcp_mem",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_wmem",
+    "kernel.io_uring_disabled",
+];
+
+/// A setting, its words apart by one space.
+pub fn sysctl(name: &str) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).ok()?;
+    Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// This machine.
+pub fn machine(nofile: u64) -> Machine {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model =
+        cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|it| it.1.to_owned()));
+    Machine {
+        kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+        cpu: model.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
+        cores: std::thread::available_parallelism().map_or(1, |it| it.get()),
+        memory_bytes: kilobytes(&text, "MemTotal:").unwrap_or(0),
+        nofile,
+        sysctls: SYSCTLS.iter().filter_map(|name| Some(((*name).to_owned(), sysctl(name)?))).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_listener_is_told_from_another_process() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let port = listener.local_addr().expect("its address").port();
+        assert!(Server::find(std::process::id(), port).is_ok());
+        let other = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let free = other.local_addr().expect("its address").port();
+        drop(other);
+        assert!(
+            matches!(Server::find(std::process::id(), free), Err(Failure::Mistaken(words)) if words.contains("listens"))
+        );
+        assert!(Server::find(u32::MAX, port).is_err());
+    }
+
+    #[test]
+    fn own_memory_and_cpu_are_there() {
+        let own = Server { pid: std::process::id() };
+        let (rss, pss) = own.memory().expect("own memory");
+        assert!(rss >= pss && pss > 0);
+        assert!(own.cpu() > 0.0 && own.lives());
+    }
+}
