@@ -14,14 +14,13 @@ use edgehold::engine::uring::{Setup, Uring};
 use edgehold::engine::{Address, Operation, Ring, Tag, sockets};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Pairs of a calibration: many enough for a page here and there not to matter, and few files.
-const PAIRS: u64 = 5_000;
+/// Pairs of a calibration, where one ring may hold so many: enough for what else the machine does not to matter much.
+const PAIRS: u64 = 12_000;
 /// Accepts in flight.
 const ACCEPTS: u32 = 64;
 /// How long the kernel may take to give back, or to count, what it holds.
@@ -48,7 +47,8 @@ pub fn calibrate(session: &Session<'_>) -> Result<Ends, Failure> {
 
 /// Slab of a pair.
 fn pair(session: &Session<'_>, listens: bool) -> Result<f64, Failure> {
-    let floor = Floor::open().or_else(|error| failed(format!("calibration: {error}")))?;
+    let pairs = PAIRS.min(session.ground.table.saturating_sub(u64::from(ACCEPTS)));
+    let floor = Floor::open(pairs as u32).or_else(|error| failed(format!("calibration: {error}")))?;
     let target = Target {
         url: format!("tcp://{}", floor.address),
         speech: Speech::Bytes,
@@ -59,7 +59,7 @@ fn pair(session: &Session<'_>, listens: bool) -> Result<f64, Failure> {
     let mut crew = Crew::start(&Plan {
         target: &target,
         opening: opening(&target, &[]),
-        connections: PAIRS,
+        connections: pairs,
         threads: 1,
         table: session.ground.table,
         cores: &[],
@@ -70,10 +70,10 @@ fn pair(session: &Session<'_>, listens: bool) -> Result<f64, Failure> {
         server: None,
     })?;
     let slab = || watch::reading(0, None).slab_bytes;
-    let few = crew.join(PAIRS / 5, None).connected;
+    let few = crew.join(pairs / 5, None).connected;
     floor.wait_for(&crew, few)?;
     let before = steady(slab);
-    let all = few + crew.join(PAIRS - PAIRS / 5, None).connected;
+    let all = few + crew.join(pairs - pairs / 5, None).connected;
     floor.wait_for(&crew, all)?;
     let after = steady(slab);
     Ok((after as f64 - before as f64) / (all - few) as f64)
@@ -102,14 +102,14 @@ struct Floor {
 }
 
 impl Floor {
-    fn open() -> io::Result<Floor> {
+    fn open(pairs: u32) -> io::Result<Floor> {
         let any = Address::Tcp((Ipv4Addr::LOCALHOST, 0).into());
         let listener = sockets::listen(&any, sockets::Options { backlog: 4096, unsent_bytes: 0 })?;
         let address = listener.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
         let (accepted, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (count, end) = (accepted.clone(), over.clone());
         let thread = thread::spawn(move || {
-            if let Err(error) = accept_all(listener, &count, &end) {
+            if let Err(error) = accept_all(listener, pairs, &count, &end) {
                 eprintln!("edgehold-bench: calibration: {error}");
             }
         });
@@ -133,20 +133,19 @@ impl Drop for Floor {
     }
 }
 
-fn accept_all(listener: socket2::Socket, accepted: &AtomicU64, over: &AtomicBool) -> io::Result<()> {
+fn accept_all(listener: socket2::Socket, pairs: u32, accepted: &AtomicU64, over: &AtomicBool) -> io::Result<()> {
     let bell = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?;
-    let setup = Setup { table: PAIRS as u32 + ACCEPTS, buffers: 2, buffer_bytes: 4096, unsent_bytes: 0 };
-    let mut ring = Uring::new(setup, bell.as_raw_fd(), vec![listener])?;
-    ring.knocking(false);
+    let setup = Setup { table: pairs + ACCEPTS, buffers: 2, buffer_bytes: 4096, unsent_bytes: 0 };
+    let mut ring = Uring::new(setup, bell, vec![listener])?;
     (0..ACCEPTS).for_each(|slot| ring.accept(Tag::new(slot, 0, Operation::Accept), 0));
     let mut next = ACCEPTS;
     while !over.load(Ordering::Relaxed) {
-        ring.wait(Duration::from_millis(20))?;
+        ring.wait(Some(Duration::from_millis(20)))?;
         while let Some(done) = ring.next() {
             if done.result.is_ok() {
                 accepted.fetch_add(1, Ordering::Relaxed);
             }
-            if next < PAIRS as u32 + ACCEPTS {
+            if next < pairs + ACCEPTS {
                 let _ = ring.peer(done.tag);
                 ring.accept(Tag::new(next, 0, Operation::Accept), 0);
                 next += 1;

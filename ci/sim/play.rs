@@ -52,7 +52,7 @@ impl Play {
         let temper = temper(&mut dice);
         let pace = if dice.chance(50) { Pace::Calm } else { Pace::Sleepy };
         let settings = settings(&mut dice);
-        let bell = || Arc::new(Bell::for_poll().expect("an eventfd"));
+        let bell = || Arc::new(Bell::new().expect("an eventfd"));
         let (mut to_shard, letters) = letter_box(bell());
         let (to_control, from_shard) = letter_box(bell());
         let addresses = Arc::from([([127, 0, 0, 1], 7).into()]);

@@ -36,7 +36,7 @@ const GLOMMIO_IO_MEMORY: usize = 64 << 10;
 const GLOMMIO_RING_DEPTH: usize = 64;
 
 /// When glommio asks a task to let others run. The shard has the executor for itself and a budget of its own; a timer
-/// that fires early can put the executor to sleep over work that waits (see `pump.rs`).
+/// that fires early can put the executor to sleep over work that waits (docs/decisions/ring.md).
 const GLOMMIO_PREEMPT: Duration = Duration::from_secs(60);
 
 /// Why the server could not serve, in words for the operator.
@@ -111,7 +111,7 @@ pub fn serve(config: &Config) -> Result<Ending, Failure> {
     edgehold_wire::mask::choose();
     let admin = bind_admin(config)?;
     let mut listeners = bind_all(config, derived.shards)?;
-    let control_bell = Arc::new(Bell::for_poll().map_err(Failure::Control)?);
+    let control_bell = Arc::new(Bell::new().map_err(Failure::Control)?);
     let mut lines = Vec::new();
     let mut shards = Vec::new();
     for shard in (0..derived.shards).rev() {
@@ -301,8 +301,8 @@ impl Start {
     }
 
     async fn run(self, standing: mpsc::Sender<io::Result<()>>) -> io::Result<()> {
-        use std::os::fd::AsRawFd;
-        let ring = match Uring::new(self.setup, self.post.bell.as_raw_fd(), self.sockets) {
+        let ring = self.post.bell.reader().and_then(|bell| Uring::new(self.setup, bell, self.sockets));
+        let ring = match ring {
             Ok(ring) => ring,
             Err(error) => {
                 let _ = standing.send(Err(error));
@@ -312,7 +312,7 @@ impl Start {
         let _ = standing.send(Ok(()));
         let services = Services::new(self.routes, self.places);
         let shard = Shard::new(ring, services, &self.settings, self.post.letters, self.post.to_control);
-        pump::run(shard, &self.post.bell).await
+        pump::run(shard).await
     }
 }
 

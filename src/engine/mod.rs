@@ -40,10 +40,12 @@ pub enum Operation {
     Cancel,
     /// The shard's clock.
     Tick,
+    /// Another thread has rung the ring's bell. Known to the real ring only.
+    Bell,
 }
 
 impl Operation {
-    const ALL: [Operation; 10] = [
+    const ALL: [Operation; 11] = [
         Operation::Accept,
         Operation::Connect,
         Operation::Recv,
@@ -54,6 +56,7 @@ impl Operation {
         Operation::Close,
         Operation::Cancel,
         Operation::Tick,
+        Operation::Bell,
     ];
 
     fn from_number(number: u8) -> Option<Operation> {

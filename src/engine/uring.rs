@@ -13,8 +13,7 @@ use socket2::{SockAddr, SockAddrStorage, Socket};
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{Ordering, fence};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 const ENTER_GETEVENTS: u32 = 1;
@@ -58,8 +57,8 @@ pub struct Uring {
     /// Entries for which the submission queue had no room. They go in at the next turn, in order, and what they point
     /// to stays in `until_submitted`: nothing is submitted between two turns, in the middle of building an entry.
     overflow: VecDeque<squeue::Entry>,
-    /// The next turn enters the kernel whatever the ring's flags say.
-    look_again: bool,
+    /// An eventfd: other threads wake the ring's by it.
+    bell: OwnedFd,
     counts: RingCounts,
 }
 
@@ -86,12 +85,12 @@ struct Gather {
 }
 
 impl Uring {
-    /// Builds the ring on the calling thread, which must be the shard's own. Completions ring `bell` (an
-    /// eventfd) while [`Uring::knocking`] is on.
+    /// Builds the ring on the calling thread, which must be the shard's own. Whoever rings `bell` (an eventfd) ends
+    /// its [`Uring::wait`].
     ///
     /// # Errors
     /// What the kernel refuses; `probe.rs` puts words to it.
-    pub fn new(setup: Setup, bell: RawFd, listeners: Vec<Socket>) -> io::Result<Uring> {
+    pub fn new(setup: Setup, bell: OwnedFd, listeners: Vec<Socket>) -> io::Result<Uring> {
         let ring: IoUring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -100,68 +99,46 @@ impl Uring {
             .setup_cqsize(Setup::COMPLETIONS)
             .build(Setup::SUBMISSIONS)?;
         ring.submitter().register_files_sparse(setup.table)?;
-        ring.submitter().register_eventfd(bell)?;
         ring.submitter().register_iowq_max_workers(&mut Setup::WORKERS.clone())?;
         let buffers = Buffers::lend_to(&ring, setup.buffers, setup.buffer_bytes)?;
         let (waiting, until_submitted, counts) = Default::default();
         let overflow = VecDeque::new();
         let unsent_bytes = setup.unsent_bytes;
-        Ok(Uring {
-            ring,
-            buffers,
-            listeners,
-            unsent_bytes,
-            waiting,
-            until_submitted,
-            overflow,
-            look_again: false,
-            counts,
-        })
+        let mut uring =
+            Uring { ring, buffers, listeners, unsent_bytes, waiting, until_submitted, overflow, bell, counts };
+        uring.listen_to_bell();
+        Ok(uring)
     }
 
-    /// Whether completions ring the bell. Off while the shard is awake: a door that stands open needs no bell.
-    ///
-    /// Work that was deferred while the bell was off will not ring it, and neither will what is deferred behind it.
-    /// So the turn after switching it on enters the kernel whatever the ring's flags say; the fence keeps that look
-    /// behind the switch, as the kernel keeps its look at the switch behind the work.
-    pub fn knocking(&mut self, on: bool) {
-        let completions = self.ring.completion();
-        if on {
-            completions.enable_eventfd()
-        } else {
-            completions.disable_eventfd()
-        }
-        fence(Ordering::SeqCst);
-        self.look_again = on;
+    /// The poll is edge-triggered and each ring an edge, so the eventfd need not be read.
+    fn listen_to_bell(&mut self) {
+        let entry = opcode::PollAdd::new(Fd(self.bell.as_raw_fd()), libc::POLLIN as u32).multi(true).build();
+        self.push(&entry.user_data(Tag::new(0, 0, Operation::Bell).to_raw()));
     }
 
-    /// Deferred work waits in the kernel. From Linux 6.13 an enter runs some twenty items of it and leaves the rest
-    /// under this flag; they need not bring completions (a shutdown wakes the socket's receive for nothing), and
-    /// while they wait the bell is not rung for anything.
-    pub fn has_more(&mut self) -> bool {
-        let queue = self.ring.submission();
-        queue.taskrun() || queue.cq_overflow() || !queue.is_empty() || !self.overflow.is_empty()
-    }
-
-    /// Hands over what is queued and waits, at most this long, until there is a completion: for a thread that does
-    /// nothing but serve its ring.
+    /// Hands over what is queued and waits until there is a completion, until the bell is rung, or, where a time is
+    /// given, so long at most.
     ///
     /// # Errors
     /// As [`Ring::turn`].
-    pub fn wait(&mut self, at_most: Duration) -> io::Result<()> {
+    pub fn wait(&mut self, at_most: Option<Duration>) -> io::Result<()> {
         if !self.overflow.is_empty() || !self.ring.completion().is_empty() {
             return self.submit();
         }
-        let time = Timespec::from(at_most);
         self.counts.enters += 1;
-        match self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&time)) {
-            Err(error) if error.raw_os_error() != Some(libc::ETIME) && !is_passing(&error) => return Err(error),
-            _ => {}
-        }
+        let queued = self.ring.submission().len();
+        let waited = match at_most.map(Timespec::from) {
+            None => self.ring.submitter().submit_and_wait(1),
+            Some(time) => self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&time)),
+        };
         if self.ring.submission().is_empty() {
+            self.counts.submitted += queued as u64;
             self.until_submitted.reset();
         }
-        Ok(())
+        match waited {
+            Err(error) if error.raw_os_error() != Some(libc::ETIME) && !is_passing(&error) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Connects a socket of the caller's making, from then on the tag's slot. As [`Ring::connect`], for those who
@@ -217,7 +194,6 @@ impl Uring {
         // SAFETY: no argument struct is passed.
         let taken = unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, 0, ENTER_GETEVENTS, None) };
         self.counts.enters += 1;
-        self.look_again = false;
         match taken {
             Ok(taken) => {
                 self.counts.submitted += taken as u64;
@@ -358,12 +334,19 @@ impl Ring for Uring {
             (queue.is_empty() && self.overflow.is_empty(), queue.taskrun(), queue.cq_overflow())
         };
         self.counts.cq_overflow += u64::from(overflow);
-        if nothing_queued && !work_waits && !overflow && !self.look_again { Ok(()) } else { self.submit() }
+        if nothing_queued && !work_waits && !overflow { Ok(()) } else { self.submit() }
     }
 
     fn next(&mut self) -> Option<Completion> {
-        let entry = self.ring.completion().next()?;
-        Some(from_kernel(&entry))
+        loop {
+            let completion = from_kernel(&self.ring.completion().next()?);
+            if completion.tag.operation() != Some(Operation::Bell) {
+                return Some(completion);
+            }
+            if !completion.more {
+                self.listen_to_bell();
+            }
+        }
     }
 
     fn lent(&mut self, buffer: u16, len: usize) -> &mut [u8] {
@@ -408,9 +391,8 @@ mod tests {
     use std::os::fd::AsRawFd;
 
     fn ring() -> Uring {
-        let bell = crate::engine::tests::bell();
         let setup = Setup { table: 16, buffers: 2, buffer_bytes: 512, unsent_bytes: 0 };
-        Uring::new(setup, bell.as_raw_fd(), Vec::new()).expect("a ring")
+        Uring::new(setup, crate::engine::tests::bell(), Vec::new()).expect("a ring")
     }
 
     /// Fills the submission queue to the brim with what does nothing.
@@ -427,6 +409,30 @@ mod tests {
                 seen += usize::from(completion.tag.operation() != Some(Operation::Cancel));
             }
         }
+    }
+
+    /// Rings before the wait, in it, and again: none is lost, none is needed twice.
+    #[test]
+    fn the_bell_ends_a_wait() {
+        let bell = crate::engine::tests::bell();
+        let other = bell.try_clone().expect("a descriptor");
+        let setup = Setup { table: 16, buffers: 2, buffer_bytes: 512, unsent_bytes: 0 };
+        let mut ring = Uring::new(setup, bell, Vec::new()).expect("a ring");
+        let ring_it = move || rustix::io::write(&other, &1u64.to_ne_bytes()).expect("a ring of the bell");
+        for _ in 0..3 {
+            ring_it();
+            ring.wait(None).expect("a wait that the bell ends");
+            assert!(ring.next().is_none(), "the bell is not the shard's business");
+        }
+        let begun = std::time::Instant::now();
+        ring.wait(Some(Duration::from_millis(30))).expect("a wait that ends by itself");
+        assert!(begun.elapsed() >= Duration::from_millis(30), "nobody rang");
+        let later = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            ring_it()
+        });
+        ring.wait(None).expect("a wait that the bell ends");
+        later.join().expect("the one who rings");
     }
 
     /// A full queue must not let one entry's message or address become another's.

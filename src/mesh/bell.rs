@@ -1,5 +1,5 @@
-//! The bell of a shard, or of the control thread: an eventfd. Any thread may ring it; the kernel rings it for
-//! completions; one reader sleeps on it.
+//! The bell of a shard, or of the control thread: an eventfd. Any thread may ring it; one reader polls for it, a shard
+//! in its ring.
 
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
@@ -10,19 +10,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 pub struct Bell(OwnedFd);
 
 impl Bell {
-    /// A bell whose reader waits in the kernel for it (blocking reads).
-    ///
-    /// # Errors
-    /// No descriptor free.
-    pub fn new() -> io::Result<Bell> {
-        Ok(Bell(eventfd(0, EventfdFlags::CLOEXEC)?))
-    }
-
     /// A bell whose reader polls for it (reads that never block).
     ///
     /// # Errors
     /// No descriptor free.
-    pub fn for_poll() -> io::Result<Bell> {
+    pub fn new() -> io::Result<Bell> {
         Ok(Bell(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
     }
 

@@ -57,7 +57,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
             Operation::Poll => Held::POLL,
             Operation::Send => Held::SEND,
             Operation::Shutdown => Held::SHUTDOWN,
-            Operation::Close | Operation::Cancel | Operation::Tick => Held::CLOSE,
+            Operation::Close | Operation::Cancel | Operation::Tick | Operation::Bell => Held::CLOSE,
         };
         if !completion.more {
             let conn = &mut self.desk.slab[slot];
@@ -73,7 +73,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
             Operation::Poll => self.polled(slot, completion.result),
             Operation::Send => self.sent(slot, completion.result),
             Operation::Close => self.release(slot),
-            Operation::Shutdown | Operation::Cancel | Operation::Tick => {}
+            Operation::Shutdown | Operation::Cancel | Operation::Tick | Operation::Bell => {}
         }
     }
 

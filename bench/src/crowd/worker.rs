@@ -17,7 +17,6 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
@@ -120,7 +119,6 @@ impl Round {
 /// One thread's ring and clients.
 pub struct Worker {
     ring: Uring,
-    _bell: OwnedFd,
     clock: Clock,
     make: Make,
     table: Table,
@@ -148,13 +146,11 @@ impl Worker {
         let bell = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?;
         let Make { slots, buffers, buffer_bytes, .. } = make;
         let setup = Setup { table: slots, buffers, buffer_bytes, unsent_bytes: 0 };
-        let mut ring = Uring::new(setup, bell.as_raw_fd(), Vec::new())?;
-        ring.knocking(false);
+        let ring = Uring::new(setup, bell, Vec::new())?;
         counters.thread.store(rustix::thread::gettid().as_raw_nonzero().get() as u32, Ordering::Release);
         let table = Table::new(slots, make.opening.clone(), counters);
         Ok(Worker {
             ring,
-            _bell: bell,
             clock,
             table,
             orders,
@@ -184,7 +180,7 @@ impl Worker {
             self.begin_messages(now);
             self.begin_pings(now);
             self.settle_touched();
-            self.ring.wait(self.nap(now))?;
+            self.ring.wait(Some(self.nap(now)))?;
             self.take_completions();
             self.settle_touched();
         }
