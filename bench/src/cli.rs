@@ -108,8 +108,8 @@ pub struct Idle {
     /// At how many counts memory is read, up to all connections
     #[arg(long, default_value_t = 3)]
     pub counts: u64,
-    /// How long to wait at each count until memory stands still (a server may park connections by and by)
-    #[arg(long, value_parser = span, default_value = "15s")]
+    /// How long to wait at most, at each count, until memory stands still; with --admin, until all are parked as well
+    #[arg(long, value_parser = span, default_value = "60s")]
     pub settle: Duration,
     /// Ping each connection once after the hold, and wait for the pongs
     #[arg(long)]

@@ -7,16 +7,16 @@ use crate::watch::sysctl;
 use edgehold::engine::probe::Kernel;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::OpenOptions;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
 /// A ring's table has at most so many entries.
 const TABLE_MAX: u64 = 1 << 20;
-/// Of the kernel's ports towards one destination, this share is used before another source address is taken: the search
-/// for the last free ones is slow.
-const PORTS_USED: f64 = 0.8;
+/// Of the kernel's ports towards one destination, this share is used before another source address is taken: connect(2)
+/// searches one half of them in order before it looks at the other, and the search is long where few are free.
+const PORTS_USED: f64 = 0.25;
 /// Kernel and user memory of a pair of idle ends, generously; for a warning only.
 const PAIR_BYTES: u64 = 10_000;
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -43,7 +43,6 @@ pub fn look(common: &Common, target: &Target) -> Result<Ground, Failure> {
     writable(common.json.as_deref())?;
     let nofile = raise_nofile();
     let from = sources(common, target)?;
-    conntrack(common.connections)?;
     let advice = [backlog(common), memory(common, target), file_max(common, target), tcp_mem(common)];
     Ok(Ground { nofile, table: nofile.min(TABLE_MAX), from, advice: advice.into_iter().flatten().collect() })
 }
@@ -95,8 +94,7 @@ fn sources(common: &Common, target: &Target) -> Result<Vec<IpAddr>, Failure> {
 
 /// Pairs of a source and a destination address for so many connections.
 fn pairs_wanted(connections: u64) -> u64 {
-    let usable = (ports() as f64 * PORTS_USED) as u64;
-    connections.div_ceil(usable.max(1))
+    connections.div_ceil(((ports() as f64 * PORTS_USED) as u64).max(1))
 }
 
 fn few_ports(common: &Common, given: usize, wanted: u64) -> Result<Vec<IpAddr>, Failure> {
@@ -118,8 +116,14 @@ fn number(name: &str) -> Option<u64> {
     sysctl(name)?.split(' ').next()?.parse().ok()
 }
 
-fn conntrack(connections: u64) -> Result<(), Failure> {
-    match number("net.netfilter.nf_conntrack_max") {
+/// Whether a firewall that tracks connections has room for these. To be asked after [`knock`], whose connection is then
+/// among those it tracks: where there is none, nothing is tracked.
+///
+/// # Errors
+/// It has not.
+pub fn conntrack(connections: u64) -> Result<(), Failure> {
+    let tracks = number("net.netfilter.nf_conntrack_count").is_some_and(|count| count > 0);
+    match number("net.netfilter.nf_conntrack_max").filter(|_| tracks) {
         Some(max) if max < connections + connections / 8 => mistaken(format!(
             "connection tracking holds {max} connections at most: sysctl -w net.netfilter.nf_conntrack_max={}",
             connections * 2
@@ -190,8 +194,18 @@ fn greet(to: SocketAddr, request: &[u8]) -> std::io::Result<String> {
     }
     stream.write_all(request)?;
     let mut answer = vec![0; 4096];
-    let len = stream.read(&mut answer)?;
+    let len = read(&mut stream, &mut answer)?;
     Ok(String::from_utf8_lossy(&answer[..len]).into_owned())
+}
+
+/// Work that a ring of this thread left behind may interrupt a read.
+fn read(stream: &mut TcpStream, into: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match stream.read(into) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -67,7 +67,10 @@ impl Publisher {
     /// Reads some more of an answer.
     fn more(&mut self) -> io::Result<()> {
         let mut bytes = [0; 4096];
-        let len = self.stream.read(&mut bytes)?;
+        let len = match self.stream.read(&mut bytes) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            other => other?,
+        };
         if len == 0 || self.rest.len() > ANSWER_BYTES {
             return Err(io::Error::other("the server ended the connection"));
         }
@@ -114,7 +117,7 @@ impl Publisher {
         match self.stream.read(bytes) {
             Ok(0) => Err(io::Error::other("the server ended the connection")),
             Ok(_) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -207,6 +207,9 @@ pub struct Load {
     /// The same for one message there and back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_cpu_us_per_message: Option<f64>,
+    /// CPU of the back end for one message, where a server passed it on (`proxy`, stretch edge).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub back_end_cpu_us_per_message: Option<f64>,
     /// CPU of the busiest thread of the tool, 1 being a core.
     pub client_cpu_share: f64,
     /// From the intended time of sending to the last byte back.

@@ -4,7 +4,7 @@ use crate::admin::Admin;
 use crate::cli::Common;
 use crate::crowd::table::Opening;
 use crate::crowd::{Crew, Plan};
-use crate::failure::{Failure, failed};
+use crate::failure::{Failure, failed, mistaken};
 use crate::preflight::{self, Ground};
 use crate::result::{Asked, Connect, Outcome};
 use crate::target::{Speech, Target};
@@ -41,10 +41,24 @@ impl<'a> Session<'a> {
         let target = target(common, &common.url)?;
         let ground = preflight::look(common, &target)?;
         preflight::knock(&target, &request(&target, &common.header))?;
+        preflight::conntrack(common.connections)?;
         let server = common.server_pid.map(|pid| Server::find(pid, target.port())).transpose()?;
         let admin = common.admin.as_deref().map(Admin::find).transpose()?;
         describe(common, &ground, out);
         Ok(Session { common, target, ground, server, admin })
+    }
+
+    /// Whether messages can be said to this server, and come back.
+    ///
+    /// # Errors
+    /// Its URL is that of a stream, which only speaks.
+    pub fn must_echo(&self) -> Result<(), Failure> {
+        match self.target.speech {
+            Speech::Stream => {
+                mistaken(format!("{}: an event stream hears nothing; give ws:// or tcp://", self.target.url))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A crew for `connections` clients; `by_poll` where they are mostly idle.

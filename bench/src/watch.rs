@@ -2,8 +2,11 @@
 
 use crate::failure::{Failure, mistaken};
 use crate::result::{Machine, Reading};
-use std::collections::HashSet;
+use rustix::net::sockopt::socket_acceptconn;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::fs;
+use std::net::SocketAddr;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
 
 /// A server's process on this machine, with its children.
@@ -54,8 +57,7 @@ impl Server {
     }
 
     fn listens_on(self, port: u16) -> bool {
-        let wanted = listening(self.pid, port);
-        self.tree().iter().any(|pid| sockets_of(*pid).any(|inode| wanted.contains(&inode)))
+        self.tree().iter().any(|pid| has_listener(*pid, port))
     }
 
     /// The process and its descendants.
@@ -92,23 +94,27 @@ pub fn own_thread(thread: u32) -> f64 {
     on_cpu(&format!("/proc/self/task/{thread}")) as f64 / 1e9
 }
 
-/// Inodes of the sockets that listen on a port, in the process's network namespace.
-fn listening(pid: u32, port: u16) -> HashSet<u64> {
-    let tables = ["tcp", "tcp6"].map(|name| fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default());
-    tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(|line| listener(line, port)).collect()
+/// Whether one of the process's sockets listens on the port. Each socket is asked itself: /proc/net/tcp is one line for
+/// every connection of the machine, and takes minutes where there are many.
+fn has_listener(pid: u32, port: u16) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let Some(process) = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else { return false };
+    let pid = pid.map_or(0, |it| it.as_raw_nonzero().get());
+    let socket = |fd: RawFd| pidfd_getfd(&process, fd, PidfdGetfdFlags::empty()).ok();
+    sockets_of(pid).filter_map(socket).any(|socket| listens(&socket, port))
 }
 
-fn listener(line: &str, port: u16) -> Option<u64> {
-    const LISTEN: &str = "0A";
-    let fields: Vec<&str> = line.split_whitespace().collect();
-    let is_port = fields.get(1)?.rsplit(':').next() == Some(&format!("{port:04X}"));
-    (is_port && *fields.get(3)? == LISTEN).then(|| fields.get(9)?.parse().ok())?
+fn listens(socket: &OwnedFd, port: u16) -> bool {
+    let address = || rustix::net::getsockname(socket).ok().and_then(|it| SocketAddr::try_from(it).ok());
+    socket_acceptconn(socket).unwrap_or(false) && address().is_some_and(|it| it.port() == port)
 }
 
-fn sockets_of(pid: u32) -> impl Iterator<Item = u64> {
+/// Descriptors of a process that are sockets.
+fn sockets_of(pid: i32) -> impl Iterator<Item = RawFd> {
     let folder = format!("/proc/{pid}/fd");
-    let links: Vec<_> = entries(&folder).filter_map(|fd| fs::read_link(fd).ok()).collect();
-    links.into_iter().filter_map(|link| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok())
+    let is_socket = |path: &String| fs::read_link(path).is_ok_and(|link| link.to_string_lossy().starts_with("socket:"));
+    let all: Vec<String> = entries(&folder).filter(is_socket).collect();
+    all.into_iter().filter_map(|path| path.rsplit('/').next()?.parse().ok())
 }
 
 fn kilobytes(text: &str, key: &str) -> Option<u64> {

@@ -79,6 +79,8 @@ pub struct Crew {
     clock: Clock,
     server: Option<Server>,
     speech: Speech,
+    /// Clients that were asked to join.
+    asked: u64,
     /// Cores that the workers have between them.
     cores: usize,
     /// Ends that the server brought about, by cause, since the beginning.
@@ -102,6 +104,24 @@ struct Spent {
     workers: Vec<f64>,
 }
 
+/// What a stretch of work took.
+#[derive(Clone, Copy, Debug)]
+pub struct Took {
+    /// How long it was.
+    pub seconds: f64,
+    /// CPU of the server, seconds.
+    pub server_cpu: Option<f64>,
+    /// CPU of the busiest worker, 1 being a core.
+    pub client_share: f64,
+}
+
+impl Took {
+    /// The server's CPU for each of so many, in microseconds.
+    pub fn cpu_us_each(&self, count: u64) -> Option<f64> {
+        self.server_cpu.filter(|_| count > 0).map(|it| it * 1e6 / count as f64)
+    }
+}
+
 impl Crew {
     /// Starts the workers.
     ///
@@ -117,7 +137,7 @@ impl Crew {
             0 => thread::available_parallelism().map_or(1, |it| it.get()),
             given => given,
         };
-        Ok(Crew { hands, clock, server: plan.server, speech, cores, lost, cpu_share: 0.0, late_us: 0.0 })
+        Ok(Crew { hands, clock, server: plan.server, speech, asked: 0, cores, lost, cpu_share: 0.0, late_us: 0.0 })
     }
 
     /// Threads.
@@ -171,15 +191,15 @@ impl Crew {
         }
     }
 
-    /// Seconds, the server's CPU and the busiest worker's share since then.
-    fn since(&mut self, then: &Spent) -> (f64, Option<f64>, f64) {
+    fn since(&mut self, then: &Spent) -> Took {
         let now = self.spent();
         let seconds = (now.at - then.at).as_secs_f64();
         let used: Vec<f64> = now.workers.iter().zip(&then.workers).map(|(now, then)| (now - then) / seconds).collect();
         // Workers that share a core are busy together.
         let share = used.iter().copied().fold(used.iter().sum::<f64>() / self.cores as f64, f64::max);
         self.cpu_share = self.cpu_share.max(share);
-        (seconds, now.server.zip(then.server).map(|(now, then)| now - then), share)
+        let server_cpu = now.server.zip(then.server).map(|(now, then)| now - then);
+        Took { seconds, server_cpu, client_share: share }
     }
 
     /// Looks until `done`, or until it is interrupted or `patience` is over. Whether it was done.
@@ -202,23 +222,28 @@ impl Crew {
         let start = self.clock.now() + nanos(AHEAD);
         let window = (WINDOW / self.hands.len() as u32).max(8);
         self.order(|worker, _| Order::Join {
-            count: self.share(worker, count),
+            count: self.part(worker, count),
             pace: rate.map(|rate| self.pace(worker, start, rate)),
             window,
         });
+        self.asked += count;
         let settled = |crew: &Crew| crew.sum(|it| &it.joined) - joined + crew.sum(|it| &it.failed) - failures;
         self.while_growing(count, &progress, settled);
-        let (seconds, cpu, share) = self.since(&before);
+        let took = self.since(&before);
         self.give_up(count, settled);
-        let mut connect = self.connected(count, self.sum(|it| &it.joined) - joined);
-        connect.client_cpu_share = share;
-        (connect.seconds, connect.server_cpu_seconds) = ((seconds - AHEAD.as_secs_f64()).max(1e-3), cpu);
-        with_rates(connect)
+        let connect = self.connected(count, self.sum(|it| &it.joined) - joined);
+        with_rates(connect, took)
     }
 
+    /// A worker's part of so many, dealt one after the other.
     fn share(&self, worker: u64, count: u64) -> u32 {
         let workers = self.hands.len() as u64;
         (count / workers + u64::from(worker < count % workers)) as u32
+    }
+
+    /// A worker's part of those who join now: with those who were asked before it never has more than its slots.
+    fn part(&self, worker: u64, count: u64) -> u32 {
+        self.share(worker, self.asked + count) - self.share(worker, self.asked)
     }
 
     /// Waits while the number still grows towards `count`.
@@ -266,7 +291,7 @@ impl Crew {
             return failed(self.loss("no client stands"));
         }
         let words = Arc::new(Words::new(self.speech, size));
-        let (start, end) = self.from_now(span);
+        let (start, end) = self.soon(span);
         let (due, received) = (self.sum(|it| &it.due), self.received());
         let asked = count.min(self.open());
         self.order(|worker, _| {
@@ -278,14 +303,14 @@ impl Crew {
         self.sleep_until(start, None);
         let before = self.spent();
         self.sleep_until(end, Some(&progress));
-        let (seconds, cpu, share) = self.since(&before);
+        let took = self.since(&before);
         self.order(|_, _| Order::Stop);
         self.until(DRAIN, |crew| crew.received() - received >= crew.sum(|it| &it.due) - due);
         let found = self.tell();
-        Ok(load(name, asked, size, rate, seconds, cpu, share, &found))
+        Ok(Load { size, rate, ..load(name, asked, took, &found) })
     }
 
-    fn from_now(&self, span: Duration) -> (u64, u64) {
+    fn soon(&self, span: Duration) -> (u64, u64) {
         let start = self.clock.now() + nanos(AHEAD);
         (start, start + nanos(span))
     }
@@ -309,11 +334,11 @@ impl Crew {
         self.order(|worker, _| Order::Ping(self.pace(worker, start, rate)));
         let progress = Progress::new("pinging", open);
         self.while_growing(open, &progress, |crew| crew.received() - received);
-        let (seconds, cpu, share) = self.since(&before);
+        let took = self.since(&before);
         self.order(|_, _| Order::Stop);
         self.until(DRAIN, |crew| crew.received() - received >= crew.sum(|it| &it.due) - due);
         let found = self.tell();
-        load("ping", open, 0, Some(rate), seconds, cpu, share, &found)
+        Load { rate: Some(rate), ..load("ping", open, took, &found) }
     }
 
     /// Each client says this once.
@@ -347,12 +372,11 @@ impl Crew {
         self.order(|_, _| Order::GiveUp);
     }
 
-    /// Runs `work` and measures what it takes: its result, seconds, the server's CPU, the busiest worker's share.
-    pub fn measured<T>(&mut self, work: impl FnOnce(&mut Crew) -> T) -> (T, f64, Option<f64>, f64) {
+    /// Runs `work` and measures what it takes.
+    pub fn measured<T>(&mut self, work: impl FnOnce(&mut Crew) -> T) -> (T, Took) {
         let before = self.spent();
         let result = work(self);
-        let (seconds, cpu, share) = self.since(&before);
-        (result, seconds, cpu, share)
+        (result, self.since(&before))
     }
 
     /// These words, and why clients were lost.
@@ -413,39 +437,28 @@ fn work(
     }
 }
 
-fn with_rates(mut connect: Connect) -> Connect {
+fn with_rates(mut connect: Connect, took: Took) -> Connect {
+    connect.seconds = (took.seconds - AHEAD.as_secs_f64()).max(1e-3);
     connect.per_second = connect.connected as f64 / connect.seconds;
-    let thousands = connect.connected as f64 / 1e3;
-    connect.server_cpu_ms_per_thousand =
-        connect.server_cpu_seconds.filter(|_| thousands > 0.0).map(|it| it * 1e3 / thousands);
+    (connect.server_cpu_seconds, connect.client_cpu_share) = (took.server_cpu, took.client_share);
+    connect.server_cpu_ms_per_thousand = took.cpu_us_each(connect.connected);
     connect
 }
 
-#[allow(clippy::too_many_arguments, reason = "the parts of one row")]
-fn load(
-    name: &str,
-    connections: u64,
-    size: usize,
-    rate: Option<f64>,
-    seconds: f64,
-    cpu: Option<f64>,
-    share: f64,
-    found: &Findings,
-) -> Load {
+fn load(name: &str, connections: u64, took: Took, found: &Findings) -> Load {
     Load {
         name: name.into(),
         connections,
-        size,
-        rate,
-        seconds,
+        seconds: took.seconds,
         sent: found.sent,
         received: found.received,
         missing: found.due.saturating_sub(found.received + found.late),
         changed: found.changed,
-        per_second: found.received as f64 / seconds,
-        server_cpu_seconds: cpu,
-        server_cpu_us_per_message: cpu.filter(|_| found.received > 0).map(|it| it * 1e6 / found.received as f64),
-        client_cpu_share: share,
+        per_second: found.received as f64 / took.seconds,
+        server_cpu_seconds: took.server_cpu,
+        server_cpu_us_per_message: took.cpu_us_each(found.received),
+        client_cpu_share: took.client_share,
         latency: latency(&found.latency),
+        ..Load::default()
     }
 }

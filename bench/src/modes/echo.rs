@@ -13,6 +13,7 @@ use crate::session::Session;
 pub fn run(flags: &Echo, out: &mut Outcome) -> Result<(), Failure> {
     let common = &flags.common;
     let session = Session::open(common, out)?;
+    session.must_echo()?;
     let mut crew = session.crew(common.connections, false)?;
     session.assemble(&mut crew, out)?;
     let rate = common.rate.map(|it| it as f64);

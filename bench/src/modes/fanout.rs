@@ -46,16 +46,14 @@ fn publish(crew: &mut Crew, publisher: Publisher, rate: f64, count: u32, size: u
     let (clock, start) = crew.listen(rate);
     let before = crew.received();
     let voice = thread::spawn(move || publisher.run(clock, start, rate, count, size));
-    let (last, _, cpu, share) = crew.measured(|crew| receipts(crew, before, subscribers * u64::from(count), &voice));
+    let ((), took) = crew.measured(|crew| receipts(crew, before, subscribers * u64::from(count), &voice));
     let (published, failure) = voice.join().unwrap_or((0, Some(Failure::Failed("the publisher failed".into()))));
     let found = crew.tell();
     let mut fanout = summary(&found, subscribers, published, start);
-    fanout.seconds = (last as f64 - start as f64).max(1.0) / 1e9;
-    fanout.seconds = found.receipts.iter().map(|it| it.1).max().map_or(fanout.seconds, |end| seconds(start, end));
+    fanout.seconds = found.receipts.iter().map(|it| it.1).max().map_or(took.seconds, |end| seconds(start, end));
     fanout.per_second = fanout.delivered as f64 / fanout.seconds;
-    fanout.server_cpu_us_per_delivery =
-        cpu.filter(|_| fanout.delivered > 0).map(|it| it * 1e6 / fanout.delivered as f64);
-    (fanout.server_cpu_seconds, fanout.client_cpu_share) = (cpu, share);
+    fanout.server_cpu_us_per_delivery = took.cpu_us_each(fanout.delivered);
+    (fanout.server_cpu_seconds, fanout.client_cpu_share) = (took.server_cpu, took.client_share);
     (fanout, failure)
 }
 
@@ -64,7 +62,7 @@ fn seconds(start: u64, end: u64) -> f64 {
 }
 
 /// Waits for all receipts, as long as they come.
-fn receipts<T>(crew: &Crew, before: u64, expected: u64, voice: &thread::JoinHandle<T>) -> u64 {
+fn receipts<T>(crew: &Crew, before: u64, expected: u64, voice: &thread::JoinHandle<T>) {
     let progress = Progress::new("delivering", expected);
     let (mut last, mut since) = (0, Instant::now());
     crew.until(Duration::MAX, |crew| {
@@ -75,7 +73,6 @@ fn receipts<T>(crew: &Crew, before: u64, expected: u64, voice: &thread::JoinHand
         }
         now >= expected || since.elapsed() > PATIENCE
     });
-    last
 }
 
 fn summary(found: &Findings, subscribers: u64, published: u32, start: u64) -> Fanout {

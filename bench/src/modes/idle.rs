@@ -4,9 +4,10 @@ use super::{goes_on, hold};
 use crate::calibrate::{Ends, calibrate};
 use crate::cli::Idle;
 use crate::crowd::Crew;
-use crate::failure::{Failure, failed};
+use crate::failure::{Failure, failed, mistaken};
 use crate::result::{Connect, Memory, Outcome, Reading};
 use crate::session::Session;
+use crate::target::Speech;
 use crate::watch;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ const PINGS_PER_SECOND: f64 = 50_000.0;
 pub fn run(flags: &Idle, out: &mut Outcome) -> Result<(), Failure> {
     let common = &flags.common;
     let session = Session::open(common, out)?;
+    may_speak(flags, &session)?;
     let local = session.target.is_loopback();
     let ends = local.then(|| calibrate(&session)).transpose()?;
     let mut crew = session.crew(common.connections, true)?;
@@ -38,6 +40,14 @@ pub fn run(flags: &Idle, out: &mut Outcome) -> Result<(), Failure> {
     }
     session.close(&crew, out);
     Ok(())
+}
+
+/// A ping wants a WebSocket, a talk a server that echoes.
+fn may_speak(flags: &Idle, session: &Session<'_>) -> Result<(), Failure> {
+    if flags.ping && session.target.speech != Speech::WebSocket {
+        return mistaken("--ping wants a WebSocket: give --url ws://…");
+    }
+    if flags.talk > 0 { session.must_echo() } else { Ok(()) }
 }
 
 /// Connects count by count, and reads memory at each.
@@ -128,10 +138,10 @@ fn slope(points: &[(f64, f64)]) -> Option<f64> {
 
 /// CPU of the server while nobody says anything.
 fn idle_cpu(flags: &Idle, crew: &mut Crew, memory: &mut Memory) {
-    let ((), seconds, cpu, _) = crew.measured(|crew| hold(crew, flags.common.hold));
+    let ((), took) = crew.measured(|crew| hold(crew, flags.common.hold));
     let thousands = crew.open() as f64 / 1e3;
-    memory.idle_cpu_cores_per_thousand =
-        cpu.filter(|_| seconds > 0.5 && thousands > 0.0).map(|it| it / seconds / thousands);
+    let enough = took.seconds > 0.5 && thousands > 0.0;
+    memory.idle_cpu_cores_per_thousand = took.server_cpu.filter(|_| enough).map(|it| it / took.seconds / thousands);
 }
 
 /// The ping of each, and the talk of some.

@@ -18,6 +18,7 @@ pub fn run(flags: &Slow, out: &mut Outcome) -> Result<(), Failure> {
         return mistaken("slow measures what others feel at a given load: give it with --rate");
     };
     let session = Session::open(common, out)?;
+    session.must_echo()?;
     let mut crew = session.crew(common.connections, false)?;
     session.assemble(&mut crew, out)?;
     let half = common.duration / 2;

@@ -2,7 +2,7 @@
 
 use super::hold;
 use crate::cli::Storm as Flags;
-use crate::crowd::{Crew, Return, findings};
+use crate::crowd::{Crew, Return, Took, findings};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::result::{Outcome, Storm};
@@ -25,9 +25,9 @@ pub fn run(flags: &Flags, out: &mut Outcome) -> Result<(), Failure> {
     hold(&crew, common.hold);
     let cut = crew.open();
     let back = Return { backoff: flags.backoff, longest: flags.backoff_max, jitter: flags.jitter };
-    let (timeline, _, cpu, share) = crew.measured(|crew| storm(crew, cut, back));
+    let (timeline, took) = crew.measured(|crew| storm(crew, cut, back));
     crew.end_returns();
-    out.storm = Some(summary(&mut crew, cut, timeline, cpu, share));
+    out.storm = Some(summary(&mut crew, cut, timeline, took));
     session.close(&crew, out);
     Ok(())
 }
@@ -52,7 +52,7 @@ fn storm(crew: &mut Crew, cut: u64, back: Return) -> Vec<(f64, u64)> {
     timeline
 }
 
-fn summary(crew: &mut Crew, cut: u64, timeline: Vec<(f64, u64)>, cpu: Option<f64>, share: f64) -> Storm {
+fn summary(crew: &mut Crew, cut: u64, timeline: Vec<(f64, u64)>, took: Took) -> Storm {
     let found = crew.tell();
     let reached = |count: u64| timeline.iter().find(|(_, open)| *open >= count).map_or(0.0, |it| it.0);
     Storm {
@@ -63,8 +63,8 @@ fn summary(crew: &mut Crew, cut: u64, timeline: Vec<(f64, u64)>, cpu: Option<f64
         peak_per_second: peak(&timeline),
         attempts: found.attempts,
         failed: found.failed,
-        server_cpu_seconds: cpu,
-        client_cpu_share: share,
+        server_cpu_seconds: took.server_cpu,
+        client_cpu_share: took.client_share,
         latency: findings::latency(&found.connects),
         timeline: thinned(timeline),
     }

@@ -37,8 +37,8 @@ const LOG_TICKS: usize = 10;
 
 impl Axis {
     /// From 0, or from the smallest value if that is below, to the largest.
-    pub(super) fn linear(title: &str, unit: Unit, values: impl Iterator<Item = f64>) -> Axis {
-        let (low, high) = bounds(values).unwrap_or((0.0, 1.0));
+    pub(super) fn linear(title: &str, unit: Unit, values: &[f64]) -> Axis {
+        let (low, high) = bounds(values.iter().copied()).unwrap_or((0.0, 1.0));
         let (low, high) = (low.min(0.0), high.max(0.0));
         let step = nice_step((high - low) / STEPS);
         let (first, last) = ((low / step).floor(), (high / step).ceil().max((low / step).floor() + 1.0));
@@ -47,8 +47,8 @@ impl Axis {
     }
 
     /// From the smallest value above 0 to the largest, both widened to a step.
-    pub(super) fn log(title: &str, unit: Unit, values: impl Iterator<Item = f64>) -> Axis {
-        let (low, high) = bounds(values.filter(|&value| value > 0.0)).unwrap_or((1.0, 10.0));
+    pub(super) fn log(title: &str, unit: Unit, values: &[f64]) -> Axis {
+        let (low, high) = bounds(values.iter().copied().filter(|&value| value > 0.0)).unwrap_or((1.0, 10.0));
         let marks = marks(low, high);
         let range = (place_log(marks[0]), place_log(marks[marks.len() - 1]));
         let ticks = thinned(marks).into_iter().map(place_log).collect();
@@ -72,9 +72,9 @@ impl Axis {
 
     /// By the logarithm if the values lie far apart.
     pub(super) fn fitting(title: &str, unit: Unit, values: &[f64]) -> Axis {
-        let positive = || values.iter().copied().filter(|&value| value > 0.0);
-        let far = bounds(positive()).is_some_and(|(low, high)| high / low > 20.0);
-        if far { Axis::log(title, unit, positive()) } else { Axis::linear(title, unit, values.iter().copied()) }
+        let positive = values.iter().copied().filter(|&value| value > 0.0);
+        let far = bounds(positive).is_some_and(|(low, high)| high / low > 20.0);
+        if far { Axis::log(title, unit, values) } else { Axis::linear(title, unit, values) }
     }
 
     /// The place of a value, within the range.
@@ -158,34 +158,34 @@ mod tests {
 
     #[test]
     fn a_linear_axis_begins_at_zero_and_ends_at_a_step() {
-        let axis = Axis::linear("", Unit::Count, [3_000.0, 93_000.0].into_iter());
+        let axis = Axis::linear("", Unit::Count, &[3_000.0, 93_000.0]);
         assert_eq!(said(&axis), ["0", "20k", "40k", "60k", "80k", "100k"]);
         assert_eq!(axis.range, (0.0, 100_000.0));
     }
 
     #[test]
     fn a_linear_axis_holds_what_is_below_zero() {
-        let axis = Axis::linear("", Unit::BytesEach, [-30.0, 170.0].into_iter());
+        let axis = Axis::linear("", Unit::BytesEach, &[-30.0, 170.0]);
         assert_eq!((axis.range, said(&axis)[0].as_str()), ((-50.0, 200.0), "-50 B"));
     }
 
     #[test]
     fn an_axis_without_values_has_a_range() {
         for values in [vec![], vec![0.0], vec![f64::NAN]] {
-            let axis = Axis::linear("", Unit::Count, values.iter().copied());
+            let axis = Axis::linear("", Unit::Count, &values);
             assert!(axis.range.0 < axis.range.1 && axis.ticks.len() > 1, "{values:?}: {axis:?}");
-            let axis = Axis::log("", Unit::Count, values.into_iter());
+            let axis = Axis::log("", Unit::Count, &values);
             assert!(axis.range.0 < axis.range.1 && axis.ticks.len() > 1, "{axis:?}");
         }
     }
 
     #[test]
     fn an_axis_by_the_logarithm_has_few_ticks() {
-        let near = Axis::log("", Unit::Micros, [45.0, 900.0].into_iter());
+        let near = Axis::log("", Unit::Micros, &[45.0, 900.0]);
         assert_eq!(said(&near), ["20 µs", "50 µs", "100 µs", "200 µs", "500 µs", "1 ms"]);
-        let far = Axis::log("", Unit::Micros, [3.0, 4e6].into_iter());
+        let far = Axis::log("", Unit::Micros, &[3.0, 4e6]);
         assert_eq!(said(&far), ["10 µs", "100 µs", "1 ms", "10 ms", "100 ms", "1 s"]);
-        let same = Axis::log("", Unit::Micros, [50.0].into_iter());
+        let same = Axis::log("", Unit::Micros, &[50.0]);
         assert_eq!(said(&same), ["50 µs", "100 µs"]);
     }
 
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn places_stay_within_the_range() {
-        let axis = Axis::log("", Unit::Micros, [10.0, 100.0].into_iter());
+        let axis = Axis::log("", Unit::Micros, &[10.0, 100.0]);
         assert_eq!((axis.place(0.0), axis.place(1e12)), axis.range);
     }
 }

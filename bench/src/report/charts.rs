@@ -70,13 +70,13 @@ fn of_bench(bench: &Bench<'_>, sweep: &Sweep<'_, '_>, palette: &Palette) -> Plot
         Topic::Connect if !is_about_connecting(kind) => Vec::new(),
         Topic::Connect => chart.bars(&[figures::HANDSHAKES, figures::HANDSHAKE_CPU]),
         Topic::Messages if kind == "ping" => vec![chart.percentiles("Latency by percentile", P99, loads)],
-        // At several rates, how many messages came back is what was asked for.
-        Topic::Messages if sweep.is_one() && bench.work.rate.is_some() => chart.with_curve(&[figures::MESSAGE_CPU]),
+        // The bars of a sweep are its lines over the rate.
+        Topic::Messages if sweep.is_one() && bench.work.rate.is_some() => chart.with_curve(&[]),
         Topic::Messages => chart.with_curve(&[figures::MESSAGES, figures::MESSAGE_CPU]),
         Topic::Fanout => chart.fanout(),
         Topic::Storm => chart.storm(),
         Topic::Slow => chart.with_curve(&[P50, P99, P999]),
-        Topic::Proxy => chart.with_curve(&[P50, P99, figures::MESSAGES, figures::MESSAGE_CPU]),
+        Topic::Proxy => chart.with_curve(&[P50, P99, figures::MESSAGES, figures::MESSAGE_CPU, figures::BACK_END_CPU]),
     };
     plots.into_iter().filter_map(Result::transpose).collect()
 }
@@ -95,9 +95,9 @@ impl Charts<'_, '_> {
         let pss = |reading: &Reading| reading.pss_bytes;
         let slab = |reading: &Reading| Some(reading.slab_bytes);
         let lines = [
-            self.slope("Server's user memory (RSS)", "RSS", figures::USER_BYTES, &rss),
-            self.slope("Server's user memory (PSS)", "PSS", figures::USER_BYTES_PSS, &pss),
-            self.slope("Kernel's slab, both ends", "Slab", figures::PAIR_BYTES, &slab),
+            self.slope("Growth of the server's user memory (RSS)", "RSS", figures::USER_BYTES, &rss),
+            self.slope("Growth of the server's user memory (PSS)", "PSS", figures::USER_BYTES_PSS, &pss),
+            self.slope("Growth of the kernel's slab, both ends", "Slab", figures::PAIR_BYTES, &slab),
         ];
         let bars = self.bars(&[figures::USER_BYTES, figures::SERVER_BYTES, figures::MACHINE_BYTES]);
         lines.into_iter().chain(bars).collect()
@@ -177,21 +177,21 @@ impl Charts<'_, '_> {
 
     fn slope(&self, title: &str, what: &str, figure: &str, bytes: &dyn Fn(&Reading) -> Option<u64>) -> Perhaps {
         let axes = |xs: &[f64], ys: &[f64]| {
-            let x = Axis::linear("connections", Unit::Count, xs.iter().copied());
-            (x, Axis::linear("bytes", Unit::Bytes, ys.iter().copied()))
+            let x = Axis::linear("connections", Unit::Count, xs);
+            (x, Axis::linear("bytes more than at the first count", Unit::Bytes, ys))
         };
         let words = |group: &Group<'_>| match group.spread(figure) {
             Some(spread) => format!("{} per connection", Unit::BytesEach.show(spread.median)),
             None => String::new(),
         };
         let largest = figures::reading_at(what, self.most_connections());
-        self.lines(title, &largest, Line { points: &|trial| readings(trial.part, bytes), axes: &axes, words: &words })
+        self.lines(title, &largest, Line { points: &|trial| growth(trial.part, bytes), axes: &axes, words: &words })
     }
 
     fn timeline(&self) -> Perhaps {
         let axes = |xs: &[f64], ys: &[f64]| {
-            let x = Axis::linear("seconds since the cut", Unit::Seconds, xs.iter().copied());
-            (x, Axis::linear("clients connected", Unit::Count, ys.iter().copied()))
+            let x = Axis::linear("seconds since the cut", Unit::Seconds, xs);
+            (x, Axis::linear("clients connected", Unit::Count, ys))
         };
         let points = |trial: &Trial<'_>| match trial.part {
             Part::Storm(storm) => storm.timeline.iter().map(|&(seconds, clients)| (seconds, clients as f64)).collect(),
@@ -207,7 +207,7 @@ impl Charts<'_, '_> {
         let count = all.filter_map(|trial| latency(trial.part)).map(|latency| latency.count).max().unwrap_or(0);
         let axes = |_: &[f64], ys: &[f64]| {
             let x = Axis::nines("percentile: share of the values at or below", count);
-            (x, Axis::log("latency", Unit::Micros, ys.iter().copied()))
+            (x, Axis::log("latency", Unit::Micros, ys))
         };
         let points = |trial: &Trial<'_>| latency(trial.part).map(curve).unwrap_or_default();
         let words = |group: &Group<'_>| latency_words(group, latency);
@@ -261,9 +261,13 @@ fn sentence<'a>(parts: impl Iterator<Item = &'a str>) -> String {
 
 // ---- memory ----
 
-fn readings(part: Part<'_>, bytes: &dyn Fn(&Reading) -> Option<u64>) -> Vec<(f64, f64)> {
+/// From the first reading on: what stood before has nothing to do with the connections, and would hide the slope.
+fn growth(part: Part<'_>, bytes: &dyn Fn(&Reading) -> Option<u64>) -> Vec<(f64, f64)> {
     let Part::Memory(Memory { counts, .. }) = part else { return Vec::new() };
-    counts.iter().filter_map(|reading| Some((reading.connections as f64, bytes(reading)? as f64))).collect()
+    let read = counts.iter().filter_map(|reading| Some((reading.connections as f64, bytes(reading)? as f64)));
+    let read: Vec<(f64, f64)> = read.collect();
+    let first = read.first().map_or(0.0, |&(_, bytes)| bytes);
+    read.into_iter().map(|(connections, bytes)| (connections, bytes - first)).collect()
 }
 
 // ---- latency ----
@@ -325,7 +329,8 @@ impl<'a> Row<'a> {
         let Spread { median, min, max, rounds } = self.spread;
         let whisker = (rounds > 1).then_some((min, max));
         let value = self.who.show(unit, median);
-        Bar { look: palette.look(self.who), name: self.who.title(), value, length: median, whisker }
+        let (name, mark) = (self.who.name(), self.who.mark());
+        Bar { look: palette.look(self.who), name, mark, value, length: median, whisker }
     }
 
     fn words(&self, unit: Unit) -> String {
@@ -336,8 +341,8 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Much is good where things per second are counted, and little where costs are. What is no plain result has no rank: it
-/// comes last.
+/// Much is good where things per second are counted, and little where costs are. What is no plain result has no rank
+/// and comes last.
 fn best_first(rows: &mut [Row<'_>], unit: Unit) {
     rows.sort_by(|a, b| a.spread.median.total_cmp(&b.spread.median));
     if unit == Unit::PerSecond {
@@ -356,11 +361,12 @@ fn bars_summary(rows: &[Row<'_>], unit: Unit) -> String {
 fn axis_title(name: &str, unit: Unit) -> String {
     match unit {
         Unit::PerSecond => format!("{} (more is better)", lower_first(name)),
+        Unit::BytesEach => "bytes per connection (less is better)".to_owned(),
         _ => format!("{} (less is better)", lower_first(name)),
     }
 }
 
-/// Unless it begins with an abbreviation.
+/// As within a sentence.
 fn lower_first(name: &str) -> String {
     let mut chars = name.chars();
     let first = chars.next().map(|first| first.to_lowercase().to_string()).unwrap_or_default();
@@ -415,11 +421,15 @@ fn sweep(sweep: &Sweep<'_, '_>, palette: &Palette) -> Plots {
     }
     let whos = sweep.whos();
     let one_name = whos.iter().all(|who| who.name() == whos[0].name());
-    let plots: Vec<Perhaps> = if one_name {
-        vec![sweep_of_one(sweep, &whos)]
-    } else {
-        PERCENTILES.iter().map(|(name, figure)| sweep_of_many(sweep, &whos, palette, name, figure)).collect()
+    let line = |who: &Who, figure: &str| (palette.look(who), who.title(), sweep.points(who, figure));
+    let lines = |figure: &str| whos.iter().map(|who| line(who, figure)).collect();
+    let over_rate = |(name, figure): (&str, &str)| {
+        sweep_plot(sweep, &format!("Latency {name} over offered rate"), Axis::log, lines(figure))
     };
+    let mut plots: Vec<Perhaps> =
+        if one_name { vec![sweep_of_one(sweep, &whos)] } else { PERCENTILES.into_iter().map(over_rate).collect() };
+    let title = "Server CPU per message over offered rate";
+    plots.push(sweep_plot(sweep, title, Axis::linear, lines(figures::MESSAGE_CPU)));
     plots.into_iter().filter_map(Result::transpose).collect()
 }
 
@@ -429,22 +439,20 @@ fn sweep_of_one(sweep: &Sweep<'_, '_>, whos: &[&Who]) -> Perhaps {
         let look = |who: &Who| Look { number, plain: who.is_plain(), pale: false };
         lines.extend(whos.iter().map(|who| (look(who), format!("{}, {name}", who.title()), sweep.points(who, figure))));
     }
-    sweep_plot(sweep, "Latency over offered rate", lines)
+    sweep_plot(sweep, "Latency over offered rate", Axis::log, lines)
 }
 
-fn sweep_of_many(sweep: &Sweep<'_, '_>, whos: &[&Who], palette: &Palette, name: &str, figure: &str) -> Perhaps {
-    let line = |who: &&Who| (palette.look(who), who.title(), sweep.points(who, figure));
-    sweep_plot(sweep, &format!("Latency {name} over offered rate"), whos.iter().map(line).collect())
-}
+type Upwards = fn(&str, Unit, &[f64]) -> Axis;
 
 /// A line of a sweep: its looks, its name, its points.
 type Swept = (Look, String, Vec<(f64, f64)>);
 
-fn sweep_plot(sweep: &Sweep<'_, '_>, title: &str, lines: Vec<Swept>) -> Perhaps {
+/// `upwards` makes the axis of the values, which are times.
+fn sweep_plot(sweep: &Sweep<'_, '_>, title: &str, upwards: Upwards, lines: Vec<Swept>) -> Perhaps {
     let lines: Vec<Swept> = lines.into_iter().filter(|line| !line.2.is_empty()).collect();
     let axes = |xs: &[f64], ys: &[f64]| {
         let x = Axis::fitting("messages per second offered", Unit::PerSecond, xs);
-        (x, Axis::log("latency", Unit::Micros, ys.iter().copied()))
+        (x, upwards("time", Unit::Micros, ys))
     };
     let summary: Vec<String> = lines.iter().map(|(_, name, points)| sweep_words(name, points)).collect();
     let legend = lines.iter().map(|(look, name, _)| (*look, name.clone())).collect();

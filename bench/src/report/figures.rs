@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 pub(super) const MESSAGES: &str = "Messages per second";
 pub(super) const MESSAGE_CPU: &str = "Server CPU per message";
+pub(super) const BACK_END_CPU: &str = "Back end's CPU per message";
 pub(super) const P50: &str = "Latency p50";
 pub(super) const P99: &str = "Latency p99";
 pub(super) const P999: &str = "Latency p99.9";
@@ -84,6 +85,7 @@ pub(super) fn memory(memory: &Memory) -> Vec<Figure> {
         .add(USER_BYTES_PSS, Unit::BytesEach, memory.user_pss_bytes)
         .add("Kernel memory per connection, server's end", Unit::BytesEach, memory.kernel_server_bytes)
         .add("Kernel memory per connection, tool's end", Unit::BytesEach, memory.kernel_client_bytes)
+        .add("Kernel memory of a bare end, the floor", Unit::BytesEach, memory.kernel_bare_bytes)
         .add(PAIR_BYTES, Unit::BytesEach, memory.kernel_pair_bytes)
         .add(SERVER_BYTES, Unit::BytesEach, memory.server_bytes)
         .add(MACHINE_BYTES, Unit::BytesEach, memory.machine_pair_bytes)
@@ -141,6 +143,7 @@ pub(super) fn load(load: &Load) -> Vec<Figure> {
     List::default()
         .add(MESSAGES, Unit::PerSecond, load.per_second)
         .add(MESSAGE_CPU, Unit::Micros, load.server_cpu_us_per_message)
+        .add(BACK_END_CPU, Unit::Micros, load.back_end_cpu_us_per_message)
         .latency("Latency", &load.latency)
         .count("Sent", load.sent)
         .count("Received", load.received)

@@ -1,8 +1,8 @@
 //! `report`: one self-contained HTML page with plots from the files that `--json` wrote.
 //!
-//! The way of a figure: [`units`] and [`figures`] give it a name and a unit, [`trials`] puts it beside those of the same
-//! work, [`charts`] decides what is plotted, [`axis`] and [`plots`] draw, [`tables`] and [`page`] write. The page needs
-//! no script, no font and no other file; all that comes from the files is escaped.
+//! The way of a figure: [`units`] and [`figures`] give it a name and a unit, [`trials`] puts it beside those of the
+//! same work, [`charts`] decides what is plotted, [`axis`] and [`plots`] draw, [`tables`] and [`page`] write. The page
+//! needs no script, no font and no other file; all that comes from the files is escaped.
 
 mod axis;
 mod charts;

@@ -149,9 +149,9 @@ fn figures(benches: &[Bench<'_>]) -> String {
         if tables.is_empty() { tables } else { format!("<h3>{title}</h3>\n{tables}") }
     });
     format!(
-        "<section id=\"figures\">\n<h2>Every figure</h2>\n<p>Each cell: the median of the rounds, below it the smallest \
-         and the largest where they differ. 1 kB is 1,000 bytes. Latency counts from the time at which a message was meant to be \
-         sent.</p>\n{topics}</section>\n"
+        "<section id=\"figures\">\n<h2>Every figure</h2>\n<p>Each cell: the median of the rounds, below it the \
+         smallest and the largest where they differ. 1 kB is 1,000 bytes. Latency counts from the time at which a \
+         message was meant to be sent.</p>\n{topics}</section>\n"
     )
 }
 

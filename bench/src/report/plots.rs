@@ -26,6 +26,8 @@ const HEIGHT: i32 = 290;
 const LEFT: i32 = 66;
 const TOP: i32 = 26;
 const MARGIN: i32 = 8;
+/// For the words at the first tick, where that is not a mere 0.
+const ROOM_BELOW_ZERO: i32 = 32;
 const RIGHT: i32 = 36;
 const BELOW: i32 = 28;
 const FOOT: i32 = 22;
@@ -34,9 +36,6 @@ const FOOT: i32 = 22;
 const ROW: i32 = 46;
 const BAR: (f64, f64) = (0.50, 0.88);
 
-/// Characters of bold 13-pixel text that stand side by side in the width.
-const CHARACTERS: usize = 46;
-
 const TEXT: f64 = 13.0;
 
 /// Exchanged by page.css, which names the same colours.
@@ -44,8 +43,8 @@ const INK: RGBColor = RGBColor(0x24, 0x29, 0x2F);
 const FAINT: RGBColor = RGBColor(0x5B, 0x65, 0x70);
 const GRID: RGBColor = RGBColor(0xE3, 0xE7, 0xEB);
 
-/// Okabe and Ito's colours, which also those tell apart who do not see all colours ("Color Universal Design", 2008); grey
-/// for their black, on which no whisker shows, and a wine red for their yellow, which is too faint on white.
+/// Okabe and Ito's colours, which also those tell apart who do not see all colours ("Color Universal Design", 2008);
+/// grey for their black, on which no whisker shows, and a wine red for their yellow, which is too faint on white.
 const COLOURS: [RGBColor; 8] = [
     RGBColor(0x00, 0x72, 0xB2),
     RGBColor(0xD5, 0x5E, 0x00),
@@ -119,8 +118,10 @@ pub(super) struct Lines {
 pub(super) struct Bar {
     /// Its looks.
     pub(super) look: Look,
-    /// Words above it, at the left.
+    /// Words above it, at the left; shortened where they are too long.
     pub(super) name: String,
+    /// Words in it: what stands against taking it as a plain result.
+    pub(super) mark: &'static str,
     /// Its value in words, at the right.
     pub(super) value: String,
     /// Its length.
@@ -186,11 +187,12 @@ impl Bars {
     }
 
     fn draw(&self, area: &Area<'_>) -> Drawn {
-        let ends = self.bars.iter().flat_map(|bar| bar.whisker.map(|(_, high)| high).into_iter().chain([bar.length]));
-        let lows = self.bars.iter().filter_map(|bar| bar.whisker.map(|(low, _)| low));
-        let x = Axis::linear(&self.title, self.unit, ends.chain(lows));
+        let reaches =
+            |bar: &Bar| [bar.length].into_iter().chain(bar.whisker.into_iter().flat_map(|(low, high)| [low, high]));
+        let reached: Vec<f64> = self.bars.iter().flat_map(reaches).collect();
+        let x = Axis::linear(&self.title, self.unit, &reached);
         let y = Axis::rows(self.bars.len());
-        let mut chart = grid(area, MARGIN, &x, &y)?;
+        let mut chart = grid(area, if x.range.0 < 0.0 { ROOM_BELOW_ZERO } else { MARGIN }, &x, &y)?;
         caption(area, &x.title, (WIDTH - RIGHT, self.height() - 3), HPos::Right, VPos::Bottom)?;
         self.bars.iter().enumerate().try_for_each(|(row, bar)| bar.draw(area, &mut chart, row))
     }
@@ -222,19 +224,40 @@ impl Bar {
 
     fn draw_words(&self, area: &Area<'_>, top: i32) -> Drawn {
         let y = top / SCALE + 5;
-        let room = CHARACTERS.saturating_sub(self.value.chars().count() + 2);
+        let inside = (top + (f64::from(ROW * SCALE) * f64::midpoint(BAR.0, BAR.1)) as i32) / SCALE;
+        text(area, self.mark, (MARGIN + 6, inside), style(INK, HPos::Left, VPos::Center))?;
+        // Bold is wider by a tenth or so.
+        let room = f64::from(WIDTH - RIGHT - MARGIN) - 1.15 * self.value.chars().map(width).sum::<f64>() - TEXT;
         text(area, &shortened(&self.name, room), (MARGIN, y), style(INK, HPos::Left, VPos::Top))?;
         let style = style_bold(INK, HPos::Right, VPos::Top);
         text(area, &self.value, (WIDTH - RIGHT, y), style)
     }
 }
 
-/// At most `room` characters.
-fn shortened(name: &str, room: usize) -> String {
-    if name.chars().count() <= room {
+/// As much of the name as is at most `room` wide.
+fn shortened(name: &str, room: f64) -> String {
+    let ends = name.chars().scan(0.0, |end, c| {
+        *end += width(c);
+        Some(*end)
+    });
+    let ends: Vec<f64> = ends.collect();
+    if ends.last().is_none_or(|&end| end <= room) {
         return name.to_owned();
     }
-    name.chars().take(room.saturating_sub(1)).chain(['…']).collect()
+    let fit = ends.iter().take_while(|&&end| end + width('…') <= room).count();
+    name.chars().take(fit).chain(['…']).collect()
+}
+
+/// The width of a character in a wide font, in pixels of the page: rather too much than too little.
+fn width(c: char) -> f64 {
+    let em = match c {
+        'W' | 'M' | 'm' | 'w' | '@' | '%' | '…' => 1.0,
+        c if c >= '\u{1100}' => 1.1,
+        c if c.is_uppercase() => 0.75,
+        'i' | 'j' | 'l' | 't' | 'f' | ' ' | '.' | ',' | ':' | ';' | '(' | ')' | '/' | '-' => 0.4,
+        _ => 0.64,
+    };
+    em * TEXT
 }
 
 fn drawing(height: i32, draw: impl Fn(&Area<'_>) -> Drawn) -> Result<String, String> {
@@ -361,13 +384,21 @@ mod tests {
     const PLAIN: Look = Look { number: 0, plain: true, pale: false };
 
     fn lines(points: Vec<(f64, f64)>, look: Look) -> String {
-        let x = Axis::linear("clients", Unit::Count, points.iter().map(|point| point.0));
-        let y = Axis::log("latency", Unit::Micros, points.iter().map(|point| point.1));
+        let (xs, ys): (Vec<f64>, Vec<f64>) = points.iter().copied().unzip();
+        let x = Axis::linear("clients", Unit::Count, &xs);
+        let y = Axis::log("latency", Unit::Micros, &ys);
         Lines { x, y, series: vec![Series { look, points }] }.svg().expect("a drawing")
     }
 
     fn bars(name: &str, length: f64, look: Look) -> String {
-        let bar = Bar { look, name: name.into(), value: "5 B".into(), length, whisker: Some((length, length + 1.0)) };
+        let bar = Bar {
+            look,
+            name: name.into(),
+            mark: "",
+            value: "5 B".into(),
+            length,
+            whisker: Some((length, length + 1.0)),
+        };
         Bars { title: "bytes".into(), unit: Unit::Bytes, bars: vec![bar] }.svg().expect("a drawing")
     }
 
@@ -406,8 +437,10 @@ mod tests {
     fn names_are_escaped_and_shortened() {
         let svg = bars("<b>&\"", 5.0, PLAIN);
         assert!(svg.contains("&lt;b&gt;&amp;&quot;") && !svg.contains("<b>"));
-        assert_eq!(shortened("abcdef", 4), "abc…");
-        assert_eq!(shortened("ábcd", 4), "ábcd");
+        let four = 4.0 * width('a') + width('…');
+        assert_eq!(shortened("abcdefgh", four), "abcd…");
+        assert_eq!(shortened("ábcd", four), "ábcd");
+        assert_eq!((shortened("", 0.0), shortened("ab", -5.0)), (String::new(), "…".into()));
     }
 
     #[test]

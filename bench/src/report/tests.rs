@@ -157,9 +157,9 @@ fn files_are_named_without_what_they_share() {
 fn idle_runs_have_slopes_and_bars() {
     let page = page(&[idle("a"), idle("b")]);
     let expected = [
-        "Server&#39;s user memory (RSS)",
-        "Server&#39;s user memory (PSS)",
-        "Kernel&#39;s slab, both ends",
+        "Growth of the server&#39;s user memory (RSS)",
+        "Growth of the server&#39;s user memory (PSS)",
+        "Growth of the kernel&#39;s slab, both ends",
         "User memory per connection (RSS)",
         "Server&#39;s memory per connection, user and kernel",
         "Whole machine&#39;s memory per connection, both ends",
@@ -173,7 +173,7 @@ fn idle_runs_have_slopes_and_bars() {
 fn one_server_at_several_rates_has_one_plot_over_the_rate() {
     let page = page(&[echo("a", Some(1e3)), echo("a", Some(1e4)), echo("a", None)]);
     let found = titles(&page);
-    assert_eq!(found.iter().filter(|title| title.contains("over offered rate")).count(), 1, "{found:?}");
+    assert_eq!(found.iter().filter(|title| title.starts_with("Latency over offered")).count(), 1, "{found:?}");
     // The closed loop's messages are a result; those at a rate are what was asked for.
     assert_eq!(found.iter().filter(|title| **title == "Messages per second").count(), 1, "{found:?}");
 }
@@ -182,8 +182,8 @@ fn one_server_at_several_rates_has_one_plot_over_the_rate() {
 fn several_servers_at_several_rates_have_a_plot_for_each_percentile() {
     let page = page(&[echo("a", Some(1e3)), echo("a", Some(1e4)), echo("b", Some(1e3)), echo("b", Some(1e4))]);
     let found = titles(&page);
-    for name in ["p50", "p99", "p99.9"] {
-        assert!(found.contains(&format!("Latency {name} over offered rate").as_str()), "{found:?}");
+    for name in ["Latency p50", "Latency p99", "Latency p99.9", "Server CPU per message"] {
+        assert!(found.contains(&format!("{name} over offered rate").as_str()), "{found:?}");
     }
 }
 
@@ -227,7 +227,11 @@ fn a_busy_client_is_marked_everywhere() {
     limited.client.bottleneck = true;
     let page = page(&[limited, echo("b", None)]);
     assert!(page.contains("<b>The client was the limit</b> in 1 of 2 runs"));
-    assert!(page.contains("a (client was the limit)") && page.contains("≥ 150,000"));
+    assert!(
+        page.contains("a (client was the limit)")
+            && page.contains(">\nclient was the limit\n<")
+            && page.contains("≥ 150,000")
+    );
     assert!(page.contains("opacity=\"0.15\""), "its bar is hollow");
     assert!(page.contains("class=\"mark\">client was the limit: at least<"));
     assert!(!page.contains("b (client"), "the other one is plain");

@@ -257,14 +257,14 @@ fn load_work(load: &Load, base: Work) -> Work {
     Work { kind, connections, size: load.size, rate: load.rate.and_then(whole), ..base }
 }
 
-/// Only these modes connect at `--rate`; the others count messages by it.
+/// Only this mode connects at `--rate` from the start.
 fn connect_rate(outcome: &Outcome) -> Option<u64> {
     outcome.asked.rate.filter(|_| is_about_connecting(&outcome.mode)).and_then(whole)
 }
 
-/// Whether the speed of connecting is a result of this mode, and not just its preparation.
+/// Whether the speed of connecting is a result of this mode. In the others it is preparation, at a pace of its own.
 pub(super) fn is_about_connecting(mode: &str) -> bool {
-    matches!(mode, "idle" | "storm")
+    mode == "idle"
 }
 
 fn whole(rate: f64) -> Option<u64> {

@@ -1,4 +1,5 @@
-//! Figures as people read them: thousands separators in full figures, k and M at axes, bytes and times in fitting units.
+//! Figures as people read them: separators of thousands in full figures, k and M at axes, bytes and times in fitting
+//! units.
 //!
 //! Decimal prefixes everywhere (1 kB is 1 000 bytes), three digits at least.
 

@@ -1,0 +1,158 @@
+"""Whether a peer answers as it should, before it is measured: the WebSocket opening and messages there and back.
+
+Raw sockets, so that the check shares no code with the load generator or with a peer. Messages of 64 B and of 16 KiB:
+the two sizes that are measured, which are also the two forms of length that they need.
+"""
+
+import base64
+import hashlib
+import os
+import socket
+import struct
+import urllib.request
+from urllib.parse import urlsplit
+
+from place import Failure
+
+SIZES = (64, 16 * 1024)
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
+BINARY, CLOSE = 0x2, 0x8  # RFC 6455, section 5.2
+FIN = 0x80
+LIMIT = 5.0  # seconds for each answer
+
+
+class Stream:
+    """A connection that is read by counts and by lines."""
+
+    def __init__(self, address):
+        self.socket = socket.create_connection(address, LIMIT)
+        self.file = self.socket.makefile("rb")
+
+    def send(self, data):
+        self.socket.sendall(data)
+
+    def take(self, count):
+        data = self.file.read(count)
+        if len(data) < count:
+            raise Failure(f"the connection ended after {len(data)} of {count} bytes")
+        return data
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
+def address_of(url):
+    parts = urlsplit(url)
+    return parts.hostname, parts.port
+
+
+# ---- WebSocket ----
+
+
+def request(url, key):
+    parts = urlsplit(url)
+    target = parts.path + (f"?{parts.query}" if parts.query else "")
+    return (
+        f"GET {target} HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    ).encode()
+
+
+def accept_key(key):
+    """What the server must answer to a key (RFC 6455, section 4.2.2)."""
+    return base64.b64encode(hashlib.sha1(key.encode() + GUID).digest()).decode()
+
+
+def read_head(stream):
+    status = stream.file.readline().decode("latin-1").rstrip()
+    fields = {}
+    while line := stream.file.readline().decode("latin-1").rstrip():
+        name, _, value = line.partition(":")
+        fields[name.lower()] = value.strip()
+    return status, fields
+
+
+def open_websocket(url):
+    """A WebSocket, its opening proved; the caller closes the stream."""
+    stream = Stream(address_of(url))
+    key = base64.b64encode(os.urandom(16)).decode()
+    stream.send(request(url, key))
+    status, fields = read_head(stream)
+    if " 101" not in status or fields.get("sec-websocket-accept") != accept_key(key):
+        raise Failure(f"no WebSocket: {status or 'the connection ended'}")
+    if "sec-websocket-extensions" in fields:
+        raise Failure(f"an extension that was not asked for: {fields['sec-websocket-extensions']}")
+    return stream
+
+
+def length_field(count):
+    """The length of a client's frame, its mask bit set (RFC 6455, section 5.2)."""
+    return bytes([0x80 | count]) if count < 126 else struct.pack("!BH", 0x80 | 126, count)
+
+
+def frame(payload):
+    mask = os.urandom(4)
+    masked = bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
+    return bytes([FIN | BINARY]) + length_field(len(payload)) + mask + masked
+
+
+def read_frame(stream):
+    """(first byte, payload) of a server's frame."""
+    first, second = stream.take(2)
+    length = second & 0x7F
+    if length == 126:
+        (length,) = struct.unpack("!H", stream.take(2))
+    elif length == 127:
+        (length,) = struct.unpack("!Q", stream.take(8))
+    return first, stream.take(length)
+
+
+def read_message(stream, limit):
+    """A message, its frames joined: proxies of bytes may cut it."""
+    message = b""
+    while len(message) < limit:
+        first, payload = read_frame(stream)
+        if first & 0xF == CLOSE:
+            raise Failure(f"closed with {payload[:2].hex() or 'no code'}")
+        message += payload
+    return message
+
+
+def compare(what, sent, got):
+    if sent != got:
+        raise Failure(f"{what}: {len(sent)} bytes came back as {len(got)} others")
+
+
+# ---- what each kind of peer is asked ----
+
+
+def websocket_echo(url):
+    """Messages of each size come back as they were."""
+    stream = open_websocket(url)
+    for size in SIZES:
+        payload = os.urandom(size)
+        stream.send(frame(payload))
+        compare("echo", payload, read_message(stream, size))
+    stream.close()
+
+
+def tcp_echo(url):
+    """Bytes come back as they were."""
+    stream = Stream(address_of(url))
+    for size in SIZES:
+        payload = os.urandom(size)
+        stream.send(payload)
+        compare("echo", payload, stream.take(size))
+    stream.close()
+
+
+def subscriber(url):
+    """What is published at /pub reaches a subscriber at /sub."""
+    stream = open_websocket(url)
+    for size in SIZES:
+        payload = b"x" * size
+        publish = urllib.request.Request(url.replace("ws:", "http:").replace("/sub", "/pub"), data=payload)
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(publish, timeout=LIMIT).close()
+        compare("publish", payload, read_message(stream, size))
+    stream.close()

@@ -1,0 +1,176 @@
+"""The works: what is asked of edgehold-bench for each, which peers can do it, and which figures its JSON gives.
+
+A group (what --work names) has one work or several: connections that are held, and the same through proxies, which
+need two files for each client; messages as fast as they go, and at a rate that every peer can follow.
+"""
+
+from dataclasses import dataclass
+
+from peers import DIRECT, PROXY
+
+# One process may open 20 000 files; a proxy needs two for each client.
+CONNECTIONS = {DIRECT: 15_000, PROXY: 9_000}
+CONNECT_RATE = 5_000  # per second, where memory is read: no crowd at the door that the server must make room for
+
+SMALL, LARGE = 64, 16 * 1024
+SMALL_CONNECTIONS, LARGE_CONNECTIONS = 1_000, 100
+# Messages per second that each peer can follow, so that all do the same.
+SMALL_RATE, LARGE_RATE, PROXY_RATE = 40_000, 10_000, 10_000
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number of interest: how it is called, which way is better, and how it is taken from a result."""
+
+    title: str
+    take: object
+    lower_is_better: bool = True
+    divides: bool = True  # whether a ratio means anything: not where values are differences, or near to nothing
+
+    def of(self, outcome):
+        """The number, or None where it could not be measured."""
+        try:
+            return self.take(outcome)
+        except (KeyError, TypeError, StopIteration):
+            return None
+
+
+@dataclass(frozen=True)
+class Work:
+    """One measurement of one peer."""
+
+    name: str
+    group: str
+    title: str
+    arguments: tuple
+    figures: tuple
+    can: object  # Peer -> bool
+    paced: bool = False  # at a rate of messages: whoever does not follow it is named
+
+    def command(self, peer, options, server_pid, back_end_pid):
+        """The arguments of edgehold-bench."""
+        words = [*self.arguments, "--url", peer.url, "--label", peer.name, "--server-pid", server_pid]
+        words += ["--cores", options.client_core]
+        if self.group != "idle" and self.group != "connect":
+            words += ["--duration", f"{options.seconds}s"]
+        if self.group == "idle" and peer.admin:
+            words += ["--admin", peer.admin]  # so that memory is read when connections are parked
+        if self.group == "proxy":
+            words += ["--direct", peer.back_end.url, "--direct-pid", back_end_pid]
+        return [str(word) for word in words]
+
+
+def load(outcome, name):
+    """A measured stretch by its name."""
+    return next(load for load in outcome["load"] if load["name"] == name)
+
+
+# ---- figures ----
+
+MEMORY = (
+    Figure("user memory, B per connection (RSS)", lambda o: o["memory"]["user_rss_bytes"]),
+    Figure("the same, PSS", lambda o: o["memory"]["user_pss_bytes"]),
+    Figure("kernel memory, B per connection", lambda o: o["memory"]["kernel_server_bytes"]),
+    Figure("both, B per connection", lambda o: o["memory"]["server_bytes"]),
+    Figure("CPU, µs in a second for 1 000", lambda o: o["memory"]["idle_cpu_cores_per_thousand"] * 1e6, divides=False),
+)
+CONNECT = (
+    Figure("handshakes per second", lambda o: o["connect"]["per_second"], lower_is_better=False),
+    Figure("CPU, ms per 1 000 handshakes", lambda o: o["connect"]["server_cpu_ms_per_thousand"]),
+    Figure("p99, ms", lambda o: o["connect"]["latency"]["p99_us"] / 1000),
+)
+
+
+def per_cpu_second(outcome):
+    return 1e6 / load(outcome, "echo")["server_cpu_us_per_message"]
+
+
+ECHO = (
+    Figure("messages per second", lambda o: load(o, "echo")["per_second"], lower_is_better=False),
+    Figure("messages per CPU second", per_cpu_second, lower_is_better=False),
+    Figure("p50, µs", lambda o: load(o, "echo")["latency"]["p50_us"]),
+    Figure("p99, µs", lambda o: load(o, "echo")["latency"]["p99_us"]),
+)
+PACED = (
+    Figure("messages per second", lambda o: load(o, "echo")["per_second"], lower_is_better=False),
+    Figure("CPU, µs per message", lambda o: load(o, "echo")["server_cpu_us_per_message"]),
+    Figure("p50, µs", lambda o: load(o, "echo")["latency"]["p50_us"]),
+    Figure("p99, µs", lambda o: load(o, "echo")["latency"]["p99_us"]),
+)
+
+
+def added(percentile):
+    """What the edge adds to the back end alone."""
+    return lambda o: load(o, "edge")["latency"][percentile] - load(o, "direct")["latency"][percentile]
+
+
+THROUGH = (
+    Figure("messages per second", lambda o: load(o, "edge")["per_second"], lower_is_better=False),
+    Figure("edge CPU, µs per message", lambda o: load(o, "edge")["server_cpu_us_per_message"]),
+    Figure("back end alone, CPU µs per message", lambda o: load(o, "direct")["server_cpu_us_per_message"],
+           divides=False),
+    Figure("back end behind the edge, CPU µs per message",
+           lambda o: load(o, "edge")["back_end_cpu_us_per_message"], divides=False),
+    Figure("p50, µs", lambda o: load(o, "edge")["latency"]["p50_us"]),
+    Figure("added p50, µs", added("p50_us"), divides=False),
+    Figure("added p99, µs", added("p99_us"), divides=False),
+)
+
+# ---- works ----
+
+
+def held(kind):
+    return lambda peer: peer.kind == kind and peer.shakes_hands
+
+
+def echoes(peer):
+    return peer.kind == DIRECT and peer.echoes
+
+
+def proxies(peer):
+    return peer.kind == PROXY
+
+
+def idle(kind):
+    return ("idle", "--connections", CONNECTIONS[kind], "--rate", CONNECT_RATE, "--counts", 3, "--settle", "8s",
+            "--hold", "1s")
+
+
+def connect(kind):
+    return ("idle", "--connections", CONNECTIONS[kind], "--counts", 1, "--settle", "0s", "--hold", "0s")
+
+
+def messages(mode, connections, size, *more):
+    return (mode, "--connections", connections, "--size", size, *more)
+
+
+def at(rate):
+    return ("--rate", rate)
+
+
+SMALL_ECHO = messages("echo", SMALL_CONNECTIONS, SMALL)
+LARGE_ECHO = messages("echo", LARGE_CONNECTIONS, LARGE)
+THROUGH_PROXY = messages("proxy", SMALL_CONNECTIONS, SMALL, "--rounds", 1)
+
+WORKS = (
+    Work("idle", "idle", f"{CONNECTIONS[DIRECT]} idle connections", idle(DIRECT), MEMORY, held(DIRECT)),
+    Work("idle-proxied", "idle", f"{CONNECTIONS[PROXY]} idle connections, each carried to a back end", idle(PROXY),
+         MEMORY, proxies),
+    Work("echo_small", "echo_small", f"{SMALL} B there and back on {SMALL_CONNECTIONS} connections, as fast as it goes",
+         SMALL_ECHO, ECHO, echoes),
+    Work("echo_small-paced", "echo_small", f"{SMALL} B at {SMALL_RATE} messages a second on {SMALL_CONNECTIONS}"
+         " connections", SMALL_ECHO + at(SMALL_RATE), PACED, echoes, paced=True),
+    Work("echo_large", "echo_large", f"{LARGE} B there and back on {LARGE_CONNECTIONS} connections, as fast as it goes",
+         LARGE_ECHO, ECHO, echoes),
+    Work("echo_large-paced", "echo_large", f"{LARGE} B at {LARGE_RATE} messages a second on {LARGE_CONNECTIONS}"
+         " connections", LARGE_ECHO + at(LARGE_RATE), PACED, echoes, paced=True),
+    Work("connect", "connect", f"{CONNECTIONS[DIRECT]} handshakes as fast as they go", connect(DIRECT), CONNECT,
+         held(DIRECT)),
+    Work("connect-proxied", "connect", f"{CONNECTIONS[PROXY]} handshakes as fast as they go, each carried to a back"
+         " end", connect(PROXY), CONNECT, proxies),
+    Work("proxy", "proxy", f"{SMALL} B through the edge to a back end and back, {SMALL_CONNECTIONS} connections,"
+         " as fast as it goes", THROUGH_PROXY, THROUGH, proxies),
+    Work("proxy-paced", "proxy", f"{SMALL} B through the edge at {PROXY_RATE} messages a second, {SMALL_CONNECTIONS}"
+         " connections", THROUGH_PROXY + at(PROXY_RATE), THROUGH, proxies, paced=True),
+)
+GROUPS = tuple(dict.fromkeys(work.group for work in WORKS))
