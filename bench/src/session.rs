@@ -181,11 +181,12 @@ fn request(target: &Target, headers: &[String]) -> Vec<u8> {
     out
 }
 
-/// Marks the outcome where the tool was the limit.
+/// Marks the outcome where the tool was the limit. Connecting counts where it went as fast as it goes.
 pub fn judge(out: &mut Outcome) {
     let busiest = out.load.iter().map(|it| it.client_cpu_share).fold(0.0, f64::max);
+    let connects = out.mode == "idle" && out.asked.rate.is_none();
     let others = [
-        out.connect.as_ref().filter(|_| out.load.is_empty() && out.fanout.is_none()).map(|it| it.client_cpu_share),
+        out.connect.as_ref().filter(|_| connects).map(|it| it.client_cpu_share),
         out.fanout.as_ref().map(|it| it.client_cpu_share),
         out.storm.as_ref().map(|it| it.client_cpu_share),
     ];

@@ -437,6 +437,7 @@ fn plenty() -> Machine {
         nofile_soft: 1024,
         nofile_hard: TABLE_ENTRIES_MAX,
         memlock_soft: 8 << 20,
+        memlock_exempt: false,
         file_max: Some(1 << 40),
         file_used: 1000,
         nr_open: Some(TABLE_ENTRIES_MAX),
@@ -527,7 +528,9 @@ fn what_does_not_fit_names_the_command() {
     let found = shortfall(&serving("slots_per_shard = 1048576"), &plenty());
     assert!(found.starts_with("server.slots_per_shard: 1048576 entries at most"), "{found}");
     let found = shortfall(&serving("slots_per_shard = 100000"), &with(|m| m.memory_available = 1 << 30));
-    assert!(found.starts_with("memory: ") && found.contains("write server.slots_per_shard = 46112"), "{found}");
+    let slots = (1u64 << 30) / 4 * 3 / 4 / CONNECTION_BYTES;
+    let advice = format!("write server.slots_per_shard = {slots}");
+    assert!(found.starts_with("memory: ") && found.contains(&advice), "{found}");
     let found = shortfall(&serving("shards = 100"), &with(|m| m.nofile_hard = 1024));
     assert!(found.starts_with("RLIMIT_NOFILE: at least 2564 for the shards' own"), "{found}");
     let mut large = serving("");
@@ -576,6 +579,25 @@ fn a_machine_is_read_from_its_files() {
     );
     assert_eq!((machine.memory_total, machine.memory_available), (2 << 20, 1 << 20));
     assert_eq!((machine.kernel, machine.io_uring_disabled, machine.io_uring_exempt), ((6, 1), Some(1), true));
+    assert!(!machine.memlock_exempt);
+}
+
+/// Each capability is a bit of its own, and only the first user namespace's count.
+#[test]
+fn capabilities_are_read_where_they_count() {
+    let root = scratch("capable");
+    let exempt = |capabilities: &str, users: &str| {
+        write(&root, "proc/self/status", &format!("Name:\tx\nCapEff:\t{capabilities}\n"));
+        write(&root, "proc/self/uid_map", users);
+        let machine = Machine::read_below(&root);
+        (machine.memlock_exempt, machine.io_uring_exempt)
+    };
+    let all = "         0          0 4294967295\n";
+    assert_eq!(exempt("0000000000004000", all), (true, false));
+    assert_eq!(exempt("0000000000200000", all), (false, true));
+    assert_eq!(exempt("000001ffffffffff", all), (true, true));
+    assert_eq!(exempt("000001ffffffffff", "         0       1000          1\n"), (false, false));
+    assert_eq!(exempt("0000000000000000", all), (false, false));
 }
 
 /// The least that a group or one above it leaves counts; "max" does not.
@@ -657,7 +679,7 @@ fn what_keeps_the_server_from_running_fails() {
         ("kernel", with(|m| m.kernel = (5, 15))),
         ("kernel.io_uring_disabled", with(|m| m.io_uring_disabled = Some(1))),
         ("kernel.io_uring_disabled", with(|m| (m.io_uring_disabled, m.io_uring_exempt) = (Some(2), true))),
-        ("RLIMIT_MEMLOCK", with(|m| m.memlock_soft = 64 << 10)),
+        ("RLIMIT_MEMLOCK", with(|m| m.memlock_soft = 1444 << 10)),
         ("RLIMIT_NOFILE", with(|m| m.nofile_hard = 1024)),
     ];
     for (what, machine) in scarce {
@@ -665,6 +687,52 @@ fn what_keeps_the_server_from_running_fails() {
         assert_eq!((row.what.as_str(), row.verdict), (what, Verdict::Fails));
         assert!(doctor::fails(&examine(&config, &machine)));
     }
+}
+
+/// The row about locked memory, word by word.
+fn memlock_row(keys: &str, machine: &Machine) -> (String, String, Verdict, String) {
+    let rows = examine(&serving(keys), machine);
+    let row = rows.into_iter().find(|row| row.what == "RLIMIT_MEMLOCK").expect("a row about RLIMIT_MEMLOCK");
+    (row.is, row.should, row.verdict, row.command)
+}
+
+/// The sums are the least limits with which servers were seen to start on Linux 6.18.
+#[test]
+fn locked_memory_follows_the_shards_and_their_buffers() {
+    let tight = with(|m| m.memlock_soft = 508 << 10);
+    for (shards, buffers, least) in [
+        (1, 256, 512),
+        (2, 256, 736),
+        (3, 256, 1092),
+        (4, 256, 1448),
+        (8, 256, 2872),
+        (2, 1024, 760),
+        (2, 32768, 1752),
+        (1, 32768, 888),
+    ] {
+        let keys = format!("shards = {shards}\nrecv_buffers = {buffers}");
+        let should = format!("at least {least} KiB for {shards} shards");
+        let command = format!("as root: ulimit -l {least} (under systemd: LimitMEMLOCK={least}K)");
+        assert_eq!(memlock_row(&keys, &tight), ("508 KiB".into(), should.clone(), Verdict::Fails, command));
+        let enough = with(|m| m.memlock_soft = least << 10);
+        assert_eq!(memlock_row(&keys, &enough), (format!("{least} KiB"), should, Verdict::Ok, String::new()));
+    }
+}
+
+/// The executor's own look at the limit is there for root, too, and on kernels that do not charge for rings.
+#[test]
+fn locked_memory_is_free_where_nobody_counts_it() {
+    let exempt = |soft: u64| with(|m| (m.memlock_soft, m.memlock_exempt) = (soft, true));
+    let should = "at least 512 KiB; CAP_IPC_LOCK lifts the rest".to_string();
+    assert_eq!(memlock_row("", &exempt(512 << 10)), ("512 KiB".into(), should.clone(), Verdict::Ok, String::new()));
+    let command = "as root: ulimit -l 512 (under systemd: LimitMEMLOCK=512K)".to_string();
+    assert_eq!(memlock_row("", &exempt(511 << 10)), ("511 KiB".into(), should, Verdict::Fails, command));
+    for kernel in [(6, 1), (6, 13)] {
+        let machine = with(|m| (m.memlock_soft, m.kernel) = (512 << 10, kernel));
+        assert_eq!(memlock_row("", &machine).2, Verdict::Ok);
+    }
+    let none = with(|m| m.memlock_soft = u64::MAX);
+    assert_eq!(memlock_row("", &none).0, "unlimited");
 }
 
 #[test]

@@ -9,10 +9,11 @@ use super::findings::{Counters, Findings};
 use super::pace::{Clock, Pace, nanos};
 use super::table::{Hearing, Opening, Stretch, Table};
 use super::words::{Words, framed};
-use edgehold::engine::sockets::{self, bind_source};
+use edgehold::engine::sockets::bind_source;
 use edgehold::engine::uring::{Setup, Uring};
-use edgehold::engine::{Address, Completion, GATHER, Operation, Piece, Ring, Tag};
+use edgehold::engine::{Completion, GATHER, Operation, Piece, Ring, Tag};
 use edgehold_wire::ws;
+use socket2::{Domain, Protocol, Socket, Type};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
@@ -349,12 +350,14 @@ impl Worker {
         let Route { from, to } = &self.make.route;
         let place = self.make.number as usize * self.make.slots as usize + slot as usize;
         let to = to[place % to.len()];
-        let (socket, address) = sockets::for_connect(&Address::Tcp(to), 0)?;
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_tcp_nodelay(true)?;
+        // Whoever ends leaves by a reset, so that no port stays in TIME_WAIT behind a crowd.
         socket.set_linger(Some(Duration::ZERO))?;
         if !from.is_empty() {
             bind_source(&socket, from[place % from.len()])?;
         }
-        self.ring.connect_socket(self.tag(slot, Operation::Connect), &socket, address)
+        self.ring.connect_socket(self.tag(slot, Operation::Connect), &socket, to.into())
     }
 
     fn tag(&self, slot: u32, operation: Operation) -> Tag {
