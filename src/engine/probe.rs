@@ -11,6 +11,10 @@ pub const OLDEST: (u32, u32) = (6, 1);
 
 const DISABLED: &str = "/proc/sys/kernel/io_uring_disabled";
 
+/// ENOMEM: from Linux 6.14 on, rings and what is lent to them count as locked memory of the user.
+const RAISE_MEMLOCK: &str = "raise RLIMIT_MEMLOCK, or free memory; as root: ulimit -l unlimited \
+     (under systemd: LimitMEMLOCK=infinity); `edgehold doctor` names the least";
+
 /// The facts.
 #[derive(Clone, Debug)]
 pub struct Kernel {
@@ -57,7 +61,8 @@ impl Kernel {
             version: version(),
             disabled: std::fs::read_to_string(DISABLED).ok().and_then(|it| it.trim().parse().ok()),
             operations: plain.as_ref().map(operations).unwrap_or_default(),
-            buffer_ring: deferred.as_ref().map_or(Err(libc::ENOSYS), buffer_ring),
+            // Without a ring to lend to, the reason is the ring's.
+            buffer_ring: deferred.as_ref().map_err(errno).and_then(buffer_ring),
             plain_ring: outcome(&plain),
             deferred_ring: outcome(&deferred),
         }
@@ -109,20 +114,19 @@ impl Kernel {
             Err(libc::EPERM | libc::EACCES) => {
                 "allow io_uring_setup, io_uring_enter and io_uring_register in the container's seccomp profile"
             }
-            Err(libc::ENOMEM) => "raise RLIMIT_MEMLOCK (ulimit -l unlimited) or free memory",
+            Err(libc::ENOMEM) => RAISE_MEMLOCK,
             Err(_) => "see the error's name in errno(3)",
         };
         finding("io_uring_setup", in_words(self.plain_ring), "works", remedy)
     }
 
     fn judge_deferred(&self) -> Finding {
-        let remedy = if self.deferred_ring.is_ok() { "" } else { "boot Linux 6.1 or newer" };
-        finding("io_uring DEFER_TASKRUN", in_words(self.deferred_ring), "works (Linux 6.1)", remedy)
+        finding("io_uring DEFER_TASKRUN", in_words(self.deferred_ring), "works (Linux 6.1)", newer(self.deferred_ring))
     }
 
     fn judge_buffers(&self) -> Finding {
-        let remedy = if self.buffer_ring.is_ok() { "" } else { "boot Linux 6.1 or newer" };
-        finding("io_uring provided buffer rings", in_words(self.buffer_ring), "works (Linux 5.19)", remedy)
+        let should = "works (Linux 5.19)";
+        finding("io_uring provided buffer rings", in_words(self.buffer_ring), should, newer(self.buffer_ring))
     }
 
     fn judge_operations(&self) -> Finding {
@@ -133,6 +137,15 @@ impl Kernel {
             (format!("missing: {}", missing.join(", ")), "boot Linux 6.1 or newer, or lift the restriction on io_uring")
         };
         finding("io_uring operations", is, "all known", remedy)
+    }
+}
+
+/// The remedy for what every kernel from [`OLDEST`] on can do.
+fn newer(outcome: Result<(), i32>) -> &'static str {
+    match outcome {
+        Ok(()) => "",
+        Err(libc::ENOMEM) => RAISE_MEMLOCK,
+        Err(_) => "boot Linux 6.1 or newer",
     }
 }
 
@@ -228,6 +241,21 @@ mod tests {
         let off = Kernel { disabled: Some(2), plain_ring: Err(libc::EPERM), ..whole() };
         assert!(refusal(&off).contains("sysctl -w kernel.io_uring_disabled=0"));
         assert!(refusal(&Kernel { plain_ring: Err(libc::EPERM), ..whole() }).contains("seccomp"));
+    }
+
+    /// No newer kernel helps where memory is short, whatever was refused for it.
+    #[test]
+    fn a_lack_of_memory_names_the_limit_and_its_command() {
+        let short = Err(libc::ENOMEM);
+        let remedy = "Cannot allocate memory (os error 12) -> raise RLIMIT_MEMLOCK, or free memory; as root: ulimit -l \
+                      unlimited (under systemd: LimitMEMLOCK=infinity); `edgehold doctor` names the least\n";
+        for (what, kernel) in [
+            ("io_uring_setup", Kernel { plain_ring: short, ..whole() }),
+            ("io_uring DEFER_TASKRUN", Kernel { deferred_ring: short, ..whole() }),
+            ("io_uring provided buffer rings", Kernel { buffer_ring: short, ..whole() }),
+        ] {
+            assert_eq!(refusal(&kernel), format!("{what}: {remedy}"));
+        }
     }
 
     #[test]

@@ -60,8 +60,8 @@ pub fn for_connect(address: &Address, unsent_bytes: u32) -> io::Result<(Socket, 
     Ok((socket, to_kernel(address)?))
 }
 
-/// Gives a socket that is not connected yet its source address and leaves the port to connect(2), which can then use one
-/// port towards several destinations (IP_BIND_ADDRESS_NO_PORT, Linux 4.2).
+/// Gives a socket that is not connected yet its source address and leaves the port to connect(2), which can then use
+/// one port towards several destinations (IP_BIND_ADDRESS_NO_PORT, Linux 4.2).
 ///
 /// # Errors
 /// The address is not this machine's.

@@ -59,6 +59,8 @@ pub struct Uring {
     overflow: VecDeque<squeue::Entry>,
     /// An eventfd: other threads wake the ring's by it.
     bell: OwnedFd,
+    /// Why the bell's poll has failed.
+    deaf: Option<i32>,
     counts: RingCounts,
 }
 
@@ -104,8 +106,18 @@ impl Uring {
         let (waiting, until_submitted, counts) = Default::default();
         let overflow = VecDeque::new();
         let unsent_bytes = setup.unsent_bytes;
-        let mut uring =
-            Uring { ring, buffers, listeners, unsent_bytes, waiting, until_submitted, overflow, bell, counts };
+        let mut uring = Uring {
+            ring,
+            buffers,
+            listeners,
+            unsent_bytes,
+            waiting,
+            until_submitted,
+            overflow,
+            bell,
+            deaf: None,
+            counts,
+        };
         uring.listen_to_bell();
         Ok(uring)
     }
@@ -125,20 +137,26 @@ impl Uring {
         if !self.overflow.is_empty() || !self.ring.completion().is_empty() {
             return self.submit();
         }
+        self.check_bell()?;
         self.counts.enters += 1;
-        let queued = self.ring.submission().len();
         let waited = match at_most.map(Timespec::from) {
             None => self.ring.submitter().submit_and_wait(1),
             Some(time) => self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&time)),
         };
         if self.ring.submission().is_empty() {
-            self.counts.submitted += queued as u64;
             self.until_submitted.reset();
         }
         match waited {
-            Err(error) if error.raw_os_error() != Some(libc::ETIME) && !is_passing(&error) => Err(error),
-            _ => Ok(()),
+            Ok(taken) => self.counts.submitted += taken as u64,
+            Err(error) if error.raw_os_error() != Some(libc::ETIME) && !is_passing(&error) => return Err(error),
+            Err(_) => {}
         }
+        Ok(())
+    }
+
+    /// A ring whose bell cannot be heard must not be slept in.
+    fn check_bell(&self) -> io::Result<()> {
+        self.deaf.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
     }
 
     /// Connects a socket of the caller's making, from then on the tag's slot. As [`Ring::connect`], for those who
@@ -343,8 +361,10 @@ impl Ring for Uring {
             if completion.tag.operation() != Some(Operation::Bell) {
                 return Some(completion);
             }
-            if !completion.more {
-                self.listen_to_bell();
+            match completion.result {
+                Ok(_) if completion.more => {}
+                Ok(_) => self.listen_to_bell(),
+                Err(errno) => self.deaf = Some(errno),
             }
         }
     }
@@ -388,7 +408,6 @@ mod tests {
     use super::*;
     use std::io::Read;
     use std::net::TcpListener as Far;
-    use std::os::fd::AsRawFd;
 
     fn ring() -> Uring {
         let setup = Setup { table: 16, buffers: 2, buffer_bytes: 512, unsent_bytes: 0 };
@@ -427,8 +446,12 @@ mod tests {
         let begun = std::time::Instant::now();
         ring.wait(Some(Duration::from_millis(30))).expect("a wait that ends by itself");
         assert!(begun.elapsed() >= Duration::from_millis(30), "nobody rang");
+        let sleeper = rustix::thread::gettid().as_raw_nonzero();
         let later = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(20));
+            let stat = || std::fs::read_to_string(format!("/proc/self/task/{sleeper}/stat")).expect("its state");
+            while !stat().contains(") S ") {
+                std::thread::yield_now();
+            }
             ring_it()
         });
         ring.wait(None).expect("a wait that the bell ends");

@@ -112,6 +112,11 @@ impl<R: Ring, S: Service> Shard<R, S> {
         &mut self.ring
     }
 
+    /// Letters wait to be read.
+    pub fn has_letters(&self) -> bool {
+        !self.letters.is_empty()
+    }
+
     /// The shard's counters as they are now.
     pub fn report(&mut self) -> Report {
         let (ring, shard) = (self.ring.counts(), self.desk.shard());

@@ -1,11 +1,11 @@
 //! Masking and unmasking (RFC 6455 section 5.3): byte `i` is XORed with `key[i % 4]`.
 //!
-//! Below [`SMALL`] bytes, which is nearly every frame from a browser, eight bytes at a time, inlined. Above, the
-//! widest way this processor has, chosen once by [`choose`]; before that the portable one is used, with the same
-//! result. Every wide step is a multiple of four bytes, so the key keeps its phase and needs no turning inside.
-//! A frame's payload lies where the kernel put it. From [`LONG`] bytes on the way to the next cache line is gone first:
-//! wide steps that cross no line are a third faster on warm bytes of 4 KiB and more (bench/micro); below that the detour
-//! costs more than it brings.
+//! Below [`SMALL`] bytes, which is nearly every frame from a browser, eight bytes at a time, inlined. Above, the widest
+//! way this processor has, chosen once by [`choose`]; before that the portable one is used, with the same result. Every
+//! wide step is a multiple of four bytes, so the key keeps its phase and needs no turning inside. A frame's payload
+//! lies where the kernel put it. From [`LONG`] bytes on the way to the next cache line is gone first: wide steps that
+//! cross no line are a third faster on warm bytes of 4 KiB and more (bench/micro); below that the detour costs more
+//! than it brings.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
