@@ -3,6 +3,7 @@
 use edgehold::app::cli::{self, Command, Page};
 use edgehold::app::config::{self, Config, Problem};
 use edgehold::app::derive::Machine;
+use edgehold::app::plan::{self, Arguments};
 use edgehold::app::{doctor, run};
 use edgehold::control::{Ending, metrics};
 use std::io::{self, Write};
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         Command::Serve(file) => with(load(file.config.as_deref()), serve),
         Command::Check(file) => with(config::load(&file.config), |_| said("no problems found\n")),
         Command::Doctor(file) => with(load(file.config.as_deref()), examine),
+        Command::Plan(asked) => with(load(asked.config.as_deref()), |config| reckon(&asked, config)),
         Command::Completions { shell } => written(cli::completions(shell, &mut io::stdout())),
         Command::Man => written(cli::man(&mut io::stdout())),
         Command::Reference { page: Page::Configuration } => said(&config::reference()),
@@ -58,6 +60,19 @@ fn examine(config: &Config) -> ExitCode {
     let rows = doctor::rows(config, &Machine::read(), &run::kernel_rows());
     let written = said(&doctor::table_text(&rows));
     if doctor::fails(&rows) { ExitCode::from(FAILED) } else { written }
+}
+
+fn reckon(asked: &Arguments, config: &Config) -> ExitCode {
+    match plan::plan(asked, config, &Machine::read()) {
+        Ok(plan) => {
+            let written = said(&if asked.json { plan.json() } else { plan.text() });
+            if plan.fits { written } else { ExitCode::from(FAILED) }
+        }
+        Err(words) => {
+            eprintln!("edgehold: {words}");
+            ExitCode::from(MISTAKEN)
+        }
+    }
 }
 
 fn said(words: &str) -> ExitCode {

@@ -10,6 +10,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
+use super::plan::Arguments;
+
 const EXIT_CODES: &str = "Exit codes: 0 all is well, 1 a problem was found or serving failed, \
                           2 the command line or the configuration is wrong.";
 
@@ -46,6 +48,8 @@ pub enum Command {
     Check(RequiredFile),
     /// Compare what the configuration asks for with what this machine gives; exit 1 if serving would fail
     Doctor(OptionalFile),
+    /// Say what a load takes: memory, cores, network, files, ports, sysctls; exit 1 if this machine does not fit it
+    Plan(Box<Arguments>),
     /// Print a completion script for a shell
     Completions {
         /// The shell the script is for

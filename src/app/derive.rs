@@ -10,19 +10,12 @@ use std::path::Path;
 
 use rustix::process::{Resource, getgroups, getrlimit};
 
+pub use super::coefficients::CONNECTION_BYTES;
 use super::config::Config;
+use super::plan::memory::connections_room;
 
 /// A ring's table of direct descriptors has at most this many entries, whatever RLIMIT_NOFILE says.
 pub const TABLE_ENTRIES_MAX: u64 = 1 << 20;
-/// The kernel's memory for an idle TCP connection: socket, inode, file, dentry and their accounting.
-pub const KERNEL_CONNECTION_BYTES: u64 = 3870;
-/// What a parked connection adds: an armed multishot poll (256 B) and a direct descriptor (40 B).
-pub const PARKED_BYTES: u64 = 296;
-/// edgehold's own share: the slot, its deadline, its token of a service.
-pub const OWN_CONNECTION_BYTES: u64 = 200;
-/// What an idle connection costs in all.
-pub const CONNECTION_BYTES: u64 = KERNEL_CONNECTION_BYTES + PARKED_BYTES + OWN_CONNECTION_BYTES;
-
 /// Slots kept back so that a full shard can still take a connection to answer it 503.
 const SPARE_SLOTS: u32 = 64;
 const OUTBOX_MIN: u64 = 8 << 20;
@@ -32,6 +25,18 @@ const OUTBOX_MAX: u64 = 4 << 30;
 const SHARD_DESCRIPTORS: u64 = 24;
 /// Plain descriptors of the process: standard streams, admin connections, files being read.
 const PROCESS_DESCRIPTORS: u64 = 64;
+/// From this kernel on, rings are charged to the user's locked memory (Linux commits 8078486e1d53 and 81a4058e0cd0).
+const RINGS_ARE_LOCKED: (u32, u32) = (6, 14);
+/// The executor asks for this much before it makes a ring, whoever the user is.
+pub const MEMLOCK_MIN: u64 = 512 << 10;
+/// Locked memory of a shard: 136 KiB for its ring of 1024 submissions and 4096 completions, 24 KiB for the executor's
+/// three rings, and 64 KiB that the executor registers with each of those. Measured on Linux 6.18 as the step from
+/// shard to shard, with the 4 KiB of 256 receive buffers.
+const SHARD_LOCKED_BYTES: u64 = 352 << 10;
+/// Locked memory of the look at the kernel before the start, which the kernel gives back late. Measured likewise.
+const PROBE_LOCKED_BYTES: u64 = 24 << 10;
+/// The ring that lends receive buffers to the kernel: `struct io_uring_buf`, one for each.
+const BUFFER_ENTRY_BYTES: u64 = 16;
 
 /// What the machine gives this process.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +49,8 @@ pub struct Machine {
     pub nofile_hard: u64,
     /// RLIMIT_MEMLOCK in bytes, the limit in force; `u64::MAX` where there is none.
     pub memlock_soft: u64,
+    /// Whether RLIMIT_MEMLOCK does not concern this process: it has CAP_IPC_LOCK.
+    pub memlock_exempt: bool,
     /// `fs.file-max`: open files of the whole machine; `None` where unknown.
     pub file_max: Option<u64>,
     /// Open files of the whole machine at the moment; 0 where unknown.
@@ -89,6 +96,7 @@ impl Machine {
             nofile_soft: nofile.current.unwrap_or(u64::MAX),
             nofile_hard: nofile.maximum.unwrap_or(u64::MAX),
             memlock_soft: getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX),
+            memlock_exempt: files.capable(CAP_IPC_LOCK),
             file_max: files.number("proc/sys/fs/file-max"),
             file_used: files.number("proc/sys/fs/file-nr").unwrap_or(0),
             nr_open: files.number("proc/sys/fs/nr_open"),
@@ -100,7 +108,7 @@ impl Machine {
             page_bytes: rustix::param::page_size() as u64,
             kernel: files.kernel().unwrap_or((0, 0)),
             io_uring_disabled: files.number("proc/sys/kernel/io_uring_disabled"),
-            io_uring_exempt: files.privileged() || files.in_uring_group(),
+            io_uring_exempt: files.capable(CAP_SYS_ADMIN) || files.in_uring_group(),
         }
     }
 
@@ -109,6 +117,10 @@ impl Machine {
         self.nofile_hard.max(self.nofile_soft)
     }
 }
+
+/// Numbers of capabilities (linux/capability.h).
+const CAP_IPC_LOCK: u32 = 14;
+const CAP_SYS_ADMIN: u32 = 21;
 
 /// The small files the kernel answers in.
 struct Files<'a> {
@@ -160,11 +172,16 @@ impl Files<'_> {
         Some(read("memory.max")?.saturating_sub(read("memory.current").unwrap_or(0)))
     }
 
-    /// Whether the process has CAP_SYS_ADMIN, bit 21 of its effective capabilities.
-    fn privileged(&self) -> bool {
+    /// Whether the process has a capability, a bit of its effective ones. What the kernel asks for here it asks for in
+    /// the first user namespace, whose map is whole: root of a container with users of its own does not have it.
+    fn capable(&self, bit: u32) -> bool {
+        let users = self.numbers::<u32, 3>("proc/self/uid_map");
+        if users.is_some_and(|users| users != [0, 0, u32::MAX]) {
+            return false;
+        }
         let status = self.text("proc/self/status").unwrap_or_default();
         let mask = status.lines().find_map(|l| l.strip_prefix("CapEff:")).map(str::trim);
-        mask.and_then(|mask| u64::from_str_radix(mask, 16).ok()).is_some_and(|mask| mask & (1 << 21) != 0)
+        mask.and_then(|mask| u64::from_str_radix(mask, 16).ok()).is_some_and(|mask| mask & (1 << bit) != 0)
     }
 
     /// The group is -1, no number here, where none is set.
@@ -235,12 +252,13 @@ pub fn derive(config: &Config, machine: &Machine) -> Result<Derived, Vec<Shortfa
     Ok(Derived { shards, slots_per_shard: slots, spare_slots: spare, table_entries, outbox_bytes: outbox })
 }
 
-fn shards(config: &Config, machine: &Machine) -> usize {
+/// The shards of a server: as configured, or one per core.
+pub(super) fn shards(config: &Config, machine: &Machine) -> usize {
     if config.server.shards == 0 { machine.cores.max(1) } else { config.server.shards }
 }
 
 /// Accepts in flight in one shard: each may become a descriptor at any moment.
-fn accepts(config: &Config) -> u32 {
+pub(super) fn accepts(config: &Config) -> u32 {
     u32::from(config.server.accepts_in_flight) * config.listeners.len() as u32
 }
 
@@ -262,7 +280,7 @@ impl Room {
         Room {
             entries: machine.nofile().min(TABLE_ENTRIES_MAX),
             accepts: accepts.into(),
-            memory: machine.memory_available / 4 * 3 / shards as u64 / CONNECTION_BYTES,
+            memory: connections_room(machine.memory_available, shards as u64),
         }
     }
 }
@@ -278,7 +296,7 @@ fn largest_fit(room: &Room) -> (u32, u32) {
 }
 
 /// Spare slots beside a configured number of slots, in the same proportion.
-fn spare_of(slots: u32) -> u32 {
+pub(super) fn spare_of(slots: u32) -> u32 {
     (slots / 4).clamp(1, SPARE_SLOTS)
 }
 
@@ -313,6 +331,22 @@ pub(super) fn raise_nofile(entries: u64, machine: &Machine) -> String {
     format!("as root: {first}ulimit -n {entries} (under systemd: LimitNOFILE={entries})")
 }
 
+/// The RLIMIT_MEMLOCK, in bytes, with which a server starts if its user has no other rings.
+pub fn memlock_bytes(config: &Config, machine: &Machine) -> u64 {
+    if machine.memlock_exempt || machine.kernel < RINGS_ARE_LOCKED {
+        return MEMLOCK_MIN;
+    }
+    let entries = u64::from(config.server.recv_buffers) * BUFFER_ENTRY_BYTES;
+    let shard = SHARD_LOCKED_BYTES + entries.next_multiple_of(machine.page_bytes);
+    MEMLOCK_MIN.max(PROBE_LOCKED_BYTES + shards(config, machine) as u64 * shard)
+}
+
+/// How RLIMIT_MEMLOCK is raised, as [`raise_nofile`]; both count in KiB.
+pub(super) fn raise_memlock(bytes: u64) -> String {
+    let kib = bytes.div_ceil(1024);
+    format!("as root: ulimit -l {kib} (under systemd: LimitMEMLOCK={kib}K)")
+}
+
 fn memory_shortfall(configured: u32, room: &Room) -> Option<Shortfall> {
     let wanted = u64::from(configured.max(1));
     if wanted <= room.memory {
@@ -330,9 +364,12 @@ fn memory_shortfall(configured: u32, room: &Room) -> Option<Shortfall> {
 }
 
 /// Descriptors that are no connections: they are opened the plain way and count against RLIMIT_NOFILE of the process.
+pub(super) fn plain_descriptors(config: &Config, shards: u64) -> u64 {
+    PROCESS_DESCRIPTORS + shards * (SHARD_DESCRIPTORS + config.listeners.len() as u64)
+}
+
 fn descriptor_shortfall(config: &Config, machine: &Machine, shards: usize) -> Option<Shortfall> {
-    let per_shard = SHARD_DESCRIPTORS + config.listeners.len() as u64;
-    let wanted = PROCESS_DESCRIPTORS + shards as u64 * per_shard;
+    let wanted = plain_descriptors(config, shards as u64);
     (machine.nofile() < wanted).then(|| Shortfall {
         what: "RLIMIT_NOFILE".into(),
         is: format!("{} (hard limit)", machine.nofile()),
@@ -344,7 +381,7 @@ fn descriptor_shortfall(config: &Config, machine: &Machine, shards: usize) -> Op
 /// An eighth of the memory for all outboxes: beside three quarters for connections, an
 /// eighth stays for the rest. Less than the least would stall one busy peer; more than the
 /// most would let a burst grow for seconds before anything is held back.
-fn outbox_bytes(config: &Config, machine: &Machine, shards: usize) -> u64 {
+pub(super) fn outbox_bytes(config: &Config, machine: &Machine, shards: usize) -> u64 {
     match config.server.outbox_bytes {
         0 => (machine.memory_available / 8 / shards as u64).clamp(OUTBOX_MIN, OUTBOX_MAX),
         bytes => bytes,

@@ -2,21 +2,25 @@
 //!
 //! A row says `fails` only where serving would truly fail; what would merely hold fewer
 //! clients, or hold them less well, is advice. Every row that is not well names the
-//! command that mends it. The rows are pure: they follow from their arguments alone.
+//! command that mends it. The rows are pure: they follow from their arguments alone. The
+//! sums are those of `plan`, which has the rows about sysctls from here.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
+use serde::Serialize;
+
 use super::config::{Config, Service, Upstream};
-use super::derive::{CONNECTION_BYTES, Derived, Machine, Shortfall, TABLE_ENTRIES_MAX, derive, raise_nofile};
+use super::derive::{
+    Derived, Machine, Shortfall, TABLE_ENTRIES_MAX, derive, memlock_bytes, raise_memlock, raise_nofile, shards,
+};
+use super::plan::memory::{buffers_bytes, connections_bytes, connections_room, message_pages};
 
 /// The oldest kernel whose io_uring has all that the engine uses.
 const KERNEL_MIN: (u32, u32) = (6, 1);
-/// What the executor locks for its rings, and checks before it starts.
-const MEMLOCK_MIN: u64 = 512 * 1024;
 
 /// One line of the doctor's table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Row {
     /// The limit that was looked at.
     pub what: String,
@@ -31,7 +35,8 @@ pub struct Row {
 }
 
 /// What follows from a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Nothing to do.
     Ok,
@@ -60,7 +65,7 @@ pub struct KernelRow {
 pub fn rows(config: &Config, machine: &Machine, kernel: &[KernelRow]) -> Vec<Row> {
     let mut rows = vec![kernel_version(machine), io_uring_open(machine)];
     rows.extend(kernel.iter().map(probed));
-    rows.push(memlock(machine));
+    rows.push(memlock(config, machine));
     match derive(config, machine) {
         Ok(derived) => rows.extend(sized(config, machine, &derived)),
         Err(shortfalls) => rows.extend(shortfalls.into_iter().map(short)),
@@ -78,11 +83,14 @@ pub fn fails(rows: &[Row]) -> bool {
 fn sized(config: &Config, machine: &Machine, derived: &Derived) -> Vec<Row> {
     let wanted = Wanted::of(derived);
     let mut rows = vec![sizes(derived), table(config, machine, derived)];
-    rows.extend(nr_open(machine, derived));
-    rows.extend(file_max(machine, &wanted));
+    rows.extend(nr_open(machine, derived.table_entries.into()));
+    rows.extend(file_max(machine, wanted.descriptors));
     rows.push(memory(config, machine, derived));
-    rows.extend(tcp_mem(machine, &wanted));
-    rows.extend(local_ports(config, machine, &wanted));
+    // A broadcast leaves one small message unacknowledged with every client for a moment.
+    let pages = message_pages(wanted.connections, 0, machine.page_bytes);
+    rows.extend(tcp_mem(machine, pages, ", for a message to all"));
+    // Clients with an upstream take two slots, so half of all can be proxied.
+    rows.extend(local_ports(machine, wanted.connections / 2, tcp_upstreams(config)));
     rows
 }
 
@@ -102,16 +110,16 @@ impl Wanted {
     }
 }
 
-fn row(what: &str, is: String, should: String, verdict: Verdict, command: String) -> Row {
+pub(super) fn row(what: &str, is: String, should: String, verdict: Verdict, command: String) -> Row {
     let command = if verdict == Verdict::Ok { String::new() } else { command };
     Row { what: what.into(), is, should, verdict, command }
 }
 
-fn advise(well: bool) -> Verdict {
+pub(super) fn advise(well: bool) -> Verdict {
     if well { Verdict::Ok } else { Verdict::Advice }
 }
 
-fn insist(well: bool) -> Verdict {
+pub(super) fn insist(well: bool) -> Verdict {
     if well { Verdict::Ok } else { Verdict::Fails }
 }
 
@@ -130,7 +138,7 @@ fn probed(found: &KernelRow) -> Row {
     }
 }
 
-fn short(shortfall: Shortfall) -> Row {
+pub(super) fn short(shortfall: Shortfall) -> Row {
     let Shortfall { what, is, should, command } = shortfall;
     Row { what, is, should, verdict: Verdict::Fails, command }
 }
@@ -156,10 +164,18 @@ fn io_uring_open(machine: &Machine) -> Row {
     row("kernel.io_uring_disabled", is, should.into(), insist(open), "sysctl -w kernel.io_uring_disabled=0".into())
 }
 
-fn memlock(machine: &Machine) -> Row {
-    let command = "as root: ulimit -l 512 (under systemd: LimitMEMLOCK=512K)";
-    let well = machine.memlock_soft >= MEMLOCK_MIN;
-    row("RLIMIT_MEMLOCK", bytes(machine.memlock_soft), "at least 512 KiB".into(), insist(well), command.into())
+/// In KiB, the unit of the command. Rings of other processes of the same user count, too, but are not known here.
+fn memlock(config: &Config, machine: &Machine) -> Row {
+    let least = memlock_bytes(config, machine);
+    let is = match machine.memlock_soft {
+        u64::MAX => "unlimited".into(),
+        bytes => format!("{} KiB", bytes / 1024),
+    };
+    let should = match machine.memlock_exempt {
+        true => format!("at least {} KiB; CAP_IPC_LOCK lifts the rest", least / 1024),
+        false => format!("at least {} KiB for {} shards", least / 1024, shards(config, machine)),
+    };
+    row("RLIMIT_MEMLOCK", is, should, insist(machine.memlock_soft >= least), raise_memlock(least))
 }
 
 /// Not a judgement: what the other rows reckon with.
@@ -185,75 +201,74 @@ fn table(config: &Config, machine: &Machine, derived: &Derived) -> Row {
 
 /// The entries a shard's table would have if memory alone bounded it.
 fn table_by_memory(machine: &Machine, derived: &Derived) -> u64 {
-    let slots = machine.memory_available / 4 * 3 / derived.shards as u64 / CONNECTION_BYTES;
+    let slots = connections_room(machine.memory_available, derived.shards as u64);
     let rest = u64::from(derived.table_entries - derived.slots_per_shard);
     (slots + rest).min(TABLE_ENTRIES_MAX)
 }
 
 /// RLIMIT_NOFILE cannot be set above this; a limit that is set already stays.
-fn nr_open(machine: &Machine, derived: &Derived) -> Option<Row> {
+pub(super) fn nr_open(machine: &Machine, should: u64) -> Option<Row> {
     let is = machine.nr_open?;
-    let should = u64::from(derived.table_entries);
     let command = format!("sysctl -w fs.nr_open={should}");
     Some(row("fs.nr_open", is.to_string(), format!("at least {should}"), advise(is >= should), command))
 }
 
-fn file_max(machine: &Machine, wanted: &Wanted) -> Option<Row> {
+/// Room for the tables of all shards, `descriptors` in all.
+pub(super) fn file_max(machine: &Machine, descriptors: u64) -> Option<Row> {
     let is = machine.file_max?;
-    let should = machine.file_used.saturating_add(wanted.descriptors);
+    let should = machine.file_used.saturating_add(descriptors);
     let command = format!("sysctl -w fs.file-max={should}");
     let words = format!("at least {should}, all tables beside {} open files", machine.file_used);
     Some(row("fs.file-max", limit(is), words, advise(is >= should), command))
 }
 
 fn memory(config: &Config, machine: &Machine, derived: &Derived) -> Row {
-    let wanted = derived.shards as u64 * shard_bytes(config, derived);
+    let wanted = full_bytes(config, derived);
     let is = format!("{} of {}", bytes(machine.memory_available), bytes(machine.memory_total));
     let should = format!("{} when all is full", bytes(wanted));
     let command = "write a smaller server.slots_per_shard or server.outbox_bytes, or give more memory";
     row("memory available", is, should, advise(wanted <= machine.memory_available), command.into())
 }
 
-/// What a shard takes when every slot is taken, every buffer lent and the outbox full.
-fn shard_bytes(config: &Config, derived: &Derived) -> u64 {
-    let server = &config.server;
-    let buffers = u64::from(server.recv_buffers) * u64::from(server.recv_buffer_bytes);
-    u64::from(derived.slots_per_shard) * CONNECTION_BYTES + derived.outbox_bytes + buffers
+/// What all shards take when every slot is taken, every buffer lent and every outbox full.
+fn full_bytes(config: &Config, derived: &Derived) -> u64 {
+    let shards = derived.shards as u64;
+    let slots = shards * u64::from(derived.slots_per_shard);
+    connections_bytes(slots) + buffers_bytes(config, shards) + shards * derived.outbox_bytes
 }
 
-/// A broadcast leaves one message unacknowledged with every client for a moment, and the
-/// kernel accounts a page for each. Above `pressure` it throttles, above `high` it drops.
-fn tcp_mem(machine: &Machine, wanted: &Wanted) -> Option<Row> {
+/// The kernel accounts for what is not acknowledged in pages. Above `pressure` it throttles, above `high` it drops.
+pub(super) fn tcp_mem(machine: &Machine, should: u64, occasion: &str) -> Option<Row> {
     let [low, pressure, high] = machine.tcp_mem?;
-    let should = wanted.connections;
     let is = format!("{low} {pressure} {high}");
-    let words = format!(
-        "pressure at {should} pages or more, {}, for a message to all",
-        bytes(should.saturating_mul(machine.page_bytes))
-    );
+    let size = bytes(should.saturating_mul(machine.page_bytes));
+    let words = format!("pressure at {should} pages or more, {size}{occasion}");
     let more = [should, should.saturating_add(should / 4), should.saturating_add(should / 2)];
     let command = format!("sysctl -w net.ipv4.tcp_mem=\"{} {} {}\"", more[0], more[1], more[2]);
     Some(row("net.ipv4.tcp_mem", is, words, advise(pressure >= should), command))
 }
 
 /// Each proxied client takes a local port towards its upstream, and a port serves once per
-/// address and port on the other side. Clients take two slots, so half of all can be proxied.
-fn local_ports(config: &Config, machine: &Machine, wanted: &Wanted) -> Option<Row> {
-    let upstreams = tcp_upstreams(config);
+/// address and port on the other side. `None` where there is no TCP upstream.
+pub(super) fn local_ports(machine: &Machine, clients: u64, upstreams: u64) -> Option<Row> {
     if upstreams == 0 {
         return None;
     }
     let (first, last) = machine.port_range;
-    let ports = (u64::from(last) + 1).saturating_sub(first.into()) * upstreams;
-    let clients = wanted.connections / 2;
+    let ports = local_ports_of(machine.port_range).saturating_mul(upstreams);
     let is = format!("{first} {last}, {ports} connections");
     let should = format!("{clients} connections to {upstreams} TCP upstreams");
     let command = "sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"; beyond that, more upstreams or a unix:// one";
     Some(row("net.ipv4.ip_local_port_range", is, should, advise(ports >= clients), command.into()))
 }
 
+/// How many ports a range has, both ends included.
+pub(super) fn local_ports_of((first, last): (u16, u16)) -> u64 {
+    (u64::from(last) + 1).saturating_sub(first.into())
+}
+
 /// How many different ones there are: a port serves once for each of them.
-fn tcp_upstreams(config: &Config) -> u64 {
+pub(super) fn tcp_upstreams(config: &Config) -> u64 {
     let all = config.routes.iter().flat_map(|route| upstreams(&route.service));
     let tcp = all.filter(|upstream| matches!(upstream, Upstream::Tcp { .. }));
     tcp.collect::<HashSet<_>>().len() as u64
@@ -266,7 +281,7 @@ fn upstreams(service: &Service) -> &[Upstream] {
     }
 }
 
-fn backlog(config: &Config, machine: &Machine) -> Option<Row> {
+pub(super) fn backlog(config: &Config, machine: &Machine) -> Option<Row> {
     let is = machine.somaxconn?;
     let should = config.listeners.iter().map(|listener| u64::from(listener.backlog)).max()?;
     let command = format!("sysctl -w net.core.somaxconn={should}");
@@ -274,12 +289,12 @@ fn backlog(config: &Config, machine: &Machine) -> Option<Row> {
     Some(row("net.core.somaxconn", is.to_string(), words, advise(is >= should), command))
 }
 
-fn limit(value: u64) -> String {
+pub(super) fn limit(value: u64) -> String {
     if value >= i64::MAX as u64 { "unlimited".into() } else { value.to_string() }
 }
 
 /// A size for eyes, in the largest unit that leaves at least one.
-fn bytes(value: u64) -> String {
+pub(super) fn bytes(value: u64) -> String {
     match value {
         u64::MAX => "unlimited".into(),
         GIB.. => format!("{:.1} GiB", value as f64 / GIB as f64),

@@ -2,8 +2,10 @@
 //! the machine's limits.
 
 pub mod cli;
+pub mod coefficients;
 pub mod config;
 pub mod derive;
 pub mod doctor;
 mod log;
+pub mod plan;
 pub mod run;

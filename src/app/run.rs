@@ -4,7 +4,7 @@
 //! kernel lacks, addresses that cannot be had.
 
 use super::config::{self, Config, Frames};
-use super::derive::{Derived, Machine, Shortfall, derive};
+use super::derive::{Derived, MEMLOCK_MIN, Machine, Shortfall, derive, memlock_bytes, raise_memlock};
 use super::doctor::KernelRow;
 use super::log;
 use crate::control::{self, Ending, Line, metrics};
@@ -21,6 +21,7 @@ use crate::shard::{Shard, pump};
 use edgehold_wire::http1;
 use edgehold_wire::ws::CloseCode;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::Socket;
 use std::fmt;
 use std::io;
@@ -60,7 +61,9 @@ pub enum Failure {
         /// Which.
         shard: usize,
         /// Why.
-        error: String,
+        error: io::Error,
+        /// RLIMIT_MEMLOCK with which all shards start, in bytes.
+        memlock: u64,
     },
     /// The control thread has failed.
     Control(io::Error),
@@ -80,7 +83,9 @@ impl fmt::Display for Failure {
             Failure::Listen { name, address, error } => {
                 writeln!(f, "listener {name}: {address}: {error}{}", listen_remedy(error))
             }
-            Failure::Shard { shard, error } => writeln!(f, "shard {shard}: {error}"),
+            Failure::Shard { shard, error, memlock } => {
+                writeln!(f, "shard {shard}: no io_uring: {error}{}", memory_remedy(error, *memlock))
+            }
             Failure::Control(error) => writeln!(f, "control thread: {error}"),
             Failure::ShardLost => writeln!(f, "a shard has ended; the log says why"),
         }
@@ -99,6 +104,13 @@ fn listen_remedy(error: &io::Error) -> &'static str {
     }
 }
 
+fn memory_remedy(error: &io::Error, memlock: u64) -> String {
+    match error.kind() {
+        io::ErrorKind::OutOfMemory => format!(": raise RLIMIT_MEMLOCK, or free memory; {}", raise_memlock(memlock)),
+        _ => String::new(),
+    }
+}
+
 /// Serves until told to stop. `Forced`: told twice, shards are still running.
 ///
 /// # Errors
@@ -106,7 +118,8 @@ fn listen_remedy(error: &io::Error) -> &'static str {
 pub fn serve(config: &Config) -> Result<Ending, Failure> {
     log::start(&config.server);
     raise_nofile();
-    let derived = derive(config, &Machine::read()).map_err(Failure::Machine)?;
+    let machine = Machine::read();
+    let derived = derive(config, &machine).map_err(Failure::Machine)?;
     refuse_kernel(&Kernel::look())?;
     edgehold_wire::mask::choose();
     let admin = bind_admin(config)?;
@@ -118,7 +131,9 @@ pub fn serve(config: &Config) -> Result<Ending, Failure> {
         let post = Post::new(&control_bell).map_err(Failure::Control)?;
         lines.push(post.line);
         let sockets = listeners.pop().unwrap_or_default();
-        shards.push(Start::new(config, &derived, shard, sockets, post.shard).spawn()?);
+        let start = Start::new(config, &derived, shard, sockets, post.shard);
+        let memlock = memlock_bytes(config, &machine);
+        shards.push(start.spawn().map_err(|error| Failure::Shard { shard, error, memlock })?);
     }
     lines.reverse();
     announce(config, &derived);
@@ -143,7 +158,6 @@ fn refuse_kernel(kernel: &Kernel) -> Result<(), Failure> {
 
 /// A ring's table is held against the soft limit; the hard one is what the operator meant.
 fn raise_nofile() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
@@ -282,21 +296,22 @@ impl Start {
     }
 
     /// Starts the thread and waits until the shard stands, or says why not.
-    fn spawn(self) -> Result<ExecutorJoinHandle<io::Result<()>>, Failure> {
+    fn spawn(self) -> io::Result<ExecutorJoinHandle<io::Result<()>>> {
         let shard = self.settings.shard;
-        let failure = |error: String| Failure::Shard { shard, error };
         let (standing, stands) = mpsc::channel();
         let handle = LocalExecutorBuilder::new(placement(shard))
             .name(&format!("shard-{shard}"))
             .io_memory(GLOMMIO_IO_MEMORY)
             .ring_depth(GLOMMIO_RING_DEPTH)
             .preempt_timer(GLOMMIO_PREEMPT)
-            .spawn(move || self.run(standing))
-            .map_err(|error| failure(error.to_string()))?;
+            .spawn(move || self.run(standing))?;
         match stands.recv() {
-            Ok(Ok(())) => Ok(handle),
-            Ok(Err(error)) => Err(failure(format!("no io_uring: {error}"))),
-            Err(_) => Err(failure("its thread has ended".into())),
+            Ok(stands) => stands.map(|()| handle),
+            // The executor has failed before it ran anything: its thread knows why.
+            Err(_) => {
+                let error = handle.join().map_or_else(io::Error::from, |_| io::Error::other("its thread has ended"));
+                Err(executor_error(error, getrlimit(Resource::Memlock).current))
+            }
         }
     }
 
@@ -313,6 +328,15 @@ impl Start {
         let services = Services::new(self.routes, self.places);
         let shard = Shard::new(ring, services, &self.settings, self.post.letters, self.post.to_control);
         pump::run(shard).await
+    }
+}
+
+/// Where RLIMIT_MEMLOCK is below what the executor looks for before it makes a ring, its error has no errno: it is
+/// ENOMEM all the same.
+fn executor_error(error: io::Error, limit: Option<u64>) -> io::Error {
+    match limit {
+        Some(limit) if limit < MEMLOCK_MIN => io::Error::from_raw_os_error(libc::ENOMEM),
+        _ => error,
     }
 }
 
@@ -431,5 +455,29 @@ fn control_settings(config: &Config, admin: Option<TcpListener>) -> control::Set
             listeners: config.listeners.iter().map(|it| it.name.clone()).collect(),
             upstreams: upstreams.iter().map(ToString::to_string).collect(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(errno: i32) -> String {
+        let error = io::Error::from_raw_os_error(errno);
+        Failure::Shard { shard: 3, error, memlock: 1448 << 10 }.to_string()
+    }
+
+    #[test]
+    fn a_shard_short_of_memory_names_the_limit_and_its_command() {
+        let expected = "shard 3: no io_uring: Cannot allocate memory (os error 12): raise RLIMIT_MEMLOCK, or free \
+                        memory; as root: ulimit -l 1448 (under systemd: LimitMEMLOCK=1448K)\n";
+        assert_eq!(words(libc::ENOMEM), expected);
+        assert_eq!(words(libc::EMFILE), "shard 3: no io_uring: Too many open files (os error 24)\n");
+    }
+    #[test]
+    fn an_executor_that_finds_the_limit_too_low_is_short_of_memory() {
+        let errno = |limit| executor_error(io::Error::from_raw_os_error(libc::EMFILE), limit).raw_os_error();
+        assert_eq!(errno(Some(MEMLOCK_MIN - 1)), Some(libc::ENOMEM));
+        assert_eq!([errno(Some(MEMLOCK_MIN)), errno(None)], [Some(libc::EMFILE); 2]);
     }
 }
