@@ -50,6 +50,18 @@ def read_tls(path):
     return dict(values)
 
 
+def read_fan(path):
+    """{title: {name: ([value in each round], unit)}}."""
+    runs, values = defaultdict(lambda: defaultdict(lambda: ([], ""))), None
+    for line in path.read_text().splitlines():
+        if line.startswith("#"):
+            values = runs[line.split(": ", 1)[1]]
+        else:
+            name, value, unit = line.split()
+            values[name] = (values[name][0] + [float(value)], unit)
+    return {title: dict(values) for title, values in runs.items()}
+
+
 def spread(values):
     """In percent of the median."""
     return 100 * (max(values) - min(values)) / median(values)
@@ -162,6 +174,25 @@ def tls_table(values):
     print(f"An idle connection, its struct and its heap together: {idle:.0f} bytes.\n")
 
 
+def fan_table(runs):
+    head = ["subscribers", "sender, processor", "sender, wall", "sink, processor", "deliveries"]
+    rows = []
+    for title in (title for title in runs if title != "memory"):
+        of = [runs[title][name] for name in ("sender_processor", "sender_wall", "sink_processor", "deliveries")]
+        rows.append([title, *(f"{digits(median(each))} {unit} (±{spread(each) / 2:.0f} %)" for each, unit in of)])
+    table(head, rows)
+
+
+def fan_memory(values):
+    """What one message that lies undelivered costs; the range is over all rounds of all runs."""
+    rows = []
+    for name in ("slab", "tcp_memory"):
+        each, unit = values[name]
+        least, most = min(values[f"{name}_least"][0]), max(values[f"{name}_most"][0])
+        rows.append([name, f"{digits(median(each))} {unit}", f"{digits(least)} to {digits(most)}"])
+    table(["", "median", "range"], rows)
+
+
 def main():
     folder = Path(sys.argv[1])
     mask, frames = read_divan(folder / "mask.txt"), read_divan(folder / "frames.txt")
@@ -184,6 +215,11 @@ def main():
         check_table(frames, group)
     print("## TLS\n")
     tls_table(read_tls(folder / "tls.txt"))
+    fan = read_fan(folder / "fan.txt")
+    print("## Fan-out: 64 bytes to each subscriber\n")
+    fan_table(fan)
+    print("One message that lies undelivered:\n")
+    fan_memory(fan["memory"])
 
 
 if __name__ == "__main__":

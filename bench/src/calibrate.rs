@@ -7,6 +7,7 @@
 
 use crate::crowd::{Crew, Plan};
 use crate::failure::{Failure, failed};
+use crate::interrupt;
 use crate::session::{Session, opening};
 use crate::target::{Speech, Target};
 use crate::watch;
@@ -35,18 +36,18 @@ pub struct Ends {
     pub own: f64,
 }
 
-/// Measures both.
+/// Measures both; `None` where it was interrupted, or there is no room for two counts.
 ///
 /// # Errors
 /// The calibration's own listener or crowd failed.
-pub fn calibrate(session: &Session<'_>) -> Result<Ends, Failure> {
-    let bare = pair(session, false)?;
-    let listening = pair(session, true)?;
-    Ok(Ends { bare: bare / 2.0, own: bare / 2.0 + (listening - bare).max(0.0) })
+pub fn calibrate(session: &Session<'_>) -> Result<Option<Ends>, Failure> {
+    let Some(bare) = pair(session, false)? else { return Ok(None) };
+    let ends = |listening: f64| Ends { bare: bare / 2.0, own: bare / 2.0 + (listening - bare).max(0.0) };
+    Ok(pair(session, true)?.map(ends))
 }
 
 /// Slab of a pair.
-fn pair(session: &Session<'_>, listens: bool) -> Result<f64, Failure> {
+fn pair(session: &Session<'_>, listens: bool) -> Result<Option<f64>, Failure> {
     let pairs = PAIRS.min(session.ground.table.saturating_sub(u64::from(ACCEPTS)));
     let floor = Floor::open(pairs as u32).or_else(|error| failed(format!("calibration: {error}")))?;
     let target = Target {
@@ -76,7 +77,8 @@ fn pair(session: &Session<'_>, listens: bool) -> Result<f64, Failure> {
     let all = few + crew.join(pairs - pairs / 5, None).connected;
     floor.wait_for(&crew, all)?;
     let after = steady(slab);
-    Ok((after as f64 - before as f64) / (all - few) as f64)
+    let more = (all - few) as f64;
+    Ok((more > 0.0 && !interrupt::asked()).then(|| (after as f64 - before as f64) / more))
 }
 
 /// The value when it has stopped moving.
@@ -119,6 +121,7 @@ impl Floor {
     fn wait_for(&self, crew: &Crew, count: u64) -> Result<(), Failure> {
         match crew.until(PATIENCE, |_| self.accepted.load(Ordering::Relaxed) >= count) {
             true => Ok(()),
+            false if interrupt::asked() => Ok(()),
             false => failed("calibration: the tool's own listener did not take all connections"),
         }
     }

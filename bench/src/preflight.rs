@@ -19,6 +19,10 @@ const TABLE_MAX: u64 = 1 << 20;
 const PORTS_USED: f64 = 0.25;
 /// Kernel and user memory of a pair of idle ends, generously; for a warning only.
 const PAIR_BYTES: u64 = 10_000;
+/// Descriptors beside those of the rings: standard streams, the admin address, /proc, the publisher.
+const OWN_FILES: u64 = 32;
+/// A limit of files with which any run fits.
+const FILES_ENOUGH: u64 = 4096;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What was found to be there.
@@ -42,6 +46,7 @@ pub fn look(common: &Common, target: &Target) -> Result<Ground, Failure> {
     kernel()?;
     writable(common.json.as_deref())?;
     let nofile = raise_nofile();
+    files(common, nofile)?;
     let from = sources(common, target)?;
     let advice = [backlog(common), memory(common, target), file_max(common, target), tcp_mem(common)];
     Ok(Ground { nofile, table: nofile.min(TABLE_MAX), from, advice: advice.into_iter().flatten().collect() })
@@ -67,6 +72,18 @@ fn raise_nofile() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Each ring takes two descriptors; the clients themselves are in its table, which may be as long as the limit.
+fn files(common: &Common, nofile: u64) -> Result<(), Failure> {
+    let rings = common.connections.div_ceil(nofile.min(TABLE_MAX)).max(common.threads as u64);
+    match OWN_FILES + 2 * rings {
+        wanted if nofile < wanted => mistaken(format!(
+            "{} connections take {rings} rings and {wanted} files under a limit of {nofile}: ulimit -n {FILES_ENOUGH}",
+            common.connections
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Ports towards one destination address and port from one source address.
@@ -99,7 +116,7 @@ fn pairs_wanted(connections: u64) -> u64 {
 
 fn few_ports(common: &Common, given: usize, wanted: u64) -> Result<Vec<IpAddr>, Failure> {
     mistaken(format!(
-        "{} connections want {wanted} pairs of source and destination address with {} ports each, and there are {given} \
+        "{} connections want {wanted} pairs of source and destination address with {} ports each; there are {given} \
          sources: give more with --from or --to, or sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"",
         common.connections,
         ports()

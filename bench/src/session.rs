@@ -106,17 +106,25 @@ impl<'a> Session<'a> {
     }
 
     /// Notes how the tool itself fared, and judges it.
-    pub fn close(&self, crew: &Crew, out: &mut Outcome) {
+    ///
+    /// # Errors
+    /// The server let clients go that stood. Where some read no more (`slow`), that is a finding as long as others
+    /// stand.
+    pub fn close(&self, crew: &mut Crew, out: &mut Outcome) -> Result<(), Failure> {
+        crew.tell();
         out.asked.threads = crew.workers();
         out.client.cpu_share = out.client.cpu_share.max(crew.cpu_share);
         out.client.late_us = out.client.late_us.max(crew.late_us);
         let lost: u64 = crew.lost.values().sum();
+        let words = crew.loss(&format!("{lost} clients were lost"));
         if lost > 0 {
-            out.notes.push(crew.loss(&format!("{lost} clients were lost")));
+            out.notes.push(words.clone());
         }
         if self.server.is_some_and(|it| !it.lives()) {
             out.notes.push("the server's process ended during the run".into());
         }
+        let is_finding = out.mode == "slow" && crew.open() > 0;
+        if lost > 0 && !is_finding { failed(words) } else { Ok(()) }
     }
 }
 

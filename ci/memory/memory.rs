@@ -23,8 +23,8 @@ const FEW: usize = 2_000;
 const MORE: usize = 10_000;
 /// The most an idle connection may cost, in bytes of RSS.
 const BYTES_MAX: i64 = 200;
-/// What a parked connection costs the kernel at least: an idle TCP connection (3 870 bytes), an armed multishot poll (256)
-/// and a direct descriptor (40). Five in a hundred more is the most.
+/// What a parked connection costs the kernel at least: an idle TCP connection (3 870 bytes), an armed multishot poll
+/// (256) and a direct descriptor (40). Five in a hundred more is the most.
 const KERNEL_BYTES_MAX: f64 = 1.05 * (3870.0 + 256.0 + 40.0);
 /// Connections of which the kernel's share is measured.
 const KERNEL_CROWD: &str = "15000";
@@ -87,7 +87,8 @@ fn idle_connection() {
     assert!(leak <= LEAK_BYTES_MAX, "a used slot costs {leak} bytes");
 }
 
-/// The kernel's share: edgehold-bench reads the slab at three counts and takes off its own end, which it has calibrated.
+/// The kernel's share: edgehold-bench reads the slab at three counts and takes off its own end, which it has
+/// calibrated.
 #[test]
 fn kernel_memory_of_a_parked_connection() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);

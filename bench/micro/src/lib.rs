@@ -1,8 +1,12 @@
-//! What the measurements share: the sizes, the payloads, and streams of frames that never end.
+//! What the measurements share: the sizes, the payloads, streams of frames that never end, buffers for a ring, a core
+//! to run on and its clock.
 //!
 //! Everything is the same in every run: fixed keys, fixed contents.
 
+pub mod provided;
+
 use edgehold_wire::{mask, ws};
+use rustix::time::{ClockId, clock_gettime};
 use std::io::{self, Read, Write};
 
 /// The payload sizes, in bytes: from a short chat line to the largest message one expects.
@@ -14,6 +18,19 @@ pub const KEY: [u8; 4] = [0x9d, 0x37, 0xe5, 0x42];
 /// A stream of frames is repeated after so many bytes of payload (or after one frame, if that is longer): enough to
 /// make a batch worth its timing, little enough to stay in the second-level cache.
 pub const BATCH_BYTES: usize = 64 << 10;
+
+/// Puts the calling thread on one core; an error where there is no such core or it is not allowed.
+pub fn pin(id: usize) -> io::Result<()> {
+    // The set of cores has no room for more, and core_affinity does not look.
+    let pinned = id < libc::CPU_SETSIZE as usize && core_affinity::set_for_current(core_affinity::CoreId { id });
+    if pinned { Ok(()) } else { Err(io::Error::other(format!("cannot run on core {id}"))) }
+}
+
+/// Processor time of the calling thread in nanoseconds, user and system together.
+pub fn processor_ns() -> i64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
+}
 
 /// What the payloads hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -304,8 +304,8 @@ impl Crew {
         let before = self.spent();
         self.sleep_until(end, Some(&progress));
         let took = self.since(&before);
-        self.order(|_, _| Order::Stop);
-        self.until(DRAIN, |crew| crew.received() - received >= crew.sum(|it| &it.due) - due);
+        self.stop();
+        self.drain(due, received);
         let found = self.tell();
         Ok(Load { size, rate, ..load(name, asked, took, &found) })
     }
@@ -322,8 +322,21 @@ impl Crew {
             if let Some(progress) = progress {
                 progress.at(now.saturating_sub(begun) / 1_000_000);
             }
-            now >= time
+            now >= time || crew.open() == 0
         });
+    }
+
+    /// The stretch is over; returns when all workers have seen that.
+    fn stop(&self) {
+        let (done, all) = mpsc::channel();
+        self.order(|_, _| Order::Stop(done.clone()));
+        drop(done);
+        all.iter().for_each(drop);
+    }
+
+    /// Waits for the answers of those who still stand.
+    fn drain(&self, due: u64, received: u64) {
+        self.until(DRAIN, |crew| crew.open() == 0 || crew.received() - received >= crew.sum(|it| &it.due) - due);
     }
 
     /// Each client pings once, spread over the time that the rate gives.
@@ -335,8 +348,8 @@ impl Crew {
         let progress = Progress::new("pinging", open);
         self.while_growing(open, &progress, |crew| crew.received() - received);
         let took = self.since(&before);
-        self.order(|_, _| Order::Stop);
-        self.until(DRAIN, |crew| crew.received() - received >= crew.sum(|it| &it.due) - due);
+        self.stop();
+        self.drain(due, received);
         let found = self.tell();
         Load { rate: Some(rate), ..load("ping", open, took, &found) }
     }

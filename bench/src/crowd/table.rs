@@ -1,7 +1,7 @@
 //! The clients of one worker, without their ring: what comes in is read here, and what is due is written down.
 //!
-//! Nothing here asks anything of the kernel. `worker.rs` carries bytes in, and afterwards holds what each touched client
-//! wants against what the kernel holds of it.
+//! Nothing here asks anything of the kernel. `worker.rs` carries bytes in, and afterwards holds what each touched
+//! client wants against what the kernel holds of it.
 
 use super::client::{Client, Outgoing, State, held};
 use super::findings::{Counters, Findings, cause, note};

@@ -1,8 +1,8 @@
 //! One thread of the tool: a ring, the clients on it, and the orders that it takes.
 //!
 //! A round: take orders; begin connects and messages that are due; hand everything to the kernel and wait for what
-//! comes, or for the next due time; read what came (table.rs); then, for each client that something happened to, ask the
-//! kernel for the difference between what the client wants and what the kernel holds.
+//! comes, or for the next due time; read what came (table.rs); then, for each client that something happened to, ask
+//! the kernel for the difference between what the client wants and what the kernel holds.
 
 use super::client::{Outgoing, State, held};
 use super::findings::{Counters, Findings};
@@ -76,8 +76,8 @@ pub enum Order {
     Deafen(u8),
     /// All are cut, and come back.
     Cut(Return),
-    /// Nothing more is begun.
-    Stop,
+    /// What is due by now is still said, and nothing more is begun. The sender goes when that is done.
+    Stop(Sender<()>),
     /// What was found is handed over.
     Tell(Sender<Findings>),
 }
@@ -215,7 +215,7 @@ impl Worker {
             Order::Ping(pace) => self.pinging = Round::new(pace, self.make.slots.into()),
             Order::Deafen(percent) => self.deafen(percent),
             Order::Cut(back) => self.cut(back),
-            Order::Stop => self.stop(),
+            Order::Stop(_done) => self.stop(),
             Order::Tell(to) => drop(to.send(std::mem::take(&mut self.table.findings))),
         }
     }
@@ -231,6 +231,8 @@ impl Worker {
     }
 
     fn stop(&mut self) {
+        // A thread that was late still owes what fell due while it was away: left out, it would be missed by nobody.
+        self.begin_messages(self.clock.now());
         (self.talking.count, self.pinging.count) = (self.talking.begun, self.pinging.begun);
         (self.joining.count, self.returning) = (self.joining.begun, None);
         self.waiting.clear();

@@ -22,6 +22,5 @@ pub fn run(flags: &Echo, out: &mut Outcome) -> Result<(), Failure> {
     }
     let measured = goes_on().then(|| crew.talk("echo", common.connections, common.size, rate, common.duration));
     out.load.extend(measured.transpose()?);
-    session.close(&crew, out);
-    Ok(())
+    session.close(&mut crew, out)
 }

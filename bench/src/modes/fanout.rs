@@ -36,8 +36,8 @@ pub fn run(flags: &Flags, out: &mut Outcome) -> Result<(), Failure> {
     let count = ((rate as f64 * common.duration.as_secs_f64()).ceil() as u32).max(1);
     let (fanout, failure) = publish(&mut crew, publisher, rate as f64, count, common.size);
     out.fanout = Some(fanout);
-    session.close(&crew, out);
-    failure.map_or(Ok(()), Err)
+    let closed = session.close(&mut crew, out);
+    failure.map_or(closed, Err)
 }
 
 fn publish(crew: &mut Crew, publisher: Publisher, rate: f64, count: u32, size: usize) -> (Fanout, Option<Failure>) {
@@ -49,7 +49,8 @@ fn publish(crew: &mut Crew, publisher: Publisher, rate: f64, count: u32, size: u
     let ((), took) = crew.measured(|crew| receipts(crew, before, subscribers * u64::from(count), &voice));
     let (published, failure) = voice.join().unwrap_or((0, Some(Failure::Failed("the publisher failed".into()))));
     let found = crew.tell();
-    let mut fanout = summary(&found, subscribers, published, start);
+    let due = |number: usize| start + (number as f64 / rate * 1e9) as u64;
+    let mut fanout = summary(&found, subscribers, published, due);
     fanout.seconds = found.receipts.iter().map(|it| it.1).max().map_or(took.seconds, |end| seconds(start, end));
     fanout.per_second = fanout.delivered as f64 / fanout.seconds;
     fanout.server_cpu_us_per_delivery = took.cpu_us_each(fanout.delivered);
@@ -71,15 +72,16 @@ fn receipts<T>(crew: &Crew, before: u64, expected: u64, voice: &thread::JoinHand
         if now != last || !voice.is_finished() {
             (last, since) = (now, Instant::now());
         }
-        now >= expected || since.elapsed() > PATIENCE
+        now >= expected || since.elapsed() > PATIENCE || crew.open() == 0
     });
 }
 
-fn summary(found: &Findings, subscribers: u64, published: u32, start: u64) -> Fanout {
+/// `due`: when a message was to be published, on the crew's clock.
+fn summary(found: &Findings, subscribers: u64, published: u32, due: impl Fn(usize) -> u64) -> Fanout {
     let mut last = histogram();
-    for (receivers, time) in &found.receipts {
+    for (number, (receivers, time)) in found.receipts.iter().enumerate() {
         if *receivers > 0 {
-            note(&mut last, time.saturating_sub(start));
+            note(&mut last, time.saturating_sub(due(number)));
         }
     }
     let delivered: u64 = found.receipts.iter().map(|it| u64::from(it.0)).sum();

@@ -28,7 +28,10 @@ pub fn run(flags: &Idle, out: &mut Outcome) -> Result<(), Failure> {
     let session = Session::open(common, out)?;
     may_speak(flags, &session)?;
     let local = session.target.is_loopback();
-    let ends = local.then(|| calibrate(&session)).transpose()?;
+    let ends = local.then(|| calibrate(&session)).transpose()?.flatten();
+    if !goes_on() {
+        return Ok(());
+    }
     let mut crew = session.crew(common.connections, true)?;
     let counted = climb(flags, &session, &mut crew, out);
     let memory = out.memory.get_or_insert_default();
@@ -38,8 +41,7 @@ pub fn run(flags: &Idle, out: &mut Outcome) -> Result<(), Failure> {
         idle_cpu(flags, &mut crew, memory);
         after(flags, &mut crew, out)?;
     }
-    session.close(&crew, out);
-    Ok(())
+    session.close(&mut crew, out)
 }
 
 /// A ping wants a WebSocket, a talk a server that echoes.
@@ -94,7 +96,7 @@ fn settled(flags: &Idle, session: &Session<'_>, crew: &Crew) -> Reading {
     let unparked = || session.admin.as_ref().and_then(|it| it.metrics().ok()?.unparked()).unwrap_or(0.0);
     crew.until(flags.settle, |_| unparked() < 1.0);
     let (mut last, mut still) = (read(), 0);
-    while still < STILL_LOOKS && begun.elapsed() < flags.settle && goes_on() {
+    while still < STILL_LOOKS && begun.elapsed() < flags.settle && goes_on() && crew.open() > 0 {
         hold(crew, LOOK);
         let now = read();
         still = if moved(&last, &now) { 0 } else { still + 1 };

@@ -12,9 +12,9 @@ use crate::crowd::Crew;
 use crate::interrupt;
 use std::time::Duration;
 
-/// Holds what stands, until the time is over or it is interrupted.
+/// Holds what stands, until the time is over, nothing stands, or it is interrupted.
 fn hold(crew: &Crew, span: Duration) {
-    crew.until(span, |_| false);
+    crew.until(span, |crew| crew.open() == 0);
 }
 
 /// Whether to go on.

@@ -33,9 +33,7 @@ pub fn run(flags: &Proxy, out: &mut Outcome) -> Result<(), Failure> {
         }
     }
     out.notes.extend(added(&out.load));
-    session.close(&edge, out);
-    session.close(&without, out);
-    Ok(())
+    session.close(&mut edge, out).and(session.close(&mut without, out))
 }
 
 /// A round through the edge; what it takes of the back end's CPU is noted with it.

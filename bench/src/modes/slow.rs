@@ -36,8 +36,7 @@ pub fn run(flags: &Slow, out: &mut Outcome) -> Result<(), Failure> {
     }
     out.memory = Some(memory);
     out.notes.extend(felt(&out.load, flags.percent));
-    session.close(&crew, out);
-    Ok(())
+    session.close(&mut crew, out)
 }
 
 /// What the others felt, in a sentence.

@@ -28,8 +28,7 @@ pub fn run(flags: &Flags, out: &mut Outcome) -> Result<(), Failure> {
     let (timeline, took) = crew.measured(|crew| storm(crew, cut, back));
     crew.end_returns();
     out.storm = Some(summary(&mut crew, cut, timeline, took));
-    session.close(&crew, out);
-    Ok(())
+    session.close(&mut crew, out)
 }
 
 /// Cuts, and watches until all are back: seconds since the cut, and how many stand.

@@ -9,9 +9,10 @@
 //! It is a yardstick and no server: a peer that sends and never reads may take all buffers, and everyone waits.
 
 use clap::Parser;
-use io_uring::types::{BufRingEntry, Fd, Fixed};
+use edgehold_micro::pin;
+use edgehold_micro::provided::Provided;
+use io_uring::types::{Fd, Fixed};
 use io_uring::{IoUring, cqueue, opcode, squeue};
-use memmap2::MmapMut;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::VecDeque;
 use std::error::Error;
@@ -19,7 +20,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Echoes TCP on one core, as fast as the kernel lets it.
 #[derive(Parser)]
@@ -48,11 +48,7 @@ fn buffer_count(text: &str) -> Result<u16, String> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
-    if let Some(id) = arguments.core
-        && !core_affinity::set_for_current(core_affinity::CoreId { id })
-    {
-        return Err(format!("cannot run on core {id}").into());
-    }
+    arguments.core.map_or(Ok(()), pin)?;
     let signals = signals()?;
     let listener = listen(arguments.address)?;
     let address = listener.local_addr()?.as_socket().ok_or("the listener has no address")?;
@@ -117,13 +113,9 @@ const NONE: u16 = u16::MAX;
 
 /// The buffers, and what each that is out holds: how many bytes, and which buffer follows it on its connection.
 struct Buffers {
-    entries: MmapMut,
-    memory: MmapMut,
-    bytes_each: u32,
-    count: u16,
+    provided: Provided,
     /// How many the kernel has.
     lent: u16,
-    tail: u16,
     filled: Vec<u32>,
     next: Vec<u16>,
 }
@@ -131,20 +123,9 @@ struct Buffers {
 impl Buffers {
     fn lend_to(ring: &IoUring, count: u16, bytes_each: u32) -> io::Result<Buffers> {
         let many = usize::from(count);
-        let mut entries = MmapMut::map_anon(many * size_of::<BufRingEntry>())?;
-        let memory = MmapMut::map_anon(many * bytes_each as usize)?;
-        let at = entries.as_mut_ptr() as u64;
-        // SAFETY: the mapping is page-aligned, has room for `count` entries and is unmapped only after the ring is
-        // gone (`Echo` declares the ring first).
-        unsafe { ring.submitter().register_buf_ring_with_flags(at, count, 0, 0)? };
-        let (filled, next) = (vec![0; many], vec![NONE; many]);
-        let mut buffers = Buffers { entries, memory, bytes_each, count, lent: 0, tail: 0, filled, next };
-        (0..count).for_each(|id| buffers.give_back(id));
-        Ok(buffers)
-    }
-
-    fn start(&self, id: u16) -> *const u8 {
-        self.memory[usize::from(id) * self.bytes_each as usize..].as_ptr()
+        // SAFETY: `Echo` declares the ring before the buffers, so it is gone before them.
+        let provided = unsafe { Provided::lend_to(ring, count, bytes_each)? };
+        Ok(Buffers { provided, lent: count, filled: vec![0; many], next: vec![NONE; many] })
     }
 
     fn filled(&self, id: u16) -> u32 {
@@ -152,7 +133,8 @@ impl Buffers {
     }
 
     fn piece(&self, id: u16) -> libc::iovec {
-        libc::iovec { iov_base: self.start(id).cast_mut().cast(), iov_len: self.filled(id) as usize }
+        let start = self.provided.memory(id).as_ptr();
+        libc::iovec { iov_base: start.cast_mut().cast(), iov_len: self.filled(id) as usize }
     }
 
     /// The kernel has filled a buffer and handed it over.
@@ -163,20 +145,8 @@ impl Buffers {
     }
 
     fn give_back(&mut self, id: u16) {
-        let (start, len) = (self.start(id) as u64, self.bytes_each);
-        let entries = self.entries.as_mut_ptr().cast::<BufRingEntry>();
-        // SAFETY: the place is below `count`, for which the mapping has room; the kernel reads no entry at or behind
-        // the tail.
-        let entry = unsafe { &mut *entries.add(usize::from(self.tail & (self.count - 1))) };
-        entry.set_addr(start);
-        entry.set_len(len);
-        entry.set_bid(id);
-        self.tail = self.tail.wrapping_add(1);
+        self.provided.give_back(id);
         self.lent += 1;
-        // SAFETY: the tail's place in the mapped ring, an aligned u16 that the kernel only reads.
-        let tail = unsafe { &*BufRingEntry::tail(entries).cast::<AtomicU16>() };
-        // Release: the kernel must see the entry before the tail.
-        tail.store(self.tail, Ordering::Release);
     }
 }
 

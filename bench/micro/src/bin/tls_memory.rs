@@ -9,7 +9,7 @@
 //! self-signed one for ECDSA P-256. Output: one `name value unit` per line.
 
 use clap::Parser;
-use rustix::time::{ClockId, clock_gettime};
+use edgehold_micro::processor_ns;
 use rustls::client::Resumption;
 use rustls::crypto::ring::{Ticketer, default_provider};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
@@ -150,11 +150,6 @@ fn serve<T>(work: impl FnOnce() -> T) -> (T, i64) {
     let result = work();
     COUNTS.store(false, Relaxed);
     (result, processor_ns() - start)
-}
-
-fn processor_ns() -> i64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
 /// What reading the clock costs a stretch without work; the median of many.
