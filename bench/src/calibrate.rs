@@ -1,9 +1,9 @@
 //! What the tool's own end of a connection costs the kernel.
 //!
-//! On one machine the slab shows both ends of a connection together. So two crowds are held before the run that have
-//! nothing behind them but a listener of the tool's own, whose ends are bare: accepted into direct descriptors, and
-//! nothing armed on them. In the first the clients' ends are bare too, so that one end costs half of the pair; in the
-//! second they listen as they will in the run. The difference is what listening costs.
+//! On one machine the slab shows both ends of a connection together. So a crowd is held before the run that has nothing
+//! behind it but a listener of the tool's own. All ends are bare at first: direct descriptors, and nothing armed on them,
+//! so that one end costs half of the pair. Then the clients begin to listen as they will in the run, and what the slab
+//! grows by is what listening costs. It is one crowd, because a second would live in what the first has left.
 
 use crate::crowd::{Crew, Plan};
 use crate::failure::{Failure, failed};
@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 const PAIRS: u64 = 12_000;
 /// Accepts in flight.
 const ACCEPTS: u32 = 64;
+/// A slab that moves less than this between two looks stands still.
+const STILL_BYTES: f64 = 65_536.0;
 /// How long the kernel may take to give back, or to count, what it holds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -41,23 +43,36 @@ pub struct Ends {
 /// # Errors
 /// The calibration's own listener or crowd failed.
 pub fn calibrate(session: &Session<'_>) -> Result<Option<Ends>, Failure> {
-    let Some(bare) = pair(session, false)? else { return Ok(None) };
-    let ends = |listening: f64| Ends { bare: bare / 2.0, own: bare / 2.0 + (listening - bare).max(0.0) };
-    Ok(pair(session, true)?.map(ends))
-}
-
-/// Slab of a pair.
-fn pair(session: &Session<'_>, listens: bool) -> Result<Option<f64>, Failure> {
     let pairs = PAIRS.min(session.ground.table.saturating_sub(u64::from(ACCEPTS)));
     let floor = Floor::open(pairs as u32).or_else(|error| failed(format!("calibration: {error}")))?;
+    let mut crew = bare_crowd(session, floor.address, pairs)?;
+    let slab = || watch::reading(0, None).slab_bytes as f64;
+    let few = crew.join(pairs / 5, None).connected;
+    floor.wait_for(&crew, few)?;
+    let before = steady(slab);
+    let all = few + crew.join(pairs - pairs / 5, None).connected;
+    floor.wait_for(&crew, all)?;
+    let bare = steady(slab);
+    crew.hear();
+    let listening = steady(slab);
+    let more = (all - few) as f64;
+    if all == few || interrupt::asked() {
+        return Ok(None);
+    }
+    let end = (bare - before) / more / 2.0;
+    Ok(Some(Ends { bare: end, own: end + (listening - bare) / all as f64 }))
+}
+
+/// A crew whose clients stand and do not listen.
+fn bare_crowd(session: &Session<'_>, address: SocketAddr, pairs: u64) -> Result<Crew, Failure> {
     let target = Target {
-        url: format!("tcp://{}", floor.address),
+        url: format!("tcp://{address}"),
         speech: Speech::Bytes,
-        addresses: vec![floor.address],
+        addresses: vec![address],
         host: String::new(),
         path: String::new(),
     };
-    let mut crew = Crew::start(&Plan {
+    Crew::start(&Plan {
         target: &target,
         opening: opening(&target, &[]),
         connections: pairs,
@@ -67,28 +82,19 @@ fn pair(session: &Session<'_>, listens: bool) -> Result<Option<f64>, Failure> {
         from: &[],
         message: 64,
         by_poll: true,
-        listens,
+        listens: false,
         server: None,
-    })?;
-    let slab = || watch::reading(0, None).slab_bytes;
-    let few = crew.join(pairs / 5, None).connected;
-    floor.wait_for(&crew, few)?;
-    let before = steady(slab);
-    let all = few + crew.join(pairs - pairs / 5, None).connected;
-    floor.wait_for(&crew, all)?;
-    let after = steady(slab);
-    let more = (all - few) as f64;
-    Ok((more > 0.0 && !interrupt::asked()).then(|| (after as f64 - before as f64) / more))
+    })
 }
 
 /// The value when it has stopped moving.
-fn steady(read: impl Fn() -> u64) -> u64 {
+fn steady(read: impl Fn() -> f64) -> f64 {
     let begun = Instant::now();
     let mut last = read();
     loop {
         thread::sleep(Duration::from_millis(200));
         let now = read();
-        if now.abs_diff(last) < 64 << 10 || begun.elapsed() > PATIENCE {
+        if (now - last).abs() < STILL_BYTES || begun.elapsed() > PATIENCE {
             return now;
         }
         last = now;

@@ -1,8 +1,7 @@
 //! The command line: flags are the same in every mode, and a mode adds few of its own.
 
-use crate::units::{bytes, count, span};
+use crate::units::{Addresses, Cores, bytes, count, span};
 use clap::{Args, Parser, Subcommand};
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -90,14 +89,6 @@ pub struct Common {
     #[arg(long, value_name = "LINE")]
     pub header: Vec<String>,
 }
-
-/// Cores by number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cores(pub Vec<usize>);
-
-/// Addresses in their order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Addresses(pub Vec<IpAddr>);
 
 /// Flags of `idle`.
 #[derive(Args, Clone, Debug)]

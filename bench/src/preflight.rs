@@ -1,8 +1,9 @@
 //! What would stop a run, looked at before it begins; each finding comes with the command that changes it.
 
-use crate::cli::{Addresses, Common};
+use crate::cli::Common;
 use crate::failure::{Failure, mistaken};
 use crate::target::{Speech, Target};
+use crate::units::Addresses;
 use crate::watch::sysctl;
 use edgehold::engine::probe::Kernel;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

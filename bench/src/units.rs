@@ -1,8 +1,15 @@
 //! Counts, sizes, times, cores and addresses as people write them, and figures as people read them.
 
-use crate::cli::{Addresses, Cores};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
+
+/// Cores by number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cores(pub Vec<usize>);
+
+/// Addresses in their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses(pub Vec<IpAddr>);
 
 /// A count: `1500`, `10k`, `1M`.
 ///

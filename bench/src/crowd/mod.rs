@@ -370,6 +370,11 @@ impl Crew {
         (self.clock, start)
     }
 
+    /// Clients that were made not to listen begin to.
+    pub fn hear(&self) {
+        self.order(|_, _| Order::Hear);
+    }
+
     /// So many of a hundred read no more.
     pub fn deafen(&self, percent: u8) {
         self.order(|_, _| Order::Deafen(percent));

@@ -72,6 +72,8 @@ pub enum Order {
     Listen(Pace),
     /// Each who stands sends a ping, when the pace says.
     Ping(Pace),
+    /// Those who did not listen begin to.
+    Hear,
     /// So many of a hundred members read no more.
     Deafen(u8),
     /// All are cut, and come back.
@@ -213,6 +215,7 @@ impl Worker {
             Order::Say(words) => self.say(words),
             Order::Listen(pace) => self.table.listen(pace),
             Order::Ping(pace) => self.pinging = Round::new(pace, self.make.slots.into()),
+            Order::Hear => self.hear(),
             Order::Deafen(percent) => self.deafen(percent),
             Order::Cut(back) => self.cut(back),
             Order::Stop(_done) => self.stop(),
@@ -255,6 +258,11 @@ impl Worker {
         let members = self.table.members.clone();
         members.into_iter().for_each(|slot| self.table.fall_due(slot, 0));
         (self.talking, self.table.hearing) = (Round::NONE, Hearing::Nothing);
+    }
+
+    fn hear(&mut self) {
+        self.make.listens = true;
+        (0..self.make.slots).for_each(|slot| self.table.touch(slot));
     }
 
     fn deafen(&mut self, percent: u8) {

@@ -139,3 +139,8 @@ fn tls_records(load: &Load) -> Part {
     let coefficients = vec![costs::TLS_SMALL.name, costs::TLS_LARGE.name];
     Part { what: "TLS records", per_second: rate, cores: load.tls_share * work, coefficients }
 }
+
+/// Cores, or seconds of them, to two digits behind the point, rounded up so that little is never nothing.
+pub(super) fn hundredths(number: f64) -> String {
+    format!("{:.2}", (number * 100.0 - 1e-9).ceil().max(0.0) / 100.0)
+}

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::Sums;
 use super::arguments::Arguments;
+use super::cpu::hundredths;
 use super::load::Load;
 use super::memory::{connections_room, message_pages};
-use super::text::hundredths;
 use crate::app::coefficients::CONNECTION_BYTES;
 use crate::app::config::{Config, Service};
 use crate::app::derive::{

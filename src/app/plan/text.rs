@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Plan;
+use super::cpu::hundredths;
 use super::limits::NOFILE_PAGE;
 use super::memory::Kind;
 use super::network::{Flow, Side};
@@ -170,11 +171,6 @@ fn summary(plan: &Plan) -> String {
 /// A number for eyes: whole, or with a fraction where it is small.
 fn amount(number: f64) -> String {
     if number < 10.0 && number.fract() != 0.0 { hundredths(number) } else { format!("{number:.0}") }
-}
-
-/// Two digits behind the point, rounded up so that little is never nothing.
-pub(super) fn hundredths(number: f64) -> String {
-    format!("{:.2}", (number * 100.0 - 1e-9).ceil().max(0.0) / 100.0)
 }
 
 fn bits(number: f64) -> String {

@@ -5,7 +5,8 @@
 //! around the same stretches. All connections are kept until the end, then dropped under the same count: what they give
 //! back must be what they took, or the program fails.
 //!
-//! A full handshake and a resumed one (PSK with ephemeral keys) are counted apart. The certificate is a single
+//! A full handshake and a resumed one (PSK with ephemeral keys) are counted apart; then what it costs to open a record
+//! and to seal another, small and large. The certificate is a single
 //! self-signed one for ECDSA P-256. Output: one `name value unit` per line.
 
 use clap::Parser;
@@ -43,6 +44,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("connections {count} count");
     Figures::take(&server, &full, HandshakeKind::Full, count)?.print("full");
     Figures::take(&server, &resuming, HandshakeKind::Resumed, count)?.print("resumed");
+    for bytes in [64, 16 << 10] {
+        let ns = records_ns(&server, &full, bytes, 20 * count)?;
+        println!("records_{bytes}_processor_median {:.2} us", ns as f64 / 1000.0);
+    }
     Ok(())
 }
 
@@ -233,6 +238,55 @@ fn answer(server: &mut ServerConnection, flight: &mut Vec<u8>) -> Result<(), Box
         server.read_tls(&mut rest)?;
         server.process_new_packets()?;
     }
+    flight.clear();
+    while server.wants_write() {
+        server.write_tls(flight)?;
+    }
+    Ok(())
+}
+
+/// Opening a record with so many bytes in it, and sealing another: the server's end, the median of many; nanoseconds.
+fn records_ns(
+    server: &Arc<ServerConfig>,
+    client: &Arc<ClientConfig>,
+    bytes: usize,
+    rounds: usize,
+) -> Result<i64, Box<dyn Error>> {
+    let mut connection = Connection::open(server, client)?;
+    let (said, mut heard, stretch) = (vec![1; bytes], vec![0; bytes], stretch_ns());
+    let mut flight = Vec::with_capacity(FLIGHT_BYTES);
+    let mut times = Vec::with_capacity(rounds);
+    for _ in 0..rounds {
+        connection.client.writer().write_all(&said)?;
+        flight.clear();
+        while connection.client.wants_write() {
+            connection.client.write_tls(&mut flight)?;
+        }
+        let (result, ns) = serve(|| echo(&mut connection.server, &mut flight, &mut heard));
+        result?;
+        times.push(ns - stretch);
+        let mut rest = &flight[..];
+        while !rest.is_empty() {
+            connection.client.read_tls(&mut rest)?;
+            connection.client.process_new_packets()?;
+        }
+        connection.client.reader().read_exact(&mut heard)?;
+        if heard != said {
+            return Err("another message came back".into());
+        }
+    }
+    Ok(median(times))
+}
+
+/// Opens what is in `flight`, and leaves the same there, sealed anew.
+fn echo(server: &mut ServerConnection, flight: &mut Vec<u8>, room: &mut [u8]) -> Result<(), Box<dyn Error>> {
+    let mut rest = &flight[..];
+    while !rest.is_empty() {
+        server.read_tls(&mut rest)?;
+        server.process_new_packets()?;
+    }
+    server.reader().read_exact(room)?;
+    server.writer().write_all(room)?;
     flight.clear();
     while server.wants_write() {
         server.write_tls(flight)?;
