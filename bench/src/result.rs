@@ -168,7 +168,7 @@ pub struct Reading {
     /// Proportional share of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pss_bytes: Option<u64>,
-    /// The kernel's slab (/proc/meminfo, Slab).
+    /// The kernel's slab: its objects (/proc/slabinfo), or its pages (/proc/meminfo) where only those can be read.
     pub slab_bytes: u64,
     /// Pages that TCP accounts for (/proc/net/sockstat, mem).
     pub tcp_mem_bytes: u64,
