@@ -1,9 +1,9 @@
 //! What the tool's own end of a connection costs the kernel.
 //!
 //! On one machine the slab shows both ends of a connection together. So a crowd is held before the run that has nothing
-//! behind it but a listener of the tool's own. All ends are bare at first: direct descriptors, and nothing armed on them,
-//! so that one end costs half of the pair. Then the clients begin to listen as they will in the run, and what the slab
-//! grows by is what listening costs. It is one crowd, because a second would live in what the first has left.
+//! behind it but a listener of the tool's own. All ends are bare at first: direct descriptors, and nothing armed on
+//! them, so that one end costs half of the pair. Then the clients begin to listen as they will in the run, and what the
+//! slab grows by is what listening costs. It is one crowd, because a second would live in what the first has left.
 
 use crate::crowd::{Crew, Plan};
 use crate::failure::{Failure, failed};

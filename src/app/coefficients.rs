@@ -6,20 +6,12 @@
 
 use serde::Serialize;
 
-/// Idle connections: user memory of the server process.
-const IDLE_USER: &str = "bench/runs/2026-11-20-idle-memory";
-/// Idle connections: memory of the kernel.
+/// Idle connections: memory of the server process and of the kernel.
 const IDLE: &str = "bench/runs/2026-11-20-idle";
-/// Messages that are echoed.
-const ECHO: &str = "bench/runs/2026-11-20-echo";
-/// Messages that are carried to a back end and answered by it.
-const PROXY: &str = "bench/runs/2026-11-20-proxy";
-/// New connections.
-const CONNECT: &str = "bench/runs/2026-11-20-connect";
-/// TLS sessions.
-const TLS: &str = "bench/runs/2026-11-20-tls";
-/// One message to many.
-const FANOUT: &str = "bench/runs/2026-11-20-fanout";
+/// Messages that are answered, or carried to a back end; new connections.
+const PEERS: &str = "bench/runs/2026-11-20-peers";
+/// What lies below the product: TLS sessions, sends to many.
+const MICRO: &str = "bench/runs/2026-11-20-micro";
 
 /// The payload of a small message in the runs, in bytes.
 pub const SMALL_BYTES: u64 = 64;
@@ -48,19 +40,19 @@ impl Coefficient {
     }
 }
 
-/// The kernel's memory for an idle TCP connection.
+/// The kernel's memory for an idle TCP connection and its entry in a ring's table.
 pub const KERNEL_CONNECTION: Coefficient = Coefficient {
     name: "kernel_connection",
-    value: 3870.0,
+    value: 3838.0,
     unit: "B",
-    meaning: "kernel memory of an idle TCP connection: socket, inode, file, dentry and their accounting",
+    meaning: "kernel memory of an idle TCP connection in a direct descriptor: socket, inode, file and their accounting",
     source: IDLE,
 };
 
 /// The kernel's memory for an armed multishot poll.
 pub const PARKED_POLL: Coefficient = Coefficient {
     name: "parked_poll",
-    value: 256.0,
+    value: 290.0,
     unit: "B",
     meaning: "kernel memory of the multishot poll that a parked connection waits on",
     source: IDLE,
@@ -69,46 +61,37 @@ pub const PARKED_POLL: Coefficient = Coefficient {
 /// The kernel's memory for an armed multishot receive.
 pub const ARMED_RECEIVE: Coefficient = Coefficient {
     name: "armed_receive",
-    value: 864.0,
+    value: 882.0,
     unit: "B",
     meaning: "kernel memory of the multishot receive of a connection that is not parked, in place of the poll",
-    source: IDLE,
-};
-
-/// The kernel's memory for an entry of a ring's table of descriptors.
-pub const DIRECT_DESCRIPTOR: Coefficient = Coefficient {
-    name: "direct_descriptor",
-    value: 40.0,
-    unit: "B",
-    meaning: "kernel memory of a direct descriptor",
     source: IDLE,
 };
 
 /// edgehold's own memory for an idle connection.
 pub const USER_CONNECTION: Coefficient = Coefficient {
     name: "user_connection",
-    value: 136.0,
+    value: 133.0,
     unit: "B",
     meaning: "user memory of an idle connection: its slot and its deadline",
-    source: IDLE_USER,
+    source: IDLE,
 };
 
 /// User memory of a TLS session.
 pub const TLS_CONNECTION: Coefficient = Coefficient {
     name: "tls_connection",
-    value: 7400.0,
+    value: 7464.0,
     unit: "B",
     meaning: "user memory of an idle TLS 1.3 session of rustls",
-    source: TLS,
+    source: MICRO,
 };
 
 /// The kernel's memory for a small message that was sent and not yet acknowledged.
 pub const UNACKNOWLEDGED_MESSAGE: Coefficient = Coefficient {
     name: "unacknowledged_message",
-    value: 1100.0,
+    value: 1072.0,
     unit: "B",
-    meaning: "kernel memory of a small message between its sending and its acknowledgement",
-    source: FANOUT,
+    meaning: "kernel memory of a small message between its sending and its receiver",
+    source: MICRO,
 };
 
 /// Pages that the kernel's TCP accounting takes for the same.
@@ -116,62 +99,62 @@ pub const UNACKNOWLEDGED_PAGES: Coefficient = Coefficient {
     name: "unacknowledged_pages",
     value: 1.0,
     unit: "pages",
-    meaning: "pages that net.ipv4.tcp_mem is charged for a small message that is not acknowledged",
-    source: FANOUT,
+    meaning: "pages that net.ipv4.tcp_mem is charged for a small message that its receiver has not taken",
+    source: MICRO,
 };
 
 /// CPU of a small message and its answer.
 pub const ECHO_SMALL: Coefficient = Coefficient {
     name: "echo_small",
-    value: 4.9,
+    value: 11.0,
     unit: "CPU s per million",
-    meaning: "CPU of a 64-byte message that is taken, answered and sent",
-    source: ECHO,
+    meaning: "CPU of a 64-byte message that is taken, answered and sent, at 40 000 a second",
+    source: PEERS,
 };
 
 /// CPU of a large message and its answer.
 pub const ECHO_LARGE: Coefficient = Coefficient {
     name: "echo_large",
-    value: 7.6,
+    value: 23.5,
     unit: "CPU s per million",
-    meaning: "CPU of a 16 KiB message that is taken, answered and sent",
-    source: ECHO,
+    meaning: "CPU of a 16 KiB message that is taken, answered and sent, at 10 000 a second",
+    source: PEERS,
 };
 
 /// CPU of a small message to an upstream and of the answer to the client.
 pub const PROXY_SMALL: Coefficient = Coefficient {
     name: "proxy_small",
-    value: 9.8,
+    value: 28.1,
     unit: "CPU s per million",
-    meaning: "CPU of a 64-byte message that is carried to an upstream, and of the answer that is carried back",
-    source: PROXY,
+    meaning: "CPU of a 64-byte message that is carried to an upstream, and of its answer, at 10 000 a second",
+    source: PEERS,
 };
 
 /// CPU of one delivery of a small message.
 pub const DELIVERY_SMALL: Coefficient = Coefficient {
     name: "delivery_small",
-    value: 5.0,
+    value: 4.7,
     unit: "CPU s per million",
-    meaning: "CPU of the delivery of a 64-byte message to one of many receivers",
-    source: FANOUT,
+    meaning: "CPU of a bare send of 64 bytes to one of many receivers",
+    source: MICRO,
 };
 
 /// CPU of a new connection.
 pub const HANDSHAKE: Coefficient = Coefficient {
     name: "handshake",
-    value: 21.0,
+    value: 27.7,
     unit: "CPU ms per thousand",
-    meaning: "CPU of a new connection: accept, request head, the answer that opens the WebSocket",
-    source: CONNECT,
+    meaning: "CPU of a new connection: accept, request head, the opening of the WebSocket, at 5 000 a second",
+    source: PEERS,
 };
 
 /// CPU of a new TLS session.
 pub const TLS_HANDSHAKE: Coefficient = Coefficient {
     name: "tls_handshake",
-    value: 84.0,
+    value: 83.9,
     unit: "CPU ms per thousand",
     meaning: "CPU of a full TLS 1.3 handshake, without resumption",
-    source: TLS,
+    source: MICRO,
 };
 
 /// CPU that TLS adds to a small message and its answer.
@@ -180,25 +163,24 @@ pub const TLS_SMALL: Coefficient = Coefficient {
     value: 0.5,
     unit: "CPU s per million",
     meaning: "CPU to open a TLS record of 64 bytes and to seal another",
-    source: TLS,
+    source: MICRO,
 };
 
 /// CPU that TLS adds to a large message and its answer.
 pub const TLS_LARGE: Coefficient = Coefficient {
     name: "tls_large",
-    value: 5.0,
+    value: 4.5,
     unit: "CPU s per million",
     meaning: "CPU to open a TLS record of 16 KiB and to seal another",
-    source: TLS,
+    source: MICRO,
 };
 
 /// All of them, in the order of a report.
-pub const TABLE: [Coefficient; 16] = [
+pub const TABLE: [Coefficient; 15] = [
     USER_CONNECTION,
     KERNEL_CONNECTION,
     PARKED_POLL,
     ARMED_RECEIVE,
-    DIRECT_DESCRIPTOR,
     TLS_CONNECTION,
     UNACKNOWLEDGED_MESSAGE,
     UNACKNOWLEDGED_PAGES,
@@ -213,8 +195,7 @@ pub const TABLE: [Coefficient; 16] = [
 ];
 
 /// What an idle, parked connection costs in all: the kernel's memory and edgehold's.
-pub const CONNECTION_BYTES: u64 =
-    KERNEL_CONNECTION.whole() + PARKED_POLL.whole() + DIRECT_DESCRIPTOR.whole() + USER_CONNECTION.whole();
+pub const CONNECTION_BYTES: u64 = KERNEL_CONNECTION.whole() + PARKED_POLL.whole() + USER_CONNECTION.whole();
 
 // What a byte costs, and what a connection that is not parked costs more, are differences.
 const _: () = assert!(ECHO_LARGE.value > ECHO_SMALL.value && TLS_LARGE.value > TLS_SMALL.value);
@@ -246,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_the_sum_of_its_parts() {
-        let parts = [KERNEL_CONNECTION, PARKED_POLL, DIRECT_DESCRIPTOR, USER_CONNECTION];
+        let parts = [KERNEL_CONNECTION, PARKED_POLL, USER_CONNECTION];
         assert_eq!(parts.iter().map(Coefficient::whole).sum::<u64>(), CONNECTION_BYTES);
     }
 }

@@ -131,7 +131,6 @@ fn lasting(load: &Load) -> Vec<Part> {
         times(Kind::Kernel, "TCP connections of clients", clients, &costs::KERNEL_CONNECTION),
         times(Kind::Kernel, "TCP connections to upstreams", upstreams, &costs::KERNEL_CONNECTION),
         times(Kind::Kernel, "polls of parked connections", slots, &costs::PARKED_POLL),
-        times(Kind::Kernel, "direct descriptors", slots, &costs::DIRECT_DESCRIPTOR),
         times(Kind::Tls, "TLS sessions", load.tls_connections, &costs::TLS_CONNECTION),
     ]
 }

@@ -76,7 +76,7 @@ fn close(a: f64, b: f64) -> bool {
 
 /// The kernel's part of an idle, parked connection.
 fn kernel_bytes() -> u64 {
-    costs::KERNEL_CONNECTION.whole() + costs::PARKED_POLL.whole() + costs::DIRECT_DESCRIPTOR.whole()
+    costs::KERNEL_CONNECTION.whole() + costs::PARKED_POLL.whole()
 }
 
 // By hand.
@@ -310,7 +310,6 @@ fn only_coefficients_that_were_used_are_named() {
         "kernel_connection",
         "parked_poll",
         "armed_receive",
-        "direct_descriptor",
         "unacknowledged_message",
         "echo_small",
     ];
