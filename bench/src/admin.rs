@@ -66,6 +66,12 @@ impl Metrics {
         wanted.filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
+    /// Resident memory of the server, as it tells.
+    pub fn resident_bytes(&self) -> Option<u64> {
+        let bytes = self.sum("edgehold_resident_memory_bytes", &[]);
+        (bytes > 0.0).then_some(bytes as u64)
+    }
+
     /// Whether the server tells how many clients are parked, and if so how many are not yet.
     pub fn unparked(&self) -> Option<f64> {
         let all = self.sum("edgehold_connections", &[]);

@@ -85,7 +85,7 @@ pub struct Common {
     /// Write what was found as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// A header line for the request, as often as needed ("Origin: https://example.org")
+    /// A header line for the request, as often as needed ("Authorization: Bearer TOKEN")
     #[arg(long, value_name = "LINE")]
     pub header: Vec<String>,
 }

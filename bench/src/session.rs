@@ -6,7 +6,7 @@ use crate::crowd::table::Opening;
 use crate::crowd::{Crew, Plan};
 use crate::failure::{Failure, failed, mistaken};
 use crate::preflight::{self, Ground};
-use crate::result::{Asked, Connect, Outcome};
+use crate::result::{Asked, Connect, Outcome, Reading};
 use crate::target::{Speech, Target};
 use crate::watch::{self, Server};
 use edgehold_wire::upgrade;
@@ -59,6 +59,15 @@ impl<'a> Session<'a> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What server and kernel hold beside so many clients. The server's memory is that of its process, or what it tells
+    /// of itself at its admin address.
+    pub fn reading(&self, connections: u64) -> Reading {
+        let mut reading = watch::reading(connections, self.server);
+        let told = || self.admin.as_ref()?.metrics().ok()?.resident_bytes();
+        reading.rss_bytes = reading.rss_bytes.or_else(told);
+        reading
     }
 
     /// A crew for `connections` clients; `by_poll` where they are mostly idle.

@@ -3,7 +3,7 @@
 //! Below [`SMALL`] bytes, which is nearly every frame from a browser, eight bytes at a time, inlined. Above, the widest
 //! way this processor has, chosen once by [`choose`]; before that the portable one is used, with the same result. Every
 //! wide step is a multiple of four bytes, so the key keeps its phase and needs no turning inside. A frame's payload
-//! lies where the kernel put it. From [`LONG`] bytes on the way to the next cache line is gone first: wide steps that
+//! lies where the kernel put it. From 2 KiB on the way to the next cache line is gone first: wide steps that
 //! cross no line are a third faster on warm bytes of 4 KiB and more (bench/micro); below that the detour costs more
 //! than it brings.
 

@@ -8,7 +8,6 @@ use crate::failure::{Failure, failed, mistaken};
 use crate::result::{Connect, Memory, Outcome, Reading};
 use crate::session::Session;
 use crate::target::Speech;
-use crate::watch;
 use std::time::{Duration, Instant};
 
 /// Between two looks at memory that may still move.
@@ -91,7 +90,7 @@ fn joined(before: Option<Connect>, part: Connect) -> Connect {
 
 /// Waits until the server has parked all, where it tells, and until memory stands still; then reads.
 fn settled(flags: &Idle, session: &Session<'_>, crew: &Crew) -> Reading {
-    let read = || watch::reading(crew.open(), session.server);
+    let read = || session.reading(crew.open());
     let begun = Instant::now();
     let unparked = || session.admin.as_ref().and_then(|it| it.metrics().ok()?.unparked()).unwrap_or(0.0);
     crew.until(flags.settle, |_| unparked() < 1.0);

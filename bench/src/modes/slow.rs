@@ -6,7 +6,6 @@ use crate::crowd::Crew;
 use crate::failure::{Failure, mistaken};
 use crate::result::{Load, Memory, Outcome};
 use crate::session::Session;
-use crate::watch;
 
 /// Runs the mode: half of the time all read, then some do not.
 ///
@@ -25,7 +24,7 @@ pub fn run(flags: &Slow, out: &mut Outcome) -> Result<(), Failure> {
     let talk = |crew: &mut Crew, name: &str| crew.talk(name, common.connections, common.size, Some(rate as f64), half);
     talk(&mut crew, "warming up")?;
     let mut memory = Memory::default();
-    let read = |crew: &Crew| watch::reading(crew.open(), session.server);
+    let read = |crew: &Crew| session.reading(crew.open());
     memory.counts.push(read(&crew));
     out.load.push(talk(&mut crew, "before")?);
     memory.counts.push(read(&crew));
