@@ -6,6 +6,8 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 TUNING=$ROOT/tuning
 PART=$(basename "$0")
 failures=0
+# Who runs this may hide what they make; units and files must be readable by the users that services run as.
+umask 022
 
 ok()  { echo "ok      $PART: $1"; }
 bad() { echo "FAILED  $PART: $1"; failures=$((failures + 1)); }
