@@ -15,8 +15,10 @@ from urllib.parse import urlsplit
 from place import Failure
 
 SIZES = (64, 16 * 1024)
+FEED_SIZES = (64, 64, 1024)
+LISTENERS = 3
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
-BINARY, CLOSE = 0x2, 0x8  # RFC 6455, section 5.2
+TEXT, BINARY, CLOSE = 0x1, 0x2, 0x8  # RFC 6455, section 5.2
 FIN = 0x80
 LIMIT = 5.0  # seconds for each answer
 
@@ -91,10 +93,10 @@ def length_field(count):
     return bytes([0x80 | count]) if count < 126 else struct.pack("!BH", 0x80 | 126, count)
 
 
-def frame(payload):
+def frame(payload, opcode=BINARY):
     mask = os.urandom(4)
     masked = bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
-    return bytes([FIN | BINARY]) + length_field(len(payload)) + mask + masked
+    return bytes([FIN | opcode]) + length_field(len(payload)) + mask + masked
 
 
 def read_frame(stream):
@@ -145,6 +147,58 @@ def tcp_echo(url):
         stream.send(payload)
         compare("echo", payload, stream.take(size))
     stream.close()
+
+
+def publish(url, form, payload):
+    """Publishes a text: as the body of a POST, or as a message on a WebSocket."""
+    body = form.replace("{}", payload.decode()).encode()
+    if url.startswith("ws:"):
+        stream = open_websocket(url)
+        stream.send(frame(body, TEXT))
+        return stream
+    request = urllib.request.Request(url, data=body, headers={"Content-Type": "text/plain"})
+    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=LIMIT)
+
+
+def open_events(url):
+    """An event stream, its head read; the caller closes it."""
+    parts = urlsplit(url)
+    target = parts.path + (f"?{parts.query}" if parts.query else "")
+    stream = Stream(address_of(url))
+    stream.send(f"GET {target} HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: text/event-stream\r\n\r\n".encode())
+    status, fields = read_head(stream)
+    if " 200" not in status or not fields.get("content-type", "").startswith("text/event-stream"):
+        raise Failure(f"no event stream: {status or 'the connection ended'}")
+    return stream
+
+
+def read_event(stream, _):
+    """The data of the next event."""
+    while line := stream.file.readline():
+        if line.startswith(b"data:"):
+            return line.removeprefix(b"data:").strip()
+    raise Failure("the event stream ended")
+
+
+def hear(feed, streams, read):
+    """What is published comes to each of these, once and in order."""
+    for number, size in enumerate(FEED_SIZES):
+        payload = f"{number}:".encode() + b"x" * (size - 2)
+        publisher = publish(feed.publish, feed.publish_as, payload)
+        for stream in streams:
+            compare("broadcast", payload, read(stream, size))
+        publisher.close()
+    for stream in streams:
+        stream.close()
+
+
+def broadcast(feed):
+    """The check of a server that carries what is published to all: over WebSocket, and by events where it can."""
+    def carries(url):
+        hear(feed, [open_websocket(url) for _ in range(LISTENERS)], read_message)
+        if feed.events:
+            hear(feed, [open_events(feed.events) for _ in range(LISTENERS)], read_event)
+    return carries
 
 
 def subscriber(url):

@@ -26,7 +26,8 @@ BACK_END_ADDRESS = f"127.0.0.1:{BACK_END_PORT}"
 EDGEHOLD = Path(os.environ.get("EDGEHOLD", ROOT / "target" / "release" / "edgehold")).resolve()
 BENCH = Path(os.environ.get("EDGEHOLD_BENCH", ROOT / "target" / "release" / "edgehold-bench")).resolve()
 
-DIRECT, PROXY = "direct", "proxy"
+DIRECT, PROXY, BROADCAST = "direct", "proxy", "broadcast"
+REFERENCES = {DIRECT: "edgehold", PROXY: "edgehold-proxy", BROADCAST: "edgehold-broadcast"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,15 @@ class BackEnd:
     command: tuple
     url: str
     configs: tuple = ()
+
+
+@dataclass(frozen=True)
+class Feed:
+    """How messages are published to a server that broadcasts them."""
+
+    publish: str  # a URL: http is a POST for each message, ws a text message on one WebSocket
+    publish_as: str = "{}"  # what is published, {} being the message
+    events: str = None  # where subscribers by event stream go, if it has them
 
 
 @dataclass(frozen=True)
@@ -54,11 +64,13 @@ class Peer:
     check: object = check.websocket_echo
     echoes: bool = True  # whether it sends messages back
     shakes_hands: bool = True  # whether it opens WebSockets: the bare echo does not
+    feed: Feed = None  # how it is published to, where it broadcasts
+    alone: bool = False  # a program that is both ends: it meets no server, and no edgehold-bench
 
     @property
     def reference(self):
         """The edgehold that this peer is compared with."""
-        return "edgehold" if self.kind == DIRECT else "edgehold-proxy"
+        return REFERENCES[self.kind]
 
 
 def program(name):
@@ -86,6 +98,16 @@ def nginx(config):
     """nginx keeps its temporary files where it is started; `-e` keeps it from opening the log that is built in."""
     return (program("nginx"), "-p", ".", "-e", "stderr", "-c", CONFIGS / config)
 
+
+def nchan():
+    return nginx("nchan.conf")
+
+
+def broadcaster(name, title, command, feed, **more):
+    """A server that carries what is published to all of its subscribers."""
+    return Peer(name, title, command, kind=BROADCAST, feed=feed, check=check.broadcast(feed), echoes=False, **more)
+
+
 PEERS = (
     Peer("edgehold", "edgehold, echo service", edgehold("edgehold.toml"), configs=("edgehold.toml",),
          admin=ADMIN),
@@ -96,7 +118,7 @@ PEERS = (
     Peer("ws", "Node.js ws", ("node", CONFIGS / "ws.cjs", ADDRESS), configs=("ws.cjs",), env=NODE_ENV),
     Peer("uwebsockets", "uWebSockets through Python (socketify)",
          (sys.executable, CONFIGS / "uwebsockets.py", ADDRESS), configs=("uwebsockets.py",), env=PYTHON_ENV),
-    Peer("nchan", "nchan, WebSocket subscribers", nginx("nchan.conf"), url=f"ws://{ADDRESS}/sub?id=all",
+    Peer("nchan", "nchan, WebSocket subscribers", nchan(), url=f"ws://{ADDRESS}/sub?id=all",
          configs=("nchan.conf",), check=check.subscriber, echoes=False),
     Peer("edgehold-proxy", "edgehold, proxy service", edgehold("edgehold-proxy.toml"), kind=PROXY,
          configs=("edgehold-proxy.toml",), back_end=TCP_BACK_END, admin=ADMIN),
@@ -104,5 +126,19 @@ PEERS = (
          back_end=WEBSOCKET_BACK_END),
     Peer("haproxy", "HAProxy, WebSocket proxy", (program("haproxy"), "-db", "-f", CONFIGS / "haproxy.cfg"), kind=PROXY,
          configs=("haproxy.cfg",), back_end=WEBSOCKET_BACK_END),
+    broadcaster("edgehold-broadcast", "edgehold, broadcast service", edgehold("edgehold-broadcast.toml"),
+                url=f"ws://{ADDRESS}/feed/ticker", configs=("edgehold-broadcast.toml",), admin=ADMIN,
+                feed=Feed(f"{ADMIN}/v1/publish/ticker", events=f"http://{ADDRESS}/feed/ticker")),
+    Peer("fan-limit", "bare io_uring sends, no WebSocket (bench/micro)", (BUILT / "fan_limit",), kind=BROADCAST,
+         echoes=False, shakes_hands=False, alone=True),
+    broadcaster("nchan-broadcast", "nchan, one channel", nchan(), url=f"ws://{ADDRESS}/sub?id=all",
+                configs=("nchan.conf",),
+                feed=Feed(f"http://{ADDRESS}/pub?id=all", events=f"http://{ADDRESS}/events?id=all")),
+    broadcaster("ws-broadcast", "Node.js ws, a loop over its clients", ("node", CONFIGS / "ws-broadcast.cjs", ADDRESS),
+                url=f"ws://{ADDRESS}/feed", configs=("ws-broadcast.cjs",), env=NODE_ENV,
+                feed=Feed(f"ws://{ADDRESS}/publish")),
+    broadcaster("uwebsockets-broadcast", "uWebSockets through Python (socketify), one topic",
+                (sys.executable, CONFIGS / "uwebsockets-broadcast.py", ADDRESS), url=f"ws://{ADDRESS}/feed",
+                configs=("uwebsockets-broadcast.py",), env=PYTHON_ENV, feed=Feed(f"ws://{ADDRESS}/publish")),
 )
 NAMES = tuple(peer.name for peer in PEERS)

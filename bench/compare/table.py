@@ -114,12 +114,46 @@ def bound_remark(results, work, peers):
 def lagging(work, outcome):
     """Whether a paced load was not followed: more than one in a hundred messages short."""
     loads = (load for load in outcome.get("load", []) if load["name"] in ("echo", "edge"))
-    return work.paced and any(load["per_second"] < 0.99 * load.get("rate", 0) for load in loads)
+    behind = any(load["per_second"] < 0.99 * load.get("rate", 0) for load in loads)
+    return work.paced and (behind or any(late(outcome, fanout) for fanout in fanouts(outcome)))
+
+
+def fanouts(outcome):
+    return [outcome[name] for name in ("fanout", "fanout_slow") if name in outcome]
+
+
+def late(outcome, fanout):
+    """Whether fewer deliveries were made in a second than were asked for."""
+    return fanout["per_second"] < 0.99 * fanout["subscribers"] * outcome["asked"]["rate"]
+
+
+def voice_is_late(outcome):
+    """Whether fewer messages were published in a second than were asked for."""
+    return any(it["published_per_second"] < 0.99 * outcome["asked"]["rate"] for it in fanouts(outcome))
+
+
+def is_not_whole(outcome):
+    return any(it["missing"] or it["doubled"] for it in fanouts(outcome))
 
 
 def lag_remark(results, work, peers):
     behind = [peer.name for peer in peers if any(lagging(work, o) for o in results.of(work, peer.name).values())]
     return f"Did not follow the rate: {', '.join(behind)}." if behind else ""
+
+
+def named(results, work, peers, holds):
+    """The peers for which something holds, and in how many of their rounds."""
+    counts = [(peer.name, [holds(outcome) for outcome in results.of(work, peer.name).values()]) for peer in peers]
+    return ", ".join(f"{name} ({sum(found)} of {len(found)} rounds)" for name, found in counts if any(found))
+
+
+def fanout_remark(results, work, peers):
+    """Where the figures of a fan-out are not those of the work that was asked for."""
+    broken = named(results, work, peers, is_not_whole)
+    held_up = named(results, work, [peer for peer in peers if not peer.alone], voice_is_late)
+    words = [f"NOT ALL DELIVERED, OR MORE THAN ONCE: {broken}." if broken else "",
+             f"Published below the rate, because the server took no more: {held_up}." if held_up else ""]
+    return " ".join(filter(None, words))
 
 
 def told(note):
@@ -145,7 +179,8 @@ def section(results, work, peers):
     parts = [f"## {work.name}: {work.title}", values_table(results, work, measured)]
     if any(peer.name != peer.reference for peer in measured):
         parts.append(ratios_table(results, work, measured))
-    remarks = [bound_remark(results, work, measured), lag_remark(results, work, measured)]
+    remarks = [bound_remark(results, work, measured), lag_remark(results, work, measured),
+               fanout_remark(results, work, measured)]
     parts.append(" ".join(filter(None, remarks)))
     parts.append("\n".join(notes_of(results, work, measured)))
     return "\n\n".join(filter(None, parts))

@@ -4,9 +4,9 @@ A group (what --work names) has one work or several: connections that are held, 
 need two files for each client; messages as fast as they go, and at a rate that every peer can follow.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from peers import DIRECT, PROXY
+from peers import BROADCAST, DIRECT, PROXY
 
 # One process may open 20 000 files; a proxy needs two for each client.
 CONNECTIONS = {DIRECT: 15_000, PROXY: 9_000}
@@ -16,6 +16,17 @@ SMALL, LARGE = 64, 16 * 1024
 SMALL_CONNECTIONS, LARGE_CONNECTIONS = 1_000, 100
 # Messages per second that each peer can follow, so that all do the same.
 SMALL_RATE, LARGE_RATE, PROXY_RATE = 40_000, 10_000, 10_000
+
+MESSAGES_SECONDS = 3
+# A fan-out has one last receiver for each message: 20 s at 20 a second are 400 of them, enough for a p99.
+FANOUT_SECONDS = 20
+FEW_SUBSCRIBERS, MANY_SUBSCRIBERS = 9_000, 15_000
+FEED_RATE, GATHER_RATE = 20, 80  # messages per second
+FRAME_HEAD = 2  # bytes before a server's short message (RFC 6455, section 5.2)
+SLOW_PERCENT = 10
+# What a reader that has stopped has not taken lies in the kernel first: with its own limits (megabytes for each end)
+# all of a stretch would lie there, and no server would see that anybody is slow.
+SMALL_SOCKETS = {"net.ipv4.tcp_rmem": "4096 8192 8192", "net.ipv4.tcp_wmem": "4096 8192 8192"}
 
 
 @dataclass(frozen=True)
@@ -46,18 +57,42 @@ class Work:
     figures: tuple
     can: object  # Peer -> bool
     paced: bool = False  # at a rate of messages: whoever does not follow it is named
+    seconds: int = MESSAGES_SECONDS  # how long messages are measured, if nothing else is asked for
+    url: object = lambda peer: peer.url
+    limit: int = 180  # seconds for one run of edgehold-bench
+    sysctls: dict = field(default_factory=dict)  # beside those of place.py, in the namespace of this work
+
+    def span(self, options):
+        """How long messages are measured; seconds."""
+        return options.seconds or self.seconds
 
     def command(self, peer, options, server_pid, back_end_pid):
         """The arguments of edgehold-bench."""
-        words = [*self.arguments, "--url", peer.url, "--label", peer.name, "--server-pid", server_pid]
+        words = [*self.arguments, "--url", self.url(peer), "--label", peer.name, "--server-pid", server_pid]
         words += ["--cores", options.client_core]
         if self.group != "idle" and self.group != "connect":
-            words += ["--duration", f"{options.seconds}s"]
+            words += ["--duration", f"{self.span(options)}s"]
         if self.group == "idle" and peer.admin:
             words += ["--admin", peer.admin]  # so that memory is read when connections are parked
         if self.group == "proxy":
             words += ["--direct", peer.back_end.url, "--direct-pid", back_end_pid]
+        if peer.feed:
+            words += ["--publish", peer.feed.publish, "--publish-as", peer.feed.publish_as]
         return [str(word) for word in words]
+
+
+@dataclass(frozen=True)
+class FanoutWork(Work):
+    """One message for all, again and again."""
+
+    connections: int = FEW_SUBSCRIBERS
+    rate: int = FEED_RATE
+    limit: int = 420  # a server that lags behind delivers what it owes when all has been published
+
+    @property
+    def frame_bytes(self):
+        """A message as it is on the wire."""
+        return SMALL + FRAME_HEAD
 
 
 def load(outcome, name):
@@ -116,6 +151,61 @@ THROUGH = (
     Figure("added p99, µs", added("p99_us"), divides=False),
 )
 
+def of_fanout(name, take=lambda value: value):
+    return lambda outcome: take(outcome["fanout"][name])
+
+
+def of_slow(name, take=lambda value: value):
+    return lambda outcome: take(outcome["fanout_slow"][name])
+
+
+def milliseconds(percentile):
+    return lambda latency: latency[percentile] / 1000 if latency["count"] else None
+
+
+def held_bytes(place):
+    """Resident memory of the server, MiB: the reading at that place."""
+    return lambda outcome: outcome["memory"]["counts"][place]["rss_bytes"] / (1 << 20)
+
+
+def changed(name):
+    """The p99 while some do not read, over the p99 before."""
+    return lambda outcome: outcome["fanout_slow"][name]["p99_us"] / outcome["fanout"][name]["p99_us"]
+
+
+def costs(of):
+    """What every fan-out tells, of one stretch."""
+    return (
+        Figure("deliveries per second", of("per_second"), lower_is_better=False),
+        Figure("lost", of("missing"), divides=False),
+        Figure("doubled", of("doubled"), divides=False),
+        Figure("CPU, s per million deliveries", of("server_cpu_us_per_delivery")),
+    )
+
+
+FANOUT = (
+    Figure("published per second", of_fanout("published_per_second"), lower_is_better=False, divides=False),
+    *costs(of_fanout),
+    Figure("each receiver: p50, ms", of_fanout("latency", milliseconds("p50_us"))),
+    Figure("p99, ms", of_fanout("latency", milliseconds("p99_us"))),
+    Figure("the last receiver: p50, ms", of_fanout("last", milliseconds("p50_us"))),
+    Figure("the last: p99, ms", of_fanout("last", milliseconds("p99_us"))),
+    Figure("the last: max, ms", of_fanout("last", milliseconds("max_us"))),
+    Figure("user memory, MiB (RSS)", held_bytes(-1)),
+)
+FANOUT_SLOW = (
+    Figure("published per second", of_slow("published_per_second"), lower_is_better=False, divides=False),
+    *costs(of_slow),
+    Figure("all read: p99, ms", of_fanout("latency", milliseconds("p99_us"))),
+    Figure("some do not: p99, ms", of_slow("latency", milliseconds("p99_us"))),
+    Figure("change of the p99", changed("latency"), divides=False),
+    Figure("all read: the last, p99, ms", of_fanout("last", milliseconds("p99_us"))),
+    Figure("some do not: the last, p99, ms", of_slow("last", milliseconds("p99_us"))),
+    Figure("change of the last's p99", changed("last"), divides=False),
+    Figure("all read: user memory, MiB (RSS)", held_bytes(1)),
+    Figure("some do not: user memory, MiB (RSS)", held_bytes(2)),
+)
+
 # ---- works ----
 
 
@@ -129,6 +219,18 @@ def echoes(peer):
 
 def proxies(peer):
     return peer.kind == PROXY
+
+
+def broadcasts(peer):
+    return peer.kind == BROADCAST
+
+
+def meets_slow_readers(peer):
+    return peer.kind == BROADCAST and not peer.alone
+
+
+def sends_events(peer):
+    return peer.kind == BROADCAST and bool(peer.feed and peer.feed.events)
 
 
 def idle(kind):
@@ -146,6 +248,13 @@ def messages(mode, connections, size, *more):
 
 def at(rate):
     return ("--rate", rate)
+
+
+def fanout(name, what, connections, rate, can=broadcasts, figures=FANOUT, more=(), **others):
+    arguments = messages("fanout", connections, SMALL, *at(rate), *more)
+    title = f"{SMALL} B to {connections} {what}, {rate} messages a second"
+    return FanoutWork(name, name, title, arguments, figures, can, paced=True, seconds=FANOUT_SECONDS,
+                      connections=connections, rate=rate, **others)
 
 
 SMALL_ECHO = messages("echo", SMALL_CONNECTIONS, SMALL)
@@ -172,5 +281,13 @@ WORKS = (
          " as fast as it goes", THROUGH_PROXY, THROUGH, proxies),
     Work("proxy-paced", "proxy", f"{SMALL} B through the edge at {PROXY_RATE} messages a second, {SMALL_CONNECTIONS}"
          " connections", THROUGH_PROXY + at(PROXY_RATE), THROUGH, proxies, paced=True),
+    fanout("fanout_9k", "WebSocket subscribers", FEW_SUBSCRIBERS, FEED_RATE),
+    fanout("fanout_15k", "WebSocket subscribers", MANY_SUBSCRIBERS, FEED_RATE),
+    fanout("fanout_gather", "WebSocket subscribers", FEW_SUBSCRIBERS, GATHER_RATE),
+    fanout("fanout_sse", "subscribers by event stream", FEW_SUBSCRIBERS, FEED_RATE, sends_events,
+           url=lambda peer: peer.feed.events),
+    fanout("fanout_slow", f"WebSocket subscribers, then the same while {SLOW_PERCENT} % of them do not read",
+           FEW_SUBSCRIBERS, FEED_RATE, meets_slow_readers, FANOUT_SLOW, ("--slow-percent", SLOW_PERCENT),
+           sysctls=SMALL_SOCKETS),
 )
 GROUPS = tuple(dict.fromkeys(work.group for work in WORKS))

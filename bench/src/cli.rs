@@ -139,6 +139,9 @@ pub struct Fanout {
     /// The first message of each subscriber, where the server wants one (\r and \n are understood)
     #[arg(long)]
     pub subscribe: Option<String>,
+    /// Then once more for --duration, while so many of a hundred have stopped reading
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=99))]
+    pub slow_percent: Option<u8>,
 }
 
 /// Flags of `storm`.

@@ -1,4 +1,7 @@
 //! The voice of `fanout`: publishes messages at even times through the server's own way, on a thread of its own.
+//!
+//! An open loop: a message goes out at its time, whether the one before it has been answered or not (requests of HTTP
+//! are pipelined). Only a server that takes no more bytes holds the voice up, and then it says how late it was.
 
 use crate::crowd::pace::Clock;
 use crate::crowd::words::{framed, marks};
@@ -7,12 +10,17 @@ use crate::interrupt;
 use crate::session::opening;
 use crate::target::{Speech, Target};
 use edgehold_wire::{upgrade, ws};
+use socket2::SockRef;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::ops::Range;
 use std::thread;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Room for messages that a busy server has not read yet, so that they are no burden of the next one's time; the kernel
+/// gives at most net.core.wmem_max.
+const SEND_BYTES: usize = 1 << 20;
 /// Of an answer to a POST, or to an opening.
 const ANSWER_BYTES: usize = 64 << 10;
 
@@ -23,6 +31,58 @@ pub struct Publisher {
     form: String,
     /// Bytes of answers that have come and were not read yet.
     rest: Vec<u8>,
+    /// Requests whose answers have not come.
+    unanswered: u32,
+}
+
+/// When messages are published, and what they are.
+pub struct Schedule {
+    /// The crew's clock.
+    pub clock: Clock,
+    /// When message 0 is due.
+    pub start: u64,
+    /// How many are due in a second.
+    pub per_second: f64,
+    /// Bytes of each.
+    pub size: usize,
+    /// The core to publish from, so that it is not the server's.
+    pub core: Option<usize>,
+}
+
+impl Schedule {
+    /// When a message is due; nanoseconds on the clock.
+    pub fn due(&self, number: u32) -> u64 {
+        self.start + (f64::from(number) / self.per_second * 1e9) as u64
+    }
+
+    /// The first that is due so many seconds from now, or later.
+    pub fn number_after(&self, seconds: f64) -> u32 {
+        let since = self.clock.now().saturating_sub(self.start) as f64 / 1e9 + seconds;
+        (since * self.per_second).ceil() as u32
+    }
+}
+
+/// What came of publishing.
+pub struct Said {
+    /// Messages that went out.
+    pub published: u32,
+    /// The rate that this was.
+    pub per_second: f64,
+    /// The latest hand-over of a message to the kernel after its time; nanoseconds.
+    pub late: u64,
+    /// Why no more went out.
+    pub failure: Option<Failure>,
+}
+
+impl Said {
+    /// Of a publisher that is no more.
+    pub fn broken() -> Said {
+        Said { failure: Some(Failure::Failed("the publisher failed".into())), ..Said::nothing() }
+    }
+
+    fn nothing() -> Said {
+        Said { published: 0, per_second: 0.0, late: 0, failure: None }
+    }
 }
 
 impl Publisher {
@@ -37,7 +97,7 @@ impl Publisher {
         }
         let connected = TcpStream::connect_timeout(&target.addresses[0], PATIENCE);
         let stream = connected.or_else(|error| mistaken(format!("--publish {url}: {error}")))?;
-        let mut publisher = Publisher { stream, target, form: unescaped(form), rest: Vec::new() };
+        let mut publisher = Publisher { stream, target, form: unescaped(form), rest: Vec::new(), unanswered: 0 };
         match publisher.greet() {
             Ok(()) => Ok(publisher),
             Err(error) => mistaken(format!("--publish {url}: {error}")),
@@ -47,13 +107,14 @@ impl Publisher {
     fn greet(&mut self) -> io::Result<()> {
         self.stream.set_nodelay(true)?;
         self.stream.set_read_timeout(Some(PATIENCE))?;
+        SockRef::from(&self.stream).set_send_buffer_size(SEND_BYTES)?;
         if self.target.speech != Speech::WebSocket {
-            return Ok(());
+            return self.stream.set_nonblocking(true);
         }
         let opening = opening(&self.target, &[]);
         self.stream.write_all(&opening.request)?;
         loop {
-            match upgrade::confirm(&self.rest, opening.key, &[]) {
+            match upgrade::confirm(&self.rest, opening.key, upgrade::Offer::default()) {
                 Ok(Some(confirmed)) => {
                     self.rest.drain(..confirmed.len);
                     return self.stream.set_nonblocking(true);
@@ -78,46 +139,60 @@ impl Publisher {
         Ok(())
     }
 
-    /// Publishes `count` messages, the first at `start` on this clock, then so many per second. How many went out, and
-    /// why no more.
-    pub fn run(mut self, clock: Clock, start: u64, per_second: f64, count: u32, size: usize) -> (u32, Option<Failure>) {
-        for number in 0..count {
-            wait_until(clock, start + (f64::from(number) / per_second * 1e9) as u64);
-            if interrupt::asked() {
-                return (number, None);
-            }
-            let message = self.form.replace("{}", &marks::message(number, size));
-            if let Err(error) = self.say(&message) {
-                return (number, failed::<()>(format!("publishing message {number}: {error}")).err());
-            }
+    /// Publishes the messages with these numbers, each when it is due, and waits for what is still to be answered.
+    pub fn run(&mut self, schedule: &Schedule, numbers: Range<u32>) -> Said {
+        if let Some(id) = schedule.core {
+            core_affinity::set_for_current(core_affinity::CoreId { id });
         }
-        (count, None)
+        let (mut said, first) = (Said::nothing(), schedule.due(numbers.start));
+        for number in numbers {
+            wait_until(schedule.clock, schedule.due(number));
+            if interrupt::asked() {
+                return said;
+            }
+            let message = self.form.replace("{}", &marks::message(number, schedule.size));
+            if let Err(error) = self.say(&message) {
+                return Said { failure: failure(number, &error), ..said };
+            }
+            let now = schedule.clock.now();
+            said.published += 1;
+            said.late = said.late.max(now.saturating_sub(schedule.due(number)));
+            // The last message has its share of time too: what is in time is at the rate, and not above it.
+            let span = now.saturating_sub(first) as f64 / 1e9 + 1.0 / schedule.per_second;
+            said.per_second = f64::from(said.published) / span;
+        }
+        said.failure = self.settle().err().and_then(|error| failure(said.published, &error));
+        said
     }
 
     fn say(&mut self, message: &str) -> io::Result<()> {
         match self.target.speech {
             Speech::WebSocket => self.say_framed(message),
             Speech::Stream => self.post(message),
-            Speech::Bytes => self.stream.write_all(message.as_bytes()),
+            Speech::Bytes => self.write(message.as_bytes()),
         }
     }
 
     /// What the server answers on this WebSocket is read and let go.
     fn say_framed(&mut self, message: &str) -> io::Result<()> {
         let mut bytes = [0; 16 << 10];
-        while self.read_some(&mut bytes)? {}
-        let frame = framed(ws::Opcode::Text, message.as_bytes(), 0);
-        self.stream.set_nonblocking(false)?;
-        let said = self.stream.write_all(&frame);
-        self.stream.set_nonblocking(true)?;
-        said
+        while self.read_some(&mut bytes)?.is_some() {}
+        self.write(&framed(ws::Opcode::Text, message.as_bytes(), 0))
     }
 
-    fn read_some(&mut self, bytes: &mut [u8]) -> io::Result<bool> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.set_nonblocking(false)?;
+        let written = self.stream.write_all(bytes);
+        self.stream.set_nonblocking(true)?;
+        written
+    }
+
+    /// Bytes that have come, if any have.
+    fn read_some(&mut self, bytes: &mut [u8]) -> io::Result<Option<usize>> {
         match self.stream.read(bytes) {
             Ok(0) => Err(io::Error::other("the server ended the connection")),
-            Ok(_) => Ok(true),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(false),
+            Ok(len) => Ok(Some(len)),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -127,23 +202,46 @@ impl Publisher {
         let len = message.len();
         let head = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len}\r\n");
         let text = format!("{head}Content-Type: text/plain\r\n\r\n{message}");
-        self.stream.write_all(text.as_bytes())?;
-        self.answer()
+        self.write(text.as_bytes())?;
+        self.unanswered += 1;
+        self.take_answers()
     }
 
-    /// Reads one answer whole; it must be of the 2xx kind and tell its length.
-    fn answer(&mut self) -> io::Result<()> {
-        loop {
-            if let Some((status, len)) = whole_answer(&self.rest)? {
-                self.rest.drain(..len);
-                return match status {
-                    200..=299 => Ok(()),
-                    other => Err(io::Error::other(format!("the server answered {other}"))),
-                };
-            }
-            self.more()?;
+    /// Reads the answers that have come.
+    fn take_answers(&mut self) -> io::Result<()> {
+        let mut bytes = [0; 16 << 10];
+        while let Some(len) = self.read_some(&mut bytes)? {
+            self.rest.extend_from_slice(&bytes[..len]);
+        }
+        while self.answered()? {}
+        Ok(())
+    }
+
+    /// Takes one answer, if it is there whole; it must be of the 2xx kind and tell its length.
+    fn answered(&mut self) -> io::Result<bool> {
+        let Some((status, len)) = whole_answer(&self.rest)? else { return Ok(false) };
+        self.rest.drain(..len);
+        self.unanswered = self.unanswered.saturating_sub(1);
+        match status {
+            200..=299 => Ok(true),
+            other => Err(io::Error::other(format!("the server answered {other}"))),
         }
     }
+
+    /// Waits for the answers that are still to come.
+    fn settle(&mut self) -> io::Result<()> {
+        self.stream.set_nonblocking(false)?;
+        while self.unanswered > 0 {
+            if !self.answered()? {
+                self.more()?;
+            }
+        }
+        self.stream.set_nonblocking(true)
+    }
+}
+
+fn failure(number: u32, error: &io::Error) -> Option<Failure> {
+    failed::<()>(format!("publishing message {number}: {error}")).err()
 }
 
 /// Status and length of the answer at the front, if it is whole.

@@ -32,7 +32,7 @@ pub struct Outcome {
     /// How the connections came about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect: Option<Connect>,
-    /// What connections cost (`idle`; `slow` has counts before and after).
+    /// What connections cost (`idle`; `slow` and `fanout` have counts before and after).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
     /// Messages there and back, one entry for each measured stretch.
@@ -41,6 +41,9 @@ pub struct Outcome {
     /// One message to many (`fanout`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fanout: Option<Fanout>,
+    /// The same while some receivers had stopped reading (`fanout --slow-percent`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fanout_slow: Option<Fanout>,
     /// All cut, all back (`storm`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storm: Option<Storm>,
@@ -222,8 +225,14 @@ pub struct Load {
 pub struct Fanout {
     /// Messages published.
     pub published: u64,
-    /// Receivers that stood.
+    /// The rate at which they went out.
+    pub published_per_second: f64,
+    /// The latest hand-over of a message to the kernel after its intended time.
+    pub publisher_late_us: f64,
+    /// Receivers that stood and read.
     pub subscribers: u64,
+    /// Receivers that had stopped reading; nothing below counts them.
+    pub slow: u64,
     /// Messages received, over all receivers.
     pub delivered: u64,
     /// Messages that should have been received and were not.

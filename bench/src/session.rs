@@ -117,8 +117,8 @@ impl<'a> Session<'a> {
     /// Notes how the tool itself fared, and judges it.
     ///
     /// # Errors
-    /// The server let clients go that stood. Where some read no more (`slow`), that is a finding as long as others
-    /// stand.
+    /// The server let clients go that stood. Where some read no more (`slow`, `fanout --slow-percent`), that is a
+    /// finding as long as others stand.
     pub fn close(&self, crew: &mut Crew, out: &mut Outcome) -> Result<(), Failure> {
         crew.tell();
         out.asked.threads = crew.workers();
@@ -132,7 +132,7 @@ impl<'a> Session<'a> {
         if self.server.is_some_and(|it| !it.lives()) {
             out.notes.push("the server's process ended during the run".into());
         }
-        let is_finding = out.mode == "slow" && crew.open() > 0;
+        let is_finding = (out.mode == "slow" || out.fanout_slow.is_some()) && crew.open() > 0;
         if lost > 0 && !is_finding { failed(words) } else { Ok(()) }
     }
 }
@@ -185,7 +185,7 @@ fn request(target: &Target, headers: &[String]) -> Vec<u8> {
     let mut out = Vec::new();
     match target.speech {
         Speech::Bytes => return out,
-        Speech::WebSocket => upgrade::request(&mut out, &target.host, &target.path, KEY, &[]),
+        Speech::WebSocket => upgrade::request(&mut out, &target.host, &target.path, KEY, upgrade::Offer::default()),
         Speech::Stream => {
             let lines = format!("GET {} HTTP/1.1\r\nHost: {}\r\n", target.path, target.host);
             out.extend_from_slice(lines.as_bytes());
@@ -205,6 +205,7 @@ pub fn judge(out: &mut Outcome) {
     let others = [
         out.connect.as_ref().filter(|_| connects).map(|it| it.client_cpu_share),
         out.fanout.as_ref().map(|it| it.client_cpu_share),
+        out.fanout_slow.as_ref().map(|it| it.client_cpu_share),
         out.storm.as_ref().map(|it| it.client_cpu_share),
     ];
     let share = others.into_iter().flatten().fold(busiest, f64::max);

@@ -11,7 +11,7 @@ pub fn outcome(out: &Outcome) -> String {
     out.connect.iter().for_each(|it| connect(&mut text, it));
     out.memory.iter().for_each(|it| memory(&mut text, it));
     out.load.iter().for_each(|it| load(&mut text, it));
-    out.fanout.iter().for_each(|it| fanout(&mut text, it));
+    out.fanout.iter().chain(&out.fanout_slow).for_each(|it| fanout(&mut text, it));
     out.storm.iter().for_each(|it| storm(&mut text, it));
     out.notes.iter().for_each(|note| line(&mut text, "note", note));
     if out.interrupted {
@@ -88,8 +88,11 @@ fn load(text: &mut String, it: &Load) {
 }
 
 fn fanout(text: &mut String, it: &Fanout) {
-    let words = format!("{} messages to {} subscribers", grouped(it.published), grouped(it.subscribers));
+    let slow = if it.slow > 0 { format!(" ({} more do not read)", grouped(it.slow)) } else { String::new() };
+    let words = format!("{} messages to {} subscribers{slow}", grouped(it.published), grouped(it.subscribers));
     line(text, "published", &words);
+    let words = format!("{:.1}/s, at most {} behind its times", it.published_per_second, micros(it.publisher_late_us));
+    line(text, "", &words);
     let words = format!("{} in {:.2} s, {}/s", grouped(it.delivered), it.seconds, rounded(it.per_second));
     line(text, "delivered", &words);
     line(text, "", &format!("{} missing, {} doubled", grouped(it.missing), grouped(it.doubled)));

@@ -105,6 +105,7 @@ fn the_least_file_gets_every_default() {
             outbox_bytes: 0,
             turn_events: 256,
             resolve_ttl: Duration::from_secs(30),
+            deflate_window_bytes: 16 << 20,
         },
         listeners: vec![Listener {
             name: "public".into(),
@@ -112,10 +113,12 @@ fn the_least_file_gets_every_default() {
             backlog: 4096,
         }],
         limits: limits.clone(),
+        feeds: vec![],
         routes: vec![Route {
             path: "/echo".into(),
             host: None,
             limits,
+            deflate: Deflate { on: true, takeover: false, min_bytes: 512 },
             service: Service::Echo { subprotocols: vec![] },
         }],
     };
@@ -124,7 +127,7 @@ fn the_least_file_gets_every_default() {
 
 #[test]
 fn the_full_file_is_read_to_the_last_key() {
-    let Config { server, listeners, limits, routes } = load_good("full.toml");
+    let Config { server, listeners, limits, feeds, routes } = load_good("full.toml");
     let expected = Server {
         shards: 2,
         slots_per_shard: 1000,
@@ -141,6 +144,7 @@ fn the_full_file_is_read_to_the_last_key() {
         outbox_bytes: 1 << 30,
         turn_events: 4096,
         resolve_ttl: Duration::from_secs(300),
+        deflate_window_bytes: 32 << 20,
     };
     assert_eq!(server, expected);
     let six: SocketAddr = "[::]:8080".parse().unwrap();
@@ -156,7 +160,122 @@ fn the_full_file_is_read_to_the_last_key() {
         close_timeout: Duration::from_millis(500),
     };
     assert_eq!(limits, expected);
-    full_routes(&routes, &limits);
+    full_feeds(&feeds);
+    full_broadcast(&routes[..3], &limits);
+    full_routes(&routes[3..], &limits);
+}
+
+/// A feed of which nothing is written but what it must.
+fn feed(name: &str, source: Source, channel: Option<&str>) -> Feed {
+    Feed {
+        name: name.into(),
+        source,
+        channel: channel.map(str::to_owned),
+        topics: vec![],
+        stream: None,
+        redis_streams: false,
+        start: Start::New,
+        framing: Framing::Lines,
+        format: FeedFormat::Raw,
+        text: true,
+        invalid_text: InvalidText::Drop,
+        message_bytes: 1 << 20,
+        replay: Replay { messages: 0, bytes: 16 << 20, age: Duration::from_secs(600) },
+    }
+}
+
+fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).into()).collect()
+}
+
+fn full_feeds(feeds: &[Feed]) {
+    let replay = Replay { messages: 1000, bytes: 32 << 20, age: Duration::from_secs(600) };
+    let udp = Source::Udp("127.0.0.1:9999".parse().unwrap());
+    let tcp = Source::Tcp { host: "ticker".into(), port: 9999 };
+    let listen = Source::TcpListen("[::1]:9999".parse().unwrap());
+    let lines = feed("lines", tcp, None);
+    let nats = feed("jetstream", Source::Nats("nats://edge:secret@broker:4222".into()), None);
+    let redis = feed("redis", Source::Redis("redis://10.0.0.1:6379/2".into()), None);
+    let mqtt = feed("mqtt", Source::Mqtt("mqtt://[::1]:1884".into()), None);
+    let expected = [
+        Feed { text: false, replay, ..feed("ticker", udp, Some("ticker")) },
+        Feed { format: FeedFormat::Json, invalid_text: InvalidText::Binary, message_bytes: 1 << 16, ..lines },
+        Feed { framing: Framing::Length, ..feed("lengths", listen, Some("lengths")) },
+        feed("socket", Source::Unix("/run/feed.sock".into()), Some("socket")),
+        Feed {
+            topics: strings(&["prices.>", "news.*.eu"]),
+            stream: Some("PRICES".into()),
+            start: Start::Sequence(17),
+            ..nats
+        },
+        Feed { topics: strings(&["trades"]), redis_streams: true, start: Start::First, ..redis },
+        Feed {
+            topics: strings(&["sensors/+/heat", "alarms/#"]),
+            replay: Replay { messages: 1, bytes: 16 << 20, ..replay },
+            ..mqtt
+        },
+        feed("published", Source::Http, Some("news.*")),
+        feed("demo", Source::Demo, Some("demo")),
+    ];
+    assert_eq!(feeds, expected);
+}
+
+/// A broadcast route of which nothing is written but what it must.
+fn broadcast(feeds: &[usize], channel_in_path: bool) -> Broadcast {
+    Broadcast {
+        feeds: feeds.to_vec(),
+        channel_in_path,
+        channels: vec![],
+        subscribe: !channel_in_path,
+        subscriptions_max: 64,
+        snapshot: false,
+        envelope: false,
+        poll_timeout: Duration::from_secs(25),
+        poll_gap: PollGap::Gone,
+        keep_alive: Duration::from_secs(20),
+        retry: Duration::from_secs(3),
+        allow_origin: vec![],
+        slow_client: SlowClient { policy: SlowPolicy::Close, max_pending: 256 << 10, max_age: Duration::from_secs(10) },
+    }
+}
+
+fn full_broadcast(routes: &[Route], limits: &Limits) {
+    let expected = Broadcast {
+        feeds: vec![4, 0, 7],
+        channel_in_path: true,
+        channels: strings(&["ticker", "prices.*"]),
+        subscribe: true,
+        subscriptions_max: 10,
+        snapshot: true,
+        envelope: true,
+        poll_timeout: Duration::from_secs(50),
+        poll_gap: PollGap::Tell,
+        keep_alive: Duration::from_secs(15),
+        retry: Duration::from_millis(500),
+        allow_origin: strings(&["https://example.org", "http://localhost:3000"]),
+        slow_client: SlowClient {
+            policy: SlowPolicy::Conflate,
+            max_pending: 1 << 20,
+            max_age: Duration::from_secs(60),
+        },
+    };
+    let feed = Route {
+        path: "/feed/".into(),
+        host: None,
+        limits: Limits { message_bytes: 4096, ..limits.clone() },
+        deflate: Deflate { on: false, takeover: false, min_bytes: 0 },
+        service: Service::Broadcast(Box::new(expected)),
+    };
+    assert_eq!(routes[0], feed);
+    let least = broadcast(&[1, 2, 3, 5, 6, 8], false);
+    let slow_client = SlowClient { policy: SlowPolicy::Gap, ..least.slow_client };
+    let all = Broadcast { allow_origin: strings(&["*"]), slow_client, ..least };
+    assert_eq!(routes[1].service, Service::Broadcast(Box::new(all)));
+    assert_eq!(routes[1].deflate, Deflate { on: true, takeover: true, min_bytes: 512 });
+    assert_eq!(routes[2].service, Service::Broadcast(Box::new(broadcast(&[8], true))));
+    assert_eq!(routes[2].path, "/");
+    let below: Vec<bool> = routes.iter().map(Route::below).collect();
+    assert_eq!(below, [true, false, true]);
 }
 
 fn full_routes(routes: &[Route], limits: &Limits) {
@@ -164,6 +283,7 @@ fn full_routes(routes: &[Route], limits: &Limits) {
         path: "/stomp".into(),
         host: Some("chat.example.org".into()),
         limits: Limits { head_bytes: 4096, message_bytes: 1 << 20, ..limits.clone() },
+        deflate: Deflate { on: true, takeover: false, min_bytes: 512 },
         service: Service::Proxy {
             upstreams: vec![
                 Upstream::Tcp { host: "broker-1".into(), port: 61613 },
@@ -188,31 +308,78 @@ fn full_routes(routes: &[Route], limits: &Limits) {
     assert_eq!(below, [false, false, true, true, false]);
 }
 
-/// A key that is added to the table is added to the full file.
+/// A key that is added to the table is added to the full file, below the same head.
 #[test]
 fn the_full_file_has_every_key() {
     let text = fs::read_to_string(folder("good").join("full.toml")).unwrap();
     let page = config::reference();
-    let keys: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("### ")).collect();
-    assert!(keys.len() > 30);
-    for key in keys {
-        assert!(text.contains(&format!("\n{key} = ")), "{key}");
+    let mut count = 0;
+    for section in page.split("\n## ").skip(1) {
+        let (head, cards) = section.split_once('\n').unwrap();
+        let written: String = tables(&text, head);
+        for card in cards.lines().filter(|line| line.starts_with("### ") || line.starts_with("#### ")) {
+            let key = card.rsplit([' ', '.']).next().unwrap();
+            let lead = if card.starts_with("####") { ' ' } else { '\n' };
+            assert!(written.contains(&format!("{lead}{key} = ")), "{head} {card}");
+            count += 1;
+        }
     }
+    assert!(count > 60, "{count} cards");
+}
+
+/// What stands below a head, wherever it stands.
+fn tables(text: &str, head: &str) -> String {
+    let parts = text.split("\n[").filter_map(|part| part.strip_prefix(&head[1..]));
+    parts.collect()
 }
 
 #[test]
-fn the_demo_is_echo_and_page_on_the_loopback() {
+fn the_demo_is_feeds_echo_and_page_on_the_loopback() {
     let demo = config::demo();
     assert_eq!(demo.listeners[0].name, "demo");
     assert_eq!(demo.listeners[0].address.to_string(), "127.0.0.1:8080");
     assert_eq!(demo.server.admin, Some("127.0.0.1:9180".parse().unwrap()));
     assert_eq!(demo.server.admin_allow_origin, ["http://127.0.0.1:8080", "http://localhost:8080"]);
-    assert_eq!(
-        (demo.routes[0].path.as_str(), &demo.routes[0].service),
-        ("/echo", &Service::Echo { subprotocols: vec![] })
-    );
-    assert_eq!((demo.routes[1].path.as_str(), &demo.routes[1].service), ("/", &Service::Page));
-    assert!(!demo.routes[1].below());
+    let replay = Replay { messages: 1000, bytes: 1 << 20, age: Duration::from_secs(600) };
+    let counter = Feed { replay, ..feed("demo", Source::Demo, Some("ticker")) };
+    assert_eq!(demo.feeds, [counter, Feed { replay, ..feed("http", Source::Http, None) }]);
+    let paths: Vec<&str> = demo.routes.iter().map(|route| route.path.as_str()).collect();
+    assert_eq!(paths, ["/feed/", "/echo", "/"]);
+    let least = broadcast(&[0, 1], true);
+    let slow_client = SlowClient { policy: SlowPolicy::Conflate, ..least.slow_client };
+    assert_eq!(demo.routes[0].service, Service::Broadcast(Box::new(Broadcast { slow_client, ..least })));
+    assert_eq!(demo.routes[1].service, Service::Echo { subprotocols: vec![] });
+    assert_eq!(demo.routes[2].service, Service::Page);
+    assert!(!demo.routes[2].below());
+}
+
+/// The example that everybody copies.
+#[test]
+fn a_ticker_from_datagrams() {
+    let text = r#"
+[[listener]]
+name = "public"
+address = "127.0.0.1:8080"
+
+[[feed]]
+name = "ticker"
+source = "udp://127.0.0.1:9999"
+channel = "ticker"            # or taken from the message
+replay = { messages = 1000, age = "10m", bytes = "16MiB" }
+
+[[route]]
+path = "/feed/{channel}"
+service = "broadcast"
+feeds = ["ticker"]
+slow_client = { policy = "conflate", max_pending = "256KiB", max_age = "10s" }
+"#;
+    let config = config::read(text, "x", Path::new("")).unwrap_or_else(|problems| panic!("{}", lines(&problems)));
+    let udp = Source::Udp("127.0.0.1:9999".parse().unwrap());
+    let replay = Replay { messages: 1000, bytes: 16 << 20, age: Duration::from_secs(600) };
+    assert_eq!(config.feeds, [Feed { replay, ..feed("ticker", udp, Some("ticker")) }]);
+    let least = broadcast(&[0], true);
+    let slow_client = SlowClient { policy: SlowPolicy::Conflate, ..least.slow_client };
+    assert_eq!(config.routes[0].service, Service::Broadcast(Box::new(Broadcast { slow_client, ..least })));
 }
 
 #[test]
@@ -271,6 +438,21 @@ fn more_tables_than_there_may_be() {
     assert_eq!(keys, [("listener[65]", 193), ("route[4097]", 196 + 4096 * 3)]);
 }
 
+#[test]
+fn more_feeds_than_there_may_be() {
+    let feed = |n: usize| format!("[[feed]]\nname = \"f{n}\"\nsource = \"demo\"\nchannel = \"c\"\n");
+    let text = |feeds: usize| -> String {
+        let names: Vec<String> = (0..feeds.min(256)).map(|n| format!("\"f{n}\"")).collect();
+        let route = format!("[[route]]\npath = \"/\"\nservice = \"broadcast\"\nfeeds = [{}]\n", names.join(","));
+        let listener = "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:0\"\n";
+        [listener.into(), route].into_iter().chain((0..feeds).map(feed)).collect()
+    };
+    assert_eq!(config::read(&text(256), "x", Path::new("")).unwrap().feeds.len(), 256);
+    let problems = config::read(&text(257), "x", Path::new("")).unwrap_err();
+    let keys: Vec<_> = problems.iter().map(|p| (p.key.as_str(), p.line)).collect();
+    assert_eq!(keys, [("feed[257]", 8 + 256 * 4)]);
+}
+
 /// Marsaglia's xorshift: chance that comes back the same, named by its seed.
 struct Chance(u64);
 
@@ -284,7 +466,7 @@ impl Chance {
 }
 
 /// Pieces that mean something to the parser, or to a key.
-const PIECES: [&str; 24] = [
+const PIECES: [&str; 29] = [
     "[",
     "]",
     "[[",
@@ -308,6 +490,11 @@ const PIECES: [&str; 24] = [
     "99999999999999999999",
     "1e400",
     "[[route]]\n",
+    "[[feed]]\n",
+    "[feed.replay]\n",
+    "replay = { messages = 1 }",
+    "feeds = [\"ticker\"]\n",
+    "{channel}",
     "true",
 ];
 
@@ -355,6 +542,12 @@ fn sound(config: &Config) -> bool {
     assert!(!config.listeners.is_empty() && !config.routes.is_empty());
     assert!(limits().all(|l| l.head_bytes <= config.limits.head_bytes && l.max_pending >= 4096));
     assert!(limits().all(|l| !l.idle_timeout.is_zero() && !l.head_timeout.is_zero()));
+    for route in &config.routes {
+        if let Service::Broadcast(broadcast) = &route.service {
+            assert!(!broadcast.feeds.is_empty() && broadcast.feeds.iter().all(|place| *place < config.feeds.len()));
+            assert!(broadcast.slow_client.max_pending >= 4096 && !broadcast.poll_timeout.is_zero());
+        }
+    }
     true
 }
 
@@ -508,6 +701,22 @@ fn outboxes_share_an_eighth_within_bounds() {
     assert_eq!(outbox(128 << 20, ""), 8 << 20);
     assert_eq!(outbox(1 << 40, ""), 4 << 30);
     assert_eq!(outbox(8 << 30, "outbox_bytes = \"1MiB\""), 1 << 20);
+}
+
+/// A feed that is connected to may hold many descriptors, another a few.
+#[test]
+fn feeds_take_descriptors() {
+    let with_feed = |source: &str| {
+        let feed = format!("[[feed]]\nname = \"f\"\nsource = \"{source}\"\nchannel = \"c\"\n");
+        let rest = "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:0\"\n\
+                    [[route]]\npath = \"/\"\nservice = \"broadcast\"\nfeeds = \"f\"\n";
+        config::read(&[feed.as_str(), rest].concat(), "x", Path::new("")).unwrap()
+    };
+    let scarce = with(|m| (m.cores, m.nofile_soft, m.nofile_hard) = (1, 64, 80));
+    for (source, wanted) in [("demo", 93), ("tcp://a:1", 93), ("tcp-listen://127.0.0.1:1", 157), ("unix:/run/f", 157)] {
+        let found = shortfall(&with_feed(source), &scarce);
+        assert!(found.starts_with(&format!("RLIMIT_NOFILE: at least {wanted} for the shards' own")), "{found}");
+    }
 }
 
 /// The one shortfall of a configuration on a machine, as `what: should; command`.
@@ -757,6 +966,28 @@ fn what_merely_holds_less_is_advice() {
         assert_eq!((row.what.as_str(), row.verdict), (what, Verdict::Advice));
         assert!(row.command.contains(command), "{row:?}");
     }
+}
+
+/// Windows count where a route asks for them, what is kept where something is kept.
+#[test]
+fn windows_and_replay_are_in_the_sum_of_memory() {
+    let full = |feed: &str, route: &str| {
+        let text = format!(
+            "[server]\nshards = 4\nslots_per_shard = 1000\noutbox_bytes = \"16MiB\"\ndeflate_window_bytes = \"1GiB\"\n\
+             [[listener]]\nname = \"a\"\naddress = \"127.0.0.1:0\"\n\
+             [[feed]]\nname = \"f\"\nsource = \"demo\"\nchannel = \"c\"\n{feed}\n\
+             [[route]]\npath = \"/\"\nservice = \"broadcast\"\nfeeds = \"f\"\n{route}\n"
+        );
+        let config = config::read(&text, "x", Path::new("")).unwrap_or_else(|problems| panic!("{}", lines(&problems)));
+        let rows = examine(&config, &plenty());
+        rows.into_iter().find(|row| row.what == "memory available").expect("a row about memory").should
+    };
+    let least = full("", "");
+    assert!(least.contains("MiB"), "{least}");
+    assert_eq!(full("replay = { bytes = \"8GiB\", messages = 0 }", "deflate_takeover = false"), least);
+    assert!(full("", "deflate_takeover = true").starts_with("4.1 GiB"));
+    assert_eq!(full("", "deflate_takeover = true\ndeflate = false"), least);
+    assert!(full("replay = { bytes = \"8GiB\", messages = 1 }", "").starts_with("8.1 GiB"));
 }
 
 #[test]

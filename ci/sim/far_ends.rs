@@ -1,7 +1,9 @@
 //! The far ends: what clients and upstreams say, and what they expect to hear.
 
+use crate::deflated::Deflated;
 use edgehold::engine::script::{Dice, FarEnd, Script};
-use edgehold_wire::upgrade;
+use edgehold_wire::deflate::Wishes;
+use edgehold_wire::upgrade::{self, Offer};
 use edgehold_wire::ws::{self, CloseCode, Event, Opcode, Parser, Role, Rules};
 use std::collections::VecDeque;
 
@@ -37,6 +39,8 @@ pub struct Client {
     pub aim: Aim,
     leave: Leave,
     stage: Stage,
+    offer: Offer<'static>,
+    deflated: Option<Deflated>,
     /// Bytes that are to be said.
     outgoing: Vec<u8>,
     /// What should come back: messages for echo, bytes for proxy, a count for HTTP.
@@ -53,6 +57,10 @@ pub struct Client {
     opened: bool,
     refused: bool,
     wants: usize,
+}
+
+fn wishes(takeover: bool) -> Wishes {
+    Wishes { takeover }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +86,8 @@ impl Client {
             aim,
             leave,
             stage: Stage::Opening,
+            offer: Offer { deflate: [None, Some(false), Some(true)][dice.below(3)].map(wishes), protocols: &[] },
+            deflated: None,
             outgoing: Vec::new(),
             expected: Vec::new(),
             expected_responses: 0,
@@ -98,8 +108,8 @@ impl Client {
 
     fn begin(&mut self, dice: &mut Dice) {
         match self.aim {
-            Aim::Echo => upgrade::request(&mut self.outgoing, "sim", "/echo", KEY, &[]),
-            Aim::Proxy => upgrade::request(&mut self.outgoing, "sim", "/proxy", KEY, &[]),
+            Aim::Echo => upgrade::request(&mut self.outgoing, "sim", "/echo", KEY, self.offer),
+            Aim::Proxy => upgrade::request(&mut self.outgoing, "sim", "/proxy", KEY, self.offer),
             Aim::Http => self.ask(dice),
         }
         if self.aim == Aim::Http {
@@ -188,24 +198,30 @@ impl Client {
         let len = [0, 1, 125, 126, 200, 3000, 20_000][dice.below(7)];
         let text = dice.chance(50);
         let payload: Vec<u8> = (0..len).map(|i| if text { b'a' + (i % 26) as u8 } else { dice.roll() as u8 }).collect();
-        let mut rest: &[u8] = &payload;
+        let deflated = self.deflated.as_mut().filter(|_| dice.chance(70)).map(|it| it.deflate(&payload));
+        let mut rest: &[u8] = deflated.as_deref().unwrap_or(&payload);
+        let mut first = deflated.is_some();
         let mut opcode = if text { Opcode::Text } else { Opcode::Binary };
         while dice.chance(40) {
             let (piece, later) = rest.split_at(dice.below(rest.len() + 1));
-            self.frame(opcode, false, piece);
-            (opcode, rest) = (Opcode::Continuation, later);
+            self.frame_of(first, opcode, false, piece);
+            (first, opcode, rest) = (false, Opcode::Continuation, later);
             if dice.chance(30) {
                 self.frame(Opcode::Ping, true, b"are you there");
             }
         }
-        self.frame(opcode, true, rest);
+        self.frame_of(first, opcode, true, rest);
         self.expected.push((text, payload));
     }
 
     fn frame(&mut self, opcode: Opcode, fin: bool, payload: &[u8]) {
+        self.frame_of(false, opcode, fin, payload);
+    }
+
+    fn frame_of(&mut self, deflated: bool, opcode: Opcode, fin: bool, payload: &[u8]) {
         let key = [7, 77, 177, self.outgoing.len() as u8];
         let head = ws::head(opcode, fin, payload.len() as u64, Some(key));
-        self.outgoing.extend_from_slice(head.as_bytes());
+        self.outgoing.extend_from_slice(if deflated { head.deflated() } else { head }.as_bytes());
         let from = self.outgoing.len();
         self.outgoing.extend_from_slice(payload);
         edgehold_wire::mask::apply(&mut self.outgoing[from..], key);
@@ -227,9 +243,10 @@ impl Client {
     }
 
     fn hear_opening(&mut self) {
-        match upgrade::confirm(&self.incoming, KEY, &[]) {
+        match upgrade::confirm(&self.incoming, KEY, self.offer) {
             Ok(Some(confirmed)) => {
                 let len = confirmed.len;
+                self.deflated = confirmed.deflate.map(Deflated::new);
                 self.incoming.drain(..len);
                 self.opened = true;
                 if self.stage == Stage::Opening {
@@ -244,15 +261,17 @@ impl Client {
     fn hear_frames(&mut self) {
         let mut bytes = std::mem::take(&mut self.incoming);
         let mut rest = &mut bytes[..];
-        let rules = Rules { role: Role::Client, message_bytes: u64::MAX };
+        let rules = Rules { role: Role::Client, message_bytes: u64::MAX, deflate: self.deflated.is_some() };
         let (mut close, mut pings) = (None, 0);
         loop {
             match self.parser.next(&mut rest, &rules).expect("the shard sends what RFC 6455 allows") {
-                Some(Event::Data { text, last, payload, .. }) => {
+                Some(Event::Data { text, deflated, last, payload, .. }) => {
                     assert!(self.close_code.is_none(), "data behind Close");
                     self.partial.extend_from_slice(payload);
                     if last {
-                        self.heard.push((text, std::mem::take(&mut self.partial)));
+                        let message = std::mem::take(&mut self.partial);
+                        let plain = self.deflated.as_mut().filter(|_| deflated).map(|it| it.inflate(&message));
+                        self.heard.push((text, plain.unwrap_or(message)));
                     }
                 }
                 Some(Event::Close(body)) => {

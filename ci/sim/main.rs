@@ -7,6 +7,7 @@
 //!
 //! `EDGEHOLD_SEED=n` plays one seed again and tells its story; `EDGEHOLD_SEEDS=n` plays so many.
 
+mod deflated;
 mod far_ends;
 mod play;
 

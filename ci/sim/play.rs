@@ -7,7 +7,7 @@ use edgehold::service::proxy::{self, Frames, Place};
 use edgehold::service::{Route, Services, Target, echo};
 use edgehold::shard::Shard;
 use edgehold::shard::clock::Now;
-use edgehold::shard::door::{Limits, Settings};
+use edgehold::shard::door::{Deflate, Limits, Settings};
 use edgehold_wire::http1;
 use edgehold_wire::ws::CloseCode;
 use std::sync::Arc;
@@ -198,6 +198,7 @@ fn temper(dice: &mut Dice) -> Temper {
 
 fn settings(dice: &mut Dice) -> Settings {
     let max_pending = [64, 8192][dice.below(2)];
+    let deflate = Deflate { on: dice.chance(50), takeover: dice.chance(50), min_bytes: [0, 200][dice.below(2)] };
     let limits = |idle_ticks| Limits {
         head: http1::Limits { head_bytes: 4096, head_count: 32, target_bytes: 1024 },
         message_bytes: 1 << 20,
@@ -205,6 +206,7 @@ fn settings(dice: &mut Dice) -> Settings {
         idle_ticks,
         close_ticks: 4000,
         max_pending,
+        deflate,
     };
     let idle_ticks = [40, 100_000][dice.below(2)];
     Settings {
@@ -216,6 +218,8 @@ fn settings(dice: &mut Dice) -> Settings {
         upstreams: 1,
         limits: (0..4).map(|_| limits(idle_ticks)).collect(),
         outbox_bytes: 1 << 30,
+        // Room for all, for some, for none.
+        deflate_window_bytes: [1 << 30, 100_000, 0][dice.below(3)],
         turn_events: [4, 16, 256][dice.below(3)],
         park_after: Duration::from_millis([250, 1000][dice.below(2)]),
     }

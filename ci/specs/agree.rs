@@ -2,7 +2,7 @@
 //!
 //! First they are played to each other in memory. Then both are read plainly, by other eyes than edgehold's: every
 //! answer has a request, every request an answer; Sec-WebSocket-Accept is that of the key; a frame is refused with
-//! 1002, 1007 or 1009 exactly if it has that fault; pongs carry what the pings carried.
+//! 1002, 1007 or 1009 exactly if it has that fault, deflated or not; pongs carry what the pings carried.
 
 use std::thread;
 
@@ -10,6 +10,7 @@ use httparse::{EMPTY_HEADER, Header, Request, parse_chunk_size};
 use socket2::{Domain, Socket, Type};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::deflated::Reader;
 use crate::play::{Failure, Player};
 use crate::script::{Channel, Party, Step, Story};
 use crate::voice::{Act, Frame, Response, sample, say};
@@ -88,7 +89,7 @@ pub(crate) fn read_plainly(story: &Story) -> Result<(), String> {
                 request.agrees_with(response, &samples)?;
                 if response.status == 101 {
                     let head = client.len() - rest.len() + request.len;
-                    return frames(story, head, &samples);
+                    return frames(story, head, agreed(response, &samples), &samples);
                 }
                 if closes {
                     return Ok(());
@@ -231,10 +232,10 @@ struct Judgement {
 }
 
 /// Frames begin at `head` of the client's voice. What the client says after the server's close frame has no meaning.
-fn frames(story: &Story, head: usize, samples: &Variables) -> Result<(), String> {
+fn frames(story: &Story, head: usize, deflate: Option<Reader>, samples: &Variables) -> Result<(), String> {
     let says_goodbye = |step: &Step| step.is(Channel::Front, Party::Edge) && step.close_code().is_some();
     let end = story.steps.iter().position(says_goodbye).unwrap_or(story.steps.len());
-    let judgement = judge(&voice(&story.steps[..end], samples)?[head..], message_bytes(story));
+    let judgement = judge(&voice(&story.steps[..end], samples)?[head..], message_bytes(story), deflate);
     let server: Vec<&Step> = story.steps.iter().filter(|step| step.is(Channel::Front, Party::Edge)).collect();
     let pongs: Vec<Vec<u8>> = server
         .iter()
@@ -265,13 +266,25 @@ fn message_bytes(story: &Story) -> u64 {
     value.unwrap_or(MESSAGE_BYTES)
 }
 
-/// Reads a client's frames as RFC 6455 describes them, all at once.
-fn judge(mut bytes: &[u8], limit: u64) -> Judgement {
+/// How the client's messages may be deflated, by the 101 (RFC 7692 section 7.1.1.2).
+fn agreed(response: &Response, samples: &Variables) -> Option<Reader> {
+    let value = response.value("Sec-WebSocket-Extensions", samples)?;
+    Some(Reader::new(!value.contains("client_no_context_takeover")))
+}
+
+/// A message that has begun.
+struct Begun {
+    is_text: bool,
+    is_deflated: bool,
+    content: Vec<u8>,
+}
+
+/// Reads a client's frames as RFC 6455 and RFC 7692 describe them, all at once.
+fn judge(mut bytes: &[u8], limit: u64, mut deflate: Option<Reader>) -> Judgement {
     let mut judgement = Judgement::default();
-    // Text or binary, and the payload so far.
-    let mut message: Option<(bool, Vec<u8>)> = None;
+    let mut message: Option<Begun> = None;
     while judgement.close.is_none() && !bytes.is_empty() {
-        match judge_frame(&mut bytes, &mut message, limit, &mut judgement) {
+        match judge_frame(&mut bytes, &mut message, limit, &mut deflate, &mut judgement) {
             Ok(true) => {}
             Ok(false) => break,
             Err(code) => {
@@ -286,14 +299,16 @@ fn judge(mut bytes: &[u8], limit: u64) -> Judgement {
 /// `Ok(false)`: the frame is cut. `Err`: the code that its fault deserves.
 fn judge_frame(
     bytes: &mut &[u8],
-    message: &mut Option<(bool, Vec<u8>)>,
+    message: &mut Option<Begun>,
     limit: u64,
+    deflate: &mut Option<Reader>,
     judgement: &mut Judgement,
 ) -> Result<bool, u16> {
     let (fin, opcode) = (bytes[0] & 0x80 != 0, bytes[0] & 0xf);
     let is_control = opcode >= 8;
     let stray = if opcode == 0 { message.is_none() } else { !is_control && message.is_some() };
-    if bytes[0] & 0x70 != 0 || !matches!(opcode, 0..=2 | 8..=10) || is_control && !fin || stray {
+    let is_deflated = bytes[0] & 0x70 == 0x40 && matches!(opcode, 1 | 2) && deflate.is_some();
+    if bytes[0] & 0x70 != 0 && !is_deflated || !matches!(opcode, 0..=2 | 8..=10) || is_control && !fin || stray {
         return Err(1002);
     }
     let Some(second) = bytes.get(1) else { return Ok(false) };
@@ -311,7 +326,7 @@ fn judge_frame(
     if extended == 2 && length < 126 || extended == 8 && (length < 1 << 16 || length >> 63 == 1) {
         return Err(1002);
     }
-    let so_far = message.as_ref().map_or(0, |it| it.1.len() as u64);
+    let so_far = message.as_ref().map_or(0, |it| it.content.len() as u64);
     if !is_control && so_far.saturating_add(length) > limit {
         return Err(1009);
     }
@@ -324,17 +339,28 @@ fn judge_frame(
     if is_control {
         return if is_whole { judge_control(opcode, clear, judgement).map(|()| true) } else { Ok(false) };
     }
-    let (is_text, content) = message.get_or_insert((opcode == 1, Vec::new()));
-    content.extend(clear);
+    let begun = message.get_or_insert(Begun { is_text: opcode == 1, is_deflated, content: Vec::new() });
+    begun.content.extend(clear);
     let ends = fin && is_whole;
-    match std::str::from_utf8(content) {
-        Err(error) if *is_text && (ends || error.error_len().is_some()) => return Err(1007),
-        _ => {}
-    }
+    begun.judge(ends, limit, deflate)?;
     if ends {
         *message = None;
     }
     Ok(is_whole)
+}
+
+impl Begun {
+    /// What has come of it so far; a deflated message is judged when it is whole.
+    fn judge(&mut self, ends: bool, limit: u64, deflate: &mut Option<Reader>) -> Result<(), u16> {
+        if let Some(reader) = deflate.as_mut().filter(|_| self.is_deflated && ends) {
+            self.content = reader.read(&self.content, limit)?;
+        }
+        let says = ends || !self.is_deflated;
+        match std::str::from_utf8(&self.content) {
+            Err(error) if self.is_text && says && (ends || error.error_len().is_some()) => Err(1007),
+            _ => Ok(()),
+        }
+    }
 }
 
 fn judge_control(opcode: u8, payload: Vec<u8>, judgement: &mut Judgement) -> Result<(), u16> {

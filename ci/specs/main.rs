@@ -25,8 +25,12 @@
 //!         body "hello"                    the content
 //! client: opening "/chat" "a, b"          a good opening request, and the subprotocols offered
 //! server: opened "a"                      the 101 to it, and the subprotocol chosen
+//! client: opening "/chat" with "deflate"  the extensions offered; behind the subprotocols, if there are any
+//! server: opened with "deflate"           the extensions agreed on
 //! client: text more "hel"                 text, binary, continuation, ping, pong, close CODE, opcode N; a client masks
-//! client: frame words                     more (no FIN), unmasked, rsv1 rsv2 rsv3, length16, length64, claims N
+//! client: frame words                     more (no FIN), unmasked, rsv1 rsv2 rsv3, length16, length64, claims N;
+//!                                         deflated: rsv1 and the deflated form of what follows
+//! server: deflated text "hello"           a message in one deflated frame that says this, or binary
 //! server: text "hello"                    exactly this frame
 //! server: stream binary "hello"           messages whose payloads make up this
 //! server: close 1002                      a close frame with that code and any reason; with a text: that reason
@@ -45,6 +49,7 @@ mod peer;
 
 mod agree;
 mod cut;
+mod deflated;
 mod hall;
 mod play;
 mod script;

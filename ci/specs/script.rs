@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::deflated::deflate;
 use crate::voice::{Act, Frame, Length, Response};
 use crate::words::{Part, Words, unescape};
 
@@ -202,6 +203,7 @@ fn act(words: &mut Words<'_>, channel: Channel, by: Party, line: usize) -> Resul
         ("opening", Channel::Front, Party::Peer) => opening(words)?,
         ("opened", Channel::Front, Party::Edge) => opened(words)?,
         ("stream", Channel::Front, Party::Edge) => stream(words)?,
+        ("deflated", Channel::Front, Party::Edge) => deflated(words)?,
         ("close", Channel::Front, Party::Edge) => closes(words)?,
         (kind, Channel::Front, _) => Act::Frame(frame(kind, words, by, line)?),
         (kind, ..) => return Err(format!("{kind:?} cannot be done here")),
@@ -237,10 +239,16 @@ fn response_line(response: &mut Response, line: &str) -> Result<(), Problem> {
     words.end()
 }
 
-/// A good opening request: `opening "/path"`, with the subprotocols offered behind it.
+/// A good opening request: `opening "/path"`, with the subprotocols and the extensions offered behind it.
 fn opening(words: &mut Words<'_>) -> Result<Act, Problem> {
-    let (path, protocols) = (quoted(words)?, if words.is_at_bytes() { quoted(words)? } else { String::new() });
-    let offer = if protocols.is_empty() { protocols } else { format!("Sec-WebSocket-Protocol: {protocols}\r\n") };
+    let path = quoted(words)?;
+    let mut offer = String::new();
+    if words.is_at_bytes() {
+        offer += &format!("Sec-WebSocket-Protocol: {}\r\n", quoted(words)?);
+    }
+    if words.takes("with") {
+        offer += &format!("Sec-WebSocket-Extensions: {}\r\n", quoted(words)?);
+    }
     let before = format!("GET {path} HTTP/1.1\r\nHost: ");
     let fields = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n";
     let after = format!("\r\n{fields}Sec-WebSocket-Key: {KEY}\r\n{offer}\r\n");
@@ -259,10 +267,14 @@ fn opened(words: &mut Words<'_>) -> Result<Act, Problem> {
     let field = |name: &str, value: &str| (name.to_owned(), vec![Part::Bytes(value.into())]);
     let mut fields =
         vec![field("Upgrade", "websocket"), field("Connection", "Upgrade"), field("Sec-WebSocket-Accept", ACCEPT)];
-    let mut absent = vec!["Sec-WebSocket-Extensions".to_owned()];
+    let mut absent = Vec::new();
     match words.is_at_bytes() {
         true => fields.push(field("Sec-WebSocket-Protocol", &quoted(words)?)),
         false => absent.push("Sec-WebSocket-Protocol".into()),
+    }
+    match words.takes("with") {
+        true => fields.push(field("Sec-WebSocket-Extensions", &quoted(words)?)),
+        false => absent.push("Sec-WebSocket-Extensions".into()),
     }
     Ok(Act::Response(Response { status: 101, fields, absent, ..Response::default() }))
 }
@@ -272,6 +284,11 @@ fn opened(words: &mut Words<'_>) -> Result<Act, Problem> {
 fn stream(words: &mut Words<'_>) -> Result<Act, Problem> {
     let text = words.word() == "text";
     Ok(Act::Stream { text, payload: words.bytes()? })
+}
+
+fn deflated(words: &mut Words<'_>) -> Result<Act, Problem> {
+    let text = words.word() == "text";
+    Ok(Act::Deflated { text, payload: words.bytes()? })
 }
 
 /// A close frame of the server: without a reason here, any reason will do.
@@ -292,10 +309,12 @@ fn frame(kind: &str, words: &mut Words<'_>, by: Party, line: usize) -> Result<Fr
     let key = (line as u32).wrapping_mul(0x9e37_79b1).to_be_bytes();
     let key = (by == Party::Peer).then_some(key);
     let mut frame = Frame { opcode: opcode(kind, words)?, key, ..Frame::default() };
+    let mut deflated = false;
     while !words.rest().is_empty() && !words.is_at_bytes() {
         match words.word() {
             "more" => frame.more = true,
             "unmasked" => frame.key = None,
+            "deflated" => (deflated, frame.reserved) = (true, frame.reserved | 0x40),
             "rsv1" => frame.reserved |= 0x40,
             "rsv2" => frame.reserved |= 0x20,
             "rsv3" => frame.reserved |= 0x10,
@@ -309,7 +328,8 @@ fn frame(kind: &str, words: &mut Words<'_>, by: Party, line: usize) -> Result<Fr
             word => return Err(format!("what is {word:?} of a frame?")),
         }
     }
-    frame.payload.extend(words.bytes()?);
+    let payload = words.bytes()?;
+    frame.payload.extend(if deflated { deflate(&payload) } else { payload });
     Ok(frame)
 }
 

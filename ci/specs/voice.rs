@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use crate::deflated::{self, Reader};
 use crate::script::Party;
 use crate::words::{Part, Variables, resolve};
 
@@ -23,6 +24,8 @@ pub(crate) enum Act {
     Close(u16),
     /// Whole messages, in whatever number, that make up this payload.
     Stream { text: bool, payload: Vec<u8> },
+    /// A whole message in one deflated frame that says this.
+    Deflated { text: bool, payload: Vec<u8> },
     /// edgehold calls the upstream.
     Connects,
     /// Nothing for at least so long since the last flight was begun.
@@ -108,6 +111,11 @@ pub(crate) fn say(act: &Act, by: Party, variables: &Variables) -> Result<Vec<u8>
             let opcode = if *text { 1 } else { 2 };
             Ok(Frame { opcode, payload: payload.clone(), ..Frame::default() }.say())
         }
+        Act::Deflated { text, payload } => {
+            let opcode = if *text { 1 } else { 2 };
+            let payload = deflated::deflate(payload);
+            Ok(Frame { opcode, reserved: 0x40, payload, ..Frame::default() }.say())
+        }
         Act::Connects | Act::Waits(_) | Act::End | Act::Reset => Err(format!("{by:?} cannot say {act:?}")),
     }
 }
@@ -118,6 +126,7 @@ pub(crate) fn hear(act: &Act, by: Party, came: &[u8], variables: &mut Variables)
         Act::Response(response) => response.hear(came, variables),
         Act::Close(code) => hear_close(*code, came),
         Act::Stream { text, payload } => hear_stream(*text, payload, came),
+        Act::Deflated { text, payload } => hear_deflated(*text, payload, came),
         _ => match say(act, by, variables) {
             Ok(bytes) => hear_bytes(&bytes, came),
             Err(problem) => Heard::Wrong(format!("nothing can be expected: {problem}")),
@@ -358,6 +367,22 @@ fn hear_stream(text: bool, expected: &[u8], came: &[u8]) -> Heard {
     Heard::Whole(used, payload)
 }
 
+/// An unmasked frame with RSV1 (RFC 7692 section 6), shorter than what it says.
+fn hear_deflated(text: bool, expected: &[u8], came: &[u8]) -> Heard {
+    let first = if text { 0xc1 } else { 0xc2 };
+    if came.first().is_some_and(|it| *it != first) {
+        return Heard::Wrong("no such deflated frame".into());
+    }
+    let Some((len, head)) = server_length(came) else { return Heard::More };
+    let Some(payload) = came.get(head..head + len) else { return Heard::More };
+    let said = Reader::new(false).read(payload, expected.len() as u64);
+    match said {
+        Ok(said) if said == expected && len < said.len() => Heard::Whole(head + len, said),
+        Ok(said) => Heard::Wrong(format!("it says {:?} in {len} bytes", String::from_utf8_lossy(&said))),
+        Err(code) => Heard::Wrong(format!("it deserves {code}")),
+    }
+}
+
 /// The length of a server's frame and of its head; `None` while cut. A mask bit makes it endless, hence wrong.
 fn server_length(bytes: &[u8]) -> Option<(usize, usize)> {
     match *bytes.get(1)? {
@@ -372,7 +397,8 @@ fn what_is_said_is_what_is_heard() {
     let mut variables = Variables::new();
     let response = Response { status: 404, body: Some(vec![Part::Bytes(b"no".to_vec())]), ..Response::default() };
     let stream = Act::Stream { text: true, payload: b"a".repeat(70_000) };
-    for act in [Act::Response(response), Act::Close(1002), stream] {
+    let deflated = Act::Deflated { text: true, payload: b"a".repeat(70_000) };
+    for act in [Act::Response(response), Act::Close(1002), stream, deflated] {
         let said = say(&act, Party::Edge, &variables).expect("an act without variables");
         for cut in 0..said.len() {
             assert_eq!(hear(&act, Party::Edge, &said[..cut], &mut variables), Heard::More, "{act:?} cut at {cut}");

@@ -11,7 +11,7 @@ use std::path::Path;
 use rustix::process::{Resource, getgroups, getrlimit};
 
 pub use super::coefficients::CONNECTION_BYTES;
-use super::config::Config;
+use super::config::{Config, Feed, Source};
 use super::plan::memory::connections_room;
 
 /// A ring's table of direct descriptors has at most this many entries, whatever RLIMIT_NOFILE says.
@@ -23,6 +23,10 @@ const OUTBOX_MAX: u64 = 4 << 30;
 /// Plain descriptors a shard opens besides its listeners: its ring, its bell, and the
 /// rings, events and timers of its executor. Counted generously.
 const SHARD_DESCRIPTORS: u64 = 24;
+/// Plain descriptors of a feed: its connection, one that is being made anew, name resolution.
+const FEED_DESCRIPTORS: u64 = 4;
+/// Those of a feed that is connected to.
+const LISTENING_FEED_DESCRIPTORS: u64 = FEED_DESCRIPTORS + 64;
 /// Plain descriptors of the process: standard streams, admin connections, files being read.
 const PROCESS_DESCRIPTORS: u64 = 64;
 /// From this kernel on, rings are charged to the user's locked memory (Linux commits 8078486e1d53 and 81a4058e0cd0).
@@ -365,7 +369,15 @@ fn memory_shortfall(configured: u32, room: &Room) -> Option<Shortfall> {
 
 /// Descriptors that are no connections: they are opened the plain way and count against RLIMIT_NOFILE of the process.
 pub(super) fn plain_descriptors(config: &Config, shards: u64) -> u64 {
-    PROCESS_DESCRIPTORS + shards * (SHARD_DESCRIPTORS + config.listeners.len() as u64)
+    let feeds: u64 = config.feeds.iter().map(feed_descriptors).sum();
+    PROCESS_DESCRIPTORS + feeds + shards * (SHARD_DESCRIPTORS + config.listeners.len() as u64)
+}
+
+fn feed_descriptors(feed: &Feed) -> u64 {
+    match feed.source {
+        Source::TcpListen(_) | Source::Unix(_) => LISTENING_FEED_DESCRIPTORS,
+        _ => FEED_DESCRIPTORS,
+    }
 }
 
 fn descriptor_shortfall(config: &Config, machine: &Machine, shards: usize) -> Option<Shortfall> {

@@ -230,11 +230,26 @@ fn memory(config: &Config, machine: &Machine, derived: &Derived) -> Row {
     row("memory available", is, should, advise(wanted <= machine.memory_available), command.into())
 }
 
-/// What all shards take when every slot is taken, every buffer lent and every outbox full.
+/// What all shards take when every slot is taken, every buffer lent, every outbox full, every window in use, and as
+/// much kept as may be.
 fn full_bytes(config: &Config, derived: &Derived) -> u64 {
     let shards = derived.shards as u64;
     let slots = shards * u64::from(derived.slots_per_shard);
-    connections_bytes(slots) + buffers_bytes(config, shards) + shards * derived.outbox_bytes
+    let shared = buffers_bytes(config, shards) + windows_bytes(config, shards) + replay_bytes(config);
+    connections_bytes(slots) + shared + shards * derived.outbox_bytes
+}
+
+/// The deflate windows of so many shards; none where no route asks for them.
+fn windows_bytes(config: &Config, shards: u64) -> u64 {
+    let asked = config.routes.iter().any(|route| route.deflate.on && route.deflate.takeover);
+    if asked { shards * config.server.deflate_window_bytes } else { 0 }
+}
+
+/// What feeds keep, all shards together, if each names one channel. How many a feed without `channel` names is not
+/// known here.
+fn replay_bytes(config: &Config) -> u64 {
+    let kept = config.feeds.iter().filter(|feed| feed.replay.messages > 0);
+    kept.map(|feed| feed.replay.bytes).sum()
 }
 
 /// The kernel accounts for what is not acknowledged in pages. Above `pressure` it throttles, above `high` it drops.

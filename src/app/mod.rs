@@ -2,10 +2,12 @@
 //! the machine's limits.
 
 pub mod cli;
-pub mod coefficients;
+pub mod broadcast;
+mod coefficients;
 pub mod config;
 pub mod derive;
 pub mod doctor;
+mod feeds;
 mod log;
 pub mod plan;
 pub mod run;

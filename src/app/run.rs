@@ -14,9 +14,9 @@ use crate::engine::sockets::{self, Options};
 use crate::engine::uring::{Setup, Uring};
 use crate::mesh::{self, Bell, Receiver, Sender, ToControl, ToShard};
 use crate::service::proxy::{self, Place};
-use crate::service::{Route, Services, Target, echo, files};
+use crate::service::{Route, Services, Target, broadcast, echo, files};
 use crate::shard::clock::ticks;
-use crate::shard::door::{Limits, Settings};
+use crate::shard::door::{Deflate, Limits, Settings};
 use crate::shard::{Shard, pump};
 use edgehold_wire::http1;
 use edgehold_wire::ws::CloseCode;
@@ -125,19 +125,20 @@ pub fn serve(config: &Config) -> Result<Ending, Failure> {
     let admin = bind_admin(config)?;
     let mut listeners = bind_all(config, derived.shards)?;
     let control_bell = Arc::new(Bell::new().map_err(Failure::Control)?);
+    let epoch = super::broadcast::epoch();
     let mut lines = Vec::new();
     let mut shards = Vec::new();
     for shard in (0..derived.shards).rev() {
         let post = Post::new(&control_bell).map_err(Failure::Control)?;
         lines.push(post.line);
         let sockets = listeners.pop().unwrap_or_default();
-        let start = Start::new(config, &derived, shard, sockets, post.shard);
+        let start = Start::new(config, &derived, (shard, epoch), sockets, post.shard);
         let memlock = memlock_bytes(config, &machine);
         shards.push(start.spawn().map_err(|error| Failure::Shard { shard, error, memlock })?);
     }
     lines.reverse();
     announce(config, &derived);
-    let ending = control::run(control_settings(config, admin), lines, &control_bell).map_err(Failure::Control)?;
+    let ending = control::run(control_settings(config, admin, epoch), lines, &control_bell).map_err(Failure::Control)?;
     remove_unix_sockets(config);
     finish(ending, shards)
 }
@@ -273,12 +274,19 @@ struct Start {
     setup: Setup,
     routes: Arc<[Route]>,
     places: Vec<Place>,
+    broadcast: (Arc<[broadcast::Settings]>, Vec<broadcast::FeedSettings>, u32),
     sockets: Vec<Socket>,
     post: ShardPost,
 }
 
 impl Start {
-    fn new(config: &Config, derived: &Derived, shard: usize, sockets: Vec<Socket>, post: ShardPost) -> Start {
+    fn new(
+        config: &Config,
+        derived: &Derived,
+        (shard, epoch): (usize, u32),
+        sockets: Vec<Socket>,
+        post: ShardPost,
+    ) -> Start {
         let upstreams = upstreams(config);
         Start {
             settings: settings(config, derived, shard, upstreams.len()),
@@ -290,6 +298,7 @@ impl Start {
             },
             routes: routes(config, &upstreams),
             places: upstreams.iter().map(|it| place(it)).collect(),
+            broadcast: (super::broadcast::settings(config), super::broadcast::feeds(config), epoch),
             sockets,
             post,
         }
@@ -325,7 +334,9 @@ impl Start {
             }
         };
         let _ = standing.send(Ok(()));
-        let services = Services::new(self.routes, self.places);
+        let (settings, feeds, epoch) = self.broadcast;
+        let broadcast = broadcast::Broadcast::new(settings, &feeds, epoch);
+        let services = Services::new(self.routes, self.places, broadcast);
         let shard = Shard::new(ring, services, &self.settings, self.post.letters, self.post.to_control);
         pump::run(shard).await
     }
@@ -352,7 +363,8 @@ fn placement(shard: usize) -> Placement {
 // ---- from what was written to what it means ----
 
 fn settings(config: &Config, derived: &Derived, shard: usize, upstreams: usize) -> Settings {
-    let all = std::iter::once(&config.limits).chain(config.routes.iter().map(|route| &route.limits));
+    let unknown = limits(&config.limits, u32::MAX / 4, Deflate::default());
+    let routes = config.routes.iter().map(|it| limits(&it.limits, keep_alive_ticks(&it.service), deflate(&it.deflate)));
     Settings {
         shard,
         slots: derived.slots_per_shard,
@@ -360,22 +372,37 @@ fn settings(config: &Config, derived: &Derived, shard: usize, upstreams: usize) 
         accepts_in_flight: u32::from(config.server.accepts_in_flight),
         listeners: config.listeners.len(),
         upstreams,
-        limits: all.map(limits).collect(),
+        limits: std::iter::once(unknown).chain(routes).collect(),
         outbox_bytes: derived.outbox_bytes,
+        deflate_window_bytes: config.server.deflate_window_bytes,
         turn_events: config.server.turn_events,
         park_after: config.server.park_after,
     }
 }
 
-fn limits(limits: &config::Limits) -> Limits {
+/// Only streams of broadcast routes are kept alive.
+fn keep_alive_ticks(service: &config::Service) -> u32 {
+    match service {
+        config::Service::Broadcast(route) => ticks(route.keep_alive),
+        _ => u32::MAX / 4,
+    }
+}
+
+fn deflate(deflate: &config::Deflate) -> Deflate {
+    Deflate { on: deflate.on, takeover: deflate.takeover, min_bytes: deflate.min_bytes as usize }
+}
+
+fn limits(limits: &config::Limits, keep_alive_ticks: u32, deflate: Deflate) -> Limits {
     let head_bytes = limits.head_bytes as usize;
     Limits {
         head: http1::Limits { head_bytes, head_count: usize::from(limits.head_count), target_bytes: head_bytes / 2 },
         message_bytes: limits.message_bytes,
         head_ticks: ticks(limits.head_timeout),
         idle_ticks: ticks(limits.idle_timeout),
+        keep_alive_ticks,
         close_ticks: ticks(limits.close_timeout),
         max_pending: limits.max_pending as usize,
+        deflate,
     }
 }
 
@@ -387,15 +414,16 @@ fn routes(config: &Config, upstreams: &[&config::Upstream]) -> Arc<[Route]> {
         below: route.below(),
         host: route.host.clone(),
         limits,
-        target: target(&route.service, upstreams),
+        target: target(config, &route.service, upstreams),
     };
     numbered.map(route).collect()
 }
 
-fn target(service: &config::Service, all: &[&config::Upstream]) -> Target {
+fn target(config: &Config, service: &config::Service, all: &[&config::Upstream]) -> Target {
     match service {
         config::Service::Echo { subprotocols } => Target::Echo(echo::Settings { subprotocols: subprotocols.clone() }),
         config::Service::Page => Target::Page,
+        config::Service::Broadcast(route) => Target::Broadcast(super::broadcast::number(config, route)),
         config::Service::Files { root } => Target::Files(files::Settings { root: Arc::new(root.clone()) }),
         config::Service::Proxy { upstreams, frames, subprotocols, connect_timeout, end_code } => {
             let number = |it: &config::Upstream| all.iter().position(|one| *one == it).unwrap_or_default() as u32;
@@ -439,7 +467,7 @@ fn place(upstream: &config::Upstream) -> Place {
     }
 }
 
-fn control_settings(config: &Config, admin: Option<TcpListener>) -> control::Settings {
+fn control_settings(config: &Config, admin: Option<TcpListener>, epoch: u32) -> control::Settings {
     let upstreams = upstreams(config);
     let named = |(number, it): (u32, &&config::Upstream)| match it {
         config::Upstream::Tcp { host, port } if host.parse::<IpAddr>().is_err() => Some((number, host.clone(), *port)),
@@ -455,6 +483,8 @@ fn control_settings(config: &Config, admin: Option<TcpListener>) -> control::Set
             listeners: config.listeners.iter().map(|it| it.name.clone()).collect(),
             upstreams: upstreams.iter().map(ToString::to_string).collect(),
         },
+        feeds: super::feeds::settings(config),
+        epoch,
     }
 }
 

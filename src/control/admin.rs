@@ -1,13 +1,15 @@
 //! The admin address: what operators and their tools see.
 
+use super::feeds::{Feed, Publisher};
 use super::metrics::{self, Labels, Snapshot};
 use super::switchboard::{Ask, Reports};
-use crate::mesh::{Report, Stage};
+use super::{channels, publish};
+use crate::mesh::{Listeners, Report, Stage};
 use axum::Router;
 use axum::extract::State as Extract;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,11 +21,19 @@ pub(super) struct State {
     labels: Labels,
     allow_origin: Vec<String>,
     begun: Instant,
+    pub(super) feeds: Arc<[Arc<Feed>]>,
+    publisher: Publisher,
 }
 
 impl State {
-    pub(super) fn new(asks: mpsc::UnboundedSender<Ask>, labels: Labels, allow_origin: Vec<String>) -> Arc<State> {
-        Arc::new(State { asks, labels, allow_origin, begun: Instant::now() })
+    pub(super) fn new(
+        asks: mpsc::UnboundedSender<Ask>,
+        labels: Labels,
+        allow_origin: Vec<String>,
+        feeds: Arc<[Arc<Feed>]>,
+        publisher: Publisher,
+    ) -> Arc<State> {
+        Arc::new(State { asks, labels, allow_origin, begun: Instant::now(), feeds, publisher })
     }
 
     /// Asks every shard how it is. `None` only while the server is going down.
@@ -31,6 +41,22 @@ impl State {
         let (reply, replied) = oneshot::channel();
         self.asks.send(Ask::Reports(reply)).ok()?;
         replied.await.ok()
+    }
+
+    /// Asks every shard who listens to a channel, or to any. `None` only while the server is going down.
+    pub(super) async fn listeners(&self, channel: Option<Arc<str>>) -> Option<Vec<Option<Listeners>>> {
+        let (reply, replied) = oneshot::channel();
+        self.asks.send(Ask::Listeners(channel, reply)).ok()?;
+        replied.await.ok()
+    }
+
+    /// Whether a page of this origin may use the address. Tools that are not browsers send no origin.
+    pub(super) fn allows(&self, asked: &HeaderMap) -> bool {
+        asked.get(header::ORIGIN).is_none_or(|origin| self.is_allowed(origin))
+    }
+
+    fn is_allowed(&self, origin: &HeaderValue) -> bool {
+        self.allow_origin.iter().any(|it| it.as_bytes() == origin.as_bytes())
     }
 }
 
@@ -41,6 +67,10 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>) {
         .route("/healthz", get(show_health))
         .route("/readyz", get(show_readiness))
         .route("/v1/status", get(show_status))
+        .route("/v1/channels", get(channels::show_all))
+        .route("/v1/channels/{*channel}", get(channels::show_one))
+        .route("/v1/publish", post(publish::lines))
+        .route("/v1/publish/{*channel}", post(publish::one))
         .with_state(state);
     let served = async { axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await };
     if let Err(error) = served.await {
@@ -50,7 +80,8 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>) {
 
 async fn show_metrics(Extract(state): Extract<Arc<State>>) -> Response {
     let Some(reports) = state.reports().await else { return going_down() };
-    let snapshot = Snapshot::new(reports.shards, &state.labels, state.begun.elapsed());
+    let unread = state.publisher.unread_bytes();
+    let snapshot = Snapshot::new(reports.shards, &state.labels, state.begun.elapsed()).with_feeds(&state.feeds, unread);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::render(&snapshot)).into_response()
 }
 
@@ -74,7 +105,7 @@ async fn show_readiness(Extract(state): Extract<Arc<State>>) -> Response {
     }
 }
 
-fn going_down() -> Response {
+pub(super) fn going_down() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, "not taking clients\n").into_response()
 }
 
@@ -95,6 +126,18 @@ fn status(state: &State, reports: &Reports) -> serde_json::Value {
         "connections": Stage::ALL.iter().map(|&stage| clients(stage)).sum::<u64>(),
         "resident_memory_bytes": metrics::resident_bytes(),
         "shards": shards,
+        "feeds": state.feeds.iter().map(|it| feed_status(it)).collect::<Vec<_>>(),
+    })
+}
+
+fn feed_status(feed: &Feed) -> serde_json::Value {
+    serde_json::json!({
+        "name": feed.settings.name,
+        "source": feed.settings.source.to_string(),
+        "state": feed.figures.state().word(),
+        "since": feed.figures.since(),
+        "messages": feed.figures.messages(),
+        "last_error": feed.figures.last_error(),
     })
 }
 
@@ -113,11 +156,11 @@ fn shard_status(shard: usize, report: &Option<Report>) -> serde_json::Value {
 }
 
 /// The Fetch standard's CORS check, for the origins that the configuration names.
-fn allow_origin(state: &State, asked: &HeaderMap, response: &mut Response) {
+pub(super) fn allow_origin(state: &State, asked: &HeaderMap, response: &mut Response) {
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     let Some(origin) = asked.get(header::ORIGIN) else { return };
-    if state.allow_origin.iter().any(|it| it.as_bytes() == origin.as_bytes()) {
+    if state.is_allowed(origin) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     }
 }

@@ -1,7 +1,9 @@
 //! The metrics: one table, from which `/metrics` and docs/metrics.md are both written.
 
+use super::feeds::{Feed, Figures, Reason, State};
 use crate::mesh::{Cause, Refused, Report, ServiceKind, Stage, Tally};
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Names for the values of labels.
@@ -17,6 +19,8 @@ pub struct Labels {
 pub struct Snapshot<'l> {
     reports: Vec<Option<Report>>,
     labels: &'l Labels,
+    feeds: &'l [Arc<Feed>],
+    unread_bytes: u64,
     uptime: Duration,
     resident: u64,
 }
@@ -24,7 +28,12 @@ pub struct Snapshot<'l> {
 impl<'l> Snapshot<'l> {
     /// From the shards' reports; reads the process's memory.
     pub fn new(reports: Vec<Option<Report>>, labels: &'l Labels, uptime: Duration) -> Snapshot<'l> {
-        Snapshot { reports, labels, uptime, resident: resident_bytes() }
+        Snapshot { reports, labels, feeds: &[], unread_bytes: 0, uptime, resident: resident_bytes() }
+    }
+
+    /// With the feeds, and the bytes of messages that some shard has still to read.
+    pub fn with_feeds(self, feeds: &'l [Arc<Feed>], unread_bytes: u64) -> Snapshot<'l> {
+        Snapshot { feeds, unread_bytes, ..self }
     }
 
     fn tallies(&self) -> impl Iterator<Item = &Tally> {
@@ -109,7 +118,7 @@ pub fn reference() -> String {
         let _ = writeln!(page, "| `{}` | {} | {} | {} |", metric.name, metric.kind.word(), labels, metric.help);
     }
     for (label, values) in label_values() {
-        let _ = writeln!(page, "\n## Values of `{label}`\n\n{}", values.join(", "));
+        let _ = writeln!(page, "\n## Values of {label}\n\n{}", values.join(", "));
     }
     page
 }
@@ -128,12 +137,13 @@ as `edgehold_shard_up 0`.
 |---|---|---|---|
 ";
 
-fn label_values() -> [(&'static str, Vec<&'static str>); 4] {
+fn label_values() -> [(&'static str, Vec<&'static str>); 5] {
     [
-        ("state", Stage::ALL.iter().map(|it| it.word()).collect()),
-        ("service", ServiceKind::ALL.iter().map(|it| it.word()).collect()),
-        ("cause", Cause::ALL.iter().map(|it| it.word()).collect()),
-        ("reason", Refused::ALL.iter().map(|it| it.word()).collect()),
+        ("`state`", Stage::ALL.iter().map(|it| it.word()).collect()),
+        ("`service`", ServiceKind::ALL.iter().map(|it| it.word()).collect()),
+        ("`cause`", Cause::ALL.iter().map(|it| it.word()).collect()),
+        ("`reason` of `edgehold_refusals_total`", Refused::ALL.iter().map(|it| it.word()).collect()),
+        ("`reason` of `edgehold_feed_refused_total`", Reason::ALL.iter().map(|it| it.word()).collect()),
     ]
 }
 
@@ -239,6 +249,39 @@ const METRICS: &[Metric] = &[
         lines_not_utf8
     ),
     Metric {
+        name: "edgehold_deflated_messages_total",
+        kind: Kind::Counter,
+        help: "Messages that came deflated, or were deflated; one that goes to many counts once.",
+        labels: &["direction"],
+        samples: |snapshot, samples| {
+            samples.add(&["in"], snapshot.sum(|tally| tally.deflated_in));
+            samples.add(&["out"], snapshot.sum(|tally| tally.deflated_out));
+        },
+    },
+    Metric {
+        name: "edgehold_deflate_saved_bytes_total",
+        kind: Kind::Counter,
+        help: "Bytes by which deflated messages were shorter than what they say.",
+        labels: &["direction"],
+        samples: |snapshot, samples| {
+            samples.add(&["in"], snapshot.sum(|tally| tally.deflate_saved_in));
+            samples.add(&["out"], snapshot.sum(|tally| tally.deflate_saved_out));
+        },
+    },
+    summed!(
+        "edgehold_inflate_refusals_total",
+        Counter,
+        "Deflated messages that were corrupt, above `message_bytes`, or text that is not UTF-8.",
+        inflate_refusals
+    ),
+    summed!("edgehold_deflate_window_bytes", Gauge, "Memory of deflate windows in use.", deflate_window_bytes),
+    summed!(
+        "edgehold_deflate_window_limit_bytes",
+        Gauge,
+        "The most that deflate windows may take (`deflate_window_bytes`).",
+        deflate_window_limit
+    ),
+    Metric {
         name: "edgehold_upstream_connections",
         kind: Kind::Gauge,
         help: "Connections to an upstream, being called or open.",
@@ -267,6 +310,54 @@ const METRICS: &[Metric] = &[
         samples: |snapshot, samples| {
             upstreams(snapshot, samples, |tally, number| u64::from(tally.upstreams[number].backed_off));
         },
+    },
+    Metric {
+        name: "edgehold_feed_up",
+        kind: Kind::Gauge,
+        help: "1 while the feed is connected, or listens.",
+        labels: &["feed"],
+        samples: |snapshot, samples| feeds(snapshot, samples, |figures| u64::from(figures.state() == State::Up)),
+    },
+    Metric {
+        name: "edgehold_feed_messages_total",
+        kind: Kind::Counter,
+        help: "Messages of a feed that were handed over to the shards.",
+        labels: &["feed"],
+        samples: |snapshot, samples| feeds(snapshot, samples, Figures::messages),
+    },
+    Metric {
+        name: "edgehold_feed_bytes_total",
+        kind: Kind::Counter,
+        help: "Bytes of their payloads.",
+        labels: &["feed"],
+        samples: |snapshot, samples| feeds(snapshot, samples, Figures::bytes),
+    },
+    Metric {
+        name: "edgehold_feed_refused_total",
+        kind: Kind::Counter,
+        help: "Messages of a feed that were dropped.",
+        labels: &["feed", "reason"],
+        samples: |snapshot, samples| {
+            for feed in snapshot.feeds {
+                for reason in Reason::ALL {
+                    samples.add(&[&feed.settings.name, reason.word()], feed.figures.refused(reason));
+                }
+            }
+        },
+    },
+    Metric {
+        name: "edgehold_feed_reconnects_total",
+        kind: Kind::Counter,
+        help: "Times that a feed was up again after it was lost.",
+        labels: &["feed"],
+        samples: |snapshot, samples| feeds(snapshot, samples, Figures::reconnects),
+    },
+    Metric {
+        name: "edgehold_publish_queue_bytes",
+        kind: Kind::Gauge,
+        help: "Bytes of messages, about, that some shard has still to read. Feeds wait above 32 MiB.",
+        labels: &[],
+        samples: |snapshot, samples| samples.add(&[], snapshot.unread_bytes),
     },
     Metric {
         name: "edgehold_shard_up",
@@ -367,6 +458,12 @@ fn connections(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>) {
 fn upstreams(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, count: fn(&Tally, usize) -> u64) {
     for (number, name) in snapshot.labels.upstreams.iter().enumerate() {
         samples.add(&[name], snapshot.sum(|tally| count(tally, number)));
+    }
+}
+
+fn feeds(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, count: fn(&Figures) -> u64) {
+    for feed in snapshot.feeds {
+        samples.add(&[&feed.settings.name], count(&feed.figures));
     }
 }
 

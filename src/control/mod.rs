@@ -1,10 +1,13 @@
-//! The few slow things, on one thread with a tokio current-thread runtime: the admin address, names, files,
+//! The few slow things, on one thread with a tokio current-thread runtime: the admin address, feeds, names, files,
 //! signals. It meets the shards by letters only.
 
 mod admin;
+mod channels;
+pub mod feeds;
 mod files;
 pub mod metrics;
 mod names;
+mod publish;
 mod switchboard;
 
 use crate::mesh::{Bell, Receiver, Sender, ToControl, ToShard};
@@ -17,6 +20,9 @@ use tokio::sync::mpsc;
 
 /// Threads that read files, whatever the resolver does.
 const FILE_THREADS: usize = 4;
+
+/// Threads for libraries that resolve names by themselves, at most.
+const LIBRARY_THREADS: usize = 8;
 
 /// A shard, as the control thread knows it.
 pub struct Line {
@@ -40,6 +46,10 @@ pub struct Settings {
     pub grace: Duration,
     /// Names for the labels of metrics.
     pub labels: metrics::Labels,
+    /// Where messages come from, in the order of the configuration.
+    pub feeds: Vec<feeds::Settings>,
+    /// Which run of the server counts the messages: the shards have the same.
+    pub epoch: u32,
 }
 
 /// How it ended.
@@ -58,9 +68,10 @@ pub enum Ending {
 /// # Errors
 /// No runtime, no signals, no bell: nothing that an operator could have written differently.
 pub fn run(settings: Settings, lines: Vec<Line>, bell: &Bell) -> io::Result<Ending> {
+    let resolving = settings.feeds.iter().filter(|it| it.resolves()).count().min(LIBRARY_THREADS);
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(FILE_THREADS + names::AT_ONCE)
+        .max_blocking_threads(FILE_THREADS + names::AT_ONCE + resolving)
         .build()?
         .block_on(serve(settings, lines, bell))
 }
@@ -68,15 +79,18 @@ pub fn run(settings: Settings, lines: Vec<Line>, bell: &Bell) -> io::Result<Endi
 async fn serve(settings: Settings, lines: Vec<Line>, bell: &Bell) -> io::Result<Ending> {
     let (asks, asked) = mpsc::unbounded_channel();
     let shards = lines.len();
+    let (publisher, outlet) = feeds::publisher(settings.epoch);
+    let feeds = feeds::start(settings.feeds, &publisher);
     if let Some(listener) = settings.admin {
         let labels = settings.labels;
-        tokio::spawn(admin::serve(listener, admin::State::new(asks.clone(), labels, settings.allow_origin)));
+        let state = admin::State::new(asks.clone(), labels, settings.allow_origin, feeds, publisher);
+        tokio::spawn(admin::serve(listener, state));
     }
     for name in settings.names {
         tokio::spawn(names::keep(name, settings.resolve_ttl, asks.clone()));
     }
     tokio::spawn(stop_on_signals(asks.clone()));
-    let mut switchboard = switchboard::Switchboard::new(lines, asks);
+    let mut switchboard = switchboard::Switchboard::new(lines, asks, outlet);
     let ending = switchboard.run(bell, asked, settings.grace).await?;
     tracing::info!(shards, ending = ?ending, "stopped");
     Ok(ending)
@@ -96,3 +110,6 @@ async fn stop_on_signals(asks: mpsc::UnboundedSender<switchboard::Ask>) -> io::R
 
 /// Addresses of an upstream, for every shard.
 type Addresses = Arc<[SocketAddr]>;
+
+#[cfg(test)]
+mod tests;

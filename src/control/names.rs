@@ -44,7 +44,8 @@ pub(super) async fn keep((upstream, host, port): (u32, String, u16), ttl: Durati
     }
 }
 
-async fn look_up(host: &str, port: u16) -> io::Result<impl Iterator<Item = SocketAddr>> {
+/// The addresses of a host.
+pub(super) async fn look_up(host: &str, port: u16) -> io::Result<impl Iterator<Item = SocketAddr>> {
     let _turn = LOOKUPS.acquire().await;
     tokio::net::lookup_host((host, port)).await
 }

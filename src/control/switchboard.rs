@@ -1,9 +1,11 @@
 //! Where all letters pass: the one task that holds the lines to the shards.
 
+use super::feeds::Outlet;
 use super::{Addresses, Ending, Line, files};
-use crate::mesh::{Bell, FileAsk, Report, ShardNumber, ToControl, ToShard};
+use crate::mesh::{Bell, FileAsk, Listeners, Report, ShardNumber, ToControl, ToShard};
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -20,6 +22,8 @@ const RETRY: Duration = Duration::from_millis(5);
 pub(super) enum Ask {
     /// A report of every shard.
     Reports(oneshot::Sender<Reports>),
+    /// Who listens to this channel, or to any, in every shard.
+    Listeners(Option<Arc<str>>, oneshot::Sender<Vec<Option<Listeners>>>),
     /// All shards are to know these addresses.
     Addresses(u32, Addresses),
     /// A letter for one shard.
@@ -41,19 +45,40 @@ struct Waiting {
     until: Instant,
 }
 
+/// Someone who waits to hear who listens.
+struct Listening {
+    question: u64,
+    shards: Vec<Option<Listeners>>,
+    reply: oneshot::Sender<Vec<Option<Listeners>>>,
+    until: Instant,
+}
+
 pub(super) struct Switchboard {
     lines: Vec<Line>,
     unposted: Vec<VecDeque<ToShard>>,
     waiting: Vec<Waiting>,
+    listening: Vec<Listening>,
+    questions: u64,
+    outlet: Outlet,
     asks: mpsc::UnboundedSender<Ask>,
     stop_at: Option<Instant>,
     cut_off: bool,
 }
 
 impl Switchboard {
-    pub(super) fn new(lines: Vec<Line>, asks: mpsc::UnboundedSender<Ask>) -> Switchboard {
+    pub(super) fn new(lines: Vec<Line>, asks: mpsc::UnboundedSender<Ask>, outlet: Outlet) -> Switchboard {
         let unposted = lines.iter().map(|_| VecDeque::new()).collect();
-        Switchboard { lines, unposted, waiting: Vec::new(), asks, stop_at: None, cut_off: false }
+        Switchboard {
+            lines,
+            unposted,
+            waiting: Vec::new(),
+            listening: Vec::new(),
+            questions: 0,
+            outlet,
+            asks,
+            stop_at: None,
+            cut_off: false,
+        }
     }
 
     pub(super) async fn run(
@@ -66,6 +91,8 @@ impl Switchboard {
         let ear = unsafe { AsyncFd::register_with_interest(bell.reader()?, Interest::READABLE) }?;
         loop {
             let wake_at = self.wake_at();
+            // A second letter of messages is not made before the first is in every box: what waits, waits in the feeds.
+            let all_posted = self.unposted.iter().all(VecDeque::is_empty);
             tokio::select! {
                 rung = ear.readable() => {
                     rung?.clear_ready();
@@ -75,9 +102,11 @@ impl Switchboard {
                     Ask::Stop if self.stop_at.is_some() => return Ok(Ending::Forced),
                     ask => self.asked(ask, grace),
                 },
+                letter = self.outlet.letter(), if all_posted => self.post_all(|| ToShard::Publish(letter.clone())),
                 () = sleep_until(wake_at) => {}
             }
             self.read_letters();
+            self.outlet.reckon();
             self.answer_the_patient();
             self.cut_off_the_late();
             self.post_unposted();
@@ -89,15 +118,18 @@ impl Switchboard {
 
     fn wake_at(&self) -> Instant {
         let now = Instant::now();
-        let retry = self.unposted.iter().any(|it| !it.is_empty()).then_some(now + RETRY);
+        let is_behind = self.outlet.is_behind() || self.unposted.iter().any(|it| !it.is_empty());
+        let retry = is_behind.then_some(now + RETRY);
         let reports = self.waiting.iter().map(|it| it.until).min();
+        let listening = self.listening.iter().map(|it| it.until).min();
         let stop = self.stop_at.filter(|_| !self.cut_off);
-        [retry, reports, stop].into_iter().flatten().min().unwrap_or(now + Duration::from_secs(3600))
+        [retry, reports, listening, stop].into_iter().flatten().min().unwrap_or(now + Duration::from_secs(3600))
     }
 
     fn asked(&mut self, ask: Ask, grace: Duration) {
         match ask {
             Ask::Reports(reply) => self.want_reports(reply),
+            Ask::Listeners(channel, reply) => self.want_listeners(channel, reply),
             Ask::Addresses(upstream, addresses) => {
                 self.post_all(|| ToShard::Addresses { upstream, addresses: addresses.clone() });
             }
@@ -116,12 +148,21 @@ impl Switchboard {
         self.post_all(|| ToShard::Report);
     }
 
+    fn want_listeners(&mut self, channel: Option<Arc<str>>, reply: oneshot::Sender<Vec<Option<Listeners>>>) {
+        self.questions += 1;
+        let question = self.questions;
+        let shards = vec![None; self.lines.len()];
+        self.listening.push(Listening { question, shards, reply, until: Instant::now() + PATIENCE });
+        self.post_all(|| ToShard::Listeners { question, channel: channel.clone() });
+    }
+
     fn read_letters(&mut self) {
         for shard in 0..self.lines.len() {
             while let Some(letter) = self.lines[shard].from.take() {
                 match letter {
                     ToControl::Report(report) => self.reported(&report),
                     ToControl::File(ask) => self.read_file(ask),
+                    ToControl::Listeners(listeners) => self.listened(*listeners),
                 }
             }
         }
@@ -130,6 +171,14 @@ impl Switchboard {
     fn reported(&mut self, report: &Report) {
         for waiting in &mut self.waiting {
             waiting.reports[report.shard].get_or_insert_with(|| report.clone());
+        }
+    }
+
+    /// An answer that comes too late is to a question that nobody asks any more.
+    fn listened(&mut self, listeners: Listeners) {
+        if let Some(listening) = self.listening.iter_mut().find(|it| it.question == listeners.question) {
+            let shard = listeners.shard;
+            listening.shards[shard] = Some(listeners);
         }
     }
 
@@ -147,6 +196,10 @@ impl Switchboard {
         let done = |it: &mut Waiting| it.until <= now || it.reports.iter().all(Option::is_some);
         for waiting in self.waiting.extract_if(.., done) {
             let _ = waiting.reply.send(Reports { shards: waiting.reports, stopping });
+        }
+        let done = |it: &mut Listening| it.until <= now || it.shards.iter().all(Option::is_some);
+        for listening in self.listening.extract_if(.., done) {
+            let _ = listening.reply.send(listening.shards);
         }
     }
 

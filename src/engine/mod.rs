@@ -183,6 +183,11 @@ pub trait Ring {
     /// # Safety
     /// The bytes must stay where they are, unchanged, until the completion of this tag.
     unsafe fn send(&mut self, tag: Tag, pieces: &[Piece]);
+    /// As [`Ring::send`], but does not wait: what the socket has no room for is not sent (EAGAIN, if that is all).
+    ///
+    /// # Safety
+    /// As for [`Ring::send`].
+    unsafe fn send_now(&mut self, tag: Tag, pieces: &[Piece]);
     /// Ends the armed operation `tag`, which then completes (ECANCELED if nothing else). Has no completion
     /// of its own; without effect when the operation has just ended by itself.
     fn cancel(&mut self, tag: Tag);

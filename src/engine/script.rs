@@ -102,6 +102,8 @@ struct Sending {
     pieces: Vec<Piece>,
     /// What the bytes were when they were handed over.
     copy: Vec<u8>,
+    /// Done with whatever there is room for.
+    now: bool,
 }
 
 /// A call of the shard to an upstream, which a far end has to answer.
@@ -286,6 +288,7 @@ impl Script {
         let from = self.dice.below(slots.len().max(1));
         for slot in slots[from..].iter().chain(&slots[..from]) {
             self.do_once(*slot);
+            self.do_send_now(*slot);
             if !self.dice.chance(self.temper.delay) {
                 self.misfortune(*slot);
                 self.do_recv(*slot);
@@ -358,6 +361,17 @@ impl Script {
         self.ready.push_back(Completion { tag, result: Ok(events), more, buffer: None, nonempty: false });
     }
 
+    /// A send that does not wait is done in the turn in which it is asked for.
+    fn do_send_now(&mut self, slot: u32) {
+        let Some(tag) = self.slots.get(&slot).and_then(|it| it.send.as_ref()).filter(|it| it.now).map(|it| it.tag) else {
+            return;
+        };
+        self.do_send(slot);
+        if self.slot(tag).send.take().is_some() {
+            self.complete(tag, Err(libc::EAGAIN));
+        }
+    }
+
     fn do_send(&mut self, slot: u32) {
         let Some(sending) = &self.slots[&slot].send else { return };
         let Some(number) = self.slots[&slot].socket else { return };
@@ -375,6 +389,15 @@ impl Script {
             self.slot(tag).send = None;
             self.complete(tag, Ok(len as u32));
         }
+    }
+
+    fn begin_send(&mut self, tag: Tag, pieces: &[Piece], now: bool) {
+        assert!(self.slot(tag).send.is_none(), "two sends in flight");
+        let socket = self.slot(tag).socket.expect("a send on a slot that is not connected");
+        assert!(!self.sockets[socket].shard_ended, "a send behind FIN");
+        let copy = gathered(pieces);
+        assert!(!copy.is_empty(), "a send of nothing");
+        self.slot(tag).send = Some(Sending { tag, pieces: pieces.to_vec(), copy, now });
     }
 
     fn do_shutdown(&mut self, slot: u32) {
@@ -460,12 +483,11 @@ impl Ring for Script {
     }
 
     unsafe fn send(&mut self, tag: Tag, pieces: &[Piece]) {
-        assert!(self.slot(tag).send.is_none(), "two sends in flight");
-        let socket = self.slot(tag).socket.expect("a send on a slot that is not connected");
-        assert!(!self.sockets[socket].shard_ended, "a send behind FIN");
-        let copy = gathered(pieces);
-        assert!(!copy.is_empty(), "a send of nothing");
-        self.slot(tag).send = Some(Sending { tag, pieces: pieces.to_vec(), copy });
+        self.begin_send(tag, pieces, false);
+    }
+
+    unsafe fn send_now(&mut self, tag: Tag, pieces: &[Piece]) {
+        self.begin_send(tag, pieces, true);
     }
 
     fn cancel(&mut self, tag: Tag) {

@@ -269,6 +269,20 @@ impl Gather {
     }
 }
 
+impl Uring {
+    fn push_send(&mut self, tag: Tag, pieces: &[Piece], flags: i32) {
+        let fd = Fixed(tag.slot());
+        let entry = match pieces {
+            [one] => opcode::Send::new(fd, one.start, one.len as u32).flags(flags).build(),
+            many => {
+                let head = self.until_submitted.gather(many);
+                opcode::SendMsg::new(fd, head).flags(flags as u32).build()
+            }
+        };
+        self.push(&entry.user_data(tag.to_raw()));
+    }
+}
+
 impl Ring for Uring {
     fn accept(&mut self, tag: Tag, listener: usize) {
         let Some(fd) = self.listeners.get(listener).map(|it| Fd(it.as_raw_fd())) else { return };
@@ -315,15 +329,11 @@ impl Ring for Uring {
     }
 
     unsafe fn send(&mut self, tag: Tag, pieces: &[Piece]) {
-        let fd = Fixed(tag.slot());
-        let entry = match pieces {
-            [one] => opcode::Send::new(fd, one.start, one.len as u32).flags(libc::MSG_NOSIGNAL).build(),
-            many => {
-                let head = self.until_submitted.gather(many);
-                opcode::SendMsg::new(fd, head).flags(libc::MSG_NOSIGNAL as u32).build()
-            }
-        };
-        self.push(&entry.user_data(tag.to_raw()));
+        self.push_send(tag, pieces, libc::MSG_NOSIGNAL);
+    }
+
+    unsafe fn send_now(&mut self, tag: Tag, pieces: &[Piece]) {
+        self.push_send(tag, pieces, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT);
     }
 
     fn cancel(&mut self, tag: Tag) {

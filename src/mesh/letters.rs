@@ -1,6 +1,6 @@
 //! The letters themselves.
 
-use super::Tally;
+use super::{FeedNumber, Message, Tally};
 use edgehold_wire::status::Status;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -27,6 +27,15 @@ pub enum ToShard {
     },
     /// What was asked by [`FileAsk`].
     File(FileAnswer),
+    /// Feeds have said this, in the order of their sequence. Every shard hears all of it.
+    Publish(Arc<[Arc<Message>]>),
+    /// Send [`Listeners`]: of the channel of this name, or of all.
+    Listeners {
+        /// Which question this is: comes back in the answer.
+        question: u64,
+        /// The channel; `None`: all that anybody hears, or that are kept.
+        channel: Option<Arc<str>>,
+    },
 }
 
 /// What a shard tells the control thread.
@@ -36,6 +45,34 @@ pub enum ToControl {
     Report(Box<Report>),
     /// A file, or its next part, is wanted.
     File(Box<FileAsk>),
+    /// Who listens to what.
+    Listeners(Box<Listeners>),
+}
+
+/// The channels of a shard at one moment.
+#[derive(Clone, Debug)]
+pub struct Listeners {
+    /// Whose.
+    pub shard: ShardNumber,
+    /// What was asked.
+    pub question: u64,
+    /// The channels, in no order; prefixes end with `*`.
+    pub channels: Vec<ChannelState>,
+}
+
+/// A channel of a feed in one shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelState {
+    /// The feed.
+    pub feed: FeedNumber,
+    /// The channel, or a prefix with `*` at its end.
+    pub channel: Box<str>,
+    /// Clients that hear it.
+    pub subscribers: u32,
+    /// Messages kept for those that come back.
+    pub kept: u32,
+    /// Bytes that they cost, about.
+    pub kept_bytes: u64,
 }
 
 /// A shard's counters at one moment.

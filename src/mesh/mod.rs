@@ -6,10 +6,14 @@
 
 mod bell;
 mod letters;
+mod message;
 mod tally;
 
 pub use bell::Bell;
-pub use letters::{Conditions, FileAnswer, FileAsk, FileHead, FilePart, Report, ShardNumber, ToControl, ToShard};
+pub use letters::{
+    ChannelState, Conditions, FileAnswer, FileAsk, FileHead, FilePart, Listeners, Report, ShardNumber, ToControl, ToShard,
+};
+pub use message::{Body, Draft, FeedNumber, Form, Frame, Message, id, sequence_of};
 pub use tally::{Cause, Refused, ServiceKind, Stage, Tally, UpstreamTally};
 
 use std::sync::Arc;

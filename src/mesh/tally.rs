@@ -38,6 +38,8 @@ labels! {
         Files = "files",
         /// `service = "page"`.
         Page = "page",
+        /// `service = "broadcast"`.
+        Broadcast = "broadcast",
     }
 }
 
@@ -171,6 +173,32 @@ pub struct Tally {
     pub held_back: u64,
     /// Lines from upstreams that were not UTF-8 and went out as binary frames.
     pub lines_not_utf8: u64,
+    /// Whole messages from clients that were deflated.
+    pub deflated_in: u64,
+    /// Whole messages that were deflated for clients; one that goes to many counts once.
+    pub deflated_out: u64,
+    /// Bytes that deflated messages from clients are longer without it.
+    pub deflate_saved_in: u64,
+    /// Bytes that messages deflated for clients are longer without it.
+    pub deflate_saved_out: u64,
+    /// Deflated messages that could not be inflated, or not to what they must be.
+    pub inflate_refusals: u64,
+    /// Bytes of deflate windows in use.
+    pub deflate_window_bytes: u64,
+    /// The most that deflate windows may take.
+    pub deflate_window_limit: u64,
+    /// Subscriptions of clients to channels.
+    pub subscriptions: u64,
+    /// Channels and prefixes that somebody listens to or that are kept.
+    pub channels: u64,
+    /// Messages left out for clients that did not take them.
+    pub slow_dropped: u64,
+    /// Times that a client's backlog was conflated.
+    pub slow_conflated: u64,
+    /// Clients closed because they did not take what they were sent.
+    pub slow_closed: u64,
+    /// Gaps that clients were told of.
+    pub gaps_told: u64,
     /// Connections parked on a poll.
     pub parks: u64,
     /// Parked connections that went back to a multishot recv.

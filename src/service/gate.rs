@@ -19,6 +19,8 @@ pub fn passes(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
     within_limits(desk, who, head)
         && knows_method(desk, who, head)
         && match desk.kind(who) {
+            // By what transport a client comes is part of what it asks for: broadcast judges that by itself.
+            ServiceKind::Broadcast => true,
             ServiceKind::Echo | ServiceKind::Proxy => opens_websocket(desk, who, head),
             ServiceKind::Files | ServiceKind::Page | ServiceKind::None => reads(desk, who, head),
         }
@@ -44,14 +46,22 @@ fn knows_method(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
 }
 
 fn opens_websocket(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
-    let Err(refusal) = upgrade::check(head) else { return true };
+    let opens = upgrade::check(head).is_ok();
+    if !opens {
+        refuse_opening(desk, who, head);
+    }
+    opens
+}
+
+/// Says what is wrong with a WebSocket opening.
+pub(super) fn refuse_opening(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) {
+    let Err(refusal) = upgrade::check(head) else { return };
     let fields: &[(&str, &str)] = match refusal.status() {
         Status::METHOD_NOT_ALLOWED => &[("Allow", "GET")],
         Status::UPGRADE_REQUIRED => &UPGRADE_FIELDS,
         _ => &[],
     };
     desk.refuse(who, refusal.status(), fields, refusal.words());
-    false
 }
 
 fn reads(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {

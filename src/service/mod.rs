@@ -3,6 +3,7 @@
 //! A request head goes to the route that matches it best, through the gate, to its service; from then on the
 //! connection's `ServiceKind` leads straight to it. Read `echo.rs` first.
 
+pub mod broadcast;
 pub mod echo;
 pub mod files;
 mod gate;
@@ -10,7 +11,7 @@ pub mod page;
 pub mod proxy;
 
 use crate::mesh::{Cause, ServiceKind, ToShard};
-use crate::shard::door::{Desk, Frame, Service};
+use crate::shard::door::{Batch, Desk, Frame, Service};
 use crate::shard::slab::Handle;
 use edgehold_wire::http1::Head;
 use edgehold_wire::status::Status;
@@ -40,6 +41,8 @@ pub enum Target {
     Proxy(Arc<proxy::Settings>),
     /// Files below a folder.
     Files(files::Settings),
+    /// What feeds say: by the number of its settings.
+    Broadcast(u16),
     /// The built-in demo page.
     Page,
 }
@@ -50,6 +53,7 @@ impl Target {
             Target::Echo(_) => ServiceKind::Echo,
             Target::Proxy(_) => ServiceKind::Proxy,
             Target::Files(_) => ServiceKind::Files,
+            Target::Broadcast(_) => ServiceKind::Broadcast,
             Target::Page => ServiceKind::Page,
         }
     }
@@ -60,12 +64,13 @@ pub struct Services {
     routes: Arc<[Route]>,
     proxy: proxy::Proxy,
     files: files::Files,
+    broadcast: broadcast::Broadcast,
 }
 
 impl Services {
-    /// `routes` in the order of the configuration, `upstreams` by their numbers.
-    pub fn new(routes: Arc<[Route]>, upstreams: Vec<proxy::Place>) -> Services {
-        Services { routes, proxy: proxy::Proxy::new(upstreams), files: files::Files::default() }
+    /// `routes` in the order of the configuration, `upstreams` by their numbers, and what broadcast routes need.
+    pub fn new(routes: Arc<[Route]>, upstreams: Vec<proxy::Place>, broadcast: broadcast::Broadcast) -> Services {
+        Services { routes, proxy: proxy::Proxy::new(upstreams), files: files::Files::default(), broadcast }
     }
 }
 
@@ -107,6 +112,7 @@ impl Service for Services {
             Target::Echo(settings) => echo::open(desk, who, head, settings),
             Target::Proxy(settings) => self.proxy.open(desk, who, head, settings, route.limits),
             Target::Files(settings) => self.files.open(desk, who, head, settings, &route.path),
+            Target::Broadcast(number) => self.broadcast.open(desk, who, head, *number, &route.path),
             Target::Page => page::open(desk, who, head),
         }
     }
@@ -115,6 +121,7 @@ impl Service for Services {
         match desk.kind(who) {
             ServiceKind::Echo => echo::frame(desk, who, frame),
             ServiceKind::Proxy => self.proxy.frame(desk, who, token, frame),
+            ServiceKind::Broadcast => self.broadcast.frame(desk, who, token, frame),
             ServiceKind::Files | ServiceKind::Page | ServiceKind::None => {}
         }
     }
@@ -125,7 +132,7 @@ impl Service for Services {
 
     fn drained(&mut self, desk: &mut Desk, who: Handle, token: u32) {
         match desk.kind(who) {
-            ServiceKind::Echo => desk.resume(who),
+            ServiceKind::Echo | ServiceKind::Broadcast => desk.resume(who),
             ServiceKind::Proxy => self.proxy.drained(desk, who, token),
             ServiceKind::Files => self.files.drained(desk, who, token),
             ServiceKind::Page | ServiceKind::None => {}
@@ -136,6 +143,7 @@ impl Service for Services {
         match desk.kind(who) {
             ServiceKind::Proxy => self.proxy.closed(desk, who, token, cause),
             ServiceKind::Files => self.files.closed(token),
+            ServiceKind::Broadcast => self.broadcast.closed(desk, token),
             ServiceKind::Echo | ServiceKind::Page | ServiceKind::None => {}
         }
     }
@@ -144,11 +152,31 @@ impl Service for Services {
         match letter {
             ToShard::Addresses { upstream, addresses } => self.proxy.moved(upstream, addresses),
             ToShard::File(answer) => self.files.answered(desk, answer),
+            ToShard::Publish(messages) => self.broadcast.publish(desk, &messages),
+            ToShard::Listeners { question, channel } => {
+                self.broadcast.count_listeners(desk, question, channel.as_deref());
+            }
             ToShard::Report | ToShard::Quiesce | ToShard::Leave => {}
         }
     }
 
-    fn quiesce(&mut self, desk: &mut Desk, who: Handle, _token: u32) {
+    fn next(&mut self, desk: &mut Desk, who: Handle, token: u32, batch: &mut Batch) {
+        debug_assert_eq!(desk.kind(who), ServiceKind::Broadcast);
+        self.broadcast.next(desk, token, batch);
+    }
+
+    fn quiet(&mut self, desk: &mut Desk, _who: Handle, token: u32) {
+        self.broadcast.quiet(desk, token);
+    }
+
+    fn turn(&mut self, desk: &mut Desk, budget: u32) -> u32 {
+        self.broadcast.turn(desk, budget)
+    }
+
+    fn quiesce(&mut self, desk: &mut Desk, who: Handle, token: u32) {
+        if desk.kind(who) == ServiceKind::Broadcast {
+            return self.broadcast.quiesce(desk, who, token);
+        }
         desk.close(who, edgehold_wire::ws::CloseCode::GOING_AWAY, "the server is stopping");
     }
 }

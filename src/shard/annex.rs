@@ -1,6 +1,8 @@
 //! Cold state beside the slab: what few connections have, and those not for long.
 
 use super::conn::NO_ANNEX;
+use super::outbox::Outbox;
+use super::squeeze::Kept;
 use crate::engine::Address;
 use edgehold_wire::http1::BodyReader;
 use slab::Slab;
@@ -15,6 +17,10 @@ pub struct Cold {
     pub body: Option<(BodyReader, u64)>,
     /// The payload of a ping that came while the peer did not read.
     pub owed_pong: Option<Box<[u8]>>,
+    /// What permessage-deflate keeps, where a flag does not suffice.
+    pub deflate: Option<Box<Kept>>,
+    /// The pieces of a deflated message that is not whole, as a draft.
+    pub gathered: Outbox,
     /// Where an upstream is that is to be called.
     pub dial: Option<Address>,
 }
@@ -50,7 +56,8 @@ impl Annex {
     /// Gives the cold state back when it holds nothing.
     pub fn tidy(&mut self, annex: &mut u32) {
         let empty = |cold: &mut Cold| {
-            cold.spill.is_empty() && cold.body.is_none() && cold.owed_pong.is_none() && cold.dial.is_none()
+            let reads = !cold.spill.is_empty() || cold.body.is_some() || cold.gathered != Outbox::EMPTY;
+            !reads && cold.owed_pong.is_none() && cold.deflate.is_none() && cold.dial.is_none()
         };
         if self.get(*annex).is_some_and(empty) {
             self.drop(annex);

@@ -167,10 +167,29 @@ impl<R: Ring, S: Service> Shard<R, S> {
 
     fn sent(&mut self, slot: u32, result: Result<u32, i32>) {
         let who = self.desk.slab.handle(slot);
+        if self.desk.slab[slot].flags.contains(Flags::FLIES) {
+            return self.landed(slot, result);
+        }
         match result {
             Ok(len) => self.took(slot, len as usize),
             Err(libc::ECANCELED) if self.desk.slab[slot].state == State::Leaving => {}
             Err(_) => self.desk.cut(who, Cause::Reset),
+        }
+    }
+
+    /// A batch has come back.
+    fn landed(&mut self, slot: u32, result: Result<u32, i32>) {
+        let now = self.desk.now();
+        match self.desk.land(slot, result) {
+            Some(len) => {
+                self.desk.tally.bytes_out += len as u64;
+                let conn = &mut self.desk.slab[slot];
+                if len > 0 && !conn.flags.contains(Flags::WEBSOCKET) {
+                    conn.heard = now;
+                }
+            }
+            None if self.desk.slab[slot].state == State::Leaving => {}
+            None => self.desk.cut(self.desk.slab.handle(slot), Cause::Reset),
         }
     }
 

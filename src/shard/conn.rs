@@ -177,6 +177,12 @@ bitflags! {
         const HUNG_UP = 1 << 22;
         /// A response has begun and is not complete.
         const ANSWERING = 1 << 23;
+        /// When nothing is queued its service is asked for what comes next.
+        const FOLLOWS = 1 << 24;
+        /// The send in flight is a batch of shared messages: see `flights.rs`.
+        const FLIES = 1 << 25;
+        /// permessage-deflate was agreed on; what is not usual about it is a `Kept` in the annex.
+        const DEFLATE = 1 << 26;
     }
 }
 
@@ -245,6 +251,8 @@ pub struct Conn {
     pub counted_service: ServiceKind,
     /// Who it is.
     pub peer: Peer,
+    /// Number of the batch in flight, while there is one.
+    pub flight: u32,
 }
 
 /// No cold state.
@@ -275,6 +283,7 @@ impl Conn {
             stage: Stage::Head,
             counted_service: ServiceKind::None,
             peer: Peer::default(),
+            flight: 0,
         }
     }
 
@@ -294,6 +303,11 @@ impl Conn {
     /// Something may still be said to the peer.
     pub fn can_speak(&self) -> bool {
         self.state == State::Open && !self.flags.contains(Flags::CLOSE_SAID)
+    }
+
+    /// What it hears is shared, and nothing can be asked of it but whether it still takes that.
+    pub fn is_stream(&self) -> bool {
+        self.flags.contains(Flags::FOLLOWS) && !self.flags.contains(Flags::WEBSOCKET)
     }
 
     /// Something is on its way to the peer.

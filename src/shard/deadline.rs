@@ -34,6 +34,9 @@ fn open(conn: &Conn, limits: &Limits, park_ticks: u32, now: u32) -> u32 {
     if conn.flags.contains(Flags::WEBSOCKET) && !conn.flags.contains(Flags::PINGED) {
         due = due.min(conn.heard + limits.idle_ticks / 2);
     }
+    if conn.is_stream() && !conn.has_to_say() {
+        due = conn.heard + limits.keep_alive_ticks;
+    }
     if conn.wants_to_hear() && !conn.flags.contains(Flags::PARKED) {
         due = due.min((conn.heard + park_ticks).max(now + 1));
     }

@@ -6,9 +6,11 @@
 use super::annex::Annex;
 use super::clock::{Clock, ticks};
 use super::conn::{Conn, Event, Flags, State};
+use super::flights::{Batch, Flights};
 use super::limits::{Limits, Settings};
 use super::outbox::{Exhausted, Pool};
 use super::slab::{Handle, Slab};
+use super::squeeze::Squeeze;
 use super::{deadline, tally};
 use crate::engine::Address;
 use crate::mesh::{Cause, Sender, ServiceKind, Tally, ToControl};
@@ -40,6 +42,10 @@ pub struct Desk {
     pub(super) park_ticks: u32,
     pub(super) listed: Vec<u32>,
     pub(super) quiescing: bool,
+    pub(super) flights: Flights,
+    pub(super) squeeze: Squeeze,
+    /// Streams for which `Service::quiet` is due.
+    pub(super) quiet: Vec<u32>,
     shard: usize,
     slots: u32,
     to_control: Sender<ToControl>,
@@ -59,6 +65,9 @@ impl Desk {
             park_ticks: ticks(settings.park_after),
             listed: Vec::new(),
             quiescing: false,
+            flights: Flights::default(),
+            squeeze: Squeeze::new(settings.deflate_window_bytes),
+            quiet: Vec::new(),
             shard: settings.shard,
             slots: settings.slots,
             to_control,
@@ -143,9 +152,10 @@ impl Desk {
 
     /// Writes the 101 and keeps it back until [`Desk::upgrade`].
     pub fn prepare_upgrade(&mut self, who: Handle, opening: &Opening, protocol: Option<&str>) {
+        let deflate = self.agree(who, opening.deflate);
         let mut answer = std::mem::take(&mut self.scratch);
         answer.clear();
-        upgrade::answer(&mut answer, opening, protocol);
+        upgrade::answer(&mut answer, opening, protocol, deflate);
         self.draft(who, &answer);
         self.scratch = answer;
     }
@@ -275,8 +285,13 @@ impl Desk {
     pub fn send(&mut self, who: Handle, opcode: Opcode, payload: &[u8]) -> Room {
         let Some(conn) = speaker(&mut self.slab, who) else { return Room::Gone };
         let service = conn.service;
-        let head = ws::head(opcode, true, payload.len() as u64, None);
-        let room = self.write_parts(who, [head.as_bytes(), payload]);
+        let room = match self.deflated(who, payload) {
+            Some(deflated) => self.send_deflated(who, opcode, deflated),
+            None => {
+                let head = ws::head(opcode, true, payload.len() as u64, None);
+                self.write_parts(who, [head.as_bytes(), payload])
+            }
+        };
         self.tally.messages_out[service as usize] += u64::from(room != Room::Gone);
         room
     }
@@ -288,10 +303,24 @@ impl Desk {
         self.room(who, queued)
     }
 
+    fn send_deflated(&mut self, who: Handle, opcode: Opcode, deflated: Vec<u8>) -> Room {
+        let head = ws::deflated_head(opcode, deflated.len() as u64);
+        let room = self.write_parts(who, [head.as_bytes(), &deflated]);
+        self.squeeze.put_back(deflated);
+        room
+    }
+
     /// The drafted message is whole.
     pub fn send_draft(&mut self, who: Handle, opcode: Opcode) -> Room {
         let Some(conn) = speaker(&mut self.slab, who) else { return Room::Gone };
         let service = conn.service;
+        if let Some(deflated) = self.deflated_draft(who) {
+            self.pool.tear(&mut self.slab[who.slot].out);
+            let room = self.send_deflated(who, opcode, deflated);
+            self.tally.messages_out[service as usize] += u64::from(room != Room::Gone);
+            return room;
+        }
+        let conn = &mut self.slab[who.slot];
         let head = ws::head(opcode, true, conn.out.draft() as u64, None);
         self.pool.seal(&mut conn.out, head.as_bytes());
         self.tally.messages_out[service as usize] += 1;
@@ -335,13 +364,117 @@ impl Desk {
         if full { Room::Full } else { Room::Enough }
     }
 
-    fn overloaded(&mut self, who: Handle) {
+    pub(super) fn overloaded(&mut self, who: Handle) {
         let conn = &mut self.slab[who.slot];
         conn.blame(Cause::Overload);
         if conn.flags.contains(Flags::WEBSOCKET) {
             self.close(who, CloseCode::TRY_AGAIN_LATER, "the edge is out of buffer memory");
         } else {
             self.cut(who, Cause::Overload);
+        }
+    }
+
+    // ---- what many hear ----
+
+    /// From now on the service is asked for more whenever nothing is queued ([`Service::next`](super::door::Service)).
+    pub fn follow(&mut self, who: Handle) {
+        if let Some(conn) = self.slab.get(who) {
+            conn.flags.insert(Flags::FOLLOWS);
+            // The client of a stream has nothing more to say: it costs least on a poll.
+            if conn.is_stream() && !conn.flags.contains(Flags::PARKED) {
+                conn.flags.insert(Flags::PARKED);
+                self.tally.parks += 1;
+            }
+            self.watch(who.slot);
+            self.list(who.slot);
+        }
+    }
+
+    /// No longer.
+    pub fn unfollow(&mut self, who: Handle) {
+        if let Some(conn) = self.slab.get(who) {
+            conn.flags.remove(Flags::FOLLOWS);
+            self.watch(who.slot);
+        }
+    }
+
+    /// There is something for a connection that follows: it will be asked for, in this turn if nothing is on its way
+    /// to the peer. `false`: something is.
+    pub fn offer(&mut self, who: Handle) -> bool {
+        let Some(conn) = self.slab.get(who) else { return true };
+        let free = !conn.has_to_say();
+        if free {
+            self.list(who.slot);
+        }
+        free
+    }
+
+    /// Bytes that wait to be taken by this peer, shared ones not counted.
+    pub fn pending(&self, who: Handle) -> usize {
+        self.slab[who.slot].out.pending()
+    }
+
+    /// A batch that did not fly: behind what the service has said to this peer alone, if anything.
+    pub(super) fn queue_batch(&mut self, who: Handle, batch: Batch) {
+        let conn = &mut self.slab[who.slot];
+        if !batch.is_empty() && conn.can_speak() {
+            let queued = batch.keep_rest(0, |bytes| self.pool.append(&mut conn.out, [bytes, b""]));
+            self.room(who, queued);
+        }
+        self.flights.put_back(batch);
+    }
+
+    /// The batch in flight has come back: what the socket had no room for waits in the outbox, in front of whatever was
+    /// said meanwhile. Says how many bytes were taken; `None`: the connection has failed.
+    pub(super) fn land(&mut self, slot: u32, result: Result<u32, i32>) -> Option<usize> {
+        let conn = &mut self.slab[slot];
+        conn.flags.remove(Flags::FLIES);
+        let batch = self.flights.end(conn.flight);
+        let taken = match result {
+            Ok(len) => Some(len as usize),
+            Err(libc::EAGAIN) => Some(0),
+            Err(_) => None,
+        };
+        let kept = match taken {
+            Some(len) if len < batch.len() => batch.keep_rest(len, |rest| self.pool.prepend(&mut conn.out, rest)),
+            _ => Ok(()),
+        };
+        self.flights.put_back(batch);
+        if kept.is_err() {
+            // Part of a message is gone, and with it the order of the stream.
+            self.cut(self.slab.handle(slot), Cause::Overload);
+        }
+        taken
+    }
+
+    /// The head of a response whose end is not known: chunked (RFC 9112 section 7.1), or ended by the end of the
+    /// connection where the client speaks HTTP/1.0. Says whether the body is to be chunked.
+    pub fn begin_stream(&mut self, who: Handle, fields: &[(&str, &str)]) -> bool {
+        let Some(conn) = self.slab.get(who) else { return false };
+        let chunked = !conn.flags.contains(Flags::HTTP10);
+        conn.flags.set(Flags::LAST, !chunked || conn.flags.contains(Flags::LAST));
+        let chunks: &[_] = if chunked { &[("Transfer-Encoding", "chunked")] } else { &[] };
+        self.begin_answer(who, Status::OK, &[fields, chunks].concat(), None);
+        chunked
+    }
+
+    /// A stream ends with these bytes, and the connection with it.
+    pub fn end_stream(&mut self, who: Handle, tail: &[u8]) {
+        self.unfollow(who);
+        self.let_go(who);
+        self.write(who, tail);
+        if let Some(conn) = self.slab.get(who) {
+            conn.flags.insert(Flags::LAST);
+            self.finish_answer(who);
+        }
+    }
+
+    /// What became of what was queued last.
+    pub fn room_of(&mut self, who: Handle) -> Room {
+        match speaker(&mut self.slab, who) {
+            None => Room::Gone,
+            Some(conn) if conn.flags.contains(Flags::FULL) => Room::Full,
+            Some(_) => Room::Enough,
         }
     }
 

@@ -9,7 +9,8 @@ use edgehold_wire::http1::Head;
 use edgehold_wire::ws::CloseCode;
 
 pub use super::desk::{Desk, Room};
-pub use super::limits::{Limits, Settings};
+pub use super::flights::{Batch, Payload};
+pub use super::limits::{Deflate, Limits, Settings};
 pub use crate::engine::Address;
 
 /// What an edge does for a client, on the shard.
@@ -29,6 +30,13 @@ pub trait Service {
     fn closed(&mut self, desk: &mut Desk, who: Handle, token: u32, cause: Cause);
     /// A letter from the control thread.
     fn letter(&mut self, desk: &mut Desk, letter: ToShard);
+    /// The connection follows ([`Desk::follow`]) and nothing is queued for it: what comes next, if anything.
+    fn next(&mut self, desk: &mut Desk, who: Handle, token: u32, batch: &mut Batch);
+    /// A stream was quiet for `keep_alive`: something may be said that keeps the road open.
+    fn quiet(&mut self, desk: &mut Desk, who: Handle, token: u32);
+    /// Once a turn, behind the completions: what the service has begun and not finished, at most `budget` steps of it.
+    /// How many steps were done; none: there is nothing left.
+    fn turn(&mut self, desk: &mut Desk, budget: u32) -> u32;
     /// The server is stopping: the client is to be bidden farewell.
     fn quiesce(&mut self, desk: &mut Desk, who: Handle, token: u32);
 }

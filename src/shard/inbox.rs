@@ -53,7 +53,8 @@ pub fn ended<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
         State::Open if flags.contains(Flags::UPSTREAM) => service.frame(desk, who, token, Frame::End(None)),
         // Behind its Close frame a client may end its side: what is said before our Close still reaches it.
         State::Open if flags.contains(Flags::CLOSE_HEARD) => {}
-        State::Open if flags.contains(Flags::WEBSOCKET) => desk.cut(who, Cause::Gone),
+        // Nobody waits for the end of a stream that has none: who ends his side has left.
+        State::Open if flags.intersects(Flags::WEBSOCKET | Flags::FOLLOWS) => desk.cut(who, Cause::Gone),
         State::Closing if !flags.intersects(Flags::DEAF | Flags::CLOSE_HEARD) => desk.cut(who, Cause::Gone),
         _ => {}
     }
@@ -255,7 +256,8 @@ fn skip_body(desk: &mut Desk, slot: u32, rest: &mut &mut [u8]) -> bool {
 // ---- WebSocket ----
 
 fn frames<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, rest: &mut &mut [u8]) -> bool {
-    let rules = Rules { role: Role::Server, message_bytes: desk.limits(who).message_bytes };
+    let deflate = desk.slab[who.slot].flags.contains(Flags::DEFLATE);
+    let rules = Rules { role: Role::Server, message_bytes: desk.limits(who).message_bytes, deflate };
     let mut parser = desk.slab[who.slot].parser;
     loop {
         let event = parser.next(rest, &rules);
@@ -281,7 +283,10 @@ fn frame<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, event: Event
     let conn = &mut desk.slab[who.slot];
     let (token, kind) = (conn.token, conn.service);
     match event {
-        Event::Data { text, first, last, payload } => {
+        Event::Data { text, deflated: true, first, last, payload } => {
+            deflated(desk, service, who, text, (first, last), payload);
+        }
+        Event::Data { text, first, last, payload, .. } => {
             desk.tally.messages_in[kind as usize] += u64::from(last);
             service.frame(desk, who, token, Frame::Piece { text, first, last, payload });
         }
@@ -292,7 +297,45 @@ fn frame<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, event: Event
             return false;
         }
     }
-    matches!(desk.slab[who.slot].state, State::Open | State::Closing)
+    let conn = &desk.slab[who.slot];
+    matches!(conn.state, State::Open | State::Closing) && !conn.flags.contains(Flags::DEAF)
+}
+
+/// A deflated message is inflated when it is whole: from where it lies, if it came in one piece.
+fn deflated<S: Service>(
+    desk: &mut Desk,
+    service: &mut S,
+    who: Handle,
+    text: bool,
+    (first, last): (bool, bool),
+    piece: &[u8],
+) {
+    if first && last {
+        return inflate(desk, service, who, text, piece);
+    }
+    if !desk.gather(who, piece) {
+        desk.overloaded(who);
+        desk.slab[who.slot].flags.insert(Flags::DEAF);
+        return;
+    }
+    if last {
+        let message = desk.gathered(who);
+        inflate(desk, service, who, text, &message);
+        desk.squeeze.put_back(message);
+    }
+}
+
+fn inflate<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, text: bool, message: &[u8]) {
+    match desk.inflated(who, text, message) {
+        Ok(plain) => {
+            let conn = &desk.slab[who.slot];
+            let (token, kind) = (conn.token, conn.service);
+            desk.tally.messages_in[kind as usize] += 1;
+            service.frame(desk, who, token, Frame::Piece { text, first: true, last: true, payload: &plain });
+            desk.squeeze.put_back(plain);
+        }
+        Err(fault) => fail(desk, who, fault),
+    }
 }
 
 /// RFC 6455 section 5.5.3. A peer that pings and does not read is held to `max_pending` like any other: until it

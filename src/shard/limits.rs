@@ -14,10 +14,25 @@ pub struct Limits {
     pub head_ticks: u32,
     /// Ticks of silence after which a connection is given up.
     pub idle_ticks: u32,
+    /// Ticks of quiet after which a stream is to say something.
+    pub keep_alive_ticks: u32,
     /// Ticks that a goodbye may take.
     pub close_ticks: u32,
     /// Bytes queued above which the other side is held back.
     pub max_pending: usize,
+    /// Of permessage-deflate.
+    pub deflate: Deflate,
+}
+
+/// How far messages are deflated (RFC 7692).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deflate {
+    /// Where a client offers it.
+    pub on: bool,
+    /// A context is kept from message to message where the client goes along and there is a window left.
+    pub takeover: bool,
+    /// Shorter messages go out as they are.
+    pub min_bytes: usize,
 }
 
 /// What a shard is built with.
@@ -39,6 +54,8 @@ pub struct Settings {
     pub limits: Vec<Limits>,
     /// Most bytes of outbox chunks.
     pub outbox_bytes: u64,
+    /// Most bytes of deflate windows.
+    pub deflate_window_bytes: u64,
     /// Completions handled in one turn.
     pub turn_events: u32,
     /// Quiet time after which a connection is parked.

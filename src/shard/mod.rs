@@ -12,6 +12,7 @@ pub mod conn;
 mod deadline;
 mod desk;
 pub mod door;
+mod flights;
 mod inbox;
 mod limits;
 pub mod outbox;
@@ -19,6 +20,7 @@ mod overdue;
 pub mod pump;
 mod settle;
 pub mod slab;
+mod squeeze;
 mod tally;
 
 use crate::engine::Ring;
@@ -98,6 +100,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         self.ring.turn()?;
         worked += self.take_completions();
         worked += self.look_at_deadlines();
+        worked += self.service.turn(&mut self.desk, self.turn_events);
         worked += self.settle_all();
         Ok(if worked > 0 { Turn::Worked } else { Turn::Idle })
     }
@@ -123,6 +126,8 @@ impl<R: Ring, S: Service> Shard<R, S> {
         let tally = &mut self.desk.tally;
         (tally.cq_overflows, tally.enters) = (ring.cq_overflow, ring.enters);
         (tally.outbox_bytes, tally.outbox_limit) = (self.desk.pool.in_use(), self.desk.pool.limit());
+        (tally.deflate_window_bytes, tally.deflate_window_limit) =
+            (self.desk.squeeze.window_bytes(), self.desk.squeeze.window_limit());
         (tally.pending_bytes, tally.quiescing) = (self.desk.pool.pending(), self.desk.quiescing);
         Report { shard, tally: tally.clone() }
     }
@@ -178,7 +183,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
                 self.desk.finish(who);
             }
             State::Head => self.desk.cut(who, Cause::Quiesced),
-            State::Open if conn.flags.contains(Flags::WEBSOCKET) => {
+            State::Open if conn.flags.intersects(Flags::WEBSOCKET | Flags::FOLLOWS) => {
                 conn.blame(Cause::Quiesced);
                 self.service.quiesce(&mut self.desk, who, token);
             }
@@ -194,6 +199,10 @@ impl<R: Ring, S: Service> Shard<R, S> {
         let looked = self.due.len().min(self.turn_events as usize);
         for slot in self.due.drain(..looked) {
             overdue::look(&mut self.desk, slot);
+        }
+        while let Some(slot) = self.desk.quiet.pop() {
+            let (who, token) = (self.desk.slab.handle(slot), self.desk.slab[slot].token);
+            self.service.quiet(&mut self.desk, who, token);
         }
         looked as u32
     }
@@ -220,7 +229,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         if self.desk.slab[slot].state == State::Leaving {
             self.tell_end(slot);
         }
-        settle::settle(&mut self.ring, &mut self.desk, slot);
+        settle::settle(&mut self.ring, &mut self.desk, &mut self.service, slot);
         let conn = &mut self.desk.slab[slot];
         tally::census(&mut self.desk.tally, conn);
     }
@@ -246,6 +255,9 @@ impl<R: Ring, S: Service> Shard<R, S> {
         conn.step(Event::Release);
         tally::census(&mut self.desk.tally, conn);
         self.desk.pool.clear(&mut conn.out);
+        if let Some(cold) = self.desk.annex.get(conn.annex) {
+            self.desk.pool.clear(&mut cold.gathered);
+        }
         self.desk.annex.drop(&mut conn.annex);
         self.desk.clock.forget(slot);
         self.desk.slab.give_back(slot);

@@ -40,6 +40,12 @@ pub struct Outbox {
     sending: u32,
 }
 
+impl Default for Outbox {
+    fn default() -> Self {
+        Outbox::EMPTY
+    }
+}
+
 impl Outbox {
     /// Nothing queued.
     pub const EMPTY: Outbox =
@@ -139,6 +145,27 @@ impl Pool {
         self.pending += len as u64;
     }
 
+    /// Queues the bytes in front of everything else. Only while the kernel holds no send of this outbox.
+    ///
+    /// # Errors
+    /// [`Exhausted`]: none of it was queued.
+    pub fn prepend(&mut self, out: &mut Outbox, bytes: &[u8]) -> Result<(), Exhausted> {
+        self.reserve(NONE, bytes.len(), 0)?;
+        let mut chain = (NONE, NONE);
+        self.extend(&mut chain, bytes, bytes.len());
+        if chain.1 == NONE {
+            return Ok(());
+        }
+        self.meta(chain.1).next = out.first;
+        if out.last == NONE {
+            out.last = chain.1;
+        }
+        out.first = chain.0;
+        out.pending += bytes.len() as u32;
+        self.pending += bytes.len() as u64;
+        Ok(())
+    }
+
     /// Writes more of the message whose end is not known yet.
     ///
     /// # Errors
@@ -196,6 +223,19 @@ impl Pool {
         self.tear(out);
         self.append_reserved(out, [head, &copy[..len]], head.len() + len);
         true
+    }
+
+    /// Copies the draft behind what is in `into`.
+    pub fn read_draft(&self, out: &Outbox, into: &mut Vec<u8>) {
+        into.reserve_exact(out.draft());
+        let mut chunk = out.draft_first;
+        while chunk != NONE {
+            let meta = self.peek(chunk);
+            let (start, len) = (self.address(chunk, meta.start as usize), (meta.end - meta.start) as usize);
+            // SAFETY: these bytes of the chunk were written by `draft`; a draft is written only through the pool.
+            into.extend_from_slice(unsafe { std::slice::from_raw_parts(start.as_ptr(), len) });
+            chunk = meta.next;
+        }
     }
 
     /// Throws the draft away.
@@ -449,10 +489,27 @@ mod tests {
         pool.draft(&mut out, &long).unwrap();
         pool.append(&mut out, [b"a", b"b"]).unwrap();
         assert_eq!((out.pending(), out.draft()), (2, 40_002));
+        let mut read = b"so far ".to_vec();
+        pool.read_draft(&out, &mut read);
+        assert_eq!(read, [b"so far de", &long[..]].concat());
         pool.seal(&mut out, b"C");
         pool.append(&mut out, [b"z", b""]).unwrap();
         assert_eq!(everything(&mut pool, &mut out, 999), [b"abCde", &long[..], b"z"].concat());
         assert_eq!(pool.in_use(), 0);
+    }
+
+    #[test]
+    fn what_is_prepended_goes_first() {
+        let (mut pool, mut out) = (Pool::new(1 << 24), Outbox::EMPTY);
+        pool.prepend(&mut out, b"").unwrap();
+        pool.append(&mut out, [b"second", b""]).unwrap();
+        pool.prepend(&mut out, &[b'f'; 700]).unwrap();
+        pool.append(&mut out, [b"third", b""]).unwrap();
+        assert_eq!(everything(&mut pool, &mut out, 500), [&[b'f'; 700][..], b"secondthird"].concat());
+        pool.prepend(&mut out, b"alone").unwrap();
+        pool.append(&mut out, [b" no more", b""]).unwrap();
+        assert_eq!(everything(&mut pool, &mut out, 3), b"alone no more");
+        assert_eq!((pool.in_use(), out), (0, Outbox::EMPTY));
     }
 
     #[test]

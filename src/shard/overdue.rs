@@ -65,6 +65,14 @@ fn look_at_open(desk: &mut Desk, slot: u32) {
         if now >= conn.since + limits.close_ticks {
             goodbye_is_late(desk, slot);
         }
+    } else if conn.is_stream() && !conn.has_to_say() {
+        if quiet >= limits.keep_alive_ticks {
+            desk.slab[slot].heard = now;
+            desk.quiet.push(slot);
+        }
+        if quiet >= park {
+            park_it(desk, slot);
+        }
     } else if quiet >= idle {
         silence_is_over(desk, slot);
     } else {

@@ -7,21 +7,22 @@
 
 use super::conn::{Flags, Held, State};
 use super::desk::Desk;
+use super::door::Service;
 use crate::engine::{Operation, Ring, Tag};
 use crate::mesh::Cause;
 
 /// Asks of the kernel what this connection wants now.
-pub fn settle<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
+pub fn settle<R: Ring, S: Service>(ring: &mut R, desk: &mut Desk, service: &mut S, slot: u32) {
     match desk.slab[slot].state {
         State::Free | State::Accept | State::Leaving => {}
         State::Dial => dial(ring, desk, slot),
         State::Head | State::Open => {
             listen(ring, desk, slot);
-            speak(ring, desk, slot);
+            speak(ring, desk, service, slot);
         }
         State::Closing => {
             listen(ring, desk, slot);
-            speak(ring, desk, slot);
+            speak(ring, desk, service, slot);
             part(desk, slot);
         }
     }
@@ -110,20 +111,56 @@ fn read_once<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
 }
 
 /// One send at a time; each takes what has queued since the last. FIN follows the last byte.
-fn speak<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
-    let send = tag(desk, slot, Operation::Send);
-    let conn = &mut desk.slab[slot];
+fn speak<R: Ring, S: Service>(ring: &mut R, desk: &mut Desk, service: &mut S, slot: u32) {
+    let conn = &desk.slab[slot];
     if conn.held.contains(Held::SEND) {
-    } else if conn.out.pending() > 0 {
+        return;
+    }
+    let follows = conn.flags.contains(Flags::FOLLOWS) && conn.out.pending() == 0 && conn.can_speak();
+    if follows && fly(ring, desk, service, slot) {
+        return;
+    }
+    let conn = &mut desk.slab[slot];
+    if conn.out.pending() > 0 {
         let (pieces, count) = desk.pool.gather(&mut conn.out);
         conn.held.insert(Held::SEND);
+        let send = tag(desk, slot, Operation::Send);
         // SAFETY: the pool keeps the pieces in place until `Pool::sent` or `Pool::clear`, which are called
         // only for the completion of this send or after it.
         unsafe { ring.send(send, &pieces[..count]) };
-    } else if conn.flags.contains(Flags::FIN_WANTED) && !conn.flags.contains(Flags::FIN_ASKED) {
+    } else {
+        end_speech(ring, desk, slot);
+    }
+}
+
+/// A connection that follows is sent what its service has for it, as far as the socket has room; see `flights.rs`.
+fn fly<R: Ring, S: Service>(ring: &mut R, desk: &mut Desk, service: &mut S, slot: u32) -> bool {
+    let (who, token) = (desk.slab.handle(slot), desk.slab[slot].token);
+    let mut batch = desk.flights.batch();
+    service.next(desk, who, token, &mut batch);
+    let conn = &desk.slab[slot];
+    if batch.is_empty() || !conn.can_speak() || conn.out.pending() > 0 {
+        desk.queue_batch(who, batch);
+        return false;
+    }
+    let send = tag(desk, slot, Operation::Send);
+    let flight = desk.flights.begin(batch);
+    let conn = &mut desk.slab[slot];
+    conn.flags.insert(Flags::FLIES);
+    conn.held.insert(Held::SEND);
+    conn.flight = flight;
+    // SAFETY: the batch holds the messages that the pieces lie in, until the completion of this send ends the flight.
+    unsafe { ring.send_now(send, desk.flights.get(flight).pieces()) };
+    true
+}
+
+fn end_speech<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
+    let shutdown = tag(desk, slot, Operation::Shutdown);
+    let conn = &mut desk.slab[slot];
+    if conn.flags.contains(Flags::FIN_WANTED) && !conn.flags.contains(Flags::FIN_ASKED) {
         conn.flags.insert(Flags::FIN_ASKED);
         conn.held.insert(Held::SHUTDOWN);
-        ring.shutdown(send.of(Operation::Shutdown));
+        ring.shutdown(shutdown);
     } else if conn.flags.contains(Flags::FIN_ASKED | Flags::EOF) && !conn.held.contains(Held::SHUTDOWN) {
         desk.cut(desk.slab.handle(slot), Cause::Closed);
     }

@@ -339,7 +339,7 @@ fn word(
 }
 
 /// A token character (RFC 9110 section 5.6.2).
-const fn is_token(byte: u8) -> bool {
+pub(crate) const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
@@ -737,6 +737,17 @@ impl BodyReader {
 /// What may stand in a field value or a quoted string (RFC 9110 section 5.5): no control character but the tab.
 const fn is_text(byte: u8) -> bool {
     byte == b'\t' || byte >= b' ' && byte != 0x7f
+}
+
+/// The chunk that ends a body (RFC 9112 section 7.1).
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// The bytes as one chunk of a body (RFC 9112 section 7.1). An empty chunk would end the body: nothing is written.
+pub fn chunk(data: &[u8]) -> Vec<u8> {
+    use core::fmt::Write as _;
+    let mut size = alloc::string::String::new();
+    let _ = write!(size, "{:x}\r\n", data.len());
+    if data.is_empty() { Vec::new() } else { [size.as_bytes(), data, b"\r\n"].concat() }
 }
 
 /// Writes a response head to the end of a `Vec` that the caller reuses.

@@ -12,6 +12,8 @@
 //! | [`http1`] | request heads, request bodies, response heads (RFC 9112) |
 //! | [`upgrade`] | the WebSocket opening, both sides (RFC 6455 section 4) |
 //! | [`ws`] | WebSocket frames (RFC 6455 sections 5 and 7) |
+//! | [`sse`] | event streams (WHATWG HTML section 9.2) |
+//! | [`deflate`] | deflated messages (RFC 7692) |
 //! | [`mask`] | masking of frame payloads (RFC 6455 section 5.3) |
 //! | [`utf8`] | text that comes in pieces (RFC 3629) |
 #![no_std]
@@ -19,8 +21,10 @@
 
 extern crate alloc;
 
+pub mod deflate;
 pub mod http1;
 pub mod mask;
+pub mod sse;
 pub mod status;
 pub mod upgrade;
 pub mod utf8;

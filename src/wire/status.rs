@@ -42,6 +42,7 @@ statuses! {
     NOT_FOUND 404 "Not Found",
     METHOD_NOT_ALLOWED 405 "Method Not Allowed",
     REQUEST_TIMEOUT 408 "Request Timeout",
+    GONE 410 "Gone",
     LENGTH_REQUIRED 411 "Length Required",
     PRECONDITION_FAILED 412 "Precondition Failed",
     CONTENT_TOO_LARGE 413 "Content Too Large",

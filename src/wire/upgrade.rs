@@ -10,8 +10,10 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 
+use crate::deflate::{self, Agreed, Wishes};
 use crate::http1::{Body, Head, Refusal, ResponseHead, Version, push_field};
 use crate::status::Status;
+use httparse::Header;
 
 /// RFC 6455 section 1.3: appended to the key before it is hashed.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -29,6 +31,8 @@ const BASE64: GeneralPurpose =
 pub struct Opening {
     /// Sec-WebSocket-Accept, in ASCII.
     pub accept: [u8; 28],
+    /// The most that the client's offers allow of permessage-deflate (RFC 7692).
+    pub deflate: Option<Agreed>,
 }
 
 /// Whether the request asks for WebSocket. In HTTP/1.0 an Upgrade has no meaning (RFC 9110 section 7.8).
@@ -51,7 +55,10 @@ pub fn check(head: &Head<'_, '_>) -> Result<Opening, Refusal> {
     ];
     match demands.iter().find(|(met, _)| !met) {
         Some((_, refusal)) => Err(*refusal),
-        None => key(head).map(|key| Opening { accept: accept_key(key) }),
+        None => key(head).map(|key| Opening {
+            accept: accept_key(key),
+            deflate: deflate::negotiate(head, Wishes { takeover: true }),
+        }),
     }
 }
 
@@ -96,15 +103,19 @@ pub fn offers(head: &Head<'_, '_>) -> bool {
 }
 
 /// Writes the 101 head (4.2.2, item 5). `protocol` is what [`choose`] gave; it must be one the client offered.
-pub fn answer(out: &mut Vec<u8>, opening: &Opening, protocol: Option<&str>) {
-    let head = ResponseHead::begin(out, Status::SWITCHING_PROTOCOLS)
+/// `deflate` must be within `opening.deflate`.
+pub fn answer(out: &mut Vec<u8>, opening: &Opening, protocol: Option<&str>, deflate: Option<Agreed>) {
+    let mut head = ResponseHead::begin(out, Status::SWITCHING_PROTOCOLS)
         .header("Upgrade", "websocket")
         .header("Connection", "Upgrade")
         .header("Sec-WebSocket-Accept", str::from_utf8(&opening.accept).unwrap_or(""));
-    match protocol {
-        Some(name) => head.header("Sec-WebSocket-Protocol", name).end(),
-        None => head.end(),
+    if let Some(name) = protocol {
+        head = head.header("Sec-WebSocket-Protocol", name);
     }
+    if let Some(agreed) = deflate {
+        head = head.header("Sec-WebSocket-Extensions", agreed.text().as_str());
+    }
+    head.end();
 }
 
 /// A client's key as it stands in Sec-WebSocket-Key.
@@ -115,8 +126,17 @@ fn encode_key(key: [u8; 16]) -> [u8; KEY_LEN] {
     encoded
 }
 
+/// What a client offers beyond the plain protocol.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Offer<'o> {
+    /// Subprotocols, the preferred one first.
+    pub protocols: &'o [&'o str],
+    /// permessage-deflate (RFC 7692), with these wishes.
+    pub deflate: Option<Wishes>,
+}
+
 /// Writes a client's opening (4.1). `path` may have a query; `key` must be random and new each time.
-pub fn request(out: &mut Vec<u8>, host: &str, path: &str, key: [u8; 16], protocols: &[&str]) {
+pub fn request(out: &mut Vec<u8>, host: &str, path: &str, key: [u8; 16], offer: Offer<'_>) {
     debug_assert!(path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic()));
     out.extend_from_slice(b"GET ");
     out.extend_from_slice(path.as_bytes());
@@ -126,8 +146,11 @@ pub fn request(out: &mut Vec<u8>, host: &str, path: &str, key: [u8; 16], protoco
     push_field(out, "Connection", "Upgrade");
     push_field(out, "Sec-WebSocket-Version", "13");
     push_field(out, "Sec-WebSocket-Key", str::from_utf8(&encode_key(key)).unwrap_or(""));
-    for protocol in protocols {
+    for protocol in offer.protocols {
         push_field(out, "Sec-WebSocket-Protocol", protocol);
+    }
+    if let Some(wishes) = offer.deflate {
+        push_field(out, "Sec-WebSocket-Extensions", deflate::offer(wishes));
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -139,6 +162,8 @@ pub struct Confirmed<'b> {
     pub len: usize,
     /// The subprotocol the server chose.
     pub protocol: Option<&'b str>,
+    /// How messages may be deflated.
+    pub deflate: Option<Agreed>,
 }
 
 /// Why a client does not take the server's answer.
@@ -150,16 +175,12 @@ pub enum Unconfirmed {
     Status(u16),
     /// Upgrade, Connection or Sec-WebSocket-Accept is not what it must be.
     NotWebSocket,
-    /// A subprotocol that was not offered, or an extension.
+    /// A subprotocol or an extension that was not offered.
     NotOffered,
 }
 
-/// Reads the server's answer to [`request`] with the same `key` and `protocols` (4.1). `Ok(None)`: not whole yet.
-pub fn confirm<'b>(
-    response: &'b [u8],
-    key: [u8; 16],
-    protocols: &[&str],
-) -> Result<Option<Confirmed<'b>>, Unconfirmed> {
+/// Reads the server's answer to [`request`] with the same `key` and `offer` (4.1). `Ok(None)`: not whole yet.
+pub fn confirm<'b>(response: &'b [u8], key: [u8; 16], offer: Offer<'_>) -> Result<Option<Confirmed<'b>>, Unconfirmed> {
     let mut store = [httparse::EMPTY_HEADER; 64];
     let mut head = httparse::Response::new(&mut store);
     let len = match head.parse(response) {
@@ -179,10 +200,23 @@ pub fn confirm<'b>(
         return Err(Unconfirmed::NotWebSocket);
     }
     let protocol = value("Sec-WebSocket-Protocol").map(|name| str::from_utf8(name).unwrap_or(""));
-    if protocol.is_some_and(|name| !protocols.contains(&name)) || value("Sec-WebSocket-Extensions").is_some() {
+    if protocol.is_some_and(|name| !offer.protocols.contains(&name)) {
         return Err(Unconfirmed::NotOffered);
     }
-    Ok(Some(Confirmed { len, protocol }))
+    let deflate = confirm_deflate(head.headers, offer.deflate)?;
+    Ok(Some(Confirmed { len, protocol, deflate }))
+}
+
+/// At most one line with at most what was offered.
+fn confirm_deflate(headers: &[Header<'_>], offered: Option<Wishes>) -> Result<Option<Agreed>, Unconfirmed> {
+    let mut lines = headers.iter().filter(|line| line.name.eq_ignore_ascii_case("Sec-WebSocket-Extensions"));
+    match (lines.next(), lines.next(), offered) {
+        (None, _, _) => Ok(None),
+        (Some(line), None, Some(wishes)) => {
+            deflate::confirm(line.value, wishes).map(Some).ok_or(Unconfirmed::NotOffered)
+        }
+        _ => Err(Unconfirmed::NotOffered),
+    }
 }
 
 #[cfg(test)]
@@ -224,7 +258,7 @@ mod tests {
     #[test]
     fn the_example_of_the_rfc_is_accepted() {
         assert_eq!(accept_key(KEY.as_bytes()), *ACCEPT);
-        assert_eq!(changed("GET /chat HTTP/1.1", "X", "y"), Ok(Opening { accept: *ACCEPT }));
+        assert_eq!(changed("GET /chat HTTP/1.1", "X", "y"), Ok(Opening { accept: *ACCEPT, deflate: None }));
     }
 
     #[test]
@@ -279,33 +313,45 @@ mod tests {
     }
 
     /// What the server says to `request(key, offered)` when it supports `supported`.
-    fn answered(key: [u8; 16], offered: &[&str], supported: &[String]) -> Vec<u8> {
+    fn answered(key: [u8; 16], offered: Offer<'_>, supported: &[String]) -> Vec<u8> {
         let mut asked = Vec::new();
         request(&mut asked, "h:1", "/p?q", key, offered);
         with(&asked, |head| {
             let mut out = Vec::new();
-            answer(&mut out, &check(head).unwrap(), choose(head, supported));
+            let agreed = deflate::negotiate(head, Wishes { takeover: false });
+            let opening = check(head).unwrap();
+            assert_eq!(opening.deflate.is_some(), agreed.is_some());
+            answer(&mut out, &opening, choose(head, supported), agreed);
             out
         })
     }
 
     #[test]
     fn both_sides_agree() {
-        let (key, offered, supported) = ([7; 16], ["v2", "v1"], ["v1".into()]);
-        let said = answered(key, &offered, &supported);
-        let confirmed = Confirmed { len: said.len(), protocol: Some("v1") };
-        assert_eq!(confirm(&said, key, &offered), Ok(Some(confirmed)));
-        for cut in 0..said.len() {
-            assert_eq!(confirm(&said[..cut], key, &offered), Ok(None));
+        let (key, supported) = ([7; 16], ["v1".into()]);
+        for deflate in [None, Some(Wishes { takeover: false })] {
+            let offered = Offer { protocols: &["v2", "v1"], deflate };
+            let said = answered(key, offered, &supported);
+            let agreed = deflate.map(|_| Agreed::PLAIN);
+            let confirmed = Confirmed { len: said.len(), protocol: Some("v1"), deflate: agreed };
+            assert_eq!(confirm(&said, key, offered), Ok(Some(confirmed)));
+            for cut in 0..said.len() {
+                assert_eq!(confirm(&said[..cut], key, offered), Ok(None));
+            }
         }
     }
 
     #[test]
     fn the_client_checks() {
-        let said = answered([7; 16], &["a"], &["a".into()]);
-        assert_eq!(confirm(&said, [8; 16], &["a"]), Err(Unconfirmed::NotWebSocket));
-        assert_eq!(confirm(&said, [7; 16], &["b"]), Err(Unconfirmed::NotOffered));
-        assert_eq!(confirm(b"HTTP/1.1 403 Forbidden\r\n\r\n", [7; 16], &[]), Err(Unconfirmed::Status(403)));
-        assert_eq!(confirm(b"\x00", [7; 16], &[]), Err(Unconfirmed::NotHttp));
+        let nothing = Offer::default();
+        let (a, b) = (Offer { protocols: &["a"], ..nothing }, Offer { protocols: &["b"], ..nothing });
+        let said = answered([7; 16], a, &["a".into()]);
+        assert_eq!(confirm(&said, [8; 16], a), Err(Unconfirmed::NotWebSocket));
+        assert_eq!(confirm(&said, [7; 16], b), Err(Unconfirmed::NotOffered));
+        assert_eq!(confirm(b"HTTP/1.1 403 Forbidden\r\n\r\n", [7; 16], nothing), Err(Unconfirmed::Status(403)));
+        assert_eq!(confirm(b"\x00", [7; 16], nothing), Err(Unconfirmed::NotHttp));
+        let deflate = Offer { deflate: Some(Wishes { takeover: false }), ..nothing };
+        let said = answered([7; 16], deflate, &[]);
+        assert_eq!(confirm(&said, [7; 16], nothing), Err(Unconfirmed::NotOffered));
     }
 }

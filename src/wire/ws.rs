@@ -22,6 +22,8 @@ pub const MAX_LEFT: usize = 2 + 4 + MAX_CONTROL - 1;
 
 const FIN: u8 = 0x80;
 const RSV: u8 = 0x70;
+/// The first reserved bit: the message is deflated (RFC 7692 section 6).
+const RSV1: u8 = 0x40;
 const MASKED: u8 = 0x80;
 const LEN_16: u8 = 126;
 const LEN_64: u8 = 127;
@@ -42,6 +44,9 @@ pub struct Rules {
     pub role: Role,
     /// The longest message, in bytes of payload over all its frames.
     pub message_bytes: u64,
+    /// permessage-deflate was agreed on: the first frame of a data message may say that the message is deflated
+    /// (RFC 7692 section 6). `message_bytes` then bounds what goes over the wire.
+    pub deflate: bool,
 }
 
 /// The meaning of a frame (RFC 6455 section 5.2); the other ten numbers are reserved.
@@ -123,7 +128,7 @@ impl CloseCode {
 /// What the peer did wrong. The peer is at fault in every line; the connection must be failed with [`Fault::code`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// A reserved bit without an extension that gives it a meaning (5.2).
+    /// A reserved bit without an extension that gives it a meaning (5.2), or where it has none (RFC 7692 section 6).
     ReservedBits,
     /// A reserved opcode (5.2).
     ReservedOpcode,
@@ -153,13 +158,16 @@ pub enum Fault {
     Text,
     /// A message above the limit.
     TooBig,
+    /// A deflated message that cannot be inflated (RFC 7692 section 7.2.2).
+    Corrupt,
 }
 
 impl Fault {
     /// The code of the close frame that answers the fault.
     pub const fn code(self) -> CloseCode {
         match self {
-            Fault::CloseReason | Fault::Text => CloseCode::INVALID_PAYLOAD,
+            // RFC 7692 names no code; this is what RFC 6455 section 7.4.1 has for data that is not of its type.
+            Fault::CloseReason | Fault::Text | Fault::Corrupt => CloseCode::INVALID_PAYLOAD,
             Fault::TooBig => CloseCode::MESSAGE_TOO_BIG,
             _ => CloseCode::PROTOCOL_ERROR,
         }
@@ -183,6 +191,7 @@ impl Fault {
             Fault::CloseReason => "close reason is not UTF-8",
             Fault::Text => "text message is not UTF-8",
             Fault::TooBig => "message above the limit",
+            Fault::Corrupt => "deflated message is corrupt",
         }
     }
 }
@@ -193,7 +202,10 @@ pub enum Event<'b> {
     /// A piece of a message. Pieces of one message come in order; control frames may come between them.
     Data {
         /// The message is text; all of it so far is UTF-8, though a character may be cut at the end of this piece.
+        /// What a deflated message says is not looked into.
         text: bool,
+        /// The message is deflated: its pieces together are what `deflate::Inflater` takes.
+        deflated: bool,
         /// The message begins with this piece.
         first: bool,
         /// The message ends with this piece.
@@ -227,6 +239,8 @@ pub struct Parser {
     in_message: bool,
     /// The current message is text.
     text: bool,
+    /// The current message is deflated.
+    deflated: bool,
     /// The current frame is the last of its message.
     fin: bool,
     /// No piece of the current message has been given out.
@@ -245,6 +259,7 @@ impl Default for Parser {
 struct Incoming {
     opcode: Opcode,
     fin: bool,
+    deflated: bool,
     payload: u64,
     key: [u8; 4],
     /// Of the head itself, in bytes.
@@ -261,6 +276,7 @@ impl Parser {
             tail: Tail::new(),
             in_message: false,
             text: false,
+            deflated: false,
             fin: false,
             fresh: false,
         }
@@ -302,7 +318,7 @@ impl Parser {
         let Some(&first) = bytes.first() else {
             return Ok(None);
         };
-        let opcode = self.opcode(first)?;
+        let opcode = self.opcode(first, rules)?;
         let Some(&second) = bytes.get(1) else {
             return Ok(None);
         };
@@ -318,13 +334,13 @@ impl Parser {
             (Role::Server, Some(key)) => ([key[0], key[1], key[2], key[3]], at + 4),
             (Role::Server, None) => return Ok(None),
         };
-        Ok(Some(Incoming { opcode, fin: first & FIN != 0, payload, key, len }))
+        Ok(Some(Incoming { opcode, fin: first & FIN != 0, deflated: first & RSV1 != 0, payload, key, len }))
     }
 
     /// The first byte: reserved bits and opcodes (5.2), whole control frames (5.5), the order of fragments (5.4).
     #[inline]
-    fn opcode(&self, first: u8) -> Result<Opcode, Fault> {
-        if first & RSV != 0 {
+    fn opcode(&self, first: u8, rules: &Rules) -> Result<Opcode, Fault> {
+        if first & RSV != 0 && !may_be_deflated(first, rules) {
             return Err(Fault::ReservedBits);
         }
         let opcode = Opcode::from_bits(first & 0x0f).ok_or(Fault::ReservedOpcode)?;
@@ -355,6 +371,7 @@ impl Parser {
             self.fresh = true;
             self.message = 0;
             self.text = head.opcode == Opcode::Text;
+            self.deflated = head.deflated;
         }
         self.message += head.payload;
         self.left = head.payload;
@@ -373,7 +390,7 @@ impl Parser {
         self.check_text(payload, last)?;
         self.in_message = !last;
         let first = core::mem::replace(&mut self.fresh, false);
-        Ok(Some(Event::Data { text: self.text, first, last, payload }))
+        Ok(Some(Event::Data { text: self.text, deflated: self.deflated, first, last, payload }))
     }
 
     #[inline]
@@ -388,12 +405,17 @@ impl Parser {
     /// RFC 6455 section 8.1. The end of the message must not cut a character.
     #[inline]
     fn check_text(&mut self, payload: &[u8], last: bool) -> Result<(), Fault> {
-        if !self.text {
+        if !self.text || self.deflated {
             return Ok(());
         }
         self.tail.feed(payload).map_err(|Invalid| Fault::Text)?;
         if last && !self.tail.is_whole() { Err(Fault::Text) } else { Ok(()) }
     }
+}
+
+/// RFC 7692 section 6: the bit is for the first frame of a data message.
+fn may_be_deflated(first: u8, rules: &Rules) -> bool {
+    rules.deflate && first & RSV == RSV1 && matches!(first & 0x0f, 0x1 | 0x2)
 }
 
 /// The second byte: the mask bit (5.1) and what a control frame's length may be (5.5, 5.5.1).
@@ -485,6 +507,14 @@ impl FrameHead {
         &self.bytes[..usize::from(self.len)]
     }
 
+    /// Says that the message is deflated (RFC 7692 section 6). For the first frame of a data message.
+    #[must_use]
+    pub fn deflated(mut self) -> FrameHead {
+        debug_assert!(matches!(self.bytes[0] & 0x0f, 0x1 | 0x2));
+        self.bytes[0] |= RSV1;
+        self
+    }
+
     fn push(&mut self, bytes: &[u8]) {
         let at = usize::from(self.len);
         self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
@@ -518,6 +548,12 @@ pub fn head(opcode: Opcode, fin: bool, payload_len: u64, mask: Option<[u8; 4]>) 
         head.push(&key);
     }
     head
+}
+
+/// Writes the head of a whole message whose payload was deflated (RFC 7692 section 6): RSV1 is set.
+#[inline]
+pub fn deflated_head(opcode: Opcode, payload_len: u64) -> FrameHead {
+    head(opcode, true, payload_len, None).deflated()
 }
 
 /// The body of a close frame to send, at most [`MAX_CONTROL`] bytes.
@@ -560,8 +596,8 @@ mod tests {
     use alloc::vec;
     use alloc::vec::Vec;
 
-    const SERVER: Rules = Rules { role: Role::Server, message_bytes: 1 << 20 };
-    const CLIENT: Rules = Rules { role: Role::Client, message_bytes: 1 << 20 };
+    const SERVER: Rules = Rules { role: Role::Server, message_bytes: 1 << 20, deflate: false };
+    const CLIENT: Rules = Rules { role: Role::Client, message_bytes: 1 << 20, deflate: false };
 
     /// The fault of the last byte: all before it must be fine on its own.
     fn fault(rules: &Rules, bytes: &[u8]) -> Fault {
@@ -598,6 +634,31 @@ mod tests {
             assert_eq!(fault(&CLIENT, bytes), wanted, "{bytes:x?}");
         }
         assert_eq!(fault(&SERVER, &[0x81, 0x01]), Fault::Unmasked);
+    }
+
+    #[test]
+    fn the_first_frame_of_a_data_message_alone_says_that_it_is_deflated() {
+        let rules = Rules { deflate: true, ..CLIENT };
+        for bytes in [&[0xc9][..], &[0xc8], &[0xca], &[0xc0], &[0x41, 0, 0xc0], &[0x01, 0, 0xc0], &[0xd1], &[0xa2]] {
+            assert_eq!(fault(&rules, bytes), Fault::ReservedBits, "{bytes:x?}");
+        }
+        assert_eq!(fault(&rules, &[0x41, 0, 0xc1]), Fault::InterleavedMessage);
+        assert_eq!(fault(&CLIENT, &[0xc2]), Fault::ReservedBits);
+        assert_eq!(head(Opcode::Binary, false, 3, None).deflated().as_bytes(), [0x42, 3]);
+        assert_eq!(deflated_head(Opcode::Text, 3).as_bytes(), [0xc1, 3]);
+    }
+
+    #[test]
+    fn all_pieces_of_a_deflated_message_say_so_and_are_not_read_as_text() {
+        let rules = Rules { deflate: true, ..CLIENT };
+        let mut bytes = [0x41, 1, 0xff, 0x89, 0, 0x80, 1, 0xfe, 0x81, 1, b'a'];
+        let (mut parser, mut input) = (Parser::new(), &mut bytes[..]);
+        let mut next = || parser.next(&mut input, &rules).unwrap();
+        let data = |deflated, first, last, payload| Event::Data { text: true, deflated, first, last, payload };
+        assert_eq!(next(), Some(data(true, true, false, b"\xff")));
+        assert_eq!(next(), Some(Event::Ping(b"")));
+        assert_eq!(next(), Some(data(true, false, true, b"\xfe")));
+        assert_eq!(next(), Some(data(false, true, true, b"a")));
     }
 
     #[test]
@@ -643,7 +704,7 @@ mod tests {
     fn a_message_comes_in_pieces_with_control_frames_between() {
         let mut bytes = vec![0x01, 0, 0x00, 2, b'a', b'b', 0x89, 1, b'p', 0x00, 0, 0x80, 0, 0x82, 0];
         let (mut parser, mut input) = (Parser::new(), &mut bytes[..]);
-        let data = |text, first, last, payload| Event::Data { text, first, last, payload };
+        let data = |text, first, last, payload| Event::Data { text, deflated: false, first, last, payload };
         let mut next = || parser.next(&mut input, &CLIENT).unwrap();
         assert_eq!(next(), Some(data(true, true, false, b"ab")));
         assert_eq!(next(), Some(Event::Ping(b"p")));
@@ -657,12 +718,12 @@ mod tests {
     fn a_payload_is_not_waited_for_and_a_control_frame_is() {
         let mut bytes = [0x81, 0x83, 1, 2, 3, 4, b'a' ^ 1];
         let (mut parser, mut input) = (Parser::new(), &mut bytes[..]);
-        let piece = Event::Data { text: true, first: true, last: false, payload: b"a" };
+        let piece = Event::Data { text: true, deflated: false, first: true, last: false, payload: b"a" };
         assert_eq!(parser.next(&mut input, &SERVER), Ok(Some(piece)));
         assert!(input.is_empty() && parser.in_message());
         let mut bytes = [b'b' ^ 2, b'c' ^ 3, 0x8a, 0x81, 9, 9, 9, 9];
         let mut input = &mut bytes[..];
-        let piece = Event::Data { text: true, first: false, last: true, payload: b"bc" };
+        let piece = Event::Data { text: true, deflated: false, first: false, last: true, payload: b"bc" };
         assert_eq!(parser.next(&mut input, &SERVER), Ok(Some(piece)));
         assert_eq!(parser.next(&mut input, &SERVER), Ok(None));
         assert_eq!(input, [0x8a, 0x81, 9, 9, 9, 9]);
@@ -716,6 +777,7 @@ mod tests {
             CloseReason,
             Text,
             TooBig,
+            Corrupt,
         ];
         for fault in all {
             assert!(fault.code().allowed_on_wire());

@@ -76,7 +76,7 @@ struct Edgehold {
     parser: Parser,
 }
 
-const RULES: Rules = Rules { role: Role::Server, message_bytes: 64 << 20 };
+const RULES: Rules = Rules { role: Role::Server, message_bytes: 64 << 20, deflate: false };
 
 impl Edgehold {
     /// Batches end where the source begins anew, so no event is left over.

@@ -16,6 +16,8 @@ pub struct Counters {
     pub thread: AtomicU32,
     /// Clients that stand.
     pub open: AtomicU64,
+    /// Clients among them that read no more.
+    pub deaf: AtomicU64,
     /// Clients that came to stand, since the beginning.
     pub joined: AtomicU64,
     /// Connects that failed, since the beginning.

@@ -150,6 +150,11 @@ impl Crew {
         self.sum(|it| &it.open)
     }
 
+    /// Clients that stand and read. Who reads no more does not see either that the server ends.
+    pub fn readers(&self) -> u64 {
+        self.open().saturating_sub(self.sum(|it| &it.deaf))
+    }
+
     fn sum(&self, which: fn(&Counters) -> &AtomicU64) -> u64 {
         self.hands.iter().map(|hand| which(&hand.counters).load(Ordering::Relaxed)).sum()
     }

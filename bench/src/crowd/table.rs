@@ -18,7 +18,7 @@ const MESSAGE_BYTES: u64 = 64 << 20;
 /// A response head above this is none.
 const HEAD_BYTES: usize = 64 << 10;
 
-const RULES: ws::Rules = ws::Rules { role: ws::Role::Client, message_bytes: MESSAGE_BYTES };
+const RULES: ws::Rules = ws::Rules { role: ws::Role::Client, message_bytes: MESSAGE_BYTES, deflate: false };
 
 /// How a client opens.
 #[derive(Clone)]
@@ -211,7 +211,7 @@ impl Table {
     /// The length of the answer's head, if it is the right one.
     fn answer(&self, bytes: &[u8]) -> Result<Option<usize>, Gone> {
         match self.opening.speech {
-            Speech::WebSocket => match upgrade::confirm(bytes, self.opening.key, &[]) {
+            Speech::WebSocket => match upgrade::confirm(bytes, self.opening.key, upgrade::Offer::default()) {
                 Ok(confirmed) => Ok(confirmed.map(|it| it.len)),
                 Err(upgrade::Unconfirmed::Status(status)) => Err(format!("answered {status}")),
                 Err(_) => Err("answered, but not as a WebSocket server".into()),
@@ -365,17 +365,20 @@ impl Table {
 
     /// A new stretch with the first `count` of those who stand.
     pub fn begin(&mut self, stretch: Stretch, count: usize) {
-        let open = |client: &Client| client.state == State::Open;
-        let slots = (0..).zip(&self.clients).filter(|(_, client)| open(client)).map(|(slot, _)| slot);
-        self.members = slots.take(count).collect();
+        self.members = self.standing().take(count).collect();
         self.clients.iter_mut().for_each(|client| client.begin_stretch(None));
         (0..).zip(&self.members).for_each(|(place, &slot)| self.clients[slot as usize].begin_stretch(Some(place)));
         self.hearing = Hearing::Echoes(stretch);
     }
 
+    fn standing(&self) -> impl Iterator<Item = u32> {
+        (0..).zip(&self.clients).filter(|(_, client)| client.state == State::Open).map(|(slot, _)| slot)
+    }
+
     /// Published messages are heard from now on, numbered from zero.
     pub fn listen(&mut self, pace: Pace) {
         self.clients.iter_mut().for_each(|client| client.begin_stretch(None));
+        self.members = self.standing().collect();
         self.hearing = Hearing::Published(pace);
     }
 

@@ -269,6 +269,7 @@ impl Worker {
         let members = self.table.members.clone();
         let deaf = |place: u64| (place + 1) * u64::from(percent) / 100 > place * u64::from(percent) / 100;
         for (_, slot) in (0..).zip(members).filter(|(place, _)| deaf(*place)) {
+            Counters::add(&self.table.counters.deaf, u64::from(!self.table.clients[slot as usize].is(held::DEAF)));
             self.table.clients[slot as usize].set(held::DEAF);
             self.table.touch(slot);
         }

@@ -5,8 +5,9 @@
 #[path = "../../../src/wire/tests/laws/mod.rs"]
 mod laws;
 
+use edgehold_wire::deflate::Wishes;
 use edgehold_wire::http1::Limits;
-use edgehold_wire::upgrade;
+use edgehold_wire::upgrade::{self, Offer};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -20,7 +21,8 @@ fuzz_target!(|data: &[u8]| {
     laws::head(&request, &limits);
     let response = [b"HTTP/1.1 101 Switching Protocols\r\n", data].concat();
     for response in [data, &response] {
-        if let Ok(Some(confirmed)) = upgrade::confirm(response, *b"the sample nonce", &["mqtt"]) {
+        let offer = Offer { protocols: &["mqtt"], deflate: Some(Wishes { takeover: true }) };
+        if let Ok(Some(confirmed)) = upgrade::confirm(response, *b"the sample nonce", offer) {
             assert!(
                 confirmed.len <= response.len()
                     && confirmed.protocol.is_none_or(|name| name == "mqtt")

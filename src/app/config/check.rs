@@ -8,26 +8,38 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::keys::{Key, LISTENER, ListenerDraft, Preset, ROUTE, RouteDraft, SERVICES};
+use super::feeds::{FEEDS_MAX, check_channels, check_feeds, check_heard, feed};
+use super::keys::{FeedDraft, Key, LISTENER, ListenerDraft, Preset, ROUTE, RouteDraft, SERVICES};
 use super::read::{Draft, Report, Section};
-use super::{Address, Config, Limits, Listener, Route, Service, forms};
+use super::{Address, Broadcast, Config, Limits, Listener, Route, Server, Service, forms};
 
 const LISTENERS_MAX: usize = 64;
 const ROUTES_MAX: usize = 4096;
 
 /// Checks a draft; `None` where a part is missing, which has then been noted.
 pub(super) fn check(draft: Draft, base: &Path, report: &mut Report<'_>) -> Option<Config> {
-    let Draft { server, listeners, limits, routes } = draft;
+    let Draft { server, listeners, limits, feeds, routes } = draft;
     too_many(&listeners, LISTENERS_MAX, report);
+    too_many(&feeds, FEEDS_MAX, report);
     too_many(&routes, ROUTES_MAX, report);
     check_listeners(&listeners, report);
     check_admin(server.value.admin, &listeners, report);
+    check_feeds(&feeds, &Places { admin: server.value.admin, listeners: &listeners }, report);
     check_routes(&routes, &limits, report);
+    check_broadcast(&server.value, &feeds, &routes, report);
     check_pending(server.value.outbox_bytes, &limits, &routes, report);
     let listeners: Option<Vec<_>> = listeners.into_iter().map(listener).collect();
+    let feeds: Option<Vec<_>> = feeds.into_iter().map(feed).collect();
     let routes: Vec<_> = routes.into_iter().map(|section| route(section, base, report)).collect();
     let routes: Option<Vec<_>> = routes.into_iter().collect();
-    Some(Config { server: server.value, listeners: listeners?, limits: limits.value, routes: routes? })
+    let (server, limits) = (server.value, limits.value);
+    Some(Config { server, listeners: listeners?, limits, feeds: feeds?, routes: routes? })
+}
+
+/// Where the process listens already.
+pub(super) struct Places<'s> {
+    pub(super) admin: Option<SocketAddr>,
+    pub(super) listeners: &'s [Section<ListenerDraft>],
 }
 
 fn too_many<T>(sections: &[Section<T>], most: usize, report: &mut Report<'_>) {
@@ -37,10 +49,10 @@ fn too_many<T>(sections: &[Section<T>], most: usize, report: &mut Report<'_>) {
     }
 }
 
-/// Notes the keys that must be written and were not. `service` is that of a route.
-fn require<T>(keys: &[Key<T>], section: &Section<T>, service: Option<&str>, report: &mut Report<'_>) {
+/// Notes the keys that must be written and were not. `owner` is the service of a route, the source of a feed.
+pub(super) fn require<T>(keys: &[Key<T>], section: &Section<T>, owner: Option<&str>, report: &mut Report<'_>) {
     let due = |key: &&Key<T>| matches!(key.default, Preset::Required) && !section.gives(key.name);
-    let ours = |key: &&Key<T>| key.services.is_empty() || service.is_some_and(|s| key.services.contains(&s));
+    let ours = |key: &&Key<T>| key.owners.is_empty() || owner.is_some_and(|owner| key.is_of(owner));
     for key in keys.iter().filter(due).filter(ours) {
         report.note_key(section, key.name, format!("is missing — write {}", key.field.expected()));
     }
@@ -58,7 +70,7 @@ fn is_fixed(address: &Address) -> bool {
 }
 
 /// Notes a section whose value for `key` an earlier one has already.
-fn twice<T, V: Eq + std::hash::Hash>(
+pub(super) fn twice<T, V: Eq + std::hash::Hash>(
     sections: &[Section<T>],
     key: &str,
     value: impl Fn(&T) -> Option<V>,
@@ -89,7 +101,7 @@ fn check_admin(admin: Option<SocketAddr>, listeners: &[Section<ListenerDraft>], 
     }
 }
 
-fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+pub(super) fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let same_port = a.port() == b.port() && a.port() != 0;
     let any = a.is_ipv4() == b.is_ipv4() && (a.ip().is_unspecified() || b.ip().is_unspecified());
     same_port && (any || a.ip() == b.ip())
@@ -97,28 +109,73 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
 
 fn check_routes(routes: &[Section<RouteDraft>], limits: &Section<Limits>, report: &mut Report<'_>) {
     for section in routes {
-        require(&ROUTE, section, service_name(section), report);
-        foreign_keys(section, report);
+        require(&ROUTE, section, section.service(), report);
+        foreign_keys(&ROUTE, section, ("route", "service"), section.service(), report);
+        check_channel_part(section, report);
         only_tighter(section, limits, report);
     }
     twice(routes, "path", |r| r.path.clone().map(|path| (r.host.clone(), path)), report);
 }
 
-fn service_name(section: &Section<RouteDraft>) -> Option<&'static str> {
-    section.value.service.map(|index| SERVICES[index])
+impl Section<RouteDraft> {
+    /// The name of the route's service; `None` where it is missing or none.
+    pub(super) fn service(&self) -> Option<&'static str> {
+        self.value.service.map(|index| SERVICES[index])
+    }
 }
 
-/// A key of another service is a mistake: nothing would ever read it.
-fn foreign_keys(section: &Section<RouteDraft>, report: &mut Report<'_>) {
-    let Some(service) = service_name(section) else {
-        return;
-    };
-    let foreign = |key: &&Key<RouteDraft>| !key.services.is_empty() && !key.services.contains(&service);
-    for key in ROUTE.iter().filter(foreign).filter(|key| section.gives(key.name)) {
-        let owners = key.services.join(" and ");
+/// A key of another service or source is a mistake: nothing would ever read it. `kind` is what the section is and
+/// what some of its keys belong to.
+pub(super) fn foreign_keys<T>(
+    keys: &[Key<T>],
+    section: &Section<T>,
+    kind: (&str, &str),
+    owner: Option<&str>,
+    report: &mut Report<'_>,
+) {
+    let (table, word) = kind;
+    let Some(owner) = owner else { return };
+    for key in keys.iter().filter(|key| !key.is_of(owner) && section.gives(key.name)) {
+        let owners = listed(key.owners);
         let words =
-            format!("`{}` belongs to service {owners}, this route has service {service} — leave it out", key.name);
+            format!("`{}` belongs to {word} {owners}, this {table} has {word} {owner} — leave it out", key.name);
         report.note_key(section, key.name, words);
+    }
+}
+
+/// Names as they stand in a sentence.
+fn listed(names: &[&str]) -> String {
+    match names {
+        [front @ .., last] if !front.is_empty() => format!("{} and {last}", front.join(", ")),
+        _ => names.concat(),
+    }
+}
+
+fn check_channel_part(section: &Section<RouteDraft>, report: &mut Report<'_>) {
+    if let Some(service) = section.service()
+        && service != "broadcast"
+        && section.value.broadcast.channel_in_path
+    {
+        let part = forms::CHANNEL_PART;
+        let words = format!("`{part}` belongs to service broadcast, this route has service {service} — leave it out");
+        report.note_key(section, "path", words);
+    }
+}
+
+/// Routes and feeds against each other, and against the windows that there are.
+fn check_broadcast(
+    server: &Server,
+    feeds: &[Section<FeedDraft>],
+    routes: &[Section<RouteDraft>],
+    report: &mut Report<'_>,
+) {
+    check_heard(feeds, routes, report);
+    for section in routes {
+        check_channels(feeds, section, report);
+        if section.value.deflate.takeover && server.deflate_window_bytes == 0 {
+            let words = "needs windows, and server.deflate_window_bytes is 0 — leave it out, or raise that";
+            report.note_key(section, "deflate_takeover", words.into());
+        }
     }
 }
 
@@ -168,25 +225,35 @@ fn listener(section: Section<ListenerDraft>) -> Option<Listener> {
 
 fn route(section: Section<RouteDraft>, base: &Path, report: &mut Report<'_>) -> Option<Route> {
     let service = service(&section, base, report)?;
-    let RouteDraft { path, host, limits, .. } = section.value;
-    Some(Route { path: path?, host, limits, service })
+    let RouteDraft { path, host, limits, deflate, .. } = section.value;
+    Some(Route { path: path?, host, limits, deflate, service })
 }
 
 fn service(section: &Section<RouteDraft>, base: &Path, report: &mut Report<'_>) -> Option<Service> {
     let draft = &section.value;
-    let subprotocols = draft.subprotocols.clone();
-    match service_name(section)? {
-        "echo" => Some(Service::Echo { subprotocols }),
+    match section.service()? {
+        "echo" => Some(Service::Echo { subprotocols: draft.subprotocols.clone() }),
         "page" => Some(Service::Page),
         "files" => files(section, base, report),
-        _ => Some(Service::Proxy {
-            upstreams: draft.upstreams.clone(),
-            frames: draft.frames,
-            subprotocols,
-            connect_timeout: draft.connect_timeout,
-            end_code: draft.end_code,
-        }),
+        "broadcast" => Some(Service::Broadcast(Box::new(broadcast(draft)))),
+        _ => Some(proxy(draft)),
     }
+}
+
+fn proxy(draft: &RouteDraft) -> Service {
+    Service::Proxy {
+        upstreams: draft.upstreams.clone(),
+        frames: draft.frames,
+        subprotocols: draft.subprotocols.clone(),
+        connect_timeout: draft.connect_timeout,
+        end_code: draft.end_code,
+    }
+}
+
+/// Whoever takes a channel by the path has said what it wants.
+fn broadcast(draft: &RouteDraft) -> Broadcast {
+    let subscribe = draft.subscribe.unwrap_or(!draft.broadcast.channel_in_path);
+    Broadcast { subscribe, ..draft.broadcast.clone() }
 }
 
 fn files(section: &Section<RouteDraft>, base: &Path, report: &mut Report<'_>) -> Option<Service> {

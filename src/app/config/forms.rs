@@ -7,13 +7,17 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use super::{Address, Upstream};
+use super::{Address, Start, Upstream};
 
 /// `sun_path` holds 108 bytes and a closing zero, unix(7).
 const UNIX_PATH_MAX: usize = 107;
 const NAME_MAX: usize = 32;
 /// Leaves room for the rest of the smallest request head a sane limit allows.
 const PATH_MAX: usize = 1024;
+/// Bytes of a channel, a topic, the name of a stream.
+const CHANNEL_MAX: usize = 255;
+/// What stands at the end of a route's path for the channel.
+pub(super) const CHANNEL_PART: &str = "{channel}";
 /// RFC 1035 section 2.3.4.
 const HOST_MAX: usize = 253;
 
@@ -25,6 +29,22 @@ pub(super) fn quote(text: &str) -> String {
     let shown: String = text.chars().take(60).collect();
     let more = if shown.len() < text.len() { "…" } else { "" };
     format!("\"{}{more}\"", shown.escape_debug())
+}
+
+/// Several values as they are shown in a problem.
+pub(super) fn quoted(values: &[&str]) -> String {
+    values.iter().map(|value| quote(value)).collect::<Vec<_>>().join(", ")
+}
+
+/// The known name closest to a written one, if it can be meant: one slip in four letters.
+pub(super) fn nearest<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
+    // The distance costs the product of the lengths, and no name is this long.
+    if text.len() > 40 {
+        return None;
+    }
+    let far = |name: &&&str| strsim::osa_distance(text, name);
+    let near = names.iter().min_by_key(far)?;
+    (far(&near) <= 1 + text.chars().count() / 4).then_some(*near)
 }
 
 /// Milliseconds of a duration such as "30s"; `None` where it is not one.
@@ -97,7 +117,7 @@ pub(super) fn admin(text: &str) -> Result<Option<SocketAddr>, String> {
 
 /// The path of `text` after `unix:`; slashes in front are one slash, so that the URL form
 /// (`unix:///run/x`) and the short one name the same thing.
-fn unix_path(text: &str, path: &str) -> Result<PathBuf, String> {
+pub(super) fn unix_path(text: &str, path: &str) -> Result<PathBuf, String> {
     let refuse = || {
         let instead = "write \"unix:/run/edgehold.sock\"";
         format!("{} names no absolute path of a socket — {instead}", quote(text))
@@ -133,13 +153,13 @@ fn no_upstream(text: &str) -> String {
 }
 
 /// A port from 1. Digits only: `u16::from_str` alone would take "+80".
-fn port_number(text: &str) -> Option<u16> {
+pub(super) fn port_number(text: &str) -> Option<u16> {
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|port| digits && *port > 0)
 }
 
 /// A host of an authority without its brackets: a name or an IP address.
-fn bare_host(text: &str) -> Option<String> {
+pub(super) fn bare_host(text: &str) -> Option<String> {
     match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(inner) => inner.parse::<std::net::Ipv6Addr>().ok().map(|ip| ip.to_string()),
         None => is_name(text).then(|| text.to_ascii_lowercase()),
@@ -167,6 +187,16 @@ pub(super) fn host(text: &str) -> Result<String, String> {
     Ok(if v6 { format!("[{plain}]") } else { plain })
 }
 
+/// The path of a route, and whether `{channel}`, which is cut off, stood at its end.
+pub(super) fn route_path(text: &str) -> Result<(String, bool), String> {
+    let front = text.strip_suffix(CHANNEL_PART).filter(|front| front.ends_with('/'));
+    if front.unwrap_or(text).contains(['{', '}']) {
+        let instead = "of braces there is only `{channel}`, at the end behind a slash: write \"/feed/{channel}\"";
+        return Err(format!("{} has braces where none can be — {instead}", quote(text)));
+    }
+    path(front.unwrap_or(text)).map(|path| (path, front.is_some()))
+}
+
 /// The path of a route: what a request target can hold before its query (RFC 3986 section 3.3).
 pub(super) fn path(text: &str) -> Result<String, String> {
     let refuse = |why: &str| Err(format!("{} {why}", quote(text)));
@@ -191,9 +221,60 @@ pub(super) fn path(text: &str) -> Result<String, String> {
 
 /// Only pchar and slashes, and each `%` with its two hex digits.
 fn is_path(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&b);
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/%".contains(&b);
+    text.bytes().all(plain) && escapes(text)
+}
+
+/// Whether each `%` has its two hex digits (RFC 3986 section 2.1).
+pub(super) fn escapes(text: &str) -> bool {
     let escape = |at: usize| text.as_bytes()[at + 1..].iter().take(2).filter(|b| b.is_ascii_hexdigit()).count() == 2;
-    text.bytes().enumerate().all(|(at, b)| plain(b) || (b == b'%' && escape(at)))
+    text.bytes().enumerate().all(|(at, b)| b != b'%' || escape(at))
+}
+
+/// A channel, or all channels that begin so: with a `*` at its end.
+pub(super) fn channel(text: &str) -> Result<String, String> {
+    let named = label(text, "channel")?;
+    match text.find('*').is_some_and(|at| at + 1 < text.len()) {
+        true => Err(format!("{} has a `*` before its end — write it last, for all that begins so", quote(text))),
+        false => Ok(named),
+    }
+}
+
+/// What a broker is asked for. What it may look like is for the kind of broker to say.
+pub(super) fn topic(text: &str) -> Result<String, String> {
+    label(text, "topic")
+}
+
+fn label(text: &str, what: &str) -> Result<String, String> {
+    let fits = (1..=CHANNEL_MAX).contains(&text.len());
+    if fits && !text.contains(char::is_control) {
+        return Ok(text.into());
+    }
+    Err(format!("{} is no {what} — write 1 to {CHANNEL_MAX} bytes without control characters", quote(text)))
+}
+
+/// The name of a JetStream stream: NATS refuses what would be a wildcard, part a subject or leave a folder.
+pub(super) fn stream(text: &str) -> Result<String, String> {
+    let bad = |c: char| c.is_whitespace() || c.is_control() || ".*>/\\".contains(c);
+    if (1..=CHANNEL_MAX).contains(&text.len()) && !text.contains(bad) {
+        return Ok(text.into());
+    }
+    let instead = "write a name without spaces and without any of `. * > / \\`";
+    Err(format!("{} is no name of a stream — {instead}", quote(text)))
+}
+
+/// Where a stream is begun. A whole number comes as its digits.
+pub(super) fn start(text: &str) -> Result<Start, String> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    match text {
+        "new" => Ok(Start::New),
+        "first" => Ok(Start::First),
+        _ => text.parse().ok().filter(|n| digits && *n > 0).map(Start::Sequence).ok_or_else(|| no_start(text)),
+    }
+}
+
+fn no_start(text: &str) -> String {
+    format!("{} will not do — write \"new\", \"first\" or a whole number from 1", quote(text))
 }
 
 /// A subprotocol: a token (RFC 6455 section 4.1, RFC 9110 section 5.6.2).
@@ -308,6 +389,54 @@ mod tests {
         }
         for text in ["", "a", "/a b", "/é", "/a?b", "/a#b", "/%", "/%2", "/%zz", "/./a", "/a/..", "/\u{0}"] {
             assert!(path(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn near_names() {
+        let names = ["upstream", "root"];
+        assert_eq!(nearest("upstrem", &names), Some("upstream"));
+        assert_eq!(nearest("rott", &names), Some("root"));
+        assert_eq!(nearest("banana", &names), None);
+    }
+
+    #[test]
+    fn paths_of_channels() {
+        for (text, path, channel) in [
+            ("/feed/{channel}", "/feed/", true),
+            ("/{channel}", "/", true),
+            ("/feed/", "/feed/", false),
+            ("/feed", "/feed", false),
+        ] {
+            assert_eq!(route_path(text).unwrap(), (path.into(), channel));
+        }
+        for text in ["/feed{channel}", "/{channel}/x", "/{chanel}", "{channel}", "/{channel}/{channel}", "/{channel}}"]
+        {
+            assert!(route_path(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn channels() {
+        let long = |bytes: usize| "x".repeat(bytes);
+        for text in ["a", "é ü", "news.*", "*", &long(CHANNEL_MAX)] {
+            assert_eq!(channel(text).unwrap(), text);
+        }
+        for text in ["", "a*b", "**", "a\nb", "\u{7f}", "\u{85}", &long(CHANNEL_MAX + 1)] {
+            assert!(channel(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn starts_of_streams() {
+        assert_eq!(start("new"), Ok(Start::New));
+        assert_eq!(start("first"), Ok(Start::First));
+        assert_eq!(start("18446744073709551615"), Ok(Start::Sequence(u64::MAX)));
+        for text in ["", "0", "-1", "+1", "last", "18446744073709551616"] {
+            assert!(start(text).is_err(), "{text}");
+        }
+        for text in ["", "a.b", "a b", "a*", ">", "a/b"] {
+            assert!(stream(text).is_err(), "{text}");
         }
     }
 

@@ -1,19 +1,21 @@
 //! The configuration: one TOML file, read once, checked whole.
 //!
-//! Three steps, a file each. `keys` is the one table of all keys: what each is called,
-//! what it takes (`forms` knows how values are written), what it is when left out, and
-//! where it goes. `read` walks the file along that table. `check` looks at what no single
-//! key can know (two routes on one path, a key of another service) and merges the limits
-//! into each route. Every step notes what it finds and goes on, so that the operator sees
+//! Three steps. `keys` is the one table of all keys: what each is called, what it takes
+//! (`forms` and `sources` know how values are written), what it is when left out, and
+//! where it goes. `read` walks the file along that table. `check`, with `feeds`, looks at
+//! what no single key can know (two routes on one path, a key of another service, a feed
+//! that no route names) and merges the limits into each route. Every step notes what it finds and goes on, so that the operator sees
 //! all problems of a file at once, each with its line.
 //!
 //! What comes out is plain data with every default filled in. Nothing in it is
 //! derived from the machine; that is `crate::app::derive`.
 
 mod check;
+mod feeds;
 mod forms;
 mod keys;
 mod read;
+mod sources;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -35,6 +37,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// The limits of a connection whose route is not known yet.
     pub limits: Limits,
+    /// What broadcast routes carry: 256 at most, names differ. A route names a feed by its place here.
+    pub feeds: Vec<Feed>,
     /// Where clients go: 1 to 4096, host and path differ.
     pub routes: Vec<Route>,
 }
@@ -72,6 +76,8 @@ pub struct Server {
     pub turn_events: u32,
     /// How long the addresses of an upstream name are used.
     pub resolve_ttl: Duration,
+    /// Bytes of deflate windows that all connections of a shard may hold together.
+    pub deflate_window_bytes: u64,
 }
 
 /// How much is logged, from least to most.
@@ -144,6 +150,8 @@ pub struct Route {
     pub host: Option<String>,
     /// The global limits with this route's own laid over them.
     pub limits: Limits,
+    /// Compression of WebSocket messages (RFC 7692).
+    pub deflate: Deflate,
     /// What is done for a client that takes this route.
     pub service: Service,
 }
@@ -151,10 +159,14 @@ pub struct Route {
 impl Route {
     /// Whether the route also matches what lies below its path: the path ends in a
     /// slash. `/` alone would swallow the whole site, so it matches only itself,
-    /// except where files are served, where a site is what is meant.
+    /// except where files are served or channels are named, where that is meant.
     pub fn below(&self) -> bool {
-        let files = matches!(self.service, Service::Files { .. });
-        self.path.ends_with('/') && (files || self.path.len() > 1)
+        let whole = match &self.service {
+            Service::Files { .. } => true,
+            Service::Broadcast(broadcast) => broadcast.channel_in_path,
+            _ => false,
+        };
+        self.path.ends_with('/') && (whole || self.path.len() > 1)
     }
 }
 
@@ -186,6 +198,194 @@ pub enum Service {
         /// Close code (RFC 6455 section 7.4) a client gets when the upstream ends first.
         end_code: u16,
     },
+    /// What feeds say goes to every client that listens.
+    Broadcast(Box<Broadcast>),
+}
+
+/// Compression of WebSocket messages, where the client offers it (RFC 7692).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deflate {
+    /// Agreed to at all.
+    pub on: bool,
+    /// Windows are kept from one message to the next where the client allows it.
+    pub takeover: bool,
+    /// Smaller messages are sent as they are.
+    pub min_bytes: u32,
+}
+
+/// A broadcast route: what a feed says goes to every client that listens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Broadcast {
+    /// Places of its feeds in [`Config::feeds`], one at least.
+    pub feeds: Vec<usize>,
+    /// The route's path ended with `{channel}`, which [`Route::path`] leaves out: the rest of a request's path is the
+    /// channel. Otherwise channels come from the query (`?channel=a&channel=b*`) and from messages.
+    pub channel_in_path: bool,
+    /// Channels that a client may take, a `*` at the end for all that begin so; empty: all of the feeds.
+    pub channels: Vec<String>,
+    /// A WebSocket client may subscribe and unsubscribe by messages.
+    pub subscribe: bool,
+    /// Channels and prefixes that one client may take.
+    pub subscriptions_max: u32,
+    /// A new client gets the last value of each key first.
+    pub snapshot: bool,
+    /// Clients get JSON objects with channel and id instead of plain payloads.
+    pub envelope: bool,
+    /// How long a long poll waits.
+    pub poll_timeout: Duration,
+    /// What a client of a long poll is told when messages that it asks for are gone.
+    pub poll_gap: PollGap,
+    /// A comment goes to a quiet stream this often.
+    pub keep_alive: Duration,
+    /// How long an `EventSource` is told to wait before it comes again.
+    pub retry: Duration,
+    /// Origins that may read from a browser; `*` for all.
+    pub allow_origin: Vec<String>,
+    /// What becomes of a client that does not take what it is sent.
+    pub slow_client: SlowClient,
+}
+
+/// What the answer to a long poll says when messages that were asked for are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PollGap {
+    /// 410, with the id from which it goes on.
+    Gone,
+    /// What there is, with the gap told in it.
+    Tell,
+}
+
+/// What becomes of a client that does not take what it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlowClient {
+    /// What is done.
+    pub policy: SlowPolicy,
+    /// Bytes that may wait for one client.
+    pub max_pending: u32,
+    /// How old the oldest of them may become.
+    pub max_age: Duration,
+}
+
+/// What is done with a client whose backlog is above its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlowPolicy {
+    /// The oldest messages are left out.
+    DropOldest,
+    /// Of each key only the last value is sent.
+    Conflate,
+    /// It is closed (1013).
+    Close,
+    /// The backlog is left out, the client is told, and goes on with what comes.
+    Gap,
+}
+
+/// A source of messages.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Feed {
+    /// 1 to 32 of `A-Z a-z 0-9 _ -`; a metric label.
+    pub name: String,
+    /// Where messages come from.
+    pub source: Source,
+    /// The channel of all its messages; for `http` with a `*` at its end: those that may be published to. `None`: from
+    /// the message (topic, subject, key, JSON).
+    pub channel: Option<String>,
+    /// NATS subjects, Redis channels, patterns or streams, MQTT topic filters: what is asked of the broker.
+    pub topics: Vec<String>,
+    /// A JetStream stream (`nats://`); `None`: core NATS.
+    pub stream: Option<String>,
+    /// `redis://`: the topics are streams, not channels.
+    pub redis_streams: bool,
+    /// Where a stream of a broker (JetStream, Redis) is begun.
+    pub start: Start,
+    /// How a byte stream (`tcp`, `tcp-listen`, `unix`) is cut into messages.
+    pub framing: Framing,
+    /// How a message is read.
+    pub format: FeedFormat,
+    /// Payloads are text; else binary.
+    pub text: bool,
+    /// What becomes of a text message that is not UTF-8.
+    pub invalid_text: InvalidText,
+    /// The longest payload.
+    pub message_bytes: u64,
+    /// What is kept for clients that come back.
+    pub replay: Replay,
+}
+
+/// Where the messages of a feed come from. Displayed as it is written in the file, without a password. The URLs of
+/// brokers hold what is behind the stars, `scheme://[user[:password]@]host:port`, and always a port.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Datagrams to this address; a multicast address is joined.
+    Udp(SocketAddr),
+    /// A byte stream: edgehold connects.
+    Tcp {
+        /// The name or the address.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// Byte streams: edgehold listens.
+    TcpListen(SocketAddr),
+    /// Byte streams: edgehold listens on a unix socket.
+    Unix(PathBuf),
+    /// A NATS server, as a URL.
+    Nats(String),
+    /// A Redis server, as a URL; the number of a database may follow behind a slash.
+    Redis(String),
+    /// An MQTT broker, as a URL; `?client_id=` may follow.
+    Mqtt(String),
+    /// Requests to the admin address.
+    Http,
+    /// The built-in demo: a counter, ten times a second.
+    Demo,
+}
+
+/// Where a stream of a broker is begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With what comes from now on.
+    New,
+    /// With the oldest that the broker has.
+    First,
+    /// With this sequence of a JetStream stream.
+    Sequence(u64),
+}
+
+/// How a byte stream is cut into messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// A line each; CR before LF is dropped.
+    Lines,
+    /// Each behind its length in four bytes, most significant first.
+    Length,
+}
+
+/// How a message of a feed is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedFormat {
+    /// All of it is the payload.
+    Raw,
+    /// A JSON object: `channel`, `id`, `event`, `key`, and `data` or `base64`.
+    Json,
+}
+
+/// What becomes of a text message that is not UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidText {
+    /// It is dropped and counted.
+    Drop,
+    /// It is sent as binary.
+    Binary,
+}
+
+/// What is kept of a channel: as long as none of the three is passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// So many messages; 0: nothing is kept.
+    pub messages: u32,
+    /// So many bytes.
+    pub bytes: u64,
+    /// For so long.
+    pub age: Duration,
 }
 
 /// A back end. Displayed as it is written in the file.

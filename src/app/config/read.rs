@@ -8,13 +8,16 @@
 use std::collections::BTreeSet;
 use std::io::{self, Read as _};
 use std::path::Path;
+use std::rc::Rc;
 
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
+use super::feeds::FEEDS_MAX;
 use super::keys::{
-    BLANK_LIMITS, BLANK_SERVER, Field, Key, LIMITS, LISTENER, ListenerDraft, Preset, ROUTE, RouteDraft, SERVER, TABLES,
-    Table, Unit,
+    BLANK_LIMITS, BLANK_SERVER, FEED, FEED_TABLE, FeedDraft, Field, Key, LIMITS, LIMITS_TABLE, LISTENER,
+    LISTENER_TABLE, ListenerDraft, Preset, ROUTE, ROUTE_TABLE, RouteDraft, SERVER, SERVER_TABLE, TABLES, Table, Unit,
+    names,
 };
 use super::{FILE_BYTES_MAX, Limits, Problem, Server, forms};
 
@@ -25,10 +28,11 @@ pub(super) struct Section<T> {
     pub(super) label: String,
     /// Where its head stands, in bytes from the start of the text.
     at: usize,
-    /// The keys that were written, rightly or not, and where their values stand.
-    given: Vec<(&'static str, usize)>,
+    /// The keys that were written, rightly or not, and where their values stand: `feeds`, each `feeds[1]` of its
+    /// list, `replay`, each `replay.age` inside of it.
+    given: Vec<(String, usize)>,
     /// Those of them whose value would not do: what is stored is the default.
-    refused: Vec<&'static str>,
+    refused: Vec<String>,
 }
 
 impl<T> Section<T> {
@@ -40,26 +44,35 @@ impl<T> Section<T> {
     }
 
     pub(super) fn gives(&self, name: &str) -> bool {
-        self.given.iter().any(|(given, _)| *given == name)
+        self.given.iter().any(|(given, _)| given == name)
     }
 
+    /// Whether the value of a key would not do, or a part of it.
     pub(super) fn refuses(&self, name: &str) -> bool {
-        self.refused.contains(&name)
+        let part = |refused: &String| refused.strip_prefix(name).is_some_and(|rest| !rest.starts_with(is_of_name));
+        self.refused.iter().any(part)
     }
 
-    /// Remembers that a key was written, and notes what is wrong with it.
-    fn settle(&mut self, name: &'static str, at: usize, faults: Vec<Fault>, report: &mut Report<'_>) {
-        self.given.push((name, at));
-        if !faults.is_empty() {
-            self.refused.push(name);
+    /// Stores a key, remembers that it was written, and notes what is wrong with it. `part` is the part of the
+    /// section's value that the key stores into.
+    fn settle<P>(&mut self, key: &Key<P>, pair: &Pair<'_, '_>, part: fn(&mut T) -> &mut P, report: &mut Report<'_>) {
+        let mut found = Found::default();
+        take(key, key.name, part(&mut self.value), pair.value, &mut found);
+        self.given.append(&mut found.given);
+        for Fault { at, place, words } in found.faults {
+            report.note(at, &format!("{}.{place}", self.label), words);
+            self.refused.push(place);
         }
-        note_faults(faults, name, &self.label, report);
     }
 
     /// Where the value of a key stands; the table itself where the key was left out.
     pub(super) fn place(&self, name: &str) -> usize {
-        self.given.iter().find(|(given, _)| *given == name).map_or(self.at, |(_, at)| *at)
+        self.given.iter().find(|(given, _)| given == name).map_or(self.at, |(_, at)| *at)
     }
+}
+
+fn is_of_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
 }
 
 /// All that a file says, before it is known to make sense together.
@@ -67,6 +80,7 @@ pub(super) struct Draft {
     pub(super) server: Section<Server>,
     pub(super) listeners: Vec<Section<ListenerDraft>>,
     pub(super) limits: Section<Limits>,
+    pub(super) feeds: Vec<Section<FeedDraft>>,
     pub(super) routes: Vec<Section<RouteDraft>>,
 }
 
@@ -205,34 +219,59 @@ fn no_text(file: &str, good: &[u8]) -> Problem {
 }
 
 fn walk(root: &DeTable<'_>, report: &mut Report<'_>) -> Draft {
-    root.keys().for_each(|name| meet(name, report));
+    root.iter().for_each(|(name, value)| meet(name, value.get_ref(), report));
     let mut server = Section::new(BLANK_SERVER, "server".into(), 0, &SERVER);
     let mut limits = Section::new(BLANK_LIMITS, "limits".into(), 0, &LIMITS);
-    one(root, &TABLES[0], &mut server, report, |key, into, report| fill(&SERVER, key, into, report));
-    one(root, &TABLES[2], &mut limits, report, |key, into, report| fill(&LIMITS, key, into, report));
+    one(root, &SERVER_TABLE, &mut server, report, |key, into, report| fill(&SERVER, key, into, report));
+    one(root, &LIMITS_TABLE, &mut limits, report, |key, into, report| fill(&LIMITS, key, into, report));
     let listeners = listeners(root, report);
-    let routes = routes(root, &limits.value, report);
-    Draft { server, listeners, limits, routes }
+    let feeds = feeds(root, report);
+    let routes = routes(root, &limits.value, known_feeds(root, &feeds), report);
+    Draft { server, listeners, limits, feeds, routes }
 }
 
 fn listeners(root: &DeTable<'_>, report: &mut Report<'_>) -> Vec<Section<ListenerDraft>> {
-    let table = &TABLES[1];
     let mut sections = Vec::new();
-    for entry in many(root, table, report) {
+    for entry in many(root, &LISTENER_TABLE, report) {
         let mut section = Section::new(ListenerDraft::default(), entry.label, entry.at, &LISTENER);
-        each(entry.table, table, &mut section, report, |pair, into, report| fill(&LISTENER, pair, into, report));
+        let fill = |pair: &Pair<'_, '_>, into: &mut _, report: &mut Report<'_>| fill(&LISTENER, pair, into, report);
+        each(entry.table, &LISTENER_TABLE, &mut section, report, fill);
         sections.push(section);
     }
     sections
 }
 
-/// A route starts from the global limits, which are whole by now, and lays its own over them.
-fn routes(root: &DeTable<'_>, limits: &Limits, report: &mut Report<'_>) -> Vec<Section<RouteDraft>> {
-    let table = &TABLES[3];
+fn feeds(root: &DeTable<'_>, report: &mut Report<'_>) -> Vec<Section<FeedDraft>> {
     let mut sections = Vec::new();
-    for entry in many(root, table, report) {
-        let mut section = Section::new(RouteDraft::new(limits.clone()), entry.label, entry.at, &ROUTE);
-        each(entry.table, table, &mut section, report, fill_route);
+    for entry in many(root, &FEED_TABLE, report) {
+        let mut section = Section::new(FeedDraft::new(), entry.label, entry.at, &FEED);
+        let fill = |pair: &Pair<'_, '_>, into: &mut _, report: &mut Report<'_>| fill(&FEED, pair, into, report);
+        each(entry.table, &FEED_TABLE, &mut section, report, fill);
+        sections.push(section);
+    }
+    sections
+}
+
+/// The names that routes may name; `None` where they cannot be known: the table of feeds is misspelt, which has been
+/// noted, or there are too many.
+fn known_feeds(root: &DeTable<'_>, feeds: &[Section<FeedDraft>]) -> Option<Rc<[String]>> {
+    let lost = !root.contains_key(FEED_TABLE.name) && misspelt(root, &FEED_TABLE);
+    // Too many have been noted as that, and to search all of them for each name would take long.
+    (!lost && feeds.len() <= FEEDS_MAX).then(|| feeds.iter().map(|feed| feed.value.written.clone()).collect())
+}
+
+/// A route starts from the global limits, which are whole by now, and lays its own over them.
+fn routes(
+    root: &DeTable<'_>,
+    limits: &Limits,
+    known_feeds: Option<Rc<[String]>>,
+    report: &mut Report<'_>,
+) -> Vec<Section<RouteDraft>> {
+    let mut sections = Vec::new();
+    for entry in many(root, &ROUTE_TABLE, report) {
+        let draft = RouteDraft::new(limits.clone(), known_feeds.clone());
+        let mut section = Section::new(draft, entry.label, entry.at, &ROUTE);
+        each(entry.table, &ROUTE_TABLE, &mut section, report, fill_route);
         sections.push(section);
     }
     sections
@@ -243,8 +282,7 @@ fn fill_route(pair: &Pair<'_, '_>, section: &mut Section<RouteDraft>, report: &m
     let Some(key) = LIMITS.iter().find(|key| key.name == pair.name()) else {
         return fill(&ROUTE, pair, section, report);
     };
-    let faults = take(key, &mut section.value.limits, pair.value);
-    section.settle(key.name, pair.value.span().start, faults, report);
+    section.settle(key, pair, |route| &mut route.limits, report);
     true
 }
 
@@ -265,8 +303,7 @@ fn fill<T>(keys: &[Key<T>], pair: &Pair<'_, '_>, section: &mut Section<T>, repor
     let Some(key) = keys.iter().find(|key| key.name == pair.name()) else {
         return false;
     };
-    let faults = take(key, &mut section.value, pair.value);
-    section.settle(key.name, pair.value.span().start, faults, report);
+    section.settle(key, pair, |value| value, report);
     true
 }
 
@@ -281,7 +318,7 @@ fn each<T>(
     for (key, value) in entries {
         let pair = Pair { key, value };
         if !fill(&pair, section, report) {
-            report.note(key.span().start, &section.label, stranger(pair.name(), table));
+            report.note(key.span().start, &section.label, stranger(pair.name(), &table.head(), &(table.keys)()));
         }
     }
 }
@@ -316,14 +353,14 @@ struct Entry<'t, 'i> {
 fn many<'t, 'i>(root: &'t DeTable<'i>, table: &Table, report: &mut Report<'_>) -> Vec<Entry<'t, 'i>> {
     let none = || format!("there is none — write {} and its keys, one at least", table.head());
     let Some(value) = root.get(table.name) else {
-        if !misspelt(root, table) {
+        if table.needed && !misspelt(root, table) {
             report.note_whole(table.name, none());
         }
         return Vec::new();
     };
     let at = value.span().start;
     match value.get_ref() {
-        DeValue::Array(array) if array.is_empty() => report.note(at, table.name, none()),
+        DeValue::Array(array) if table.needed && array.is_empty() => report.note(at, table.name, none()),
         DeValue::Array(array) => return entries(array, table, report),
         other => report.note(at, table.name, no_table(other, table)),
     }
@@ -333,7 +370,7 @@ fn many<'t, 'i>(root: &'t DeTable<'i>, table: &Table, report: &mut Report<'_>) -
 
 /// Whether a name at the top was meant for a table: it has been noted as that.
 fn misspelt(root: &DeTable<'_>, table: &Table) -> bool {
-    root.keys().any(|name| nearest(name.get_ref(), &[table.name]).is_some())
+    root.keys().any(|name| forms::nearest(name.get_ref(), &[table.name]).is_some())
 }
 
 fn entries<'t, 'i>(array: &'t DeArray<'i>, table: &Table, report: &mut Report<'_>) -> Vec<Entry<'t, 'i>> {
@@ -361,56 +398,61 @@ fn no_table(found: &DeValue<'_>, table: &Table) -> String {
     format!("`{}` {found} — write {}", table.name, table.head())
 }
 
-/// Notes a name at the top of the file that is no table.
-fn meet(name: &Spanned<toml::de::DeString<'_>>, report: &mut Report<'_>) {
+/// Notes a name at the top of the file that is no table: a table that is misspelt, or a key.
+fn meet(name: &Spanned<toml::de::DeString<'_>>, value: &DeValue<'_>, report: &mut Report<'_>) {
     let text: &str = name.get_ref();
     if TABLES.iter().any(|table| table.name == text) {
         return;
     }
     let words = match homes(text).as_slice() {
-        [] => unknown_table(text),
+        homes if homes.is_empty() || (is_table(value) && near_table(text).is_some()) => unknown_table(text),
         homes => format!("`{text}` stands outside of its table — write it below {}", homes.join(" or ")),
     };
     report.note(name.span().start, "", words);
 }
 
-fn unknown_table(text: &str) -> String {
+/// Whether a value was written with a head of its own, in single brackets or in double ones.
+fn is_table(value: &DeValue<'_>) -> bool {
+    match value {
+        DeValue::Array(items) => items.first().is_some_and(|item| item.get_ref().is_table()),
+        value => value.is_table(),
+    }
+}
+
+fn near_table(text: &str) -> Option<&'static Table> {
     let names: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
-    let near = nearest(text, &names).and_then(|near| TABLES.iter().find(|table| table.name == near));
+    forms::nearest(text, &names).and_then(|near| TABLES.iter().find(|table| table.name == near))
+}
+
+fn unknown_table(text: &str) -> String {
     let heads = || TABLES.iter().map(Table::head).collect::<Vec<_>>().join(", ");
-    match near {
+    match near_table(text) {
         Some(table) => format!("unknown table `{}` — did you mean {}?", plain(text), table.head()),
         None => format!("unknown table `{}` — the tables are {}", plain(text), heads()),
     }
 }
 
-/// The words for a key its table does not know.
-fn stranger(name: &str, table: &Table) -> String {
+/// The words for a key that the table called `head`, which has the keys `names`, does not know.
+fn stranger(name: &str, head: &str, names: &[&str]) -> String {
     let homes = homes(name);
     if !homes.is_empty() {
-        return format!("`{name}` is no key of {} — it belongs to {}", table.head(), homes.join(" or "));
+        return format!("`{name}` is no key of {head} — it belongs to {}", homes.join(" or "));
     }
-    let names = (table.keys)();
-    match nearest(name, &names) {
+    match forms::nearest(name, names) {
         Some(near) => format!("unknown key `{}` — did you mean `{near}`?", plain(name)),
-        None => format!("unknown key `{}` — the keys of {} are {}", plain(name), table.head(), names.join(", ")),
+        None => format!("unknown key `{}` — the keys of {head} are {}", plain(name), names.join(", ")),
     }
 }
 
-/// The heads of the tables that know a key.
+/// The tables that know a key, by their heads; those inside of a key by its name.
 fn homes(name: &str) -> Vec<String> {
-    TABLES.iter().filter(|table| (table.keys)().contains(&name)).map(Table::head).collect()
+    let heads = TABLES.iter().filter(|table| (table.keys)().contains(&name)).map(Table::head);
+    heads.chain(TABLES.iter().flat_map(|table| inner_homes(name, table))).collect()
 }
 
-/// The known name closest to a written one, if it can be meant: one slip in four letters.
-fn nearest<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
-    // The distance costs the product of the lengths, and no name is this long.
-    if text.len() > 40 {
-        return None;
-    }
-    let far = |name: &&&str| strsim::osa_distance(text, name);
-    let near = names.iter().min_by_key(far)?;
-    (far(&near) <= 1 + text.chars().count() / 4).then_some(*near)
+fn inner_homes(name: &str, table: &Table) -> Vec<String> {
+    let outer = (table.inner)().into_iter().filter(|(_, inner)| *inner == name);
+    outer.map(|(outer, _)| format!("`{outer}` of {}", table.head())).collect()
 }
 
 /// A name from a file inside a problem: on one line, not endless.
@@ -418,22 +460,35 @@ fn plain(text: &str) -> String {
     forms::quote(text).trim_matches('"').into()
 }
 
-/// Something wrong with a value, at a byte of the text; `item` counts from 1 inside a list.
+/// What the value of a key turned out to be.
+#[derive(Default)]
+struct Found {
+    /// As in [`Section`].
+    given: Vec<(String, usize)>,
+    faults: Vec<Fault>,
+}
+
+/// Something wrong at a byte of the text; `place` is what [`Section`] calls it.
 struct Fault {
     at: usize,
-    item: Option<usize>,
+    place: String,
     words: String,
 }
 
-fn note_faults(faults: Vec<Fault>, name: &str, label: &str, report: &mut Report<'_>) {
-    for Fault { at, item, words } in faults {
-        let item = item.map_or(String::new(), |item| format!("[{item}]"));
-        report.note(at, &format!("{label}.{name}{item}"), words);
+impl Found {
+    fn give(&mut self, place: &str, at: usize) {
+        self.given.push((place.into(), at));
+    }
+
+    fn judge(&mut self, place: &str, at: usize, stored: Result<(), String>) {
+        let fault = |words| Fault { at, place: place.into(), words };
+        self.faults.extend(stored.err().map(fault));
     }
 }
 
 /// Lays a default in. It was written beside its bounds, and every start reads all of them.
 fn lay_default<T>(key: &Key<T>, into: &mut T) {
+    key.inner().iter().for_each(|inner| lay_default(inner, into));
     let Preset::Is(text) = key.default else {
         return;
     };
@@ -442,20 +497,48 @@ fn lay_default<T>(key: &Key<T>, into: &mut T) {
     }
 }
 
-/// Stores the value of a key.
-fn take<T>(key: &Key<T>, into: &mut T, value: &Spanned<DeValue<'_>>) -> Vec<Fault> {
+/// Stores the value of a key that stands at `place` in its section.
+fn take<T>(key: &Key<T>, place: &str, into: &mut T, value: &Spanned<DeValue<'_>>, found: &mut Found) {
     let at = value.span().start;
-    let words = match (&key.field, value.get_ref()) {
-        (Field::List { .. }, DeValue::Array(items)) => return take_items(key, into, items, at),
+    found.give(place, at);
+    match (&key.field, value.get_ref()) {
+        (Field::List { .. }, DeValue::Array(items)) => take_items(key, into, items, at, found),
+        (Field::Table { keys, .. }, DeValue::Table(entries)) => take_table(keys, place, into, entries, found),
+        (field, value) => found.judge(place, at, take_one(field, into, value)),
+    }
+}
+
+/// Stores a value that is neither a list nor a table.
+fn take_one<T>(field: &Field<T>, into: &mut T, value: &DeValue<'_>) -> Result<(), String> {
+    match (field, value) {
         (Field::List { single: true, store, .. }, DeValue::String(text)) => store(into, text),
-        (Field::Number { unit: Unit::Count, .. }, DeValue::Integer(number)) => {
-            store_text(&key.field, into, &decimal(number))
+        (Field::Flag { store }, DeValue::Boolean(flag)) => {
+            store(into, *flag);
+            Ok(())
         }
-        (Field::Number { unit: Unit::Count, .. } | Field::List { .. }, other) => Err(wrong_type(&key.field, other)),
+        (Field::Number { unit: Unit::Count, .. } | Field::TextOrCount { .. }, DeValue::Integer(number)) => {
+            store_text(field, into, &decimal(number))
+        }
+        (
+            Field::Number { unit: Unit::Count, .. } | Field::Flag { .. } | Field::List { .. } | Field::Table { .. },
+            other,
+        ) => Err(wrong_type(field, other)),
         (field, DeValue::String(text)) => store_text(field, into, text),
         (field, other) => Err(wrong_type(field, other)),
-    };
-    words.err().map(|words| Fault { at, item: None, words }).into_iter().collect()
+    }
+}
+
+/// Stores the keys of a table that is the value of a key.
+fn take_table<T>(keys: &[Key<T>], place: &str, into: &mut T, entries: &DeTable<'_>, found: &mut Found) {
+    for (name, value) in entries {
+        match keys.iter().find(|key| key.name == &**name.get_ref()) {
+            Some(key) => take(key, &format!("{place}.{}", key.name), into, value, found),
+            None => {
+                let words = stranger(name.get_ref(), &format!("`{place}`"), &names(keys));
+                found.judge(place, name.span().start, Err(words));
+            }
+        }
+    }
 }
 
 /// An integer in plain digits where it is one that counts; as written where it is not.
@@ -477,26 +560,27 @@ fn store_text<T>(field: &Field<T>, into: &mut T, text: &str) -> Result<(), Strin
         Field::Choice { names, store } => {
             store(into, names.iter().position(|name| *name == text).ok_or_else(refuse)?);
         }
-        Field::Text { store, .. } | Field::List { store, .. } => store(into, text)?,
+        Field::Flag { store } => store(into, text.parse().map_err(|_| refuse())?),
+        Field::Text { store, .. } | Field::TextOrCount { store, .. } | Field::List { store, .. } => store(into, text)?,
+        Field::Table { .. } => return Err(refuse()),
     }
     Ok(())
 }
 
-fn take_items<T>(key: &Key<T>, into: &mut T, items: &DeArray<'_>, at: usize) -> Vec<Fault> {
+fn take_items<T>(key: &Key<T>, into: &mut T, items: &DeArray<'_>, at: usize, found: &mut Found) {
     let Field::List { most, store, .. } = key.field else {
-        return Vec::new();
+        return;
     };
-    let mut faults: Vec<Fault> =
-        list_fault(key, items.len(), most).map(|words| Fault { at, item: None, words }).into_iter().collect();
+    found.judge(key.name, at, list_fault(key, items.len(), most).map_or(Ok(()), Err));
     for (index, value) in items.iter().enumerate().take(most) {
         let stored = match value.get_ref() {
             DeValue::String(text) => store(into, text),
             other => Err(format!("found {} — write strings only", describe(other))),
         };
-        let fault = |words| Fault { at: value.span().start, item: Some(index + 1), words };
-        faults.extend(stored.err().map(fault));
+        let (place, at) = (format!("{}[{}]", key.name, index + 1), value.span().start);
+        found.give(&place, at);
+        found.judge(&place, at, stored);
     }
-    faults
 }
 
 /// What is wrong with a list whatever stands in it.
@@ -537,13 +621,5 @@ mod tests {
         assert_eq!(report.position(4), (2, 1));
         assert_eq!(report.position(5), (3, 1));
         assert_eq!(report.position(99), (3, 2));
-    }
-
-    #[test]
-    fn near_names() {
-        let names = ["upstream", "root"];
-        assert_eq!(nearest("upstrem", &names), Some("upstream"));
-        assert_eq!(nearest("rott", &names), Some("root"));
-        assert_eq!(nearest("banana", &names), None);
     }
 }

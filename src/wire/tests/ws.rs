@@ -11,6 +11,7 @@ use proptest::prelude::*;
 #[derive(Clone, Debug)]
 struct Message {
     text: bool,
+    deflated: bool,
     content: Vec<u8>,
     ends: Vec<prop::sample::Index>,
     pings: Vec<Vec<u8>>,
@@ -31,9 +32,12 @@ fn content(text: bool) -> BoxedStrategy<Vec<u8>> {
 fn message() -> impl Strategy<Value = Message> {
     let ends = prop::collection::vec(any::<prop::sample::Index>(), 0..4);
     let pings = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..=125), 0..3);
-    any::<bool>()
-        .prop_flat_map(move |text| (Just(text), content(text), ends.clone(), pings.clone()))
-        .prop_map(|(text, content, ends, pings)| Message { text, content, ends, pings })
+    any::<(bool, bool)>()
+        .prop_flat_map(move |(text, deflated)| {
+            // What is deflated is not looked into, so here it may be anything.
+            (Just(text), Just(deflated), content(text && !deflated), ends.clone(), pings.clone())
+        })
+        .prop_map(|(text, deflated, content, ends, pings)| Message { text, deflated, content, ends, pings })
 }
 
 /// Encodes frames as one side and notes what the other must hear.
@@ -51,8 +55,13 @@ impl Voice {
     }
 
     fn frame(&mut self, opcode: Opcode, fin: bool, payload: &[u8]) {
+        self.frame_of(false, opcode, fin, payload);
+    }
+
+    fn frame_of(&mut self, deflated: bool, opcode: Opcode, fin: bool, payload: &[u8]) {
         let key = (self.role == Role::Server).then_some(self.key);
-        self.wire.extend_from_slice(head(opcode, fin, payload.len() as u64, key).as_bytes());
+        let head = head(opcode, fin, payload.len() as u64, key);
+        self.wire.extend_from_slice(if deflated { head.deflated() } else { head }.as_bytes());
         let at = self.wire.len();
         self.wire.extend_from_slice(payload);
         mask::apply(&mut self.wire[at..], key.unwrap_or_default());
@@ -69,14 +78,16 @@ impl Voice {
         let mut ends: Vec<usize> = message.ends.iter().map(|end| end.index(message.content.len() + 1)).collect();
         ends.sort_unstable();
         let mut opcode = if message.text { Opcode::Text } else { Opcode::Binary };
+        let mut deflated = message.deflated;
         let (mut at, mut pings) = (0, message.pings.iter());
         for end in ends {
-            self.frame(opcode, false, &message.content[at..end]);
-            (opcode, at) = (Opcode::Continuation, end);
+            self.frame_of(deflated, opcode, false, &message.content[at..end]);
+            (deflated, opcode, at) = (false, Opcode::Continuation, end);
             pings.next().into_iter().for_each(|ping| self.ping(ping));
         }
-        self.frame(opcode, true, &message.content[at..]);
-        self.heard.said.push(Said::Message(message.text, message.content.clone()));
+        self.frame_of(deflated, opcode, true, &message.content[at..]);
+        let said = if message.deflated { Said::Deflated } else { Said::Message };
+        self.heard.said.push(said(message.text, message.content.clone()));
     }
 
     fn close(&mut self, code: u16, reason: &str) {
@@ -99,7 +110,8 @@ fn cuts() -> impl Strategy<Value = Vec<u8>> {
 
 /// Bytes that look like frames more often than chance would have it.
 fn garbage() -> impl Strategy<Value = Vec<u8>> {
-    let first = prop::sample::select(vec![0x00, 0x01, 0x02, 0x80, 0x81, 0x82, 0x88, 0x89, 0x8a, 0x09, 0xc1, 0x83_u8]);
+    let first =
+        prop::sample::select(vec![0x00, 0x01, 0x02, 0x80, 0x81, 0x82, 0x88, 0x89, 0x8a, 0x09, 0xc1, 0x41, 0x83_u8]);
     let second = prop_oneof![4 => 0..10_u8, 1 => Just(126), 1 => Just(127), 1 => 100..=125_u8];
     let frame =
         (prop_oneof![9 => first, 1 => any::<u8>()], second, any::<bool>(), prop::collection::vec(any::<u8>(), 0..14))
@@ -152,15 +164,15 @@ proptest! {
         voice.close(code, &reason);
         // The tightest limit that lets every message through.
         let message_bytes = messages.iter().map(|message| message.content.len() as u64).max().unwrap_or(0);
-        let rules = Rules { role, message_bytes };
+        let rules = Rules { role, message_bytes, deflate: true };
         prop_assert_eq!(&hear(&voice.wire, &rules, &cuts), &voice.heard);
         prop_assert_eq!(&hear(&voice.wire, &rules, &[]), &voice.heard);
     }
 
     #[test]
-    fn garbage_fails_the_same_wherever_cut(bytes in garbage(), role in role(), limit in 0..40_u64, cuts in cuts()) {
-        laws::frames(&bytes, &Rules { role, message_bytes: limit }, &cuts);
-        laws::frames(&bytes, &Rules { role, message_bytes: limit }, &[1]);
+    fn garbage_fails_the_same_wherever_cut(bytes in garbage(), role in role(), limit in 0..40_u64, cuts in cuts(), deflate: bool) {
+        laws::frames(&bytes, &Rules { role, message_bytes: limit, deflate }, &cuts);
+        laws::frames(&bytes, &Rules { role, message_bytes: limit, deflate }, &[1]);
     }
 
     #[test]
@@ -168,17 +180,18 @@ proptest! {
         (role, bytes) in role().prop_flat_map(|role| (Just(role), near_frames(role))),
         limit in 4..40_u64,
         cuts in cuts(),
+        deflate: bool,
     ) {
-        laws::frames(&bytes, &Rules { role, message_bytes: limit }, &cuts);
-        laws::frames(&bytes, &Rules { role, message_bytes: limit }, &[1]);
+        laws::frames(&bytes, &Rules { role, message_bytes: limit, deflate }, &cuts);
+        laws::frames(&bytes, &Rules { role, message_bytes: limit, deflate }, &[1]);
     }
 }
 
 /// The heads of RFC 6455 section 5.7, byte for byte.
 #[test]
 fn the_examples_of_the_rfc_are_heard() {
-    let client = Rules { role: Role::Client, message_bytes: 1 << 20 };
-    let server = Rules { role: Role::Server, message_bytes: 1 << 20 };
+    let client = Rules { role: Role::Client, message_bytes: 1 << 20, deflate: true };
+    let server = Rules { role: Role::Server, message_bytes: 1 << 20, deflate: true };
     let hello = [Said::Message(true, b"Hello".to_vec())];
     let single = b"\x81\x05Hello";
     let masked = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";

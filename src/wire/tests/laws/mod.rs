@@ -2,6 +2,7 @@
 //! their bytes, so both ask the same questions. `cuts` says how the bytes arrive: one number per piece, over and over.
 #![allow(dead_code, reason = "every test binary asks for some of the laws")]
 
+use edgehold_wire::deflate::{self, Agreed, Deflater, Inflater, Window, Wishes};
 use edgehold_wire::http1::{self, Body, BodyEvent, BodyReader, Head, Limits, MAX_HEADERS, Refusal};
 use edgehold_wire::mask::{self, Kind};
 use edgehold_wire::utf8::{self, Tail};
@@ -79,16 +80,67 @@ pub(crate) fn opening(bytes: &[u8], limits: &Limits, supported: &[String]) {
         assert!(upgrade::wanted(head) && head.body.is_empty());
         assert_eq!(opening.accept, upgrade::accept_key(head.get("sec-websocket-key").unwrap()));
         let mut out = Vec::new();
-        upgrade::answer(&mut out, &opening, upgrade::choose(head, supported));
+        let agreed = deflate::negotiate(head, Wishes { takeover: bytes.len().is_multiple_of(2) });
+        upgrade::answer(&mut out, &opening, upgrade::choose(head, supported), agreed);
         assert!(out.starts_with(b"HTTP/1.1 101 ") && out.ends_with(b"\r\n\r\n"));
     };
     let _ = read(bytes, limits, judge);
+}
+
+/// What a server agrees to when these are the lines of Sec-WebSocket-Extensions.
+pub(crate) fn agreed(lines: &[&[u8]], wishes: Wishes) -> Option<Agreed> {
+    let mut request = b"GET / HTTP/1.1\r\nHost: a\r\n".to_vec();
+    for line in lines {
+        request.extend([b"Sec-WebSocket-Extensions: ", *line, b"\r\n"].concat());
+    }
+    request.extend(b"\r\n");
+    let limits = Limits { head_bytes: 8192, head_count: 64, target_bytes: 64 };
+    read(&request, &limits, |head| deflate::negotiate(head, wishes)).ok()??
+}
+
+/// What is agreed on is within what was wished for and is what the client's side reads; the client's side reads anything
+/// without panic.
+pub(crate) fn negotiation(line: &[u8], wishes: Wishes) {
+    let _ = deflate::confirm(line, wishes);
+    let Some(agreed) = agreed(&[line], wishes) else { return };
+    assert!((9..=15).contains(&agreed.server_bits) && (8..=15).contains(&agreed.client_bits));
+    assert!(wishes.takeover || !agreed.server_takeover && !agreed.client_takeover);
+    let all = Wishes { takeover: true };
+    let confirmed = deflate::confirm(agreed.text().as_str().as_bytes(), all);
+    assert_eq!(confirmed, (agreed.client_bits >= 9).then_some(agreed));
+}
+
+/// An inflater that was used, even for something broken, reads as a new one does, and never beyond the limit; what it
+/// reads comes back from the deflater's form of it.
+pub(crate) fn inflate(bytes: &[u8], before: &[u8], limit: u64) {
+    let (mut used, mut out) = (Inflater::default(), Vec::new());
+    let _ = used.message(before, None, limit, &mut out);
+    for takeover in [false, true] {
+        let (mut one, mut two) = (Vec::new(), Vec::new());
+        let window = || {
+            let mut window = Window::new(9);
+            Deflater::default().message(before, Some(&mut window), 9, &mut Vec::new());
+            window
+        };
+        let (mut here, mut there) = (takeover.then(window), takeover.then(window));
+        let read = used.message(bytes, here.as_mut(), limit, &mut one);
+        assert_eq!(Inflater::default().message(bytes, there.as_mut(), limit, &mut two), read);
+        assert!(one == two && one.len() as u64 <= limit && (read.is_ok() || one.is_empty()));
+        if read.is_ok() {
+            let (mut again, mut said) = (Vec::new(), Vec::new());
+            Deflater::default().message(&one, None, 15, &mut again);
+            assert_eq!(used.message(&again, None, limit, &mut said), Ok(()));
+            assert!(said == one);
+        }
+    }
 }
 
 /// What a peer said, pieces put together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Said {
     Message(bool, Vec<u8>),
+    /// As it came, deflated.
+    Deflated(bool, Vec<u8>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<(u16, String)>),
@@ -98,30 +150,30 @@ pub(crate) enum Said {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Heard {
     pub(crate) said: Vec<Said>,
-    pub(crate) begun: Option<(bool, Vec<u8>)>,
+    pub(crate) begun: Option<(bool, bool, Vec<u8>)>,
     pub(crate) fault: Option<Fault>,
 }
 
 impl Heard {
     fn take(&mut self, event: Event<'_>) {
         match event {
-            Event::Data { text, first, last, payload } => self.data(text, first, last, payload),
+            Event::Data { text, deflated, first, last, payload } => self.data(text, deflated, first, last, payload),
             Event::Ping(payload) => self.said.push(Said::Ping(payload.into())),
             Event::Pong(payload) => self.said.push(Said::Pong(payload.into())),
             Event::Close(close) => self.said.push(Said::Close(close.map(|(code, reason)| (code.0, reason.into())))),
         }
     }
 
-    fn data(&mut self, text: bool, first: bool, last: bool, payload: &[u8]) {
+    fn data(&mut self, text: bool, deflated: bool, first: bool, last: bool, payload: &[u8]) {
         assert_eq!(first, self.begun.is_none(), "first is said once, at the beginning");
         assert!(last || !payload.is_empty(), "an empty piece that says nothing");
-        let (was_text, message) = self.begun.get_or_insert((text, Vec::new()));
-        assert_eq!(text, *was_text);
+        let (was_text, was_deflated, message) = self.begun.get_or_insert((text, deflated, Vec::new()));
+        assert_eq!((text, deflated), (*was_text, *was_deflated));
         message.extend_from_slice(payload);
-        assert!(!text || utf8::whole(message).is_ok(), "text that is not UTF-8 was given out");
-        if let (true, Some((text, message))) = (last, self.begun.take_if(|_| last)) {
-            assert!(!text || core::str::from_utf8(&message).is_ok());
-            self.said.push(Said::Message(text, message));
+        assert!(!text || deflated || utf8::whole(message).is_ok(), "text that is not UTF-8 was given out");
+        if let (true, Some((text, deflated, message))) = (last, self.begun.take_if(|_| last)) {
+            assert!(!text || deflated || core::str::from_utf8(&message).is_ok());
+            self.said.push(if deflated { Said::Deflated(text, message) } else { Said::Message(text, message) });
         }
     }
 }

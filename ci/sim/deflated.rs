@@ -1,0 +1,36 @@
+//! A client's end of permessage-deflate, with the same library but with windows of its own.
+
+use edgehold_wire::deflate::{Agreed, Deflater, Inflater, Window};
+
+pub struct Deflated {
+    agreed: Agreed,
+    deflater: Deflater,
+    inflater: Inflater,
+    said: Option<Window>,
+    heard: Option<Window>,
+}
+
+impl Deflated {
+    pub fn new(agreed: Agreed) -> Deflated {
+        Deflated {
+            agreed,
+            deflater: Deflater::default(),
+            inflater: Inflater::default(),
+            said: agreed.client_takeover.then(|| Window::new(agreed.client_bits)),
+            heard: agreed.server_takeover.then(|| Window::new(agreed.server_bits)),
+        }
+    }
+
+    pub fn deflate(&mut self, message: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.deflater.message(message, self.said.as_mut(), self.agreed.client_bits, &mut out);
+        out
+    }
+
+    pub fn inflate(&mut self, message: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let read = self.inflater.message(message, self.heard.as_mut(), u64::MAX, &mut out);
+        read.expect("the shard sends what RFC 7692 allows");
+        out
+    }
+}

@@ -1,0 +1,82 @@
+//! Broadcast routes and feeds, from what was written to what a shard works with.
+
+use super::config::{self, Config};
+use crate::mesh::Body;
+use crate::service::broadcast::rows::Keep;
+use crate::service::broadcast::{FeedSettings, Policy, Settings, Slow};
+use crate::shard::clock::ticks;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+/// A number for this run of the server, unlike that of the run before: ids of another run must not be taken for ours.
+pub(super) fn epoch() -> u32 {
+    RandomState::new().hash_one(std::time::SystemTime::now()) as u32
+}
+
+/// The broadcast routes, in the order of the configuration: their places are their numbers.
+pub(super) fn settings(config: &Config) -> Arc<[Settings]> {
+    routes(config).map(route).collect()
+}
+
+/// The number of a broadcast route.
+pub(super) fn number(config: &Config, wanted: &config::Broadcast) -> u16 {
+    routes(config).position(|it| std::ptr::eq(it, wanted)).unwrap_or_default() as u16
+}
+
+/// All feeds, in the order of the configuration.
+pub(super) fn feeds(config: &Config) -> Vec<FeedSettings> {
+    config.feeds.iter().enumerate().map(|(number, it)| feed(config, number, it)).collect()
+}
+
+fn routes(config: &Config) -> impl Iterator<Item = &config::Broadcast> {
+    config.routes.iter().filter_map(|route| match &route.service {
+        config::Service::Broadcast(broadcast) => Some(&**broadcast),
+        _ => None,
+    })
+}
+
+fn route(written: &config::Broadcast) -> Settings {
+    Settings {
+        feeds: written.feeds.iter().map(|&feed| feed as u16).collect(),
+        channel_in_path: written.channel_in_path,
+        channels: written.channels.clone(),
+        subscribe: written.subscribe,
+        subscriptions_max: written.subscriptions_max,
+        snapshot: written.snapshot,
+        body: if written.envelope { Body::Json } else { Body::Plain },
+        poll_ticks: ticks(written.poll_timeout),
+        poll_gone: written.poll_gap == config::PollGap::Gone,
+        retry_millis: written.retry.as_millis() as u64,
+        allow_origin: written.allow_origin.clone(),
+        slow: slow(&written.slow_client),
+    }
+}
+
+fn slow(written: &config::SlowClient) -> Slow {
+    Slow {
+        policy: match written.policy {
+            config::SlowPolicy::DropOldest => Policy::DropOldest,
+            config::SlowPolicy::Conflate => Policy::Conflate,
+            config::SlowPolicy::Close => Policy::Close,
+            config::SlowPolicy::Gap => Policy::Gap,
+        },
+        max_pending: u64::from(written.max_pending),
+        max_age_ticks: ticks(written.max_age),
+    }
+}
+
+/// A row keeps as much for those who lag as the most patient of its routes allows, and last values if one asks for them.
+fn feed(config: &Config, number: usize, written: &config::Feed) -> FeedSettings {
+    let heard = || routes(config).filter(|route| route.feeds.contains(&number));
+    let conflates = |route: &config::Broadcast| route.slow_client.policy == config::SlowPolicy::Conflate;
+    FeedSettings {
+        channel: written.channel.clone(),
+        keep: Keep {
+            messages: written.replay.messages,
+            bytes: written.replay.bytes,
+            age_ticks: ticks(written.replay.age),
+            backlog: heard().map(|route| u64::from(route.slow_client.max_pending)).max().unwrap_or(0),
+            values: heard().any(|route| route.snapshot || conflates(route)),
+        },
+    }
+}

@@ -1,0 +1,304 @@
+//! The checks of feeds: against each other, against the listeners and the admin address, against the routes.
+//!
+//! As in `check`: a problem is noted where the operator would change something, and only once.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::check::{Places, collide, foreign_keys, require, twice};
+use super::keys::{FEED, FeedDraft, ListenerDraft, RouteDraft};
+use super::read::{Report, Section};
+use super::{Address, Feed, FeedFormat, Source, Start, forms};
+
+/// More than these are a problem, and then they are not held against each other.
+pub(super) const FEEDS_MAX: usize = 256;
+
+type Sections<T> = [Section<T>];
+
+/// Notes what is wrong with feeds that are well by themselves.
+pub(super) fn check_feeds(feeds: &Sections<FeedDraft>, places: &Places<'_>, report: &mut Report<'_>) {
+    for section in feeds {
+        let kind = kind(section);
+        require(&FEED, section, kind, report);
+        foreign_keys(&FEED, section, ("feed", "source"), kind, report);
+        check_channel(section, report);
+        check_topics(section, report);
+        check_start(section, report);
+        check_text(section, report);
+        check_replay(section, report);
+        check_admin(section, places, report);
+    }
+    twice(feeds, "name", |feed| feed.name.clone(), report);
+    check_sockets(feeds, places, report);
+}
+
+fn kind(section: &Section<FeedDraft>) -> Option<&'static str> {
+    section.value.source.as_ref().map(Source::kind)
+}
+
+/// A message must get its channel from somewhere, and only what is published to may be a family of channels.
+fn check_channel(section: &Section<FeedDraft>, report: &mut Report<'_>) {
+    let feed = &section.value;
+    let Some(kind) = kind(section) else { return };
+    let mute = matches!(kind, "udp" | "tcp" | "tcp-listen" | "unix");
+    if mute && feed.format == FeedFormat::Raw && !section.gives("channel") && !section.refuses("format") {
+        let words = "is missing — write it, or `format = \"json\"` to take it from the message";
+        report.note_key(section, "channel", words.into());
+    }
+    if kind == "demo" && !section.gives("channel") {
+        report.note_key(section, "channel", "is missing — write one, \"ticker\"".into());
+    }
+    if kind != "http" && feed.channel.as_ref().is_some_and(|channel| channel.ends_with('*')) {
+        let words = "ends with a `*`, and only `http` may take several channels — write one, or leave it out";
+        report.note_key(section, "channel", words.into());
+    }
+}
+
+/// Topics are held against the grammar of their broker where all of them could be read.
+fn check_topics(section: &Section<FeedDraft>, report: &mut Report<'_>) {
+    let fault = match kind(section) {
+        Some("nats") => nats_fault,
+        Some("mqtt") => mqtt_fault,
+        _ => return,
+    };
+    if section.refuses("topics") {
+        return;
+    }
+    for (index, topic) in section.value.topics.iter().enumerate() {
+        if let Some(words) = fault(topic) {
+            let item = format!("topics[{}]", index + 1);
+            let name = if section.gives(&item) { &item } else { "topics" };
+            report.note_key(section, name, format!("{} {words}", forms::quote(topic)));
+        }
+    }
+}
+
+/// NATS: tokens with dots between, `*` for one of them, `>` for the rest.
+fn nats_fault(subject: &str) -> Option<&'static str> {
+    let tokens: Vec<&str> = subject.split('.').collect();
+    let rest = tokens.iter().position(|token| *token == ">");
+    if tokens.iter().any(|token| token.is_empty() || token.contains(char::is_whitespace)) {
+        return Some("is no NATS subject — write words with a dot between, \"prices.eu\"");
+    }
+    if tokens.iter().any(|token| token.len() > 1 && token.contains(['*', '>'])) {
+        return Some("has a wildcard inside of a word — write `*` for a whole word, or `>` for the rest");
+    }
+    rest.is_some_and(|at| at + 1 < tokens.len()).then_some("has a `>` before its end — write `*`, or end there")
+}
+
+/// MQTT 3.1.1 section 4.7: levels with slashes between, `+` for one of them, `#` for the rest.
+fn mqtt_fault(filter: &str) -> Option<&'static str> {
+    let levels: Vec<&str> = filter.split('/').collect();
+    let rest = levels.iter().position(|level| *level == "#");
+    if levels.iter().any(|level| level.len() > 1 && level.contains(['+', '#'])) {
+        return Some("has a wildcard inside of a level — write `+` for a whole level, or `#` for the rest");
+    }
+    rest.is_some_and(|at| at + 1 < levels.len()).then_some("has a `#` before its end — write `+`, or end there")
+}
+
+fn check_start(section: &Section<FeedDraft>, report: &mut Report<'_>) {
+    let feed = &section.value;
+    if !section.gives("start") || section.refuses("start") {
+        return;
+    }
+    let words = match (kind(section), feed.start) {
+        (Some("nats"), _) if !section.gives("stream") => "is for a stream — write `stream`, or leave `start` out",
+        (Some("redis"), _) if !feed.redis_streams && !section.refuses("redis_streams") => {
+            "is for streams — write `redis_streams = true`, or leave `start` out"
+        }
+        (Some("redis"), Start::Sequence(_)) => "is a sequence of JetStream — for Redis write \"new\" or \"first\"",
+        _ => return,
+    };
+    report.note_key(section, "start", words.into());
+}
+
+fn check_text(section: &Section<FeedDraft>, report: &mut Report<'_>) {
+    if section.gives("invalid_text") && section.gives("text") && !section.value.text && !section.refuses("text") {
+        let words = "is about text, and `text` is false — leave it out, or leave `text` out";
+        report.note_key(section, "invalid_text", words.into());
+    }
+}
+
+/// Without a number of messages nothing is kept, whatever else is written.
+fn check_replay(section: &Section<FeedDraft>, report: &mut Report<'_>) {
+    let bounded = section.gives("replay.bytes") || section.gives("replay.age");
+    if bounded && !section.gives("replay.messages") && !section.refuses("replay") {
+        let words = "keeps nothing without `messages` — write `messages = 1000`, or leave `replay` out";
+        report.note_key(section, "replay", words.into());
+    }
+}
+
+fn check_admin(section: &Section<FeedDraft>, places: &Places<'_>, report: &mut Report<'_>) {
+    if kind(section) == Some("http") && places.admin.is_none() {
+        let words = "is published to at the admin address, and server.admin is \"off\" — write an address there";
+        report.note_key(section, "source", words.into());
+    }
+}
+
+/// What a feed opens itself.
+#[derive(Clone, Copy)]
+enum Socket<'s> {
+    Udp(SocketAddr),
+    Tcp(SocketAddr),
+    Unix(&'s Path),
+}
+
+impl Socket<'_> {
+    fn of_source(source: &Source) -> Option<Socket<'_>> {
+        match source {
+            Source::Udp(address) => Some(Socket::Udp(*address)),
+            Source::TcpListen(address) => Some(Socket::Tcp(*address)),
+            Source::Unix(path) => Some(Socket::Unix(path)),
+            _ => None,
+        }
+    }
+
+    fn of_listener(address: &Address) -> Socket<'_> {
+        match address {
+            Address::Tcp(address) => Socket::Tcp(*address),
+            Address::Unix(path) => Socket::Unix(path),
+        }
+    }
+
+    fn is_in_the_way(self, other: Socket<'_>) -> bool {
+        match (self, other) {
+            (Socket::Udp(a), Socket::Udp(b)) | (Socket::Tcp(a), Socket::Tcp(b)) => collide(a, b),
+            (Socket::Unix(a), Socket::Unix(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+/// Each address can be opened once: by a feed, by a listener, or by the admin API.
+fn check_sockets(feeds: &Sections<FeedDraft>, places: &Places<'_>, report: &mut Report<'_>) {
+    let mut taken: Vec<(String, Socket<'_>)> = Vec::new();
+    taken.extend(places.admin.map(|admin| ("server.admin".into(), Socket::Tcp(admin))));
+    taken.extend(places.listeners.iter().filter_map(|listener| of_listener(listener, report)));
+    for section in feeds.iter().take(FEEDS_MAX) {
+        let Some(socket) = section.value.source.as_ref().and_then(Socket::of_source) else { continue };
+        match taken.iter().find(|(_, other)| socket.is_in_the_way(*other)) {
+            Some((owner, _)) => {
+                let words = format!("takes the address of {owner} — change one of them");
+                report.note_key(section, "source", words);
+            }
+            None => taken.push((called(section, "source", report), socket)),
+        }
+    }
+}
+
+fn of_listener<'s>(listener: &'s Section<ListenerDraft>, report: &Report<'_>) -> Option<(String, Socket<'s>)> {
+    let address = listener.value.address.as_ref()?;
+    Some((called(listener, "address", report), Socket::of_listener(address)))
+}
+
+fn called<T>(section: &Section<T>, key: &str, report: &Report<'_>) -> String {
+    format!("{} (line {})", section.label, report.position(section.place(key)).0)
+}
+
+/// A feed that no route names would be read for nobody. Where a route could not be read, it may be the one.
+pub(super) fn check_heard(feeds: &Sections<FeedDraft>, routes: &Sections<RouteDraft>, report: &mut Report<'_>) {
+    let unsure = |route: &Section<RouteDraft>| route.refuses("feeds") || lacks_feeds(route);
+    if feeds.len() > FEEDS_MAX || routes.is_empty() || routes.iter().any(unsure) {
+        return;
+    }
+    let heard: HashSet<usize> = routes.iter().flat_map(|route| route.value.broadcast.feeds.iter().copied()).collect();
+    let names: HashSet<&str> = heard.iter().map(|place| feeds[*place].value.written.as_str()).collect();
+    for section in feeds.iter().filter(|feed| feed.gives("name") && !names.contains(feed.value.written.as_str())) {
+        let words = "is on no route, so that nobody would hear it — write it into `feeds` of a route";
+        report.note_key(section, "name", words.into());
+    }
+}
+
+fn lacks_feeds(route: &Section<RouteDraft>) -> bool {
+    route.service() == Some("broadcast") && !route.gives("feeds")
+}
+
+/// A channel of a route on which none of its feeds ever says anything.
+pub(super) fn check_channels(feeds: &Sections<FeedDraft>, route: &Section<RouteDraft>, report: &mut Report<'_>) {
+    let broadcast = &route.value.broadcast;
+    let said: Option<Vec<&str>> = broadcast.feeds.iter().map(|place| feeds[*place].value.channel.as_deref()).collect();
+    let Some(said) = said.filter(|said| !said.is_empty()) else { return };
+    if route.refuses("channels") || route.refuses("feeds") {
+        return;
+    }
+    for (index, channel) in broadcast.channels.iter().enumerate() {
+        if !said.iter().any(|said| meet(said, channel)) {
+            let item = format!("channels[{}]", index + 1);
+            let name = if route.gives(&item) { &item } else { "channels" };
+            let words =
+                format!("{} is no channel of its feeds — they have {}", forms::quote(channel), forms::quoted(&said));
+            report.note_key(route, name, words);
+        }
+    }
+}
+
+/// Whether two channels, or families of channels, have one in common.
+fn meet(one: &str, other: &str) -> bool {
+    match (one.strip_suffix('*'), other.strip_suffix('*')) {
+        (None, None) => one == other,
+        (Some(front), None) => other.starts_with(front),
+        (None, Some(front)) => one.starts_with(front),
+        (Some(one), Some(other)) => one.starts_with(other) || other.starts_with(one),
+    }
+}
+
+/// The feed of a draft; `None` where a part is missing, which has been noted.
+pub(super) fn feed(section: Section<FeedDraft>) -> Option<Feed> {
+    let draft = section.value;
+    Some(Feed {
+        name: draft.name?,
+        source: draft.source?,
+        channel: draft.channel,
+        topics: draft.topics,
+        stream: draft.stream,
+        redis_streams: draft.redis_streams,
+        start: draft.start,
+        framing: draft.framing,
+        format: draft.format,
+        text: draft.text,
+        invalid_text: draft.invalid_text,
+        message_bytes: draft.message_bytes,
+        replay: draft.replay,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_of_nats() {
+        for text in ["a", "prices.eu", "prices.*", "*.eu", "prices.>", ">"] {
+            assert_eq!(nats_fault(text), None, "{text}");
+        }
+        for text in ["a..b", ".a", "a.", "a b", "a*", "a.>b", ">.a"] {
+            assert!(nats_fault(text).is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn filters_of_mqtt() {
+        for text in ["a", "a/b c", "+/b", "a/#", "#", "/a", "a//b"] {
+            assert_eq!(mqtt_fault(text), None, "{text}");
+        }
+        for text in ["a#", "a/b+", "#/a"] {
+            assert!(mqtt_fault(text).is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn channels_that_meet() {
+        for (one, other, met) in [
+            ("a", "a", true),
+            ("a", "b", false),
+            ("a*", "ab", true),
+            ("ab", "a*", true),
+            ("*", "x", true),
+            ("a*", "ab*", true),
+            ("a*", "b*", false),
+        ] {
+            assert_eq!(meet(one, other), met, "{one} {other}");
+        }
+    }
+}

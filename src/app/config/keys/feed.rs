@@ -1,0 +1,282 @@
+//! The keys of `[[feed]]`.
+
+use std::time::Duration;
+
+use super::super::{FeedFormat, Framing, InvalidText, Replay, Source, Start, forms, sources};
+use super::{DAY, Field, GIB, KIB, Key, MIB, Preset, Rule, Unit, push_new, put};
+
+/// A `[[feed]]` as it is read: what is missing or wrong is absent, the keys of all sources stand side by side.
+pub(crate) struct FeedDraft {
+    /// The name as it was written, good or not: routes are held against it.
+    pub(crate) written: String,
+    pub(crate) name: Option<String>,
+    pub(crate) source: Option<Source>,
+    pub(crate) channel: Option<String>,
+    pub(crate) topics: Vec<String>,
+    pub(crate) stream: Option<String>,
+    pub(crate) redis_streams: bool,
+    pub(crate) start: Start,
+    pub(crate) framing: Framing,
+    pub(crate) format: FeedFormat,
+    pub(crate) text: bool,
+    pub(crate) invalid_text: InvalidText,
+    pub(crate) message_bytes: u64,
+    pub(crate) replay: Replay,
+}
+
+impl FeedDraft {
+    pub(crate) fn new() -> Self {
+        FeedDraft {
+            written: String::new(),
+            name: None,
+            source: None,
+            channel: None,
+            topics: Vec::new(),
+            stream: None,
+            redis_streams: false,
+            start: Start::New,
+            framing: Framing::Lines,
+            format: FeedFormat::Raw,
+            text: false,
+            invalid_text: InvalidText::Drop,
+            message_bytes: 0,
+            replay: Replay { messages: 0, bytes: 0, age: Duration::ZERO },
+        }
+    }
+}
+
+/// Sources that are asked for topics.
+const BROKERS: [&str; 3] = ["nats", "redis", "mqtt"];
+/// Sources of bytes without ends of messages.
+const STREAMS: [&str; 3] = ["tcp", "tcp-listen", "unix"];
+/// Sources whose messages come from outside and say nothing of their form.
+const PLAIN: [&str; 7] = ["udp", "tcp", "tcp-listen", "unix", "nats", "redis", "mqtt"];
+/// Sources that bring what others wrote.
+const FOREIGN: [&str; 8] = ["udp", "tcp", "tcp-listen", "unix", "nats", "redis", "mqtt", "http"];
+
+/// The keys of `[[feed]]`.
+pub(crate) static FEED: [Key<FeedDraft>; 13] = [
+    Key {
+        name: "name",
+        field: Field::Text { form: "1 to 32 letters, digits, `_` or `-`", store: store_name },
+        default: Preset::Required,
+        owners: &[],
+        words: "What the feed is called by routes, in logs and in metrics; no two share a name.",
+        note: "",
+        example: "\"ticker\"",
+        see: &["feeds"],
+    },
+    Key {
+        name: "source",
+        field: Field::Text {
+            form: sources::FORM,
+            store: |f, text| sources::source(text).map(|source| put(&mut f.source, source)),
+        },
+        default: Preset::Required,
+        owners: &[],
+        words: "Where the messages come from: `udp://ADDRESS:PORT`, `tcp://HOST:PORT`, `tcp-listen://ADDRESS:PORT`, \
+                `unix:///PATH`, `nats://HOST`, `redis://HOST`, `mqtt://HOST`, `http` or `demo`.",
+        note: "edgehold opens `udp`, `tcp-listen` and `unix` itself (a multicast address is joined) and connects to \
+               the others. What reaches an open port is sent to every client: keep it on the loopback or on a network \
+               of its own. `http` is published to at the admin address. Of a broker, user and password may stand \
+               before the host (`nats://user:password@host`); they are shown nowhere. Where its port is left out, it \
+               is 4222, 6379 or 1883. Behind it may stand the number of a Redis database (`/2`) or an MQTT client \
+               identifier (`?client_id=edge-1`), which no two servers may share. `demo` counts, ten times a second.",
+        example: "\"udp://127.0.0.1:9999\"",
+        see: &["topics", "channel", "admin"],
+    },
+    Key {
+        name: "channel",
+        field: Field::Text {
+            form: "1 to 255 bytes without control characters",
+            store: |f, text| forms::channel(text).map(|channel| put(&mut f.channel, channel)),
+        },
+        default: Preset::Absent(
+            "it is taken from the message: NATS subject, Redis channel or stream, MQTT topic, JSON",
+        ),
+        owners: &[],
+        words: "The channel of all messages of the feed.",
+        note: "Where it is left out, `udp`, `tcp`, `tcp-listen` and `unix` need `format = \"json\"`. With `http` it \
+               says what may be published to, a `*` at its end for all that begins so; left out: every channel.",
+        example: "\"ticker\"",
+        see: &["channels", "format"],
+    },
+    Key {
+        name: "topics",
+        field: Field::List {
+            form: "a topic, or a list of topics",
+            single: true,
+            most: 256,
+            store: |f, text| push_new(&mut f.topics, forms::topic(text)?, text),
+        },
+        default: Preset::Required,
+        owners: &BROKERS,
+        words: "What is asked of the broker: NATS subjects, Redis channels, patterns or streams, MQTT topic filters.",
+        note: "Wildcards are the broker's own: `prices.>` for NATS, `prices.*` for Redis, `prices/#` for MQTT.",
+        example: "[\"prices.>\", \"news\"]",
+        see: &["stream", "redis_streams"],
+    },
+    Key {
+        name: "stream",
+        field: Field::Text {
+            form: "the name of a JetStream stream",
+            store: |f, text| forms::stream(text).map(|stream| put(&mut f.stream, stream)),
+        },
+        default: Preset::Absent("core NATS"),
+        owners: &["nats"],
+        words: "The JetStream stream that the topics are read from.",
+        note: "With it nothing is lost or doubled while the connection to the broker was gone. What core NATS says \
+               meanwhile is not heard.",
+        example: "\"PRICES\"",
+        see: &["topics", "start"],
+    },
+    Key {
+        name: "redis_streams",
+        field: Field::Flag { store: |f, on| f.redis_streams = on },
+        default: Preset::Is("false"),
+        owners: &["redis"],
+        words: "Whether the topics are Redis streams, not channels.",
+        note: "With it nothing is lost or doubled while the connection to Redis was gone. What is published to a \
+               channel meanwhile is not heard.",
+        example: "true",
+        see: &["topics", "start"],
+    },
+    Key {
+        name: "start",
+        field: Field::TextOrCount {
+            form: "\"new\", \"first\" or a whole number from 1",
+            store: |f, text| forms::start(text).map(|start| f.start = start),
+        },
+        default: Preset::Is("new"),
+        owners: &["nats", "redis"],
+        words: "Where a stream is begun when edgehold starts: with what comes from now on, with the oldest that the \
+                broker has, or with this sequence of a JetStream stream.",
+        note: "Only with `stream` or `redis_streams`; a number only with `stream`. After a lost connection it goes on \
+               where it was.",
+        example: "\"first\"",
+        see: &["stream", "redis_streams"],
+    },
+    Key {
+        name: "framing",
+        field: Field::Choice {
+            names: &["lines", "length"],
+            store: |f, i| f.framing = [Framing::Lines, Framing::Length][i],
+        },
+        default: Preset::Is("lines"),
+        owners: &STREAMS,
+        words: "How the bytes are cut into messages: a line each (LF or CRLF), or each behind its length in four \
+                bytes, most significant first.",
+        note: "",
+        example: "",
+        see: &["format"],
+    },
+    Key {
+        name: "format",
+        field: Field::Choice {
+            names: &["raw", "json"],
+            store: |f, i| f.format = [FeedFormat::Raw, FeedFormat::Json][i],
+        },
+        default: Preset::Is("raw"),
+        owners: &PLAIN,
+        words: "How a message is read: all of it is the payload, or it is a JSON object with `channel`, `id`, \
+                `event`, `key`, and `data` or `base64`.",
+        note: "",
+        example: "",
+        see: &["channel", "text"],
+    },
+    Key {
+        name: "text",
+        field: Field::Flag { store: |f, on| f.text = on },
+        default: Preset::Is("true"),
+        owners: &PLAIN,
+        words: "Whether payloads are text; else they are binary.",
+        note: "WebSocket clients get text or binary frames by it.",
+        example: "",
+        see: &["invalid_text"],
+    },
+    Key {
+        name: "invalid_text",
+        field: Field::Choice {
+            names: &["drop", "binary"],
+            store: |f, i| f.invalid_text = [InvalidText::Drop, InvalidText::Binary][i],
+        },
+        default: Preset::Is("drop"),
+        owners: &FOREIGN,
+        words: "What becomes of a text message that is not UTF-8: it is dropped and counted, or sent as binary.",
+        note: "What is published over HTTP is refused with 400 instead of dropped.",
+        example: "",
+        see: &["text"],
+    },
+    Key {
+        name: "message_bytes",
+        field: Field::Number { unit: Unit::Bytes, rule: Rule::Range(1, 64 * MIB), store: |f, n| f.message_bytes = n },
+        default: Preset::Is("1MiB"),
+        owners: &FOREIGN,
+        words: "The largest payload; a larger one is dropped and counted, over HTTP it is refused with 413.",
+        note: "",
+        example: "",
+        see: &["replay", "slow_client"],
+    },
+    Key {
+        name: "replay",
+        field: Field::Table { form: "a table, { messages = 1000, age = \"10m\", bytes = \"16MiB\" }", keys: &REPLAY },
+        default: Preset::Inner,
+        owners: &[],
+        words: "What is kept of each channel for clients that come back, as long as none of the three is passed.",
+        note: "Kept for each channel that the feed was heard to name: a feed without `channel` may keep `bytes` many \
+               times over.",
+        example: "{ messages = 1000, age = \"10m\", bytes = \"16MiB\" }",
+        see: &["replay.messages", "replay.bytes", "replay.age"],
+    },
+];
+
+/// The keys inside of `replay`.
+static REPLAY: [Key<FeedDraft>; 3] = [
+    Key {
+        name: "messages",
+        field: Field::Number {
+            unit: Unit::Count,
+            rule: Rule::ZeroOr("nothing is kept", 1, 1_000_000),
+            store: |f, n| f.replay.messages = n as u32,
+        },
+        default: Preset::Is("0"),
+        owners: &[],
+        words: "How many messages are kept.",
+        note: "A client that comes back after more than these were said is told that some are gone.",
+        example: "1000",
+        see: &["poll_gap", "snapshot"],
+    },
+    Key {
+        name: "bytes",
+        field: Field::Number {
+            unit: Unit::Bytes,
+            rule: Rule::Range(4 * KIB, 64 * GIB),
+            store: |f, n| f.replay.bytes = n,
+        },
+        default: Preset::Is("16MiB"),
+        owners: &[],
+        words: "How many bytes are kept.",
+        note: "",
+        example: "",
+        see: &["feed.message_bytes"],
+    },
+    Key {
+        name: "age",
+        field: Field::Number {
+            unit: Unit::Millis,
+            rule: Rule::Range(1000, DAY),
+            store: |f, n| f.replay.age = Duration::from_millis(n),
+        },
+        default: Preset::Is("10m"),
+        owners: &[],
+        words: "For how long a message is kept.",
+        note: "",
+        example: "",
+        see: &["replay.messages"],
+    },
+];
+
+fn store_name(feed: &mut FeedDraft, text: &str) -> Result<(), String> {
+    feed.written = text.into();
+    forms::name(text).map(|name| put(&mut feed.name, name))
+}

@@ -1,0 +1,487 @@
+//! The keys of `[[route]]`.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::super::{Broadcast, Deflate, Frames, Limits, PollGap, SlowClient, SlowPolicy, Upstream, forms};
+use super::{Field, HOUR, KIB, Key, MIB, MINUTE, Preset, Rule, Unit, push_new, put};
+
+/// Close codes that tell a client something true when its upstream is gone
+/// (RFC 6455 section 7.4.1 and the registry it opens).
+const END_CODES: [u64; 5] = [1000, 1001, 1011, 1012, 1013];
+
+/// The names of the services, as `service` takes them.
+pub(crate) const SERVICES: [&str; 5] = ["echo", "page", "files", "proxy", "broadcast"];
+
+/// Services that speak WebSocket.
+const WEB_SOCKET: [&str; 3] = ["echo", "proxy", "broadcast"];
+const BROADCAST: [&str; 1] = ["broadcast"];
+
+/// A `[[route]]` as it is read: the keys of all services side by side.
+pub(crate) struct RouteDraft {
+    /// Without the `{channel}` at its end.
+    pub(crate) path: Option<String>,
+    pub(crate) host: Option<String>,
+    /// A place in [`SERVICES`].
+    pub(crate) service: Option<usize>,
+    pub(crate) limits: Limits,
+    pub(crate) subprotocols: Vec<String>,
+    pub(crate) root: Option<PathBuf>,
+    pub(crate) upstreams: Vec<Upstream>,
+    pub(crate) frames: Frames,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) end_code: u16,
+    pub(crate) deflate: Deflate,
+    /// `None`: as the path says.
+    pub(crate) subscribe: Option<bool>,
+    pub(crate) broadcast: Broadcast,
+    /// The names of all feeds, for `feeds`; `None` where they cannot be known.
+    known_feeds: Option<Rc<[String]>>,
+}
+
+/// A `Broadcast` before its defaults are laid in.
+const BLANK_BROADCAST: Broadcast = Broadcast {
+    feeds: Vec::new(),
+    channel_in_path: false,
+    channels: Vec::new(),
+    subscribe: false,
+    subscriptions_max: 0,
+    snapshot: false,
+    envelope: false,
+    poll_timeout: Duration::ZERO,
+    poll_gap: PollGap::Gone,
+    keep_alive: Duration::ZERO,
+    retry: Duration::ZERO,
+    allow_origin: Vec::new(),
+    slow_client: SlowClient { policy: SlowPolicy::Close, max_pending: 0, max_age: Duration::ZERO },
+};
+
+impl RouteDraft {
+    /// `limits` are those of all routes; `known_feeds` the names of the feeds, or `None`: then every name will do.
+    pub(crate) fn new(limits: Limits, known_feeds: Option<Rc<[String]>>) -> Self {
+        RouteDraft {
+            path: None,
+            host: None,
+            service: None,
+            limits,
+            subprotocols: Vec::new(),
+            root: None,
+            upstreams: Vec::new(),
+            frames: Frames::Binary,
+            connect_timeout: Duration::ZERO,
+            end_code: 0,
+            deflate: Deflate { on: false, takeover: false, min_bytes: 0 },
+            subscribe: None,
+            broadcast: BLANK_BROADCAST,
+            known_feeds,
+        }
+    }
+
+    fn store_path(&mut self, text: &str) -> Result<(), String> {
+        let (path, channel) = forms::route_path(text)?;
+        self.broadcast.channel_in_path = channel;
+        put(&mut self.path, path);
+        Ok(())
+    }
+
+    /// Keeps the place of the feed. Of two with one name, which is a problem by itself, the first is meant.
+    fn store_feed(&mut self, text: &str) -> Result<(), String> {
+        let Some(known) = &self.known_feeds else { return Ok(()) };
+        let place = known.iter().position(|name| name == text).ok_or_else(|| no_feed(text, known))?;
+        push_new(&mut self.broadcast.feeds, place, text)
+    }
+
+    fn store_origin(&mut self, text: &str) -> Result<(), String> {
+        let list = &mut self.broadcast.allow_origin;
+        push_new(list, if text == "*" { text.into() } else { forms::origin(text)? }, text)?;
+        match list.len() > 1 && list.iter().any(|origin| origin == "*") {
+            true => Err("\"*\" lets all origins in — leave it out, or the others".into()),
+            false => Ok(()),
+        }
+    }
+}
+
+fn no_feed(text: &str, known: &[String]) -> String {
+    let names: Vec<&str> = known.iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
+    let shown = forms::quote(text);
+    match (forms::nearest(text, &names), names.is_empty()) {
+        (Some(near), _) => format!("there is no feed {shown} — did you mean {}?", forms::quote(near)),
+        (None, true) => format!("there is no feed {shown} — write a [[feed]] of this name"),
+        (None, false) => format!("there is no feed {shown} — the feeds are {}", forms::quoted(&names)),
+    }
+}
+
+/// The keys of `[[route]]`, apart from those of `[limits]`.
+pub(crate) static ROUTE: [Key<RouteDraft>; 24] = [
+    Key {
+        name: "path",
+        field: Field::Text { form: "a path that begins with a slash", store: RouteDraft::store_path },
+        default: Preset::Required,
+        owners: &[],
+        words: "The path that is matched, byte for byte; with a slash at its end, all that lies below it too.",
+        note: "`/` alone matches only itself, except with `service = \"files\"`, where it is the whole site. \
+               Among the routes that match, one with a host goes before one without, then the longer path \
+               before the shorter. With `service = \"broadcast\"` it may end with `/{channel}`: what a client asks for \
+               below is then its channel.",
+        example: "\"/stomp\"",
+        see: &["host", "service"],
+    },
+    Key {
+        name: "host",
+        field: Field::Text {
+            form: "a host without a port",
+            store: |r, text| forms::host(text).map(|host| put(&mut r.host, host)),
+        },
+        default: Preset::Absent("every host"),
+        owners: &[],
+        words: "The host that is matched, without regard to case or port.",
+        note: "",
+        example: "\"chat.example.org\"",
+        see: &["path"],
+    },
+    Key {
+        name: "service",
+        field: Field::Choice { names: &SERVICES, store: |r, i| put(&mut r.service, i) },
+        default: Preset::Required,
+        owners: &[],
+        words: "What is done for clients of this route.",
+        note: "`echo` sends every message back, `page` is the built-in demo page, `files` serves a folder, \
+               `proxy` carries each client to a back end over a connection of its own, `broadcast` sends what feeds \
+               say to every client that listens.",
+        example: "\"proxy\"",
+        see: &["upstream", "root", "feeds"],
+    },
+    Key {
+        name: "subprotocols",
+        field: Field::List {
+            form: "a list of tokens (RFC 9110, section 5.6.2), \"v12.stomp\"",
+            single: false,
+            most: 32,
+            store: |r, text| push_new(&mut r.subprotocols, forms::token(text)?, text),
+        },
+        default: Preset::Is("[]"),
+        owners: &["echo", "proxy"],
+        words: "The WebSocket subprotocols this route speaks, the preferred one first.",
+        note: "Browsers refuse a connection for which they asked a subprotocol and got none.",
+        example: "[\"v12.stomp\", \"v11.stomp\"]",
+        see: &["service"],
+    },
+    Key {
+        name: "upstream",
+        field: Field::List {
+            form: "\"tcp://host:port\" or \"unix:///path\", or a list of those",
+            single: true,
+            most: 64,
+            store: |r, text| push_new(&mut r.upstreams, forms::upstream(text)?, text),
+        },
+        default: Preset::Required,
+        owners: &["proxy"],
+        words: "The back end, or several among which clients are spread.",
+        note: "Each client takes a connection to it. Over TCP the local ports to one address and port are \
+               bounded by `net.ipv4.ip_local_port_range`; a Unix socket knows no such bound.",
+        example: "[\"tcp://broker-1:61613\", \"tcp://broker-2:61613\"]",
+        see: &["connect_timeout", "resolve_ttl", "frames"],
+    },
+    Key {
+        name: "frames",
+        field: Field::Choice {
+            names: &["binary", "text", "lines"],
+            store: |r, i| r.frames = [Frames::Binary, Frames::Text, Frames::Lines][i],
+        },
+        default: Preset::Is("binary"),
+        owners: &["proxy"],
+        words: "How the upstream's bytes become messages: binary or text as the bytes come, or a text message a line.",
+        note: "`text` takes UTF-8 only: an upstream that sends anything else ends the connection with 1011. A line \
+               that is not UTF-8 goes out as a binary frame. With `lines` a client's message is a line too: CRLF is \
+               added where it has no line end, and a line of the upstream longer than `message_bytes` ends the \
+               connection.",
+        example: "",
+        see: &["upstream", "end_code"],
+    },
+    Key {
+        name: "connect_timeout",
+        field: Field::Number {
+            unit: Unit::Millis,
+            rule: Rule::Range(10, HOUR),
+            store: |r, n| r.connect_timeout = Duration::from_millis(n),
+        },
+        default: Preset::Is("5s"),
+        owners: &["proxy"],
+        words: "How long reaching the upstream may take.",
+        note: "The client waits as long, and holds its two slots.",
+        example: "",
+        see: &["upstream"],
+    },
+    Key {
+        name: "end_code",
+        field: Field::Number { unit: Unit::Count, rule: Rule::OneOf(&END_CODES), store: |r, n| r.end_code = n as u16 },
+        default: Preset::Is("1012"),
+        owners: &["proxy"],
+        words: "The close code a client gets when the upstream ends the stream first.",
+        note: "1012 (service restart) and 1013 (try again later) ask clients to come back; 1000 (normal) and \
+               1001 (going away) tell them it is over; 1011 (internal error) blames the server.",
+        example: "",
+        see: &["frames"],
+    },
+    Key {
+        name: "root",
+        field: Field::Text {
+            form: "a folder, relative to that of the configuration file",
+            store: |r, text| folder(text).map(|root| put(&mut r.root, root)),
+        },
+        default: Preset::Required,
+        owners: &["files"],
+        words: "The folder whose files are served.",
+        note: "It must be there when the server starts. All that is readable below it is public.",
+        example: "\"www\"",
+        see: &["path"],
+    },
+    Key {
+        name: "feeds",
+        field: Field::List {
+            form: "the name of a feed, or a list of names",
+            single: true,
+            most: 256,
+            store: RouteDraft::store_feed,
+        },
+        default: Preset::Required,
+        owners: &BROADCAST,
+        words: "The feeds whose messages clients of this route may hear.",
+        note: "A feed may stand on several routes. Each must stand on one at least.",
+        example: "[\"ticker\"]",
+        see: &["channels"],
+    },
+    Key {
+        name: "channels",
+        field: Field::List {
+            form: "a channel, or a list of channels, a `*` at the end for all that begins so",
+            single: true,
+            most: 1024,
+            store: |r, text| push_new(&mut r.broadcast.channels, forms::channel(text)?, text),
+        },
+        default: Preset::Absent("all channels of the feeds"),
+        owners: &BROADCAST,
+        words: "The channels that a client may take.",
+        note: "A client takes them by the path, by the query (`?channel=a&channel=b*`), or by messages.",
+        example: "[\"ticker\", \"news.*\"]",
+        see: &["path", "subscribe"],
+    },
+    Key {
+        name: "subscribe",
+        field: Field::Flag { store: |r, on| put(&mut r.subscribe, on) },
+        default: Preset::Follows("`true` where the path has no `{channel}`, else `false`"),
+        owners: &BROADCAST,
+        words: "Whether a WebSocket client may take channels and leave them by messages: `{\"subscribe\":[\"a\"]}`.",
+        note: "",
+        example: "true",
+        see: &["channels", "subscriptions_max"],
+    },
+    Key {
+        name: "subscriptions_max",
+        field: Field::Number {
+            unit: Unit::Count,
+            rule: Rule::Range(1, 10_000),
+            store: |r, n| r.broadcast.subscriptions_max = n as u32,
+        },
+        default: Preset::Is("64"),
+        owners: &BROADCAST,
+        words: "How many channels and prefixes one client may take.",
+        note: "",
+        example: "",
+        see: &["subscribe"],
+    },
+    Key {
+        name: "snapshot",
+        field: Field::Flag { store: |r, on| r.broadcast.snapshot = on },
+        default: Preset::Is("false"),
+        owners: &BROADCAST,
+        words: "Whether a new client gets the last value of each key first.",
+        note: "",
+        example: "true",
+        see: &["replay"],
+    },
+    Key {
+        name: "envelope",
+        field: Field::Choice { names: &["none", "json"], store: |r, i| r.broadcast.envelope = i == 1 },
+        default: Preset::Is("none"),
+        owners: &BROADCAST,
+        words: "What stands around a payload: nothing, or a JSON object with channel and id.",
+        note: "Where clients take several channels of one route, only an envelope tells them which one spoke.",
+        example: "",
+        see: &["channels"],
+    },
+    Key {
+        name: "poll_timeout",
+        field: Field::Number {
+            unit: Unit::Millis,
+            rule: Rule::Range(1000, 5 * MINUTE),
+            store: |r, n| r.broadcast.poll_timeout = Duration::from_millis(n),
+        },
+        default: Preset::Is("25s"),
+        owners: &BROADCAST,
+        words: "How long a long poll waits for a message before it is answered 204.",
+        note: "Keep it below the patience of the proxies between: many give up after 30 or 60 seconds.",
+        example: "",
+        see: &["poll_gap"],
+    },
+    Key {
+        name: "poll_gap",
+        field: Field::Choice {
+            names: &["gone", "tell"],
+            store: |r, i| r.broadcast.poll_gap = [PollGap::Gone, PollGap::Tell][i],
+        },
+        default: Preset::Is("gone"),
+        owners: &BROADCAST,
+        words: "What a long poll is answered when messages that it asks for are gone: 410, or what there is with the \
+                gap told in it.",
+        note: "",
+        example: "",
+        see: &["replay", "poll_timeout"],
+    },
+    Key {
+        name: "keep_alive",
+        field: Field::Number {
+            unit: Unit::Millis,
+            rule: Rule::Range(1000, 10 * MINUTE),
+            store: |r, n| r.broadcast.keep_alive = Duration::from_millis(n),
+        },
+        default: Preset::Is("20s"),
+        owners: &BROADCAST,
+        words: "How often a quiet event stream gets a comment, which keeps proxies from closing it.",
+        note: "Halving it doubles the comments, and with many idle streams they are the load.",
+        example: "",
+        see: &["idle_timeout", "retry"],
+    },
+    Key {
+        name: "retry",
+        field: Field::Number {
+            unit: Unit::Millis,
+            rule: Rule::Range(100, 5 * MINUTE),
+            store: |r, n| r.broadcast.retry = Duration::from_millis(n),
+        },
+        default: Preset::Is("3s"),
+        owners: &BROADCAST,
+        words: "How long an `EventSource` is told to wait before it comes again.",
+        note: "Short waits make a storm of a restart.",
+        example: "",
+        see: &["keep_alive"],
+    },
+    Key {
+        name: "allow_origin",
+        field: Field::List {
+            form: "an origin, \"https://example.org\", or a list of those, or \"*\" for all",
+            single: true,
+            most: 64,
+            store: RouteDraft::store_origin,
+        },
+        default: Preset::Is("[]"),
+        owners: &BROADCAST,
+        words: "Origins whose web pages may read event streams and polls of this route from a browser (CORS).",
+        note: "Pages of the route's own origin need no leave.",
+        example: "[\"https://example.org\"]",
+        see: &["feeds"],
+    },
+    Key {
+        name: "slow_client",
+        field: Field::Table {
+            form: "a table, { policy = \"conflate\", max_pending = \"256KiB\", max_age = \"10s\" }",
+            keys: &SLOW_CLIENT,
+        },
+        default: Preset::Inner,
+        owners: &BROADCAST,
+        words: "What becomes of a client that does not take what it is sent.",
+        note: "Whatever it is, no other client waits for it.",
+        example: "{ policy = \"conflate\", max_pending = \"256KiB\", max_age = \"10s\" }",
+        see: &["slow_client.policy", "slow_client.max_pending", "slow_client.max_age"],
+    },
+    Key {
+        name: "deflate",
+        field: Field::Flag { store: |r, on| r.deflate.on = on },
+        default: Preset::Is("true"),
+        owners: &WEB_SOCKET,
+        words: "Whether WebSocket messages are compressed where the client offers it (permessage-deflate, RFC 7692).",
+        note: "Compressing costs CPU for each message; a message of a feed is compressed once for all its clients.",
+        example: "false",
+        see: &["deflate_min", "deflate_takeover"],
+    },
+    Key {
+        name: "deflate_takeover",
+        field: Field::Flag { store: |r, on| r.deflate.takeover = on },
+        default: Preset::Is("false"),
+        owners: &WEB_SOCKET,
+        words: "Whether a connection keeps its windows from one message to the next where the client allows it.",
+        note: "Small messages that are alike become much smaller, and each client costs up to two windows of 32 KiB.",
+        example: "true",
+        see: &["deflate", "deflate_window_bytes"],
+    },
+    Key {
+        name: "deflate_min",
+        field: Field::Number {
+            unit: Unit::Bytes,
+            rule: Rule::Range(0, MIB),
+            store: |r, n| r.deflate.min_bytes = n as u32,
+        },
+        default: Preset::Is("512"),
+        owners: &WEB_SOCKET,
+        words: "Messages smaller than this are sent as they are.",
+        note: "",
+        example: "\"1KiB\"",
+        see: &["deflate"],
+    },
+];
+
+/// The keys inside of `slow_client`.
+static SLOW_CLIENT: [Key<RouteDraft>; 3] = [
+    Key {
+        name: "policy",
+        field: Field::Choice { names: &["drop_oldest", "conflate", "close", "gap"], store: store_policy },
+        default: Preset::Is("close"),
+        owners: &[],
+        words: "What is done when its backlog passes a limit: the oldest messages are left out, of each key only the \
+                last value is sent, it is closed with 1013, or the backlog is left out and the client is told so.",
+        note: "`conflate` is for feeds whose messages have keys.",
+        example: "\"conflate\"",
+        see: &["slow_client"],
+    },
+    Key {
+        name: "max_pending",
+        field: Field::Number {
+            unit: Unit::Bytes,
+            rule: Rule::Range(4 * KIB, 64 * MIB),
+            store: |r, n| r.broadcast.slow_client.max_pending = n as u32,
+        },
+        default: Preset::Is("256KiB"),
+        owners: &[],
+        words: "How many bytes of messages may wait for one client.",
+        note: "",
+        example: "",
+        see: &["max_pending"],
+    },
+    Key {
+        name: "max_age",
+        field: Field::Number {
+            unit: Unit::Millis,
+            rule: Rule::Range(1000, HOUR),
+            store: |r, n| r.broadcast.slow_client.max_age = Duration::from_millis(n),
+        },
+        default: Preset::Is("10s"),
+        owners: &[],
+        words: "How old the oldest of them may become.",
+        note: "",
+        example: "",
+        see: &["slow_client.policy"],
+    },
+];
+
+fn store_policy(route: &mut RouteDraft, index: usize) {
+    let policies = [SlowPolicy::DropOldest, SlowPolicy::Conflate, SlowPolicy::Close, SlowPolicy::Gap];
+    route.broadcast.slow_client.policy = policies[index];
+}
+
+fn folder(text: &str) -> Result<PathBuf, String> {
+    match text.is_empty() || text.contains('\0') {
+        true => Err(format!("{} is no folder — write its name", forms::quote(text))),
+        false => Ok(text.into()),
+    }
+}

@@ -1,0 +1,267 @@
+//! The keys of `[server]`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::super::{Level, LogFormat, Server, forms};
+use super::{DAY, Field, GIB, HOUR, KIB, Key, MIB, Preset, Rule, Unit, push_new};
+
+/// A `Server` before its defaults are laid in; every field has a key with a default.
+pub(crate) const BLANK_SERVER: Server = Server {
+    shards: 0,
+    slots_per_shard: 0,
+    admin: None,
+    admin_allow_origin: Vec::new(),
+    log: Level::Info,
+    log_format: LogFormat::Text,
+    shutdown_grace: Duration::ZERO,
+    park_after: Duration::ZERO,
+    accepts_in_flight: 0,
+    recv_buffers: 0,
+    recv_buffer_bytes: 0,
+    unsent_bytes: 0,
+    outbox_bytes: 0,
+    turn_events: 0,
+    resolve_ttl: Duration::ZERO,
+    deflate_window_bytes: 0,
+};
+
+/// The keys of `[server]`.
+pub(crate) static SERVER: [Key<Server>; 16] = [
+    Key {
+        name: "shards",
+        field: Field::Number {
+            unit: Unit::Count,
+            rule: Rule::ZeroOr("one per core", 1, 1024),
+            store: |s, n| s.shards = n as usize,
+        },
+        default: Preset::Is("0"),
+        owners: &[],
+        words: "How many shards serve clients, each a thread with its own ring, sockets and table of connections.",
+        note: "More shards than cores help only where a shard's table may not hold enough connections: \
+               RLIMIT_NOFILE bounds each ring, not the process. A busy machine loses by them.",
+        example: "",
+        see: &["slots_per_shard"],
+    },
+    Key {
+        name: "slots_per_shard",
+        field: Field::Number {
+            unit: Unit::Count,
+            rule: Rule::ZeroOr("derived from the machine", 1, 1 << 20),
+            store: |s, n| s.slots_per_shard = n as u32,
+        },
+        default: Preset::Is("0"),
+        owners: &[],
+        words: "How many connections one shard may hold; those beyond are answered 503.",
+        note: "A proxied client takes two slots, its own and its upstream's. An idle connection costs the \
+               kernel about 4.2 kB and edgehold about 200 B; derived, the slots take three quarters of the \
+               memory that is available at start, or what RLIMIT_NOFILE allows, whichever is less. \
+               `edgehold doctor` shows the sum.",
+        example: "100000",
+        see: &["shards", "outbox_bytes"],
+    },
+    Key {
+        name: "admin",
+        field: Field::Text {
+            form: "an IP address with a port, \"127.0.0.1:9180\", or \"off\"",
+            store: |s, text| forms::admin(text).map(|address: Option<SocketAddr>| s.admin = address),
+        },
+        default: Preset::Is("127.0.0.1:9180"),
+        owners: &[],
+        words: "Where metrics and the admin API answer.",
+        note: "It asks for no password: whoever reaches the address may use all of it. Keep it on the \
+               loopback or on a network of its own.",
+        example: "",
+        see: &["admin_allow_origin"],
+    },
+    Key {
+        name: "admin_allow_origin",
+        field: Field::List {
+            form: "a list of origins, \"http://localhost:8080\"",
+            single: false,
+            most: 64,
+            store: |s, text| push_new(&mut s.admin_allow_origin, forms::origin(text)?, text),
+        },
+        default: Preset::Is("[]"),
+        owners: &[],
+        words: "Origins whose web pages may read the admin API from a browser (CORS).",
+        note: "A page of such an origin can do all that the admin API can, in the browser of anyone who \
+               reaches its address.",
+        example: "[\"http://localhost:8080\"]",
+        see: &["admin"],
+    },
+    Key {
+        name: "log",
+        field: Field::Choice {
+            names: &["error", "warn", "info", "debug"],
+            store: |s, i| s.log = [Level::Error, Level::Warn, Level::Info, Level::Debug][i],
+        },
+        default: Preset::Is("info"),
+        owners: &[],
+        words: "The least important message that is still logged.",
+        note: "`debug` writes several lines per connection. There is no `trace`: release builds leave that \
+               level out, so asking for it would be asking for nothing.",
+        example: "",
+        see: &["log_format"],
+    },
+    Key {
+        name: "log_format",
+        field: Field::Choice {
+            names: &["text", "json"],
+            store: |s, i| s.log_format = [LogFormat::Text, LogFormat::Json][i],
+        },
+        default: Preset::Is("text"),
+        owners: &[],
+        words: "How a log line is written: for eyes, or as one JSON object a line for a collector.",
+        note: "",
+        example: "",
+        see: &["log"],
+    },
+    Key {
+        name: "shutdown_grace",
+        field: Field::Number {
+            unit: Unit::Millis,
+            rule: Rule::ZeroOr("at once", 1, HOUR),
+            store: |s, n| s.shutdown_grace = Duration::from_millis(n),
+        },
+        default: Preset::Is("10s"),
+        owners: &[],
+        words: "How long connections are given to end when the server is told to stop.",
+        note: "Clients come back all at once where it is short. Give the service manager a longer limit of \
+               its own (`TimeoutStopSec`), or it will not wait this long.",
+        example: "",
+        see: &["close_timeout"],
+    },
+    Key {
+        name: "park_after",
+        field: Field::Number {
+            unit: Unit::Millis,
+            rule: Rule::Range(10, DAY),
+            store: |s, n| s.park_after = Duration::from_millis(n),
+        },
+        default: Preset::Is("5s"),
+        owners: &[],
+        words: "Quiet time after which a connection is parked: its armed receive becomes an armed poll.",
+        note: "Parking saves the kernel about 610 B per connection and costs two ring operations when the \
+               connection speaks again. Set it above the usual pause between two messages.",
+        example: "",
+        see: &["idle_timeout"],
+    },
+    Key {
+        name: "accepts_in_flight",
+        field: Field::Number {
+            unit: Unit::Count,
+            rule: Rule::Range(1, 256),
+            store: |s, n| s.accepts_in_flight = n as u16,
+        },
+        default: Preset::Is("16"),
+        owners: &[],
+        words: "How many accepts each shard keeps waiting in the kernel, per listener.",
+        note: "Each takes a place in the ring's table. More of them take a reconnect storm in larger bites.",
+        example: "",
+        see: &["backlog", "slots_per_shard"],
+    },
+    Key {
+        name: "recv_buffers",
+        field: Field::Number {
+            unit: Unit::Count,
+            rule: Rule::PowerOfTwo(16, 32768),
+            store: |s, n| s.recv_buffers = n as u16,
+        },
+        default: Preset::Is("128"),
+        owners: &[],
+        words: "How many receive buffers a shard lends to the kernel, for all of its connections together.",
+        note: "A connection that finds none waits and is armed again, which the metrics count. Costs \
+               `recv_buffers` × `recv_buffer_bytes` of memory per shard.",
+        example: "",
+        see: &["recv_buffer_bytes"],
+    },
+    Key {
+        name: "recv_buffer_bytes",
+        field: Field::Number {
+            unit: Unit::Bytes,
+            rule: Rule::Range(512, 64 * KIB),
+            store: |s, n| s.recv_buffer_bytes = n as u32,
+        },
+        default: Preset::Is("20KiB"),
+        owners: &[],
+        words: "The size of one receive buffer: the most that one completion brings.",
+        note: "Small buffers cut large messages into many completions: at 4KiB an echo of 16 KiB takes 30 % more \
+               CPU than at 20KiB, into which it fits with its frame head. Of large ones only the pages that were \
+               written to take memory. What one turn brings may go beyond `max_pending` by as much as all of them \
+               hold.",
+        example: "",
+        see: &["recv_buffers"],
+    },
+    Key {
+        name: "unsent_bytes",
+        field: Field::Number {
+            unit: Unit::Bytes,
+            rule: Rule::ZeroOr("as much as the kernel likes", 4 * KIB, 64 * MIB),
+            store: |s, n| s.unsent_bytes = n as u32,
+        },
+        default: Preset::Is("16KiB"),
+        owners: &[],
+        words: "How many bytes the kernel takes for a TCP peer beyond those that are on their way to it.",
+        note: "Without it the kernel takes up to net.ipv4.tcp_wmem, 4 MiB by default, for each peer that does not \
+               read, and what is said last (a ping, a Close) waits behind all of it.",
+        example: "",
+        see: &["max_pending"],
+    },
+    Key {
+        name: "outbox_bytes",
+        field: Field::Number {
+            unit: Unit::Bytes,
+            rule: Rule::ZeroOr("derived from memory", MIB, 64 * GIB),
+            store: |s, n| s.outbox_bytes = n,
+        },
+        default: Preset::Is("0"),
+        owners: &[],
+        words: "How many bytes may wait to be sent in one shard, for all of its connections together.",
+        note: "Derived, the shards share an eighth of the memory that is available at start, 8 MiB to 4 GiB \
+               each. It must hold what one peer may have pending, `max_pending`. A peer for which there is \
+               no room is closed with 1013.",
+        example: "\"256MiB\"",
+        see: &["max_pending"],
+    },
+    Key {
+        name: "turn_events",
+        field: Field::Number { unit: Unit::Count, rule: Rule::Range(16, 4096), store: |s, n| s.turn_events = n as u32 },
+        default: Preset::Is("256"),
+        owners: &[],
+        words: "How many completions a shard handles before the other tasks of its thread may run.",
+        note: "High values favour throughput, low ones the shard's housekeeping and the answer to letters.",
+        example: "",
+        see: &[],
+    },
+    Key {
+        name: "resolve_ttl",
+        field: Field::Number {
+            unit: Unit::Millis,
+            rule: Rule::Range(1000, DAY),
+            store: |s, n| s.resolve_ttl = Duration::from_millis(n),
+        },
+        default: Preset::Is("30s"),
+        owners: &[],
+        words: "How long the addresses of an upstream's name are used before the name is resolved again.",
+        note: "The resolver of the system tells no time to live, so this stands in its place. Connections \
+               that are open stay where they are.",
+        example: "",
+        see: &["upstream"],
+    },
+    Key {
+        name: "deflate_window_bytes",
+        field: Field::Number {
+            unit: Unit::Bytes,
+            rule: Rule::ZeroOr("none", 64 * KIB, 64 * GIB),
+            store: |s, n| s.deflate_window_bytes = n,
+        },
+        default: Preset::Is("16MiB"),
+        owners: &[],
+        words: "How many bytes of deflate windows the connections of one shard may hold together.",
+        note: "Only routes with `deflate_takeover` ask for windows, up to 32 KiB for each direction of a client. A \
+               client that finds none left is served without takeover.",
+        example: "",
+        see: &["deflate_takeover"],
+    },
+];

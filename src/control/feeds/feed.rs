@@ -1,0 +1,91 @@
+//! What every feed does, whatever its source: pass messages on, count, and come back by itself.
+
+use super::backoff::Backoff;
+use super::figures::Figures;
+use super::publisher::{Publisher, Stopping};
+use super::reading::{Reason, Rules, Said};
+use super::Settings;
+use crate::mesh::{Draft, FeedNumber, Message};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One that was up for so long has found its feet: the next wait is a short one again.
+const STEADY: Duration = Duration::from_secs(5);
+
+/// Why a session has ended, in words for the operator.
+pub(super) type Fault = String;
+
+/// A feed at work.
+pub struct Feed {
+    /// How it was configured.
+    pub settings: Settings,
+    /// How it is.
+    pub figures: Figures,
+    pub(in crate::control) rules: Rules,
+    publisher: Publisher,
+}
+
+/// A source that is reached anew each time that it was lost. What must outlast a session (the last id that was seen) is
+/// in the value itself.
+pub(super) trait Session: Send {
+    /// Connects, passes on what comes, and ends when the source is lost.
+    fn run(&mut self, feed: &Feed) -> impl Future<Output = Fault> + Send;
+}
+
+impl Feed {
+    pub(super) fn new(number: FeedNumber, settings: Settings, publisher: Publisher) -> Feed {
+        let rules = settings.rules(number);
+        Feed { settings, figures: Figures::default(), rules, publisher }
+    }
+
+    /// Passes a message on, or counts why not. Waits while the shards are behind.
+    pub(super) async fn take(&self, raw: &[u8], said: Said<'_>) {
+        match self.rules.read(raw, said) {
+            // A server that is stopping needs no more messages.
+            Ok(draft) => drop(self.hand_over(draft).await),
+            Err(reason) => self.refuse(reason),
+        }
+    }
+
+    /// Passes a message on that was read already.
+    pub(in crate::control) async fn hand_over(&self, draft: Draft) -> Result<Arc<Message>, Stopping> {
+        let bytes = draft.payload.len();
+        let message = self.publisher.publish(draft).await?;
+        self.figures.passed_on(bytes);
+        Ok(message)
+    }
+
+    /// Counts; the first of each reason is told.
+    pub(in crate::control) fn refuse(&self, reason: Reason) {
+        if self.figures.refused_one(reason) {
+            tracing::warn!(feed = self.settings.name, reason = reason.word(), "{}; more are only counted", reason.words());
+        }
+    }
+
+    /// The source is there.
+    pub(super) fn up(&self) {
+        if self.figures.up() {
+            tracing::info!(feed = self.settings.name, source = %self.settings.source, "the feed is up");
+        }
+    }
+
+    fn down(&self, why: &str) {
+        match self.figures.down(why) {
+            true => tracing::warn!(feed = self.settings.name, source = %self.settings.source, why, "the feed is down"),
+            false => tracing::debug!(feed = self.settings.name, why, "the feed is still down"),
+        }
+    }
+}
+
+/// Keeps a feed at its source for as long as the server runs.
+pub(super) async fn keep(feed: Arc<Feed>, mut session: impl Session) {
+    let mut backoff = Backoff::new();
+    loop {
+        let why = session.run(&feed).await;
+        if feed.figures.up_for().is_some_and(|it| it >= STEADY) {
+            backoff.reset();
+        }
+        feed.down(&why);
+        tokio::time::sleep(backoff.wait()).await;
+    }
+}

@@ -1,0 +1,164 @@
+//! How a feed is: its state and its counters, written by its task and read by the admin address.
+
+use super::reading::Reason;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// What a feed is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It has not been up yet, and nothing has gone wrong yet.
+    Starting,
+    /// Connected, or listening: messages come when there are any.
+    Up,
+    /// Not connected; it tries again by itself.
+    Down,
+}
+
+impl State {
+    /// As `/v1/status` says it.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Starting => "starting",
+            State::Up => "up",
+            State::Down => "down",
+        }
+    }
+}
+
+/// What changes together.
+#[derive(Debug)]
+struct Standing {
+    state: State,
+    since: SystemTime,
+    has_been_up: bool,
+    last_error: Option<String>,
+}
+
+/// The state and the counters of one feed.
+#[derive(Debug)]
+pub struct Figures {
+    standing: Mutex<Standing>,
+    messages: AtomicU64,
+    bytes: AtomicU64,
+    refused: [AtomicU64; Reason::ALL.len()],
+    reconnects: AtomicU64,
+}
+
+impl Default for Figures {
+    fn default() -> Figures {
+        let standing =
+            Standing { state: State::Starting, since: SystemTime::now(), has_been_up: false, last_error: None };
+        Figures {
+            standing: Mutex::new(standing),
+            messages: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            refused: Default::default(),
+            reconnects: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Figures {
+    /// Notes that the feed is up; says whether that is new.
+    pub(super) fn up(&self) -> bool {
+        let mut standing = self.standing();
+        let again = standing.has_been_up;
+        let new = standing.enter(State::Up);
+        standing.has_been_up = true;
+        if new && again {
+            self.reconnects.fetch_add(1, Relaxed);
+        }
+        new
+    }
+
+    /// Notes that the feed is down, and why; says whether that is new.
+    pub(super) fn down(&self, why: &str) -> bool {
+        let mut standing = self.standing();
+        standing.last_error = Some(why.to_owned());
+        standing.enter(State::Down)
+    }
+
+    pub(super) fn passed_on(&self, bytes: usize) {
+        self.messages.fetch_add(1, Relaxed);
+        self.bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Counts; says whether it is the first for this reason.
+    pub(super) fn refused_one(&self, reason: Reason) -> bool {
+        self.refused[reason as usize].fetch_add(1, Relaxed) == 0
+    }
+
+    /// What it is doing.
+    pub fn state(&self) -> State {
+        self.standing().state
+    }
+
+    /// How long it has been up; `None` where it is not.
+    pub(super) fn up_for(&self) -> Option<Duration> {
+        let standing = self.standing();
+        (standing.state == State::Up).then(|| standing.since.elapsed().unwrap_or_default())
+    }
+
+    /// Since when, in seconds since 1970.
+    pub fn since(&self) -> u64 {
+        self.standing().since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    }
+
+    /// What went wrong last, without secrets.
+    pub fn last_error(&self) -> Option<String> {
+        self.standing().last_error.clone()
+    }
+
+    /// Messages handed over to the shards.
+    pub fn messages(&self) -> u64 {
+        self.messages.load(Relaxed)
+    }
+
+    /// Bytes of their payloads.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Messages that were not passed on for this reason.
+    pub fn refused(&self, reason: Reason) -> u64 {
+        self.refused[reason as usize].load(Relaxed)
+    }
+
+    /// Times that it came up again.
+    pub fn reconnects(&self) -> u64 {
+        self.reconnects.load(Relaxed)
+    }
+
+    fn standing(&self) -> std::sync::MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Standing {
+    fn enter(&mut self, state: State) -> bool {
+        let new = self.state != state;
+        if new {
+            (self.state, self.since) = (state, SystemTime::now());
+        }
+        new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn coming_up_again_is_counted_once() {
+        let figures = Figures::default();
+        assert_eq!(figures.state(), State::Starting);
+        assert!(figures.down("refused") && !figures.down("refused again"));
+        assert!(figures.up() && !figures.up());
+        assert_eq!(figures.reconnects(), 0);
+        assert!(figures.down("gone") && figures.up());
+        assert_eq!((figures.reconnects(), figures.last_error().as_deref()), (1, Some("gone")));
+        assert!(figures.up_for().is_some());
+    }
+}

@@ -1,0 +1,231 @@
+//! `/v1/publish`: messages over HTTP, to feeds whose source is `http`.
+//!
+//! `POST /v1/publish/<channel>` publishes its body; `POST /v1/publish` a JSON message from each line of its body. Both go to
+//! the first `http` feed that takes the channel, and wait while the shards are behind.
+//!
+//! A batch is answered 200 where every line was published, else 400; either way the answer counts those that were and
+//! tells of those that were not. A batch whose connection ends on the way has been published up to some line.
+
+use super::admin::{State, allow_origin, going_down};
+use super::feeds::reading::{self, Json, Reason, Said};
+use super::feeds::{Feed, Source, Stopping};
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Query, State as Extract};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+/// Bytes of a batch, at most.
+const BATCH_BYTES: usize = 16 << 20;
+
+/// Refused lines that an answer names; more are counted.
+const NAMED: usize = 100;
+
+/// How long a body may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Bodies that are held at one time; other requests wait.
+static BODIES: Semaphore = Semaphore::const_new(64);
+
+/// What a request says of its message.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct About {
+    id: Option<String>,
+    event: Option<String>,
+    key: Option<String>,
+}
+
+/// The answer to a batch.
+#[derive(Debug, Default, Serialize)]
+struct Batch {
+    published: usize,
+    refused: usize,
+    lines: Vec<Line>,
+}
+
+/// A line that was refused.
+#[derive(Debug, Serialize)]
+struct Line {
+    line: usize,
+    reason: &'static str,
+}
+
+/// Why a request is refused: the status, and words.
+type Refusal = (StatusCode, &'static str);
+
+/// One message.
+pub(super) async fn one(
+    Extract(state): Extract<Arc<State>>,
+    Path(channel): Path<String>,
+    Query(about): Query<About>,
+    asked: HeaderMap,
+    body: Body,
+) -> Response {
+    let answer = publish_one(&state, &channel, &about, &asked, body).await;
+    answered(&state, &asked, answer)
+}
+
+/// A message from each line.
+pub(super) async fn lines(Extract(state): Extract<Arc<State>>, asked: HeaderMap, body: Body) -> Response {
+    let answer = publish_lines(&state, &asked, body).await;
+    answered(&state, &asked, answer)
+}
+
+fn answered(state: &State, asked: &HeaderMap, answer: Result<Response, Refusal>) -> Response {
+    let mut response = answer.unwrap_or_else(|(status, words)| (status, format!("{words}\n")).into_response());
+    allow_origin(state, asked, &mut response);
+    response
+}
+
+async fn publish_one(
+    state: &State,
+    channel: &str,
+    about: &About,
+    asked: &HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    refuse_strangers(state, asked)?;
+    if !reading::is_channel(channel) {
+        return Err(refusal(Reason::BadChannel));
+    }
+    let feed = feed_for(state, channel).ok_or_else(|| refusal(not_allowed(state)))?;
+    let text = is_text(asked)?;
+    let _turn = BODIES.acquire().await;
+    let payload = read(body, feed.settings.message_bytes).await.inspect_err(|refusal| {
+        if refusal.0 == StatusCode::PAYLOAD_TOO_LARGE {
+            feed.refuse(Reason::Oversized);
+        }
+    })?;
+    let said = Said {
+        channel: Some(channel),
+        id: about.id.as_deref(),
+        event: about.event.as_deref(),
+        key: about.key.as_deref(),
+    };
+    let draft = feed.rules.raw(&payload, text, said).map_err(|reason| {
+        feed.refuse(reason);
+        refusal(reason)
+    })?;
+    match feed.hand_over(draft).await {
+        Ok(message) => Ok(axum::Json(serde_json::json!({ "id": message.id() })).into_response()),
+        Err(Stopping) => Ok(going_down()),
+    }
+}
+
+async fn publish_lines(state: &State, asked: &HeaderMap, body: Body) -> Result<Response, Refusal> {
+    refuse_strangers(state, asked)?;
+    refuse_coded(asked)?;
+    if media_type(asked).is_none_or(|it| it != "application/x-ndjson") {
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "a batch is application/x-ndjson: a JSON message in each line"));
+    }
+    let _turn = BODIES.acquire().await;
+    let body = read(body, BATCH_BYTES).await?;
+    let mut batch = Batch::default();
+    for (number, line) in (1..).zip(body.split(|byte| *byte == b'\n')) {
+        let line = line.trim_ascii();
+        if line.is_empty() {
+            continue;
+        }
+        match publish_line(state, line).await {
+            Ok(Ok(())) => batch.published += 1,
+            Ok(Err(reason)) => batch.refuse(number, reason),
+            Err(Stopping) => return Ok(going_down()),
+        }
+    }
+    let status = if batch.refused == 0 { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+    Ok((status, axum::Json(batch)).into_response())
+}
+
+impl Batch {
+    fn refuse(&mut self, line: usize, reason: Reason) {
+        self.refused += 1;
+        if self.lines.len() < NAMED {
+            self.lines.push(Line { line, reason: reason.word() });
+        }
+    }
+}
+
+async fn publish_line(state: &State, line: &[u8]) -> Result<Result<(), Reason>, Stopping> {
+    let json = match Json::read(line) {
+        Ok(json) => json,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let Some(channel) = json.channel.as_deref() else { return Ok(Err(Reason::NoChannel)) };
+    let Some(feed) = feed_for(state, channel) else { return Ok(Err(not_allowed(state))) };
+    match feed.rules.json(json, Said::default()) {
+        Ok(draft) => feed.hand_over(draft).await.map(|_| Ok(())),
+        Err(reason) => {
+            feed.refuse(reason);
+            Ok(Err(reason))
+        }
+    }
+}
+
+/// The first http feed that takes this channel.
+fn feed_for<'s>(state: &'s State, channel: &str) -> Option<&'s Feed> {
+    http_feeds(state).find(|feed| feed.settings.allows(channel))
+}
+
+fn http_feeds(state: &State) -> impl Iterator<Item = &Feed> {
+    state.feeds.iter().map(|it| &**it).filter(|feed| feed.settings.source == Source::Http)
+}
+
+/// Counted at the first http feed, where there is one.
+fn not_allowed(state: &State) -> Reason {
+    if let Some(feed) = http_feeds(state).next() {
+        feed.refuse(Reason::NotAllowed);
+    }
+    Reason::NotAllowed
+}
+
+/// A page of an origin that is not allowed may send a request, though it would not see the answer.
+fn refuse_strangers(state: &State, asked: &HeaderMap) -> Result<(), Refusal> {
+    match state.allows(asked) {
+        true => Ok(()),
+        false => Err((StatusCode::FORBIDDEN, "pages of this origin may not publish (admin_allow_origin)")),
+    }
+}
+
+fn refuse_coded(asked: &HeaderMap) -> Result<(), Refusal> {
+    match asked.get(header::CONTENT_ENCODING) {
+        None => Ok(()),
+        Some(_) => Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "no Content-Encoding is taken")),
+    }
+}
+
+fn refusal(reason: Reason) -> Refusal {
+    let status = match reason {
+        Reason::Oversized => StatusCode::PAYLOAD_TOO_LARGE,
+        Reason::NotAllowed => StatusCode::NOT_FOUND,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    (status, reason.words())
+}
+
+/// Text, JSON, nothing, and what `curl -d` says of anything; all other types are binary.
+fn is_text(asked: &HeaderMap) -> Result<bool, Refusal> {
+    refuse_coded(asked)?;
+    Ok(media_type(asked).is_none_or(|it| {
+        it.starts_with("text/") || it == "application/json" || it == "application/x-www-form-urlencoded"
+    }))
+}
+
+/// The media type without its parameters, in lower case.
+fn media_type(asked: &HeaderMap) -> Option<String> {
+    let text = String::from_utf8_lossy(asked.get(header::CONTENT_TYPE)?.as_bytes()).to_ascii_lowercase();
+    Some(text.split(';').next().unwrap_or_default().trim().to_owned()).filter(|it| !it.is_empty())
+}
+
+async fn read(body: Body, limit: usize) -> Result<Bytes, Refusal> {
+    let read = timeout(PATIENCE, axum::body::to_bytes(body, limit)).await;
+    let read = read.map_err(|_| (StatusCode::REQUEST_TIMEOUT, "the body took too long"))?;
+    read.map_err(|error| match error.source().is_some_and(|it| it.to_string().contains("length limit")) {
+        true => refusal(Reason::Oversized),
+        false => (StatusCode::BAD_REQUEST, "the body has not come whole"),
+    })
+}

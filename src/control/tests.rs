@@ -1,0 +1,404 @@
+//! Feeds and the admin address with a real switchboard: what comes in by real sockets is read where a shard would read
+//! it, from the boxes of the mesh.
+
+use super::feeds::{Format, Framing, InvalidText, Settings, Source, Start, State};
+use super::{Line, admin, feeds, metrics, switchboard};
+use crate::mesh::{Bell, ChannelState, Listeners, Message, Receiver, Sender, ToControl, ToShard, letter_box};
+use serde_json::{Value, json};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixStream};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+const SHARDS: usize = 2;
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where a shard's letters end.
+struct Seat {
+    letters: Receiver<ToShard>,
+    to_control: Sender<ToControl>,
+}
+
+/// A control side with its feeds, and seats instead of shards.
+struct Hall {
+    seats: Vec<Seat>,
+    feeds: Arc<[Arc<feeds::Feed>]>,
+    admin: SocketAddr,
+}
+
+fn feed(source: Source) -> Settings {
+    Settings {
+        name: "feed".into(),
+        source,
+        channel: Some("c".into()),
+        topics: Vec::new(),
+        start: Start::New,
+        framing: Framing::Lines,
+        format: Format::Raw,
+        text: true,
+        invalid_text: InvalidText::Drop,
+        message_bytes: 1000,
+    }
+}
+
+impl Hall {
+    async fn new(settings: Vec<Settings>) -> Hall {
+        let control_bell = Arc::new(Bell::new().unwrap());
+        let (mut lines, mut seats) = (Vec::new(), Vec::new());
+        for _ in 0..SHARDS {
+            let (to, letters) = letter_box(Arc::new(Bell::new().unwrap()));
+            let (to_control, from) = letter_box(control_bell.clone());
+            lines.push(Line { to, from });
+            seats.push(Seat { letters, to_control });
+        }
+        let (asks, asked) = mpsc::unbounded_channel();
+        let (publisher, outlet) = feeds::publisher(0x5f3a_01bc);
+        let feeds = feeds::start(settings, &publisher);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let admin = listener.local_addr().unwrap();
+        let allowed = vec!["https://good.example".into()];
+        let state = admin::State::new(asks.clone(), metrics::Labels::default(), allowed, feeds.clone(), publisher);
+        tokio::spawn(admin::serve(listener, state));
+        let mut switchboard = switchboard::Switchboard::new(lines, asks, outlet);
+        tokio::spawn(async move { switchboard.run(&control_bell, asked, Duration::ZERO).await });
+        Hall { seats, feeds, admin }
+    }
+
+    async fn with(settings: Settings) -> Hall {
+        Hall::new(vec![settings]).await
+    }
+
+    /// The next messages, which every seat must get in the same order.
+    async fn hear(&mut self, count: usize) -> Vec<Arc<Message>> {
+        let mut heard: Vec<Vec<Arc<Message>>> = vec![Vec::new(); SHARDS];
+        until("messages in every box", async || {
+            for (seat, heard) in self.seats.iter_mut().zip(&mut heard) {
+                heard.extend(published(seat));
+            }
+            heard.iter().all(|it| it.len() >= count)
+        })
+        .await;
+        let sequences = |it: &Vec<Arc<Message>>| it.iter().map(|it| it.sequence).collect::<Vec<_>>();
+        assert!(heard.iter().all(|it| sequences(it) == sequences(&heard[0]) && it.len() == count));
+        heard.swap_remove(0)
+    }
+
+    /// The payloads of the next messages, in order.
+    async fn texts(&mut self, count: usize) -> Vec<String> {
+        let texts = self.hear(count).await;
+        texts.iter().map(|it| String::from_utf8_lossy(it.payload()).into_owned()).collect()
+    }
+
+    async fn until_up(&self) {
+        until("the feed to be up", async || self.feeds[0].figures.state() == State::Up).await;
+    }
+
+    /// One request; the status and the body.
+    async fn ask(&self, head: &str, body: &[u8]) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.admin).await.unwrap();
+        let head = format!("{head}\r\nHost: a\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
+        let mut answer = Vec::new();
+        timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    async fn post(&self, target: &str, kind: &str, body: &[u8]) -> (u16, String) {
+        self.ask(&format!("POST {target} HTTP/1.1\r\nContent-Type: {kind}"), body).await
+    }
+}
+
+fn published(seat: &mut Seat) -> Vec<Arc<Message>> {
+    let mut all = Vec::new();
+    while let Some(letter) = seat.letters.take() {
+        if let ToShard::Publish(messages) = letter {
+            all.extend(messages.iter().cloned());
+        }
+    }
+    all
+}
+
+/// Looks at a condition until it holds.
+async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let looking = async {
+        while !condition().await {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    assert!(timeout(PATIENCE, looking).await.is_ok(), "waited for {what}");
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+// ---- sources ----
+
+async fn datagrams(address: SocketAddr, from: &str) {
+    let mut hall = Hall::with(feed(Source::Udp(address))).await;
+    hall.until_up().await;
+    let socket = UdpSocket::bind(from).await.unwrap();
+    let long = "x".repeat(1000);
+    for payload in ["one", &format!("{long}y"), &long, "", "two"] {
+        socket.send_to(payload.as_bytes(), address).await.unwrap();
+    }
+    assert_eq!(hall.texts(4).await, ["one", &long, "", "two"]);
+    let figures = &hall.feeds[0].figures;
+    assert_eq!(figures.refused(feeds::Reason::Oversized), 1);
+    assert_eq!((figures.messages(), figures.bytes()), (4, 1006));
+}
+
+#[tokio::test]
+async fn a_datagram_is_a_message() {
+    datagrams(SocketAddr::from(([127, 0, 0, 1], free_port())), "127.0.0.1:0").await;
+    datagrams(SocketAddr::from((Ipv6Addr::LOCALHOST, free_port())), "[::1]:0").await;
+}
+
+#[tokio::test]
+async fn a_multicast_group_is_joined() {
+    // The loopback interface has number 1 in every network namespace.
+    let group = SocketAddrV6::new("ff02::ed6e".parse().unwrap(), free_port(), 0, 1);
+    datagrams(group.into(), "[::1]:0").await;
+}
+
+#[tokio::test]
+async fn a_stream_is_called_again_when_it_has_ended() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut hall = Hall::with(feed(Source::Tcp { host: "localhost".into(), port })).await;
+    for round in 0..2 {
+        let (mut stream, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+        stream.write_all(b"one\r\n\xff\ntw").await.unwrap();
+        stream.write_all(b"o\nrest").await.unwrap();
+        drop(stream);
+        assert_eq!(hall.texts(3).await, ["one", "two", "rest"]);
+        until("the reconnect to be counted", async || hall.feeds[0].figures.reconnects() == round).await;
+    }
+    assert_eq!(hall.feeds[0].figures.refused(feeds::Reason::NotUtf8), 2);
+}
+
+#[tokio::test]
+async fn a_feed_that_cannot_connect_says_so_and_comes_when_it_can() {
+    let port = free_port();
+    let mut hall = Hall::with(feed(Source::Tcp { host: "127.0.0.1".into(), port })).await;
+    until("the feed to be down", async || hall.feeds[0].figures.state() == State::Down).await;
+    assert!(hall.feeds[0].figures.last_error().unwrap().contains("refused"));
+    let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    let (mut stream, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+    stream.write_all(b"here\n").await.unwrap();
+    assert_eq!(hall.texts(1).await, ["here"]);
+    assert_eq!(hall.feeds[0].figures.reconnects(), 0);
+}
+
+#[tokio::test]
+async fn many_may_connect_to_a_listening_feed() {
+    let port = free_port();
+    let settings = Settings { framing: Framing::Length, ..feed(Source::TcpListen(([127, 0, 0, 1], port).into())) };
+    let mut hall = Hall::with(settings).await;
+    hall.until_up().await;
+    // More than are served at one time: the last are served when the first have gone.
+    for number in 0..100u8 {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        stream.write_all(&[0, 0, 0, 1, b'a' + number % 26]).await.unwrap();
+    }
+    let mut texts = hall.texts(100).await;
+    texts.sort();
+    assert!(texts.iter().filter(|it| *it == "a").count() == 4);
+}
+
+#[tokio::test]
+async fn a_unix_socket_that_is_left_over_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("feed.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let mut hall = Hall::with(feed(Source::Unix(path.clone()))).await;
+    hall.until_up().await;
+    let mut stream = UnixStream::connect(&path).await.unwrap();
+    stream.write_all(b"a\nb\n").await.unwrap();
+    assert_eq!(hall.texts(2).await, ["a", "b"]);
+}
+
+#[tokio::test]
+async fn the_demo_counts_from_one() {
+    let mut hall = Hall::with(Settings { channel: None, ..feed(Source::Demo) }).await;
+    let messages = hall.hear(3).await;
+    for (n, message) in (1..).zip(&messages) {
+        let value: Value = serde_json::from_slice(message.payload()).unwrap();
+        assert_eq!((value["n"].as_u64(), &*message.channel, message.key.as_deref()), (Some(n), "demo", Some("demo")));
+        assert_eq!((message.sequence, message.id()), (n, format!("5f3a01bc-{n}")));
+    }
+}
+
+// ---- shards that are behind ----
+
+#[tokio::test]
+async fn a_stream_is_held_back_while_a_shard_reads_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let settings = Settings { message_bytes: 1 << 20, ..feed(Source::Tcp { host: "127.0.0.1".into(), port }) };
+    let mut hall = Hall::with(settings).await;
+    let (stream, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+    let (_, mut to) = stream.into_split();
+    let line = [vec![b'x'; (1 << 20) - 1], b"\n".to_vec()].concat();
+    let writer = tokio::spawn(async move {
+        for _ in 0..200 {
+            to.write_all(&line).await.unwrap();
+        }
+    });
+    // 32 MiB are taken in, and no more.
+    until("the budget to be used up", async || hall.feeds[0].figures.messages() >= 31).await;
+    let mut waiting = hall.seats.pop().unwrap();
+    let mut seen = published(&mut hall.seats[0]).len();
+    assert!(timeout(Duration::from_millis(200), async { while !writer.is_finished() { tokio::task::yield_now().await } }).await.is_err());
+    assert!(hall.feeds[0].figures.messages() <= 32);
+    let mut late = 0;
+    until("the rest", async || {
+        seen += published(&mut hall.seats[0]).len();
+        late += published(&mut waiting).len();
+        seen == 200 && late == 200
+    })
+    .await;
+    writer.await.unwrap();
+}
+
+// ---- the admin address ----
+
+async fn http_hall() -> Hall {
+    let limited = Settings { name: "limited".into(), channel: Some("news/*".into()), ..feed(Source::Http) };
+    let exact = Settings {
+        name: "exact".into(),
+        channel: Some("x".into()),
+        invalid_text: InvalidText::Binary,
+        ..feed(Source::Http)
+    };
+    Hall::new(vec![limited, exact]).await
+}
+
+#[tokio::test]
+async fn a_request_is_a_message() {
+    let mut hall = http_hall().await;
+    let (status, body) = hall.post("/v1/publish/news%2Fa%20b?id=7&event=e&key=k", "text/plain", "Grüße".as_bytes()).await;
+    assert_eq!((status, serde_json::from_str(&body).ok()), (200, Some(json!({ "id": "7" }))));
+    let (status, body) = hall.post("/v1/publish/x", "application/octet-stream", b"\x00").await;
+    assert_eq!((status, serde_json::from_str(&body).ok()), (200, Some(json!({ "id": "5f3a01bc-2" }))));
+    let (status, _) = hall.post("/v1/publish/x", "application/json; charset=utf-8", b"\xff").await;
+    assert_eq!(status, 200);
+    let [first, second, third] = hall.hear(3).await.try_into().unwrap();
+    assert_eq!((&*first.channel, first.feed, first.text), ("news/a b", 0, true));
+    assert_eq!((first.event.as_deref(), first.key.as_deref(), first.payload()), (Some("e"), Some("k"), "Grüße".as_bytes()));
+    assert_eq!((&*second.channel, second.feed, second.text), ("x", 1, false));
+    assert!(!third.text);
+}
+
+#[tokio::test]
+async fn a_wrong_request_is_told_so() {
+    let hall = http_hall().await;
+    let long = vec![b'x'; 1001];
+    for (target, kind, body, expected) in [
+        ("/v1/publish/elsewhere", "text/plain", &b"a"[..], 404),
+        ("/v1/publish/xy", "text/plain", b"a", 404),
+        ("/v1/publish/a*", "text/plain", b"a", 400),
+        ("/v1/publish/x?id=", "text/plain", b"a", 400),
+        ("/v1/publish/x?id=%0A", "text/plain", b"a", 400),
+        ("/v1/publish/%FF", "text/plain", b"a", 400),
+        ("/v1/publish/news/a", "text/plain", b"\xff", 400),
+        ("/v1/publish/x", "text/plain", &long, 413),
+        ("/v1/publish", "application/json", b"{}", 415),
+        ("/v1/publish/x", "text/plain\r\nContent-Encoding: gzip", b"a", 415),
+        ("/v1/publish/x", "text/plain\r\nOrigin: https://bad.example", b"a", 403),
+        ("/v1/publish/x", "text/plain\r\nOrigin: https://good.example", b"a", 200),
+    ] {
+        let (status, words) = hall.post(target, kind, body).await;
+        assert_eq!(status, expected, "{target} {kind}: {words}");
+        assert!(!words.is_empty());
+    }
+    assert_eq!(hall.ask("GET /v1/publish/x HTTP/1.1", b"").await.0, 405);
+    let (_, metrics) = hall.ask("GET /metrics HTTP/1.1", b"").await;
+    for line in [
+        "edgehold_feed_up{feed=\"exact\"} 1",
+        "edgehold_feed_messages_total{feed=\"exact\"} 1",
+        "edgehold_feed_refused_total{feed=\"exact\",reason=\"oversized\"} 1",
+        "edgehold_feed_refused_total{feed=\"exact\",reason=\"bad_id\"} 2",
+        "edgehold_feed_refused_total{feed=\"limited\",reason=\"not_utf8\"} 1",
+        "edgehold_feed_refused_total{feed=\"limited\",reason=\"not_allowed\"} 2",
+    ] {
+        assert!(metrics.contains(&format!("{line}\n")), "{line}\n{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_tells_of_each_line_that_was_refused() {
+    let mut hall = http_hall().await;
+    let good = b"{\"channel\":\"x\",\"data\":{\"a\":1.0}}\n\r\n{\"channel\":\"news/\",\"base64\":\"AA==\",\"id\":\"9\"}";
+    let (status, body) = hall.post("/v1/publish", "application/x-ndjson", good).await;
+    assert_eq!((status, serde_json::from_str(&body).ok()), (200, Some(json!({ "published": 2, "refused": 0, "lines": [] }))));
+    let mixed = b"{\"channel\":\"x\",\"data\":\"b\"}\n\n{\"data\":1}\n{\"channel\":\"y\",\"data\":1}\n\xff\n{\"channel\":\"x\"}\n";
+    let (status, body) = hall.post("/v1/publish", "application/x-ndjson", mixed).await;
+    let lines = [(3, "no_channel"), (4, "not_allowed"), (5, "not_utf8"), (6, "bad_json")];
+    let lines: Vec<_> = lines.iter().map(|(line, reason)| json!({ "line": line, "reason": reason })).collect();
+    let expected = json!({ "published": 1, "refused": 4, "lines": lines });
+    assert_eq!((status, serde_json::from_str(&body).ok()), (400, Some(expected)));
+    let heard = hall.hear(3).await;
+    assert_eq!(heard.iter().map(|it| it.payload()).collect::<Vec<_>>(), [&b"{\"a\":1.0}"[..], b"\0", b"b"]);
+    assert_eq!(heard[1].id(), "9");
+}
+
+#[tokio::test]
+async fn status_tells_of_feeds() {
+    let port = free_port();
+    let hall = Hall::with(feed(Source::Nats(feeds::Broker::new(format!("nats://me:secret@127.0.0.1:{port}"))))).await;
+    until("the feed to be down", async || hall.feeds[0].figures.state() == State::Down).await;
+    let (_, body) = hall.ask("GET /v1/status HTTP/1.1", b"").await;
+    let feed = &serde_json::from_str::<Value>(&body).unwrap()["feeds"][0];
+    assert_eq!((&feed["name"], &feed["state"], &feed["messages"]), (&json!("feed"), &json!("down"), &json!(0)));
+    assert_eq!(feed["source"], json!(format!("nats://127.0.0.1:{port}")));
+    assert!(feed["last_error"].is_string() && feed["since"].as_u64() > Some(1_700_000_000));
+    assert!(!body.contains("secret"), "{body}");
+}
+
+#[tokio::test]
+async fn channels_are_asked_of_every_shard() {
+    let mut hall = http_hall().await;
+    let mut seats = std::mem::take(&mut hall.seats);
+    let answering = tokio::spawn(async move {
+        let mut answered = 0;
+        until("the questions", async || {
+            for (shard, seat) in seats.iter_mut().enumerate() {
+                answered += answer(seat, shard);
+            }
+            answered == 2 * SHARDS
+        })
+        .await;
+        seats
+    });
+    let (status, body) = hall.ask("GET /v1/channels HTTP/1.1", b"").await;
+    let channel = json!({ "feed": "exact", "channel": "x", "subscribers": 3, "kept": 4, "kept_bytes": 400 });
+    let expected = json!({ "channels": [channel], "silent_shards": [] });
+    assert_eq!((status, serde_json::from_str(&body).ok()), (200, Some(expected)));
+    let (_, body) = hall.ask("GET /v1/channels/other%2Fone HTTP/1.1", b"").await;
+    let expected = json!({ "channels": [], "silent_shards": [] });
+    assert_eq!(serde_json::from_str(&body).ok(), Some(expected.clone()));
+    let _silent = answering.await.unwrap();
+    let (_, body) = hall.ask("GET /v1/channels HTTP/1.1", b"").await;
+    assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["silent_shards"], json!([0, 1]));
+}
+
+/// Answers as a shard would that has one channel, `x`; says how many questions there were.
+fn answer(seat: &mut Seat, shard: usize) -> usize {
+    let mut count = 0;
+    while let Some(letter) = seat.letters.take() {
+        let ToShard::Listeners { question, channel } = letter else { continue };
+        assert!(channel.as_deref().is_none_or(|it| it == "other/one"));
+        let x = ChannelState { feed: 1, channel: "x".into(), subscribers: 1 + shard as u32, kept: 4, kept_bytes: 400 };
+        let channels = if channel.is_none() { vec![x] } else { Vec::new() };
+        assert!(seat.to_control.post(ToControl::Listeners(Box::new(Listeners { shard, question, channels }))).is_ok());
+        count += 1;
+    }
+    count
+}

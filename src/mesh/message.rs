@@ -1,0 +1,254 @@
+//! A message that many clients hear: what a feed said, and each form in which it is sent, made once for all shards.
+//!
+//! A message is made by the control thread, goes to every shard as a counted reference, and never changes. Its bytes
+//! in the form of a transport are made by the shard that needs them first ([`Message::form`]) and are there for all
+//! others from then on. Its plain WebSocket frame is the place where the payload itself lies.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use edgehold_wire::http1;
+use edgehold_wire::sse;
+use edgehold_wire::ws::{self, Opcode};
+use serde::Serialize;
+use std::sync::OnceLock;
+
+/// Number of a feed, in the order of the configuration.
+pub type FeedNumber = u16;
+
+/// What a feed says, before it has its place among all messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Draft {
+    /// Where it comes from.
+    pub feed: FeedNumber,
+    /// For whom it is.
+    pub channel: String,
+    /// The feed's own id for it.
+    pub id: Option<String>,
+    /// Its event name.
+    pub event: Option<String>,
+    /// It is the last value of this key.
+    pub key: Option<String>,
+    /// Text: the payload must be UTF-8. Else binary.
+    pub text: bool,
+    /// What it says.
+    pub payload: Vec<u8>,
+}
+
+/// How the bytes of a message are laid out for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Form {
+    /// What is written.
+    pub body: Body,
+    /// What stands around it.
+    pub frame: Frame,
+}
+
+/// What is written of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Body {
+    /// The payload.
+    Plain,
+    /// A JSON object: channel, id, event, and the payload as `data` (text) or `base64` (binary).
+    Json,
+}
+
+/// What stands around the body of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Frame {
+    /// A WebSocket frame.
+    WebSocket,
+    /// A WebSocket frame, its payload deflated (RFC 7692) if that makes it smaller.
+    Deflated,
+    /// An event of an event stream.
+    Event,
+    /// Such an event as a chunk of a body (RFC 9112 section 7.1).
+    EventChunk,
+    /// A JSON body with its line feed, or the payload as it is.
+    Piece,
+    /// Such a piece as a chunk of a body.
+    PieceChunk,
+}
+
+/// A message in its place among all messages of this process.
+#[derive(Debug)]
+pub struct Message {
+    /// Its place: counted from one over all feeds and channels, so that one number says what a client has heard of
+    /// all the channels that it listens to.
+    pub sequence: u64,
+    /// Which run of the server counts so.
+    pub epoch: u32,
+    /// Where it comes from.
+    pub feed: FeedNumber,
+    /// Text, else binary.
+    pub text: bool,
+    /// For whom it is.
+    pub channel: Box<str>,
+    /// The feed's own id for it.
+    pub own_id: Option<Box<str>>,
+    /// Its event name.
+    pub event: Option<Box<str>>,
+    /// It is the last value of this key.
+    pub key: Option<Box<str>>,
+    frame: Box<[u8]>,
+    payload_at: u8,
+    forms: OnceLock<Box<Made>>,
+}
+
+/// A form that was made, and the next one.
+#[derive(Debug)]
+struct Made {
+    form: Form,
+    bytes: Box<[u8]>,
+    next: OnceLock<Box<Made>>,
+}
+
+/// A message as clients read it in JSON.
+#[derive(Serialize)]
+struct Envelope<'m> {
+    channel: &'m str,
+    id: &'m str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'m str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'m str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base64: Option<String>,
+}
+
+impl Message {
+    /// Gives the draft its place. A text payload that is not UTF-8 becomes binary.
+    pub fn new(draft: Draft, epoch: u32, sequence: u64) -> Message {
+        let text = draft.text && simdutf8::basic::from_utf8(&draft.payload).is_ok();
+        let opcode = if text { Opcode::Text } else { Opcode::Binary };
+        let head = ws::head(opcode, true, draft.payload.len() as u64, None);
+        Message {
+            sequence,
+            epoch,
+            feed: draft.feed,
+            text,
+            channel: draft.channel.into(),
+            own_id: draft.id.map(Into::into),
+            event: draft.event.map(Into::into),
+            key: draft.key.map(Into::into),
+            frame: [head.as_bytes(), &draft.payload].concat().into(),
+            payload_at: head.as_bytes().len() as u8,
+            forms: OnceLock::new(),
+        }
+    }
+
+    /// What it says.
+    pub fn payload(&self) -> &[u8] {
+        &self.frame[usize::from(self.payload_at)..]
+    }
+
+    /// What clients know it by: the feed's own id, or epoch and sequence.
+    pub fn id(&self) -> String {
+        self.own_id.as_deref().map_or_else(|| id(self.epoch, self.sequence), Into::into)
+    }
+
+    /// Bytes that keeping it costs, about: its own, whatever forms are made of it.
+    pub fn cost(&self) -> u64 {
+        let words = [&self.own_id, &self.event, &self.key].map(|it| it.as_ref().map_or(0, |it| it.len()));
+        (size_of::<Message>() + self.frame.len() + self.channel.len() + words.iter().sum::<usize>()) as u64
+    }
+
+    /// Its bytes in this form. `deflate` is asked once for a deflated form: it appends the compressed body to the
+    /// vector, without the tail that RFC 7692 section 7.2.1 takes away.
+    pub fn form(&self, form: Form, deflate: impl FnOnce(&[u8], &mut Vec<u8>)) -> &[u8] {
+        if form == (Form { body: Body::Plain, frame: Frame::WebSocket }) {
+            return &self.frame;
+        }
+        let mut place = &self.forms;
+        while let Some(made) = place.get() {
+            if made.form == form {
+                return &made.bytes;
+            }
+            place = &made.next;
+        }
+        self.make(place, form, deflate)
+    }
+
+    /// Puts the form at the end of the list. Another shard may have put another one, or the same one, there meanwhile.
+    fn make<'m>(
+        &'m self,
+        mut place: &'m OnceLock<Box<Made>>,
+        form: Form,
+        deflate: impl FnOnce(&[u8], &mut Vec<u8>),
+    ) -> &'m [u8] {
+        let mut bytes = self.encode(form, deflate);
+        loop {
+            let made = place.get_or_init(|| Box::new(Made { form, bytes: std::mem::take(&mut bytes), next: OnceLock::new() }));
+            if made.form == form {
+                return &made.bytes;
+            }
+            place = &made.next;
+        }
+    }
+
+    fn encode(&self, form: Form, deflate: impl FnOnce(&[u8], &mut Vec<u8>)) -> Box<[u8]> {
+        let json = (form.body == Body::Json).then(|| self.envelope());
+        let body = json.as_deref().unwrap_or(self.payload());
+        let text = self.text || json.is_some();
+        let opcode = if text { Opcode::Text } else { Opcode::Binary };
+        match form.frame {
+            Frame::WebSocket => frame(opcode, body),
+            Frame::Deflated => deflated(opcode, body, deflate),
+            Frame::Event => self.as_event(body, text).into(),
+            Frame::EventChunk => http1::chunk(&self.as_event(body, text)).into(),
+            Frame::Piece => piece(body, json.is_some()).into(),
+            Frame::PieceChunk => http1::chunk(&piece(body, json.is_some())).into(),
+        }
+    }
+
+    /// An event stream is text: what is not goes in base64.
+    fn as_event(&self, body: &[u8], text: bool) -> Vec<u8> {
+        let mut event = Vec::with_capacity(body.len() + 64);
+        match text {
+            true => sse::event(&mut event, &self.id(), self.event.as_deref(), body),
+            false => sse::event(&mut event, &self.id(), self.event.as_deref(), STANDARD.encode(body).as_bytes()),
+        }
+        event
+    }
+
+    fn envelope(&self) -> Vec<u8> {
+        let text = if self.text { str::from_utf8(self.payload()).ok() } else { None };
+        let envelope = Envelope {
+            channel: &self.channel,
+            id: &self.id(),
+            event: self.event.as_deref(),
+            data: text,
+            base64: text.is_none().then(|| STANDARD.encode(self.payload())),
+        };
+        serde_json::to_vec(&envelope).unwrap_or_default()
+    }
+}
+
+fn frame(opcode: Opcode, body: &[u8]) -> Box<[u8]> {
+    [ws::head(opcode, true, body.len() as u64, None).as_bytes(), body].concat().into()
+}
+
+/// What does not become smaller goes as it is.
+fn deflated(opcode: Opcode, body: &[u8], deflate: impl FnOnce(&[u8], &mut Vec<u8>)) -> Box<[u8]> {
+    let mut small = Vec::new();
+    deflate(body, &mut small);
+    match small.len() < body.len() {
+        true => [ws::deflated_head(opcode, small.len() as u64).as_bytes(), &small].concat().into(),
+        false => frame(opcode, body),
+    }
+}
+
+fn piece(body: &[u8], json: bool) -> Vec<u8> {
+    if json { [body, b"\n"].concat() } else { body.to_vec() }
+}
+
+/// An id as clients see it: `5f3a01bc-42`.
+pub fn id(epoch: u32, sequence: u64) -> String {
+    format!("{epoch:08x}-{sequence}")
+}
+
+/// The sequence of such an id, if it is of this epoch; what a client says it has heard.
+pub fn sequence_of(text: &str, epoch: u32) -> Option<u64> {
+    let (of, sequence) = text.split_once('-')?;
+    let ours = of.len() == 8 && u32::from_str_radix(of, 16).ok() == Some(epoch);
+    sequence.parse().ok().filter(|_| ours)
+}

@@ -1,0 +1,166 @@
+//! What a request asks of a broadcast route: by which transport, which channels, and from where.
+
+use super::settings::{Settings, is_channel};
+use edgehold_wire::http1::{Head, Version};
+use edgehold_wire::upgrade;
+
+/// How a client hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// RFC 6455.
+    WebSocket,
+    /// An event stream.
+    Events,
+    /// A stream of JSON lines.
+    Lines,
+    /// A stream of the payloads as they are.
+    Raw,
+    /// One answer with what has come, or what comes next.
+    Poll,
+}
+
+/// What is asked.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// By which transport.
+    pub transport: Transport,
+    /// Which channels; may be empty.
+    pub channels: Vec<String>,
+    /// The last id that the client has heard.
+    pub last: Option<String>,
+    /// Something on the way keeps small pieces back until there are more of them.
+    pub buffered: bool,
+}
+
+/// Reads the wish from the head of a request. `path`: the route's.
+///
+/// # Errors
+/// Words for a 400.
+pub fn read(head: &Head<'_, '_>, settings: &Settings, path: &str) -> Result<Wish, &'static str> {
+    let mut wish = Wish {
+        transport: by_accept(head),
+        channels: Vec::new(),
+        last: head.get("Last-Event-ID").and_then(|id| str::from_utf8(id).ok()).map(Into::into),
+        buffered: head.version == Version::Http10 || head.get("Via").is_some(),
+    };
+    if settings.channel_in_path {
+        let channel = decode(&head.path[path.len().min(head.path.len())..], false);
+        wish.channels.push(channel.ok_or("the channel is not UTF-8")?);
+    }
+    for pair in head.query.unwrap_or("").split('&') {
+        parameter(pair, &mut wish)?;
+    }
+    if upgrade::wanted(head) {
+        wish.transport = Transport::WebSocket;
+    }
+    match wish.channels.iter().all(|channel| is_channel(channel)) {
+        true => Ok(wish),
+        false => Err("a channel is 1 to 255 bytes of UTF-8 without control characters, with `*` only at its end"),
+    }
+}
+
+fn by_accept(head: &Head<'_, '_>) -> Transport {
+    let accepts = |wanted: &str| head.list("Accept").any(|it| it.split(';').next().unwrap_or("").trim() == wanted);
+    match () {
+        () if accepts("text/event-stream") => Transport::Events,
+        () if accepts("application/json") => Transport::Poll,
+        () if accepts("application/octet-stream") => Transport::Raw,
+        () => Transport::Lines,
+    }
+}
+
+fn parameter(pair: &str, wish: &mut Wish) -> Result<(), &'static str> {
+    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+    let value = || decode(value, true).ok_or("the query is not UTF-8");
+    match name {
+        "channel" => wish.channels.push(value()?),
+        "lastEventId" => wish.last = Some(value()?),
+        "after" => {
+            wish.transport = Transport::Poll;
+            wish.last = Some(value()?);
+        }
+        "transport" => wish.transport = by_name(&value()?)?,
+        _ => {}
+    }
+    // An empty id is what a client has that has heard nothing yet.
+    wish.last.take_if(|last| last.is_empty());
+    Ok(())
+}
+
+fn by_name(name: &str) -> Result<Transport, &'static str> {
+    match name {
+        "sse" => Ok(Transport::Events),
+        "lines" => Ok(Transport::Lines),
+        "raw" => Ok(Transport::Raw),
+        "poll" => Ok(Transport::Poll),
+        _ => Err("transport is one of sse, lines, raw, poll"),
+    }
+}
+
+/// Percent-decoded (RFC 3986 section 2.1); in a query a plus is a space, as forms write it.
+fn decode(text: &str, plus: bool) -> Option<String> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let mut digit = || char::from(bytes.next()?).to_digit(16);
+        decoded.push(match byte {
+            b'%' => (digit()? * 16 + digit()?) as u8,
+            b'+' if plus => b' ',
+            byte => byte,
+        });
+    }
+    String::from_utf8(decoded).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::tests::settings;
+    use super::*;
+    use edgehold_wire::EMPTY_HEADER;
+    use edgehold_wire::http1::{Limits, MAX_HEADERS};
+
+    fn wish(request: &str) -> Result<Wish, &'static str> {
+        let mut store = [EMPTY_HEADER; MAX_HEADERS];
+        let limits = Limits { head_bytes: 4096, head_count: 20, target_bytes: 200 };
+        let text = request.replace('\n', "\r\n") + "\r\n\r\n";
+        let mut bytes = text.into_bytes();
+        let head = edgehold_wire::http1::read(&mut bytes, &limits, &mut store).unwrap().unwrap();
+        read(&head, &settings(), "/feed/")
+    }
+
+    fn transport(request: &str) -> Transport {
+        wish(&format!("GET /feed/a{request}")).unwrap().transport
+    }
+
+    #[test]
+    fn the_request_chooses_the_transport() {
+        let sse = " HTTP/1.1\nHost: h\nAccept: text/html, text/event-stream;q=0.9";
+        assert_eq!(transport(sse), Transport::Events);
+        assert_eq!(transport(" HTTP/1.1\nHost: h"), Transport::Lines);
+        assert_eq!(transport(" HTTP/1.1\nHost: h\nAccept: application/json"), Transport::Poll);
+        assert_eq!(transport("?after= HTTP/1.1\nHost: h\nAccept: */*"), Transport::Poll);
+        assert_eq!(transport("?transport=raw HTTP/1.1\nHost: h"), Transport::Raw);
+        let socket = " HTTP/1.1\nHost: h\nUpgrade: websocket\nConnection: Upgrade\nAccept: text/event-stream";
+        assert_eq!(transport(socket), Transport::WebSocket);
+        assert!(wish("GET /feed/a?transport=pigeon HTTP/1.1\nHost: h").is_err());
+    }
+
+    #[test]
+    fn channels_come_from_the_path_and_the_query() {
+        let wish = wish("GET /feed/a%2Fb%20c?channel=d*&x&channel=e+f HTTP/1.1\nHost: h").unwrap();
+        assert_eq!(wish.channels, ["a/b c", "d*", "e f"]);
+        assert!(self::wish("GET /feed/ HTTP/1.1\nHost: h").is_err());
+        assert!(self::wish("GET /feed/a%ff HTTP/1.1\nHost: h").is_err());
+        assert!(self::wish("GET /feed/a%2 HTTP/1.1\nHost: h").is_err());
+        assert!(self::wish("GET /feed/a*b HTTP/1.1\nHost: h").is_err());
+    }
+
+    #[test]
+    fn the_last_id_comes_from_the_query_before_the_header() {
+        let last = |request: &str| wish(request).unwrap().last;
+        let header = "HTTP/1.1\nHost: h\nLast-Event-ID: 7";
+        assert_eq!(last(&format!("GET /feed/a {header}")).as_deref(), Some("7"));
+        assert_eq!(last(&format!("GET /feed/a?lastEventId=8 {header}")).as_deref(), Some("8"));
+        assert_eq!(last("GET /feed/a?after= HTTP/1.1\nHost: h"), None);
+    }
+}

@@ -1,0 +1,145 @@
+//! Who listens: clients, and what each of them is subscribed to.
+//!
+//! A client is a connection with a form; a subscription is a client's place in a row. Both are small, since there may
+//! be a million of them: together, and with their place in the row's list, they are what a subscriber costs beyond an
+//! idle connection.
+
+use super::rows::{Cursor, Row};
+use crate::mesh::Form;
+use crate::shard::slab::Handle;
+use bitflags::bitflags;
+use slab::Slab;
+
+/// No subscription.
+pub const NONE: u32 = u32::MAX;
+
+bitflags! {
+    /// What is true of a client.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Traits: u8 {
+        /// It catches up after a reconnect: its backlog is not held against it until it has.
+        const REPLAYS = 1;
+        /// It waits for the answer to a long poll.
+        const POLLS = 1 << 1;
+    }
+}
+
+/// A connection that listens.
+pub struct Client {
+    /// Which.
+    pub who: Handle,
+    /// Its first subscription; the others hang on it.
+    pub first: u32,
+    /// How many it has.
+    pub count: u16,
+    /// The number of its route.
+    pub route: u16,
+    /// How messages are laid out for it.
+    pub form: Form,
+    /// What else is true of it.
+    pub traits: Traits,
+}
+
+/// A client's place in a row.
+#[derive(Clone, Copy)]
+pub struct Subscription {
+    /// Whose.
+    pub client: u32,
+    /// Where.
+    pub row: u32,
+    /// What it hears next.
+    pub cursor: Cursor,
+    /// The next one of this client, or of the free ones.
+    pub next: u32,
+    /// Its place in the row's list.
+    pub place: u32,
+}
+
+const _: () = assert!(size_of::<Client>() + size_of::<Subscription>() + size_of::<u32>() <= 64);
+
+/// All clients and subscriptions of a shard.
+pub struct Roll {
+    pub clients: Slab<Client>,
+    subscriptions: Vec<Subscription>,
+    free: u32,
+    count: u32,
+}
+
+impl Roll {
+    /// Nobody.
+    pub fn new() -> Roll {
+        Roll { clients: Slab::new(), subscriptions: Vec::new(), free: NONE, count: 0 }
+    }
+
+    /// Subscriptions that there are.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// A subscription by its number.
+    pub fn get(&self, number: u32) -> Subscription {
+        self.subscriptions[number as usize]
+    }
+
+    /// Moves a subscription on.
+    pub fn set(&mut self, number: u32, cursor: Cursor) {
+        self.subscriptions[number as usize].cursor = cursor;
+    }
+
+    /// Subscribes the client to the row, from there.
+    pub fn add(&mut self, client: u32, row_number: u32, row: &mut Row, cursor: Cursor) {
+        let owner = &mut self.clients[client as usize];
+        let place = row.subscribers.len() as u32;
+        let entry = Subscription { client, row: row_number, cursor, next: owner.first, place };
+        let number = self.free;
+        if number == NONE {
+            owner.first = self.subscriptions.len() as u32;
+            self.subscriptions.push(entry);
+        } else {
+            owner.first = number;
+            self.free = std::mem::replace(&mut self.subscriptions[number as usize], entry).next;
+        }
+        owner.count += 1;
+        self.count += 1;
+        row.subscribers.push(owner.first);
+        // The round goes around the list: one more is in its way.
+        row.round.remaining += u32::from(row.round.remaining > 0);
+    }
+
+    /// Ends a subscription. The last one of the row's list takes its place; `Some`: that one, if a round is under way,
+    /// which might pass it by now.
+    pub fn remove(&mut self, number: u32, row: &mut Row) -> Option<u32> {
+        let gone = self.get(number);
+        self.unlink(number, gone);
+        self.subscriptions[number as usize] = Subscription { next: self.free, row: NONE, ..gone };
+        self.free = number;
+        self.count -= 1;
+        row.subscribers.swap_remove(gone.place as usize);
+        let moved = row.subscribers.get(gone.place as usize).copied();
+        if let Some(moved) = moved {
+            self.subscriptions[moved as usize].place = gone.place;
+        }
+        moved.filter(|_| row.round.remaining > 0)
+    }
+
+    fn unlink(&mut self, number: u32, gone: Subscription) {
+        let owner = &mut self.clients[gone.client as usize];
+        owner.count -= 1;
+        if owner.first == number {
+            owner.first = gone.next;
+            return;
+        }
+        let mut at = owner.first;
+        while self.get(at).next != number {
+            at = self.get(at).next;
+        }
+        self.subscriptions[at as usize].next = gone.next;
+    }
+
+    /// The subscriptions of a client, by number.
+    pub fn of(&self, client: u32) -> impl Iterator<Item = u32> + '_ {
+        let first = self.clients.get(client as usize).map_or(NONE, |it| it.first);
+        let step = |&number: &u32| Some(self.get(number).next).filter(|&next| next != NONE);
+        std::iter::successors(Some(first).filter(|&it| it != NONE), step)
+    }
+}

@@ -1,0 +1,311 @@
+//! Rows: what a channel has said, in order, for those that hear it now and those that come back.
+//!
+//! A row belongs to a channel of a feed, or to a prefix (`news.*`), which is a row of its own with the messages of all
+//! channels that begin so. Its messages stand in the order of their sequence and are named by their place, counted from
+//! the row's beginning; whoever listens has a place of its own ([`Cursor`]) and nothing else.
+//!
+//! A message leaves a row when it is beyond the feed's replay and nobody who lags may still want it. Where last values
+//! are asked for, the last message of each key stays behind ([`Row::values`]).
+
+use crate::mesh::Message;
+use crate::shard::door::Payload;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What is kept of a channel, in the shard's units.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    /// Messages kept for replay.
+    pub messages: u32,
+    /// Bytes kept for replay.
+    pub bytes: u64,
+    /// Ticks that they are kept for.
+    pub age_ticks: u32,
+    /// Bytes kept for clients that lag.
+    pub backlog: u64,
+    /// The last value of each key is kept.
+    pub values: bool,
+}
+
+/// A listener's place in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor(u64);
+
+/// Set: messages that a later one of the same key supersedes are passed over.
+const CONFLATES: u64 = 1 << 63;
+
+impl Cursor {
+    /// At this place.
+    pub fn at(place: u64) -> Cursor {
+        Cursor(place)
+    }
+
+    /// At this place, wanting only the last value of each key until it has caught up.
+    pub fn conflating(place: u64) -> Cursor {
+        Cursor(place | CONFLATES)
+    }
+
+    /// The place of the next message.
+    pub fn place(self) -> u64 {
+        self.0 & !CONFLATES
+    }
+
+    /// Superseded messages are passed over.
+    pub fn conflates(self) -> bool {
+        self.0 & CONFLATES != 0
+    }
+
+    fn moved(self, place: u64) -> Cursor {
+        Cursor(place | self.0 & CONFLATES)
+    }
+}
+
+/// A message in its row.
+struct Item {
+    payload: Payload,
+    /// Cost of all messages of the row before this one.
+    sum: u64,
+    /// The tick in which it came.
+    tick: u32,
+    superseded: bool,
+}
+
+/// A channel of a feed, or a prefix.
+pub struct Row {
+    /// The feed.
+    pub feed: u16,
+    /// The channel, or the prefix with its `*`.
+    pub name: Box<str>,
+    /// Those who listen, by the numbers of their subscriptions.
+    pub subscribers: Vec<u32>,
+    /// Those of them that were found behind.
+    pub laggards: Vec<u32>,
+    /// The round: who is next, and how many are still to be visited.
+    pub round: Round,
+    items: VecDeque<Item>,
+    first: u64,
+    sum: u64,
+    /// Last values whose messages have left the row, by their places.
+    values: BTreeMap<u64, Payload>,
+    latest: HashMap<Box<str>, u64>,
+    /// Messages up to this sequence may be gone.
+    gone: u64,
+}
+
+/// A round over the subscribers of a row, which a new message begins anew where it stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Round {
+    /// Who is next.
+    pub position: u32,
+    /// Visits left.
+    pub remaining: u32,
+    /// On the list of rows with a round under way.
+    pub active: bool,
+}
+
+/// What comes next for a listener.
+pub enum Next<'r> {
+    /// This message; the cursor behind it.
+    Message(&'r Payload, Cursor),
+    /// Nothing; the cursor at the row's end.
+    Nothing(Cursor),
+    /// What was next has left the row.
+    Lost,
+}
+
+/// The most keys of which a row keeps the last value.
+const KEYS: usize = 65_536;
+
+impl Row {
+    /// An empty row. Messages up to the sequence `gone` may have been missed.
+    pub fn new(feed: u16, name: &str, gone: u64) -> Row {
+        Row {
+            feed,
+            name: name.into(),
+            subscribers: Vec::new(),
+            laggards: Vec::new(),
+            round: Round::default(),
+            items: VecDeque::new(),
+            first: 0,
+            sum: 0,
+            values: BTreeMap::new(),
+            latest: HashMap::new(),
+            gone,
+        }
+    }
+
+    /// A prefix that was asked for: what the rows below it have, in order.
+    pub fn merged<'r>(feed: u16, name: &str, gone: u64, rows: impl Iterator<Item = &'r Row>, keep: &Keep) -> Row {
+        let mut all = Row::new(feed, name, gone);
+        let mut items: Vec<(&Payload, u32)> = Vec::new();
+        for row in rows {
+            all.gone = all.gone.max(row.gone);
+            items.extend(row.values.values().map(|payload| (payload, 0)));
+            items.extend(row.items.iter().map(|item| (&item.payload, item.tick)));
+        }
+        items.sort_by_key(|(payload, _)| payload.sequence);
+        items.into_iter().for_each(|(payload, tick)| all.push(payload, tick, keep));
+        all
+    }
+
+    /// Whether this is a prefix.
+    pub fn is_prefix(&self) -> bool {
+        self.name.ends_with('*')
+    }
+
+    /// Nothing is kept and nobody listens.
+    pub fn is_idle(&self) -> bool {
+        self.subscribers.is_empty() && (self.is_prefix() || self.items.is_empty() && self.values.is_empty())
+    }
+
+    /// The place behind the last message.
+    pub fn end(&self) -> u64 {
+        self.first + self.items.len() as u64
+    }
+
+    /// Messages kept.
+    pub fn kept(&self) -> usize {
+        self.items.len() + self.values.len()
+    }
+
+    /// Bytes that they cost, about.
+    pub fn kept_bytes(&self) -> u64 {
+        self.items.front().map_or(0, |item| self.sum - item.sum)
+    }
+
+    /// Messages up to this sequence may be gone.
+    pub fn gone(&self) -> u64 {
+        self.gone
+    }
+
+    /// The next message of the channel.
+    pub fn push(&mut self, payload: &Payload, tick: u32, keep: &Keep) {
+        if keep.values {
+            self.supersede(self.key_of(payload));
+        }
+        self.items.push_back(Item { payload: payload.clone(), sum: self.sum, tick, superseded: false });
+        self.sum += payload.cost();
+    }
+
+    /// The message that comes now is the last value of this key: the one before it is not any more.
+    fn supersede(&mut self, key: Box<str>) {
+        match self.latest.insert(key, self.end()) {
+            Some(before) if before >= self.first => self.items[(before - self.first) as usize].superseded = true,
+            Some(before) => drop(self.values.remove(&before)),
+            None => {}
+        }
+    }
+
+    /// Lets go of what nobody may want any more. `lagging`: somebody is behind.
+    pub fn trim(&mut self, now: u32, lagging: bool, keep: &Keep) {
+        while self.items.front().is_some_and(|front| self.is_due(front, now, lagging, keep)) {
+            let Some(item) = self.items.pop_front() else { break };
+            self.gone = item.payload.sequence;
+            if keep.values && !item.superseded {
+                self.values.insert(self.first, item.payload);
+            }
+            self.first += 1;
+        }
+        while self.values.len() > KEYS {
+            let Some((_, payload)) = self.values.pop_first() else { break };
+            self.latest.remove(&self.key_of(&payload));
+        }
+    }
+
+    /// A message without a key is the last value of its channel.
+    fn key_of(&self, payload: &Payload) -> Box<str> {
+        let key = payload.key.as_deref().unwrap_or("");
+        if self.is_prefix() { format!("{}\0{key}", payload.channel).into() } else { key.into() }
+    }
+
+    fn is_due(&self, front: &Item, now: u32, lagging: bool, keep: &Keep) -> bool {
+        let bytes = self.sum - front.sum;
+        let replayed = self.items.len() <= keep.messages as usize
+            && bytes <= keep.bytes
+            && now.saturating_sub(front.tick) <= keep.age_ticks;
+        !replayed && !(lagging && bytes <= keep.backlog)
+    }
+
+    /// The message at a cursor.
+    pub fn next(&self, cursor: Cursor) -> Next<'_> {
+        if cursor.conflates() {
+            return self.next_value(cursor.place());
+        }
+        let place = cursor.place();
+        if place >= self.end() {
+            Next::Nothing(cursor)
+        } else if place < self.first {
+            Next::Lost
+        } else {
+            Next::Message(&self.items[(place - self.first) as usize].payload, cursor.moved(place + 1))
+        }
+    }
+
+    /// The next value that nothing has superseded.
+    fn next_value(&self, place: u64) -> Next<'_> {
+        if let Some((&at, payload)) = self.values.range(place..).next() {
+            return Next::Message(payload, Cursor::conflating(at + 1));
+        }
+        let from = place.max(self.first);
+        let skip = (from - self.first) as usize;
+        match self.items.iter().skip(skip).position(|item| !item.superseded) {
+            Some(ahead) => {
+                let at = skip + ahead;
+                Next::Message(&self.items[at].payload, Cursor::conflating(self.first + at as u64 + 1))
+            }
+            None => Next::Nothing(Cursor::at(self.end())),
+        }
+    }
+
+    /// Behind the message of this sequence. `Err`: messages between are gone; the cursor is at the oldest that is there.
+    pub fn behind(&self, sequence: u64) -> Result<Cursor, Cursor> {
+        let ahead = self.items.partition_point(|item| item.payload.sequence <= sequence);
+        let cursor = Cursor::at(self.first + ahead as u64);
+        if sequence < self.gone { Err(cursor) } else { Ok(cursor) }
+    }
+
+    /// What somebody has heard who wants the message at the cursor next; `None`: all that there is.
+    pub fn sequence_before(&self, cursor: Cursor) -> Option<u64> {
+        match self.next(cursor) {
+            Next::Message(payload, _) => Some(payload.sequence - 1),
+            Next::Nothing(_) | Next::Lost => None,
+        }
+    }
+
+    /// The sequence of the message that the feed knows by this id.
+    pub fn sequence_of(&self, own_id: &str) -> Option<u64> {
+        let has = |payload: &&Payload| payload.own_id.as_deref() == Some(own_id);
+        self.items.iter().rev().map(|item| &item.payload).find(has).map(|payload| payload.sequence)
+    }
+
+    /// Whether messages here have ids of the feed's own.
+    pub fn has_own_ids(&self) -> bool {
+        self.items.back().is_some_and(|item| item.payload.own_id.is_some())
+    }
+
+    /// The oldest message that is still there.
+    pub fn oldest(&self) -> Option<&Payload> {
+        self.items.front().map(|item| &item.payload)
+    }
+
+    /// Bytes and ticks that a listener is behind.
+    pub fn lag(&self, cursor: Cursor, now: u32) -> (u64, u32) {
+        let place = cursor.place().max(self.first);
+        match self.items.get((place - self.first) as usize) {
+            Some(item) => (self.sum - item.sum, now.saturating_sub(item.tick)),
+            None => (0, 0),
+        }
+    }
+
+    /// The first place from which a listener is no more than so far behind.
+    pub fn within(&self, bytes: u64, ticks: u32, now: u32) -> u64 {
+        let too_far = |item: &Item| self.sum - item.sum > bytes || now.saturating_sub(item.tick) > ticks;
+        self.first + self.items.partition_point(too_far) as u64
+    }
+}
+
+/// What a letter brought, as this shard counts it.
+pub fn payload(message: &Arc<Message>) -> Payload {
+    Rc::new(message.clone())
+}

@@ -1,0 +1,133 @@
+//! Sends of what many clients hear: the bytes belong to messages, not to an outbox.
+//!
+//! A connection that *follows* has no queue of its own for what it hears. When its outbox is empty its service is asked
+//! for what comes next, and fills a [`Batch`]: messages, counted, each in the form of the client's transport. The batch
+//! is a flight while the kernel reads from it, and what holds the messages in memory is the flight's own count of them.
+//! Such a send does not wait for the socket: what the socket does not take at once is copied into the outbox and waits
+//! there, so that a slow client holds copies of its own, and nothing that others share.
+
+use crate::engine::{GATHER, Piece};
+use crate::mesh::{Form, Message};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The most bytes that go into one send, but for a message that is larger by itself. A slow client may have to keep as
+/// many in its outbox.
+const BATCH_BYTES: usize = 64 << 10;
+
+/// A message as one shard counts it: cheaper than the count that all shards share.
+pub type Payload = Rc<Arc<Message>>;
+
+/// What one send takes along.
+#[derive(Default)]
+pub struct Batch {
+    held: Vec<Payload>,
+    pieces: Vec<Piece>,
+    len: usize,
+}
+
+impl Batch {
+    /// Another message may be added.
+    pub fn has_room(&self) -> bool {
+        self.pieces.len() < GATHER && self.len < BATCH_BYTES
+    }
+
+    /// Nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Messages in it.
+    pub fn count(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// Adds a message, if there is room. `deflate` makes the deflated form where it was not made yet.
+    pub fn push(&mut self, payload: &Payload, form: Form, deflate: impl FnOnce(&[u8], &mut Vec<u8>)) {
+        if !self.has_room() {
+            return;
+        }
+        let bytes = payload.form(form, deflate);
+        self.pieces.push(Piece { start: bytes.as_ptr(), len: bytes.len() });
+        self.len += bytes.len();
+        self.held.push(payload.clone());
+    }
+
+    /// For the send. The bytes stay in place as long as the batch does: it holds the messages, whose forms never move.
+    pub(super) fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    /// Hands what is left behind the first `sent` bytes to a queue.
+    pub(super) fn keep_rest<T>(&self, sent: usize, queue: impl FnOnce(&[u8]) -> T) -> T {
+        let mut skip = sent;
+        let mut rest = Vec::with_capacity(self.len - sent);
+        for piece in &self.pieces {
+            let from = skip.min(piece.len);
+            // SAFETY: the piece lies in a message that the batch holds.
+            rest.extend_from_slice(unsafe { std::slice::from_raw_parts(piece.start.add(from), piece.len - from) });
+            skip -= from;
+        }
+        queue(&rest)
+    }
+
+    fn clear(&mut self) {
+        self.held.clear();
+        self.pieces.clear();
+        self.len = 0;
+    }
+}
+
+/// The batches of a shard: those in flight by number, and those that wait to be used again.
+#[derive(Default)]
+pub struct Flights {
+    flying: Vec<Option<Batch>>,
+    free: Vec<u32>,
+    spare: Vec<Batch>,
+}
+
+impl Flights {
+    /// An empty batch.
+    pub fn batch(&mut self) -> Batch {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// The batch is in flight under this number.
+    pub fn begin(&mut self, batch: Batch) -> u32 {
+        let number = self.free.pop().unwrap_or(self.flying.len() as u32);
+        if number as usize == self.flying.len() {
+            self.flying.push(None);
+        }
+        self.flying[number as usize] = Some(batch);
+        number
+    }
+
+    /// The batch in flight.
+    pub fn get(&self, number: u32) -> &Batch {
+        self.flying[number as usize].as_ref().expect("a flight ends once")
+    }
+
+    /// The kernel has let go of it.
+    pub fn end(&mut self, number: u32) -> Batch {
+        self.free.push(number);
+        self.flying[number as usize].take().expect("a flight ends once")
+    }
+
+    /// Takes the batch back; the messages are let go.
+    pub fn put_back(&mut self, mut batch: Batch) {
+        batch.clear();
+        self.spare.push(batch);
+    }
+
+    /// Batches in flight.
+    pub fn count(&self) -> usize {
+        self.flying.len() - self.free.len()
+    }
+}
+
+impl Batch {
+    /// Bytes in it.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+}
