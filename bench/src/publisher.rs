@@ -284,6 +284,49 @@ pub fn unescaped(text: &str) -> String {
 mod tests {
     use super::*;
 
+    /// Takes so many requests before it answers any of them, all with this status.
+    fn server(requests: usize, status: &'static str) -> (String, thread::JoinHandle<()>) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let url = format!("http://{}/publish", listener.local_addr().expect("its address"));
+        let serve = move || {
+            let (mut stream, _) = listener.accept().expect("a publisher");
+            let (mut bytes, mut text) = ([0; 4096], String::new());
+            while text.matches("EB#").count() < requests {
+                let len = stream.read(&mut bytes).expect("a request");
+                text.push_str(str::from_utf8(&bytes[..len]).expect("text"));
+            }
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nok");
+            stream.write_all(answer.repeat(requests).as_bytes()).expect("the answers");
+            // The publisher ends first, so that no answer is lost by a reset.
+            let _ = stream.read(&mut bytes);
+        };
+        (url, thread::spawn(serve))
+    }
+
+    fn published(requests: u32, status: &'static str) -> Said {
+        let (url, serving) = server(requests as usize, status);
+        let mut publisher = Publisher::open(&url, "{}").expect("a publisher");
+        let schedule = Schedule { clock: Clock::start(), start: 0, per_second: 1000.0, size: 64, core: None };
+        let first = schedule.number_after(0.01);
+        let said = publisher.run(&schedule, first..first + requests);
+        drop(publisher);
+        serving.join().expect("the server");
+        said
+    }
+
+    #[test]
+    fn a_message_goes_out_before_the_last_one_is_answered() {
+        let said = published(5, "202 Accepted");
+        assert!((said.published, said.failure.is_none()) == (5, true));
+        assert!(said.per_second > 0.0 && said.per_second <= 1000.0, "{}", said.per_second);
+    }
+
+    #[test]
+    fn a_refusal_is_a_failure() {
+        let said = published(3, "413 Content Too Large");
+        assert!(matches!(said.failure, Some(Failure::Failed(words)) if words.contains("the server answered 413")));
+    }
+
     #[test]
     fn an_answer_is_taken_whole_and_no_more() {
         let text = b"HTTP/1.1 201 Created\r\nContent-Length: 3\r\n\r\nabcHTTP/1.1";

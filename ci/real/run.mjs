@@ -6,7 +6,10 @@
 import { Stage } from './lib/stage.mjs';
 import { within } from './lib/until.mjs';
 
-const STORIES = ['stomp', 'browser', 'demo', 'mqtt', 'irc', 'redis', 'killed', 'halfclose', 'text', 'slow'];
+const STORIES = [
+  'stomp', 'browser', 'demo', 'ticker', 'curl', 'mqtt', 'irc', 'redis', 'killed', 'halfclose', 'text', 'slow',
+  'feed-http', 'feed-nats', 'feed-redis', 'feed-mqtt',
+];
 const STORY_MS = 240_000;
 
 // A rejection that nobody waited for fails the story that was on at the time.
@@ -34,10 +37,10 @@ async function report(name) {
   const from = performance.now();
   const seconds = () => `${((performance.now() - from) / 1000).toFixed(1)} s`;
   try {
-    console.log(`ok   ${name.padEnd(9)} ${(await play(name)) || 'as it should be'} (${seconds()})`);
+    console.log(`ok   ${name.padEnd(10)} ${(await play(name)) || 'as it should be'} (${seconds()})`);
     return true;
   } catch (error) {
-    console.log(`FAIL ${name.padEnd(9)} ${error.message} (${seconds()})`);
+    console.log(`FAIL ${name.padEnd(10)} ${error.message} (${seconds()})`);
     if (process.env.TRACE) console.log(error.stack);
     return false;
   }

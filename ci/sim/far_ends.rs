@@ -59,6 +59,11 @@ pub struct Client {
     wants: usize,
 }
 
+/// Bytes of all these messages.
+fn len(messages: &[(bool, Vec<u8>)]) -> usize {
+    messages.iter().map(|it| it.1.len()).sum()
+}
+
 fn wishes(takeover: bool) -> Wishes {
     Wishes { takeover }
 }
@@ -320,7 +325,7 @@ impl Client {
 
     /// Everything that was asked for has come.
     fn is_satisfied(&self) -> bool {
-        let all = self.bytes(&self.expected).len() == self.bytes(&self.heard).len();
+        let all = len(&self.expected) == len(&self.heard);
         self.wants == 0 && self.outgoing.is_empty() && all && self.responses >= self.expected_responses
     }
 
@@ -332,7 +337,7 @@ impl Client {
 
     /// Where it stands, for whoever looks into a play that is stuck.
     pub fn story(&self) -> String {
-        let (said, heard) = (self.bytes(&self.expected).len(), self.bytes(&self.heard).len());
+        let (said, heard) = (len(&self.expected), len(&self.heard));
         format!(
             "{:?} client {} ({:?}, {:?}): said {said} bytes, heard {heard}; {} to say, {} wishes; responses {} of {}; \
              close {:?}",

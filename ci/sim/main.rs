@@ -7,6 +7,7 @@
 //!
 //! `EDGEHOLD_SEED=n` plays one seed again and tells its story; `EDGEHOLD_SEEDS=n` plays so many.
 
+mod broadcast;
 mod deflated;
 mod far_ends;
 mod play;
@@ -29,6 +30,29 @@ fn everyone_hears_what_was_meant_for_them() {
         judge(seed, verdict);
     }
     println!("{steps} turns");
+}
+
+/// Feeds, channels and listeners: see `broadcast/mod.rs`.
+#[test]
+fn every_listener_hears_its_channels() {
+    if let Some(seed) = number("EDGEHOLD_SEED") {
+        return judge(seed, broadcast::Play::new(seed, true).run());
+    }
+    let mut steps = 0;
+    for seed in 0..number("EDGEHOLD_SEEDS").unwrap_or(SEEDS) {
+        let verdict = std::panic::catch_unwind(|| broadcast::Play::new(seed, false).run())
+            .unwrap_or_else(|_| panic!("seed {seed}: a promise was broken; play it again with EDGEHOLD_SEED={seed}"));
+        steps += verdict.steps;
+        judge(seed, verdict);
+    }
+    println!("{steps} turns");
+}
+
+/// A listener that forgets what it has heard is one that the shard has failed, for all that the judge can see.
+#[test]
+fn a_forgotten_message_is_found() {
+    let found = (0..30).filter(|&seed| broadcast::Play::forgetful(seed).run().fault.is_some()).count();
+    assert!(found >= 25, "only {found} of 30 were found");
 }
 
 /// The judge must be able to find a fault: a far end that forges one byte is caught.

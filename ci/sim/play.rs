@@ -3,6 +3,7 @@
 use crate::far_ends::{Client, Upstream};
 use edgehold::engine::script::{Dice, Script, Temper};
 use edgehold::mesh::{Bell, Receiver, Sender, Tally, ToControl, ToShard, letter_box};
+use edgehold::service::broadcast::Broadcast;
 use edgehold::service::proxy::{self, Frames, Place};
 use edgehold::service::{Route, Services, Target, echo};
 use edgehold::shard::Shard;
@@ -57,7 +58,8 @@ impl Play {
         let (to_control, from_shard) = letter_box(bell());
         let addresses = Arc::from([([127, 0, 0, 1], 7).into()]);
         to_shard.post(ToShard::Addresses { upstream: 0, addresses }).expect("room for a letter");
-        let services = Services::new(routes(), vec![Place::Named]);
+        // Nobody here listens to a feed.
+        let services = Services::new(routes(), vec![Place::Named], Broadcast::new([].into(), &[], 1));
         let shard = Shard::new(Script::new(seed, temper), services, &settings, letters, to_control);
         let to_come = 1 + dice.below(24);
         if tell {
@@ -204,6 +206,7 @@ fn settings(dice: &mut Dice) -> Settings {
         message_bytes: 1 << 20,
         head_ticks: 4000,
         idle_ticks,
+        keep_alive_ticks: 100,
         close_ticks: 4000,
         max_pending,
         deflate,

@@ -11,6 +11,7 @@ use socket2::{Domain, Socket, Type};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::deflated::Reader;
+use crate::feed::sample_id;
 use crate::play::{Failure, Player};
 use crate::script::{Channel, Party, Step, Story};
 use crate::voice::{Act, Frame, Response, sample, say};
@@ -40,6 +41,11 @@ fn samples(story: &Story) -> Variables {
     for (_, value) in responses.flat_map(|response| &response.fields) {
         if let [Part::Variable(name)] = &value[..] {
             samples.insert(name.clone(), sample(name).into());
+        }
+    }
+    for step in &story.steps {
+        if let Act::Published(saying) = &step.act {
+            samples.insert(saying.variable.clone(), sample_id(&saying.variable));
         }
     }
     samples
@@ -136,7 +142,8 @@ fn as_http_1_1(mut bytes: Vec<u8>) -> Vec<u8> {
 /// All that the client says in `steps`.
 fn voice(steps: &[Step], samples: &Variables) -> Result<Vec<u8>, String> {
     let steps = steps.iter().filter(|step| step.is(Channel::Front, Party::Peer));
-    let spoken = steps.filter(|step| !matches!(step.act, Act::End | Act::Reset));
+    let is_silent = |act: &Act| matches!(act, Act::End | Act::Reset | Act::Published(_) | Act::Listeners(_));
+    let spoken = steps.filter(|step| !is_silent(&step.act));
     let said: Result<Vec<Vec<u8>>, String> = spoken.map(|step| say(&step.act, Party::Peer, samples)).collect();
     Ok(said?.concat())
 }

@@ -16,12 +16,13 @@ use tempfile::TempDir;
 
 use crate::agree::{play_in_memory, read_plainly};
 use crate::cut::{Cutting, next};
+use crate::feed::Feed;
 use crate::peer::Server;
 use crate::play::{Failure, Player, Transcript};
 use crate::script::{Story, read_folder};
 
 /// The folders of scripts; one that is not there has none.
-const FOLDERS: [&str; 5] = ["failing", "files", "http", "proxy", "websocket"];
+const FOLDERS: [&str; 6] = ["broadcast", "failing", "files", "http", "proxy", "websocket"];
 
 /// Stories played at a time. Most of the time they wait.
 const PLAYERS: usize = 8;
@@ -31,6 +32,9 @@ const RANDOM_PLAYINGS: u64 = 2;
 
 /// A story that takes longer is named, so that the suite does not become slow unseen.
 const SLOW: Duration = Duration::from_secs(2);
+
+/// What the kernel holds for a client of a story with a feed, and does not read, in bytes.
+const SLOW_RECV_BUFFER: usize = 16 << 10;
 
 /// When the served files were last written: 2001-09-09 01:46:40 UTC.
 const MODIFIED: Duration = Duration::from_secs(1_000_000_000);
@@ -160,9 +164,15 @@ impl Hall {
     }
 
     fn play_cut(&self, story: &Story, cutting: Cutting) -> Result<Transcript, String> {
+        let server = &self.servers[&story.config];
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-        socket.connect(&self.servers[&story.config].address.into()).expect("the server accepts");
+        if story.has_feed() {
+            // A client that does not read is to be noticed soon.
+            socket.set_recv_buffer_size(SLOW_RECV_BUFFER).expect("a size");
+        }
+        socket.connect(&server.address.into()).expect("the server accepts");
         let player = Player::of_peers(story, socket, &self.doors[&story.host], cutting);
+        let player = if story.has_feed() { player.hearing(Feed::of(server)) } else { player };
         player.play().map_err(|failure| report(story, &words(cutting), &failure))
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! # The scripts
 //!
-//! Files `*.wire` below `files`, `http`, `proxy` and `websocket` (and `failing`: what the server does not do yet,
+//! Files `*.wire` below `broadcast`, `files`, `http`, `proxy` and `websocket` (and `failing`: what the server does not do yet,
 //! played with `--ignored` only). A line is `who: what`; indented lines belong to the line above; `#` begins a comment
 //! line. What stands before the first story holds for all stories of the file.
 //!
@@ -22,7 +22,7 @@
 //! server: response 200                    status, Date and Content-Length are always checked; `to HEAD`: no content
 //!         ETag: \(etag)                   a field that must be there; a variable without value takes what it hears
 //!         no Server                       a field that must not; Connection is checked even if it is not named
-//!         body "hello"                    the content
+//!         body "hello"                    the content; goes on in lines that begin with bytes
 //! client: opening "/chat" "a, b"          a good opening request, and the subprotocols offered
 //! server: opened "a"                      the 101 to it, and the subprotocol chosen
 //! client: opening "/chat" with "deflate"  the extensions offered; behind the subprotocols, if there are any
@@ -40,6 +40,15 @@
 //! onward: "bytes"                         edgehold says this to the upstream
 //! upstream: "bytes"                       the upstream says this to edgehold
 //! upstream: end                           FIN, of whoever speaks; `reset` is RST
+//! feed: says "hello"                      published on this playing's own channel, \(channel); its id is \(id)
+//! feed: says "hello" as name              another variable for the id
+//! feed: says id "7" event "e" key "k" "x" what the message is to have; binary; times N; `to ".b"` is added to the
+//!                                         channel
+//! feed: waits for 1                       until so many listen to \(channel)
+//! server: response 200 that streams       a head; the content is told by what follows
+//! server: chunks "hello\n"                chunks whose contents make up this
+//! server: says "hello \(id)"              a text message with variables in it, \(any) for any id; a client says so too
+//! server: at most 3 binary "hello"        this message, as often as it comes
 //! ```
 //!
 //! Each connection is told to its end: nothing may come that the script does not say.
@@ -50,7 +59,9 @@ mod peer;
 mod agree;
 mod cut;
 mod deflated;
+mod feed;
 mod hall;
+mod leaving;
 mod play;
 mod script;
 mod voice;
@@ -63,6 +74,11 @@ use hall::hall;
 #[ignore = "what the server does not do yet"]
 fn failing() {
     hall().play_folder("failing");
+}
+
+#[test]
+fn broadcast() {
+    hall().play_folder("broadcast");
 }
 
 #[test]

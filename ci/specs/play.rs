@@ -3,6 +3,7 @@
 //! The same player plays the client and the upstream against edgehold, and against a player of edgehold's own part.
 //! Neighbouring acts of one speaker on one connection are one flight: one write, or the pieces of a cutting.
 
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddrV4, TcpListener};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use socket2::{SockRef, Socket};
 
 use crate::cut::{Cutting, Gauge};
+use crate::feed::{Feed, own_channel, sample_id};
 use crate::peer::patience;
 use crate::script::{Channel, Party, Step, Story};
 use crate::voice::{Act, Heard, hear, say};
@@ -54,6 +56,10 @@ pub(crate) struct Player<'s> {
     me: Party,
     front: Option<Line>,
     back: Option<Line>,
+    /// What publishes; `None` in memory.
+    feed: Option<Feed>,
+    /// Variables whose values are of this playing alone.
+    own: BTreeSet<String>,
     /// Where edgehold calls; `None` in memory, where both connections are there from the beginning.
     door: Option<&'s TcpListener>,
     cutting: Cutting,
@@ -73,6 +79,15 @@ impl<'s> Player<'s> {
         Player { door: Some(door), cutting, gauge, ..Player::new(story, Party::Peer, front) }
     }
 
+    /// A feed may speak, to this playing alone.
+    pub(crate) fn hearing(mut self, feed: Feed) -> Player<'s> {
+        let (name, channel) = own_channel();
+        self.own.insert(name.clone());
+        self.variables.insert(name, channel);
+        self.feed = Some(feed);
+        self
+    }
+
     /// A party of `story` in memory.
     pub(crate) fn in_memory(story: &'s Story, me: Party, front: Socket, back: Socket) -> Player<'s> {
         Player { back: Some(Line::new(back)), ..Player::new(story, me, front) }
@@ -84,6 +99,8 @@ impl<'s> Player<'s> {
             me,
             front: Some(Line::new(front)),
             back: None,
+            feed: None,
+            own: BTreeSet::new(),
             door: None,
             cutting: Cutting::Whole,
             gauge: None,
@@ -130,6 +147,7 @@ impl<'s> Player<'s> {
             Act::End => self.line(channel)?.end()?,
             Act::Reset => self.reset(channel)?,
             Act::Connects | Act::Waits(_) => {}
+            Act::Published(_) | Act::Listeners(_) => self.publish(&rest[0].act)?,
             _ => return self.say(rest),
         }
         Ok(1)
@@ -177,6 +195,36 @@ impl<'s> Player<'s> {
         if is_read { Ok(()) } else { Err("what was said is not read".into()) }
     }
 
+    // ---- what a feed says ----
+
+    fn publish(&mut self, act: &Act) -> Result<(), String> {
+        match (act, self.feed) {
+            (Act::Published(saying), Some(feed)) => {
+                self.own.insert(saying.variable.clone());
+                feed.say(saying, &mut self.variables)
+            }
+            (Act::Published(saying), None) => {
+                self.variables.insert(saying.variable.clone(), sample_id(&saying.variable));
+                Ok(())
+            }
+            (Act::Listeners(count), Some(feed)) => feed.wait_for(*count, &self.variables),
+            _ => Ok(()),
+        }
+    }
+
+    /// What was heard, with names for what is of this playing alone, and without the lengths that follow from it.
+    fn without_own(&self, voice: Vec<u8>) -> Vec<u8> {
+        let mut own: Vec<_> = self.own.iter().filter_map(|name| Some((name, self.variables.get(name)?))).collect();
+        if own.is_empty() {
+            return voice;
+        }
+        // An id may be the beginning of another one.
+        own.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));
+        let text = own.iter().fold(latin1(&voice), |text, (name, value)| text.replace(&latin1(value), name));
+        let (before, rest) = text.split_once("Content-Length: ").unwrap_or((&text, ""));
+        (before.to_owned() + rest.trim_start_matches(|it: char| it.is_ascii_digit())).into_bytes()
+    }
+
     // ---- what is the other's ----
 
     fn expect(&mut self, step: &Step) -> Result<(), String> {
@@ -185,6 +233,7 @@ impl<'s> Player<'s> {
             Act::Waits(_) if self.door.is_none() => {}
             Act::Waits(time) => self.earliest = Some(self.spoke + *time),
             Act::Connects => self.answer_call()?,
+            act @ (Act::Published(_) | Act::Listeners(_)) => self.publish(act)?,
             Act::End => self.expect_end(step.channel, Ending::Fin)?,
             Act::Reset => self.expect_end(step.channel, Ending::Reset)?,
             act => self.listen(step.channel, act)?,
@@ -214,6 +263,7 @@ impl<'s> Player<'s> {
             }
         };
         self.line(channel)?.came.drain(..used);
+        let voice = self.without_own(voice);
         self.transcript.push(voice);
         self.not_too_soon()
     }
@@ -245,8 +295,14 @@ impl<'s> Player<'s> {
 
 impl Act {
     fn is_speech(&self) -> bool {
-        !matches!(self, Act::Connects | Act::Waits(_) | Act::End | Act::Reset)
+        use Act::{Connects, End, Listeners, Published, Reset, Waits};
+        !matches!(self, Connects | Waits(_) | End | Reset | Published(_) | Listeners(_))
     }
+}
+
+/// Each byte as a character.
+fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().copied().map(char::from).collect()
 }
 
 impl Line {

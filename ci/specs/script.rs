@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::deflated::deflate;
-use crate::voice::{Act, Frame, Length, Response};
+use crate::feed;
+use crate::voice::{ANY, Act, Frame, Length, Response};
 use crate::words::{Part, Words, unescape};
 
 /// The key of every `opening`, from RFC 6455 section 1.3, and its answer.
@@ -139,7 +140,13 @@ fn blocks(text: &str) -> Vec<Block<'_>> {
 impl Story {
     /// What the variables `\(host)` and such stand for before anything was heard.
     pub(crate) fn variables(&self) -> crate::words::Variables {
-        [("host".to_owned(), self.host.clone().into_bytes())].into()
+        let host = ("host".to_owned(), self.host.clone().into_bytes());
+        [host, ("channel".to_owned(), feed::CHANNEL.into()), (ANY.to_owned(), feed::sample_id(ANY))].into()
+    }
+
+    /// Whether a feed speaks.
+    pub(crate) fn has_feed(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.act, Act::Published(_) | Act::Listeners(_)))
     }
 
     /// Whether an upstream answers: only one playing at a time can.
@@ -157,6 +164,7 @@ impl Story {
             "server" => self.add(block, Channel::Front, Party::Edge, words)?,
             "upstream" => self.add(block, Channel::Back, Party::Peer, words)?,
             "onward" => self.add(block, Channel::Back, Party::Edge, words)?,
+            "feed" => self.publish(block, words)?,
             _ => return Err(format!("who is {speaker:?}?")),
         }
         Ok(())
@@ -172,6 +180,13 @@ impl Story {
         Ok(())
     }
 
+    fn publish(&mut self, block: &Block<'_>, words: &str) -> Result<(), Problem> {
+        let act = feed::act(&mut Words::new(&block.joined(words)))?;
+        let (channel, by, source) = (Channel::Front, Party::Peer, block.joined(block.text));
+        self.steps.push(Step { line: block.line, channel, by, act, source });
+        Ok(())
+    }
+
     /// A story says what it proves and is told to its end.
     fn check(&self) -> Result<(), Problem> {
         let at = |problem: &str| Err(format!("{}:{}: {problem}", self.file, self.line));
@@ -179,7 +194,8 @@ impl Story {
             return at("the clause it proves is missing");
         }
         let ends = |channel| {
-            let mut steps = self.steps.iter().rev().filter(|step| step.channel == channel);
+            let speaks = |step: &&Step| !matches!(step.act, Act::Published(_) | Act::Listeners(_));
+            let mut steps = self.steps.iter().rev().filter(speaks).filter(|step| step.channel == channel);
             steps.next().is_none_or(|step| matches!(step.act, Act::End | Act::Reset))
         };
         if !ends(Channel::Front) || !ends(Channel::Back) {
@@ -204,6 +220,9 @@ fn act(words: &mut Words<'_>, channel: Channel, by: Party, line: usize) -> Resul
         ("opened", Channel::Front, Party::Edge) => opened(words)?,
         ("stream", Channel::Front, Party::Edge) => stream(words)?,
         ("deflated", Channel::Front, Party::Edge) => deflated(words)?,
+        ("chunks", Channel::Front, Party::Edge) => Act::Chunks(words.parts()?),
+        ("at", Channel::Front, Party::Edge) if words.takes("most") => repeated(words)?,
+        ("says", Channel::Front, _) => Act::Says { key: (by == Party::Peer).then_some(key(line)), parts: words.parts()? },
         ("close", Channel::Front, Party::Edge) => closes(words)?,
         (kind, Channel::Front, _) => Act::Frame(frame(kind, words, by, line)?),
         (kind, ..) => return Err(format!("{kind:?} cannot be done here")),
@@ -217,7 +236,8 @@ fn act(words: &mut Words<'_>, channel: Channel, by: Party, line: usize) -> Resul
 fn response(words: &mut Words<'_>, lines: &[&str]) -> Result<Response, Problem> {
     let status = words.number()?;
     let to_head = words.takes("to") && words.takes("HEAD");
-    let mut response = Response { status, to_head, ..Response::default() };
+    let streams = words.takes("that") && words.takes("streams");
+    let mut response = Response { status, to_head, streams, ..Response::default() };
     words.end()?;
     for line in lines {
         response_line(&mut response, line)?;
@@ -231,6 +251,8 @@ fn response_line(response: &mut Response, line: &str) -> Result<(), Problem> {
         response.absent.push(words.word().into());
     } else if words.takes("body") {
         response.body = Some(words.parts()?);
+    } else if let Some(body) = response.body.as_mut().filter(|_| words.is_at_bytes()) {
+        body.extend(words.parts()?);
     } else {
         let (name, value) = line.split_once(": ").ok_or_else(|| format!("no field line: {line}"))?;
         response.fields.push((name.into(), unescape(value)?));
@@ -241,26 +263,18 @@ fn response_line(response: &mut Response, line: &str) -> Result<(), Problem> {
 
 /// A good opening request: `opening "/path"`, with the subprotocols and the extensions offered behind it.
 fn opening(words: &mut Words<'_>) -> Result<Act, Problem> {
-    let path = quoted(words)?;
+    let path = words.quoted_text()?;
     let mut offer = String::new();
     if words.is_at_bytes() {
-        offer += &format!("Sec-WebSocket-Protocol: {}\r\n", quoted(words)?);
+        offer += &format!("Sec-WebSocket-Protocol: {}\r\n", words.quoted_text()?);
     }
     if words.takes("with") {
-        offer += &format!("Sec-WebSocket-Extensions: {}\r\n", quoted(words)?);
+        offer += &format!("Sec-WebSocket-Extensions: {}\r\n", words.quoted_text()?);
     }
     let before = format!("GET {path} HTTP/1.1\r\nHost: ");
     let fields = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n";
     let after = format!("\r\n{fields}Sec-WebSocket-Key: {KEY}\r\n{offer}\r\n");
     Ok(Act::Bytes(vec![Part::Bytes(before.into()), Part::Variable("host".into()), Part::Bytes(after.into())]))
-}
-
-/// One quoted text and no more, unlike [`Words::bytes`].
-fn quoted(words: &mut Words<'_>) -> Result<String, Problem> {
-    let rest = words.rest();
-    let inside = rest.strip_prefix('"').and_then(|it| it.split_once('"')).ok_or("a quoted text is missing")?.0;
-    *words = Words::new(&rest[inside.len() + 2..]);
-    Ok(inside.into())
 }
 
 fn opened(words: &mut Words<'_>) -> Result<Act, Problem> {
@@ -269,11 +283,11 @@ fn opened(words: &mut Words<'_>) -> Result<Act, Problem> {
         vec![field("Upgrade", "websocket"), field("Connection", "Upgrade"), field("Sec-WebSocket-Accept", ACCEPT)];
     let mut absent = Vec::new();
     match words.is_at_bytes() {
-        true => fields.push(field("Sec-WebSocket-Protocol", &quoted(words)?)),
+        true => fields.push(field("Sec-WebSocket-Protocol", &words.quoted_text()?)),
         false => absent.push("Sec-WebSocket-Protocol".into()),
     }
     match words.takes("with") {
-        true => fields.push(field("Sec-WebSocket-Extensions", &quoted(words)?)),
+        true => fields.push(field("Sec-WebSocket-Extensions", &words.quoted_text()?)),
         false => absent.push("Sec-WebSocket-Extensions".into()),
     }
     Ok(Act::Response(Response { status: 101, fields, absent, ..Response::default() }))
@@ -291,6 +305,13 @@ fn deflated(words: &mut Words<'_>) -> Result<Act, Problem> {
     Ok(Act::Deflated { text, payload: words.bytes()? })
 }
 
+/// `at most N text "…"`.
+fn repeated(words: &mut Words<'_>) -> Result<Act, Problem> {
+    let most = words.number()?;
+    let text = words.word() == "text";
+    Ok(Act::Repeated { most, text, payload: words.bytes()? })
+}
+
 /// A close frame of the server: without a reason here, any reason will do.
 fn closes(words: &mut Words<'_>) -> Result<Act, Problem> {
     if words.rest().is_empty() {
@@ -305,9 +326,7 @@ fn closes(words: &mut Words<'_>) -> Result<Act, Problem> {
 }
 
 fn frame(kind: &str, words: &mut Words<'_>, by: Party, line: usize) -> Result<Frame, Problem> {
-    // A key of its own for each line, so that a key carried over from another frame is noticed.
-    let key = (line as u32).wrapping_mul(0x9e37_79b1).to_be_bytes();
-    let key = (by == Party::Peer).then_some(key);
+    let key = (by == Party::Peer).then_some(key(line));
     let mut frame = Frame { opcode: opcode(kind, words)?, key, ..Frame::default() };
     let mut deflated = false;
     while !words.rest().is_empty() && !words.is_at_bytes() {
@@ -331,6 +350,11 @@ fn frame(kind: &str, words: &mut Words<'_>, by: Party, line: usize) -> Result<Fr
     let payload = words.bytes()?;
     frame.payload.extend(if deflated { deflate(&payload) } else { payload });
     Ok(frame)
+}
+
+/// A key of its own for each line, so that a key carried over from another frame is noticed.
+fn key(line: usize) -> [u8; 4] {
+    (line as u32).wrapping_mul(0x9e37_79b1).to_be_bytes()
 }
 
 fn opcode(kind: &str, words: &mut Words<'_>) -> Result<u8, Problem> {

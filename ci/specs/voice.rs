@@ -26,6 +26,16 @@ pub(crate) enum Act {
     Stream { text: bool, payload: Vec<u8> },
     /// A whole message in one deflated frame that says this.
     Deflated { text: bool, payload: Vec<u8> },
+    /// A text message whose payload has variables; masked by a client.
+    Says { key: Option<[u8; 4]>, parts: Vec<Part> },
+    /// Whole messages of this payload, as many as come and no more than so many.
+    Repeated { most: usize, text: bool, payload: Vec<u8> },
+    /// Whole chunks (RFC 9112 section 7.1), in whatever number, that make up this.
+    Chunks(Vec<Part>),
+    /// A feed says this.
+    Published(Saying),
+    /// So many listen.
+    Listeners(u32),
     /// edgehold calls the upstream.
     Connects,
     /// Nothing for at least so long since the last flight was begun.
@@ -36,6 +46,23 @@ pub(crate) enum Act {
     Reset,
 }
 
+/// What a feed says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Saying {
+    /// What is added to the playing's channel.
+    pub(crate) suffix: String,
+    /// The variable that holds the id.
+    pub(crate) variable: String,
+    /// What a query says of the message.
+    pub(crate) about: Vec<String>,
+    /// Not text.
+    pub(crate) binary: bool,
+    /// How often.
+    pub(crate) times: u32,
+    /// The payload.
+    pub(crate) payload: Vec<u8>,
+}
+
 /// What a script says of a response.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Response {
@@ -43,6 +70,8 @@ pub(crate) struct Response {
     pub(crate) status: u16,
     /// It answers a HEAD: no content follows.
     pub(crate) to_head: bool,
+    /// Its content has no length, and is told by what follows in the script.
+    pub(crate) streams: bool,
     /// Field lines that must be there.
     pub(crate) fields: Vec<(String, Vec<Part>)>,
     /// Field lines that must not.
@@ -93,6 +122,9 @@ pub(crate) enum Heard {
     Wrong(String),
 }
 
+/// The variable that stands for any id in a message of the server.
+pub(crate) const ANY: &str = "any";
+
 const DATE: &str = "Fri, 20 Nov 2026 11:58:35 GMT";
 
 /// A value for a variable that the server would set.
@@ -116,7 +148,18 @@ pub(crate) fn say(act: &Act, by: Party, variables: &Variables) -> Result<Vec<u8>
             let payload = deflated::deflate(payload);
             Ok(Frame { opcode, reserved: 0x40, payload, ..Frame::default() }.say())
         }
-        Act::Connects | Act::Waits(_) | Act::End | Act::Reset => Err(format!("{by:?} cannot say {act:?}")),
+        Act::Says { key, parts } => {
+            Ok(Frame { opcode: 1, key: *key, payload: resolve(parts, variables)?, ..Frame::default() }.say())
+        }
+        Act::Repeated { most, text, payload } => {
+            let opcode = if *text { 1 } else { 2 };
+            Ok(Frame { opcode, payload: payload.clone(), ..Frame::default() }.say().repeat(*most))
+        }
+        Act::Chunks(parts) => {
+            let content = resolve(parts, variables)?;
+            Ok([format!("{:x}\r\n", content.len()).as_bytes(), &content, b"\r\n"].concat())
+        }
+        Act::Published(_) | Act::Listeners(_) | Act::Connects | Act::Waits(_) | Act::End | Act::Reset => Err(format!("{by:?} cannot say {act:?}")),
     }
 }
 
@@ -127,11 +170,49 @@ pub(crate) fn hear(act: &Act, by: Party, came: &[u8], variables: &mut Variables)
         Act::Close(code) => hear_close(*code, came),
         Act::Stream { text, payload } => hear_stream(*text, payload, came),
         Act::Deflated { text, payload } => hear_deflated(*text, payload, came),
+        Act::Says { key: None, parts } => hear_message(parts, came, variables),
+        Act::Repeated { most, text, payload } => hear_repeated(*most, *text, payload, came),
+        Act::Chunks(parts) => match resolve(parts, variables) {
+            Ok(expected) => hear_chunks(&expected, came),
+            Err(name) => Heard::Wrong(format!("the variable {name} has no value")),
+        },
         _ => match say(act, by, variables) {
             Ok(bytes) => hear_bytes(&bytes, came),
             Err(problem) => Heard::Wrong(format!("nothing can be expected: {problem}")),
         },
     }
+}
+
+/// A text message of the server. Its head is no part of the transcript: it has the length of what differs from one
+/// playing to the next.
+fn hear_message(parts: &[Part], came: &[u8], variables: &Variables) -> Heard {
+    if came.first().is_some_and(|first| *first != 0x81) {
+        return Heard::Wrong("no text message".into());
+    }
+    let Some((len, head)) = server_length(came) else { return Heard::More };
+    let Some(payload) = came.get(head..head + len) else { return Heard::More };
+    match reads_as(parts, payload, variables) {
+        true => Heard::Whole(head + len, resolve(parts, variables).unwrap_or_default()),
+        false => Heard::Wrong(format!("it says {:?}", String::from_utf8_lossy(payload))),
+    }
+}
+
+/// Whether a payload is this; `\(any)` in it is any id.
+fn reads_as(parts: &[Part], payload: &[u8], variables: &Variables) -> bool {
+    let mut rest = payload;
+    for part in parts {
+        let after = match part {
+            Part::Variable(name) if name == ANY => {
+                let is_id = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+                Some(&rest[rest.iter().take_while(|byte| is_id(byte)).count()..]).filter(|it| it.len() < rest.len())
+            }
+            Part::Variable(name) => variables.get(name).and_then(|value| rest.strip_prefix(&value[..])),
+            Part::Bytes(bytes) => rest.strip_prefix(&bytes[..]),
+        };
+        let Some(after) = after else { return false };
+        rest = after;
+    }
+    rest.is_empty()
 }
 
 fn hear_bytes(expected: &[u8], came: &[u8]) -> Heard {
@@ -158,7 +239,7 @@ impl Response {
             Some(body) => resolve(body, variables)?,
             None => b"x".repeat(self.stated_length(variables)),
         };
-        if self.may_have_length() && !self.names("Content-Length") {
+        if self.may_have_length() && !self.streams && !self.names("Content-Length") {
             said += &format!("Content-Length: {}\r\n", content.len());
         }
         let content = if self.to_head { Vec::new() } else { content };
@@ -223,7 +304,7 @@ impl Response {
 
     fn length(&self, fields: &[(&str, &str)]) -> Result<usize, String> {
         let length = value_of(fields, "Content-Length");
-        match (self.may_have_length(), length) {
+        match (self.may_have_length() && !self.streams, length) {
             (false, None) => Ok(0),
             (false, Some(_)) => Err(format!("a {} has no Content-Length", self.status)),
             (true, None) => Err("there is no Content-Length".into()),
@@ -282,6 +363,7 @@ fn phrase(status: u16) -> &'static str {
     match status {
         101 => "Switching Protocols",
         200 => "OK",
+        204 => "No Content",
         206 => "Partial Content",
         301 => "Moved Permanently",
         304 => "Not Modified",
@@ -290,6 +372,7 @@ fn phrase(status: u16) -> &'static str {
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
+        410 => "Gone",
         412 => "Precondition Failed",
         413 => "Content Too Large",
         414 => "URI Too Long",
@@ -381,6 +464,36 @@ fn hear_deflated(text: bool, expected: &[u8], came: &[u8]) -> Heard {
         Ok(said) => Heard::Wrong(format!("it says {:?} in {len} bytes", String::from_utf8_lossy(&said))),
         Err(code) => Heard::Wrong(format!("it deserves {code}")),
     }
+}
+
+/// Frames that say this, until another comes. What is heard of them is no part of the transcript: their number is left
+/// open.
+fn hear_repeated(most: usize, text: bool, payload: &[u8], came: &[u8]) -> Heard {
+    let one = Frame { opcode: if text { 1 } else { 2 }, payload: payload.into(), ..Frame::default() }.say();
+    let count = came.chunks(one.len()).take_while(|it| *it == one).count();
+    let rest = &came[count * one.len()..];
+    match one.starts_with(rest) {
+        _ if count > most => Heard::Wrong(format!("{count} of them")),
+        true if count < most || !rest.is_empty() => Heard::More,
+        _ => Heard::Whole(count * one.len(), Vec::new()),
+    }
+}
+
+fn hear_chunks(expected: &[u8], came: &[u8]) -> Heard {
+    let (mut used, mut content) = (0, Vec::new());
+    while content.len() < expected.len() {
+        let rest = &came[used..];
+        let Some(at) = rest.windows(2).position(|it| it == b"\r\n") else { return Heard::More };
+        let size = std::str::from_utf8(&rest[..at]).ok().and_then(|it| usize::from_str_radix(it, 16).ok());
+        let Some(size) = size.filter(|size| *size > 0) else { return Heard::Wrong("no chunk size".into()) };
+        let Some(chunk) = rest.get(at + 2..at + 4 + size) else { return Heard::More };
+        content.extend_from_slice(&chunk[..size]);
+        used += at + 4 + size;
+        if !expected.starts_with(&content) || !chunk.ends_with(b"\r\n") {
+            return Heard::Wrong(format!("the chunks differ: {:?}", String::from_utf8_lossy(&content)));
+        }
+    }
+    Heard::Whole(used, content)
 }
 
 /// The length of a server's frame and of its head; `None` while cut. A mask bit makes it endless, hence wrong.

@@ -88,6 +88,13 @@ impl<'t> Words<'t> {
         resolve(&self.parts()?, &Variables::new()).map_err(|name| format!("no variable may stand here: {name}"))
     }
 
+    /// One quoted text and no more, unlike [`Words::bytes`].
+    pub(crate) fn quoted_text(&mut self) -> Result<String, String> {
+        let inside = self.0.strip_prefix('"').and_then(|it| it.split_once('"')).ok_or("a quoted text is missing")?;
+        self.0 = inside.1.trim_start();
+        Ok(inside.0.into())
+    }
+
     /// Nothing may be left.
     pub(crate) fn end(&self) -> Result<(), String> {
         if self.0.is_empty() { Ok(()) } else { Err(format!("too much: {:?}", self.0)) }

@@ -137,15 +137,17 @@ fn ends_name(after: &str) -> bool {
 }
 
 fn registries(file: &File) -> impl Iterator<Item = Breach> {
-    let named = numbered(file).filter(|(_, line)| names_registry(line));
+    let locks = file.path.ends_with("Cargo.lock");
+    let named = numbered(file).filter(move |(_, line)| names_registry(line, locks));
     named.map(|(at, _)| {
         let words = "a package registry by name: leave it to the machine's own settings of cargo, npm, pip or apt";
         Breach::new(&file.path, at, words)
     })
 }
 
-fn names_registry(line: &str) -> bool {
-    let foreign = line.starts_with("source = \"") && line != SOURCE;
+/// `locks`: the file is one in which `source` says where a package comes from; elsewhere it is a feed's key.
+fn names_registry(line: &str, locks: bool) -> bool {
+    let foreign = locks && line.starts_with("source = \"") && line != SOURCE;
     foreign || REGISTRIES.iter().any(|registry| line.contains(registry))
 }
 

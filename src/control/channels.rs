@@ -25,7 +25,7 @@ pub(super) async fn show_one(
 async fn show(state: &State, asked: &HeaderMap, channel: Option<Arc<str>>) -> Response {
     let Some(shards) = state.listeners(channel).await else { return going_down() };
     let silent: Vec<usize> = shards.iter().enumerate().filter(|(_, it)| it.is_none()).map(|(shard, _)| shard).collect();
-    let channels: Vec<_> = summed(&shards).iter().map(|(_, channel)| shown(state, channel)).collect();
+    let channels: Vec<_> = summed(&shards).values().map(|channel| shown(state, channel)).collect();
     let mut response = axum::Json(serde_json::json!({ "channels": channels, "silent_shards": silent })).into_response();
     allow_origin(state, asked, &mut response);
     response
@@ -47,10 +47,9 @@ type Key = (Box<str>, FeedNumber);
 fn summed(shards: &[Option<Listeners>]) -> BTreeMap<Key, ChannelState> {
     let mut all: BTreeMap<Key, ChannelState> = BTreeMap::new();
     for channel in shards.iter().flatten().flat_map(|it| &it.channels) {
-        let sum = all.entry((channel.channel.clone(), channel.feed)).or_insert_with(|| ChannelState {
-            subscribers: 0,
-            ..channel.clone()
-        });
+        let sum = all
+            .entry((channel.channel.clone(), channel.feed))
+            .or_insert_with(|| ChannelState { subscribers: 0, ..channel.clone() });
         sum.subscribers = sum.subscribers.saturating_add(channel.subscribers);
         sum.kept = sum.kept.max(channel.kept);
         sum.kept_bytes = sum.kept_bytes.max(channel.kept_bytes);

@@ -121,7 +121,10 @@ async fn publish_lines(state: &State, asked: &HeaderMap, body: Body) -> Result<R
     refuse_strangers(state, asked)?;
     refuse_coded(asked)?;
     if media_type(asked).is_none_or(|it| it != "application/x-ndjson") {
-        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "a batch is application/x-ndjson: a JSON message in each line"));
+        return Err((
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "a batch is application/x-ndjson: a JSON message in each line",
+        ));
     }
     let _turn = BODIES.acquire().await;
     let body = read(body, BATCH_BYTES).await?;

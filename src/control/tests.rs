@@ -75,7 +75,7 @@ impl Hall {
     /// The next messages, which every seat must get in the same order.
     async fn hear(&mut self, count: usize) -> Vec<Arc<Message>> {
         let mut heard: Vec<Vec<Arc<Message>>> = vec![Vec::new(); SHARDS];
-        until("messages in every box", async || {
+        until("messages in every box", || {
             for (seat, heard) in self.seats.iter_mut().zip(&mut heard) {
                 heard.extend(published(seat));
             }
@@ -94,7 +94,7 @@ impl Hall {
     }
 
     async fn until_up(&self) {
-        until("the feed to be up", async || self.feeds[0].figures.state() == State::Up).await;
+        until("the feed to be up", || self.feeds[0].figures.state() == State::Up).await;
     }
 
     /// One request; the status and the body.
@@ -125,9 +125,9 @@ fn published(seat: &mut Seat) -> Vec<Arc<Message>> {
 }
 
 /// Looks at a condition until it holds.
-async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let looking = async {
-        while !condition().await {
+        while !condition() {
             sleep(Duration::from_millis(2)).await;
         }
     };
@@ -160,11 +160,32 @@ async fn a_datagram_is_a_message() {
     datagrams(SocketAddr::from((Ipv6Addr::LOCALHOST, free_port())), "[::1]:0").await;
 }
 
-#[tokio::test]
-async fn a_multicast_group_is_joined() {
-    // The loopback interface has number 1 in every network namespace.
-    let group = SocketAddrV6::new("ff02::ed6e".parse().unwrap(), free_port(), 0, 1);
-    datagrams(group.into(), "[::1]:0").await;
+/// What lets a network namespace carry groups: IPv4's over its loopback interface, IPv6's over one that is numbered 7.
+const CARRY_GROUPS: &str = "ip link set lo up && ip route add 224.0.0.0/4 dev lo && \
+                            ip link add v0 index 7 type veth peer name v1 && ip link set v1 up && ip link set v0 up && \
+                            ip -6 address add fd77::1/64 dev v0 nodad && exec \"$0\" \"$@\"";
+
+/// Set where this program is already in such a namespace.
+const INSIDE: &str = "EDGEHOLD_TEST_NAMESPACE";
+
+/// Runs this very test again in a network namespace of its own, and there what it is about.
+#[test]
+fn a_multicast_group_is_joined() {
+    if std::env::var_os(INSIDE).is_some() {
+        return tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(groups());
+    }
+    let name = "control::tests::a_multicast_group_is_joined";
+    let mut again = std::process::Command::new("unshare");
+    again.args(["-rn", "sh", "-c", CARRY_GROUPS]).arg(std::env::current_exe().unwrap()).args(["--exact", name]);
+    let output = again.env(INSIDE, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+async fn groups() {
+    datagrams(SocketAddr::from(([239, 255, 7, 7], free_port())), "127.0.0.1:0").await;
+    let group = SocketAddrV6::new("ff02::ed6e".parse().unwrap(), free_port(), 0, 7);
+    datagrams(group.into(), "[::]:0").await;
 }
 
 #[tokio::test]
@@ -178,7 +199,7 @@ async fn a_stream_is_called_again_when_it_has_ended() {
         stream.write_all(b"o\nrest").await.unwrap();
         drop(stream);
         assert_eq!(hall.texts(3).await, ["one", "two", "rest"]);
-        until("the reconnect to be counted", async || hall.feeds[0].figures.reconnects() == round).await;
+        until("the reconnect to be counted", || hall.feeds[0].figures.reconnects() == round).await;
     }
     assert_eq!(hall.feeds[0].figures.refused(feeds::Reason::NotUtf8), 2);
 }
@@ -187,7 +208,7 @@ async fn a_stream_is_called_again_when_it_has_ended() {
 async fn a_feed_that_cannot_connect_says_so_and_comes_when_it_can() {
     let port = free_port();
     let mut hall = Hall::with(feed(Source::Tcp { host: "127.0.0.1".into(), port })).await;
-    until("the feed to be down", async || hall.feeds[0].figures.state() == State::Down).await;
+    until("the feed to be down", || hall.feeds[0].figures.state() == State::Down).await;
     assert!(hall.feeds[0].figures.last_error().unwrap().contains("refused"));
     let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let (mut stream, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
@@ -252,13 +273,21 @@ async fn a_stream_is_held_back_while_a_shard_reads_nothing() {
         }
     });
     // 32 MiB are taken in, and no more.
-    until("the budget to be used up", async || hall.feeds[0].figures.messages() >= 31).await;
+    until("the budget to be used up", || hall.feeds[0].figures.messages() >= 31).await;
     let mut waiting = hall.seats.pop().unwrap();
     let mut seen = published(&mut hall.seats[0]).len();
-    assert!(timeout(Duration::from_millis(200), async { while !writer.is_finished() { tokio::task::yield_now().await } }).await.is_err());
+    assert!(
+        timeout(Duration::from_millis(200), async {
+            while !writer.is_finished() {
+                tokio::task::yield_now().await
+            }
+        })
+        .await
+        .is_err()
+    );
     assert!(hall.feeds[0].figures.messages() <= 32);
     let mut late = 0;
-    until("the rest", async || {
+    until("the rest", || {
         seen += published(&mut hall.seats[0]).len();
         late += published(&mut waiting).len();
         seen == 200 && late == 200
@@ -283,7 +312,8 @@ async fn http_hall() -> Hall {
 #[tokio::test]
 async fn a_request_is_a_message() {
     let mut hall = http_hall().await;
-    let (status, body) = hall.post("/v1/publish/news%2Fa%20b?id=7&event=e&key=k", "text/plain", "Grüße".as_bytes()).await;
+    let (status, body) =
+        hall.post("/v1/publish/news%2Fa%20b?id=7&event=e&key=k", "text/plain", "Grüße".as_bytes()).await;
     assert_eq!((status, serde_json::from_str(&body).ok()), (200, Some(json!({ "id": "7" }))));
     let (status, body) = hall.post("/v1/publish/x", "application/octet-stream", b"\x00").await;
     assert_eq!((status, serde_json::from_str(&body).ok()), (200, Some(json!({ "id": "5f3a01bc-2" }))));
@@ -291,7 +321,10 @@ async fn a_request_is_a_message() {
     assert_eq!(status, 200);
     let [first, second, third] = hall.hear(3).await.try_into().unwrap();
     assert_eq!((&*first.channel, first.feed, first.text), ("news/a b", 0, true));
-    assert_eq!((first.event.as_deref(), first.key.as_deref(), first.payload()), (Some("e"), Some("k"), "Grüße".as_bytes()));
+    assert_eq!(
+        (first.event.as_deref(), first.key.as_deref(), first.payload()),
+        (Some("e"), Some("k"), "Grüße".as_bytes())
+    );
     assert_eq!((&*second.channel, second.feed, second.text), ("x", 1, false));
     assert!(!third.text);
 }
@@ -335,9 +368,13 @@ async fn a_wrong_request_is_told_so() {
 #[tokio::test]
 async fn a_batch_tells_of_each_line_that_was_refused() {
     let mut hall = http_hall().await;
-    let good = b"{\"channel\":\"x\",\"data\":{\"a\":1.0}}\n\r\n{\"channel\":\"news/\",\"base64\":\"AA==\",\"id\":\"9\"}";
+    let good =
+        b"{\"channel\":\"x\",\"data\":{\"a\":1.0}}\n\r\n{\"channel\":\"news/\",\"base64\":\"AA==\",\"id\":\"9\"}";
     let (status, body) = hall.post("/v1/publish", "application/x-ndjson", good).await;
-    assert_eq!((status, serde_json::from_str(&body).ok()), (200, Some(json!({ "published": 2, "refused": 0, "lines": [] }))));
+    assert_eq!(
+        (status, serde_json::from_str(&body).ok()),
+        (200, Some(json!({ "published": 2, "refused": 0, "lines": [] })))
+    );
     let mixed = b"{\"channel\":\"x\",\"data\":\"b\"}\n\n{\"data\":1}\n{\"channel\":\"y\",\"data\":1}\n\xff\n{\"channel\":\"x\"}\n";
     let (status, body) = hall.post("/v1/publish", "application/x-ndjson", mixed).await;
     let lines = [(3, "no_channel"), (4, "not_allowed"), (5, "not_utf8"), (6, "bad_json")];
@@ -353,7 +390,7 @@ async fn a_batch_tells_of_each_line_that_was_refused() {
 async fn status_tells_of_feeds() {
     let port = free_port();
     let hall = Hall::with(feed(Source::Nats(feeds::Broker::new(format!("nats://me:secret@127.0.0.1:{port}"))))).await;
-    until("the feed to be down", async || hall.feeds[0].figures.state() == State::Down).await;
+    until("the feed to be down", || hall.feeds[0].figures.state() == State::Down).await;
     let (_, body) = hall.ask("GET /v1/status HTTP/1.1", b"").await;
     let feed = &serde_json::from_str::<Value>(&body).unwrap()["feeds"][0];
     assert_eq!((&feed["name"], &feed["state"], &feed["messages"]), (&json!("feed"), &json!("down"), &json!(0)));
@@ -368,7 +405,7 @@ async fn channels_are_asked_of_every_shard() {
     let mut seats = std::mem::take(&mut hall.seats);
     let answering = tokio::spawn(async move {
         let mut answered = 0;
-        until("the questions", async || {
+        until("the questions", || {
             for (shard, seat) in seats.iter_mut().enumerate() {
                 answered += answer(seat, shard);
             }

@@ -13,7 +13,7 @@ pub use bell::Bell;
 pub use letters::{
     ChannelState, Conditions, FileAnswer, FileAsk, FileHead, FilePart, Listeners, Report, ShardNumber, ToControl, ToShard,
 };
-pub use message::{Body, Draft, FeedNumber, Form, Frame, Message, id, sequence_of};
+pub use message::{Body, Draft, FeedNumber, Form, Frame, Message, epoch_of, id, sequence_of};
 pub use tally::{Cause, Refused, ServiceKind, Stage, Tally, UpstreamTally};
 
 use std::sync::Arc;

@@ -53,6 +53,11 @@ impl Batch {
         self.held.push(payload.clone());
     }
 
+    /// Bytes in it.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
     /// For the send. The bytes stay in place as long as the batch does: it holds the messages, whose forms never move.
     pub(super) fn pieces(&self) -> &[Piece] {
         &self.pieces
@@ -119,15 +124,4 @@ impl Flights {
         self.spare.push(batch);
     }
 
-    /// Batches in flight.
-    pub fn count(&self) -> usize {
-        self.flying.len() - self.free.len()
-    }
-}
-
-impl Batch {
-    /// Bytes in it.
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
 }

@@ -3,6 +3,7 @@
 //! Each `start…` resolves when the broker accepts connections, with `{ port, kill(), restart() }`: `kill` is kill -9 of
 //! all of it, `restart` brings it back on the same port.
 
+import { userInfo } from 'node:os';
 import path from 'node:path';
 import { freePort, listening } from './ports.mjs';
 import { start } from './processes.mjs';
@@ -31,6 +32,11 @@ class Broker {
   kill() {
     return this.process.kill();
   }
+
+  /** Ends it as an operator would: it may save what it keeps. */
+  end() {
+    return this.process.end();
+  }
 }
 
 function broker(stage, name, port, command, args, env = {}) {
@@ -39,22 +45,37 @@ function broker(stage, name, port, command, args, env = {}) {
   return new Broker(stage, name, port, launch).restart();
 }
 
-/** Redis without persistence. */
-export async function startRedis(stage) {
+/** Redis without persistence, unless `more` options say otherwise. */
+export async function startRedis(stage, more = {}) {
   const port = await freePort();
-  const options = { port, bind: '127.0.0.1', save: '', appendonly: 'no', dir: stage.dir('redis') };
+  const options = { port, bind: '127.0.0.1', save: '', appendonly: 'no', dir: stage.dir('redis'), ...more };
   return broker(stage, 'redis', port, 'redis-server', Object.entries(options).flatMap(([k, v]) => [`--${k}`, `${v}`]));
 }
 
 /** Mosquitto with a plain TCP listener: the WebSocket part is edgehold's. Its queues are unlimited, since a test that sends
  * 10 000 messages at once must not have some dropped. */
-export async function startMosquitto(stage) {
+export async function startMosquitto(stage, more = ['persistence false', 'max_inflight_messages 0']) {
   const port = await freePort();
   const file = stage.file('mosquitto.conf', [
-    `listener ${port} 127.0.0.1`, 'allow_anonymous true', 'persistence false', 'log_dest stdout',
-    'max_queued_messages 0', 'max_inflight_messages 0', '',
+    `listener ${port} 127.0.0.1`, 'allow_anonymous true', 'log_dest stdout', 'max_queued_messages 0', ...more, '',
   ].join('\n'));
   return broker(stage, 'mosquitto', port, 'mosquitto', ['-c', file]);
+}
+
+/** Mosquitto that keeps sessions when it is ended. It stays who it is: the folder is its starter's. */
+export function startLastingMosquitto(stage) {
+  const folder = stage.dir('mosquitto');
+  return startMosquitto(stage, ['persistence true', `persistence_location ${folder}/`, `user ${userInfo().username}`]);
+}
+
+/** nats-server with JetStream, for one user. */
+export async function startNats(stage, user, password) {
+  const port = await freePort();
+  const file = stage.file('nats.conf', [
+    'host: 127.0.0.1', `port: ${port}`, 'server_name: real', `jetstream { store_dir: "${stage.dir('nats')}" }`,
+    `authorization { user: ${user}, password: ${password} }`, '',
+  ].join('\n'));
+  return broker(stage, 'nats', port, 'nats-server', ['-c', file]);
 }
 
 /** ngIRCd without penalties, which otherwise slow a client down to about a line a second. */

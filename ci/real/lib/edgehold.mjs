@@ -20,12 +20,13 @@ export function program() {
 const lines = (table) => Object.entries(table).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
 const section = (head, table) => [head, ...lines(table), ''].join('\n');
 
-/** The configuration file: `limits` and `server` are tables, `routes` a list of tables. */
-export function configuration({ server, listener, limits, routes }) {
+/** The configuration file: `limits` and `server` are tables, `routes` and `feeds` lists of tables. */
+export function configuration({ server, listener, limits, routes, feeds = [] }) {
   return [
     section('[server]', server),
     section('[[listener]]', listener),
     section('[limits]', limits),
+    ...feeds.map((feed) => section('[[feed]]', feed)),
     ...routes.map((route) => section('[[route]]', route)),
   ].join('\n');
 }
@@ -51,9 +52,14 @@ class Edgehold {
     return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)[1]) * 1024;
   }
 
+  /** A request to the admin address. */
+  ask(path, options) {
+    return fetch(`http://127.0.0.1:${this.admin}${path}`, options);
+  }
+
   async ready() {
     this.process.mustRun();
-    return (await fetch(`http://127.0.0.1:${this.admin}/readyz`)).status === 200;
+    return (await this.ask('/readyz')).status === 200;
   }
 
   /** Ends the server by SIGTERM; an exit code other than 0 is an error. */
@@ -65,13 +71,14 @@ class Edgehold {
 }
 
 /** Starts edgehold on the stage and resolves when it is ready. */
-export async function startEdgehold(stage, { routes, limits = {}, server = {} }) {
+export async function startEdgehold(stage, { routes, limits = {}, server = {}, feeds = [] }) {
   const [port, admin] = [await freePort(), await freePort()];
   const file = stage.file('edgehold.toml', configuration({
     server: { shards: 2, admin: `127.0.0.1:${admin}`, shutdown_grace: '5s', ...server },
     listener: { name: 'public', address: `127.0.0.1:${port}` },
     limits,
     routes,
+    feeds,
   }));
   const log = path.join(stage.folder, 'edgehold.log');
   const edgehold = new Edgehold(start('edgehold', program(), ['serve', '--config', file], { log }), port, admin);

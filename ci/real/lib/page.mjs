@@ -5,10 +5,14 @@ import { chromium } from 'playwright-core';
 
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
-/** The page at `url`, and what it complains about while it is open. */
-export async function openPage(stage, url) {
+/** What makes the browser go through a proxy of this machine, also to this machine. */
+const through = (proxy) => (proxy ? [`--proxy-server=${proxy}`, '--proxy-bypass-list=<-loopback>'] : []);
+
+/** The page at `url`, and what it complains about while it is open; `proxy` as Chromium names one. */
+export async function openPage(stage, url, proxy) {
   if (!existsSync(CHROMIUM)) throw new Error(`no ${CHROMIUM}: ci/install browser, or set CHROMIUM`);
-  const browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args: ['--no-sandbox'] });
+  const args = ['--no-sandbox', ...through(proxy)];
+  const browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args });
   stage.defer(() => browser.close());
   const page = await browser.newPage();
   const complaints = [];

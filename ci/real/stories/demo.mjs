@@ -1,38 +1,9 @@
 //! The first five minutes: `edgehold serve` without a configuration, and its own page in headless Chromium. The page
 //! connects, echoes come back, the figures arrive from the admin address, and the browser has nothing to complain of.
-//!
-//! The demo's addresses are fixed; where one of them is taken, the story says so and does not begin.
 
-import path from 'node:path';
-import { program } from '../lib/edgehold.mjs';
-import { mustBe } from '../lib/expect.mjs';
-import { listening } from '../lib/ports.mjs';
-import { start } from '../lib/processes.mjs';
-import { until } from '../lib/until.mjs';
+import { PORT, startDemo } from '../lib/demo.mjs';
 import { openPage } from '../lib/page.mjs';
-
-const [PORT, ADMIN] = [8080, 9180];
-
-async function mustBeFree(port) {
-  if (await listening(port)) throw new Error(`127.0.0.1:${port} is taken; the demo needs it (try unshare -rn, with lo up)`);
-}
-
-async function ready(server) {
-  server.mustRun();
-  return (await fetch(`http://127.0.0.1:${ADMIN}/readyz`)).status === 200;
-}
-
-async function stop(server) {
-  server.mustRun();
-  mustBe('exit code of edgehold', (await server.end(15_000)).code, 0);
-}
-
-async function startDemo(stage) {
-  for (const port of [PORT, ADMIN]) await mustBeFree(port);
-  const server = start('edgehold', program(), ['serve'], { log: path.join(stage.folder, 'edgehold.log'), cwd: stage.folder });
-  stage.defer(() => stop(server).finally(() => server.kill()));
-  await until('edgehold to be ready', () => ready(server));
-}
+import { until } from '../lib/until.mjs';
 
 /** Sends `text` as a message of `kind` from the console; resolves when its echo stands in the log. */
 async function echo(page, kind, text) {

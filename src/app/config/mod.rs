@@ -4,8 +4,9 @@
 //! (`forms` and `sources` know how values are written), what it is when left out, and
 //! where it goes. `read` walks the file along that table. `check`, with `feeds`, looks at
 //! what no single key can know (two routes on one path, a key of another service, a feed
-//! that no route names) and merges the limits into each route. Every step notes what it finds and goes on, so that the operator sees
-//! all problems of a file at once, each with its line.
+//! that no route names) and merges the limits into each route. Every step notes what it
+//! finds and goes on, so that the operator sees all problems of a file at once, each with
+//! its line.
 //!
 //! What comes out is plain data with every default filled in. Nothing in it is
 //! derived from the machine; that is `crate::app::derive`.

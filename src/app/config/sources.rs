@@ -10,7 +10,7 @@ use super::{Source, forms};
 
 /// What may be written, as words for a problem and for the reference.
 pub(super) const FORM: &str = "\"udp://127.0.0.1:9999\", \"tcp://host:port\", \"tcp-listen://127.0.0.1:9999\", \
-                               \"unix:///path\", \"nats://host\", \"redis://host\", \"mqtt://host\", \"http\" or \"demo\"";
+    \"unix:///path\", \"nats://host\", \"redis://host\", \"mqtt://host\", \"http\" or \"demo\"";
 
 /// Ports of brokers where none is written: those that NATS, Redis and MQTT (IANA) have for themselves.
 const NATS_PORT: u16 = 4222;

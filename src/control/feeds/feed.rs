@@ -1,10 +1,10 @@
 //! What every feed does, whatever its source: pass messages on, count, and come back by itself.
 
+use super::Settings;
 use super::backoff::Backoff;
 use super::figures::Figures;
 use super::publisher::{Publisher, Stopping};
 use super::reading::{Reason, Rules, Said};
-use super::Settings;
 use crate::mesh::{Draft, FeedNumber, Message};
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +58,12 @@ impl Feed {
     /// Counts; the first of each reason is told.
     pub(in crate::control) fn refuse(&self, reason: Reason) {
         if self.figures.refused_one(reason) {
-            tracing::warn!(feed = self.settings.name, reason = reason.word(), "{}; more are only counted", reason.words());
+            tracing::warn!(
+                feed = self.settings.name,
+                reason = reason.word(),
+                "{}; more are only counted",
+                reason.words()
+            );
         }
     }
 

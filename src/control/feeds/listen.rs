@@ -2,12 +2,12 @@
 
 use super::feed::{Fault, Feed, Session};
 use super::stream;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tokio::io::AsyncRead;
 use tokio::net::{TcpListener, UnixListener};
-use futures_util::stream::{FuturesUnordered, StreamExt};
 
 /// Connections at one time; others wait in the kernel's queue.
 const CONNECTIONS: usize = 64;

@@ -4,10 +4,10 @@
 //! try again. Core NATS forgets what nobody heard. A JetStream consumer is made anew for each session, behind the last
 //! sequence that was passed on: nothing is missing, nothing comes twice.
 
+use super::Start;
 use super::broker::{Broker, Parts};
 use super::feed::{Fault, Feed, Session};
 use super::reading::Said;
-use super::Start;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::Info;
 use async_nats::{Client, ConnectOptions, Event, jetstream};

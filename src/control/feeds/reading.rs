@@ -90,7 +90,9 @@ impl Reason {
             Reason::NoChannel => "the message names no channel",
             Reason::BadChannel => "a channel has 1 to 255 bytes, no control characters and no `*`",
             Reason::BadJson => "a message is a JSON object with \"data\" or \"base64\"",
-            Reason::BadId => "an id, an event name or a key has 255 bytes at most and no line ends; an id is not empty",
+            Reason::BadId => {
+                "an id, an event name or a key has 255 bytes at most and no line ends; an id is not empty"
+            }
             Reason::NotAllowed => "no feed takes messages for this channel",
         }
     }
@@ -174,7 +176,9 @@ impl Rules {
         match (json.data, &json.base64) {
             (Some(data), None) => self.draft(text_of(data)?.into(), self.text, said),
             (None, Some(base64)) => {
-                let payload = STANDARD.decode(base64.as_bytes()).map_err(|_| Reason::BadJson)?;
+                let payload = STANDARD
+                    .decode(base64.as_bytes())
+                    .map_err(|_| Reason::BadJson)?;
                 self.draft(payload, false, said)
             }
             _ => Err(Reason::BadJson),
@@ -185,7 +189,11 @@ impl Rules {
         if payload.len() > self.message_bytes {
             return Err(Reason::Oversized);
         }
-        let channel = self.channel.as_deref().or(said.channel).ok_or(Reason::NoChannel)?;
+        let channel = self
+            .channel
+            .as_deref()
+            .or(said.channel)
+            .ok_or(Reason::NoChannel)?;
         if !is_channel(channel) {
             return Err(Reason::BadChannel);
         }
@@ -272,11 +280,24 @@ mod tests {
     use proptest::prelude::*;
 
     fn rules(format: Format) -> Rules {
-        Rules { feed: 3, channel: None, format, text: true, invalid_text: InvalidText::Drop, message_bytes: 64 }
+        Rules {
+            feed: 3,
+            channel: None,
+            format,
+            text: true,
+            invalid_text: InvalidText::Drop,
+            message_bytes: 64,
+        }
     }
 
     fn read(text: &str) -> Result<Draft, Reason> {
-        rules(Format::Json).read(text.as_bytes(), Said { channel: Some("topic"), ..Said::default() })
+        rules(Format::Json).read(
+            text.as_bytes(),
+            Said {
+                channel: Some("topic"),
+                ..Said::default()
+            },
+        )
     }
 
     #[test]
@@ -296,10 +317,20 @@ mod tests {
 
     #[test]
     fn a_value_is_passed_on_as_it_is_written() {
-        for value in ["1.10", "12345678901234567890123", "null", "{\"a\" : [1, 2]}", "true", "\"\""] {
+        for value in [
+            "1.10",
+            "12345678901234567890123",
+            "null",
+            "{\"a\" : [1, 2]}",
+            "true",
+            "\"\"",
+        ] {
             let draft = read(&format!("{{\"data\":{value}}}")).unwrap();
             let expected = if value == "\"\"" { "" } else { value };
-            assert_eq!((draft.payload, draft.channel.as_str(), draft.text), (expected.into(), "topic", true));
+            assert_eq!(
+                (draft.payload, draft.channel.as_str(), draft.text),
+                (expected.into(), "topic", true)
+            );
         }
     }
 
@@ -325,30 +356,57 @@ mod tests {
             ("{\"data\":1,\"channel\":\"\"}", Reason::BadChannel),
             ("{\"data\":1,\"channel\":\"a*\"}", Reason::BadChannel),
             ("{\"data\":1,\"channel\":\"a\\u0007\"}", Reason::BadChannel),
-            (&format!("{{\"data\":1,\"channel\":\"{long}\"}}"), Reason::BadChannel),
+            (
+                &format!("{{\"data\":1,\"channel\":\"{long}\"}}"),
+                Reason::BadChannel,
+            ),
             ("{\"data\":1,\"id\":\"\"}", Reason::BadId),
             ("{\"data\":1,\"id\":\"a\\nb\"}", Reason::BadId),
             ("{\"data\":1,\"event\":\"a\\u0000\"}", Reason::BadId),
             (&format!("{{\"data\":1,\"key\":\"{long}\"}}"), Reason::BadId),
-            (&format!("{{\"data\":\"{}\"}}", "x".repeat(65)), Reason::Oversized),
+            (
+                &format!("{{\"data\":\"{}\"}}", "x".repeat(65)),
+                Reason::Oversized,
+            ),
         ] {
             assert_eq!(read(text), Err(reason), "{text}");
         }
-        assert_eq!(rules(Format::Json).read(b"{\"data\":1}", Said::default()), Err(Reason::NoChannel));
-        assert_eq!(rules(Format::Json).read(b"{\"data\":\"\xff\"}", Said::default()), Err(Reason::NotUtf8));
+        assert_eq!(
+            rules(Format::Json).read(b"{\"data\":1}", Said::default()),
+            Err(Reason::NoChannel)
+        );
+        assert_eq!(
+            rules(Format::Json).read(b"{\"data\":\"\xff\"}", Said::default()),
+            Err(Reason::NotUtf8)
+        );
     }
 
     #[test]
     fn the_feeds_own_channel_goes_first() {
-        let rules = Rules { channel: Some("fixed".into()), ..rules(Format::Json) };
-        assert_eq!(rules.read(b"{\"data\":1,\"channel\":\"b\"}", Said::default()).unwrap().channel, "fixed");
+        let rules = Rules {
+            channel: Some("fixed".into()),
+            ..rules(Format::Json)
+        };
+        assert_eq!(
+            rules
+                .read(b"{\"data\":1,\"channel\":\"b\"}", Said::default())
+                .unwrap()
+                .channel,
+            "fixed"
+        );
     }
 
     #[test]
     fn text_that_is_not_utf8_is_dropped_or_binary() {
-        let said = Said { channel: Some("c"), ..Said::default() };
+        let said = Said {
+            channel: Some("c"),
+            ..Said::default()
+        };
         assert_eq!(rules(Format::Raw).read(b"\xff", said), Err(Reason::NotUtf8));
-        let binary = Rules { invalid_text: InvalidText::Binary, ..rules(Format::Raw) };
+        let binary = Rules {
+            invalid_text: InvalidText::Binary,
+            ..rules(Format::Raw)
+        };
         assert_eq!(binary.read(b"\xff", said).map(|it| it.text), Ok(false));
         assert_eq!(binary.read(b"ok", said).map(|it| it.text), Ok(true));
     }

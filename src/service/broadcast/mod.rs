@@ -373,9 +373,7 @@ impl Broadcast {
     /// An id that may have been true: of a former run of the server, or the feed's own and no longer kept.
     fn is_from_before(&self, last: &str, rows: &[u32]) -> bool {
         let other_epoch = last.split_once('-').is_some_and(|(epoch, sequence)| {
-            epoch.len() == 8
-                && u32::from_str_radix(epoch, 16).is_ok_and(|it| it != self.epoch)
-                && sequence.parse::<u64>().is_ok()
+            mesh::epoch_of(epoch).is_some_and(|it| it != self.epoch) && sequence.parse::<u64>().is_ok()
         });
         other_epoch || rows.iter().any(|&row| self.rows[row as usize].has_own_ids())
     }
@@ -439,6 +437,7 @@ impl Broadcast {
         numbers.into_iter().for_each(|number| self.leave(desk, number));
         self.roll.clients.remove(token as usize);
         self.partial.remove(&token);
+        self.origins.remove(&token);
     }
 
     // ---- what is seen from outside ----

@@ -143,3 +143,44 @@ impl Roll {
         std::iter::successors(Some(first).filter(|&it| it != NONE), step)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::{Body, Frame};
+
+    fn enroll(roll: &mut Roll) -> u32 {
+        let form = Form { body: Body::Plain, frame: Frame::WebSocket };
+        let who = Handle { slot: 0, generation: 0 };
+        roll.clients.insert(Client { who, first: NONE, count: 0, route: 0, form, traits: Traits::empty() }) as u32
+    }
+
+    #[test]
+    fn a_client_has_its_places_and_they_are_used_again() {
+        let (mut roll, mut rows) = (Roll::new(), [Row::new(0, "a", 0), Row::new(0, "b", 0)]);
+        let (one, other) = (enroll(&mut roll), enroll(&mut roll));
+        for (client, row) in [(one, 0), (one, 1), (other, 0)] {
+            roll.add(client, row as u32, &mut rows[row], Cursor::at(0));
+        }
+        assert_eq!((roll.of(one).count(), roll.of(other).count(), roll.count()), (2, 1, 3));
+        let first = roll.of(one).last().unwrap();
+        roll.remove(first, &mut rows[0]);
+        assert_eq!((rows[0].subscribers.as_slice(), roll.get(rows[0].subscribers[0]).place), ([2].as_slice(), 0));
+        assert_eq!(roll.of(one).map(|it| roll.get(it).row).collect::<Vec<_>>(), [1]);
+        roll.add(other, 1, &mut rows[1], Cursor::at(0));
+        assert_eq!((roll.of(other).next(), roll.count()), (Some(first), 3));
+    }
+
+    #[test]
+    fn a_round_learns_whom_it_may_have_passed() {
+        let (mut roll, mut row) = (Roll::new(), Row::new(0, "a", 0));
+        for _ in 0..4 {
+            let client = enroll(&mut roll);
+            roll.add(client, 0, &mut row, Cursor::at(0));
+        }
+        assert_eq!(roll.remove(0, &mut row), None, "no round is under way");
+        row.round.remaining = 2;
+        assert_eq!(roll.remove(1, &mut row), Some(2));
+        assert_eq!(roll.remove(2, &mut row), None, "the last of the list moves nobody");
+    }
+}

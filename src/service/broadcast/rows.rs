@@ -289,23 +289,120 @@ impl Row {
         self.items.front().map(|item| &item.payload)
     }
 
-    /// Bytes and ticks that a listener is behind.
+    /// How far a listener is behind: bytes that wait behind its next message, which may be as large as it likes, and
+    /// ticks that this has waited.
     pub fn lag(&self, cursor: Cursor, now: u32) -> (u64, u32) {
         let place = cursor.place().max(self.first);
         match self.items.get((place - self.first) as usize) {
-            Some(item) => (self.sum - item.sum, now.saturating_sub(item.tick)),
+            Some(item) => (self.sum - item.sum - item.payload.cost(), now.saturating_sub(item.tick)),
             None => (0, 0),
         }
     }
 
-    /// The first place from which a listener is no more than so far behind.
+    /// The first place from which a listener is no more than so far behind; the last message's at most.
     pub fn within(&self, bytes: u64, ticks: u32, now: u32) -> u64 {
         let too_far = |item: &Item| self.sum - item.sum > bytes || now.saturating_sub(item.tick) > ticks;
-        self.first + self.items.partition_point(too_far) as u64
+        let ahead = self.items.partition_point(too_far).min(self.items.len().saturating_sub(1));
+        self.first + ahead as u64
     }
 }
 
 /// What a letter brought, as this shard counts it.
 pub fn payload(message: &Arc<Message>) -> Payload {
     Rc::new(message.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::Draft;
+
+    const KEEP: Keep = Keep { messages: 3, bytes: 1 << 20, age_ticks: 100, backlog: 0, values: false };
+
+    fn message(sequence: u64, key: &str) -> Payload {
+        let key = Some(key.to_owned()).filter(|key| !key.is_empty());
+        let draft = Draft { channel: "a".into(), key, payload: vec![b'x'; 100], ..Draft::default() };
+        payload(&Arc::new(Message::new(draft, 7, sequence)))
+    }
+
+    fn row(keys: &[&str], keep: &Keep) -> Row {
+        let mut row = Row::new(0, "a", 0);
+        keys.iter().zip(1..).for_each(|(key, sequence)| row.push(&message(sequence * 10, key), 0, keep));
+        row
+    }
+
+    fn heard(row: &Row, mut cursor: Cursor) -> Vec<u64> {
+        let mut heard = Vec::new();
+        while let Next::Message(payload, next) = row.next(cursor) {
+            heard.push(payload.sequence);
+            cursor = next;
+        }
+        assert!(matches!(row.next(cursor), Next::Nothing(end) if end == Cursor::at(row.end())));
+        heard
+    }
+
+    #[test]
+    fn what_is_beyond_the_replay_goes_unless_somebody_lags() {
+        let keep = Keep { backlog: 1 << 20, ..KEEP };
+        let mut row = row(&["", "", "", "", ""], &keep);
+        row.trim(0, true, &keep);
+        assert_eq!((row.kept(), row.gone()), (5, 0));
+        row.trim(0, false, &keep);
+        assert_eq!((row.kept(), row.gone()), (3, 20));
+        assert!(matches!(row.next(Cursor::at(1)), Next::Lost));
+        row.trim(101, false, &keep);
+        assert_eq!((row.kept(), row.gone()), (0, 50));
+        assert!(row.is_idle());
+    }
+
+    #[test]
+    fn the_backlog_has_its_own_limit() {
+        let cost = message(1, "").cost();
+        let keep = Keep { messages: 0, backlog: 2 * cost, ..KEEP };
+        let mut row = row(&["", "", "", ""], &keep);
+        row.trim(0, true, &keep);
+        assert_eq!((row.kept(), row.kept_bytes()), (2, 2 * cost));
+        assert_eq!(row.lag(Cursor::at(2), 5), (cost, 5));
+        assert_eq!(row.lag(Cursor::at(4), 5), (0, 0));
+        assert_eq!([0, cost, 9 * cost].map(|bytes| row.within(bytes, 9, 0)), [3, 3, 2]);
+    }
+
+    #[test]
+    fn who_comes_back_goes_on_behind_what_it_has_heard() {
+        let mut row = row(&["", "", "", "", ""], &KEEP);
+        row.trim(0, false, &KEEP);
+        assert_eq!(heard(&row, row.behind(30).unwrap()), [40, 50]);
+        assert_eq!(heard(&row, row.behind(35).unwrap()), [40, 50]);
+        assert_eq!(heard(&row, row.behind(20).unwrap()), [30, 40, 50]);
+        assert_eq!(heard(&row, row.behind(19).unwrap_err()), [30, 40, 50]);
+        assert!(heard(&row, row.behind(99).unwrap()).is_empty());
+        assert_eq!(row.sequence_before(row.behind(30).unwrap()), Some(39));
+    }
+
+    #[test]
+    fn of_each_key_the_last_value_stays() {
+        let keep = Keep { messages: 1, values: true, ..KEEP };
+        let mut row = row(&["k", "l", "k", "", "m", ""], &keep);
+        assert_eq!(heard(&row, Cursor::conflating(0)), [20, 30, 50, 60]);
+        row.trim(0, false, &keep);
+        assert_eq!(row.kept(), 4);
+        assert_eq!(heard(&row, Cursor::conflating(0)), [20, 30, 50, 60]);
+        assert_eq!(heard(&row, Cursor::conflating(2)), [30, 50, 60]);
+        row.push(&message(70, "l"), 0, &keep);
+        row.push(&message(80, "m"), 0, &keep);
+        assert_eq!(heard(&row, Cursor::conflating(0)), [30, 60, 70, 80]);
+        assert_eq!(heard(&row, Cursor::at(6)), [70, 80]);
+    }
+
+    #[test]
+    fn a_prefix_has_what_its_channels_have_in_order() {
+        let keep = Keep { values: true, ..KEEP };
+        let (mut one, mut other) = (Row::new(0, "a", 5), Row::new(0, "b", 3));
+        [10, 40].into_iter().for_each(|sequence| one.push(&message(sequence, ""), 2, &keep));
+        [20, 30].into_iter().for_each(|sequence| other.push(&message(sequence, "k"), 3, &keep));
+        let all = Row::merged(0, "*", 1, [&one, &other].into_iter(), &keep);
+        assert_eq!((heard(&all, Cursor::at(0)), all.gone()), (vec![10, 20, 30, 40], 5));
+        assert_eq!(heard(&all, Cursor::conflating(0)), [30, 40]);
+        assert!(all.is_prefix() && all.is_idle());
+    }
 }

@@ -46,7 +46,10 @@ impl Broadcast {
         match wish.transport {
             Transport::WebSocket => self.open_socket(desk, who, head, route, &wish),
             Transport::Poll => self.open_poll(desk, who, route, &wish, &fields),
-            _ if desk.is_head_only(who) => desk.answer(who, Status::OK, &stream_fields(&wish, settings, &fields), b""),
+            _ if desk.is_head_only(who) => {
+                desk.begin_answer(who, Status::OK, &stream_fields(&wish, &fields), None);
+                desk.finish_answer(who);
+            }
             _ => self.open_stream(desk, who, route, &wish, &fields),
         }
     }
@@ -202,11 +205,10 @@ impl Broadcast {
         let token = self.enroll(who, route, settings.form(Frame::Piece), Traits::empty());
         desk.take(who, token);
         let gaps = self.begin(desk, token, wish);
-        let mut fields = stream_fields(wish, settings, fields);
-        let after = wish.last.as_deref().unwrap_or("");
+        let mut fields = stream_fields(wish, fields);
         if !gaps.is_empty() {
             // The one way to tell it where only payloads are sent.
-            fields.push(("Edgehold-Gap", after));
+            fields.push(("Edgehold-Gap", "yes"));
         }
         let chunked = desk.begin_stream(who, &fields);
         self.roll.clients[token as usize].form = form(wish.transport, settings.body, chunked);
@@ -425,7 +427,7 @@ fn preamble(wish: &Wish, settings: &Settings) -> Vec<u8> {
     said
 }
 
-fn stream_fields<'f>(wish: &Wish, _settings: &Settings, fields: &[(&'f str, &'f str)]) -> Vec<(&'f str, &'f str)> {
+fn stream_fields<'f>(wish: &Wish, fields: &[(&'f str, &'f str)]) -> Vec<(&'f str, &'f str)> {
     let media = match wish.transport {
         Transport::Events => sse::MEDIA_TYPE,
         Transport::Lines => "application/x-ndjson",

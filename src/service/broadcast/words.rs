@@ -30,7 +30,10 @@ pub struct Order {
 /// # Errors
 /// It is none: words for the client.
 pub fn order(text: &[u8]) -> Result<Order, &'static str> {
-    serde_json::from_slice(text).map_err(|_| "this is no {\"subscribe\":[…]} and no {\"unsubscribe\":[…]}")
+    let words = "this is no {\"subscribe\":[…]} and no {\"unsubscribe\":[…]}";
+    // A list would be read as the object's values in their order.
+    let is_object = text.trim_ascii_start().starts_with(b"{");
+    serde_json::from_slice(text).ok().filter(|_| is_object).ok_or(words)
 }
 
 /// That some of what a client may want to hear is gone.

@@ -383,7 +383,7 @@ fn a_client_takes_what_it_offered() {
 fn nothing_refers_back_further_than_the_window() {
     let message = noise().repeat(40);
     for bits in 9..=15 {
-        let (mut compressed, mut said) = (Vec::new(), Vec::new());
+        let (mut compressed, mut said) = (Vec::new(), Vec::<u8>::new());
         Deflater::default().message(&message, None, bits, &mut compressed);
         compressed.extend(TAIL);
         let mut reader = zlib_rs::Inflate::new(false, bits);

@@ -98,7 +98,11 @@ impl Place {
         match (self.last, newest) {
             (Some(last), Some(newest)) if newest < last => {
                 let stream = &self.stream;
-                tracing::warn!(feed = feed.settings.name, stream, "the stream was made anew: it is read from its beginning");
+                tracing::warn!(
+                    feed = feed.settings.name,
+                    stream,
+                    "the stream was made anew: it is read from its beginning"
+                );
                 Id::default()
             }
             (Some(last), _) => last,

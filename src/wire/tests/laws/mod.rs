@@ -98,7 +98,7 @@ pub(crate) fn agreed(lines: &[&[u8]], wishes: Wishes) -> Option<Agreed> {
     read(&request, &limits, |head| deflate::negotiate(head, wishes)).ok()??
 }
 
-/// What is agreed on is within what was wished for and is what the client's side reads; the client's side reads anything
+/// What is agreed on is within what was wished for and is what the client's side reads, which reads anything else
 /// without panic.
 pub(crate) fn negotiation(line: &[u8], wishes: Wishes) {
     let _ = deflate::confirm(line, wishes);

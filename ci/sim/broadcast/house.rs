@@ -1,0 +1,90 @@
+//! The house of a play: what its feeds keep, and what its routes say.
+
+use edgehold::engine::script::Dice;
+use edgehold::mesh::Body;
+use edgehold::service::broadcast::rows::Keep;
+use edgehold::service::broadcast::{FeedSettings, Policy, Settings, Slow};
+use edgehold::service::{Route, Target};
+use std::sync::Arc;
+
+/// Of feeds; the first keeps nothing.
+pub const FEEDS: u16 = 3;
+
+pub struct House {
+    pub feeds: Vec<FeedSettings>,
+    pub routes: Arc<[Settings]>,
+    /// The largest filler of a message.
+    pub largest: usize,
+    /// Bytes and ticks that may be due to somebody who keeps up.
+    pub slack: (u64, u32),
+}
+
+impl House {
+    /// `narrow`: the network takes only little at a time.
+    pub fn new(dice: &mut Dice, narrow: bool) -> House {
+        let largest = if narrow { 1500 } else { [300, 4000, 20_000][dice.below(3)] };
+        let max_pending = if largest < 5000 { 40_000 } else { 300_000 };
+        let max_age_ticks = [20, 100][dice.below(2)];
+        let policies = [Policy::DropOldest, Policy::Conflate, Policy::Close, Policy::Gap];
+        let slow = |policy| Slow { policy, max_pending, max_age_ticks };
+        let routes: Arc<[Settings]> = policies.into_iter().map(|policy| route(dice, slow(policy))).collect();
+        let feeds = (0..FEEDS).map(|number| feed(dice, number, &routes, max_pending)).collect();
+        House { feeds, routes, largest, slack: (max_pending / 5, max_age_ticks / 4) }
+    }
+
+    /// Below which path which settings stand.
+    pub fn paths(&self) -> Arc<[Route]> {
+        let path = |number: usize| match self.routes[number].channel_in_path {
+            true => format!("/feed{number}/"),
+            false => format!("/feed{number}"),
+        };
+        let route = |number: usize| Route {
+            path: path(number),
+            below: self.routes[number].channel_in_path,
+            host: None,
+            limits: 0,
+            target: Target::Broadcast(number as u16),
+        };
+        (0..self.routes.len()).map(route).collect()
+    }
+
+    /// The feeds that a channel or prefix of a route may come from.
+    pub fn feeds_of(&self, route: usize, pattern: &str) -> impl Iterator<Item = u16> {
+        let feeds = self.routes[route].feeds.iter().copied();
+        feeds.filter(move |&feed| self.feeds[usize::from(feed)].may_carry(pattern))
+    }
+}
+
+fn route(dice: &mut Dice, slow: Slow) -> Settings {
+    let mut feeds: Vec<u16> = (0..FEEDS).filter(|_| dice.chance(60)).collect();
+    if feeds.is_empty() {
+        feeds.push(dice.below(usize::from(FEEDS)) as u16);
+    }
+    let some = ["a.*", "b*"].map(String::from).to_vec();
+    Settings {
+        feeds,
+        channel_in_path: dice.chance(50),
+        channels: if dice.chance(30) { some } else { Vec::new() },
+        subscribe: dice.chance(80),
+        subscriptions_max: [4, 64][dice.below(2)],
+        snapshot: dice.chance(40),
+        body: if dice.chance(50) { Body::Json } else { Body::Plain },
+        poll_ticks: [8, 100][dice.below(2)],
+        poll_gone: dice.chance(50),
+        retry_millis: 3000,
+        allow_origin: if dice.chance(50) { vec!["https://page".into()] } else { Vec::new() },
+        slow,
+    }
+}
+
+/// Last values are kept where a route may ask for them, and a backlog as large as a route allows.
+fn feed(dice: &mut Dice, number: u16, routes: &[Settings], backlog: u64) -> FeedSettings {
+    let wants = |route: &Settings| route.snapshot || route.slow.policy == Policy::Conflate;
+    let values = routes.iter().any(|route| route.feeds.contains(&number) && wants(route));
+    let messages = if number == 0 { 0 } else { [3, 20, 1000][dice.below(3)] };
+    let bytes = [20_000, 1 << 30][dice.below(2)];
+    let age_ticks = [20, 200, 1 << 30][dice.below(3)];
+    // The last feed has only channels that begin so; what else it says is heard by nobody who names another.
+    let channel = (number == 2 && dice.chance(30)).then(|| "b*".to_string());
+    FeedSettings { channel, keep: Keep { messages, bytes, age_ticks, backlog, values } }
+}

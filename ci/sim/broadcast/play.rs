@@ -1,0 +1,345 @@
+//! One play: a shard with broadcast routes, what its feeds say, and its listeners.
+
+use super::feeds::{EPOCH, History};
+use super::house::{FEEDS, House};
+use super::listener::{Listener, World};
+use crate::play::Verdict;
+use edgehold::engine::script::{Dice, Script, Temper};
+use edgehold::mesh::{Bell, ChannelState, Receiver, Sender, ToControl, ToShard, letter_box};
+use edgehold::service::Services;
+use edgehold::service::broadcast::Broadcast;
+use edgehold::shard::Shard;
+use edgehold::shard::clock::{Now, TICK};
+use edgehold::shard::door::{Deflate, Limits, Settings};
+use edgehold_wire::http1;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Steps after which a play that waits for something is stuck.
+const MOST_STEPS: u64 = 60_000;
+/// Steps behind a rest, in which nothing more may come.
+const QUIET_STEPS: usize = 40;
+
+pub struct Play {
+    seed: u64,
+    dice: Dice,
+    house: House,
+    history: History,
+    shard: Shard<Script, Services>,
+    to_shard: Sender<ToShard>,
+    from_shard: Receiver<ToControl>,
+    listeners: Vec<Listener>,
+    /// Messages that are still to be said.
+    to_say: usize,
+    now: Duration,
+    /// Milliseconds that a step takes, at most.
+    pace: usize,
+    breaks: bool,
+    rest: bool,
+    last_orders: bool,
+    stopping: bool,
+    tell: bool,
+    steps: u64,
+}
+
+type Fault = Option<String>;
+
+impl Play {
+    pub fn new(seed: u64, tell: bool) -> Play {
+        Play::with(seed, tell, false)
+    }
+
+    /// A play in which listeners forget messages.
+    pub fn forgetful(seed: u64) -> Play {
+        Play::with(seed, false, true)
+    }
+
+    fn with(seed: u64, tell: bool, forgets: bool) -> Play {
+        let mut dice = Dice::new(seed ^ 0xfeed);
+        let temper = temper(&mut dice);
+        let house = House::new(&mut dice, temper.window < 5000 || temper.delay > 50);
+        let settings = settings(&mut dice);
+        let bell = || Arc::new(Bell::new().expect("an eventfd"));
+        let (to_shard, letters) = letter_box(bell());
+        let (to_control, from_shard) = letter_box(bell());
+        let broadcast = Broadcast::new(house.routes.clone(), &house.feeds, EPOCH);
+        let services = Services::new(house.paths(), vec![], broadcast);
+        let shard = Shard::new(Script::new(seed, temper), services, &settings, letters, to_control);
+        let listeners: Vec<Listener> =
+            (0..3 + dice.below(12)).map(|_| Listener::new(&mut dice, &house, forgets)).collect();
+        if tell {
+            println!("seed {seed}: {temper:?}, {} listeners, {:#?} {:#?}", listeners.len(), house.routes, house.feeds);
+        }
+        Play {
+            seed,
+            house,
+            history: History::default(),
+            shard,
+            to_shard,
+            from_shard,
+            listeners,
+            to_say: 50 + dice.below(250),
+            now: Duration::ZERO,
+            pace: [3, 40, 120][dice.below(3)],
+            breaks: temper.reset > 0,
+            rest: false,
+            last_orders: false,
+            stopping: false,
+            tell,
+            steps: 0,
+            dice,
+        }
+    }
+
+    pub fn run(mut self) -> Verdict {
+        let fault = self.play().err();
+        if self.tell {
+            println!("seed {}: {} steps, {} said, {fault:?}", self.seed, self.steps, self.history.len());
+        }
+        Verdict { steps: self.steps, fault }
+    }
+
+    fn play(&mut self) -> Result<(), String> {
+        while self.to_say > 0 {
+            for _ in 0..100 + self.dice.below(400) {
+                self.publish();
+                self.step()?;
+            }
+            self.take_a_rest(self.to_say == 0)?;
+        }
+        self.check_kept(false)?;
+        if self.dice.chance(50) {
+            self.all_leave()?;
+        }
+        self.stop()
+    }
+
+    // ---- a step ----
+
+    fn step(&mut self) -> Result<(), String> {
+        self.steps += 1;
+        self.let_time_pass();
+        for listener in &mut self.listeners {
+            let mut world = World {
+                ring: self.shard.ring(),
+                dice: &mut self.dice,
+                house: &self.house,
+                history: &self.history,
+                rest: self.rest,
+                last_orders: self.last_orders,
+                breaks: self.breaks,
+                stopping: self.stopping,
+            };
+            listener.step(&mut world)?;
+        }
+        let now = Now { since_start: self.now, unix: 1_700_000_000 };
+        self.shard.turn(now).expect("the scripted ring never fails");
+        Ok(())
+    }
+
+    fn tick(&self) -> u32 {
+        (self.now.as_nanos() / TICK.as_nanos()) as u32
+    }
+
+    /// Time waits for those who never stall: the script may hold their messages up for as long as it likes.
+    fn let_time_pass(&mut self) {
+        let (_, oldest) = self.behind();
+        if oldest.is_none_or(|oldest| self.tick() - oldest < self.house.slack.1) {
+            self.now += Duration::from_millis(self.dice.below(self.pace) as u64);
+            let now = self.now;
+            self.shard.ring().set_time(now);
+        }
+    }
+
+    /// The most bytes that are due to anybody who never stalled, and the tick of the oldest message.
+    fn behind(&mut self) -> (u64, Option<u32>) {
+        let history = &self.history;
+        let behind: Vec<_> = self.listeners.iter_mut().map(|it| it.behind(history)).collect();
+        (behind.iter().map(|it| it.0).max().unwrap_or(0), behind.iter().filter_map(|it| it.1).min())
+    }
+
+    /// One message or a burst of them, in one letter, while everybody who never stalls keeps up.
+    fn publish(&mut self) {
+        if self.to_say == 0 || !self.dice.chance(20) {
+            return;
+        }
+        let (mut due, _) = self.behind();
+        let count = if self.dice.chance(20) { 1 + self.dice.below(20) } else { 1 };
+        let mut letter = Vec::new();
+        for _ in 0..count.min(self.to_say) {
+            let len = [0, 1, 40, 300, self.house.largest][self.dice.below(5)];
+            due += len as u64 * 2 + 500;
+            if due > self.house.slack.0 {
+                break;
+            }
+            let feed = self.dice.below(usize::from(FEEDS)) as u16;
+            let tick = self.tick();
+            letter.push(self.history.publish(&mut self.dice, feed, len, tick));
+        }
+        self.to_say -= letter.len();
+        if !letter.is_empty() {
+            self.to_shard.post(ToShard::Publish(letter.into())).expect("room for a letter");
+        }
+    }
+
+    // ---- rests ----
+
+    /// Nothing is said until everybody has what is due; at the last rest those who stalled read as well. Behind it
+    /// nothing more may come.
+    fn take_a_rest(&mut self, last: bool) -> Result<(), String> {
+        (self.rest, self.last_orders) = (last, last);
+        let begun = self.steps;
+        while !self.all_have_all(last) {
+            if self.steps > begun + MOST_STEPS {
+                return Err(self.stuck());
+            }
+            self.step()?;
+        }
+        if last {
+            let history = &self.history;
+            self.listeners.iter_mut().for_each(|it| it.settled(history));
+            (0..QUIET_STEPS).try_for_each(|_| self.step())?;
+        } else {
+            let history = &self.history;
+            self.listeners.iter_mut().filter(|it| it.keeps_up()).for_each(|it| it.settled(history));
+        }
+        self.rest = false;
+        Ok(())
+    }
+
+    fn all_have_all(&mut self, last: bool) -> bool {
+        let history = &self.history;
+        self.listeners.iter_mut().filter(|it| last || it.keeps_up()).all(|it| it.has_all(history))
+    }
+
+    fn stuck(&mut self) -> String {
+        let history = &self.history;
+        let stories: Vec<_> = self.listeners.iter_mut().filter_map(|it| it.story(history)).collect();
+        format!("stuck: {stories:#?}; {:?}", self.shard.report().tally)
+    }
+
+    // ---- what is kept ----
+
+    fn channels(&mut self) -> Result<Vec<ChannelState>, String> {
+        while self.from_shard.take().is_some() {}
+        self.to_shard.post(ToShard::Listeners { question: 7, channel: None }).expect("room for a letter");
+        self.step()?;
+        match self.from_shard.take() {
+            Some(ToControl::Listeners(listeners)) if listeners.question == 7 => Ok(listeners.channels),
+            other => Err(format!("asked for listeners, got {other:?}")),
+        }
+    }
+
+    /// Nobody lags: no more is kept than the feed keeps, and the last values. `alone`: nobody listens either.
+    fn check_kept(&mut self, alone: bool) -> Result<(), String> {
+        let mut faults = Vec::new();
+        for _ in 0..MOST_STEPS / 100 {
+            // What is beyond its limit goes within a tick or two.
+            self.now += TICK;
+            let channels = self.channels()?;
+            faults = channels.iter().filter_map(|it| self.too_much(it, alone)).collect();
+            if faults.is_empty() {
+                return self.check_counts(channels.len() as u64);
+            }
+        }
+        Err(format!("too much is kept: {faults:?}; {:?}", self.house.feeds))
+    }
+
+    fn too_much(&self, state: &ChannelState, alone: bool) -> Fault {
+        let keep = &self.house.feeds[usize::from(state.feed)].keep;
+        let values = if keep.values { 4 * super::feeds::CHANNELS.len() as u32 } else { 0 };
+        let most = keep.messages + values;
+        let heard = state.subscribers > 0;
+        let prefix = state.channel.ends_with('*');
+        let idle = !heard && (prefix || state.kept == 0);
+        let bad = state.kept > most || state.kept_bytes > keep.bytes || alone && heard || idle;
+        bad.then(|| format!("{state:?}"))
+    }
+
+    fn check_counts(&mut self, rows: u64) -> Result<(), String> {
+        let tally = self.shard.report().tally;
+        if tally.channels == rows { Ok(()) } else { Err(format!("{rows} rows, and a gauge of {}", tally.channels)) }
+    }
+
+    // ---- the end ----
+
+    fn all_leave(&mut self) -> Result<(), String> {
+        self.last_orders = true;
+        self.listeners.iter_mut().for_each(Listener::dismiss);
+        let begun = self.steps;
+        while self.listeners.iter().any(Listener::is_here) || self.shard.report().tally.used > 0 {
+            if self.steps > begun + MOST_STEPS {
+                return Err(self.stuck());
+            }
+            self.step()?;
+        }
+        self.check_kept(true)?;
+        let tally = self.shard.report().tally;
+        let left = [tally.subscriptions, tally.pending_bytes, tally.outbox_bytes, tally.deflate_window_bytes];
+        if left == [0; 4] { Ok(()) } else { Err(format!("all have left, and {left:?} are left behind")) }
+    }
+
+    /// The shard is told to stop; everyone is bidden farewell, and nothing is left behind.
+    fn stop(&mut self) -> Result<(), String> {
+        (self.stopping, self.last_orders) = (true, true);
+        self.to_shard.post(ToShard::Quiesce).expect("room for a letter");
+        for _ in 0..MOST_STEPS {
+            if self.shard.is_done() && !self.listeners.iter().any(Listener::is_here) {
+                return self.left_behind();
+            }
+            self.now += Duration::from_millis(20);
+            self.step()?;
+        }
+        Err(format!("did not stop: {}", self.stuck()))
+    }
+
+    fn left_behind(&mut self) -> Result<(), String> {
+        let tally = self.shard.report().tally;
+        let census: u32 = tally.census.iter().flatten().flatten().sum();
+        let left = [u64::from(census), tally.used, tally.pending_bytes, tally.outbox_bytes, tally.subscriptions];
+        match self.shard.ring().is_at_rest() && left == [0; 5] {
+            true => Ok(()),
+            false => Err(format!("left behind: {tally:?}")),
+        }
+    }
+}
+
+fn temper(dice: &mut Dice) -> Temper {
+    Temper {
+        delay: [0, 10, 50, 80][dice.below(4)],
+        end_multishot: [0, 10][dice.below(2)],
+        reset: [0, 0, 0, 2][dice.below(4)],
+        accept_error: [0, 20][dice.below(2)],
+        buffers: ([1, 16][dice.below(2)], [256, 4096][dice.below(2)]),
+        completions: [16, 1000][dice.below(2)],
+        window: [1000, 5000, 30_000, 1 << 20][dice.below(4)],
+    }
+}
+
+/// `max_pending` of a listener alone bounds what is queued for it besides the messages of all.
+fn settings(dice: &mut Dice) -> Settings {
+    let deflate = Deflate { on: dice.chance(60), takeover: dice.chance(50), min_bytes: [0, 200][dice.below(2)] };
+    let limits = Limits {
+        head: http1::Limits { head_bytes: 4096, head_count: 32, target_bytes: 1024 },
+        message_bytes: 1 << 20,
+        head_ticks: 100_000,
+        idle_ticks: 1_000_000,
+        keep_alive_ticks: [8, 100][dice.below(2)],
+        close_ticks: 4000,
+        max_pending: [2000, 60_000][dice.below(2)],
+        deflate,
+    };
+    Settings {
+        shard: 0,
+        slots: 64,
+        spare_slots: 2,
+        accepts_in_flight: 1 + dice.below(4) as u32,
+        listeners: 1,
+        upstreams: 0,
+        limits: vec![limits],
+        outbox_bytes: 1 << 30,
+        deflate_window_bytes: 1 << 30,
+        turn_events: [4, 16, 256][dice.below(3)],
+        park_after: Duration::from_millis([250, 1000][dice.below(2)]),
+    }
+}

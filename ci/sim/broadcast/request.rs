@@ -1,0 +1,101 @@
+//! What listeners ask for: requests of every transport, and orders.
+
+use super::feeds::CHANNELS;
+use super::house::House;
+use super::reader::{KEY, Way};
+use edgehold::engine::script::Dice;
+use edgehold::service::broadcast::settings;
+use edgehold_wire::upgrade::{self, Offer};
+
+/// Prefixes that cover several channels, and each other.
+const PREFIXES: [&str; 4] = ["a.*", "b*", "*", "a*"];
+
+/// What a request says.
+pub struct Request<'r> {
+    pub route: usize,
+    pub way: Way,
+    pub patterns: &'r [String],
+    pub last: Option<&'r str>,
+    pub http10: bool,
+    pub offer: Offer<'static>,
+    pub origin: bool,
+}
+
+/// A channel or prefix, allowed or not.
+pub fn pattern(dice: &mut Dice) -> String {
+    match dice.chance(40) {
+        true => PREFIXES[dice.below(PREFIXES.len())].into(),
+        false => CHANNELS[dice.below(CHANNELS.len())].into(),
+    }
+}
+
+/// What a route lets its clients have.
+pub fn is_allowed(house: &House, route: usize, pattern: &str) -> bool {
+    let settings = &house.routes[route];
+    settings::is_channel(pattern) && settings.allows(pattern) && house.feeds_of(route, pattern).next().is_some()
+}
+
+/// Some that are allowed, none twice; at least one.
+pub fn patterns(dice: &mut Dice, house: &House, route: usize) -> Vec<String> {
+    let mut some = Vec::new();
+    let wanted = if dice.chance(60) { 1 } else { 2 + dice.below(2) };
+    while some.len() < wanted {
+        let one = pattern(dice);
+        if is_allowed(house, route, &one) && !some.contains(&one) {
+            some.push(one);
+        } else if dice.chance(10) && !some.is_empty() {
+            break;
+        }
+    }
+    some.sort_unstable();
+    some
+}
+
+impl Request<'_> {
+    pub fn write(&self, dice: &mut Dice, house: &House, out: &mut Vec<u8>) {
+        let mut query: Vec<String> = Vec::new();
+        let mut path = format!("/feed{}", self.route);
+        let mut rest = self.patterns;
+        if house.routes[self.route].channel_in_path {
+            path = format!("{path}/{}", rest[0]);
+            rest = &rest[1..];
+        }
+        query.extend(rest.iter().map(|pattern| format!("channel={pattern}")));
+        let by_header = self.way != Way::Socket && dice.chance(50);
+        let accept = self.choose_way(dice, &mut query, by_header);
+        if let Some(last) = self.last.filter(|_| !by_header) {
+            query.push(format!("{}={last}", if self.way == Way::Poll { "after" } else { "lastEventId" }));
+        }
+        let target = if query.is_empty() { path } else { format!("{path}?{}", query.join("&")) };
+        if self.way == Way::Socket {
+            return upgrade::request(out, "sim", &target, KEY, self.offer);
+        }
+        let version = if self.http10 { "1.0" } else { "1.1" };
+        let mut head = format!("GET {target} HTTP/{version}\r\nHost: sim\r\n{accept}");
+        if let Some(last) = self.last.filter(|_| by_header) {
+            head += &format!("Last-Event-ID: {last}\r\n");
+        }
+        if self.origin {
+            head += "Origin: https://page\r\n";
+        }
+        out.extend_from_slice((head + "\r\n").as_bytes());
+    }
+
+    /// By the query or by `Accept`.
+    fn choose_way(&self, dice: &mut Dice, query: &mut Vec<String>, by_header: bool) -> &'static str {
+        let (name, accept) = match self.way {
+            Way::Socket => return "",
+            Way::Events => ("sse", "Accept: text/html, text/event-stream\r\n"),
+            Way::Lines => ("lines", ""),
+            Way::Raw => ("raw", "Accept: application/octet-stream\r\n"),
+            // With `?after=` nothing else is needed.
+            Way::Poll if !by_header && self.last.is_some() => return "",
+            Way::Poll => ("poll", "Accept: application/json\r\n"),
+        };
+        if dice.chance(50) {
+            return accept;
+        }
+        query.push(format!("transport={name}"));
+        ""
+    }
+}
