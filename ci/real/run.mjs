@@ -7,7 +7,7 @@ import { Stage } from './lib/stage.mjs';
 import { within } from './lib/until.mjs';
 
 const STORIES = [
-  'stomp', 'browser', 'demo', 'ticker', 'curl', 'mqtt', 'irc', 'redis', 'killed', 'halfclose', 'text', 'slow',
+  'stomp', 'browser', 'demo', 'ticker', 'snippets', 'curl', 'mqtt', 'irc', 'redis', 'killed', 'halfclose', 'text', 'slow',
   'feed-http', 'feed-nats', 'feed-redis', 'feed-mqtt',
 ];
 const STORY_MS = 240_000;

@@ -18,6 +18,9 @@ use crate::words::{Part, Variables, Words, resolve};
 /// Where nobody listens; `broadcast.toml` lets everybody ask.
 const LAST: &str = "/last/";
 
+/// The configuration of stories in which a feed speaks.
+pub(crate) const CONFIG: &str = "broadcast.toml";
+
 /// Seconds until the shard must have what was said.
 const LIMIT: u64 = 10;
 
@@ -98,7 +101,7 @@ impl Feed {
         let id = self.publish(&marker, kind, b"")?;
         self.until(&format!("the shard has {id}"), || {
             let answer = ask(self.clients, "HEAD", &format!("{LAST}{marker}?after="), "", b"")?;
-            Ok(answer.last.as_deref() == Some(&*id))
+            Ok(answer.last.is_some_and(|last| sequence(&last) >= sequence(&id)))
         })
     }
 
@@ -135,9 +138,14 @@ impl Feed {
     }
 }
 
+/// What is behind the epoch of an id: playings that come in between have counted on.
+fn sequence(id: &str) -> u64 {
+    id.split_once('-').and_then(|it| it.1.parse().ok()).unwrap_or(0)
+}
+
 /// Whether the answer tells of so many; of none, it may not tell at all.
 fn says_count(content: &str, count: u32) -> bool {
-    content.contains(&format!("\"subscribers\":{count},")) || count == 0 && content.contains("\"channels\":[]")
+    content.contains(&format!("\"subscribers\":{count}}}")) || count == 0 && content.contains("\"channels\":[]")
 }
 
 /// One request on a connection of its own, by HTTP/1.0: the answer ends with the connection.

@@ -212,7 +212,8 @@ impl<'s> Player<'s> {
         }
     }
 
-    /// What was heard, with names for what is of this playing alone, and without the lengths that follow from it.
+    /// What was heard, with names for what is of this playing alone, and without the fields that follow from it or from
+    /// what others say meanwhile.
     fn without_own(&self, voice: Vec<u8>) -> Vec<u8> {
         let mut own: Vec<_> = self.own.iter().filter_map(|name| Some((name, self.variables.get(name)?))).collect();
         if own.is_empty() {
@@ -221,8 +222,10 @@ impl<'s> Player<'s> {
         // An id may be the beginning of another one.
         own.sort_by_key(|(_, value)| std::cmp::Reverse(value.len()));
         let text = own.iter().fold(latin1(&voice), |text, (name, value)| text.replace(&latin1(value), name));
-        let (before, rest) = text.split_once("Content-Length: ").unwrap_or((&text, ""));
-        (before.to_owned() + rest.trim_start_matches(|it: char| it.is_ascii_digit())).into_bytes()
+        ["Content-Length: ", "Last-Event-ID: "]
+            .iter()
+            .fold(text, |text, field| without_value(&text, field))
+            .into_bytes()
     }
 
     // ---- what is the other's ----
@@ -298,6 +301,12 @@ impl Act {
         use Act::{Connects, End, Listeners, Published, Reset, Waits};
         !matches!(self, Connects | Waits(_) | End | Reset | Published(_) | Listeners(_))
     }
+}
+
+/// The text without what stands behind the first `field`.
+fn without_value(text: &str, field: &str) -> String {
+    let Some((before, rest)) = text.split_once(field) else { return text.into() };
+    format!("{before}{field}{}", rest.find('\r').map_or("", |end| &rest[end..]))
 }
 
 /// Each byte as a character.

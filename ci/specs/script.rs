@@ -144,9 +144,9 @@ impl Story {
         [host, ("channel".to_owned(), feed::CHANNEL.into()), (ANY.to_owned(), feed::sample_id(ANY))].into()
     }
 
-    /// Whether a feed speaks.
+    /// Whether a feed may speak.
     pub(crate) fn has_feed(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step.act, Act::Published(_) | Act::Listeners(_)))
+        self.config == feed::CONFIG
     }
 
     /// Whether an upstream answers: only one playing at a time can.
@@ -222,7 +222,9 @@ fn act(words: &mut Words<'_>, channel: Channel, by: Party, line: usize) -> Resul
         ("deflated", Channel::Front, Party::Edge) => deflated(words)?,
         ("chunks", Channel::Front, Party::Edge) => Act::Chunks(words.parts()?),
         ("at", Channel::Front, Party::Edge) if words.takes("most") => repeated(words)?,
-        ("says", Channel::Front, _) => Act::Says { key: (by == Party::Peer).then_some(key(line)), parts: words.parts()? },
+        ("says", Channel::Front, _) => {
+            Act::Says { key: (by == Party::Peer).then_some(key(line)), parts: words.parts()? }
+        }
         ("close", Channel::Front, Party::Edge) => closes(words)?,
         (kind, Channel::Front, _) => Act::Frame(frame(kind, words, by, line)?),
         (kind, ..) => return Err(format!("{kind:?} cannot be done here")),
@@ -271,10 +273,11 @@ fn opening(words: &mut Words<'_>) -> Result<Act, Problem> {
     if words.takes("with") {
         offer += &format!("Sec-WebSocket-Extensions: {}\r\n", words.quoted_text()?);
     }
-    let before = format!("GET {path} HTTP/1.1\r\nHost: ");
+    let before = [vec![Part::Bytes("GET ".into())], unescape(&path)?].concat();
     let fields = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n";
     let after = format!("\r\n{fields}Sec-WebSocket-Key: {KEY}\r\n{offer}\r\n");
-    Ok(Act::Bytes(vec![Part::Bytes(before.into()), Part::Variable("host".into()), Part::Bytes(after.into())]))
+    let [between, after] = [" HTTP/1.1\r\nHost: ", &after].map(|it| Part::Bytes(it.into()));
+    Ok(Act::Bytes([before, vec![between, Part::Variable("host".into()), after]].concat()))
 }
 
 fn opened(words: &mut Words<'_>) -> Result<Act, Problem> {

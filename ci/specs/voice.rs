@@ -159,7 +159,9 @@ pub(crate) fn say(act: &Act, by: Party, variables: &Variables) -> Result<Vec<u8>
             let content = resolve(parts, variables)?;
             Ok([format!("{:x}\r\n", content.len()).as_bytes(), &content, b"\r\n"].concat())
         }
-        Act::Published(_) | Act::Listeners(_) | Act::Connects | Act::Waits(_) | Act::End | Act::Reset => Err(format!("{by:?} cannot say {act:?}")),
+        Act::Published(_) | Act::Listeners(_) | Act::Connects | Act::Waits(_) | Act::End | Act::Reset => {
+            Err(format!("{by:?} cannot say {act:?}"))
+        }
     }
 }
 

@@ -65,7 +65,8 @@ fn slow(written: &config::SlowClient) -> Slow {
     }
 }
 
-/// A row keeps as much for those who lag as the most patient of its routes allows, and last values if one asks for them.
+/// A row keeps as much for those who lag as the most patient of its routes allows, and last values where one asks for
+/// them.
 fn feed(config: &Config, number: usize, written: &config::Feed) -> FeedSettings {
     let heard = || routes(config).filter(|route| route.feeds.contains(&number));
     let conflates = |route: &config::Broadcast| route.slow_client.policy == config::SlowPolicy::Conflate;

@@ -1,8 +1,8 @@
 //! Configuration, command line, start and stop: the only room that reads files of the operator, arguments and
 //! the machine's limits.
 
-pub mod cli;
 pub mod broadcast;
+pub mod cli;
 mod coefficients;
 pub mod config;
 pub mod derive;

@@ -138,7 +138,8 @@ pub fn serve(config: &Config) -> Result<Ending, Failure> {
     }
     lines.reverse();
     announce(config, &derived);
-    let ending = control::run(control_settings(config, admin, epoch), lines, &control_bell).map_err(Failure::Control)?;
+    let ending =
+        control::run(control_settings(config, admin, epoch), lines, &control_bell).map_err(Failure::Control)?;
     remove_unix_sockets(config);
     finish(ending, shards)
 }

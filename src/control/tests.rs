@@ -375,7 +375,8 @@ async fn a_batch_tells_of_each_line_that_was_refused() {
         (status, serde_json::from_str(&body).ok()),
         (200, Some(json!({ "published": 2, "refused": 0, "lines": [] })))
     );
-    let mixed = b"{\"channel\":\"x\",\"data\":\"b\"}\n\n{\"data\":1}\n{\"channel\":\"y\",\"data\":1}\n\xff\n{\"channel\":\"x\"}\n";
+    let mixed = b"{\"channel\":\"x\",\"data\":\"b\"}\n\n{\"data\":1}\n{\"channel\":\"y\",\"data\":1}\n\xff\n\
+                  {\"channel\":\"x\"}\n";
     let (status, body) = hall.post("/v1/publish", "application/x-ndjson", mixed).await;
     let lines = [(3, "no_channel"), (4, "not_allowed"), (5, "not_utf8"), (6, "bad_json")];
     let lines: Vec<_> = lines.iter().map(|(line, reason)| json!({ "line": line, "reason": reason })).collect();

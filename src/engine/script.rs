@@ -363,7 +363,8 @@ impl Script {
 
     /// A send that does not wait is done in the turn in which it is asked for.
     fn do_send_now(&mut self, slot: u32) {
-        let Some(tag) = self.slots.get(&slot).and_then(|it| it.send.as_ref()).filter(|it| it.now).map(|it| it.tag) else {
+        let Some(tag) = self.slots.get(&slot).and_then(|it| it.send.as_ref()).filter(|it| it.now).map(|it| it.tag)
+        else {
             return;
         };
         self.do_send(slot);

@@ -143,28 +143,24 @@ impl Message {
 
     /// What clients know it by: the feed's own id, or epoch and sequence.
     pub fn id(&self) -> String {
-        self.own_id
-            .as_deref()
-            .map_or_else(|| id(self.epoch, self.sequence), Into::into)
+        self.own_id.as_deref().map_or_else(|| id(self.epoch, self.sequence), Into::into)
     }
 
     /// Bytes that keeping it costs, about: its own, whatever forms are made of it.
     pub fn cost(&self) -> u64 {
-        let words =
-            [&self.own_id, &self.event, &self.key].map(|it| it.as_ref().map_or(0, |it| it.len()));
-        (size_of::<Message>() + self.frame.len() + self.channel.len() + words.iter().sum::<usize>())
-            as u64
+        let words = [&self.own_id, &self.event, &self.key].map(|it| it.as_ref().map_or(0, |it| it.len()));
+        (size_of::<Message>() + self.frame.len() + self.channel.len() + words.iter().sum::<usize>()) as u64
+    }
+
+    /// Bytes to be sent, about: those of its plain frame.
+    pub fn frame_len(&self) -> u64 {
+        self.frame.len() as u64
     }
 
     /// Its bytes in this form. `deflate` is asked once for a deflated form: it appends the compressed body to the
     /// vector, without the tail that RFC 7692 section 7.2.1 takes away.
     pub fn form(&self, form: Form, deflate: impl FnOnce(&[u8], &mut Vec<u8>)) -> &[u8] {
-        if form
-            == (Form {
-                body: Body::Plain,
-                frame: Frame::WebSocket,
-            })
-        {
+        if form == (Form { body: Body::Plain, frame: Frame::WebSocket }) {
             return &self.frame;
         }
         let mut place = &self.forms;
@@ -186,13 +182,8 @@ impl Message {
     ) -> &'m [u8] {
         let mut bytes = self.encode(form, deflate);
         loop {
-            let made = place.get_or_init(|| {
-                Box::new(Made {
-                    form,
-                    bytes: std::mem::take(&mut bytes),
-                    next: OnceLock::new(),
-                })
-            });
+            let made =
+                place.get_or_init(|| Box::new(Made { form, bytes: std::mem::take(&mut bytes), next: OnceLock::new() }));
             if made.form == form {
                 return &made.bytes;
             }
@@ -220,22 +211,13 @@ impl Message {
         let mut event = Vec::with_capacity(body.len() + 64);
         match text {
             true => sse::event(&mut event, &self.id(), self.event.as_deref(), body),
-            false => sse::event(
-                &mut event,
-                &self.id(),
-                self.event.as_deref(),
-                STANDARD.encode(body).as_bytes(),
-            ),
+            false => sse::event(&mut event, &self.id(), self.event.as_deref(), STANDARD.encode(body).as_bytes()),
         }
         event
     }
 
     fn envelope(&self) -> Vec<u8> {
-        let text = if self.text {
-            str::from_utf8(self.payload()).ok()
-        } else {
-            None
-        };
+        let text = if self.text { str::from_utf8(self.payload()).ok() } else { None };
         let envelope = Envelope {
             channel: &self.channel,
             id: &self.id(),
@@ -248,12 +230,7 @@ impl Message {
 }
 
 fn frame(opcode: Opcode, body: &[u8]) -> Box<[u8]> {
-    [
-        ws::head(opcode, true, body.len() as u64, None).as_bytes(),
-        body,
-    ]
-    .concat()
-    .into()
+    [ws::head(opcode, true, body.len() as u64, None).as_bytes(), body].concat().into()
 }
 
 /// What does not become smaller goes as it is.
@@ -261,22 +238,13 @@ fn deflated(opcode: Opcode, body: &[u8], deflate: impl FnOnce(&[u8], &mut Vec<u8
     let mut small = Vec::new();
     deflate(body, &mut small);
     match small.len() < body.len() {
-        true => [
-            ws::deflated_head(opcode, small.len() as u64).as_bytes(),
-            &small,
-        ]
-        .concat()
-        .into(),
+        true => [ws::deflated_head(opcode, small.len() as u64).as_bytes(), &small].concat().into(),
         false => frame(opcode, body),
     }
 }
 
 fn piece(body: &[u8], json: bool) -> Vec<u8> {
-    if json {
-        [body, b"\n"].concat()
-    } else {
-        body.to_vec()
-    }
+    if json { [body, b"\n"].concat() } else { body.to_vec() }
 }
 
 /// An id as clients see it: `5f3a01bc-42`.
@@ -303,25 +271,13 @@ mod tests {
     use std::cell::Cell;
 
     fn message(text: bool, payload: &[u8]) -> Message {
-        let draft = Draft {
-            event: Some("e".into()),
-            text,
-            payload: payload.into(),
-            ..Draft::default()
-        };
-        let draft = Draft {
-            channel: "c".into(),
-            ..draft
-        };
+        let draft = Draft { event: Some("e".into()), text, payload: payload.into(), ..Draft::default() };
+        let draft = Draft { channel: "c".into(), ..draft };
         Message::new(draft, 0x5f3a_01bc, 42)
     }
 
     fn form(message: &Message, body: Body, frame: Frame) -> Vec<u8> {
-        message
-            .form(Form { body, frame }, |_, _| {
-                unreachable!("nothing is to be deflated")
-            })
-            .to_vec()
+        message.form(Form { body, frame }, |_, _| unreachable!("nothing is to be deflated")).to_vec()
     }
 
     #[test]
@@ -330,32 +286,17 @@ mod tests {
         assert_eq!(form(&said, Body::Plain, Frame::WebSocket), b"\x81\x03a\nb");
         let event = b"id: 5f3a01bc-42\nevent: e\ndata: a\ndata: b\n\n";
         assert_eq!(form(&said, Body::Plain, Frame::Event), event);
-        assert_eq!(
-            form(&said, Body::Plain, Frame::EventChunk),
-            [&b"2a\r\n"[..], event, b"\r\n"].concat()
-        );
-        assert_eq!(
-            form(&said, Body::Plain, Frame::PieceChunk),
-            b"3\r\na\nb\r\n"
-        );
+        assert_eq!(form(&said, Body::Plain, Frame::EventChunk), [&b"2a\r\n"[..], event, b"\r\n"].concat());
+        assert_eq!(form(&said, Body::Plain, Frame::PieceChunk), b"3\r\na\nb\r\n");
         let json = r#"{"channel":"c","id":"5f3a01bc-42","event":"e","data":"a\nb"}"#;
-        assert_eq!(
-            form(&said, Body::Json, Frame::Piece),
-            format!("{json}\n").as_bytes()
-        );
-        assert_eq!(
-            form(&said, Body::Json, Frame::WebSocket)[2..],
-            *json.as_bytes()
-        );
+        assert_eq!(form(&said, Body::Json, Frame::Piece), format!("{json}\n").as_bytes());
+        assert_eq!(form(&said, Body::Json, Frame::WebSocket)[2..], *json.as_bytes());
     }
 
     #[test]
     fn what_is_not_utf8_is_binary_whatever_was_said() {
         let said = message(true, b"\xff");
-        assert_eq!(
-            (said.text, form(&said, Body::Plain, Frame::WebSocket)),
-            (false, b"\x82\x01\xff".to_vec())
-        );
+        assert_eq!((said.text, form(&said, Body::Plain, Frame::WebSocket)), (false, b"\x82\x01\xff".to_vec()));
         assert!(form(&said, Body::Json, Frame::Piece).ends_with(b"\"base64\":\"/w==\"}\n"));
         assert!(form(&said, Body::Plain, Frame::Event).ends_with(b"data: /w==\n\n"));
     }
@@ -363,20 +304,14 @@ mod tests {
     #[test]
     fn a_form_is_made_once_and_deflated_only_where_that_helps() {
         let (said, times) = (message(true, &[b'x'; 600]), Cell::new(0));
-        let deflated = Form {
-            body: Body::Plain,
-            frame: Frame::Deflated,
-        };
+        let deflated = Form { body: Body::Plain, frame: Frame::Deflated };
         let squeeze = |_: &[u8], out: &mut Vec<u8>| {
             times.set(times.get() + 1);
             out.extend_from_slice(b"small");
         };
         let first = said.form(deflated, squeeze).as_ptr();
         form(&said, Body::Plain, Frame::Event);
-        assert_eq!(
-            (said.form(deflated, squeeze).as_ptr(), times.get()),
-            (first, 1)
-        );
+        assert_eq!((said.form(deflated, squeeze).as_ptr(), times.get()), (first, 1));
         assert_eq!(said.form(deflated, squeeze), b"\xc1\x05small");
         let short = message(true, b"x");
         assert_eq!(short.form(deflated, squeeze), b"\x81\x01x");
@@ -385,23 +320,8 @@ mod tests {
     #[test]
     fn an_id_leads_back_to_its_sequence_in_its_epoch_only() {
         let text = id(0xab, 7);
-        assert_eq!(
-            (
-                text.as_str(),
-                sequence_of(&text, 0xab),
-                sequence_of(&text, 0xac)
-            ),
-            ("000000ab-7", Some(7), None)
-        );
-        for garbage in [
-            "",
-            "7",
-            "ab-7",
-            "000000ab-",
-            "000000ab-x",
-            "000000ab-7-7",
-            "+00000ab-7",
-        ] {
+        assert_eq!((text.as_str(), sequence_of(&text, 0xab), sequence_of(&text, 0xac)), ("000000ab-7", Some(7), None));
+        for garbage in ["", "7", "ab-7", "000000ab-", "000000ab-x", "000000ab-7-7", "+00000ab-7"] {
             assert_eq!(sequence_of(garbage, 0xab), None, "{garbage}");
         }
     }

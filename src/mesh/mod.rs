@@ -11,7 +11,8 @@ mod tally;
 
 pub use bell::Bell;
 pub use letters::{
-    ChannelState, Conditions, FileAnswer, FileAsk, FileHead, FilePart, Listeners, Report, ShardNumber, ToControl, ToShard,
+    ChannelState, Conditions, FileAnswer, FileAsk, FileHead, FilePart, Listeners, Report, ShardNumber, ToControl,
+    ToShard,
 };
 pub use message::{Body, Draft, FeedNumber, Form, Frame, Message, epoch_of, id, sequence_of};
 pub use tally::{Cause, Refused, ServiceKind, Stage, Tally, UpstreamTally};

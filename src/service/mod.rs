@@ -160,9 +160,9 @@ impl Service for Services {
         }
     }
 
-    fn next(&mut self, desk: &mut Desk, who: Handle, token: u32, batch: &mut Batch) {
+    fn more(&mut self, desk: &mut Desk, who: Handle, token: u32, batch: &mut Batch) {
         debug_assert_eq!(desk.kind(who), ServiceKind::Broadcast);
-        self.broadcast.next(desk, token, batch);
+        self.broadcast.more(desk, token, batch);
     }
 
     fn quiet(&mut self, desk: &mut Desk, _who: Handle, token: u32) {

@@ -232,6 +232,8 @@ impl Desk {
     pub fn begin_answer(&mut self, who: Handle, status: Status, fields: &[(&str, &str)], length: Option<u64>) {
         let Some(conn) = self.slab.get(who) else { return };
         conn.flags.insert(Flags::ANSWERING);
+        // A stopping server answers, and waits for no further request.
+        conn.flags.set(Flags::LAST, self.quiescing || conn.flags.contains(Flags::LAST));
         let (last, http10) = (conn.flags.contains(Flags::LAST), conn.flags.contains(Flags::HTTP10));
         let mut text = std::mem::take(&mut self.scratch);
         text.clear();
@@ -376,7 +378,7 @@ impl Desk {
 
     // ---- what many hear ----
 
-    /// From now on the service is asked for more whenever nothing is queued ([`Service::next`](super::door::Service)).
+    /// From now on the service is asked for more whenever nothing is queued ([`Service::more`](super::door::Service)).
     pub fn follow(&mut self, who: Handle) {
         if let Some(conn) = self.slab.get(who) {
             conn.flags.insert(Flags::FOLLOWS);

@@ -31,7 +31,7 @@ pub trait Service {
     /// A letter from the control thread.
     fn letter(&mut self, desk: &mut Desk, letter: ToShard);
     /// The connection follows ([`Desk::follow`]) and nothing is queued for it: what comes next, if anything.
-    fn next(&mut self, desk: &mut Desk, who: Handle, token: u32, batch: &mut Batch);
+    fn more(&mut self, desk: &mut Desk, who: Handle, token: u32, batch: &mut Batch);
     /// A stream was quiet for `keep_alive`: something may be said that keeps the road open.
     fn quiet(&mut self, desk: &mut Desk, who: Handle, token: u32);
     /// Once a turn, behind the completions: what the service has begun and not finished, at most `budget` steps of it.

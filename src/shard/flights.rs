@@ -48,6 +48,10 @@ impl Batch {
             return;
         }
         let bytes = payload.form(form, deflate);
+        if bytes.is_empty() {
+            // An empty payload as it is: the kernel is never asked to send nothing.
+            return;
+        }
         self.pieces.push(Piece { start: bytes.as_ptr(), len: bytes.len() });
         self.len += bytes.len();
         self.held.push(payload.clone());
@@ -123,5 +127,4 @@ impl Flights {
         batch.clear();
         self.spare.push(batch);
     }
-
 }

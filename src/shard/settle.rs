@@ -137,7 +137,7 @@ fn speak<R: Ring, S: Service>(ring: &mut R, desk: &mut Desk, service: &mut S, sl
 fn fly<R: Ring, S: Service>(ring: &mut R, desk: &mut Desk, service: &mut S, slot: u32) -> bool {
     let (who, token) = (desk.slab.handle(slot), desk.slab[slot].token);
     let mut batch = desk.flights.batch();
-    service.next(desk, who, token, &mut batch);
+    service.more(desk, who, token, &mut batch);
     let conn = &desk.slab[slot];
     if batch.is_empty() || !conn.can_speak() || conn.out.pending() > 0 {
         desk.queue_batch(who, batch);

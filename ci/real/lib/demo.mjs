@@ -25,11 +25,12 @@ async function stop(server) {
   mustBe('exit code of edgehold', (await server.end(15_000)).code, 0);
 }
 
-/** Starts the demo on the stage and resolves when it is ready. */
-export async function startDemo(stage) {
+/** Starts the demo on the stage, or what `config` says on its addresses, and resolves when it is ready. */
+export async function startDemo(stage, config) {
   for (const port of [PORT, ADMIN]) await mustBeFree(port);
   const log = path.join(stage.folder, 'edgehold.log');
-  const server = start('edgehold', program(), ['serve'], { log, cwd: stage.folder });
+  const args = config ? ['serve', '--config', stage.file('edgehold.toml', config)] : ['serve'];
+  const server = start('edgehold', program(), args, { log, cwd: stage.folder });
   stage.defer(() => stop(server).finally(() => server.kill()));
   await until('edgehold to be ready', () => ready(server));
 }

@@ -76,24 +76,24 @@ impl History {
         Arc::new(message)
     }
 
-    /// Which message was heard, if it came as it was said. Where it says nothing of itself (it is empty) it is known by
-    /// its id, or else is the one that `due` names.
+    /// Which message was heard, if it came as it was said; `None`: it is empty and has no id, and may be any.
     ///
     /// # Errors
     /// It is no message, or not as it was said.
-    pub fn recognise(&self, heard: &Heard, due: impl FnOnce() -> Option<u64>) -> Result<u64, String> {
+    pub fn recognise(&self, heard: &Heard) -> Result<Option<u64>, String> {
         let by_id = heard.id.as_ref().map(|id| self.sequence_of(id).ok_or(format!("nothing has the id {id}")));
         let sequence = match (heard.sequence(), by_id) {
             (Some(sequence), _) => sequence,
             (None, Some(sequence)) => sequence?,
-            (None, None) => due().ok_or("nothing empty is due")?,
+            (None, None) if heard.body.is_empty() => return Ok(None),
+            (None, None) => return Err(format!("nobody said this: {heard:?}")),
         };
         if !(1..=self.len()).contains(&sequence) {
             return Err(format!("the sequence {sequence} was never said"));
         }
         match self.get(sequence).fault(heard) {
             Some(fault) => Err(format!("message {sequence} came with another {fault}: {heard:?}")),
-            None => Ok(sequence),
+            None => Ok(Some(sequence)),
         }
     }
 }

@@ -8,6 +8,7 @@
 use super::feeds::{History, Said};
 use super::house::House;
 use super::reader::Way;
+use edgehold::mesh::Body;
 use edgehold::service::broadcast::{Policy, settings};
 use std::collections::HashSet;
 
@@ -67,6 +68,8 @@ pub struct Ear {
     pub route: usize,
     policy: Policy,
     way: Way,
+    /// It hears payloads and nothing else: an empty one could be any.
+    unnamed: bool,
     subs: Vec<Sub>,
     heard: HashSet<u64>,
     newest: u64,
@@ -126,6 +129,7 @@ impl Ear {
             route,
             policy: house.routes[route].slow.policy,
             way,
+            unnamed: way == Way::Raw || way == Way::Socket && house.routes[route].body == Body::Plain,
             subs: Vec::new(),
             heard: HashSet::new(),
             newest: 0,
@@ -165,7 +169,7 @@ impl Ear {
                 next: None,
             });
         }
-        if after < span.0 {
+        if after < span.0 || matches!(start, Start::Own(_)) {
             (self.newest, self.looked) = (0, 0);
         }
     }
@@ -212,6 +216,7 @@ impl Ear {
         for sub in self.subs.iter_mut().filter(|sub| sub.active && sub.pattern == pattern) {
             if matches!(sub.start, Start::Own(_)) && !sub.told {
                 (sub.start, sub.after, sub.before) = (Start::Unknown, 0, history.len());
+                self.looked = 0;
             }
             sub.told = true;
             let from = if sub.last > 0 { sub.last } else { from };
@@ -221,13 +226,12 @@ impl Ear {
 
     // ---- what comes ----
 
-    /// The next empty message that is due, where nothing else tells which it is.
-    pub fn empty_due(&self, history: &History) -> Option<u64> {
-        let may = |sequence: &u64| {
-            let said = history.get(*sequence);
-            said.payload.is_empty() && !self.heard.contains(sequence) && self.hears(said, *sequence)
-        };
-        (self.newest + 1..=history.len()).find(may)
+    /// An empty message has come that does not say which it is.
+    ///
+    /// # Errors
+    /// All that it hears have ids.
+    pub fn empty(&self) -> Result<(), String> {
+        if self.unnamed { Ok(()) } else { Err("an empty message without an id".into()) }
     }
 
     fn hears(&self, said: &Said, sequence: u64) -> bool {
@@ -248,7 +252,8 @@ impl Ear {
             return Err(format!("{} came behind {}", name(), self.newest));
         }
         let covers = |sub: &&mut Sub| sub.active && sub.covers(said);
-        let again = self.subs.iter_mut().filter(covers).all(|sub| sub.heard.contains(&sequence) || sequence <= sub.after);
+        let again =
+            self.subs.iter_mut().filter(covers).all(|sub| sub.heard.contains(&sequence) || sequence <= sub.after);
         if again {
             return Err(format!("{} came twice", name()));
         }
@@ -273,9 +278,15 @@ impl Ear {
     ///
     /// # Errors
     /// There was none to tell.
-    pub fn gap(&mut self, house: &House, history: &History, gap: (&str, Option<&str>, Option<&str>)) -> Result<(), String> {
+    pub fn gap(
+        &mut self,
+        house: &House,
+        history: &History,
+        gap: (&str, Option<&str>, Option<&str>),
+    ) -> Result<(), String> {
         let (pattern, after, next) = gap;
-        let next = next.map(|id| history.sequence_of(id).ok_or(format!("a gap before the unknown {id}"))).transpose()?;
+        let next =
+            next.map(|id| history.sequence_of(id).ok_or(format!("a gap before the unknown {id}"))).transpose()?;
         if !self.is_subscribed(pattern) {
             return Err(format!("a gap in {pattern}, which it does not hear"));
         }
@@ -352,7 +363,7 @@ impl Ear {
 
     fn is_excused(&self, said: &Said) -> bool {
         let untold = self.policy == Policy::Gap && self.way == Way::Raw;
-        let unseen = self.way == Way::Raw && said.payload.is_empty();
+        let unseen = self.unnamed && said.payload.is_empty();
         let slow = match self.policy {
             Policy::DropOldest => true,
             Policy::Conflate => said.superseded,

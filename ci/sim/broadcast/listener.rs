@@ -36,6 +36,8 @@ pub struct World<'w> {
     pub last_orders: bool,
     /// Connections break by themselves.
     pub breaks: bool,
+    /// What is heard is printed.
+    pub tell: bool,
     /// The shard was told to stop.
     pub stopping: bool,
 }
@@ -187,8 +189,7 @@ impl Listener {
         ear.stalled = self.pace == Pace::Slow;
         let leave = 200 + dice.below(1500);
         let due = VecDeque::new();
-        self.visit =
-            Some(Visit { end, reader, ear, outgoing, due, stall: 0, leave, leaving: false, broke: false });
+        self.visit = Some(Visit { end, reader, ear, outgoing, due, stall: 0, leave, leaving: false, broke: false });
     }
 
     // ---- hearing ----
@@ -205,6 +206,9 @@ impl Listener {
         let bytes = world.ring.read(visit.end, most);
         let words = visit.reader.hear(&bytes)?;
         for word in words {
+            if world.tell {
+                println!("{:?} {}: {word:?}", self.way, visit.end);
+            }
             if self.forgets && matches!(word, Word::Message(_)) && world.dice.chance(3) {
                 continue;
             }
@@ -218,7 +222,7 @@ impl Listener {
         match word {
             Word::Opened { gap } => visit.ear.opened(history, gap),
             Word::Message(heard) => {
-                let sequence = history.recognise(&heard, || visit.ear.empty_due(history))?;
+                let Some(sequence) = history.recognise(&heard)? else { return visit.ear.empty() };
                 self.last = Some(history.get(sequence).id.clone());
                 visit.ear.message(history, sequence)
             }
@@ -314,7 +318,8 @@ impl Listener {
             Way::Poll => true,
             _ => visit.reader.ended || self.http10,
         };
-        let opened = visit.reader.is_open() || self.way == Way::Poll;
+        // A poll that was on its way when the shard stopped is not answered.
+        let opened = visit.reader.is_open() && self.way != Way::Poll;
         let cut = opened && (!kind || broken || visit.reader.left_over() > 0);
         (cut && !visit.ear.stalled).then(|| {
             let left = visit.reader.left_over();

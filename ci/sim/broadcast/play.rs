@@ -128,6 +128,7 @@ impl Play {
                 rest: self.rest,
                 last_orders: self.last_orders,
                 breaks: self.breaks,
+                tell: self.tell,
                 stopping: self.stopping,
             };
             listener.step(&mut world)?;
@@ -238,8 +239,9 @@ impl Play {
             self.now += TICK;
             let channels = self.channels()?;
             faults = channels.iter().filter_map(|it| self.too_much(it, alone)).collect();
+            faults.extend(self.miscounted(channels.len() as u64));
             if faults.is_empty() {
-                return self.check_counts(channels.len() as u64);
+                return Ok(());
             }
         }
         Err(format!("too much is kept: {faults:?}; {:?}", self.house.feeds))
@@ -256,9 +258,9 @@ impl Play {
         bad.then(|| format!("{state:?}"))
     }
 
-    fn check_counts(&mut self, rows: u64) -> Result<(), String> {
-        let tally = self.shard.report().tally;
-        if tally.channels == rows { Ok(()) } else { Err(format!("{rows} rows, and a gauge of {}", tally.channels)) }
+    fn miscounted(&mut self, rows: u64) -> Fault {
+        let gauge = self.shard.report().tally.channels;
+        (gauge != rows).then(|| format!("{rows} rows, and a gauge of {gauge}"))
     }
 
     // ---- the end ----

@@ -1,10 +1,10 @@
 //! How a listener reads: strictly. Whatever no client has to put up with is a fault.
 
 use crate::deflated::Deflated;
-use edgehold_wire::upgrade::{self, Offer};
-use edgehold_wire::ws::{Event, Parser, Role, Rules};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use edgehold_wire::upgrade::{self, Offer};
+use edgehold_wire::ws::{Event, Parser, Role, Rules};
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ pub enum Way {
 }
 
 /// A message as it came. What the transport does not tell is `None`.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Heard {
     pub id: Option<String>,
     pub channel: Option<String>,
@@ -30,6 +30,13 @@ pub struct Heard {
     /// It came as an event: line ends are LF, and what is no text is base64.
     pub folded: bool,
     pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Heard {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let begin = String::from_utf8_lossy(&self.body[..self.body.len().min(30)]);
+        write!(out, "{:?} {:?} {:?} {} bytes {begin:?}", self.id, self.channel, self.event, self.body.len())
+    }
 }
 
 impl Heard {
@@ -44,14 +51,26 @@ impl Heard {
 #[derive(Debug)]
 pub enum Word {
     /// The response has begun; it tells of a gap.
-    Opened { gap: bool },
+    Opened {
+        gap: bool,
+    },
     Message(Heard),
-    Gap { channel: String, after: Option<String>, next: Option<String> },
-    Subscribed { channels: Vec<String>, after: String },
+    Gap {
+        channel: String,
+        after: Option<String>,
+        next: Option<String>,
+    },
+    Subscribed {
+        channels: Vec<String>,
+        after: String,
+    },
     Unsubscribed(Vec<String>),
     Refused(Option<String>),
     /// A poll's answer is whole.
-    Answered { status: u16, last: String },
+    Answered {
+        status: u16,
+        last: String,
+    },
 }
 
 type Words = Vec<Word>;

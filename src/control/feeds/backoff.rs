@@ -1,5 +1,5 @@
-//! How long a feed waits before it tries again: twice as long each time, and of that a random part, so that many servers
-//! do not come back to a broker in one moment.
+//! How long a feed waits before it tries again: twice as long each time, and of that a random part, so that many
+//! servers do not come back to a broker in one moment.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;

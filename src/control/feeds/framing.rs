@@ -17,8 +17,8 @@ pub enum Framing {
 /// Bytes of a length.
 const LENGTH: usize = 4;
 
-/// Cuts one stream: [`Cutter::push`] what came, then [`Cutter::cut`] until it gives nothing more; at the end of the stream
-/// [`Cutter::rest`].
+/// Cuts one stream: [`Cutter::push`] what came, then [`Cutter::cut`] until it gives nothing more; at the end of the
+/// stream [`Cutter::rest`].
 #[derive(Debug)]
 pub struct Cutter {
     framing: Framing,
@@ -42,14 +42,7 @@ enum Skipping {
 impl Cutter {
     /// A cutter for messages of `longest` bytes at most.
     pub fn new(framing: Framing, longest: usize) -> Cutter {
-        Cutter {
-            framing,
-            longest,
-            kept: Vec::new(),
-            at: 0,
-            searched: 0,
-            skipping: Skipping::Nothing,
-        }
+        Cutter { framing, longest, kept: Vec::new(), at: 0, searched: 0, skipping: Skipping::Nothing }
     }
 
     /// Takes what came.
@@ -72,18 +65,14 @@ impl Cutter {
     /// The last line, when the stream has ended in it. A message cut off behind its length is none.
     pub fn rest(&mut self) -> Option<Result<Vec<u8>, Reason>> {
         let rest = std::mem::take(&mut self.kept);
-        let is_line = self.framing == Framing::Lines
-            && self.skipping == Skipping::Nothing
-            && !rest.is_empty();
+        let is_line = self.framing == Framing::Lines && self.skipping == Skipping::Nothing && !rest.is_empty();
         is_line.then(|| self.checked(without_cr(&rest)))
     }
 
     fn line(&mut self) -> Option<Result<Vec<u8>, Reason>> {
         loop {
             let rest = &self.kept[self.at..];
-            let Some(end) =
-                memchr::memchr(b'\n', &rest[self.searched..]).map(|end| self.searched + end)
-            else {
+            let Some(end) = memchr::memchr(b'\n', &rest[self.searched..]).map(|end| self.searched + end) else {
                 return self.unended();
             };
             let line = self.checked(without_cr(&rest[..end]));
@@ -112,11 +101,7 @@ impl Cutter {
         if let Skipping::Bytes(left) = self.skipping {
             let here = left.min(self.kept.len() - self.at);
             self.at += here;
-            self.skipping = if left > here {
-                Skipping::Bytes(left - here)
-            } else {
-                Skipping::Nothing
-            };
+            self.skipping = if left > here { Skipping::Bytes(left - here) } else { Skipping::Nothing };
         }
         let (length, rest) = self.kept[self.at..].split_first_chunk::<LENGTH>()?;
         let length = u32::from_be_bytes(*length) as usize;
@@ -131,11 +116,7 @@ impl Cutter {
     }
 
     fn checked(&self, line: &[u8]) -> Result<Vec<u8>, Reason> {
-        if line.len() > self.longest {
-            Err(Reason::Oversized)
-        } else {
-            Ok(line.to_vec())
-        }
+        if line.len() > self.longest { Err(Reason::Oversized) } else { Ok(line.to_vec()) }
     }
 }
 
@@ -167,18 +148,8 @@ mod tests {
 
     #[test]
     fn lines_end_with_lf_or_both_or_the_stream() {
-        let all = cut(
-            Framing::Lines,
-            &[b"a\r\n\nb\rc\n12345678\r\n123456789\nrest\r"],
-        );
-        let expected = [
-            said("a"),
-            said(""),
-            said("b\rc"),
-            said("12345678"),
-            Err(Reason::Oversized),
-            said("rest"),
-        ];
+        let all = cut(Framing::Lines, &[b"a\r\n\nb\rc\n12345678\r\n123456789\nrest\r"]);
+        let expected = [said("a"), said(""), said("b\rc"), said("12345678"), Err(Reason::Oversized), said("rest")];
         assert_eq!(all, expected);
     }
 
@@ -186,22 +157,13 @@ mod tests {
     fn a_long_line_is_refused_once_however_long() {
         let long = [b'x'; 100];
         let all = cut(Framing::Lines, &[&long, &long, b"\nnext\n", &long]);
-        assert_eq!(
-            all,
-            [Err(Reason::Oversized), said("next"), Err(Reason::Oversized)]
-        );
+        assert_eq!(all, [Err(Reason::Oversized), said("next"), Err(Reason::Oversized)]);
     }
 
     #[test]
     fn counted_messages_follow_their_length() {
-        let all = cut(
-            Framing::Length,
-            &[b"\0\0\0\x02hi\0\0\0\0\0\0\0\x09123456789\0\0\0\x01!\0\0\0\x05cut"],
-        );
-        assert_eq!(
-            all,
-            [said("hi"), said(""), Err(Reason::Oversized), said("!")]
-        );
+        let all = cut(Framing::Length, &[b"\0\0\0\x02hi\0\0\0\0\0\0\0\x09123456789\0\0\0\x01!\0\0\0\x05cut"]);
+        assert_eq!(all, [said("hi"), said(""), Err(Reason::Oversized), said("!")]);
     }
 
     #[test]
@@ -213,17 +175,17 @@ mod tests {
                 cutter.push(&[b'x'; 1000]);
                 while cutter.cut().is_some() {}
             }
-            assert!(
-                cutter.kept.is_empty() && cutter.kept.capacity() < 10_000,
-                "{framing:?}"
-            );
+            assert!(cutter.kept.is_empty() && cutter.kept.capacity() < 10_000, "{framing:?}");
         }
     }
 
     proptest! {
         #[test]
         fn cuts_do_not_matter(
-            bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(0u8), 1u8..12, any::<u8>()], 0..200),
+            bytes in proptest::collection::vec(
+                prop_oneof![Just(b'\n'), Just(b'\r'), Just(0u8), 1u8..12, any::<u8>()],
+                0..200,
+            ),
             step in 1usize..20,
             lines: bool,
         ) {

@@ -8,8 +8,8 @@
 //! | `figures` | what the admin address shows of a feed |
 //! | `broker`, `backoff`, `stream` | a broker's URL, waits, byte streams |
 //!
-//! A feed never gives up, never spins, and never holds more than one message that it could not pass on: what comes faster
-//! than the shards read waits at its source.
+//! A feed never gives up, never spins, and never holds more than one message that it could not pass on: what comes
+//! faster than the shards read waits at its source.
 
 mod backoff;
 mod broker;
@@ -49,8 +49,8 @@ pub struct Settings {
     pub name: String,
     /// Where messages come from.
     pub source: Source,
-    /// The channel of all its messages; for [`Source::Http`] those that may be published to, with `*` at the end for all
-    /// that begin so. `None`: from the message.
+    /// The channel of all its messages; for [`Source::Http`] those that may be published to, with `*` at the end for
+    /// all that begin so. `None`: from the message.
     pub channel: Option<String>,
     /// What is asked of a broker: subjects, channels, patterns, streams, topic filters. Empty: the channel.
     pub topics: Vec<String>,

@@ -1,8 +1,8 @@
 //! `mqtt://`: topics of an MQTT 3.1.1 broker, with QoS 1 and a session that the broker keeps.
 //!
-//! While the connection is away the broker keeps what is published with QoS 1 and sends it when we are back. What it has
-//! no acknowledgement for it sends again, marked as such: that is where a message would come twice, and so the last ones
-//! are remembered.
+//! While the connection is away the broker keeps what is published with QoS 1 and sends it when we are back. What it
+//! has no acknowledgement for it sends again, marked as such: that is where a message would come twice, and so the
+//! last ones are remembered.
 
 use super::broker::{Broker, Parts};
 use super::feed::{Fault, Feed, Session};
@@ -25,8 +25,8 @@ const PATIENCE: u64 = 10;
 /// A quiet broker is asked this often whether it is there.
 const PING: Duration = Duration::from_secs(15);
 
-/// The longest packet that MQTT knows (MQTT 3.1.1 section 2.2.3). A message that is too long must be taken to be dropped:
-/// left with the broker, it would come again and again.
+/// The longest packet that MQTT knows (MQTT 3.1.1 section 2.2.3). A message that is too long must be taken to be
+/// dropped: left with the broker, it would come again and again.
 const PACKET: usize = 268_435_455;
 
 /// Messages that are remembered. A broker waits for far fewer acknowledgements at a time.

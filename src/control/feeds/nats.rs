@@ -1,8 +1,8 @@
 //! `nats://`: subjects of a NATS server, and streams of its JetStream.
 //!
-//! A lost connection ends the session; the library's own reconnecting is switched off, so that one place decides when to
-//! try again. Core NATS forgets what nobody heard. A JetStream consumer is made anew for each session, behind the last
-//! sequence that was passed on: nothing is missing, nothing comes twice.
+//! A lost connection ends the session; the library's own reconnecting is switched off, so that one place decides when
+//! to try again. Core NATS forgets what nobody heard. A JetStream consumer is made anew for each session, behind the
+//! last sequence that was passed on: nothing is missing, nothing comes twice.
 
 use super::Start;
 use super::broker::{Broker, Parts};

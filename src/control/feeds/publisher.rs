@@ -1,12 +1,12 @@
 //! From feeds to shards: one line in which every message has its place.
 //!
-//! [`Publisher`] is what feeds hold: it gives a draft its sequence and puts it into the queue, both under one lock, so that
-//! the order of the queue is that of the sequences. [`Outlet`] is the switchboard's end: what is ready goes to all shards
-//! in one letter.
+//! [`Publisher`] is what feeds hold: it gives a draft its sequence and puts it into the queue, both under one lock,
+//! so that the order of the queue is that of the sequences. [`Outlet`] is the switchboard's end: what is ready goes
+//! to all shards in one letter.
 //!
-//! What was taken from feeds and not yet read by every shard costs a part of [`BUDGET`]. Where that is used up, publishing
-//! waits, and so do the feeds: memory stays bounded however slow a shard is. A letter is read when all shards have dropped
-//! it, which they do in the turn in which they take it out of their box.
+//! What was taken from feeds and not yet read by every shard costs a part of [`BUDGET`]. Where that is used up,
+//! publishing waits, and so do the feeds: memory stays bounded however slow a shard is. A letter is read when all
+//! shards have dropped it, which they do in the turn in which they take it out of their box.
 
 use crate::mesh::{Draft, Message};
 use std::collections::VecDeque;

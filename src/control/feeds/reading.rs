@@ -1,7 +1,7 @@
 //! How the bytes of a feed become messages: what is one, for whom it is, and what is refused, by reason.
 //!
-//! Nothing here waits or counts. A message comes raw (all of it is the payload) or as a JSON object; what its source says
-//! of it besides (the topic, the stream's own id) is [`Said`], and the object's own words go before it.
+//! Nothing here waits or counts. A message comes raw (all of it is the payload) or as a JSON object; what its source
+//! says of it besides (the topic, the stream's own id) is [`Said`], and the object's own words go before it.
 
 use crate::mesh::{Draft, FeedNumber};
 use base64::Engine;
@@ -90,9 +90,7 @@ impl Reason {
             Reason::NoChannel => "the message names no channel",
             Reason::BadChannel => "a channel has 1 to 255 bytes, no control characters and no `*`",
             Reason::BadJson => "a message is a JSON object with \"data\" or \"base64\"",
-            Reason::BadId => {
-                "an id, an event name or a key has 255 bytes at most and no line ends; an id is not empty"
-            }
+            Reason::BadId => "an id, an event name or a key has 255 bytes at most and no line ends; an id is not empty",
             Reason::NotAllowed => "no feed takes messages for this channel",
         }
     }
@@ -176,9 +174,7 @@ impl Rules {
         match (json.data, &json.base64) {
             (Some(data), None) => self.draft(text_of(data)?.into(), self.text, said),
             (None, Some(base64)) => {
-                let payload = STANDARD
-                    .decode(base64.as_bytes())
-                    .map_err(|_| Reason::BadJson)?;
+                let payload = STANDARD.decode(base64.as_bytes()).map_err(|_| Reason::BadJson)?;
                 self.draft(payload, false, said)
             }
             _ => Err(Reason::BadJson),
@@ -189,11 +185,7 @@ impl Rules {
         if payload.len() > self.message_bytes {
             return Err(Reason::Oversized);
         }
-        let channel = self
-            .channel
-            .as_deref()
-            .or(said.channel)
-            .ok_or(Reason::NoChannel)?;
+        let channel = self.channel.as_deref().or(said.channel).ok_or(Reason::NoChannel)?;
         if !is_channel(channel) {
             return Err(Reason::BadChannel);
         }
@@ -280,24 +272,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn rules(format: Format) -> Rules {
-        Rules {
-            feed: 3,
-            channel: None,
-            format,
-            text: true,
-            invalid_text: InvalidText::Drop,
-            message_bytes: 64,
-        }
+        Rules { feed: 3, channel: None, format, text: true, invalid_text: InvalidText::Drop, message_bytes: 64 }
     }
 
     fn read(text: &str) -> Result<Draft, Reason> {
-        rules(Format::Json).read(
-            text.as_bytes(),
-            Said {
-                channel: Some("topic"),
-                ..Said::default()
-            },
-        )
+        rules(Format::Json).read(text.as_bytes(), Said { channel: Some("topic"), ..Said::default() })
     }
 
     #[test]
@@ -317,20 +296,10 @@ mod tests {
 
     #[test]
     fn a_value_is_passed_on_as_it_is_written() {
-        for value in [
-            "1.10",
-            "12345678901234567890123",
-            "null",
-            "{\"a\" : [1, 2]}",
-            "true",
-            "\"\"",
-        ] {
+        for value in ["1.10", "12345678901234567890123", "null", "{\"a\" : [1, 2]}", "true", "\"\""] {
             let draft = read(&format!("{{\"data\":{value}}}")).unwrap();
             let expected = if value == "\"\"" { "" } else { value };
-            assert_eq!(
-                (draft.payload, draft.channel.as_str(), draft.text),
-                (expected.into(), "topic", true)
-            );
+            assert_eq!((draft.payload, draft.channel.as_str(), draft.text), (expected.into(), "topic", true));
         }
     }
 
@@ -356,67 +325,47 @@ mod tests {
             ("{\"data\":1,\"channel\":\"\"}", Reason::BadChannel),
             ("{\"data\":1,\"channel\":\"a*\"}", Reason::BadChannel),
             ("{\"data\":1,\"channel\":\"a\\u0007\"}", Reason::BadChannel),
-            (
-                &format!("{{\"data\":1,\"channel\":\"{long}\"}}"),
-                Reason::BadChannel,
-            ),
+            (&format!("{{\"data\":1,\"channel\":\"{long}\"}}"), Reason::BadChannel),
             ("{\"data\":1,\"id\":\"\"}", Reason::BadId),
             ("{\"data\":1,\"id\":\"a\\nb\"}", Reason::BadId),
             ("{\"data\":1,\"event\":\"a\\u0000\"}", Reason::BadId),
             (&format!("{{\"data\":1,\"key\":\"{long}\"}}"), Reason::BadId),
-            (
-                &format!("{{\"data\":\"{}\"}}", "x".repeat(65)),
-                Reason::Oversized,
-            ),
+            (&format!("{{\"data\":\"{}\"}}", "x".repeat(65)), Reason::Oversized),
         ] {
             assert_eq!(read(text), Err(reason), "{text}");
         }
-        assert_eq!(
-            rules(Format::Json).read(b"{\"data\":1}", Said::default()),
-            Err(Reason::NoChannel)
-        );
-        assert_eq!(
-            rules(Format::Json).read(b"{\"data\":\"\xff\"}", Said::default()),
-            Err(Reason::NotUtf8)
-        );
+        assert_eq!(rules(Format::Json).read(b"{\"data\":1}", Said::default()), Err(Reason::NoChannel));
+        assert_eq!(rules(Format::Json).read(b"{\"data\":\"\xff\"}", Said::default()), Err(Reason::NotUtf8));
     }
 
     #[test]
     fn the_feeds_own_channel_goes_first() {
-        let rules = Rules {
-            channel: Some("fixed".into()),
-            ..rules(Format::Json)
-        };
-        assert_eq!(
-            rules
-                .read(b"{\"data\":1,\"channel\":\"b\"}", Said::default())
-                .unwrap()
-                .channel,
-            "fixed"
-        );
+        let rules = Rules { channel: Some("fixed".into()), ..rules(Format::Json) };
+        assert_eq!(rules.read(b"{\"data\":1,\"channel\":\"b\"}", Said::default()).unwrap().channel, "fixed");
     }
 
     #[test]
     fn text_that_is_not_utf8_is_dropped_or_binary() {
-        let said = Said {
-            channel: Some("c"),
-            ..Said::default()
-        };
+        let said = Said { channel: Some("c"), ..Said::default() };
         assert_eq!(rules(Format::Raw).read(b"\xff", said), Err(Reason::NotUtf8));
-        let binary = Rules {
-            invalid_text: InvalidText::Binary,
-            ..rules(Format::Raw)
-        };
+        let binary = Rules { invalid_text: InvalidText::Binary, ..rules(Format::Raw) };
         assert_eq!(binary.read(b"\xff", said).map(|it| it.text), Ok(false));
         assert_eq!(binary.read(b"ok", said).map(|it| it.text), Ok(true));
     }
 
     proptest! {
         #[test]
-        fn whatever_is_passed_on_keeps_the_rules(raw: Vec<u8>, json: bool, text: bool, channel: Option<String>, id: Option<String>) {
+        fn whatever_is_passed_on_keeps_the_rules(
+            raw: Vec<u8>,
+            json: bool,
+            text: bool,
+            channel: Option<String>,
+            id: Option<String>,
+        ) {
             let format = if json { Format::Json } else { Format::Raw };
             let rules = Rules { text, ..rules(format) };
-            if let Ok(draft) = rules.read(&raw, Said { channel: channel.as_deref(), id: id.as_deref(), ..Said::default() }) {
+            let said = Said { channel: channel.as_deref(), id: id.as_deref(), ..Said::default() };
+            if let Ok(draft) = rules.read(&raw, said) {
                 prop_assert!(is_channel(&draft.channel) && draft.payload.len() <= 64);
                 prop_assert!(!draft.text || str::from_utf8(&draft.payload).is_ok());
                 prop_assert!(draft.id.is_none_or(|it| sse::is_id(&it) && it.len() <= WORD_BYTES));
@@ -424,7 +373,12 @@ mod tests {
         }
 
         #[test]
-        fn what_json_can_say_is_read_back(channel in "[a-z/]{1,20}", id in "[0-9-]{1,20}", data in "\\PC{0,15}", binary: bool) {
+        fn what_json_can_say_is_read_back(
+            channel in "[a-z/]{1,20}",
+            id in "[0-9-]{1,20}",
+            data in "\\PC{0,15}",
+            binary: bool,
+        ) {
             let mut object = serde_json::json!({ "channel": channel, "id": id });
             match binary {
                 true => object["base64"] = STANDARD.encode(&data).into(),
@@ -439,7 +393,8 @@ mod tests {
         fn the_longest_payload_fits_into_json(data in proptest::collection::vec(0u8..0x20, 0..=64)) {
             let text = String::from_utf8(data).unwrap();
             let raw = serde_json::json!({ "channel": "c", "data": text }).to_string();
-            prop_assert_eq!(rules(Format::Json).read(raw.as_bytes(), Said::default()).unwrap().payload, text.into_bytes());
+            let draft = rules(Format::Json).read(raw.as_bytes(), Said::default()).unwrap();
+            prop_assert_eq!(draft.payload, text.into_bytes());
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A letter brings messages from the control thread; each goes into the *rows* (`rows.rs`) of its channel and of the
 //! prefixes that cover it. Who listens is on the *roll* (`roll.rs`): clients, and their places in rows. A message is
 //! never handed to a client: a *round* (`rounds.rs`) goes over those who listen and offers the shard those for which
-//! there is something, and when the shard can send, it asks ([`Broadcast::next`]) and gets all that has come until
+//! there is something, and when the shard can send, it asks ([`Broadcast::more`]) and gets all that has come until
 //! then, in the order of sequence. So a client that is slow costs nothing but its place, and what cannot be sent one by
 //! one is gathered.
 //!
@@ -178,7 +178,7 @@ impl Broadcast {
     // ---- what a client is sent ----
 
     /// What comes next for a client, in the order of sequence.
-    pub fn next(&mut self, desk: &mut Desk, token: u32, batch: &mut Batch) {
+    pub fn more(&mut self, desk: &mut Desk, token: u32, batch: &mut Batch) {
         let Some(client) = self.roll.clients.get(token as usize) else { return };
         let (first, count) = (client.first, client.count);
         if client.traits.contains(Traits::POLLS) {
@@ -199,7 +199,7 @@ impl Broadcast {
     fn step(&mut self, desk: &mut Desk, token: u32, number: u32, batch: &mut Batch) -> bool {
         let subscription = self.roll.get(number);
         let Some(client) = self.roll.clients.get_mut(token as usize) else { return false };
-        match self.rows[subscription.row as usize].next(subscription.cursor) {
+        match self.rows[subscription.row as usize].ahead(subscription.cursor) {
             Next::Message(payload, cursor) => {
                 batch.push(payload, streams::form_of(desk, client, payload), |body, out| desk.deflate(body, out));
                 self.roll.set(number, cursor);
@@ -262,7 +262,7 @@ impl Broadcast {
     /// The sequence of a subscription's next message. `Err`: it is lost.
     fn peek(&self, number: u32) -> Result<Option<u64>, ()> {
         let subscription = self.roll.get(number);
-        match self.rows[subscription.row as usize].next(subscription.cursor) {
+        match self.rows[subscription.row as usize].ahead(subscription.cursor) {
             Next::Message(payload, _) => Ok(Some(payload.sequence)),
             Next::Nothing(_) => Ok(None),
             Next::Lost => Err(()),
@@ -275,7 +275,7 @@ impl Broadcast {
         let mut found = None;
         for &number in numbers {
             let subscription = self.roll.get(number);
-            let Next::Message(payload, cursor) = self.rows[subscription.row as usize].next(subscription.cursor) else {
+            let Next::Message(payload, cursor) = self.rows[subscription.row as usize].ahead(subscription.cursor) else {
                 continue;
             };
             if payload.sequence == first {
@@ -300,7 +300,7 @@ impl Broadcast {
     fn pass(&mut self, number: u32) {
         let subscription = self.roll.get(number);
         if let Next::Message(_, cursor) | Next::Nothing(cursor) =
-            self.rows[subscription.row as usize].next(subscription.cursor)
+            self.rows[subscription.row as usize].ahead(subscription.cursor)
         {
             self.roll.set(number, cursor);
         }
@@ -383,7 +383,7 @@ impl Broadcast {
         let named = |number: &u32| &*self.rows[self.roll.get(*number).row as usize].name == channel;
         let next = |number: u32| {
             let subscription = self.roll.get(number);
-            match self.rows[subscription.row as usize].next(subscription.cursor) {
+            match self.rows[subscription.row as usize].ahead(subscription.cursor) {
                 Next::Message(payload, _) => Some((payload.sequence, payload.id())),
                 Next::Nothing(_) | Next::Lost => None,
             }
@@ -442,7 +442,7 @@ impl Broadcast {
 
     // ---- what is seen from outside ----
 
-    fn gauge(&mut self, desk: &mut Desk) {
+    fn gauge(&self, desk: &mut Desk) {
         let tally = desk.tally();
         tally.subscriptions = u64::from(self.roll.count());
         tally.channels = self.rows.len() as u64;

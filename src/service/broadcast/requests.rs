@@ -123,8 +123,7 @@ mod tests {
         let mut store = [EMPTY_HEADER; MAX_HEADERS];
         let limits = Limits { head_bytes: 4096, head_count: 20, target_bytes: 200 };
         let text = request.replace('\n', "\r\n") + "\r\n\r\n";
-        let mut bytes = text.into_bytes();
-        let head = edgehold_wire::http1::read(&mut bytes, &limits, &mut store).unwrap().unwrap();
+        let head = edgehold_wire::http1::read(text.as_bytes(), &limits, &mut store).unwrap().unwrap();
         read(&head, &settings(), "/feed/")
     }
 

@@ -1,7 +1,7 @@
 //! Rounds: how those who listen learn that there is something, and what becomes of those who do not take it.
 //!
-//! A message begins a round over the subscribers of its row, or lets the one under way go on until it has gone by all of
-//! them once more. A visit offers the client to the shard, which asks for the messages when it sends. Each turn makes
+//! A message begins a round over the subscribers of its row, or lets the one under way go on until it has gone by all
+//! of them once more. A visit offers the client to the shard, which asks for the messages when it sends. Each turn makes
 //! so many visits and no more, so that a message for many does not keep the others waiting; a round that does not keep
 //! up with its messages finds more of them at each client, and they go out in one send.
 
@@ -31,16 +31,17 @@ impl Broadcast {
 
     /// What is under way, at most `budget` visits of it; says how many were made.
     pub fn turn(&mut self, desk: &mut Desk, budget: u32) -> u32 {
+        self.tidy(desk);
         if self.ticked != desk.now() {
             self.ticked = desk.now();
             self.tick(desk);
         }
-        self.tidy(desk);
         let mut left = budget;
         while left > 0 {
             let Some(number) = self.active.pop_front() else { break };
             left -= self.go_round(desk, number, left.min(SHARE)).clamp(1, left);
         }
+        self.gauge(desk);
         budget - left
     }
 
@@ -76,6 +77,8 @@ impl Broadcast {
     fn tidy(&mut self, desk: &mut Desk) {
         while let Some(number) = self.revisit.pop() {
             if self.roll.get(number).row != NONE {
+                // It is asked at the end of this turn, behind the trims below.
+                self.lags(number);
                 self.visit(desk, number);
             }
         }
@@ -169,14 +172,17 @@ impl Broadcast {
 
     fn tick(&mut self, desk: &mut Desk) {
         self.end_polls(desk);
+        // Before those who lag are offered something: until they have taken it they are not counted as lagging.
+        self.sweep(desk);
         let lagging: Vec<u32> = self.lagging.iter().copied().collect();
         lagging.into_iter().for_each(|number| self.look_after(desk, number));
-        self.sweep(desk);
     }
 
     /// Those who were behind: some have caught up, others have become too old.
     fn look_after(&mut self, desk: &mut Desk, number: u32) {
-        let mut laggards = std::mem::take(&mut self.rows[number as usize].laggards);
+        // A poll that was answered meanwhile may have been the last to listen.
+        let Some(row) = self.rows.get_mut(number as usize) else { return };
+        let mut laggards = std::mem::take(&mut row.laggards);
         laggards.sort_unstable();
         laggards.dedup();
         for subscription in laggards {
@@ -191,12 +197,14 @@ impl Broadcast {
         if self.rows[number as usize].laggards.is_empty() {
             self.lagging.remove(&number);
         }
-        self.trim(desk, number);
+        // Not yet: those who were offered something just now are asked at the end of this turn.
+        self.finished.push(number);
     }
 
     /// What is too old goes, some rows a tick.
     fn sweep(&mut self, desk: &Desk) {
-        let rows: Vec<usize> = self.rows.iter().map(|(number, _)| number).skip(self.swept).take(ROWS_PER_TICK).collect();
+        let rows: Vec<usize> =
+            self.rows.iter().map(|(number, _)| number).skip(self.swept).take(ROWS_PER_TICK).collect();
         self.swept = if rows.len() < ROWS_PER_TICK { 0 } else { self.swept + rows.len() };
         rows.into_iter().for_each(|number| self.trim(desk, number as u32));
     }

@@ -22,7 +22,7 @@ pub struct Keep {
     pub bytes: u64,
     /// Ticks that they are kept for.
     pub age_ticks: u32,
-    /// Bytes kept for clients that lag.
+    /// Bytes to be sent, kept for clients that lag.
     pub backlog: u64,
     /// The last value of each key is kept.
     pub values: bool,
@@ -66,6 +66,8 @@ struct Item {
     payload: Payload,
     /// Cost of all messages of the row before this one.
     sum: u64,
+    /// Bytes that all messages before this one have to send.
+    sent: u64,
     /// The tick in which it came.
     tick: u32,
     superseded: bool,
@@ -86,6 +88,7 @@ pub struct Row {
     items: VecDeque<Item>,
     first: u64,
     sum: u64,
+    sent: u64,
     /// Last values whose messages have left the row, by their places.
     values: BTreeMap<u64, Payload>,
     latest: HashMap<Box<str>, u64>,
@@ -129,6 +132,7 @@ impl Row {
             items: VecDeque::new(),
             first: 0,
             sum: 0,
+            sent: 0,
             values: BTreeMap::new(),
             latest: HashMap::new(),
             gone,
@@ -184,8 +188,10 @@ impl Row {
         if keep.values {
             self.supersede(self.key_of(payload));
         }
-        self.items.push_back(Item { payload: payload.clone(), sum: self.sum, tick, superseded: false });
+        let (sum, sent) = (self.sum, self.sent);
+        self.items.push_back(Item { payload: payload.clone(), sum, sent, tick, superseded: false });
         self.sum += payload.cost();
+        self.sent += payload.frame_len();
     }
 
     /// The message that comes now is the last value of this key: the one before it is not any more.
@@ -224,11 +230,11 @@ impl Row {
         let replayed = self.items.len() <= keep.messages as usize
             && bytes <= keep.bytes
             && now.saturating_sub(front.tick) <= keep.age_ticks;
-        !replayed && !(lagging && bytes <= keep.backlog)
+        !(replayed || lagging && self.sent - front.sent <= keep.backlog)
     }
 
     /// The message at a cursor.
-    pub fn next(&self, cursor: Cursor) -> Next<'_> {
+    pub fn ahead(&self, cursor: Cursor) -> Next<'_> {
         if cursor.conflates() {
             return self.next_value(cursor.place());
         }
@@ -250,9 +256,9 @@ impl Row {
         let from = place.max(self.first);
         let skip = (from - self.first) as usize;
         match self.items.iter().skip(skip).position(|item| !item.superseded) {
-            Some(ahead) => {
-                let at = skip + ahead;
-                Next::Message(&self.items[at].payload, Cursor::conflating(self.first + at as u64 + 1))
+            Some(more) => {
+                let (at, payload) = (self.first + (skip + more) as u64, &self.items[skip + more].payload);
+                Next::Message(payload, Cursor::conflating(at + 1))
             }
             None => Next::Nothing(Cursor::at(self.end())),
         }
@@ -260,14 +266,16 @@ impl Row {
 
     /// Behind the message of this sequence. `Err`: messages between are gone; the cursor is at the oldest that is there.
     pub fn behind(&self, sequence: u64) -> Result<Cursor, Cursor> {
-        let ahead = self.items.partition_point(|item| item.payload.sequence <= sequence);
+        // A prefix has older messages than that, of some of its channels: with them there would be more than one gap.
+        let from = sequence.max(self.gone);
+        let ahead = self.items.partition_point(|item| item.payload.sequence <= from);
         let cursor = Cursor::at(self.first + ahead as u64);
         if sequence < self.gone { Err(cursor) } else { Ok(cursor) }
     }
 
     /// What somebody has heard who wants the message at the cursor next; `None`: all that there is.
     pub fn sequence_before(&self, cursor: Cursor) -> Option<u64> {
-        match self.next(cursor) {
+        match self.ahead(cursor) {
             Next::Message(payload, _) => Some(payload.sequence - 1),
             Next::Nothing(_) | Next::Lost => None,
         }
@@ -294,14 +302,14 @@ impl Row {
     pub fn lag(&self, cursor: Cursor, now: u32) -> (u64, u32) {
         let place = cursor.place().max(self.first);
         match self.items.get((place - self.first) as usize) {
-            Some(item) => (self.sum - item.sum - item.payload.cost(), now.saturating_sub(item.tick)),
+            Some(item) => (self.sent - item.sent - item.payload.frame_len(), now.saturating_sub(item.tick)),
             None => (0, 0),
         }
     }
 
     /// The first place from which a listener is no more than so far behind; the last message's at most.
     pub fn within(&self, bytes: u64, ticks: u32, now: u32) -> u64 {
-        let too_far = |item: &Item| self.sum - item.sum > bytes || now.saturating_sub(item.tick) > ticks;
+        let too_far = |item: &Item| self.sent - item.sent > bytes || now.saturating_sub(item.tick) > ticks;
         let ahead = self.items.partition_point(too_far).min(self.items.len().saturating_sub(1));
         self.first + ahead as u64
     }
@@ -333,11 +341,11 @@ mod tests {
 
     fn heard(row: &Row, mut cursor: Cursor) -> Vec<u64> {
         let mut heard = Vec::new();
-        while let Next::Message(payload, next) = row.next(cursor) {
+        while let Next::Message(payload, next) = row.ahead(cursor) {
             heard.push(payload.sequence);
             cursor = next;
         }
-        assert!(matches!(row.next(cursor), Next::Nothing(end) if end == Cursor::at(row.end())));
+        assert!(matches!(row.ahead(cursor), Next::Nothing(end) if end == Cursor::at(row.end())));
         heard
     }
 
@@ -349,7 +357,7 @@ mod tests {
         assert_eq!((row.kept(), row.gone()), (5, 0));
         row.trim(0, false, &keep);
         assert_eq!((row.kept(), row.gone()), (3, 20));
-        assert!(matches!(row.next(Cursor::at(1)), Next::Lost));
+        assert!(matches!(row.ahead(Cursor::at(1)), Next::Lost));
         row.trim(101, false, &keep);
         assert_eq!((row.kept(), row.gone()), (0, 50));
         assert!(row.is_idle());
@@ -357,14 +365,14 @@ mod tests {
 
     #[test]
     fn the_backlog_has_its_own_limit() {
-        let cost = message(1, "").cost();
-        let keep = Keep { messages: 0, backlog: 2 * cost, ..KEEP };
+        let (len, cost) = (message(1, "").frame_len(), message(1, "").cost());
+        let keep = Keep { messages: 0, backlog: 2 * len, ..KEEP };
         let mut row = row(&["", "", "", ""], &keep);
         row.trim(0, true, &keep);
         assert_eq!((row.kept(), row.kept_bytes()), (2, 2 * cost));
-        assert_eq!(row.lag(Cursor::at(2), 5), (cost, 5));
+        assert_eq!(row.lag(Cursor::at(2), 5), (len, 5));
         assert_eq!(row.lag(Cursor::at(4), 5), (0, 0));
-        assert_eq!([0, cost, 9 * cost].map(|bytes| row.within(bytes, 9, 0)), [3, 3, 2]);
+        assert_eq!([0, len, 9 * len].map(|bytes| row.within(bytes, 9, 0)), [3, 3, 2]);
     }
 
     #[test]

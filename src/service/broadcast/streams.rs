@@ -150,6 +150,8 @@ impl Broadcast {
         if room == Room::Full {
             desk.pause(who);
         }
+        // What it was offered has to wait behind the answer.
+        self.note_rest(token);
         desk.offer(who);
     }
 
@@ -265,7 +267,7 @@ impl Broadcast {
             desk.tally().gaps_told += gaps.len() as u64;
         }
         if !gaps.is_empty() && settings.poll_gone {
-            let (from, body) = (self.last_seen(token), format!("{}\n", told.join("\n")));
+            let (from, body) = self.pass_gaps(token, wish);
             self.closed(desk, token);
             let fields = [fields, &[("Content-Type", "application/json"), ("Last-Event-ID", &from)]].concat();
             desk.count_refusal(Status::GONE);
@@ -281,6 +283,22 @@ impl Broadcast {
         desk.follow(who);
         let until = desk.now() + settings.poll_ticks;
         self.polls.push_back(Poll { until, client: token, who });
+    }
+
+    /// The id from which nothing is missing any more, and what is missing up to there: a poll from the oldest message
+    /// of one channel would be told again of what is gone of another.
+    fn pass_gaps(&mut self, token: u32, wish: &Wish) -> (String, String) {
+        let numbers: Vec<u32> = self.roll.of(token).collect();
+        let row = |number: &u32| &self.rows[self.roll.get(*number).row as usize];
+        let oldest = numbers.iter().filter_map(|it| row(it).sequence_before(self.roll.get(*it).cursor)).min();
+        let gone = numbers.iter().map(|it| row(it).gone()).max().unwrap_or(0);
+        let from = oldest.unwrap_or(self.heard).max(gone);
+        for number in numbers {
+            let behind = self.rows[self.roll.get(number).row as usize].behind(from);
+            self.roll.set(number, behind.unwrap_or_else(|oldest| oldest));
+        }
+        let gap = |channel: &String| self.gap(token, channel, wish.last.as_deref()).json() + "\n";
+        (mesh::id(self.epoch, from), wish.channels.iter().map(gap).collect())
     }
 
     fn has_something(&self, token: u32) -> bool {
@@ -385,7 +403,8 @@ impl Broadcast {
 
 /// How a message is laid out for a client: small ones are not deflated.
 pub(super) fn form_of(desk: &Desk, client: &Client, payload: &Payload) -> Form {
-    let small = client.form.frame == Frame::Deflated && payload.payload().len() < desk.limits(client.who).deflate.min_bytes;
+    let small =
+        client.form.frame == Frame::Deflated && payload.payload().len() < desk.limits(client.who).deflate.min_bytes;
     if small { Form { frame: Frame::WebSocket, ..client.form } } else { client.form }
 }
 
@@ -408,7 +427,6 @@ fn form(transport: Transport, body: Body, chunked: bool) -> Form {
     };
     Form { body, frame }
 }
-
 
 /// What a stream begins with.
 fn preamble(wish: &Wish, settings: &Settings) -> Vec<u8> {

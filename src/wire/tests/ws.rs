@@ -170,7 +170,9 @@ proptest! {
     }
 
     #[test]
-    fn garbage_fails_the_same_wherever_cut(bytes in garbage(), role in role(), limit in 0..40_u64, cuts in cuts(), deflate: bool) {
+    fn garbage_fails_the_same_wherever_cut(
+        bytes in garbage(), role in role(), limit in 0..40_u64, cuts in cuts(), deflate: bool,
+    ) {
         laws::frames(&bytes, &Rules { role, message_bytes: limit, deflate }, &cuts);
         laws::frames(&bytes, &Rules { role, message_bytes: limit, deflate }, &[1]);
     }

@@ -1,8 +1,8 @@
 //! `redis://`: channels and streams of a Redis server.
 //!
-//! The library packs the commands and reads the answers; the connection is ours, because the library's own puts published
-//! messages into a queue without bounds. Here nothing is read before the last message was passed on, and Redis is held
-//! back by TCP, up to its own limit for such clients (`client-output-buffer-limit`).
+//! The library packs the commands and reads the answers; the connection is ours, because the library's own puts
+//! published messages into a queue without bounds. Here nothing is read before the last message was passed on, and
+//! Redis is held back by TCP, up to its own limit for such clients (`client-output-buffer-limit`).
 
 mod channels;
 mod streams;
