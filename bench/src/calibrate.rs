@@ -74,7 +74,7 @@ fn bare_crowd(session: &Session<'_>, address: SocketAddr, pairs: u64) -> Result<
     };
     Crew::start(&Plan {
         target: &target,
-        opening: opening(&target, &[]),
+        opening: opening(&target, &[], false),
         connections: pairs,
         threads: 1,
         table: session.ground.table,

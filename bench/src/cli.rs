@@ -88,6 +88,9 @@ pub struct Common {
     /// A header line for the request, as often as needed ("Authorization: Bearer TOKEN")
     #[arg(long, value_name = "LINE")]
     pub header: Vec<String>,
+    /// Offer permessage-deflate (RFC 7692), and inflate what comes deflated
+    #[arg(long)]
+    pub deflate: bool,
 }
 
 /// Flags of `idle`.

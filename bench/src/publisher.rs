@@ -111,7 +111,7 @@ impl Publisher {
         if self.target.speech != Speech::WebSocket {
             return self.stream.set_nonblocking(true);
         }
-        let opening = opening(&self.target, &[]);
+        let opening = opening(&self.target, &[], false);
         self.stream.write_all(&opening.request)?;
         loop {
             match upgrade::confirm(&self.rest, opening.key, upgrade::Offer::default()) {

@@ -2,7 +2,7 @@
 
 use crate::admin::Admin;
 use crate::cli::Common;
-use crate::crowd::table::Opening;
+use crate::crowd::table::{Opening, offer};
 use crate::crowd::{Crew, Plan};
 use crate::failure::{Failure, failed, mistaken};
 use crate::preflight::{self, Ground};
@@ -40,7 +40,7 @@ impl<'a> Session<'a> {
     pub fn open(common: &'a Common, out: &mut Outcome) -> Result<Session<'a>, Failure> {
         let target = target(common, &common.url)?;
         let ground = preflight::look(common, &target)?;
-        preflight::knock(&target, &request(&target, &common.header))?;
+        preflight::knock(&target, &request(&target, &common.header, common.deflate))?;
         preflight::conntrack(common.connections)?;
         let server = common.server_pid.map(|pid| Server::find(pid, target.port())).transpose()?;
         let admin = common.admin.as_deref().map(Admin::find).transpose()?;
@@ -91,7 +91,7 @@ impl<'a> Session<'a> {
     ) -> Result<Crew, Failure> {
         Crew::start(&Plan {
             target,
-            opening: opening(target, &self.common.header),
+            opening: opening(target, &self.common.header, self.common.deflate),
             connections: count,
             threads: self.common.threads,
             table: self.ground.table,
@@ -177,15 +177,15 @@ fn describe(common: &Common, ground: &Ground, out: &mut Outcome) {
 }
 
 /// How a client of this server opens.
-pub fn opening(target: &Target, headers: &[String]) -> Opening {
-    Opening { speech: target.speech, request: Arc::from(request(target, headers)), key: KEY }
+pub fn opening(target: &Target, headers: &[String], deflate: bool) -> Opening {
+    Opening { speech: target.speech, request: Arc::from(request(target, headers, deflate)), key: KEY, deflate }
 }
 
-fn request(target: &Target, headers: &[String]) -> Vec<u8> {
+fn request(target: &Target, headers: &[String], deflate: bool) -> Vec<u8> {
     let mut out = Vec::new();
     match target.speech {
         Speech::Bytes => return out,
-        Speech::WebSocket => upgrade::request(&mut out, &target.host, &target.path, KEY, upgrade::Offer::default()),
+        Speech::WebSocket => upgrade::request(&mut out, &target.host, &target.path, KEY, offer(deflate)),
         Speech::Stream => {
             let lines = format!("GET {} HTTP/1.1\r\nHost: {}\r\n", target.path, target.host);
             out.extend_from_slice(lines.as_bytes());

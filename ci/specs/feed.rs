@@ -7,8 +7,7 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::peer::{Server, patience};
 use crate::script::Problem;
@@ -126,13 +125,13 @@ impl Feed {
         id.filter(|_| answer.status == 200).ok_or_else(|| format!("publishing: {} {}", answer.status, answer.content))
     }
 
+    /// Each look is a request of its own: that is pause enough.
     fn until(&self, what: &str, mut condition: impl FnMut() -> io::Result<bool>) -> Result<(), Problem> {
         let deadline = Instant::now() + patience(LIMIT);
         while !condition().map_err(|error| format!("{what}: {error}"))? {
             if Instant::now() >= deadline {
                 return Err(format!("not in time: {what}"));
             }
-            thread::sleep(Duration::from_millis(2));
         }
         Ok(())
     }

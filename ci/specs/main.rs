@@ -7,9 +7,10 @@
 //!
 //! # The scripts
 //!
-//! Files `*.wire` below `broadcast`, `files`, `http`, `proxy` and `websocket` (and `failing`: what the server does not do yet,
-//! played with `--ignored` only). A line is `who: what`; indented lines belong to the line above; `#` begins a comment
-//! line. What stands before the first story holds for all stories of the file.
+//! Files `*.wire` below `broadcast`, `files`, `http`, `proxy` and `websocket` (and `failing`: what the server does not
+//! do yet, played with `--ignored` only). A line is `who: what`; indented lines belong to the line above; `#` begins a
+//! comment line. What stands before the first story holds for all stories of the file. A feed speaks in stories with
+//! the configuration broadcast.toml only.
 //!
 //! ```text
 //! proves: RFC 9112 section 2.2            the clause; every story has one

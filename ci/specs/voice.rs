@@ -513,7 +513,11 @@ fn what_is_said_is_what_is_heard() {
     let response = Response { status: 404, body: Some(vec![Part::Bytes(b"no".to_vec())]), ..Response::default() };
     let stream = Act::Stream { text: true, payload: b"a".repeat(70_000) };
     let deflated = Act::Deflated { text: true, payload: b"a".repeat(70_000) };
-    for act in [Act::Response(response), Act::Close(1002), stream, deflated] {
+    let parts = vec![Part::Bytes(b"a".repeat(300)), Part::Variable("id".into())];
+    variables.insert("id".into(), b"0-1".to_vec());
+    let (chunks, says) = (Act::Chunks(parts.clone()), Act::Says { key: None, parts });
+    let repeated = Act::Repeated { most: 3, text: false, payload: b"a".repeat(70) };
+    for act in [Act::Response(response), Act::Close(1002), stream, deflated, chunks, says, repeated] {
         let said = say(&act, Party::Edge, &variables).expect("an act without variables");
         for cut in 0..said.len() {
             assert_eq!(hear(&act, Party::Edge, &said[..cut], &mut variables), Heard::More, "{act:?} cut at {cut}");
@@ -552,4 +556,22 @@ fn something_else_is_noticed() {
     for other in [&b"\x82\x01a"[..], b"\x81\x01b", b"\x81\x02a\xc3", b"\x81\x00"] {
         assert!(matches!(hears(&stream, other), Heard::Wrong(_)), "{other:?}");
     }
+}
+
+#[test]
+fn another_feed_is_noticed() {
+    let hears = |act: &Act, came: &[u8]| hear(act, Party::Edge, came, &mut Variables::new());
+    let chunks = Act::Chunks(vec![Part::Bytes(b"ab".to_vec())]);
+    assert!(matches!(hears(&chunks, b"1\r\na\r\n1\r\nb\r\n"), Heard::Whole(12, _)));
+    for other in [&b"1\r\nb\r\n"[..], b"0\r\n\r\n", b"x\r\n", b"3\r\nabc\r\n", b"2\r\nabcd"] {
+        assert!(matches!(hears(&chunks, other), Heard::Wrong(_)), "{other:?}");
+    }
+    let any = Act::Says { key: None, parts: vec![Part::Variable(ANY.into()), Part::Bytes(b"!".to_vec())] };
+    assert!(matches!(hears(&any, b"\x81\x05a0-7!"), Heard::Whole(7, _)));
+    for other in [&b"\x81\x01!"[..], b"\x81\x03a!!", b"\x82\x02a!"] {
+        assert!(matches!(hears(&any, other), Heard::Wrong(_)), "{other:?}");
+    }
+    let twice = Act::Repeated { most: 2, text: true, payload: b"a".to_vec() };
+    assert_eq!(hears(&twice, b"\x81\x01a\x81\x01b"), Heard::Whole(3, Vec::new()));
+    assert!(matches!(hears(&twice, b"\x81\x01a\x81\x01a\x81\x01a"), Heard::Wrong(_)));
 }

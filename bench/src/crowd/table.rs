@@ -8,6 +8,7 @@ use super::findings::{Counters, Findings, cause, note};
 use super::pace::Pace;
 use super::words::{Words, framed, marks};
 use crate::target::Speech;
+use edgehold_wire::deflate::{Inflater, Wishes};
 use edgehold_wire::{upgrade, ws};
 use memchr::memmem::Finder;
 use std::collections::HashMap;
@@ -18,8 +19,6 @@ const MESSAGE_BYTES: u64 = 64 << 20;
 /// A response head above this is none.
 const HEAD_BYTES: usize = 64 << 10;
 
-const RULES: ws::Rules = ws::Rules { role: ws::Role::Client, message_bytes: MESSAGE_BYTES, deflate: false };
-
 /// How a client opens.
 #[derive(Clone)]
 pub struct Opening {
@@ -29,6 +28,13 @@ pub struct Opening {
     pub request: Arc<[u8]>,
     /// The key in it.
     pub key: [u8; 16],
+    /// permessage-deflate is offered.
+    pub deflate: bool,
+}
+
+/// What a client offers besides WebSocket itself.
+pub fn offer(deflate: bool) -> upgrade::Offer<'static> {
+    upgrade::Offer { deflate: deflate.then_some(Wishes { takeover: false }), ..upgrade::Offer::default() }
 }
 
 /// A measured stretch.
@@ -75,6 +81,9 @@ pub struct Table {
     opening: Opening,
     /// Cut heads, frames and marks.
     spill: HashMap<u32, Vec<u8>>,
+    /// Pieces of deflated messages.
+    gathered: HashMap<u32, Vec<u8>>,
+    inflater: Inflater,
     mark: Finder<'static>,
 }
 
@@ -95,6 +104,8 @@ impl Table {
             replies: HashMap::new(),
             opening,
             spill: HashMap::new(),
+            gathered: HashMap::new(),
+            inflater: Inflater::default(),
             mark: Finder::new(marks::BEGIN),
         }
     }
@@ -211,7 +222,7 @@ impl Table {
     /// The length of the answer's head, if it is the right one.
     fn answer(&self, bytes: &[u8]) -> Result<Option<usize>, Gone> {
         match self.opening.speech {
-            Speech::WebSocket => match upgrade::confirm(bytes, self.opening.key, upgrade::Offer::default()) {
+            Speech::WebSocket => match upgrade::confirm(bytes, self.opening.key, offer(self.opening.deflate)) {
                 Ok(confirmed) => Ok(confirmed.map(|it| it.len)),
                 Err(upgrade::Unconfirmed::Status(status)) => Err(format!("answered {status}")),
                 Err(_) => Err("answered, but not as a WebSocket server".into()),
@@ -221,10 +232,14 @@ impl Table {
     }
 
     fn frames(&mut self, slot: u32, bytes: &mut [u8], now: u64) -> Result<(), Gone> {
+        let rules = ws::Rules { role: ws::Role::Client, message_bytes: MESSAGE_BYTES, deflate: self.opening.deflate };
         let mut parser = self.clients[slot as usize].parser;
         let mut rest = bytes;
         loop {
-            match parser.next(&mut rest, &RULES) {
+            match parser.next(&mut rest, &rules) {
+                Ok(Some(ws::Event::Data { deflated: true, last, payload, .. })) => {
+                    self.deflated(slot, payload, last, now)?;
+                }
                 Ok(Some(ws::Event::Data { payload, .. })) => self.payload(slot, payload, now)?,
                 Ok(Some(ws::Event::Ping(payload))) => self.reply(slot, ws::Opcode::Pong, payload),
                 Ok(Some(ws::Event::Pong(_))) => self.pong(slot, now),
@@ -236,6 +251,20 @@ impl Table {
         }
         self.clients[slot as usize].parser = parser;
         self.keep(slot, rest)
+    }
+
+    /// A deflated message is inflated when it is whole.
+    fn deflated(&mut self, slot: u32, piece: &[u8], last: bool, now: u64) -> Result<(), Gone> {
+        let mut whole = self.gathered.remove(&slot).unwrap_or_default();
+        whole.extend_from_slice(piece);
+        if !last {
+            self.gathered.insert(slot, whole);
+            return Ok(());
+        }
+        let mut message = Vec::new();
+        let inflated = self.inflater.message(&whole, None, MESSAGE_BYTES, &mut message);
+        inflated.map_err(|fault| format!("server broke RFC 7692: {fault:?}"))?;
+        self.payload(slot, &message, now)
     }
 
     fn reply(&mut self, slot: u32, opcode: ws::Opcode, payload: &[u8]) {
@@ -437,7 +466,7 @@ mod tests {
     use super::*;
 
     fn table(speech: Speech) -> Table {
-        let opening = Opening { speech, request: Arc::new([]), key: [7; 16] };
+        let opening = Opening { speech, request: Arc::new([]), key: [7; 16], deflate: false };
         let mut table = Table::new(4, opening, Arc::default());
         (0..4).for_each(|slot| table.clients[slot].state = State::Open);
         table

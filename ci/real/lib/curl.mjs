@@ -36,7 +36,8 @@ class Curl {
   }
 
   mustSay(fields) {
-    for (const [name, value] of Object.entries(fields)) mustBe(`${name} of curl ${this.args.join(' ')}`, this.field(name), value);
+    const what = this.args.join(' ');
+    for (const [name, value] of Object.entries(fields)) mustBe(`${name} of curl ${what}`, this.field(name), value);
   }
 
   /** Waits until the body has come as far as `expected`, and is that and no more. */

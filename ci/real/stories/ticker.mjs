@@ -1,6 +1,6 @@
 //! The tickers of the demo page in headless Chromium: no number of the counted feed is missing or doubled, over
-//! WebSocket and over EventSource, while the page is reloaded and its sockets are cut; each comes back by itself with its
-//! last id, and the server replays.
+//! WebSocket and over EventSource, while the page is reloaded and its sockets are cut; each comes back by itself with
+//! its last id, and the server replays.
 
 import { PORT, startDemo } from '../lib/demo.mjs';
 import { mustBe } from '../lib/expect.mjs';
@@ -91,6 +91,6 @@ export default async function ticker(stage) {
   // From here on it does, of connections that are refused.
   shown = await cut(page, relay, shown);
   shown = await reloaded(page, shown);
-  const last = highest(shown);
-  stage.note(`${last} numbers, replayed ${replayed.join(' and ')} after the first reload, Chromium ${browser.version()}`);
+  stage.note(`${highest(shown)} numbers, replayed ${replayed.join(' and ')} after the first reload`);
+  stage.note(`Chromium ${browser.version()}`);
 }

@@ -67,6 +67,7 @@ struct Excuse {
 pub struct Ear {
     pub route: usize,
     policy: Policy,
+    snapshot: bool,
     way: Way,
     /// It hears payloads and nothing else: an empty one could be any.
     unnamed: bool,
@@ -91,10 +92,10 @@ impl Sub {
 
     /// The sequence behind which all must come.
     fn begin(&self) -> u64 {
-        match (self.values, self.first) {
-            (true, _) => 0,
-            (false, Some(first)) => (first - 1).min(self.before),
-            (false, None) => self.before,
+        match self.first {
+            _ if self.values && self.start == Start::Live => 0,
+            Some(first) => (first - 1).min(self.before),
+            None => self.before,
         }
     }
 
@@ -128,6 +129,7 @@ impl Ear {
         Ear {
             route,
             policy: house.routes[route].slow.policy,
+            snapshot: house.routes[route].snapshot,
             way,
             unnamed: way == Way::Raw || way == Way::Socket && house.routes[route].body == Body::Plain,
             subs: Vec::new(),
@@ -143,7 +145,7 @@ impl Ear {
 
     /// Subscribed, behind a sequence in this span at the latest.
     pub fn subscribe(&mut self, house: &House, pattern: &str, start: Start, span: (u64, u64)) {
-        let values = house.routes[self.route].snapshot && matches!(start, Start::Live | Start::Unknown);
+        let values = self.snapshot && matches!(start, Start::Live | Start::Unknown);
         let (after, before) = match start {
             Start::Live if values => (0, span.1),
             Start::Live => span,
@@ -216,7 +218,7 @@ impl Ear {
         for sub in self.subs.iter_mut().filter(|sub| sub.active && sub.pattern == pattern) {
             if matches!(sub.start, Start::Own(_)) && !sub.told {
                 (sub.start, sub.after, sub.before) = (Start::Unknown, 0, history.len());
-                self.looked = 0;
+                (sub.values, self.looked) = (self.snapshot, 0);
             }
             sub.told = true;
             let from = if sub.last > 0 { sub.last } else { from };
@@ -299,7 +301,9 @@ impl Ear {
         }
         self.excuse(history, pattern, self.subs_from(pattern));
         let patterns = self.patterns().len();
-        for sub in self.subs.iter_mut().filter(|sub| sub.pattern == pattern && patterns == 1) {
+        let hidden = next.is_some_and(|next| self.unnamed && history.get(next).payload.is_empty());
+        let alone = patterns == 1 && !hidden;
+        for sub in self.subs.iter_mut().filter(|sub| sub.pattern == pattern && alone) {
             sub.next = Some((next, sub.last.max(sub.after)));
         }
         if patterns == 1 && after.is_some() {
@@ -322,7 +326,7 @@ impl Ear {
             let keep = &house.feeds[usize::from(sub.feed)].keep;
             let Start::Behind(from) = sub.start else { return false };
             let behind = (from + 1..=history.len()).filter(|&it| sub.covers(history.get(it)));
-            let forever = keep.bytes == 1 << 30 && keep.age_ticks == 1 << 30;
+            let forever = keep.messages > 0 && keep.bytes == 1 << 30 && keep.age_ticks == 1 << 30;
             forever && behind.count() <= keep.messages as usize
         };
         self.subs.iter().filter(|sub| sub.active && sub.pattern == pattern).all(kept)
@@ -382,6 +386,9 @@ impl Ear {
 
     /// All that is due has come: last values do not excuse anything from now on.
     pub fn settled(&mut self, history: &History) {
+        if !self.open {
+            return;
+        }
         self.subs.iter_mut().for_each(|sub| sub.values_end = sub.values_end.min(history.len()));
     }
 

@@ -207,7 +207,8 @@ impl Row {
     pub fn trim(&mut self, now: u32, lagging: bool, keep: &Keep) {
         while self.items.front().is_some_and(|front| self.is_due(front, now, lagging, keep)) {
             let Some(item) = self.items.pop_front() else { break };
-            self.gone = item.payload.sequence;
+            // A prefix may have begun with messages older than what was gone already of another channel.
+            self.gone = self.gone.max(item.payload.sequence);
             if keep.values && !item.superseded {
                 self.values.insert(self.first, item.payload);
             }
@@ -284,7 +285,9 @@ impl Row {
     /// The sequence of the message that the feed knows by this id.
     pub fn sequence_of(&self, own_id: &str) -> Option<u64> {
         let has = |payload: &&Payload| payload.own_id.as_deref() == Some(own_id);
-        self.items.iter().rev().map(|item| &item.payload).find(has).map(|payload| payload.sequence)
+        let items = self.items.iter().rev().map(|item| &item.payload);
+        // The last value may be the last message that a client has heard.
+        items.chain(self.values.values().rev()).find(has).map(|payload| payload.sequence)
     }
 
     /// Whether messages here have ids of the feed's own.
