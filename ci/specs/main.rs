@@ -62,9 +62,9 @@ mod cut;
 mod deflated;
 mod feed;
 mod hall;
-mod leaving;
 mod play;
 mod script;
+mod together;
 mod voice;
 mod words;
 

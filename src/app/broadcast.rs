@@ -2,8 +2,7 @@
 
 use super::config::{self, Config};
 use crate::mesh::Body;
-use crate::service::broadcast::rows::Keep;
-use crate::service::broadcast::{FeedSettings, Policy, Settings, Slow};
+use crate::service::broadcast::{FeedSettings, Keep, Policy, Settings, Slow};
 use crate::shard::clock::ticks;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;

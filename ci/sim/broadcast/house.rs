@@ -2,7 +2,7 @@
 
 use edgehold::engine::script::Dice;
 use edgehold::mesh::Body;
-use edgehold::service::broadcast::rows::Keep;
+use edgehold::service::broadcast::Keep;
 use edgehold::service::broadcast::{FeedSettings, Policy, Settings, Slow};
 use edgehold::service::{Route, Target};
 use std::sync::Arc;

@@ -8,8 +8,9 @@
 use super::feeds::{History, Said};
 use super::house::House;
 use super::reader::Way;
+use super::request;
 use edgehold::mesh::Body;
-use edgehold::service::broadcast::{Policy, settings};
+use edgehold::service::broadcast::Policy;
 use std::collections::HashSet;
 
 /// How far a listener must have heard.
@@ -87,7 +88,7 @@ pub struct Ear {
 
 impl Sub {
     fn covers(&self, said: &Said) -> bool {
-        self.feed == said.feed && settings::matches(&self.pattern, said.channel)
+        self.feed == said.feed && request::covers(&self.pattern, said.channel)
     }
 
     /// The sequence behind which all must come.
@@ -296,7 +297,10 @@ impl Ear {
             None if self.policy == Policy::Gap && self.stalled => {}
             None => return Err(format!("a gap in {pattern} for one who keeps up")),
             Some(after) if self.given.as_deref() != Some(after) => return Err(format!("a gap behind {after}")),
-            Some(_) if self.is_kept(house, history, pattern) => return Err(format!("a gap in {pattern} in vain")),
+            // A poll that is refused is told of all its channels.
+            Some(_) if self.way != Way::Poll && self.is_kept(house, history, pattern) => {
+                return Err(format!("a gap in {pattern} in vain"));
+            }
             Some(_) => {}
         }
         self.excuse(history, pattern, self.subs_from(pattern));

@@ -4,7 +4,6 @@ use super::feeds::CHANNELS;
 use super::house::House;
 use super::reader::{KEY, Way};
 use edgehold::engine::script::Dice;
-use edgehold::service::broadcast::settings;
 use edgehold_wire::upgrade::{self, Offer};
 
 /// Prefixes that cover several channels, and each other.
@@ -29,10 +28,15 @@ pub fn pattern(dice: &mut Dice) -> String {
     }
 }
 
+/// Whether the messages of a channel are heard by those who asked for this.
+pub fn covers(pattern: &str, channel: &str) -> bool {
+    pattern.strip_suffix('*').map_or(pattern == channel, |prefix| channel.starts_with(prefix))
+}
+
 /// What a route lets its clients have.
 pub fn is_allowed(house: &House, route: usize, pattern: &str) -> bool {
     let settings = &house.routes[route];
-    settings::is_channel(pattern) && settings.allows(pattern) && house.feeds_of(route, pattern).next().is_some()
+    !pattern.contains(char::is_control) && settings.allows(pattern) && house.feeds_of(route, pattern).next().is_some()
 }
 
 /// Some that are allowed, none twice; at least one.

@@ -10,11 +10,11 @@
 //! `requests.rs` reads what a client asks for, `words.rs` what else is said between both sides, `streams.rs` is how a
 //! client comes in and how it is spoken to, by transport.
 
-pub mod requests;
+mod requests;
 mod roll;
 mod rounds;
-pub mod rows;
-pub mod settings;
+mod rows;
+mod settings;
 mod streams;
 mod words;
 
@@ -23,9 +23,9 @@ use crate::shard::door::{Batch, Desk, Payload};
 use crate::shard::slab::Handle;
 use roll::{Roll, Traits};
 use rows::{Cursor, Next, Row};
-pub use settings::{FeedSettings, Policy, Settings, Slow};
+pub use settings::{FeedSettings, Keep, Policy, Settings, Slow};
 use slab::Slab;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use words::Gap;
 
@@ -65,8 +65,9 @@ pub struct Broadcast {
 struct Feed {
     settings: FeedSettings,
     rows: HashMap<Box<str>, u32>,
-    /// The lengths of the prefixes that somebody listens to, without the `*`, and how many have each.
-    prefixes: HashMap<usize, u32>,
+    /// The lengths of the prefixes that somebody listens to, without the `*`, and how many have each. In order, so that
+    /// a simulated shard does the same each time.
+    prefixes: BTreeMap<usize, u32>,
     /// Messages up to this sequence may have gone by without a row.
     gone: u64,
 }
@@ -95,7 +96,7 @@ impl Broadcast {
         let feed = |settings: &FeedSettings| Feed {
             settings: settings.clone(),
             rows: HashMap::new(),
-            prefixes: HashMap::new(),
+            prefixes: BTreeMap::new(),
             gone: 0,
         };
         Broadcast {

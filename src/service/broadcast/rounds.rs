@@ -54,7 +54,8 @@ impl Broadcast {
             }
             row.round.remaining -= 1;
             let at = row.round.position % row.subscribers.len() as u32;
-            row.round.position = at + 1;
+            // Around by now: behind a shorter list the one at its front would be passed by.
+            row.round.position = (at + 1) % row.subscribers.len() as u32;
             let subscription = row.subscribers[at as usize];
             visits += 1;
             self.visit(desk, subscription);

@@ -7,26 +7,12 @@
 //! A message leaves a row when it is beyond the feed's replay and nobody who lags may still want it. Where last values
 //! are asked for, the last message of each key stays behind ([`Row::values`]).
 
+use super::settings::Keep;
 use crate::mesh::Message;
 use crate::shard::door::Payload;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
-
-/// What is kept of a channel, in the shard's units.
-#[derive(Clone, Copy, Debug)]
-pub struct Keep {
-    /// Messages kept for replay.
-    pub messages: u32,
-    /// Bytes kept for replay.
-    pub bytes: u64,
-    /// Ticks that they are kept for.
-    pub age_ticks: u32,
-    /// Bytes to be sent, kept for clients that lag.
-    pub backlog: u64,
-    /// The last value of each key is kept.
-    pub values: bool,
-}
 
 /// A listener's place in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -293,11 +279,6 @@ impl Row {
     /// Whether messages here have ids of the feed's own.
     pub fn has_own_ids(&self) -> bool {
         self.items.back().is_some_and(|item| item.payload.own_id.is_some())
-    }
-
-    /// The oldest message that is still there.
-    pub fn oldest(&self) -> Option<&Payload> {
-        self.items.front().map(|item| &item.payload)
     }
 
     /// How far a listener is behind: bytes that wait behind its next message, which may be as large as it likes, and

@@ -1,6 +1,5 @@
 //! What broadcast routes and feeds say, in the shard's units.
 
-use super::rows::Keep;
 use crate::mesh::{Body, FeedNumber, Form, Frame};
 
 /// What a broadcast route says.
@@ -54,6 +53,21 @@ pub enum Policy {
     Close,
     /// The backlog is left out and the client told.
     Gap,
+}
+
+/// What is kept of a channel, in the shard's units.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    /// Messages kept for replay.
+    pub messages: u32,
+    /// Bytes kept for replay.
+    pub bytes: u64,
+    /// Ticks that they are kept for.
+    pub age_ticks: u32,
+    /// Bytes to be sent, kept for clients that lag.
+    pub backlog: u64,
+    /// The last value of each key is kept.
+    pub values: bool,
 }
 
 /// A feed, as a shard needs it.

@@ -1,0 +1,75 @@
+//! What a client asks of a broadcast route: the head of its request, and what it says over a WebSocket. Whatever it is,
+//! it is refused with words or names channels that can be.
+#![no_main]
+
+#[allow(dead_code, reason = "the target makes no forms of it")]
+#[path = "../../../src/mesh/message.rs"]
+mod message;
+
+/// The part of the mesh that settings need.
+mod mesh {
+    pub use crate::message::{Body, FeedNumber, Form, Frame};
+}
+
+#[path = "../../../src/service/broadcast"]
+mod broadcast {
+    pub mod requests;
+    #[allow(dead_code, reason = "the target serves nobody")]
+    pub mod settings;
+    #[allow(dead_code, reason = "the target answers nothing")]
+    pub mod words;
+}
+
+mod input;
+
+use broadcast::requests::{self, Transport};
+use broadcast::settings::{Policy, Settings, Slow, is_channel};
+use broadcast::words;
+use edgehold_wire::EMPTY_HEADER;
+use edgehold_wire::http1::{self, Limits, MAX_HEADERS};
+use libfuzzer_sys::fuzz_target;
+
+const LIMITS: Limits = Limits { head_bytes: 512, head_count: 16, target_bytes: 400 };
+
+fuzz_target!(|data: &[u8]| {
+    let mut data = data;
+    let choice = input::byte(&mut data);
+    if choice & 1 == 0 {
+        order(data);
+    } else {
+        request(data, &settings(choice & 2 == 0));
+    }
+});
+
+fn order(said: &[u8]) {
+    if let Ok(order) = words::order(said) {
+        assert!(said.trim_ascii().starts_with(b"{") && said.trim_ascii().ends_with(b"}"));
+        assert!(order.subscribe.iter().chain(&order.unsubscribe).all(|it| it.len() <= 6 * said.len()));
+    }
+}
+
+fn request(bytes: &[u8], settings: &Settings) {
+    let mut store = [EMPTY_HEADER; MAX_HEADERS];
+    let Ok(Some(head)) = http1::read(bytes, &LIMITS, &mut store) else { return };
+    let Ok(wish) = requests::read(&head, settings, "/feed/") else { return };
+    assert!(wish.channels.iter().all(|channel| is_channel(channel)));
+    assert!(wish.last.as_ref().is_none_or(|last| !last.is_empty()));
+    assert!(wish.transport != Transport::WebSocket || head.has_token("Upgrade", "websocket"));
+}
+
+fn settings(channel_in_path: bool) -> Settings {
+    Settings {
+        feeds: vec![0],
+        channel_in_path,
+        channels: Vec::new(),
+        subscribe: true,
+        subscriptions_max: 64,
+        snapshot: false,
+        body: mesh::Body::Plain,
+        poll_ticks: 100,
+        poll_gone: true,
+        retry_millis: 3000,
+        allow_origin: Vec::new(),
+        slow: Slow { policy: Policy::Close, max_pending: 1 << 18, max_age_ticks: 40 },
+    }
+}
