@@ -4,7 +4,7 @@
 //! cost of one is the slope between the two readings of its resident memory. A first crowd of 2 000 comes and
 //! goes before the first reading, so that what grows once (buffers, tables, code) is not counted. At the end
 //! 10 000 leave and 10 000 others come: that must cost nothing, or something leaks. A second test measures the kernel's
-//! share.
+//! share, a third what a client costs that listens to a channel.
 
 #[path = "../load/crowd.rs"]
 mod crowd;
@@ -26,6 +26,8 @@ const BYTES_MAX: i64 = 200;
 /// What a parked connection costs the kernel at least: an idle TCP connection (3 870 bytes), an armed multishot poll
 /// (256) and a direct descriptor (40). Five in a hundred more is the most.
 const KERNEL_BYTES_MAX: f64 = 1.05 * (3870.0 + 256.0 + 40.0);
+/// The most that a client may cost beyond that which listens to a channel, in bytes of RSS.
+const SUBSCRIBER_BYTES_MAX: f64 = 64.0;
 /// Connections of which the kernel's share is measured.
 const KERNEL_CROWD: &str = "15000";
 /// The most a connection that took the slot of another may add: nothing, but for the grain of pages.
@@ -45,6 +47,13 @@ address = "{address}"
 [[route]]
 path = "/echo"
 service = "echo"
+[[feed]]
+name = "bench"
+source = "http"
+[[route]]
+path = "/feed/{channel}"
+service = "broadcast"
+feeds = ["bench"]
 "#;
 
 /// Memory is read by one test at a time.
@@ -92,9 +101,29 @@ fn idle_connection() {
 #[test]
 fn kernel_memory_of_a_parked_connection() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let measured = measure("/echo");
+    let (kernel, user) = (measured["kernel_server_bytes"].as_f64(), measured["user_rss_bytes"].as_f64());
+    let (kernel, user) = (kernel.expect("a figure"), user.expect("a figure"));
+    println!("parked connection: {kernel:.0} bytes of the kernel's memory; limit {KERNEL_BYTES_MAX:.0}");
+    assert!(kernel <= KERNEL_BYTES_MAX, "a parked connection costs the kernel {kernel:.0} bytes");
+    assert!(user <= BYTES_MAX as f64, "and {user:.0} bytes of user memory");
+}
+
+/// What listening costs beyond being there.
+#[test]
+fn subscriber() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let user = |path: &str| measure(path)["user_rss_bytes"].as_f64().expect("a figure");
+    let (idle, listening) = (user("/echo"), user("/feed/bench"));
+    println!("idle connection: {idle:.0} bytes, one that listens {listening:.0}; limit {SUBSCRIBER_BYTES_MAX} more");
+    assert!(listening - idle <= SUBSCRIBER_BYTES_MAX, "a subscriber costs {:.0} bytes more", listening - idle);
+}
+
+/// The memory of connections to a path, as edgehold-bench measures it.
+fn measure(path: &str) -> serde_json::Value {
     let server = Server::start(CONFIG);
     let json = tempfile::NamedTempFile::new().expect("a file");
-    let (url, admin) = (format!("ws://{}/echo", server.address), format!("http://{}", server.admin));
+    let (url, admin) = (format!("ws://{}{path}", server.address), format!("http://{}", server.admin));
     let mut command = Command::new(bench());
     command.args(["idle", "--connections", KERNEL_CROWD, "--rate", "10000", "--hold", "1s"]);
     command.args(["--url", &url, "--admin", &admin, "--server-pid", &server.pid().to_string(), "--json"]);
@@ -102,11 +131,7 @@ fn kernel_memory_of_a_parked_connection() {
     assert!(ended.success(), "edgehold-bench idle: {ended}");
     let text = fs::read_to_string(json.path()).expect("its result");
     let outcome: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    let bytes = |name: &str| outcome["memory"][name].as_f64().unwrap_or_else(|| panic!("{name} in {text}"));
-    let (kernel, user) = (bytes("kernel_server_bytes"), bytes("user_rss_bytes"));
-    println!("parked connection: {kernel:.0} bytes of the kernel's memory; limit {KERNEL_BYTES_MAX:.0}");
-    assert!(kernel <= KERNEL_BYTES_MAX, "a parked connection costs the kernel {kernel:.0} bytes");
-    assert!(user <= BYTES_MAX as f64, "and {user:.0} bytes of user memory");
+    outcome["memory"].clone()
 }
 
 /// Beside the server, where `cargo build --release --workspace` puts it.

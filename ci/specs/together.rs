@@ -54,14 +54,15 @@ impl Client {
         came.extend_from_slice(&bytes[..len]);
     }
 
-    /// Hears a close frame with 1001 and answers it, masked with zeros.
-    fn hear_goodbye(&mut self) {
+    /// Hears a close frame with 1001 and answers it, masked with zeros; then the server ends the connection.
+    fn hear_goodbye(mut self) {
         let mut came = Vec::new();
         let is_close = |it: &[u8]| it[0] == 0x88 && it[2..4] == 1001_u16.to_be_bytes();
         while !came.windows(4).any(is_close) {
             self.hear_more(&mut came);
         }
         self.0.write_all(&[0x88, 0x82, 0, 0, 0, 0, 3, 0xe9]).expect("room for a close frame");
+        self.rest();
     }
 
     /// All that comes until the end.
@@ -101,7 +102,7 @@ fn a_server_that_stops_says_goodbye() {
     let events = Client::new(&server, "", "Accept: text/event-stream\r\n", 1);
     let lines = Client::new(&server, "", "", 2);
     let poll = Client::new(&server, "?after=", "", 3);
-    let mut socket = Client::new(&server, "", UPGRADE, 4);
+    let socket = Client::new(&server, "", UPGRADE, 4);
     server.terminate();
     assert!(events.rest().ends_with(b"\r\nretry: 3000\n\n\r\n0\r\n\r\n"), "the event stream ends whole");
     assert!(lines.rest().ends_with(b"\r\n\r\n0\r\n\r\n"), "the lines end whole");

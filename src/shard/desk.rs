@@ -97,6 +97,11 @@ impl Desk {
         self.slab[who.slot].peer.address()
     }
 
+    /// Connections that the shard may hold.
+    pub fn slots(&self) -> u32 {
+        self.slots
+    }
+
     /// Which shard this is.
     pub fn shard(&self) -> usize {
         self.shard

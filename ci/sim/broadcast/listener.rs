@@ -442,10 +442,9 @@ impl Visit {
             1 => Some("garbage".to_string()),
             _ => None,
         };
-        let order = serde_json::json!({"subscribe": subscribe, "unsubscribe": unsubscribe, "after": after});
-        let mut order = order;
-        if after.is_none() {
-            order.as_object_mut().expect("an object").remove("after");
+        let mut order = serde_json::json!({"subscribe": subscribe, "unsubscribe": unsubscribe});
+        if let Some(after) = &after {
+            order["after"] = after.as_str().into();
         }
         self.work_out(house, subscribe, &unsubscribe, after);
         self.say_order(&order.to_string(), dice);

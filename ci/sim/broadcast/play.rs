@@ -94,7 +94,10 @@ impl Play {
     pub fn run(mut self) -> Verdict {
         let fault = self.play().err();
         if self.tell {
-            println!("seed {}: {} steps, {} said, {fault:?}", self.seed, self.steps, self.history.len());
+            let tally = self.shard.report().tally;
+            let slow = [tally.slow_dropped, tally.slow_conflated, tally.slow_closed, tally.gaps_told];
+            let said = self.history.len();
+            println!("seed {}: {} steps, {said} said, slow and gaps {slow:?}, {fault:?}", self.seed, self.steps);
         }
         Verdict { steps: self.steps, fault }
     }

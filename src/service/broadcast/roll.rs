@@ -71,6 +71,14 @@ impl Roll {
         Roll { clients: Slab::new(), subscriptions: Vec::new(), free: NONE, count: 0 }
     }
 
+    /// Sets address space aside for so many clients, once: growing would leave holes behind it.
+    pub fn reserve(&mut self, clients: u32) {
+        if self.clients.capacity() == 0 {
+            self.clients.reserve(clients as usize);
+            self.subscriptions.reserve(clients as usize);
+        }
+    }
+
     /// Subscriptions that there are.
     pub fn count(&self) -> u32 {
         self.count

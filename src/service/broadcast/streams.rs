@@ -91,7 +91,8 @@ impl Broadcast {
         }
     }
 
-    fn enroll(&mut self, who: Handle, route: u16, form: Form, traits: Traits) -> u32 {
+    fn enroll(&mut self, desk: &Desk, who: Handle, route: u16, form: Form, traits: Traits) -> u32 {
+        self.roll.reserve(desk.slots());
         let client = Client { who, first: NONE, count: 0, route, form, traits };
         self.roll.clients.insert(client) as u32
     }
@@ -107,7 +108,7 @@ impl Broadcast {
     fn open_socket(&mut self, desk: &mut Desk, who: Handle, head: &Head<'_, '_>, route: u16, wish: &Wish) {
         let Ok(opening) = upgrade::check(head) else { return super::super::gate::refuse_opening(desk, who, head) };
         let form = self.settings[usize::from(route)].form(Frame::WebSocket);
-        let token = self.enroll(who, route, form, Traits::empty());
+        let token = self.enroll(desk, who, route, form, Traits::empty());
         desk.take(who, token);
         desk.prepare_upgrade(who, &opening, None);
         desk.upgrade(who);
@@ -204,7 +205,7 @@ impl Broadcast {
     fn open_stream(&mut self, desk: &mut Desk, who: Handle, route: u16, wish: &Wish, fields: &[(&str, &str)]) {
         let settings = self.settings.clone();
         let settings = &settings[usize::from(route)];
-        let token = self.enroll(who, route, settings.form(Frame::Piece), Traits::empty());
+        let token = self.enroll(desk, who, route, settings.form(Frame::Piece), Traits::empty());
         desk.take(who, token);
         let gaps = self.begin(desk, token, wish);
         let mut fields = stream_fields(wish, fields);
@@ -260,7 +261,7 @@ impl Broadcast {
         let settings = self.settings.clone();
         let settings = &settings[usize::from(route)];
         let form = Form { body: Body::Json, frame: Frame::Piece };
-        let token = self.enroll(who, route, form, Traits::POLLS);
+        let token = self.enroll(desk, who, route, form, Traits::POLLS);
         let gaps = self.begin(desk, token, wish);
         let told: Vec<String> = gaps.iter().map(Gap::json).collect();
         if !gaps.is_empty() {
