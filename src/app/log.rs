@@ -18,10 +18,10 @@ pub(super) fn start(server: &Server) {
     // What libraries find worth saying is not what an operator is to read, unless something is wrong.
     let ours = Targets::new().with_target("edgehold", level).with_default(level.min(LevelFilter::WARN));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
-    let registry = tracing_subscriber::registry().with(ours);
+    let subscriber = tracing_subscriber::registry().with(ours);
     // A second start (tests in one process) keeps the first.
     let _ = match server.log_format {
-        LogFormat::Json => registry.with(lines.json()).try_init(),
-        LogFormat::Text => registry.with(lines.with_ansi(std::io::stderr().is_terminal())).try_init(),
+        LogFormat::Json => subscriber.with(lines.json()).try_init(),
+        LogFormat::Text => subscriber.with(lines.with_ansi(std::io::stderr().is_terminal())).try_init(),
     };
 }

@@ -34,8 +34,10 @@ fn open(conn: &Conn, limits: &Limits, park_ticks: u32, now: u32) -> u32 {
     if conn.flags.contains(Flags::WEBSOCKET) && !conn.flags.contains(Flags::PINGED) {
         due = due.min(conn.heard + limits.idle_ticks / 2);
     }
-    if conn.is_stream() && !conn.has_to_say() {
-        due = conn.heard + limits.keep_alive_ticks;
+    if conn.is_stream() {
+        // What is on its way now may be gone soon, and nobody looks again before.
+        let keep_alive = limits.keep_alive_ticks;
+        due = if conn.has_to_say() { due.min(now + keep_alive) } else { conn.heard + keep_alive };
     }
     if conn.wants_to_hear() && !conn.flags.contains(Flags::PARKED) {
         due = due.min((conn.heard + park_ticks).max(now + 1));

@@ -24,7 +24,7 @@ impl House {
     pub fn new(dice: &mut Dice, narrow: bool) -> House {
         let largest = if narrow { 1500 } else { [300, 4000, 20_000][dice.below(3)] };
         let max_pending = if largest < 5000 { 150_000 } else { 300_000 };
-        let max_age_ticks = [20, 100][dice.below(2)];
+        let max_age_ticks = [8, 40][dice.below(2)];
         let policies = [Policy::DropOldest, Policy::Conflate, Policy::Close, Policy::Gap];
         let slow = |policy| Slow { policy, max_pending, max_age_ticks };
         let routes: Arc<[Settings]> = policies.into_iter().map(|policy| route(dice, slow(policy))).collect();

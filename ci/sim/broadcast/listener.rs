@@ -90,9 +90,8 @@ impl Listener {
         let deflate = [None, Some(false), Some(true)][dice.below(3)].map(|takeover| Wishes { takeover });
         let way = ways[dice.below(ways.len())];
         let mut patterns = request::patterns(dice, house, route);
-        if house.routes[route].channel_in_path || way == Way::Poll {
-            // One is in the path at least.
-        } else if way == Way::Socket && house.routes[route].subscribe && dice.chance(30) {
+        let may_wait = way == Way::Socket && house.routes[route].subscribe && !house.routes[route].channel_in_path;
+        if may_wait && dice.chance(30) {
             patterns.clear();
         }
         patterns.truncate(house.routes[route].subscriptions_max as usize);
@@ -271,7 +270,7 @@ impl Listener {
             return;
         }
         if self.pace == Pace::Stalls && visit.stall == 0 && world.dice.chance(2) {
-            visit.stall = 50 + world.dice.below(600);
+            visit.stall = 100 + world.dice.below(900);
             visit.ear.stalled = true;
         }
         let orders = self.way == Way::Socket && visit.reader.is_open() && visit.outgoing.is_empty();

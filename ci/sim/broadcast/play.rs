@@ -80,7 +80,7 @@ impl Play {
             listeners,
             to_say: 50 + dice.below(250),
             now: Duration::ZERO,
-            pace: [3, 40, 120][dice.below(3)],
+            pace: [20, 60, 150][dice.below(3)],
             breaks: temper.reset > 0,
             rest: false,
             last_orders: false,

@@ -40,7 +40,7 @@ pub fn read(head: &Head<'_, '_>, settings: &Settings, path: &str) -> Result<Wish
     let mut wish = Wish {
         transport: by_accept(head),
         channels: Vec::new(),
-        last: head.get("Last-Event-ID").and_then(|id| str::from_utf8(id).ok()).map(Into::into),
+        last: None,
         buffered: head.version == Version::Http10 || head.get("Via").is_some(),
     };
     if settings.channel_in_path {
@@ -50,6 +50,9 @@ pub fn read(head: &Head<'_, '_>, settings: &Settings, path: &str) -> Result<Wish
     for pair in head.query.unwrap_or("").split('&') {
         parameter(pair, &mut wish)?;
     }
+    // An EventSource comes back to its URL, with an id that may be old by then; the header has what it has heard since.
+    let heard = head.get("Last-Event-ID").and_then(|id| str::from_utf8(id).ok()).filter(|id| !id.is_empty());
+    wish.last = heard.map(Into::into).or(wish.last);
     if upgrade::wanted(head) {
         wish.transport = Transport::WebSocket;
     }
@@ -155,11 +158,12 @@ mod tests {
     }
 
     #[test]
-    fn the_last_id_comes_from_the_query_before_the_header() {
+    fn the_last_id_comes_from_the_header_before_the_query() {
         let last = |request: &str| wish(request).unwrap().last;
         let header = "HTTP/1.1\nHost: h\nLast-Event-ID: 7";
         assert_eq!(last(&format!("GET /feed/a {header}")).as_deref(), Some("7"));
-        assert_eq!(last(&format!("GET /feed/a?lastEventId=8 {header}")).as_deref(), Some("8"));
+        assert_eq!(last(&format!("GET /feed/a?lastEventId=8 {header}")).as_deref(), Some("7"));
+        assert_eq!(last("GET /feed/a?lastEventId=8 HTTP/1.1\nHost: h").as_deref(), Some("8"));
         assert_eq!(last("GET /feed/a?after= HTTP/1.1\nHost: h"), None);
     }
 }

@@ -1,9 +1,9 @@
 //! Rounds: how those who listen learn that there is something, and what becomes of those who do not take it.
 //!
 //! A message begins a round over the subscribers of its row, or lets the one under way go on until it has gone by all
-//! of them once more. A visit offers the client to the shard, which asks for the messages when it sends. Each turn makes
-//! so many visits and no more, so that a message for many does not keep the others waiting; a round that does not keep
-//! up with its messages finds more of them at each client, and they go out in one send.
+//! of them once more. A visit offers the client to the shard, which asks for the messages when it sends. Each turn
+//! makes so many visits and no more, so that a message for many does not keep the others waiting; a round that does not
+//! keep up with its messages finds more of them at each client, and they go out in one send.
 
 use super::roll::{NONE, Traits};
 use super::settings::{Policy, Slow};

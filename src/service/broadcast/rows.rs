@@ -251,7 +251,7 @@ impl Row {
         }
     }
 
-    /// Behind the message of this sequence. `Err`: messages between are gone; the cursor is at the oldest that is there.
+    /// Behind the message of this sequence. `Err`: messages between are gone; the cursor is at the oldest there is.
     pub fn behind(&self, sequence: u64) -> Result<Cursor, Cursor> {
         // A prefix has older messages than that, of some of its channels: with them there would be more than one gap.
         let from = sequence.max(self.gone);
