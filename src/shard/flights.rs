@@ -24,12 +24,18 @@ pub struct Batch {
     held: Vec<Payload>,
     pieces: Vec<Piece>,
     len: usize,
+    most: usize,
 }
 
 impl Batch {
+    /// No message is added behind so many bytes, for a client that may keep less waiting than a batch.
+    pub fn limit(&mut self, bytes: u64) {
+        self.most = BATCH_BYTES.min(bytes as usize);
+    }
+
     /// Another message may be added.
     pub fn has_room(&self) -> bool {
-        self.pieces.len() < GATHER && self.len < BATCH_BYTES
+        self.is_empty() || self.pieces.len() < GATHER && self.len < self.most
     }
 
     /// Nothing was added.
@@ -83,7 +89,7 @@ impl Batch {
     fn clear(&mut self) {
         self.held.clear();
         self.pieces.clear();
-        self.len = 0;
+        (self.len, self.most) = (0, 0);
     }
 }
 

@@ -84,6 +84,8 @@ pub struct Ear {
     /// The last that came.
     pub last: Option<u64>,
     open: bool,
+    /// What had been said when it came.
+    came: u64,
 }
 
 impl Sub {
@@ -141,6 +143,7 @@ impl Ear {
             given,
             last: None,
             open: false,
+            came: u64::MAX,
         }
     }
 
@@ -153,6 +156,7 @@ impl Ear {
             Start::Behind(sequence) | Start::Own(sequence) => (sequence, sequence),
             Start::Unknown => (0, span.1),
         };
+        self.came = self.came.min(span.0);
         for feed in house.feeds_of(self.route, pattern) {
             let pattern = pattern.to_string();
             self.subs.push(Sub {
@@ -383,6 +387,12 @@ impl Ear {
 
     /// What is due to it: bytes, and the tick of the oldest.
     pub fn behind(&mut self, history: &History) -> (u64, Option<u32>) {
+        if !self.open && self.way != Way::Poll && self.came < history.len() {
+            // Its head is on the way, and with it what was said since.
+            let due =
+                (self.came + 1..=history.len()).filter(|&it| self.subs.iter().any(|sub| sub.covers(history.get(it))));
+            return (due.map(|it| history.get(it).cost).sum(), Some(history.get(self.came + 1).tick));
+        }
         let Some(first) = self.missing(history, Upto::Now) else { return (0, None) };
         let due = (first..=history.len()).filter(|&it| self.is_missing(history, it, Upto::Now));
         (due.map(|it| history.get(it).cost).sum(), Some(history.get(first).tick))

@@ -236,6 +236,8 @@ impl Play {
 
     /// Nobody lags: no more is kept than the feed keeps, and the last values. `alone`: nobody listens either.
     fn check_kept(&mut self, alone: bool) -> Result<(), String> {
+        // Whoever stalls again may lag behind what it orders.
+        self.rest = true;
         let mut faults = Vec::new();
         for _ in 0..MOST_STEPS / 100 {
             // What is beyond its limit goes within a tick or two.
@@ -244,10 +246,12 @@ impl Play {
             faults = channels.iter().filter_map(|it| self.too_much(it, alone)).collect();
             faults.extend(self.miscounted(channels.len() as u64));
             if faults.is_empty() {
+                self.rest = false;
                 return Ok(());
             }
         }
-        Err(format!("too much is kept: {faults:?}; {:?}", self.house.feeds))
+        let stories = self.stuck();
+        Err(format!("too much is kept: {faults:?}; {:?}; {stories}", self.house.feeds))
     }
 
     fn too_much(&self, state: &ChannelState, alone: bool) -> Fault {

@@ -182,6 +182,7 @@ impl Broadcast {
     pub fn more(&mut self, desk: &mut Desk, token: u32, batch: &mut Batch) {
         let Some(client) = self.roll.clients.get(token as usize) else { return };
         let (first, count) = (client.first, client.count);
+        batch.limit(self.settings[usize::from(client.route)].slow.max_pending / 2);
         if client.traits.contains(Traits::POLLS) {
             return;
         }
@@ -241,7 +242,6 @@ impl Broadcast {
         let mut best: Option<(u64, u32)> = None;
         for &number in numbers {
             match self.peek(number) {
-                Ok(Some(sequence)) if best.is_some_and(|(first, _)| first == sequence) => self.pass(number),
                 Ok(Some(sequence)) if best.is_none_or(|(first, _)| sequence < first) => best = Some((sequence, number)),
                 Ok(_) => {}
                 Err(()) => {
@@ -251,7 +251,15 @@ impl Broadcast {
             }
         }
         match best {
-            Some((_, number)) => self.step(desk, token, number, batch),
+            Some((first, number)) => {
+                // Only what is sent now: of a later one the client may give up the subscription that would send it.
+                for &other in numbers.iter().filter(|&&other| other != number) {
+                    if self.peek(other) == Ok(Some(first)) {
+                        self.pass(other);
+                    }
+                }
+                self.step(desk, token, number, batch)
+            }
             None => {
                 numbers.iter().for_each(|&number| self.pass(number));
                 self.roll.clients[token as usize].traits.remove(Traits::REPLAYS);

@@ -165,6 +165,9 @@ impl Broadcast {
                 desk.tally().slow_closed += 1;
                 let words = "this client does not take what it is sent";
                 self.close(desk, subscription.client, CloseCode::TRY_AGAIN_LATER, words, Cause::Stalled);
+                // It hears nothing more: nothing is kept for it, and it is not found slow again.
+                let numbers: Vec<u32> = self.roll.of(subscription.client).collect();
+                numbers.into_iter().for_each(|number| self.leave(desk, number));
             }
         }
     }
