@@ -98,9 +98,11 @@ impl<R: Ring, S: Service> Shard<R, S> {
         self.desk.tally.turns += 1;
         let mut worked = self.take_letters() + self.bid_farewell() + self.arm_accepts();
         self.ring.turn()?;
-        worked += self.take_completions();
+        let completed = self.take_completions();
+        worked += completed;
         worked += self.look_at_deadlines();
-        worked += self.service.turn(&mut self.desk, self.turn_events);
+        // What has come goes first: else what a service begins, and its completions, would stand before it for ever.
+        worked += self.service.turn(&mut self.desk, self.turn_events - completed);
         worked += self.settle_all();
         Ok(if worked > 0 { Turn::Worked } else { Turn::Idle })
     }
