@@ -1,9 +1,9 @@
 //! The ear: what one connection may hear, what it must, and what excuses a missing message.
 //!
-//! A subscription begins somewhere in a span of sequences, since the model does not see when the shard reads a request:
-//! nothing up to `after` may come, all behind `before` must, and what lies between may be missing only in front of the
-//! first that came. A gap that was told excuses what lies between the messages around it. What a policy may leave out is
-//! excused only for a listener that has stalled.
+//! A subscription begins somewhere in a span of sequences, since the model does not see when the shard reads a
+//! request: nothing up to `after` may come, all behind `before` must, and what lies between may be missing only in
+//! front of the first that came. A gap that was told excuses what lies between the messages around it. What a
+//! policy may leave out is excused only for a listener that has stalled.
 
 use super::feeds::{History, Said};
 use super::house::House;
