@@ -9,12 +9,13 @@
 
 mod broadcast;
 mod deflated;
+mod fair;
 mod far_ends;
 mod play;
 
 use play::{Play, Verdict};
 
-/// Seeds of an ordinary run: some twenty seconds.
+/// Seeds of an ordinary run.
 const SEEDS: u64 = 250;
 
 #[test]

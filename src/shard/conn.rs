@@ -179,6 +179,8 @@ bitflags! {
         const ANSWERING = 1 << 23;
         /// When nothing is queued its service is asked for what comes next.
         const FOLLOWS = 1 << 24;
+        /// It follows, and there is something for it that it has not been sent.
+        const OFFERED = 1 << 27;
         /// The send in flight is a batch of shared messages: see `flights.rs`.
         const FLIES = 1 << 25;
         /// permessage-deflate was agreed on; what is not usual about it is a `Kept` in the annex.

@@ -31,6 +31,17 @@ pub enum Room {
     Gone,
 }
 
+/// What becomes of an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// The service is asked in this turn.
+    Asked,
+    /// A batch is in flight: to be offered again in the next turn.
+    Flies,
+    /// The peer has not taken what it was sent: the service is asked when it has.
+    Waits,
+}
+
 /// All that a service sees of a shard.
 pub struct Desk {
     pub(super) slab: Slab,
@@ -383,10 +394,12 @@ impl Desk {
 
     // ---- what many hear ----
 
-    /// From now on the service is asked for more whenever nothing is queued ([`Service::more`](super::door::Service)).
+    /// From now on the service is asked for more ([`Service::more`](super::door::Service)): now, and whenever it says that
+    /// there is something ([`Desk::offer`]). Not whenever a send is done: what a feed says all the time would keep every
+    /// follower's completions in the queue, and all others waiting behind them.
     pub fn follow(&mut self, who: Handle) {
         if let Some(conn) = self.slab.get(who) {
-            conn.flags.insert(Flags::FOLLOWS);
+            conn.flags.insert(Flags::FOLLOWS | Flags::OFFERED);
             // The client of a stream has nothing more to say: it costs least on a poll.
             if conn.is_stream() && !conn.flags.contains(Flags::PARKED) {
                 conn.flags.insert(Flags::PARKED);
@@ -405,15 +418,19 @@ impl Desk {
         }
     }
 
-    /// There is something for a connection that follows: it will be asked for, in this turn if nothing is on its way
-    /// to the peer. `false`: something is.
-    pub fn offer(&mut self, who: Handle) -> bool {
-        let Some(conn) = self.slab.get(who) else { return true };
-        let free = !conn.has_to_say();
-        if free {
-            self.list(who.slot);
+    /// There is something for a connection that follows. It will be asked for in this turn, if nothing is on its way to
+    /// the peer, or when what waits has been taken; not behind a batch in flight, for which the service offers again.
+    pub fn offer(&mut self, who: Handle) -> Offer {
+        let Some(conn) = self.slab.get(who) else { return Offer::Asked };
+        if conn.flags.contains(Flags::FLIES) && conn.out.pending() == 0 {
+            return Offer::Flies;
         }
-        free
+        conn.flags.insert(Flags::OFFERED);
+        if conn.has_to_say() {
+            return Offer::Waits;
+        }
+        self.list(who.slot);
+        Offer::Asked
     }
 
     /// Bytes that wait to be taken by this peer, shared ones not counted.

@@ -8,7 +8,7 @@ use crate::mesh::{Cause, ToShard};
 use edgehold_wire::http1::Head;
 use edgehold_wire::ws::CloseCode;
 
-pub use super::desk::{Desk, Room};
+pub use super::desk::{Desk, Offer, Room};
 pub use super::flights::{Batch, Payload};
 pub use super::limits::{Deflate, Limits, Settings};
 pub use crate::engine::Address;

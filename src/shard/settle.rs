@@ -116,7 +116,8 @@ fn speak<R: Ring, S: Service>(ring: &mut R, desk: &mut Desk, service: &mut S, sl
     if conn.held.contains(Held::SEND) {
         return;
     }
-    let follows = conn.flags.contains(Flags::FOLLOWS) && conn.out.pending() == 0 && conn.can_speak();
+    let offered = Flags::FOLLOWS | Flags::OFFERED;
+    let follows = conn.flags.contains(offered) && conn.out.pending() == 0 && conn.can_speak();
     if follows && fly(ring, desk, service, slot) {
         return;
     }
@@ -137,6 +138,7 @@ fn speak<R: Ring, S: Service>(ring: &mut R, desk: &mut Desk, service: &mut S, sl
 fn fly<R: Ring, S: Service>(ring: &mut R, desk: &mut Desk, service: &mut S, slot: u32) -> bool {
     let (who, token) = (desk.slab.handle(slot), desk.slab[slot].token);
     let mut batch = desk.flights.batch();
+    desk.slab[slot].flags.remove(Flags::OFFERED);
     service.more(desk, who, token, &mut batch);
     let conn = &desk.slab[slot];
     if batch.is_empty() || !conn.can_speak() || conn.out.pending() > 0 {

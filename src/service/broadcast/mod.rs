@@ -47,8 +47,8 @@ pub struct Broadcast {
     finished: Vec<u32>,
     /// Rows with somebody behind.
     lagging: BTreeSet<u32>,
-    /// Subscriptions that a round may have passed by.
-    revisit: Vec<u32>,
+    /// Subscriptions that are to be visited again: a round may have passed them by, or has found them in flight.
+    revisit: VecDeque<u32>,
     /// Kept to be used again.
     numbers: Vec<u32>,
     polls: VecDeque<Poll>,
@@ -109,7 +109,7 @@ impl Broadcast {
             active: VecDeque::new(),
             finished: Vec::new(),
             lagging: BTreeSet::new(),
-            revisit: Vec::new(),
+            revisit: VecDeque::new(),
             numbers: Vec::new(),
             polls: VecDeque::new(),
             origins: HashMap::new(),
@@ -219,14 +219,14 @@ impl Broadcast {
         }
     }
 
-    /// A full batch: what is still to come for the client must not go meanwhile.
+    /// A full batch: what is still to come for the client is offered in a later turn, like anything else.
     fn note_rest(&mut self, token: u32) {
         let behind = |&number: &u32| {
             let subscription = self.roll.get(number);
             subscription.cursor.place() < self.rows[subscription.row as usize].end()
         };
         let rest: Vec<u32> = self.roll.of(token).filter(behind).collect();
-        rest.into_iter().for_each(|number| self.lags(number));
+        rest.into_iter().for_each(|number| self.offer_again(number));
     }
 
     fn merge_all(&mut self, desk: &mut Desk, token: u32, batch: &mut Batch) {
@@ -413,7 +413,9 @@ impl Broadcast {
         let place = self.roll.get(number).row;
         let row = &mut self.rows[place as usize];
         let moved = self.roll.remove(number, row);
-        self.revisit.extend(moved);
+        if let Some(moved) = moved {
+            self.offer_again(moved);
+        }
         self.forget_idle(place);
         self.gauge(desk);
     }

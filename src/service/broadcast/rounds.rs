@@ -9,7 +9,7 @@ use super::roll::{NONE, Traits};
 use super::settings::{Policy, Slow};
 use super::{Broadcast, Cursor};
 use crate::mesh::Cause;
-use crate::shard::door::Desk;
+use crate::shard::door::{Desk, Offer};
 use edgehold_wire::ws::CloseCode;
 
 /// Visits to one row before the next has its share of the turn.
@@ -31,12 +31,14 @@ impl Broadcast {
 
     /// What is under way, at most `budget` visits of it; says how many were made.
     pub fn turn(&mut self, desk: &mut Desk, budget: u32) -> u32 {
-        self.tidy(desk);
+        let mut left = budget - self.revisit(desk, budget);
+        while let Some(number) = self.finished.pop() {
+            self.trim(desk, number);
+        }
         if self.ticked != desk.now() {
             self.ticked = desk.now();
             self.tick(desk);
         }
-        let mut left = budget;
         while left > 0 {
             let Some(number) = self.active.pop_front() else { break };
             left -= self.go_round(desk, number, left.min(SHARE)).clamp(1, left);
@@ -74,18 +76,22 @@ impl Broadcast {
         }
     }
 
-    /// What earlier turns have left: those who were offered something then have been asked by now.
-    fn tidy(&mut self, desk: &mut Desk) {
-        while let Some(number) = self.revisit.pop() {
+    /// Those who are to be offered something again, as many as there were and as the budget allows.
+    fn revisit(&mut self, desk: &mut Desk, budget: u32) -> u32 {
+        let count = self.revisit.len().min(budget as usize);
+        for _ in 0..count {
+            let Some(number) = self.revisit.pop_front() else { break };
             if self.roll.get(number).row != NONE {
-                // It is asked at the end of this turn, behind the trims below.
-                self.lags(number);
                 self.visit(desk, number);
             }
         }
-        while let Some(number) = self.finished.pop() {
-            self.trim(desk, number);
-        }
+        count as u32
+    }
+
+    /// Somebody is to be visited in a later turn, and the row keeps what there is for it until then.
+    pub(super) fn offer_again(&mut self, number: u32) {
+        self.lags(number);
+        self.revisit.push_back(number);
     }
 
     fn trim(&mut self, desk: &Desk, number: u32) {
@@ -107,9 +113,16 @@ impl Broadcast {
         if client.traits.contains(Traits::POLLS) {
             return self.answer_poll(desk, subscription.client);
         }
-        if !desk.offer(client.who) {
-            self.lags(number);
-            self.judge(desk, number);
+        match desk.offer(client.who) {
+            Offer::Asked => {}
+            Offer::Flies => {
+                self.offer_again(number);
+                self.judge(desk, number);
+            }
+            Offer::Waits => {
+                self.lags(number);
+                self.judge(desk, number);
+            }
         }
     }
 

@@ -153,7 +153,7 @@ impl Broadcast {
         }
         // What it was offered has to wait behind the answer.
         self.note_rest(token);
-        desk.offer(who);
+        desk.follow(who);
     }
 
     fn obey(&mut self, desk: &mut Desk, who: Handle, token: u32, settings: &Settings, order: &Order) -> Room {
