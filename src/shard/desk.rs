@@ -394,9 +394,9 @@ impl Desk {
 
     // ---- what many hear ----
 
-    /// From now on the service is asked for more ([`Service::more`](super::door::Service)): now, and whenever it says that
-    /// there is something ([`Desk::offer`]). Not whenever a send is done: what a feed says all the time would keep every
-    /// follower's completions in the queue, and all others waiting behind them.
+    /// From now on the service is asked for more ([`Service::more`](super::door::Service)): now, and whenever it says
+    /// that there is something ([`Desk::offer`]). Not whenever a send is done: what a feed says all the time would keep
+    /// every follower's completions in the queue, and all others waiting behind them.
     pub fn follow(&mut self, who: Handle) {
         if let Some(conn) = self.slab.get(who) {
             conn.flags.insert(Flags::FOLLOWS | Flags::OFFERED);
