@@ -350,8 +350,9 @@ fn short_lines_for_a_client_that_does_not_read() {
     let _together = crate::together();
     let door = open_door();
     let route = tcp_route("/lines", &door, "frames = \"lines\"");
-    // One turn may bring all receive buffers on top of `max_pending`: few of them, so that the bound is tight.
-    let config = CONFIG.replace("shards = 1\n", "shards = 1\nrecv_buffers = 16\n");
+    // One turn may bring all receive buffers on top of `max_pending`, and each two bytes become three: few buffers, and
+    // small ones, so that the bound is tight.
+    let config = CONFIG.replace("shards = 1\n", "shards = 1\nrecv_buffers = 16\nrecv_buffer_bytes = \"4KiB\"\n");
     let server = Server::start(&[&config, "max_pending = \"64KiB\"", &route].concat());
     let _caller = Caller::narrow(server.address).open("/lines");
     let (mut upstream, _) = door.accept().expect("the server calls");
