@@ -221,12 +221,16 @@ impl Broadcast {
 
     /// A full batch: what is still to come for the client is offered in a later turn, like anything else.
     fn note_rest(&mut self, token: u32) {
-        let behind = |&number: &u32| {
+        let mut numbers = std::mem::take(&mut self.numbers);
+        numbers.clear();
+        numbers.extend(self.roll.of(token));
+        for &number in &numbers {
             let subscription = self.roll.get(number);
-            subscription.cursor.place() < self.rows[subscription.row as usize].end()
-        };
-        let rest: Vec<u32> = self.roll.of(token).filter(behind).collect();
-        rest.into_iter().for_each(|number| self.offer_again(number));
+            if subscription.cursor.place() < self.rows[subscription.row as usize].end() {
+                self.offer_again(number);
+            }
+        }
+        self.numbers = numbers;
     }
 
     fn merge_all(&mut self, desk: &mut Desk, token: u32, batch: &mut Batch) {
