@@ -248,6 +248,32 @@ const METRICS: &[Metric] = &[
         "Upstream lines that were not UTF-8 and went out as binary frames.",
         lines_not_utf8
     ),
+    summed!("edgehold_subscriptions", Gauge, "Subscriptions of clients to channels and prefixes.", subscriptions),
+    summed!(
+        "edgehold_channels",
+        Gauge,
+        "Channels and prefixes that somebody hears or that are kept, in each shard; summed.",
+        channels
+    ),
+    summed!(
+        "edgehold_slow_messages_dropped_total",
+        Counter,
+        "Messages left out for clients above `slow_client` (`drop_oldest`, `gap`).",
+        slow_dropped
+    ),
+    summed!(
+        "edgehold_slow_conflations_total",
+        Counter,
+        "Times that a client above `slow_client` was left only the last values (`conflate`).",
+        slow_conflated
+    ),
+    summed!(
+        "edgehold_slow_closes_total",
+        Counter,
+        "Clients above `slow_client` that were closed (`close`).",
+        slow_closed
+    ),
+    summed!("edgehold_gaps_told_total", Counter, "Gaps that clients were told of.", gaps_told),
     Metric {
         name: "edgehold_deflated_messages_total",
         kind: Kind::Counter,
