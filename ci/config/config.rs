@@ -85,6 +85,7 @@ fn the_least_file_gets_every_default() {
         head_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(120),
         max_pending: 64 * 1024,
+        connection_bytes: 0,
         close_timeout: Duration::from_secs(5),
     };
     let expected = Config {
@@ -156,6 +157,7 @@ fn the_full_file_is_read_to_the_last_key() {
         head_timeout: Duration::from_secs(3),
         idle_timeout: Duration::from_secs(3600),
         max_pending: 1 << 20,
+        connection_bytes: 0,
         close_timeout: Duration::from_millis(500),
     };
     assert_eq!(limits, expected);

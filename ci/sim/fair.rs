@@ -21,6 +21,7 @@ const KIND: Temper = Temper {
     reset: 0,
     accept_error: 0,
     buffers: (256, 4096),
+    buffer_with_error: 0,
     completions: 1000,
     window: 1 << 20,
 };
@@ -135,6 +136,7 @@ fn settings() -> Settings {
         keep_alive_ticks: 100_000,
         close_ticks: 4000,
         max_pending: 1 << 20,
+        connection_bytes: 64 << 20,
         deflate: Deflate::default(),
     };
     Settings {

@@ -193,6 +193,7 @@ fn temper(dice: &mut Dice) -> Temper {
         reset: [0, 0, 0, 5][dice.below(4)],
         accept_error: [0, 0, 20][dice.below(3)],
         buffers: ([1, 2, 16][dice.below(3)], [64, 256, 4096][dice.below(3)]),
+        buffer_with_error: [0, 0, 50, 100][dice.below(4)],
         completions: [4, 16, 1000][dice.below(3)],
         window: [300, 5000, 1 << 20][dice.below(3)],
     }
@@ -209,6 +210,7 @@ fn settings(dice: &mut Dice) -> Settings {
         keep_alive_ticks: 100,
         close_ticks: 4000,
         max_pending,
+        connection_bytes: 64 << 20,
         deflate,
     };
     let idle_ticks = [40, 100_000][dice.below(2)];

@@ -40,6 +40,10 @@ const GLOMMIO_RING_DEPTH: usize = 64;
 /// that fires early can put the executor to sleep over work that waits (docs/decisions/ring.md).
 const GLOMMIO_PREEMPT: Duration = Duration::from_secs(60);
 
+/// The kernel takes at most 32 buffers for a multishot receive before it lets others go first (io_uring/net.c,
+/// MULTISHOT_MAX_RETRY), of 64 KiB at most.
+const WAKE_BYTES: usize = 32 * (64 << 10);
+
 /// Why the server could not serve, in words for the operator.
 #[derive(Debug)]
 pub enum Failure {
@@ -403,7 +407,17 @@ fn limits(limits: &config::Limits, keep_alive_ticks: u32, deflate: Deflate) -> L
         keep_alive_ticks,
         close_ticks: ticks(limits.close_timeout),
         max_pending: limits.max_pending as usize,
+        connection_bytes: connection_bytes(limits),
         deflate,
+    }
+}
+
+/// Where it is not written: a message on its way out and the next one on its way in, what waits on both sides, and what one
+/// wake of a receive may bring at most.
+fn connection_bytes(limits: &config::Limits) -> usize {
+    match limits.connection_bytes {
+        0 => 2 * (limits.message_bytes as usize + limits.max_pending as usize) + WAKE_BYTES,
+        bytes => bytes as usize,
     }
 }
 

@@ -237,6 +237,30 @@ const METRICS: &[Metric] = &[
         outbox_limit
     ),
     summed!(
+        "edgehold_outbox_resident_bytes",
+        Gauge,
+        "Memory that the outboxes have of the kernel: chunks in use, free ones between them, a few spare blocks.",
+        outbox_resident
+    ),
+    summed!(
+        "edgehold_outbox_evictions_total",
+        Counter,
+        "Connections that gave way because `outbox_bytes` were used up and they held the most.",
+        evictions
+    ),
+    summed!(
+        "edgehold_connection_bytes_passed_total",
+        Counter,
+        "Times that a connection would have held more than `connection_bytes`.",
+        connection_bytes_passed
+    ),
+    summed!(
+        "edgehold_faults_total",
+        Counter,
+        "Faults of edgehold itself that closed a connection: see the log.",
+        faults
+    ),
+    summed!(
         "edgehold_held_back_total",
         Counter,
         "Times that a peer was not listened to because the other side took nothing (`max_pending`).",

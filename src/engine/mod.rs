@@ -5,12 +5,14 @@
 //! kernel did and decides nothing: it knows no protocol and no connection.
 
 pub mod buffers;
+pub mod mapping;
 pub mod probe;
 #[cfg(any(test, feature = "script"))]
 pub mod script;
 pub mod sockets;
 pub mod uring;
 
+pub use buffers::Lent;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -109,7 +111,7 @@ impl Tag {
 }
 
 /// What the kernel did.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Completion {
     /// Which operation of which connection.
     pub tag: Tag,
@@ -117,8 +119,9 @@ pub struct Completion {
     pub result: Result<u32, i32>,
     /// The operation stays armed: more completions of this tag will come.
     pub more: bool,
-    /// The provided buffer that holds the bytes; to be given back by [`Ring::give_back`].
-    pub buffer: Option<u16>,
+    /// The provided buffer that was used, with the bytes that came in it. It may come with an error, and with none: it is
+    /// the kernel's again when it is dropped, whatever it came with.
+    pub buffer: Option<Lent>,
     /// The socket had more to read when this was said (IORING_CQE_F_SOCK_NONEMPTY).
     pub nonempty: bool,
 }
@@ -164,16 +167,19 @@ pub struct RingCounts {
 pub trait Ring {
     /// Waits for one client of listener number `listener` and puts it into the tag's slot.
     fn accept(&mut self, tag: Tag, listener: usize);
-    /// The address of the client that this accept brought; `None` on a unix listener. Ask once, before the
-    /// slot accepts again.
+    /// The address of the client that this accept brought; `None` on a unix listener, for an accept that has not
+    /// completed, and when it is asked for again.
     fn peer(&mut self, tag: Tag) -> Option<SocketAddr>;
     /// Opens a socket in the tag's slot and connects it.
     ///
     /// # Errors
     /// The socket could not even be made; nothing is queued then, and the slot is empty.
     fn connect(&mut self, tag: Tag, to: &Address) -> io::Result<()>;
-    /// Everything that comes (multishot recv).
+    /// Everything that comes (multishot recv). One wake may bring as many bytes as there are provided buffers.
     fn recv(&mut self, tag: Tag);
+    /// What comes next, one buffer of it (a recv that waits and ends with its first completion). Bears the tag of
+    /// [`Ring::recv`], and takes its place.
+    fn recv_next(&mut self, tag: Tag);
     /// What is there now; EAGAIN if that is nothing.
     fn recv_once(&mut self, tag: Tag);
     /// A word when something comes (multishot poll).
@@ -204,12 +210,11 @@ pub trait Ring {
     fn turn(&mut self) -> io::Result<()>;
     /// The next completion.
     fn next(&mut self) -> Option<Completion>;
-    /// The bytes of a lent buffer.
-    fn lent(&mut self, buffer: u16, len: usize) -> &mut [u8];
-    /// Bytes of one provided buffer: a receive that brings as many may have left some.
-    fn lent_size(&self) -> usize;
-    /// Gives a lent buffer back to the kernel.
-    fn give_back(&mut self, buffer: u16);
+    /// Provided buffers that there are: so many receives can be answered in one turn.
+    fn buffers(&self) -> usize;
+    /// Ends everything that is in flight and waits, within a bound, until the kernel has let go of it. `false`: it has not,
+    /// and what sends point to must stay where it is for as long as the process lives.
+    fn end(&mut self) -> bool;
     /// Clients are no longer waited for; the accepts in flight complete with an error.
     fn close_listeners(&mut self);
     /// The ring's own counters.

@@ -6,10 +6,12 @@
 //! close while the kernel holds something, bytes of a send unchanged until it completes, buffers given back once.
 //! A broken promise panics, and the seed plays it again.
 
+use super::buffers::{Lent, Memory};
 use super::{Address, Completion, Operation, Piece, Ring, RingCounts, Tag};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// A small generator (xorshift64*): the same seed, the same play.
@@ -53,7 +55,9 @@ pub struct Temper {
     /// An accept fails.
     pub accept_error: usize,
     /// Provided buffers, a power of two, and the bytes of each.
-    pub buffers: (u16, usize),
+    pub buffers: (u16, u32),
+    /// A receive that fails names a buffer all the same, and has used it up, as Linux 6.1 does it.
+    pub buffer_with_error: usize,
     /// Completions handed over between two turns, at most.
     pub completions: usize,
     /// Bytes a socket takes that its peer has not read.
@@ -83,6 +87,8 @@ struct Socket {
 struct InFlight {
     socket: Option<FarEnd>,
     recv: Option<Tag>,
+    /// The receive ends with what it brings.
+    next_only: bool,
     once: Option<Tag>,
     poll: Option<Tag>,
     send: Option<Sending>,
@@ -123,8 +129,9 @@ pub struct Script {
     accepts: Vec<(Tag, usize)>,
     arrivals: VecDeque<(FarEnd, usize)>,
     calls: VecDeque<Call>,
-    buffers: Vec<Vec<u8>>,
-    free_buffers: VecDeque<u16>,
+    memory: Rc<Memory>,
+    /// Buffers that the shard has lent.
+    buffers: VecDeque<u16>,
     ready: VecDeque<Completion>,
     handed_over: usize,
     now: Duration,
@@ -143,8 +150,8 @@ impl Script {
             accepts: Vec::new(),
             arrivals: VecDeque::new(),
             calls: VecDeque::new(),
-            buffers: vec![vec![0; temper.buffers.1]; usize::from(temper.buffers.0)],
-            free_buffers: (0..temper.buffers.0).collect(),
+            memory: Memory::new(temper.buffers.0, temper.buffers.1).expect("memory for a few buffers"),
+            buffers: VecDeque::new(),
             ready: VecDeque::new(),
             handed_over: 0,
             now: Duration::ZERO,
@@ -227,7 +234,7 @@ impl Script {
 
     /// Nothing is in flight and every buffer is at home.
     pub fn is_at_rest(&self) -> bool {
-        let home = self.free_buffers.len() == self.buffers.len();
+        let home = self.buffers.len() + self.memory.free() == usize::from(self.temper.buffers.0);
         home && self.accepts.is_empty() && self.slots.values().all(|it| it.is_idle() && it.socket.is_none())
     }
 
@@ -253,6 +260,17 @@ impl Script {
 
     fn complete(&mut self, tag: Tag, result: Result<u32, i32>) {
         self.ready.push_back(Completion { tag, result, more: false, buffer: None, nonempty: false });
+    }
+
+    /// A receive has failed, and may have used up a buffer for it.
+    fn fail(&mut self, tag: Tag, errno: i32) {
+        let names = self.temper.buffer_with_error > 0 && self.dice.chance(self.temper.buffer_with_error);
+        let buffer = if names { self.take_buffer(0) } else { None };
+        self.ready.push_back(Completion { tag, result: Err(errno), more: false, buffer, nonempty: false });
+    }
+
+    fn take_buffer(&mut self, len: usize) -> Option<Lent> {
+        self.buffers.pop_front().map(|id| self.memory.take(id, len))
     }
 
     fn slot(&mut self, tag: Tag) -> &mut InFlight {
@@ -310,26 +328,31 @@ impl Script {
     fn do_once(&mut self, slot: u32) {
         let Some(tag) = self.slots.get_mut(&slot).and_then(|it| it.once.take()) else { return };
         match self.bring(slot) {
+            Some((Err(errno), _)) => self.fail(tag, errno),
             Some((result, buffer)) => {
                 let nonempty = self.slots[&slot].socket.is_some_and(|it| !self.sockets[it].to_shard.is_empty());
                 self.ready.push_back(Completion { tag, result, more: false, buffer, nonempty });
             }
-            None => self.complete(tag, Err(libc::EAGAIN)),
+            None => self.fail(tag, libc::EAGAIN),
         }
     }
 
     fn do_recv(&mut self, slot: u32) {
         let Some(tag) = self.slots[&slot].recv else { return };
         let Some((result, buffer)) = self.bring(slot) else { return };
-        let goes_on = matches!(result, Ok(1..)) && !self.dice.chance(self.temper.end_multishot);
+        let next_only = self.slots[&slot].next_only;
+        let goes_on = matches!(result, Ok(1..)) && !next_only && !self.dice.chance(self.temper.end_multishot);
         if !goes_on {
             self.slot(tag).recv = None;
+        }
+        if let Err(errno) = result {
+            return self.fail(tag, errno);
         }
         self.ready.push_back(Completion { tag, result, more: goes_on, buffer, nonempty: false });
     }
 
     /// What a receive on this slot would bring now.
-    fn bring(&mut self, slot: u32) -> Option<(Result<u32, i32>, Option<u16>)> {
+    fn bring(&mut self, slot: u32) -> Option<(Result<u32, i32>, Option<Lent>)> {
         let socket = &mut self.sockets[self.slots.get(&slot)?.socket?];
         if socket.broken {
             return Some((Err(libc::ECONNRESET), None));
@@ -337,11 +360,11 @@ impl Script {
         if socket.to_shard.is_empty() {
             return socket.ended.then_some((Ok(0), None));
         }
-        let Some(buffer) = self.free_buffers.pop_front() else { return Some((Err(libc::ENOBUFS), None)) };
-        let room = &mut self.buffers[usize::from(buffer)];
-        let most = socket.to_shard.len().min(room.len());
+        let most = socket.to_shard.len().min(self.memory.size() as usize);
         let len = if self.dice.chance(50) { most } else { 1 + self.dice.below(most) };
-        room.iter_mut().zip(socket.to_shard.drain(..len)).for_each(|(to, from)| *to = from);
+        let Some(id) = self.buffers.pop_front() else { return Some((Err(libc::ENOBUFS), None)) };
+        let mut buffer = self.memory.take(id, len);
+        buffer.iter_mut().zip(socket.to_shard.drain(..len)).for_each(|(to, from)| *to = from);
         Some((Ok(len as u32), Some(buffer)))
     }
 
@@ -426,7 +449,10 @@ impl Script {
             _ => return,
         };
         if place.take_if(|it| *it == tag).is_some() {
-            self.complete(tag, Err(libc::ECANCELED));
+            match tag.operation() {
+                Some(Operation::Recv | Operation::RecvOnce) => self.fail(tag, libc::ECANCELED),
+                _ => self.complete(tag, Err(libc::ECANCELED)),
+            }
         }
     }
 }
@@ -468,6 +494,12 @@ impl Ring for Script {
 
     fn recv(&mut self, tag: Tag) {
         arm(&mut self.slot(tag).recv, tag);
+        self.slot(tag).next_only = false;
+    }
+
+    fn recv_next(&mut self, tag: Tag) {
+        arm(&mut self.slot(tag).recv, tag);
+        self.slot(tag).next_only = true;
     }
 
     fn recv_once(&mut self, tag: Tag) {
@@ -524,6 +556,7 @@ impl Ring for Script {
 
     fn turn(&mut self) -> io::Result<()> {
         self.handed_over = 0;
+        self.buffers.extend(std::iter::from_fn(|| self.memory.offer()));
         self.do_ticks();
         self.do_accepts();
         self.do_slots();
@@ -538,18 +571,21 @@ impl Ring for Script {
         self.ready.pop_front()
     }
 
-    fn lent(&mut self, buffer: u16, len: usize) -> &mut [u8] {
-        &mut self.buffers[usize::from(buffer)][..len]
+    fn buffers(&self) -> usize {
+        self.temper.buffers.0.into()
     }
 
-    fn lent_size(&self) -> usize {
-        self.temper.buffers.1
-    }
-
-    fn give_back(&mut self, buffer: u16) {
-        assert!(!self.free_buffers.contains(&buffer), "a buffer was given back twice");
-        self.buffers[usize::from(buffer)].fill(0xdb);
-        self.free_buffers.push_back(buffer);
+    /// Everything is ended at once: the bytes of each send must be there still.
+    fn end(&mut self) -> bool {
+        if std::thread::panicking() {
+            return true;
+        }
+        for slot in self.slots.values_mut() {
+            if let Some(sending) = slot.send.take() {
+                assert_eq!(gathered(&sending.pieces), sending.copy, "the bytes of a send were gone before its ring");
+            }
+        }
+        true
     }
 
     fn close_listeners(&mut self) {

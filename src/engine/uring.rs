@@ -5,18 +5,22 @@
 //! submission points to is copied by the kernel when it takes the entry (IORING_FEAT_SUBMIT_STABLE), but for
 //! the bytes to send, which the caller keeps, and an accept's address, which is kept here.
 
-use super::buffers::{self, Buffers};
+use super::buffers::{self, Buffers, Memory};
 use super::{Address, Completion, GATHER, Operation, Piece, Ring, RingCounts, Tag, sockets};
-use io_uring::types::{DestinationSlot, Fd, Fixed, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use socket2::{SockAddr, SockAddrStorage, Socket};
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::Duration;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 const ENTER_GETEVENTS: u32 = 1;
+
+/// How long the kernel may take to let go of sends when the ring ends.
+const END: Duration = Duration::from_secs(2);
 
 /// Something to read, or the peer has ended its side.
 const POLL_EVENTS: u32 = (libc::POLLIN | libc::POLLRDHUP) as u32;
@@ -61,12 +65,17 @@ pub struct Uring {
     bell: OwnedFd,
     /// Why the bell's poll has failed.
     deaf: Option<i32>,
+    /// Sends in flight: the kernel may read what they point to.
+    sends: u32,
     counts: RingCounts,
 }
 
 /// An accept in flight, and the place where the kernel writes the client's address.
 struct Waiting {
+    /// Whose it is; `None`: it can be used for the next.
     tag: Option<Tag>,
+    /// The accept has completed: the kernel writes no more.
+    done: bool,
     storage: SockAddrStorage,
     len: libc::socklen_t,
 }
@@ -102,7 +111,8 @@ impl Uring {
             .build(Setup::SUBMISSIONS)?;
         ring.submitter().register_files_sparse(setup.table)?;
         ring.submitter().register_iowq_max_workers(&mut Setup::WORKERS.clone())?;
-        let buffers = Buffers::lend_to(&ring, setup.buffers, setup.buffer_bytes)?;
+        // SAFETY: `Uring` drops its ring before its buffers: that is the order of its fields.
+        let buffers = unsafe { Buffers::lend_to(&ring, setup.buffers, setup.buffer_bytes)? };
         let (waiting, until_submitted, counts) = Default::default();
         let overflow = VecDeque::new();
         let unsent_bytes = setup.unsent_bytes;
@@ -116,6 +126,7 @@ impl Uring {
             overflow,
             bell,
             deaf: None,
+            sends: 0,
             counts,
         };
         uring.listen_to_bell();
@@ -134,6 +145,7 @@ impl Uring {
     /// # Errors
     /// As [`Ring::turn`].
     pub fn wait(&mut self, at_most: Option<Duration>) -> io::Result<()> {
+        self.buffers.offer_free();
         if !self.overflow.is_empty() || !self.ring.completion().is_empty() {
             return self.submit();
         }
@@ -223,12 +235,22 @@ impl Uring {
     }
 
     fn place_for_address(&mut self, slot: u32) -> &mut Waiting {
-        let free = |it: &Waiting| it.tag.is_none_or(|tag| tag.slot() == slot);
+        // One that is in flight is the kernel's, whatever slot it is for.
+        let free = |it: &Waiting| it.tag.is_none_or(|tag| it.done && tag.slot() == slot);
         let place = self.waiting.iter().position(|it| free(it)).unwrap_or_else(|| {
-            self.waiting.push(Box::new(Waiting { tag: None, storage: SockAddrStorage::zeroed(), len: 0 }));
+            let storage = SockAddrStorage::zeroed();
+            self.waiting.push(Box::new(Waiting { tag: None, done: false, storage, len: 0 }));
             self.waiting.len() - 1
         });
         &mut self.waiting[place]
+    }
+
+    /// The kernel writes no more of this accept's address; a failed one has none.
+    fn accept_done(&mut self, completion: &Completion) {
+        let place = self.waiting.iter_mut().find(|it| it.tag == Some(completion.tag));
+        let Some(place) = place else { return };
+        place.done = true;
+        place.tag = place.tag.filter(|_| completion.result.is_ok());
     }
 }
 
@@ -270,7 +292,25 @@ impl Gather {
 }
 
 impl Uring {
+    /// One buffer of what comes.
+    fn push_recv(&mut self, tag: Tag, flags: i32) {
+        let size = self.buffers.memory().size();
+        let entry = opcode::Recv::new(Fixed(tag.slot()), std::ptr::null_mut(), size)
+            .flags(flags)
+            .buf_group(buffers::GROUP)
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT);
+        self.push(&entry.user_data(tag.to_raw()));
+    }
+
+    fn cancel_all(&mut self) {
+        let all = CancelBuilder::any().all();
+        let entry = opcode::AsyncCancel2::new(all).build().flags(squeue::Flags::SKIP_SUCCESS);
+        self.push(&entry.user_data(Tag::new(0, 0, Operation::Cancel).to_raw()));
+    }
+
     fn push_send(&mut self, tag: Tag, pieces: &[Piece], flags: i32) {
+        self.sends += 1;
         let fd = Fixed(tag.slot());
         let entry = match pieces {
             [one] => opcode::Send::new(fd, one.start, one.len as u32).flags(flags).build(),
@@ -288,7 +328,7 @@ impl Ring for Uring {
         let Some(fd) = self.listeners.get(listener).map(|it| Fd(it.as_raw_fd())) else { return };
         let slot = DestinationSlot::try_from_slot_target(tag.slot()).ok();
         let place = self.place_for_address(tag.slot());
-        place.tag = Some(tag);
+        (place.tag, place.done) = (Some(tag), false);
         place.len = place.storage.size_of();
         let (address, len) = (&raw mut place.storage, &raw mut place.len);
         let entry = opcode::Accept::new(fd, address.cast(), len).file_index(slot).build();
@@ -296,10 +336,10 @@ impl Ring for Uring {
     }
 
     fn peer(&mut self, tag: Tag) -> Option<SocketAddr> {
-        let place = self.waiting.iter_mut().find(|it| it.tag == Some(tag))?;
+        let place = self.waiting.iter_mut().find(|it| it.done && it.tag == Some(tag))?;
         place.tag = None;
         let storage = std::mem::replace(&mut place.storage, SockAddrStorage::zeroed());
-        // SAFETY: the kernel has filled the first `len` bytes of the storage: the accept has completed.
+        // SAFETY: the kernel has filled the first `len` bytes of the storage: the accept has completed (`done`).
         unsafe { SockAddr::new(storage, place.len) }.as_socket()
     }
 
@@ -313,14 +353,12 @@ impl Ring for Uring {
         self.push(&entry.user_data(tag.to_raw()));
     }
 
+    fn recv_next(&mut self, tag: Tag) {
+        self.push_recv(tag, 0);
+    }
+
     fn recv_once(&mut self, tag: Tag) {
-        let size = self.buffers.size();
-        let entry = opcode::Recv::new(Fixed(tag.slot()), std::ptr::null_mut(), size)
-            .flags(libc::MSG_DONTWAIT)
-            .buf_group(buffers::GROUP)
-            .build()
-            .flags(squeue::Flags::BUFFER_SELECT);
-        self.push(&entry.user_data(tag.to_raw()));
+        self.push_recv(tag, libc::MSG_DONTWAIT);
     }
 
     fn poll(&mut self, tag: Tag) {
@@ -357,6 +395,7 @@ impl Ring for Uring {
     }
 
     fn turn(&mut self) -> io::Result<()> {
+        self.buffers.offer_free();
         let (nothing_queued, work_waits, overflow) = {
             let queue = self.ring.submission();
             (queue.is_empty() && self.overflow.is_empty(), queue.taskrun(), queue.cq_overflow())
@@ -367,7 +406,13 @@ impl Ring for Uring {
 
     fn next(&mut self) -> Option<Completion> {
         loop {
-            let completion = from_kernel(&self.ring.completion().next()?);
+            let completion = from_kernel(&self.ring.completion().next()?, self.buffers.memory());
+            match completion.tag.operation() {
+                Some(Operation::Bell) => {}
+                Some(Operation::Send) => self.sends -= 1,
+                Some(Operation::Accept) => self.accept_done(&completion),
+                _ => {}
+            }
             if completion.tag.operation() != Some(Operation::Bell) {
                 return Some(completion);
             }
@@ -379,16 +424,21 @@ impl Ring for Uring {
         }
     }
 
-    fn lent(&mut self, buffer: u16, len: usize) -> &mut [u8] {
-        self.buffers.lent(buffer, len)
+    fn buffers(&self) -> usize {
+        self.buffers.count()
     }
 
-    fn lent_size(&self) -> usize {
-        self.buffers.size() as usize
-    }
-
-    fn give_back(&mut self, buffer: u16) {
-        self.buffers.give_back(buffer);
+    fn end(&mut self) -> bool {
+        let begun = Instant::now();
+        self.cancel_all();
+        while self.sends > 0 && begun.elapsed() < END {
+            if self.submit().is_err() {
+                return false;
+            }
+            while self.next().is_some() {}
+            std::thread::yield_now();
+        }
+        self.sends == 0
     }
 
     fn close_listeners(&mut self) {
@@ -402,13 +452,14 @@ impl Ring for Uring {
     }
 }
 
-fn from_kernel(entry: &cqueue::Entry) -> Completion {
+fn from_kernel(entry: &cqueue::Entry, memory: &Rc<Memory>) -> Completion {
     let (result, flags) = (entry.result(), entry.flags());
+    let buffer = cqueue::buffer_select(flags);
     Completion {
         tag: Tag::from_raw(entry.user_data()),
         result: u32::try_from(result).map_err(|_| -result),
         more: cqueue::more(flags),
-        buffer: cqueue::buffer_select(flags),
+        buffer: buffer.map(|id| memory.take(id, result.max(0) as usize)),
         nonempty: cqueue::sock_nonempty(flags),
     }
 }

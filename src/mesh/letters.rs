@@ -38,6 +38,13 @@ pub enum ToShard {
     },
 }
 
+impl ToShard {
+    /// What it is counted for when a shard reads it: each message of a feed as one.
+    pub fn weight(&self) -> u64 {
+        if let ToShard::Publish(messages) = self { messages.len() as u64 } else { 1 }
+    }
+}
+
 /// What a shard tells the control thread.
 #[derive(Debug)]
 pub enum ToControl {

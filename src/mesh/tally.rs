@@ -86,8 +86,10 @@ labels! {
         UpstreamLost = "upstream_lost",
         /// The client on whose behalf it was open has left.
         ClientLeft = "client_left",
-        /// `outbox_bytes` of the shard were used up.
+        /// It held more than `connection_bytes`, or the most when `outbox_bytes` of the shard were used up.
         Overload = "overload",
+        /// A fault of ours: see the log.
+        Fault = "fault",
         /// The server is stopping.
         Quiesced = "quiesced",
     }
@@ -169,6 +171,14 @@ pub struct Tally {
     pub outbox_bytes: u64,
     /// The most that outbox chunks may take.
     pub outbox_limit: u64,
+    /// Bytes of memory that the outbox pool has of the kernel.
+    pub outbox_resident: u64,
+    /// Connections that had to give way because memory was short.
+    pub evictions: u64,
+    /// Times that a connection would have held more than `connection_bytes`.
+    pub connection_bytes_passed: u64,
+    /// Faults of ours that closed a connection: never, if all is well.
+    pub faults: u64,
     /// Times that a peer was held back because the other side took nothing.
     pub held_back: u64,
     /// Lines from upstreams that were not UTF-8 and went out as binary frames.

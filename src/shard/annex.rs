@@ -1,7 +1,7 @@
 //! Cold state beside the slab: what few connections have, and those not for long.
 
 use super::conn::NO_ANNEX;
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Pool};
 use super::squeeze::Kept;
 use crate::engine::Address;
 use edgehold_wire::http1::BodyReader;
@@ -10,9 +10,9 @@ use slab::Slab;
 /// What a connection has only while it needs it.
 #[derive(Default)]
 pub struct Cold {
-    /// Bytes that could not be read yet: a cut head, a cut frame head, what follows a request that is not
-    /// answered yet.
-    pub spill: Vec<u8>,
+    /// Bytes that could not be read yet, as a draft: a cut head, a cut frame head, what follows a request that is not
+    /// answered yet, what came while the other side took nothing or the turn's work was done.
+    pub spill: Outbox,
     /// The rest of a request's body, which nobody wants, and how many bytes of it may still come.
     pub body: Option<(BodyReader, u64)>,
     /// The payload of a ping that came while the peer did not read.
@@ -43,20 +43,28 @@ impl Annex {
         &mut self.0[*annex as usize]
     }
 
-    /// Takes the spilled bytes away.
-    pub fn take_spill(&mut self, annex: u32) -> Vec<u8> {
-        self.get(annex).map(|cold| std::mem::take(&mut cold.spill)).unwrap_or_default()
-    }
-
     /// Spilled bytes.
     pub fn spilled(&self, annex: u32) -> usize {
-        self.0.get(annex as usize).map_or(0, |cold| cold.spill.len())
+        self.0.get(annex as usize).map_or(0, |cold| cold.spill.draft())
+    }
+
+    /// Bytes of the pool that are held here.
+    pub fn held(&self, annex: u32) -> usize {
+        self.0.get(annex as usize).map_or(0, |cold| cold.spill.held() + cold.gathered.held())
+    }
+
+    /// Gives what is held here back to the pool.
+    pub fn clear(&mut self, annex: u32, pool: &mut Pool) {
+        if let Some(cold) = self.get(annex) {
+            pool.clear(&mut cold.spill);
+            pool.clear(&mut cold.gathered);
+        }
     }
 
     /// Gives the cold state back when it holds nothing.
     pub fn tidy(&mut self, annex: &mut u32) {
         let empty = |cold: &mut Cold| {
-            let reads = !cold.spill.is_empty() || cold.body.is_some() || cold.gathered != Outbox::EMPTY;
+            let reads = cold.spill != Outbox::EMPTY || cold.body.is_some() || cold.gathered != Outbox::EMPTY;
             !reads && cold.owed_pong.is_none() && cold.deflate.is_none() && cold.dial.is_none()
         };
         if self.get(*annex).is_some_and(empty) {

@@ -4,20 +4,26 @@ use super::clock::TICK;
 use super::conn::{Event, Flags, Held, State};
 use super::door::Service;
 use super::slab::Handle;
+use super::work::COMPLETION;
 use super::{Shard, inbox};
-use crate::engine::{Completion, Operation, Ring, Tag};
+use crate::engine::{Completion, Lent, Operation, Ring, Tag};
 use crate::mesh::Cause;
 
 impl<R: Ring, S: Service> Shard<R, S> {
     pub(super) fn take_completions(&mut self) -> u32 {
-        let mut taken = 0;
-        while taken < self.turn_events {
-            let Some(completion) = self.ring.next() else { break };
+        let (begun, mut taken) = (self.desk.work.done(), 0);
+        while !self.desk.work.is_over() || self.desk.work.done() < begun + self.desk.work.floor() {
+            let Some(completion) = self.ring.next() else {
+                self.desk.tally.completions += u64::from(taken);
+                return taken;
+            };
             taken += 1;
-            self.completed(completion);
+            self.desk.work.add(COMPLETION);
+            let slot = completion.tag.slot();
+            self.guarded(Some(slot), |shard| shard.completed(completion));
         }
         self.desk.tally.completions += u64::from(taken);
-        self.desk.tally.budgets_used_up += u64::from(taken == self.turn_events);
+        self.desk.tally.budgets_used_up += 1;
         taken
     }
 
@@ -27,20 +33,13 @@ impl<R: Ring, S: Service> Shard<R, S> {
             Some(Operation::Tick) => self.ticked(),
             Some(Operation::Cancel) | None => {}
             Some(operation) if self.is_current(tag) => self.dispatch(slot, operation, completion),
-            Some(_) => self.late(completion),
+            // A slot's former connection: dropped by rule.
+            Some(_) => self.desk.tally.late_completions += 1,
         }
     }
 
     fn is_current(&self, tag: Tag) -> bool {
         tag.slot() < self.desk.slab.touched() && self.desk.slab[tag.slot()].generation == tag.generation()
-    }
-
-    /// A slot's former connection: dropped by rule.
-    fn late(&mut self, completion: Completion) {
-        self.desk.tally.late_completions += 1;
-        if let Some(buffer) = completion.buffer {
-            self.ring.give_back(buffer);
-        }
     }
 
     fn ticked(&mut self) {
@@ -94,19 +93,43 @@ impl<R: Ring, S: Service> Shard<R, S> {
     }
 
     fn received(&mut self, slot: u32, completion: Completion) {
+        let more = completion.more;
         if completion.result == Err(libc::ENOBUFS) {
-            self.desk.tally.no_buffers += 1;
+            self.starves(slot);
         } else {
             self.take_in(slot, completion);
         }
         let conn = &self.desk.slab[slot];
-        self.desk.tally.rearms += u64::from(!completion.more && conn.wants_to_hear());
+        self.desk.tally.rearms += u64::from(!more && conn.wants_to_hear());
+    }
+
+    /// A receive found no buffer. All of them are back when this turn ends, but as many as there are can be filled in the
+    /// next, and no more: those who wait are armed again in their order, as many a turn as there are buffers.
+    fn starves(&mut self, slot: u32) {
+        self.desk.tally.no_buffers += 1;
+        let conn = &mut self.desk.slab[slot];
+        if !conn.flags.contains(Flags::STARVED) {
+            conn.flags.insert(Flags::STARVED);
+            self.desk.starved.push_back(self.desk.slab.handle(slot));
+        }
+    }
+
+    /// Those who found no buffer are heard again, as many as there are buffers.
+    pub(super) fn feed_the_starved(&mut self) -> u32 {
+        let count = self.desk.starved.len().min(self.ring.buffers());
+        for who in self.desk.starved.drain(..count).collect::<Vec<_>>() {
+            if let Some(conn) = self.desk.slab.get(who) {
+                conn.flags.remove(Flags::STARVED);
+                self.desk.list(who.slot);
+            }
+        }
+        count as u32
     }
 
     /// What a parked connection had to say. It is read until there is nothing left, since the poll speaks only
     /// when something new comes; after a hang-up, until the end has been read.
     fn received_once(&mut self, slot: u32, completion: Completion) {
-        let filled = completion.result.is_ok_and(|len| len as usize == self.ring.lent_size());
+        let filled = completion.buffer.as_ref().is_some_and(Lent::is_full);
         let hung_up = self.desk.slab[slot].flags.contains(Flags::HUNG_UP);
         let more = match completion.result {
             Err(libc::EAGAIN) => false,
@@ -115,7 +138,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         };
         match completion.result {
             Err(libc::EAGAIN) => {}
-            Err(libc::ENOBUFS) => self.desk.tally.no_buffers += 1,
+            Err(libc::ENOBUFS) => self.starves(slot),
             _ => self.take_in(slot, completion),
         }
         if more {
@@ -125,10 +148,17 @@ impl<R: Ring, S: Service> Shard<R, S> {
 
     fn polled(&mut self, slot: u32, result: Result<u32, i32>) {
         let Ok(events) = result else { return };
-        let hung_up = events & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as u32 != 0;
+        let broken = events & (libc::POLLHUP | libc::POLLERR) as u32 != 0;
+        let hung_up = broken || events & libc::POLLRDHUP as u32 != 0;
         let conn = &mut self.desk.slab[slot];
         conn.flags.set(Flags::HUNG_UP, hung_up);
         conn.flags.insert(Flags::SPOKEN);
+        // Its end cannot be read before what it has said is wanted. Where that is never, or means nothing any more, it is
+        // taken at the poll's word; frames and an upstream's bytes are carried to their end first.
+        let speaks_in_vain = conn.state == State::Open && !conn.is_carried();
+        if conn.is_held_back() && speaks_in_vain && (broken || hung_up && conn.is_stream()) {
+            self.desk.cut(self.desk.slab.handle(slot), if broken { Cause::Reset } else { Cause::Gone });
+        }
     }
 
     /// Bytes, the end, or a failure: what a receive brought.
@@ -137,17 +167,11 @@ impl<R: Ring, S: Service> Shard<R, S> {
         let conn = &mut self.desk.slab[slot];
         let hears = matches!(conn.state, State::Head | State::Open | State::Closing);
         match (completion.result, completion.buffer) {
-            (Ok(len), Some(buffer)) => {
-                if hears && len > 0 {
-                    self.unpark(slot);
-                    let bytes = self.ring.lent(buffer, len as usize);
-                    inbox::heard(&mut self.desk, &mut self.service, slot, bytes);
-                } else if hears {
-                    inbox::ended(&mut self.desk, &mut self.service, slot);
-                }
-                self.ring.give_back(buffer);
+            (Ok(1..), Some(mut bytes)) if hears => {
+                self.unpark(slot);
+                inbox::heard(&mut self.desk, &mut self.service, slot, &mut bytes);
             }
-            (Ok(_), None) if hears => inbox::ended(&mut self.desk, &mut self.service, slot),
+            (Ok(0), _) if hears => inbox::ended(&mut self.desk, &mut self.service, slot),
             (Err(libc::ECANCELED), _) => {}
             (Err(_), _) => self.desk.cut(who, Cause::Reset),
             _ => {}

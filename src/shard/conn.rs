@@ -135,7 +135,7 @@ bitflags! {
         const WEBSOCKET = 1 << 1;
         /// On the shard's list of connections to look at before the turn ends.
         const LISTED = 1 << 2;
-        /// The service does not want to hear more for now.
+        /// The service does not want to hear more for now. Only the service lifts it.
         const PAUSED = 1 << 3;
         /// More than `max_pending` is queued; the service is to be told when it is below half.
         const FULL = 1 << 4;
@@ -185,6 +185,14 @@ bitflags! {
         const FLIES = 1 << 25;
         /// permessage-deflate was agreed on; what is not usual about it is a `Kept` in the annex.
         const DEFLATE = 1 << 26;
+        /// A receive found no buffer: it is armed again when it is its turn.
+        const STARVED = 1 << 28;
+        /// So much waits in the spill that the peer is not listened to before that has been read.
+        const HELD = 1 << 29;
+        /// Its spill is read on in the next turn: in this one the work is done.
+        const LATER = 1 << 30;
+        /// The peer's end has come, behind what waits in the spill.
+        const END = 1 << 31;
     }
 }
 
@@ -289,11 +297,14 @@ impl Conn {
         }
     }
 
-    /// Follows the table. An event that the table does not know is a fault of ours: the state stays.
+    /// Follows the table.
+    ///
+    /// # Panics
+    /// The table does not know the event in this state: a fault of ours, for which the connection is closed (`guard.rs`).
     pub fn step(&mut self, event: Event) {
         match self.state.after(event) {
             Some(state) => self.state = state,
-            None => debug_assert!(false, "{event:?} in {:?}", self.state),
+            None => panic!("{event:?} in {:?}", self.state),
         }
     }
 
@@ -322,10 +333,35 @@ impl Conn {
         self.state == State::Closing || self.flags.intersects(Flags::CLOSE_HEARD | Flags::FIN_WANTED)
     }
 
-    /// What comes from the peer is wanted.
+    /// What comes from the peer is wanted, now or later.
+    pub fn listens(&self) -> bool {
+        self.reads() && !self.flags.contains(Flags::EOF)
+    }
+
+    /// What the peer has said may still be read.
+    pub fn reads(&self) -> bool {
+        matches!(self.state, State::Head | State::Open | State::Closing)
+    }
+
+    /// What comes from the peer is not wanted for now, for one reason or another.
+    pub fn is_held_back(&self) -> bool {
+        self.flags.intersects(Flags::PAUSED | Flags::HELD | Flags::LATER | Flags::STARVED)
+    }
+
+    /// What comes from the peer is wanted now.
     pub fn wants_to_hear(&self) -> bool {
-        let hears = matches!(self.state, State::Head | State::Open | State::Closing);
-        hears && !self.flags.intersects(Flags::PAUSED | Flags::EOF)
+        self.listens() && !self.is_held_back()
+    }
+
+    /// The peer speaks frames, or bytes to be carried: many receives in a row. Before that it speaks requests, one at a
+    /// time, and what is behind one that is not answered shall stay with the kernel.
+    pub fn is_carried(&self) -> bool {
+        self.flags.intersects(Flags::WEBSOCKET | Flags::UPSTREAM)
+    }
+
+    /// Its end, when it comes, changes nothing before what is in the spill has been read.
+    pub fn must_be_read_first(&self) -> bool {
+        self.is_carried() && self.flags.intersects(Flags::PAUSED | Flags::LATER)
     }
 
     /// The stage as an operator sees it.

@@ -8,13 +8,19 @@ use super::limits::Limits;
 
 /// The tick in which the connection is to be looked at; `None` where nothing can become due.
 pub(super) fn next(conn: &Conn, limits: &Limits, spilled: usize, park_ticks: u32, now: u32) -> Option<u32> {
-    match conn.state {
-        State::Free | State::Accept | State::Leaving => None,
-        State::Dial => Some(conn.since),
-        State::Head => Some(head(conn, limits, spilled)),
-        State::Closing => Some(conn.since + limits.close_ticks),
-        State::Open => Some(open(conn, limits, park_ticks, now)),
-    }
+    let due = match conn.state {
+        State::Free | State::Accept | State::Leaving => return None,
+        State::Dial => return Some(conn.since),
+        State::Head => head(conn, limits, spilled),
+        State::Closing => conn.since + limits.close_ticks,
+        State::Open => open(conn, limits, park_ticks, now),
+    };
+    Some(if is_unheard(conn) { due.min(now + 1) } else { due })
+}
+
+/// It is held back and nothing is armed that would tell of its end: it is parked within a tick.
+pub(super) fn is_unheard(conn: &Conn) -> bool {
+    conn.listens() && conn.is_held_back() && !conn.flags.contains(Flags::PARKED)
 }
 
 /// A first head has `head_timeout` from the accept; a later one from its first byte, before which the

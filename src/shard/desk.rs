@@ -11,6 +11,7 @@ use super::limits::{Limits, Settings};
 use super::outbox::{Exhausted, Pool};
 use super::slab::{Handle, Slab};
 use super::squeeze::Squeeze;
+use super::work::Work;
 use super::{deadline, tally};
 use crate::engine::Address;
 use crate::mesh::{Cause, Sender, ServiceKind, Tally, ToControl};
@@ -18,6 +19,7 @@ use edgehold_wire::http1::ResponseHead;
 use edgehold_wire::status::Status;
 use edgehold_wire::upgrade::{self, Opening};
 use edgehold_wire::ws::{self, CloseCode, Opcode};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 /// What became of something that was to be sent.
@@ -42,6 +44,23 @@ pub enum Offer {
     Waits,
 }
 
+/// The chains of the pool in which bytes of a connection may lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Chain {
+    /// Behind what is queued.
+    Queue,
+    /// Behind what is queued, out of the reserve if need be.
+    Urgent,
+    /// In front of what is queued.
+    Front,
+    /// The message that is being written.
+    Draft,
+    /// The pieces of a deflated message that is not whole.
+    Gathered,
+    /// What the peer has said and what could not be read yet.
+    Spill,
+}
+
 /// All that a service sees of a shard.
 pub struct Desk {
     pub(super) slab: Slab,
@@ -57,6 +76,16 @@ pub struct Desk {
     pub(super) squeeze: Squeeze,
     /// Streams for which `Service::quiet` is due.
     pub(super) quiet: Vec<u32>,
+    /// Connections whose receive found no buffer, in the order in which they are armed again.
+    pub(super) starved: VecDeque<Handle>,
+    /// Connections whose spill is read on in the next turn, in that order.
+    pub(super) later: VecDeque<Handle>,
+    /// What this turn has cost.
+    pub(super) work: Work,
+    /// Where a spill lies while it is read.
+    pub(super) spilled: Vec<u8>,
+    /// Connections that hold much, and some that did.
+    pub(super) heavy: Vec<Handle>,
     shard: usize,
     slots: u32,
     to_control: Sender<ToControl>,
@@ -79,6 +108,11 @@ impl Desk {
             flights: Flights::default(),
             squeeze: Squeeze::new(settings.deflate_window_bytes),
             quiet: Vec::new(),
+            starved: VecDeque::new(),
+            later: VecDeque::new(),
+            work: Work::new(settings.turn_events),
+            spilled: Vec::new(),
+            heavy: Vec::new(),
             shard: settings.shard,
             slots: settings.slots,
             to_control,
@@ -316,8 +350,10 @@ impl Desk {
 
     /// More of a message whose end is not known yet; nothing of it goes out before [`Desk::send_draft`].
     pub fn draft(&mut self, who: Handle, piece: &[u8]) -> Room {
-        let Some(conn) = speaker(&mut self.slab, who) else { return Room::Gone };
-        let queued = self.pool.draft(&mut conn.out, piece);
+        if speaker(&mut self.slab, who).is_none() {
+            return Room::Gone;
+        }
+        let queued = self.put(who, Chain::Draft, [piece, b""]);
         self.room(who, queued)
     }
 
@@ -355,14 +391,15 @@ impl Desk {
         if matches!(conn.state, State::Closing | State::Leaving) {
             return Room::Gone;
         }
-        let queued = self.pool.append(&mut conn.out, parts);
+        let queued = self.put(who, Chain::Queue, parts);
         self.room(who, queued)
     }
 
     pub(super) fn write_urgent(&mut self, who: Handle, parts: [&[u8]; 2]) {
-        let Some(conn) = self.slab.get(who) else { return };
-        let queued = self.pool.append_urgent(&mut conn.out, parts);
-        self.room(who, queued);
+        if self.slab.get(who).is_some() {
+            let queued = self.put(who, Chain::Urgent, parts);
+            self.room(who, queued);
+        }
     }
 
     /// What became of it. A connection for which there is no memory left ends: it cannot be served, and
@@ -380,16 +417,6 @@ impl Desk {
         let full = conn.flags.contains(Flags::FULL);
         self.list(who.slot);
         if full { Room::Full } else { Room::Enough }
-    }
-
-    pub(super) fn overloaded(&mut self, who: Handle) {
-        let conn = &mut self.slab[who.slot];
-        conn.blame(Cause::Overload);
-        if conn.flags.contains(Flags::WEBSOCKET) {
-            self.close(who, CloseCode::TRY_AGAIN_LATER, "the edge is out of buffer memory");
-        } else {
-            self.cut(who, Cause::Overload);
-        }
     }
 
     // ---- what many hear ----
@@ -440,9 +467,8 @@ impl Desk {
 
     /// A batch that did not fly: behind what the service has said to this peer alone, if anything.
     pub(super) fn queue_batch(&mut self, who: Handle, batch: Batch) {
-        let conn = &mut self.slab[who.slot];
-        if !batch.is_empty() && conn.can_speak() {
-            let queued = batch.keep_rest(0, |bytes| self.pool.append(&mut conn.out, [bytes, b""]));
+        if !batch.is_empty() && self.slab[who.slot].can_speak() {
+            let queued = batch.keep_rest(0, |bytes| self.put(who, Chain::Queue, [bytes, b""]));
             self.room(who, queued);
         }
         self.flights.put_back(batch);
@@ -451,6 +477,7 @@ impl Desk {
     /// The batch in flight has come back: what the socket had no room for waits in the outbox, in front of whatever was
     /// said meanwhile. Says how many bytes were taken; `None`: the connection has failed.
     pub(super) fn land(&mut self, slot: u32, result: Result<u32, i32>) -> Option<usize> {
+        let who = self.slab.handle(slot);
         let conn = &mut self.slab[slot];
         conn.flags.remove(Flags::FLIES);
         let batch = self.flights.end(conn.flight);
@@ -460,13 +487,13 @@ impl Desk {
             Err(_) => None,
         };
         let kept = match taken {
-            Some(len) if len < batch.len() => batch.keep_rest(len, |rest| self.pool.prepend(&mut conn.out, rest)),
+            Some(len) if len < batch.len() => batch.keep_rest(len, |rest| self.put(who, Chain::Front, [rest, b""])),
             _ => Ok(()),
         };
         self.flights.put_back(batch);
         if kept.is_err() {
             // Part of a message is gone, and with it the order of the stream.
-            self.cut(self.slab.handle(slot), Cause::Overload);
+            self.cut(who, Cause::Overload);
         }
         taken
     }
@@ -510,16 +537,18 @@ impl Desk {
         if !conn.flags.contains(Flags::PAUSED) {
             conn.flags.insert(Flags::PAUSED);
             self.tally.held_back += 1;
+            self.watch(who.slot);
             self.list(who.slot);
         }
     }
 
-    /// More of this peer is wanted again.
+    /// More of this peer is wanted again: first of all what waits in its spill.
     pub fn resume(&mut self, who: Handle) {
         let now = self.clock.now();
         let Some(conn) = self.slab.get(who) else { return };
         if conn.flags.contains(Flags::PAUSED) {
             conn.flags.remove(Flags::PAUSED);
+            conn.flags.insert(Flags::UNREAD);
             conn.heard = now;
             self.watch(who.slot);
             self.list(who.slot);
@@ -618,6 +647,7 @@ impl Desk {
             conn.since = now;
             // The goodbye must be heard even from a peer that was held back.
             conn.flags.remove(Flags::PAUSED);
+            conn.flags.insert(Flags::UNREAD);
             self.watch(who.slot);
             self.list(who.slot);
         }

@@ -128,6 +128,11 @@ impl Flights {
         self.flying[number as usize].take().expect("a flight ends once")
     }
 
+    /// What flies stays where it is for as long as the process lives: the kernel may still read it.
+    pub fn leak(&mut self) {
+        std::mem::forget(std::mem::take(&mut self.flying));
+    }
+
     /// Takes the batch back; the messages are let go.
     pub fn put_back(&mut self, mut batch: Batch) {
         batch.clear();

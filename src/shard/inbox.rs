@@ -5,8 +5,10 @@
 //! comes next. So how bytes are cut changes nothing but the copying.
 
 use super::conn::{Flags, State};
+use super::desk::Chain;
 use super::door::{Desk, Frame, Service};
 use super::slab::Handle;
+use super::work::FRAME;
 use crate::mesh::Cause;
 use edgehold_wire::http1::{self, Body, BodyEvent, BodyReader, Head, MAX_HEADERS, Version};
 use edgehold_wire::status::Status;
@@ -19,25 +21,61 @@ const SPILL: usize = 16 << 10;
 /// The peer has said something.
 pub fn heard<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut [u8]) {
     note(desk, slot, bytes.len());
+    desk.work.add_copied(bytes.len());
     let conn = &desk.slab[slot];
-    if desk.annex.spilled(conn.annex) == 0 {
+    if conn.flags.intersects(Flags::PAUSED | Flags::LATER) {
+        // Nothing is read before what the spill has, or will have.
+        spill(desk, slot, bytes);
+    } else if desk.annex.spilled(conn.annex) == 0 {
         let used = read(desk, service, slot, bytes);
         spill(desk, slot, &bytes[used..]);
     } else {
-        let mut whole = desk.annex.take_spill(conn.annex);
-        whole.extend_from_slice(bytes);
-        read_spill(desk, service, slot, whole);
+        spill(desk, slot, bytes);
+        reread(desk, service, slot);
     }
 }
 
-/// The spill can be read now: the request before it has been answered.
+/// The spill may be read now: the request before it has been answered, the other side takes more, another turn has begun.
 pub fn reread<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
-    let whole = desk.annex.take_spill(desk.slab[slot].annex);
-    if whole.is_empty() {
+    let who = desk.slab.handle(slot);
+    let mut whole = take_spill(desk, slot);
+    let used = if whole.is_empty() { 0 } else { read(desk, service, slot, &mut whole) };
+    if desk.slab.get(who).is_some() {
+        put_back(desk, slot, &whole[used..]);
+        end_behind_spill(desk, service, slot);
+    }
+    whole.clear();
+    desk.spilled = whole;
+}
+
+/// The spill, in the shard's one buffer for that.
+fn take_spill(desk: &mut Desk, slot: u32) -> Vec<u8> {
+    let mut whole = std::mem::take(&mut desk.spilled);
+    let conn = &mut desk.slab[slot];
+    if let Some(cold) = desk.annex.get(conn.annex) {
+        desk.pool.read_draft(&cold.spill, &mut whole);
+        desk.pool.clear(&mut cold.spill);
+    }
+    whole
+}
+
+fn put_back(desk: &mut Desk, slot: u32, rest: &[u8]) {
+    desk.slab[slot].flags.remove(Flags::HELD);
+    if rest.is_empty() || !desk.slab[slot].reads() {
         let conn = &mut desk.slab[slot];
         desk.annex.tidy(&mut conn.annex);
-    } else {
-        read_spill(desk, service, slot, whole);
+    } else if keep(desk, slot, rest) {
+        hold_back(desk, slot);
+    }
+    desk.watch(slot);
+}
+
+/// The peer's end, once all that came before it has been read.
+fn end_behind_spill<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
+    let conn = &mut desk.slab[slot];
+    if conn.flags.contains(Flags::END) && !conn.must_be_read_first() {
+        conn.flags.remove(Flags::END);
+        ended(desk, service, slot);
     }
 }
 
@@ -46,6 +84,10 @@ pub fn ended<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
     let who = desk.slab.handle(slot);
     let conn = &mut desk.slab[slot];
     conn.flags.insert(Flags::EOF);
+    if conn.must_be_read_first() {
+        conn.flags.insert(Flags::END);
+        return;
+    }
     desk.list(slot);
     let conn = &desk.slab[slot];
     let (state, flags, token) = (conn.state, conn.flags, conn.token);
@@ -65,7 +107,7 @@ pub fn ended<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
 pub fn end_requests(desk: &mut Desk, slot: u32) {
     let conn = &desk.slab[slot];
     let over = conn.state == State::Head && conn.flags.contains(Flags::EOF);
-    if !over || conn.flags.intersects(Flags::FULL | Flags::UNREAD) {
+    if !over || conn.flags.intersects(Flags::FULL | Flags::UNREAD | Flags::LATER) {
         return;
     }
     let who = desk.slab.handle(slot);
@@ -91,45 +133,56 @@ fn note(desk: &mut Desk, slot: u32, len: usize) {
     }
 }
 
-fn read_spill<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, mut whole: Vec<u8>) {
-    let used = read(desk, service, slot, &mut whole);
-    whole.drain(..used);
-    let conn = &mut desk.slab[slot];
-    if whole.is_empty() {
-        desk.annex.tidy(&mut conn.annex);
-    } else {
-        desk.annex.make(&mut conn.annex).spill = whole;
-        hold_back(desk, slot);
-    }
-}
-
 /// Keeps what could not be used.
 fn spill(desk: &mut Desk, slot: u32, rest: &[u8]) {
-    if !rest.is_empty() {
-        let conn = &mut desk.slab[slot];
-        let first = desk.annex.spilled(conn.annex) == 0;
-        desk.annex.make(&mut conn.annex).spill.extend_from_slice(rest);
-        if first && conn.state == State::Head {
-            // The first byte of a head starts its clock.
-            if conn.flags.contains(Flags::REUSED) {
-                conn.since = desk.clock.now();
-            }
-            desk.watch(slot);
-        }
-        hold_back(desk, slot);
+    let first = desk.annex.spilled(desk.slab[slot].annex) == 0;
+    if rest.is_empty() || !keep(desk, slot, rest) {
+        return;
     }
+    let conn = &mut desk.slab[slot];
+    if first && conn.state == State::Head {
+        // The first byte of a head starts its clock.
+        if conn.flags.contains(Flags::REUSED) {
+            conn.since = desk.clock.now();
+        }
+        desk.watch(slot);
+    }
+    hold_back(desk, slot);
+}
+
+/// `false`: there is no memory for it, and the connection is ending.
+fn keep(desk: &mut Desk, slot: u32, rest: &[u8]) -> bool {
+    let who = desk.slab.handle(slot);
+    let kept = desk.put(who, Chain::Spill, [rest, b""]).is_ok();
+    if !kept {
+        desk.overloaded(who);
+    }
+    kept
 }
 
 /// A peer that sends more requests than are answered waits.
 fn hold_back(desk: &mut Desk, slot: u32) {
-    let conn = &desk.slab[slot];
+    let conn = &mut desk.slab[slot];
     let waits = match conn.state {
-        State::Open => !conn.flags.contains(Flags::WEBSOCKET),
+        State::Open => !conn.is_carried(),
         State::Head => conn.flags.contains(Flags::FULL),
         _ => false,
     };
-    if waits && desk.annex.spilled(conn.annex) > SPILL {
-        desk.pause(desk.slab.handle(slot));
+    if waits && desk.annex.spilled(conn.annex) > SPILL && !conn.flags.contains(Flags::HELD) {
+        conn.flags.insert(Flags::HELD);
+        desk.tally.held_back += 1;
+        desk.watch(slot);
+        desk.list(slot);
+    }
+}
+
+/// The turn's work is done: what else this peer has said is read in the next.
+fn read_later(desk: &mut Desk, who: Handle) {
+    let conn = &mut desk.slab[who.slot];
+    if !conn.flags.contains(Flags::LATER) {
+        conn.flags.insert(Flags::LATER);
+        desk.later.push_back(who);
+        desk.list(who.slot);
     }
 }
 
@@ -142,14 +195,21 @@ fn read<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut [u8
         let Some(conn) = desk.slab.get(who) else { return len };
         conn.flags.remove(Flags::UNREAD);
         let (state, flags, token) = (conn.state, conn.flags, conn.token);
+        if rest.len() < len && desk.work.is_over() && !flags.contains(Flags::DEAF) {
+            read_later(desk, who);
+            break;
+        }
         let went_on = match state {
             // A client that does not take its responses gets no more of them.
             State::Head if flags.contains(Flags::FULL) => false,
             State::Head if has_body(desk, slot) => skip_body(desk, slot, &mut rest),
             State::Head => head(desk, service, who, &mut rest),
             State::Open | State::Closing if flags.contains(Flags::DEAF) => return len,
+            // The other side takes nothing for now.
+            State::Open if flags.contains(Flags::PAUSED) => false,
             State::Open | State::Closing if flags.contains(Flags::WEBSOCKET) => frames(desk, service, who, &mut rest),
             State::Open if flags.contains(Flags::UPSTREAM) => {
+                desk.work.add(FRAME);
                 service.frame(desk, who, token, Frame::Bytes(rest));
                 return len;
             }
@@ -178,6 +238,7 @@ fn head<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, rest: &mut &m
             false
         }
         Ok(Some(head)) => {
+            desk.work.add(FRAME);
             request(desk, service, who, &head);
             let len = head.len;
             *rest = &mut bytes[len..];
@@ -265,7 +326,8 @@ fn frames<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, rest: &mut 
         conn.parser = parser;
         match event {
             Ok(Some(event)) => {
-                if !frame(desk, service, who, event) {
+                desk.work.add(FRAME);
+                if !frame(desk, service, who, event) || desk.work.is_over() {
                     return true;
                 }
             }
@@ -298,7 +360,7 @@ fn frame<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, event: Event
         }
     }
     let conn = &desk.slab[who.slot];
-    matches!(conn.state, State::Open | State::Closing) && !conn.flags.contains(Flags::DEAF)
+    matches!(conn.state, State::Open | State::Closing) && !conn.flags.intersects(Flags::DEAF | Flags::PAUSED)
 }
 
 /// A deflated message is inflated when it is whole: from where it lies, if it came in one piece.

@@ -6,6 +6,7 @@
 
 pub mod annex;
 mod arrivals;
+mod chunks;
 pub mod clock;
 mod completions;
 pub mod conn;
@@ -13,6 +14,8 @@ mod deadline;
 mod desk;
 pub mod door;
 mod flights;
+mod guard;
+mod holdings;
 mod inbox;
 mod limits;
 pub mod outbox;
@@ -22,13 +25,16 @@ mod settle;
 pub mod slab;
 mod squeeze;
 mod tally;
+mod work;
 
 use crate::engine::Ring;
 use crate::mesh::{Cause, Receiver, Report, Sender, ToControl, ToShard};
 use clock::{Now, TICK};
 use conn::{Event, Flags, State};
 use door::{Desk, Service, Settings};
+use slab::Handle;
 use std::io;
+use work::LETTER;
 
 /// Slots that are bidden farewell in one turn of a stopping shard.
 const FAREWELLS: u32 = 1024;
@@ -37,7 +43,6 @@ const FAREWELLS: u32 = 1024;
 ///
 /// Built by [`Shard::new`], driven by [`Shard::turn`] until [`Shard::is_done`].
 pub struct Shard<R: Ring, S: Service> {
-    // The ring is dropped first: with it go the sends that point into the desk's pool.
     ring: R,
     desk: Desk,
     service: S,
@@ -64,6 +69,21 @@ pub enum Turn {
     Worked,
     /// Nothing: the shard may sleep until its bell rings.
     Idle,
+}
+
+/// What sends point to outlives them: the ring lets go of everything first, and where it does not within a bound the memory
+/// is left to the kernel.
+impl<R: Ring, S: Service> Drop for Shard<R, S> {
+    fn drop(&mut self) {
+        if !self.ring.end() {
+            tracing::error!(
+                shard = self.desk.shard(),
+                "the kernel does not let go of sends: their memory is left to it"
+            );
+            self.desk.pool.leak();
+            self.desk.flights.leak();
+        }
+    }
 }
 
 impl<R: Ring, S: Service> Shard<R, S> {
@@ -96,15 +116,15 @@ impl<R: Ring, S: Service> Shard<R, S> {
     pub fn turn(&mut self, now: Now) -> io::Result<Turn> {
         self.desk.clock.set(now);
         self.desk.tally.turns += 1;
-        let mut worked = self.take_letters() + self.bid_farewell() + self.arm_accepts();
+        self.desk.work.begin();
+        let mut worked = self.take_letters() + self.bid_farewell() + self.arm_accepts() + self.feed_the_starved();
         self.ring.turn()?;
-        let completed = self.take_completions();
-        worked += completed;
+        worked += self.take_completions();
         worked += self.look_at_deadlines();
-        // What has come goes first: else what a service begins, and its completions, would stand before it for ever.
-        worked += self.service.turn(&mut self.desk, self.turn_events - completed);
+        worked += self.read_on();
+        worked += self.go_on();
         worked += self.settle_all();
-        Ok(if worked > 0 { Turn::Worked } else { Turn::Idle })
+        Ok(if worked > 0 || !self.desk.later.is_empty() { Turn::Worked } else { Turn::Idle })
     }
 
     /// The shard was told to stop, and nobody is left.
@@ -128,6 +148,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         let tally = &mut self.desk.tally;
         (tally.cq_overflows, tally.enters) = (ring.cq_overflow, ring.enters);
         (tally.outbox_bytes, tally.outbox_limit) = (self.desk.pool.in_use(), self.desk.pool.limit());
+        tally.outbox_resident = self.desk.pool.resident();
         (tally.deflate_window_bytes, tally.deflate_window_limit) =
             (self.desk.squeeze.window_bytes(), self.desk.squeeze.window_limit());
         (tally.pending_bytes, tally.quiescing) = (self.desk.pool.pending(), self.desk.quiescing);
@@ -136,18 +157,25 @@ impl<R: Ring, S: Service> Shard<R, S> {
 
     // ---- letters ----
 
+    /// As many as there are, or as a quarter of a turn has room for: the rest waits in the box.
     fn take_letters(&mut self) -> u32 {
         let mut taken = 0;
-        while let Some(letter) = self.letters.take() {
+        while self.desk.work.done() < self.desk.work.floor() {
+            let Some(letter) = self.letters.take() else { break };
             taken += 1;
-            match letter {
-                ToShard::Report => self.send_report(),
-                ToShard::Quiesce => self.quiesce(),
-                ToShard::Leave => self.left = true,
-                letter => self.service.letter(&mut self.desk, letter),
-            }
+            self.desk.work.add(LETTER * letter.weight());
+            self.guarded(None, |shard| shard.take_letter(letter));
         }
         taken
+    }
+
+    fn take_letter(&mut self, letter: ToShard) {
+        match letter {
+            ToShard::Report => self.send_report(),
+            ToShard::Quiesce => self.quiesce(),
+            ToShard::Leave => self.left = true,
+            letter => self.service.letter(&mut self.desk, letter),
+        }
     }
 
     fn send_report(&mut self) {
@@ -199,14 +227,46 @@ impl<R: Ring, S: Service> Shard<R, S> {
     fn look_at_deadlines(&mut self) -> u32 {
         self.desk.clock.sweep(&mut self.due);
         let looked = self.due.len().min(self.turn_events as usize);
-        for slot in self.due.drain(..looked) {
-            overdue::look(&mut self.desk, slot);
+        for slot in self.due.drain(..looked).collect::<Vec<_>>() {
+            self.guarded(Some(slot), |shard| overdue::look(&mut shard.desk, slot));
         }
         while let Some(slot) = self.desk.quiet.pop() {
             let (who, token) = (self.desk.slab.handle(slot), self.desk.slab[slot].token);
-            self.service.quiet(&mut self.desk, who, token);
+            self.guarded(Some(slot), |shard| shard.service.quiet(&mut shard.desk, who, token));
         }
         looked as u32
+    }
+
+    // ---- what is left over ----
+
+    /// What peers have said and what the last turn had no time for. What has come goes first, and each of these goes on
+    /// once a turn; a quarter of a turn is theirs whatever has come.
+    fn read_on(&mut self) -> u32 {
+        let (begun, count) = (self.desk.work.done(), self.desk.later.len());
+        for read in 0..count {
+            if self.desk.work.is_over() && self.desk.work.done() >= begun + self.desk.work.floor() {
+                return read as u32;
+            }
+            let Some(who) = self.desk.later.pop_front() else { break };
+            self.guarded(Some(who.slot), |shard| shard.read_one(who));
+        }
+        count as u32
+    }
+
+    fn read_one(&mut self, who: Handle) {
+        let Some(conn) = self.desk.slab.get(who) else { return };
+        conn.flags.remove(Flags::LATER);
+        self.desk.list(who.slot);
+        inbox::reread(&mut self.desk, &mut self.service, who.slot);
+    }
+
+    /// What services have begun and not finished. What has come goes first, or its completions would stand before everything
+    /// for ever; a quarter of a turn is the services' whatever has come, or they would never finish.
+    fn go_on(&mut self) -> u32 {
+        let mut done = 0;
+        let budget = self.desk.work.steps_left();
+        self.guarded(None, |shard| done = shard.service.turn(&mut shard.desk, budget));
+        done
     }
 
     // ---- the end of the turn ----
@@ -215,7 +275,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         let mut settled = 0;
         while let Some(slot) = self.desk.listed.pop() {
             settled += 1;
-            self.settle(slot);
+            self.guarded(Some(slot), |shard| shard.settle(slot));
         }
         settled
     }
@@ -223,7 +283,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
     fn settle(&mut self, slot: u32) {
         let conn = &mut self.desk.slab[slot];
         conn.flags.remove(Flags::LISTED);
-        if conn.flags.contains(Flags::UNREAD) && matches!(conn.state, State::Head | State::Open) {
+        if conn.flags.contains(Flags::UNREAD) && conn.reads() {
             conn.flags.remove(Flags::UNREAD);
             inbox::reread(&mut self.desk, &mut self.service, slot);
         }
@@ -257,9 +317,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         conn.step(Event::Release);
         tally::census(&mut self.desk.tally, conn);
         self.desk.pool.clear(&mut conn.out);
-        if let Some(cold) = self.desk.annex.get(conn.annex) {
-            self.desk.pool.clear(&mut cold.gathered);
-        }
+        self.desk.annex.clear(conn.annex, &mut self.desk.pool);
         self.desk.annex.drop(&mut conn.annex);
         self.desk.clock.forget(slot);
         self.desk.slab.give_back(slot);

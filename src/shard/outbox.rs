@@ -5,6 +5,7 @@
 //! it, never sooner. A message whose end is not known yet is written into a second chain, the *draft*, with
 //! room for its header in front; [`Pool::seal`] puts it behind the rest, [`Pool::tear`] throws it away.
 
+use super::chunks::{Blocks, Chunks, Meta, NONE};
 use crate::engine::{GATHER, Piece};
 use std::ptr::NonNull;
 
@@ -15,20 +16,16 @@ pub const HEAD_ROOM: usize = 10;
 /// still say goodbye.
 const RESERVE: u64 = 1 << 20;
 
-/// Chunks are cut from pages of this size, which the kernel backs when they are first written.
-const PAGE: usize = 256 << 10;
-
 /// The largest draft that is copied rather than linked.
 const SMALL_DRAFT: usize = 256;
 
-const NONE: u32 = u32::MAX;
 const LARGE: u32 = 1 << 31;
 
 /// The pool's limit is reached; nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exhausted;
 
-/// A connection's queue: 28 bytes, and nothing else while nothing is queued.
+/// A connection's queue: 32 bytes, and nothing else while nothing is queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outbox {
     first: u32,
@@ -38,6 +35,7 @@ pub struct Outbox {
     pending: u32,
     draft: u32,
     sending: u32,
+    held: u32,
 }
 
 impl Default for Outbox {
@@ -48,8 +46,16 @@ impl Default for Outbox {
 
 impl Outbox {
     /// Nothing queued.
-    pub const EMPTY: Outbox =
-        Outbox { first: NONE, last: NONE, draft_first: NONE, draft_last: NONE, pending: 0, draft: 0, sending: 0 };
+    pub const EMPTY: Outbox = Outbox {
+        first: NONE,
+        last: NONE,
+        draft_first: NONE,
+        draft_last: NONE,
+        pending: 0,
+        draft: 0,
+        sending: 0,
+        held: 0,
+    };
 
     /// Bytes queued and not yet taken by the kernel; a draft does not count.
     pub fn pending(&self) -> usize {
@@ -61,34 +67,22 @@ impl Outbox {
         self.draft as usize
     }
 
+    /// Bytes of the chunks that the queue and the draft lie in: what they cost.
+    pub fn held(&self) -> usize {
+        self.held as usize
+    }
+
     /// A draft has been begun.
     pub fn has_draft(&self) -> bool {
         self.draft_first != NONE
     }
 }
 
-/// One size of chunks.
-struct Class {
-    chunk: usize,
-    pages: Vec<Page>,
-    meta: Vec<Meta>,
-    free: u32,
-}
-
-/// A chunk's place in its chain, and the part of it that is written and not sent.
-#[derive(Clone, Copy)]
-struct Meta {
-    next: u32,
-    start: u32,
-    end: u32,
-}
-
-struct Page(NonNull<u8>);
-
-/// The memory of a shard's outboxes. Grows by pages up to its limit and keeps what it has.
+/// The memory of a shard's outboxes, of at most so many bytes in use.
 pub struct Pool {
-    small: Class,
-    large: Class,
+    blocks: Blocks,
+    small: Chunks,
+    large: Chunks,
     limit: u64,
     in_use: u64,
     pending: u64,
@@ -97,7 +91,18 @@ pub struct Pool {
 impl Pool {
     /// An empty pool of at most `limit` bytes.
     pub fn new(limit: u64) -> Pool {
-        Pool { small: Class::new(512), large: Class::new(16 << 10), limit, in_use: 0, pending: 0 }
+        let (small, large) = (Chunks::new(512), Chunks::new(16 << 10));
+        Pool { blocks: Blocks::default(), small, large, limit, in_use: 0, pending: 0 }
+    }
+
+    /// Bytes that the pool has of the kernel: those in use, the free chunks between them, and a few spare ones.
+    pub fn resident(&self) -> u64 {
+        self.blocks.bytes()
+    }
+
+    /// The memory of the pool stays where it is for as long as the process lives: the kernel may still read it.
+    pub fn leak(&mut self) {
+        std::mem::forget(std::mem::replace(self, Pool::new(0)));
     }
 
     /// Bytes of chunks in use.
@@ -138,11 +143,18 @@ impl Pool {
     }
 
     fn append_reserved(&mut self, out: &mut Outbox, parts: [&[u8]; 2], len: usize) {
+        let before = self.in_use;
         let mut chain = (out.first, out.last);
         parts.iter().for_each(|part| self.extend(&mut chain, part, len));
         (out.first, out.last) = chain;
         out.pending += len as u32;
         self.pending += len as u64;
+        self.charge(out, before);
+    }
+
+    /// Who holds what was taken or given back since.
+    fn charge(&self, out: &mut Outbox, before: u64) {
+        out.held = (u64::from(out.held) + self.in_use - before) as u32;
     }
 
     /// Queues the bytes in front of everything else. Only while the kernel holds no send of this outbox.
@@ -151,8 +163,10 @@ impl Pool {
     /// [`Exhausted`]: none of it was queued.
     pub fn prepend(&mut self, out: &mut Outbox, bytes: &[u8]) -> Result<(), Exhausted> {
         self.reserve(NONE, bytes.len(), 0)?;
+        let before = self.in_use;
         let mut chain = (NONE, NONE);
         self.extend(&mut chain, bytes, bytes.len());
+        self.charge(out, before);
         if chain.1 == NONE {
             return Ok(());
         }
@@ -172,6 +186,7 @@ impl Pool {
     /// [`Exhausted`]: nothing was written; the draft so far stands.
     pub fn draft(&mut self, out: &mut Outbox, bytes: &[u8]) -> Result<(), Exhausted> {
         self.reserve(out.draft_last, bytes.len() + HEAD_ROOM, 0)?;
+        let before = self.in_use;
         if !out.has_draft() {
             let chunk = self.take(bytes.len() + HEAD_ROOM);
             let meta = self.meta(chunk);
@@ -182,6 +197,7 @@ impl Pool {
         self.extend(&mut chain, bytes, bytes.len());
         (out.draft_first, out.draft_last) = chain;
         out.draft += bytes.len() as u32;
+        self.charge(out, before);
         Ok(())
     }
 
@@ -240,7 +256,9 @@ impl Pool {
 
     /// Throws the draft away.
     pub fn tear(&mut self, out: &mut Outbox) {
+        let before = self.in_use;
         self.release_chain(out.draft_first);
+        self.charge(out, before);
         (out.draft_first, out.draft_last, out.draft) = (NONE, NONE, 0);
     }
 
@@ -289,9 +307,32 @@ impl Pool {
         *out = Outbox::EMPTY;
     }
 
+    /// Gives back what the kernel was not asked to send: the draft, and the queue behind the send in flight.
+    pub fn shed(&mut self, out: &mut Outbox) {
+        self.tear(out);
+        let (mut chunk, mut left, mut last) = (out.first, out.sending, NONE);
+        while chunk != NONE && left > 0 {
+            let meta = self.meta(chunk);
+            // What was written behind it since goes too.
+            meta.end = meta.end.min(meta.start + left);
+            left -= meta.end - meta.start;
+            (last, chunk) = (chunk, meta.next);
+        }
+        match last {
+            NONE => out.first = NONE,
+            last => self.meta(last).next = NONE,
+        }
+        let before = self.in_use;
+        self.release_chain(chunk);
+        self.charge(out, before);
+        self.pending -= u64::from(out.pending - out.sending);
+        (out.last, out.pending) = (last, out.sending);
+    }
+
     fn drop_first(&mut self, out: &mut Outbox) {
-        let next = self.peek(out.first).next;
+        let (next, before) = (self.peek(out.first).next, self.in_use);
         self.release(out.first);
+        self.charge(out, before);
         out.first = next;
         if next == NONE {
             out.last = NONE;
@@ -320,24 +361,27 @@ impl Pool {
     /// Whether `len` more bytes behind chunk `last` stay within the limit.
     fn reserve(&self, last: u32, len: usize, beyond: u64) -> Result<(), Exhausted> {
         let more = len.saturating_sub(self.room(last));
-        let chunks = if more == 0 { 0 } else { more.div_ceil(self.class_for(len).chunk) * self.class_for(len).chunk };
+        let chunks = if more == 0 { 0 } else { more.div_ceil(self.class_for(len).size()) * self.class_for(len).size() };
         if self.in_use + chunks as u64 <= self.limit + beyond { Ok(()) } else { Err(Exhausted) }
     }
 
-    fn class_for(&self, len: usize) -> &Class {
-        if len > self.small.chunk { &self.large } else { &self.small }
+    fn class_for(&self, len: usize) -> &Chunks {
+        if len > self.small.size() { &self.large } else { &self.small }
     }
 
+    /// # Panics
+    /// The kernel has no memory, though it was reserved.
     fn take(&mut self, len: usize) -> u32 {
-        let large = len > self.small.chunk;
+        let large = len > self.small.size();
         let class = if large { &mut self.large } else { &mut self.small };
-        self.in_use += class.chunk as u64;
-        class.take() | if large { LARGE } else { 0 }
+        self.in_use += class.size() as u64;
+        class.take(&mut self.blocks).expect("memory for a chunk") | if large { LARGE } else { 0 }
     }
 
     fn release(&mut self, chunk: u32) {
-        self.in_use -= self.class(chunk).chunk as u64;
-        self.class_mut(chunk).release(chunk & !LARGE);
+        let class = if chunk & LARGE != 0 { &mut self.large } else { &mut self.small };
+        self.in_use -= class.size() as u64;
+        class.release(chunk & !LARGE, &mut self.blocks);
     }
 
     fn release_chain(&mut self, mut chunk: u32) {
@@ -349,23 +393,23 @@ impl Pool {
     }
 
     fn room(&self, chunk: u32) -> usize {
-        if chunk == NONE { 0 } else { self.class(chunk).chunk - self.peek(chunk).end as usize }
+        if chunk == NONE { 0 } else { self.class(chunk).size() - self.peek(chunk).end as usize }
     }
 
-    fn class(&self, chunk: u32) -> &Class {
+    fn class(&self, chunk: u32) -> &Chunks {
         if chunk & LARGE != 0 { &self.large } else { &self.small }
     }
 
-    fn class_mut(&mut self, chunk: u32) -> &mut Class {
+    fn class_mut(&mut self, chunk: u32) -> &mut Chunks {
         if chunk & LARGE != 0 { &mut self.large } else { &mut self.small }
     }
 
     fn peek(&self, chunk: u32) -> Meta {
-        self.class(chunk).meta[(chunk & !LARGE) as usize]
+        self.class(chunk).peek(chunk & !LARGE)
     }
 
     fn meta(&mut self, chunk: u32) -> &mut Meta {
-        &mut self.class_mut(chunk).meta[(chunk & !LARGE) as usize]
+        self.class_mut(chunk).meta(chunk & !LARGE)
     }
 
     fn address(&self, chunk: u32, at: usize) -> NonNull<u8> {
@@ -373,70 +417,10 @@ impl Pool {
     }
 
     fn write_at(&mut self, chunk: u32, at: usize, bytes: &[u8]) {
-        assert!(at + bytes.len() <= self.class(chunk).chunk, "a write beyond the chunk");
+        assert!(at + bytes.len() <= self.class(chunk).size(), "a write beyond the chunk");
         // SAFETY: within the chunk by the assertion; `at` is at or behind the chunk's end, or in a draft that
         // was never sent, so the kernel reads none of these bytes.
         unsafe { self.address(chunk, at).copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) }
-    }
-}
-
-impl Class {
-    fn new(chunk: usize) -> Class {
-        Class { chunk, pages: Vec::new(), meta: Vec::new(), free: NONE }
-    }
-
-    fn take(&mut self) -> u32 {
-        if self.free == NONE {
-            self.grow();
-        }
-        let chunk = self.free;
-        let meta = &mut self.meta[chunk as usize];
-        self.free = meta.next;
-        *meta = Meta { next: NONE, start: 0, end: 0 };
-        chunk
-    }
-
-    fn release(&mut self, chunk: u32) {
-        self.meta[chunk as usize].next = self.free;
-        self.free = chunk;
-    }
-
-    /// One page more, its chunks free in order, so that low addresses are used first.
-    fn grow(&mut self) {
-        self.pages.push(Page::new());
-        let first = self.meta.len() as u32;
-        let after = first + (PAGE / self.chunk) as u32;
-        for chunk in first..after {
-            let next = if chunk + 1 < after { chunk + 1 } else { self.free };
-            self.meta.push(Meta { next, start: 0, end: 0 });
-        }
-        self.free = first;
-    }
-
-    fn address(&self, chunk: u32, at: usize) -> NonNull<u8> {
-        let per_page = PAGE / self.chunk;
-        let (page, place) = (chunk as usize / per_page, chunk as usize % per_page);
-        // SAFETY: `place` is below the chunks of a page and `at` at most a chunk's size: within the page.
-        unsafe { self.pages[page].0.add(place * self.chunk + at) }
-    }
-}
-
-impl Page {
-    fn new() -> Page {
-        // SAFETY: the layout has a size.
-        let start = unsafe { std::alloc::alloc_zeroed(Page::layout()) };
-        Page(NonNull::new(start).unwrap_or_else(|| std::alloc::handle_alloc_error(Page::layout())))
-    }
-
-    fn layout() -> std::alloc::Layout {
-        std::alloc::Layout::from_size_align(PAGE, 64).expect("a page has a layout")
-    }
-}
-
-impl Drop for Page {
-    fn drop(&mut self) {
-        // SAFETY: allocated with this layout; the shard drops its ring, and with it every send, before the pool.
-        unsafe { std::alloc::dealloc(self.0.as_ptr(), Page::layout()) }
     }
 }
 
@@ -510,6 +494,23 @@ mod tests {
         pool.append(&mut out, [b" no more", b""]).unwrap();
         assert_eq!(everything(&mut pool, &mut out, 3), b"alone no more");
         assert_eq!((pool.in_use(), out), (0, Outbox::EMPTY));
+    }
+
+    #[test]
+    fn what_is_shed_is_all_but_what_is_being_sent() {
+        let (mut pool, mut out) = (Pool::new(1 << 24), Outbox::EMPTY);
+        pool.append(&mut out, [b"in flight", b""]).unwrap();
+        pool.gather(&mut out);
+        pool.append(&mut out, [b" and more", &[b'x'; 100_000]]).unwrap();
+        pool.draft(&mut out, &[1; 5000]).unwrap();
+        assert_eq!(out.held() as u64, pool.in_use());
+        pool.shed(&mut out);
+        assert_eq!((out.pending(), pool.pending(), out.draft(), out.held()), (9, 9, 0, 512));
+        pool.sent(&mut out, 9);
+        assert_eq!((pool.in_use(), out), (0, Outbox::EMPTY));
+        pool.append(&mut out, [b"nothing is in flight", b""]).unwrap();
+        pool.shed(&mut out);
+        assert_eq!((pool.in_use(), pool.pending(), out), (0, 0, Outbox::EMPTY));
     }
 
     #[test]

@@ -9,6 +9,9 @@ use edgehold_wire::ws::{self, CloseCode, Opcode};
 
 /// Does what is due and sets the next deadline.
 pub(super) fn look(desk: &mut Desk, slot: u32) {
+    if deadline::is_unheard(&desk.slab[slot]) {
+        park_it(desk, slot);
+    }
     match desk.slab[slot].state {
         State::Free | State::Accept | State::Leaving => return,
         State::Dial => look_at_dial(desk, slot),
@@ -101,7 +104,7 @@ fn silence_is_over(desk: &mut Desk, slot: u32) {
     let conn = &mut desk.slab[slot];
     if conn.out.pending() > 0 {
         desk.cut(who, Cause::Stalled);
-    } else if conn.flags.intersects(Flags::UPSTREAM | Flags::PAUSED) {
+    } else if conn.flags.contains(Flags::UPSTREAM) || conn.is_held_back() {
         // An upstream may be silent for as long as its client is there; a paused peer cannot be heard.
         conn.heard = desk.clock.now();
         park_it(desk, slot);
@@ -130,7 +133,7 @@ fn ping(desk: &mut Desk, slot: u32) {
 /// From a multishot recv to a poll: see `settle.rs`.
 fn park_it(desk: &mut Desk, slot: u32) {
     let conn = &mut desk.slab[slot];
-    if conn.wants_to_hear() && !conn.flags.contains(Flags::PARKED) {
+    if conn.listens() && !conn.flags.contains(Flags::PARKED) {
         conn.flags.insert(Flags::PARKED);
         desk.tally.parks += 1;
         desk.list(slot);

@@ -50,15 +50,17 @@ fn dial<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
     }
 }
 
-/// A busy connection is heard by a multishot recv, a parked one by a multishot poll, a paused one not at all.
-/// To go from one to another, the first is cancelled, and its last completion lets the second begin.
+/// A busy connection is heard by a recv (multishot where frames or an upstream's bytes come), a parked one by a multishot
+/// poll, one that is held back not at all until it is parked, soon after. So whoever is held back for longer is still heard
+/// to leave. To go from one to another, the first is cancelled, and its last completion lets the second begin.
 fn listen<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
     let conn = &desk.slab[slot];
     let parked = conn.flags.contains(Flags::PARKED);
-    let wanted = match conn.wants_to_hear() {
-        false => Held::empty(),
-        true if parked => Held::POLL,
-        true => Held::RECV,
+    let wanted = match () {
+        () if !conn.listens() => Held::empty(),
+        () if parked => Held::POLL,
+        () if conn.is_held_back() => Held::empty(),
+        () => Held::RECV,
     };
     let armed = conn.held & (Held::RECV | Held::POLL);
     cancel(ring, desk, slot, armed - wanted);
@@ -70,7 +72,8 @@ fn listen<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
 
 fn arm<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32, wanted: Held) {
     match wanted {
-        Held::RECV => ring.recv(tag(desk, slot, Operation::Recv)),
+        Held::RECV if desk.slab[slot].is_carried() => ring.recv(tag(desk, slot, Operation::Recv)),
+        Held::RECV => ring.recv_next(tag(desk, slot, Operation::Recv)),
         _ => ring.poll(tag(desk, slot, Operation::Poll)),
     }
     desk.slab[slot].held.insert(wanted);

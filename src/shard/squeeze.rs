@@ -7,7 +7,7 @@
 
 use super::annex::Cold;
 use super::conn::Flags;
-use super::desk::Desk;
+use super::desk::{Chain, Desk};
 use super::limits::Deflate;
 use super::slab::Handle;
 use crate::mesh::{ServiceKind, Tally};
@@ -19,6 +19,9 @@ use std::rc::Rc;
 
 /// The largest buffer that is kept between messages, in bytes.
 const SCRATCH: usize = 256 << 10;
+
+/// Deflating a byte takes as long as inflating so many.
+const DEFLATING: usize = 8;
 
 /// Buffers in use at once: the pieces of a message, what it says, and the deflated form of the answer.
 const BUFFERS: usize = 3;
@@ -159,6 +162,7 @@ impl Desk {
     /// Deflates a message that is to go to many, behind what is in `out`.
     pub fn deflate(&mut self, message: &[u8], out: &mut Vec<u8>) {
         let before = out.len();
+        self.work.add_squeezed(DEFLATING * message.len());
         self.squeeze.deflater.message(message, None, MAX_WINDOW_BITS, out);
         count_out(&mut self.tally, message.len(), out.len() - before);
     }
@@ -171,6 +175,7 @@ impl Desk {
         if message.len() < min_bytes {
             return None;
         }
+        self.work.add_squeezed(DEFLATING * message.len());
         let mut out = self.squeeze.scratch();
         let kept = self.annex.get(conn.annex).and_then(|cold| cold.deflate.as_deref_mut());
         let (bits, window) =
@@ -199,9 +204,7 @@ impl Desk {
 
     /// Keeps a piece of a deflated message until the message is whole. `false`: there is no memory for it.
     pub(super) fn gather(&mut self, who: Handle, piece: &[u8]) -> bool {
-        let Some(conn) = self.slab.get(who) else { return false };
-        let cold = self.annex.make(&mut conn.annex);
-        self.pool.draft(&mut cold.gathered, piece).is_ok()
+        self.put(who, Chain::Gathered, [piece, b""]).is_ok()
     }
 
     /// What was gathered, in the shard's scratch.
@@ -226,6 +229,7 @@ impl Desk {
         let window = kept.and_then(|kept| window(&mut kept.from_client));
         let mut out = self.squeeze.scratch();
         let read = self.squeeze.inflater.message(message, window, limit, &mut out);
+        self.work.add_squeezed(out.len());
         let checked = read.map_err(fault).and_then(|()| if text { check_text(&out) } else { Ok(()) });
         match checked {
             Ok(()) => {

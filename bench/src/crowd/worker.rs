@@ -11,7 +11,7 @@ use super::table::{Hearing, Opening, Stretch, Table};
 use super::words::{Words, framed};
 use edgehold::engine::sockets::bind_source;
 use edgehold::engine::uring::{Setup, Uring};
-use edgehold::engine::{Completion, GATHER, Operation, Piece, Ring, Tag};
+use edgehold::engine::{Completion, GATHER, Lent, Operation, Piece, Ring, Tag};
 use edgehold_wire::ws;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::cmp::Reverse;
@@ -382,25 +382,19 @@ impl Worker {
             let slot = completion.tag.slot();
             let current = self.tag(slot, Operation::Close).generation() == completion.tag.generation();
             match completion.tag.operation() {
-                Some(operation) if current => self.complete(slot, operation, &completion),
-                _ => self.drop_bytes(&completion),
+                Some(operation) if current => self.complete(slot, operation, completion),
+                _ => {}
             }
         }
     }
 
-    fn drop_bytes(&mut self, completion: &Completion) {
-        if let Some(buffer) = completion.buffer {
-            self.ring.give_back(buffer);
-        }
-    }
-
-    fn complete(&mut self, slot: u32, operation: Operation, completion: &Completion) {
+    fn complete(&mut self, slot: u32, operation: Operation, completion: Completion) {
         self.table.touch(slot);
         match operation {
             Operation::Connect => self.connected(slot, completion.result),
             Operation::Recv => self.received(slot, completion, held::RECV),
             Operation::RecvOnce => self.received(slot, completion, held::ONCE),
-            Operation::Poll => self.polled(slot, completion),
+            Operation::Poll => self.polled(slot, &completion),
             Operation::Send => self.sent(slot, completion.result),
             Operation::Close => self.closed(slot),
             _ => {}
@@ -416,30 +410,26 @@ impl Worker {
         }
     }
 
-    fn received(&mut self, slot: u32, completion: &Completion, what: u16) {
+    fn received(&mut self, slot: u32, completion: Completion, what: u16) {
         if !completion.more {
             self.table.clients[slot as usize].unset(what);
         }
         match (completion.result, completion.buffer) {
             (Ok(0), _) => self.table.lose(slot, "ended by the server"),
-            (Ok(len), Some(buffer)) => self.heard(slot, buffer, len as usize, what),
+            (Ok(_), Some(bytes)) => self.heard(slot, bytes, what),
             (Err(libc::ENOBUFS), _) if what == held::ONCE => self.table.clients[slot as usize].set(held::READABLE),
             (Err(libc::EAGAIN | libc::ENOBUFS | libc::ECANCELED), _) => {}
             (Err(errno), _) => self.table.lose(slot, &in_words(errno)),
             (Ok(_), None) => {}
         }
-        if completion.result.is_err() {
-            self.drop_bytes(completion);
-        }
     }
 
-    fn heard(&mut self, slot: u32, buffer: u16, len: usize, what: u16) {
+    fn heard(&mut self, slot: u32, mut bytes: Lent, what: u16) {
         let now = self.clock.now();
         if matches!(self.state(slot), State::Opening | State::Open) {
-            self.table.hear(slot, self.ring.lent(buffer, len), now);
+            self.table.hear(slot, &mut bytes, now);
         }
-        self.ring.give_back(buffer);
-        if what == held::ONCE && len == self.ring.lent_size() {
+        if what == held::ONCE && bytes.is_full() {
             self.table.clients[slot as usize].set(held::READABLE);
         }
     }

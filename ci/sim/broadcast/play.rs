@@ -320,6 +320,7 @@ fn temper(dice: &mut Dice) -> Temper {
         reset: [0, 0, 0, 2][dice.below(4)],
         accept_error: [0, 20][dice.below(2)],
         buffers: ([1, 16][dice.below(2)], [256, 4096][dice.below(2)]),
+        buffer_with_error: 0,
         completions: [16, 1000][dice.below(2)],
         window: [1000, 5000, 30_000, 1 << 20][dice.below(4)],
     }
@@ -336,6 +337,7 @@ fn settings(dice: &mut Dice) -> Settings {
         keep_alive_ticks: [8, 100][dice.below(2)],
         close_ticks: 4000,
         max_pending: [2000, 60_000][dice.below(2)],
+        connection_bytes: 64 << 20,
         deflate,
     };
     Settings {

@@ -138,6 +138,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Bytes that may wait to be sent to one peer.
     pub max_pending: u32,
+    /// Bytes of outbox memory that one connection may hold in all; 0: derived from the others.
+    pub connection_bytes: u64,
     /// Time a closing handshake (RFC 6455 section 7) or a lingering close may take.
     pub close_timeout: Duration,
 }

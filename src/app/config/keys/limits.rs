@@ -13,11 +13,12 @@ pub(crate) const BLANK_LIMITS: Limits = Limits {
     head_timeout: Duration::ZERO,
     idle_timeout: Duration::ZERO,
     max_pending: 0,
+    connection_bytes: 0,
     close_timeout: Duration::ZERO,
 };
 
 /// The keys of `[limits]`, which may each stand on a route as well.
-pub(crate) static LIMITS: [Key<Limits>; 7] = [
+pub(crate) static LIMITS: [Key<Limits>; 8] = [
     Key {
         name: "head_bytes",
         field: Field::Number {
@@ -97,6 +98,23 @@ pub(crate) static LIMITS: [Key<Limits>; 7] = [
                memory they hold.",
         example: "",
         see: &["outbox_bytes", "message_bytes"],
+    },
+    Key {
+        name: "connection_bytes",
+        field: Field::Number {
+            unit: Unit::Bytes,
+            rule: Rule::ZeroOr("derived from the others", 64 * KIB, 3 * GIB),
+            store: |l, n| l.connection_bytes = n,
+        },
+        default: Preset::Is("0"),
+        owners: &[],
+        words: "How many bytes of the outbox memory one connection may hold, wherever they lie: its queue, messages that are \
+                not whole, what it has said and what could not be read yet. 0: twice `message_bytes` and `max_pending`, \
+                and 2 MiB for what one wake may bring.",
+        note: "A connection beyond it ends with close code 1013. Where `outbox_bytes` of a shard are used up, the \
+               connection that holds the most gives way, not the next one that asks.",
+        example: "",
+        see: &["max_pending", "message_bytes", "outbox_bytes"],
     },
     Key {
         name: "close_timeout",

@@ -1,0 +1,123 @@
+//! What connections hold of the pool, and who gives way when it is short.
+//!
+//! Every byte of the pool is charged to the connection whose chain it lies in (law 14: nobody pays for another). A
+//! connection has a bound of its own over all that it holds, `connection_bytes`. Where the shard's memory is used up, the
+//! connection that holds the most loses what it holds, not the next one that asks: whoever holds less than [`HEAVY`] never
+//! gives way to another.
+
+use super::annex::Cold;
+use super::conn::{Conn, Flags, State};
+use super::desk::{Chain, Desk};
+use super::outbox::Exhausted;
+use super::slab::Handle;
+use crate::mesh::Cause;
+use edgehold_wire::ws::CloseCode;
+
+/// Bytes from which a connection may have to give way.
+const HEAVY: usize = 64 << 10;
+
+/// Bytes of a chain that its 32-bit counts hold.
+const CHAIN: usize = u32::MAX as usize;
+
+impl Desk {
+    /// Bytes of the pool that a connection holds.
+    pub(super) fn held(&self, slot: u32) -> usize {
+        let conn = &self.slab[slot];
+        conn.out.held() + self.annex.held(conn.annex)
+    }
+
+    /// Puts the parts into a chain of a connection, whoever has to give way for it.
+    ///
+    /// # Errors
+    /// The connection holds too much already, or nobody holds more than it: nothing was put.
+    pub(super) fn put(&mut self, who: Handle, chain: Chain, parts: [&[u8]; 2]) -> Result<(), Exhausted> {
+        let before = self.held(who.slot);
+        let most = self.limits[usize::from(self.slab[who.slot].limits)].connection_bytes;
+        let bounded = !matches!(chain, Chain::Urgent | Chain::Front);
+        if bounded && before > most || before + parts[0].len() + parts[1].len() > CHAIN {
+            self.tally.connection_bytes_passed += 1;
+            return Err(Exhausted);
+        }
+        while self.try_put(who.slot, chain, parts).is_err() {
+            if !self.make_room(who) {
+                return Err(Exhausted);
+            }
+        }
+        if before < HEAVY && self.held(who.slot) >= HEAVY {
+            self.note_heavy(who);
+        }
+        Ok(())
+    }
+
+    fn try_put(&mut self, slot: u32, chain: Chain, parts: [&[u8]; 2]) -> Result<(), Exhausted> {
+        let Desk { slab, annex, pool, .. } = self;
+        let conn = &mut slab[slot];
+        match chain {
+            Chain::Queue => pool.append(&mut conn.out, parts),
+            Chain::Urgent => pool.append_urgent(&mut conn.out, parts),
+            Chain::Front => pool.prepend(&mut conn.out, parts[0]),
+            Chain::Draft => pool.draft(&mut conn.out, parts[0]),
+            Chain::Gathered => pool.draft(&mut annex.make(&mut conn.annex).gathered, parts[0]),
+            Chain::Spill => pool.draft(&mut annex.make(&mut conn.annex).spill, parts[0]),
+        }
+    }
+
+    /// Remembers whom to look at when memory is short. Those who hold less by now are forgotten from time to time, so that
+    /// the list is no longer than what the pool can make heavy.
+    fn note_heavy(&mut self, who: Handle) {
+        if self.heavy.len() >= 64 + (self.pool.limit() as usize / HEAVY) {
+            self.forget_light();
+        }
+        self.heavy.push(who);
+    }
+
+    fn forget_light(&mut self) {
+        let mut heavy = std::mem::take(&mut self.heavy);
+        heavy.sort_unstable_by_key(|who| who.to_raw());
+        heavy.dedup();
+        heavy.retain(|&who| self.slab.get(who).is_some() && self.held(who.slot) >= HEAVY);
+        self.heavy = heavy;
+    }
+
+    /// Takes from the one that holds the most what it holds, if that is more than what `who` does. `false`: nobody does.
+    fn make_room(&mut self, who: Handle) -> bool {
+        self.forget_light();
+        let own = self.held(who.slot);
+        let gives = |it: &&Handle| **it != who && gives_way(&self.slab[it.slot]);
+        let largest = self.heavy.iter().filter(gives).max_by_key(|it| self.held(it.slot)).copied();
+        let Some(largest) = largest.filter(|it| self.held(it.slot) > own) else { return false };
+        self.give_up(largest);
+        true
+    }
+
+    fn give_up(&mut self, who: Handle) {
+        self.tally.evictions += 1;
+        tracing::debug!(peer = %self.peer(who), held = self.held(who.slot), "a connection gives way: memory is short");
+        self.overloaded(who);
+    }
+
+    /// A connection for which there is no memory left ends: it cannot be served, and pretending otherwise would lose
+    /// messages silently. It loses at once what the kernel does not hold.
+    pub(super) fn overloaded(&mut self, who: Handle) {
+        let conn = &mut self.slab[who.slot];
+        conn.blame(Cause::Overload);
+        let Desk { annex, pool, .. } = self;
+        if let Some(Cold { spill, gathered, .. }) = annex.get(conn.annex) {
+            pool.clear(spill);
+            pool.clear(gathered);
+        }
+        // Behind a queue that is shed a Close frame would be taken for the rest of a message.
+        if conn.flags.contains(Flags::WEBSOCKET) && conn.out.pending() < HEAVY {
+            self.close_deaf(who, CloseCode::TRY_AGAIN_LATER, "the edge is out of buffer memory");
+        } else {
+            self.cut(who, Cause::Overload);
+            self.pool.shed(&mut self.slab[who.slot].out);
+        }
+    }
+}
+
+/// One that is ending already has nothing left to give.
+fn gives_way(conn: &Conn) -> bool {
+    matches!(conn.state, State::Dial | State::Head | State::Open)
+        || conn.state == State::Closing && conn.out.held() >= HEAVY
+}

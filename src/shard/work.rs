@@ -1,0 +1,89 @@
+//! What a turn may cost, and what it has cost so far.
+//!
+//! A turn counts work, not completions: a completion that brings a deflate bomb costs what is inflated. The unit is a
+//! thousandth of a completion, so that a budget of `turn_events` completions holds for everything. Each kind of work has
+//! a floor in each turn, whatever the others have used: letters, completions, what was left over, what services have begun.
+
+/// Handling a completion.
+pub const COMPLETION: u64 = 1000;
+
+/// Parsing a frame or a request, and what its service does with it.
+pub const FRAME: u64 = 200;
+
+/// Taking a letter, or a message out of one.
+pub const LETTER: u64 = 300;
+
+/// Bytes that are copied or masked for one unit.
+const COPIED: u64 = 32;
+
+/// The work of one turn.
+#[derive(Debug)]
+pub struct Work {
+    most: u64,
+    done: u64,
+}
+
+impl Work {
+    /// Turns of so many completions.
+    pub fn new(turn_events: u32) -> Work {
+        Work { most: u64::from(turn_events) * COMPLETION, done: 0 }
+    }
+
+    /// Another turn begins.
+    pub fn begin(&mut self) {
+        self.done = 0;
+    }
+
+    /// Charges the turn.
+    pub fn add(&mut self, units: u64) {
+        self.done += units;
+    }
+
+    /// Charges bytes that were read as they came.
+    pub fn add_copied(&mut self, bytes: usize) {
+        self.done += bytes as u64 / COPIED;
+    }
+
+    /// Charges bytes that were inflated or deflated: a unit each.
+    pub fn add_squeezed(&mut self, bytes: usize) {
+        self.done += bytes as u64;
+    }
+
+    /// Units so far.
+    pub fn done(&self) -> u64 {
+        self.done
+    }
+
+    /// The turn's budget is used up.
+    pub fn is_over(&self) -> bool {
+        self.done >= self.most
+    }
+
+    /// A quarter of a turn: the floor of each kind of work.
+    pub fn floor(&self) -> u64 {
+        self.most / 4
+    }
+
+    /// Steps of the size of a completion that are left, at least the floor's.
+    pub fn steps_left(&self) -> u32 {
+        (self.most.saturating_sub(self.done).max(self.floor()) / COMPLETION).max(1) as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_over_leaves_the_floor() {
+        let mut work = Work::new(100);
+        work.add(COMPLETION * 40);
+        assert_eq!((work.steps_left(), work.is_over()), (60, false));
+        work.add_squeezed(1 << 20);
+        assert_eq!((work.steps_left(), work.is_over()), (25, true));
+        work.begin();
+        work.add_copied(64 << 10);
+        assert_eq!((work.done(), work.steps_left()), (2048, 97));
+        assert_eq!(Work::new(1).steps_left(), 1);
+    }
+}
