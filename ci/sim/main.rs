@@ -11,7 +11,9 @@ mod broadcast;
 mod deflated;
 mod fair;
 mod far_ends;
+mod hostile;
 mod play;
+mod stage;
 
 use play::{Play, Verdict};
 

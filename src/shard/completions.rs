@@ -154,9 +154,10 @@ impl<R: Ring, S: Service> Shard<R, S> {
         conn.flags.set(Flags::HUNG_UP, hung_up);
         conn.flags.insert(Flags::SPOKEN);
         // Its end cannot be read before what it has said is wanted. Where that is never, or means nothing any more, it is
-        // taken at the poll's word; frames and an upstream's bytes are carried to their end first.
-        let speaks_in_vain = conn.state == State::Open && !conn.is_carried();
-        if conn.is_held_back() && speaks_in_vain && (broken || hung_up && conn.is_stream()) {
+        // taken at the poll's word; what is carried to somebody else is carried to its end first.
+        let follows = conn.flags.contains(Flags::FOLLOWS);
+        let speaks_in_vain = conn.state == State::Open && (follows || !conn.is_carried());
+        if conn.is_held_back() && speaks_in_vain && (broken || hung_up && follows) {
             self.desk.cut(self.desk.slab.handle(slot), if broken { Cause::Reset } else { Cause::Gone });
         }
     }

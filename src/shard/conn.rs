@@ -361,7 +361,7 @@ impl Conn {
 
     /// Its end, when it comes, changes nothing before what is in the spill has been read.
     pub fn must_be_read_first(&self) -> bool {
-        self.is_carried() && self.flags.intersects(Flags::PAUSED | Flags::LATER)
+        self.is_carried() && !self.flags.contains(Flags::FOLLOWS) && self.flags.intersects(Flags::PAUSED | Flags::LATER)
     }
 
     /// The stage as an operator sees it.

@@ -78,8 +78,8 @@ pub struct Desk {
     pub(super) quiet: Vec<u32>,
     /// Connections whose receive found no buffer, in the order in which they are armed again.
     pub(super) starved: VecDeque<Handle>,
-    /// Connections whose spill is read on in the next turn, in that order.
-    pub(super) later: VecDeque<Handle>,
+    /// Connections whose spill is read on in a later turn, in that order, and the work that each has to sit out before.
+    pub(super) later: VecDeque<(Handle, u64)>,
     /// What this turn has cost.
     pub(super) work: Work,
     /// Where a spill lies while it is read.

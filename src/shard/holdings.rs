@@ -107,7 +107,7 @@ impl Desk {
             pool.clear(gathered);
         }
         // Behind a queue that is shed a Close frame would be taken for the rest of a message.
-        if conn.flags.contains(Flags::WEBSOCKET) && conn.out.pending() < HEAVY {
+        if conn.flags.contains(Flags::WEBSOCKET) && conn.can_speak() && conn.out.pending() < HEAVY {
             self.close_deaf(who, CloseCode::TRY_AGAIN_LATER, "the edge is out of buffer memory");
         } else {
             self.cut(who, Cause::Overload);

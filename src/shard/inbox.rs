@@ -15,13 +15,33 @@ use edgehold_wire::status::Status;
 use edgehold_wire::ws;
 use edgehold_wire::ws::{CloseCode, Event, Fault, Opcode, Role, Rules};
 
+/// Bytes of a spill that are read at a time, if they make a head or a frame.
+const PIECE: usize = 4 << 10;
+
 /// Bytes that may wait in a spill, beyond one head, before the peer is held back.
 const SPILL: usize = 16 << 10;
 
 /// The peer has said something.
 pub fn heard<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut [u8]) {
     note(desk, slot, bytes.len());
+    let before = desk.work.done();
     desk.work.add_copied(bytes.len());
+    take_in(desk, service, slot, bytes);
+    owe(desk, slot, before);
+}
+
+/// What the connection has cost since `before` beyond its share of a turn, it sits out.
+fn owe(desk: &mut Desk, slot: u32, before: u64) {
+    let (who, debt) = (desk.slab.handle(slot), desk.work.excuse(before));
+    if debt > 0 && desk.slab[slot].reads() {
+        read_later(desk, who);
+        if let Some(last) = desk.later.iter_mut().rev().find(|it| it.0 == who) {
+            last.1 += debt;
+        }
+    }
+}
+
+fn take_in<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut [u8]) {
     let conn = &desk.slab[slot];
     if conn.flags.intersects(Flags::PAUSED | Flags::LATER) {
         // Nothing is read before what the spill has, or will have.
@@ -31,43 +51,55 @@ pub fn heard<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mu
         spill(desk, slot, &bytes[used..]);
     } else {
         spill(desk, slot, bytes);
-        reread(desk, service, slot);
+        read_spill(desk, service, slot);
     }
 }
 
 /// The spill may be read now: the request before it has been answered, the other side takes more, another turn has begun.
 pub fn reread<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
-    let who = desk.slab.handle(slot);
-    let mut whole = take_spill(desk, slot);
-    let used = if whole.is_empty() { 0 } else { read(desk, service, slot, &mut whole) };
-    if desk.slab.get(who).is_some() {
-        put_back(desk, slot, &whole[used..]);
-        end_behind_spill(desk, service, slot);
-    }
-    whole.clear();
-    desk.spilled = whole;
+    let before = desk.work.done();
+    read_spill(desk, service, slot);
+    owe(desk, slot, before);
 }
 
-/// The spill, in the shard's one buffer for that.
-fn take_spill(desk: &mut Desk, slot: u32) -> Vec<u8> {
-    let mut whole = std::mem::take(&mut desk.spilled);
-    let conn = &mut desk.slab[slot];
-    if let Some(cold) = desk.annex.get(conn.annex) {
-        desk.pool.read_draft(&cold.spill, &mut whole);
-        desk.pool.clear(&mut cold.spill);
-    }
-    whole
-}
-
-fn put_back(desk: &mut Desk, slot: u32, rest: &[u8]) {
+fn read_spill<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
     desk.slab[slot].flags.remove(Flags::HELD);
-    if rest.is_empty() || !desk.slab[slot].reads() {
-        let conn = &mut desk.slab[slot];
-        desk.annex.tidy(&mut conn.annex);
-    } else if keep(desk, slot, rest) {
-        hold_back(desk, slot);
+    while read_piece(desk, service, slot, PIECE) {}
+    let conn = &mut desk.slab[slot];
+    if !conn.reads() {
+        return;
     }
+    desk.annex.tidy(&mut conn.annex);
+    hold_back(desk, slot);
     desk.watch(slot);
+    end_behind_spill(desk, service, slot);
+}
+
+/// Reads what the spill begins with, in the shard's one buffer for that. `true`: there may be more to be read.
+fn read_piece<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, most: usize) -> bool {
+    let who = desk.slab.handle(slot);
+    let all = desk.annex.spilled(desk.slab[slot].annex);
+    if all == 0 || desk.slab[slot].flags.contains(Flags::LATER) {
+        return false;
+    }
+    let mut piece = std::mem::take(&mut desk.spilled);
+    if let Some(cold) = desk.annex.get(desk.slab[slot].annex) {
+        desk.pool.read_draft_front(&cold.spill, most, &mut piece);
+    }
+    let (len, used) = (piece.len(), read(desk, service, slot, &mut piece));
+    piece.clear();
+    desk.spilled = piece;
+    let Some(conn) = desk.slab.get(who) else { return false };
+    if let Some(cold) = desk.annex.get(conn.annex) {
+        let used = used.min(cold.spill.draft());
+        desk.pool.skip_draft(&mut cold.spill, used);
+    }
+    match used {
+        // What there is does not make a head or a frame: all of it may.
+        0 if len < all && !conn.is_held_back() => read_piece(desk, service, slot, most * 8),
+        0 => false,
+        _ => true,
+    }
 }
 
 /// The peer's end, once all that came before it has been read.
@@ -181,21 +213,22 @@ fn read_later(desk: &mut Desk, who: Handle) {
     let conn = &mut desk.slab[who.slot];
     if !conn.flags.contains(Flags::LATER) {
         conn.flags.insert(Flags::LATER);
-        desk.later.push_back(who);
+        desk.later.push_back((who, 0));
         desk.list(who.slot);
     }
 }
 
 /// Reads as far as the connection's state allows; says how many bytes are used up.
 fn read<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut [u8]) -> usize {
-    let len = bytes.len();
+    let (len, begun) = (bytes.len(), desk.work.done());
     let who = desk.slab.handle(slot);
     let mut rest = bytes;
     while !rest.is_empty() {
         let Some(conn) = desk.slab.get(who) else { return len };
         conn.flags.remove(Flags::UNREAD);
         let (state, flags, token) = (conn.state, conn.flags, conn.token);
-        if rest.len() < len && desk.work.is_over() && !flags.contains(Flags::DEAF) {
+        let enough = desk.work.is_over() || desk.work.has_had_share(begun);
+        if rest.len() < len && enough && !flags.contains(Flags::DEAF) {
             read_later(desk, who);
             break;
         }
@@ -320,6 +353,7 @@ fn frames<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, rest: &mut 
     let deflate = desk.slab[who.slot].flags.contains(Flags::DEFLATE);
     let rules = Rules { role: Role::Server, message_bytes: desk.limits(who).message_bytes, deflate };
     let mut parser = desk.slab[who.slot].parser;
+    let begun = desk.work.done();
     loop {
         let event = parser.next(rest, &rules);
         let Some(conn) = desk.slab.get(who) else { return false };
@@ -327,7 +361,8 @@ fn frames<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, rest: &mut 
         match event {
             Ok(Some(event)) => {
                 desk.work.add(FRAME);
-                if !frame(desk, service, who, event) || desk.work.is_over() {
+                let goes_on = frame(desk, service, who, event);
+                if !goes_on || desk.work.is_over() || desk.work.has_had_share(begun) {
                     return true;
                 }
             }

@@ -247,14 +247,17 @@ impl<R: Ring, S: Service> Shard<R, S> {
             if self.desk.work.is_over() && self.desk.work.done() >= begun + self.desk.work.floor() {
                 return read as u32;
             }
-            let Some(who) = self.desk.later.pop_front() else { break };
-            self.guarded(Some(who.slot), |shard| shard.read_one(who));
+            let Some((who, debt)) = self.desk.later.pop_front() else { break };
+            self.guarded(Some(who.slot), |shard| shard.read_one(who, debt));
         }
         count as u32
     }
 
-    fn read_one(&mut self, who: Handle) {
+    fn read_one(&mut self, who: Handle, debt: u64) {
         let Some(conn) = self.desk.slab.get(who) else { return };
+        if debt > 0 && conn.reads() {
+            return self.desk.later.push_back((who, self.desk.work.pay(debt)));
+        }
         conn.flags.remove(Flags::LATER);
         self.desk.list(who.slot);
         inbox::reread(&mut self.desk, &mut self.service, who.slot);

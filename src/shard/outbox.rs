@@ -244,14 +244,39 @@ impl Pool {
     /// Copies the draft behind what is in `into`.
     pub fn read_draft(&self, out: &Outbox, into: &mut Vec<u8>) {
         into.reserve_exact(out.draft());
-        let mut chunk = out.draft_first;
-        while chunk != NONE {
+        self.read_draft_front(out, usize::MAX, into);
+    }
+
+    /// Copies the first bytes of the draft, as many chunks as begin before `most` bytes, behind what is in `into`.
+    pub fn read_draft_front(&self, out: &Outbox, most: usize, into: &mut Vec<u8>) {
+        let (mut chunk, until) = (out.draft_first, into.len().saturating_add(most));
+        while chunk != NONE && into.len() < until {
             let meta = self.peek(chunk);
             let (start, len) = (self.address(chunk, meta.start as usize), (meta.end - meta.start) as usize);
             // SAFETY: these bytes of the chunk were written by `draft`; a draft is written only through the pool.
             into.extend_from_slice(unsafe { std::slice::from_raw_parts(start.as_ptr(), len) });
             chunk = meta.next;
         }
+    }
+
+    /// Forgets the first `len` bytes of the draft, which has as many.
+    pub fn skip_draft(&mut self, out: &mut Outbox, len: usize) {
+        let (before, mut left) = (self.in_use, len as u32);
+        out.draft -= left;
+        if out.draft == 0 {
+            return self.tear(out);
+        }
+        while left > 0 {
+            let first = out.draft_first;
+            let meta = self.meta(first);
+            let step = left.min(meta.end - meta.start);
+            (meta.start, left) = (meta.start + step, left - step);
+            if meta.start == meta.end {
+                out.draft_first = meta.next;
+                self.release(first);
+            }
+        }
+        self.charge(out, before);
     }
 
     /// Throws the draft away.
@@ -494,6 +519,24 @@ mod tests {
         pool.append(&mut out, [b" no more", b""]).unwrap();
         assert_eq!(everything(&mut pool, &mut out, 3), b"alone no more");
         assert_eq!((pool.in_use(), out), (0, Outbox::EMPTY));
+    }
+
+    #[test]
+    fn a_draft_can_be_read_from_its_front() {
+        let (mut pool, mut out) = (Pool::new(1 << 24), Outbox::EMPTY);
+        let whole: Vec<u8> = (0..100_000u32).map(|it| it as u8).collect();
+        whole.chunks(700).for_each(|piece| pool.draft(&mut out, piece).unwrap());
+        let (mut read, mut front) = (Vec::new(), Vec::new());
+        while out.draft() > 0 {
+            front.clear();
+            pool.read_draft_front(&out, 3000, &mut front);
+            assert!(front.len() >= out.draft().min(3000));
+            let used = front.len().min(777);
+            read.extend_from_slice(&front[..used]);
+            pool.skip_draft(&mut out, used);
+            assert_eq!(out.held() as u64, pool.in_use());
+        }
+        assert_eq!((read, pool.in_use(), out), (whole, 0, Outbox::EMPTY));
     }
 
     #[test]

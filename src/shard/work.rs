@@ -3,6 +3,10 @@
 //! A turn counts work, not completions: a completion that brings a deflate bomb costs what is inflated. The unit is a
 //! thousandth of a completion, so that a budget of `turn_events` completions holds for everything. Each kind of work has
 //! a floor in each turn, whatever the others have used: letters, completions, what was left over, what services have begun.
+//!
+//! A connection that has more to say than its share of a turn is read on later: those who say little go first. And what it
+//! costs at a time beyond a floor is a debt of its own ([`Work::excuse`]): the turn is not charged for it, so that others are
+//! served in it, and the connection is not read again before so many turns have passed as it has used up.
 
 /// Handling a completion.
 pub const COMPLETION: u64 = 1000;
@@ -49,6 +53,23 @@ impl Work {
         self.done += bytes as u64;
     }
 
+    /// Takes out of the turn what one connection has cost since `before` beyond the floor: its debt, in units.
+    pub fn excuse(&mut self, before: u64) -> u64 {
+        let debt = (self.done - before).saturating_sub(self.floor());
+        self.done -= debt;
+        debt
+    }
+
+    /// What is done since `before` is a connection's share of a turn: a sixteenth.
+    pub fn has_had_share(&self, before: u64) -> bool {
+        self.done - before >= self.most / 16
+    }
+
+    /// What is left of a debt after a turn.
+    pub fn pay(&self, debt: u64) -> u64 {
+        debt.saturating_sub(self.most)
+    }
+
     /// Units so far.
     pub fn done(&self) -> u64 {
         self.done
@@ -73,6 +94,18 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_beyond_a_share_is_a_debt() {
+        let mut work = Work::new(100);
+        work.add(COMPLETION * 10);
+        let before = work.done();
+        work.add(COMPLETION * 225);
+        assert!(work.has_had_share(before) && work.is_over());
+        let debt = work.excuse(before);
+        assert_eq!((debt, work.done()), (200 * COMPLETION, 35 * COMPLETION));
+        assert_eq!([debt, work.pay(debt)].map(|it| work.pay(it)), [100 * COMPLETION, 0]);
+    }
 
     #[test]
     fn what_is_over_leaves_the_floor() {

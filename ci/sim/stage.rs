@@ -1,0 +1,176 @@
+//! A shard with an echo, a feed and a proxy, and far ends that are moved by hand.
+
+use edgehold::engine::script::{FarEnd, Script, Temper};
+use edgehold::mesh::{Bell, Body, Draft, Message, Receiver, Sender, Tally, ToControl, ToShard, letter_box};
+use edgehold::service::broadcast::{Broadcast, FeedSettings, Keep, Policy, Slow};
+use edgehold::service::proxy::{self, Frames, Place};
+use edgehold::service::{Route, Services, Target, broadcast, echo};
+use edgehold::shard::Shard;
+use edgehold::shard::clock::Now;
+use edgehold::shard::door::{Deflate, Limits, Settings};
+use edgehold_wire::http1;
+use edgehold_wire::upgrade::{self, Offer};
+use edgehold_wire::ws::CloseCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A kernel that takes no freedom but that of cutting what comes.
+pub const KIND: Temper = Temper {
+    delay: 0,
+    end_multishot: 0,
+    reset: 0,
+    accept_error: 0,
+    buffers: (256, 4096),
+    buffer_with_error: 0,
+    completions: 1000,
+    window: 1 << 20,
+};
+
+pub struct Stage {
+    pub shard: Shard<Script, Services>,
+    letters: Sender<ToShard>,
+    // Nobody reads them, but the box must be there.
+    _to_control: Receiver<ToControl>,
+    said: u64,
+    now: Duration,
+    pace: Duration,
+}
+
+impl Stage {
+    pub fn new(seed: u64, temper: Temper, settings: &Settings) -> Stage {
+        let bell = || Arc::new(Bell::new().expect("an eventfd"));
+        let (letters, inbox) = letter_box(bell());
+        let (to_control, from_shard) = letter_box(bell());
+        let shard = Shard::new(Script::new(seed, temper), services(), settings, inbox, to_control);
+        let pace = Duration::from_millis(1);
+        Stage { shard, letters, _to_control: from_shard, said: 0, now: Duration::ZERO, pace }
+    }
+
+    /// How much time passes in a turn.
+    pub fn at_pace(self, pace: Duration) -> Stage {
+        Stage { pace, ..self }
+    }
+
+    pub fn turn(&mut self) {
+        self.now += self.pace;
+        self.shard.ring().set_time(self.now);
+        self.shard.turn(Now { since_start: self.now, unix: 0 }).expect("the scripted ring never fails");
+    }
+
+    /// Turns until it is so, at most `most`.
+    pub fn until(&mut self, most: usize, mut is: impl FnMut(&mut Stage) -> bool) -> bool {
+        (0..most).any(|_| {
+            self.turn();
+            is(self)
+        })
+    }
+
+    /// A message of the feed, to channel `a`. Says its number.
+    pub fn publish(&mut self, payload: &[u8]) -> u64 {
+        self.said += 1;
+        let draft = Draft { channel: "a".into(), text: true, payload: payload.into(), ..Draft::default() };
+        let message = Arc::new(Message::new(draft, 1, self.said));
+        self.letters.post(ToShard::Publish(Arc::from([message]))).expect("the shard reads its letters");
+        self.said
+    }
+
+    /// A client that has asked for a WebSocket.
+    pub fn opened(&mut self, path: &str, offer: Offer<'_>) -> FarEnd {
+        let mut head = Vec::new();
+        upgrade::request(&mut head, "h", path, *b"a key of sixteen", offer);
+        self.asked(&head)
+    }
+
+    /// A client that has said this.
+    pub fn asked(&mut self, bytes: &[u8]) -> FarEnd {
+        let end = self.shard.ring().arrive(0);
+        self.shard.ring().say(end, bytes);
+        end
+    }
+
+    /// A client whose opening was answered by 101.
+    pub fn speaks(&mut self, path: &str, offer: Offer<'_>) -> FarEnd {
+        let end = self.opened(path, offer);
+        let mut heard = Vec::new();
+        let opened = self.until(1000, |stage| {
+            heard.extend(stage.shard.ring().read(end, usize::MAX));
+            heard.ends_with(b"\r\n\r\n")
+        });
+        assert!(opened && heard.starts_with(b"HTTP/1.1 101"), "{:?}", String::from_utf8_lossy(&heard));
+        end
+    }
+
+    pub fn tally(&mut self) -> Tally {
+        self.shard.report().tally
+    }
+}
+
+/// No offers.
+pub const PLAIN: Offer<'static> = Offer { deflate: None, protocols: &[] };
+
+fn services() -> Services {
+    let route = |path: &str, target| Route { path: path.into(), below: true, host: None, limits: 0, target };
+    let proxy = proxy::Settings {
+        upstreams: vec![0],
+        frames: Frames::Binary,
+        subprotocols: vec![],
+        connect_ticks: 100_000,
+        end_code: CloseCode::SERVICE_RESTART,
+    };
+    let routes = [
+        route("/echo", Target::Echo(echo::Settings::default())),
+        route("/feed/", Target::Broadcast(0)),
+        route("/proxy", Target::Proxy(Arc::new(proxy))),
+    ];
+    let keep = Keep { messages: 0, bytes: 0, age_ticks: 0, backlog: 1 << 20, values: false };
+    let feeds = [FeedSettings { channel: None, keep }];
+    let broadcast = Broadcast::new(Arc::from([feed_route()]), &feeds, 1);
+    Services::new(Arc::from(routes), vec![Place::Known(([127, 0, 0, 1], 7).into())], broadcast)
+}
+
+fn feed_route() -> broadcast::Settings {
+    broadcast::Settings {
+        feeds: vec![0],
+        channel_in_path: true,
+        channels: Vec::new(),
+        subscribe: true,
+        subscriptions_max: 64,
+        snapshot: false,
+        body: Body::Plain,
+        poll_ticks: 100_000,
+        poll_gone: true,
+        retry_millis: 3000,
+        allow_origin: Vec::new(),
+        slow: Slow { policy: Policy::Close, max_pending: 1 << 20, max_age_ticks: 1000 },
+    }
+}
+
+pub fn limits() -> Limits {
+    Limits {
+        head: http1::Limits { head_bytes: 4096, head_count: 32, target_bytes: 1024 },
+        message_bytes: 1 << 20,
+        head_ticks: 4000,
+        idle_ticks: 100_000,
+        keep_alive_ticks: 100_000,
+        close_ticks: 4000,
+        max_pending: 1 << 20,
+        connection_bytes: 64 << 20,
+        deflate: Deflate { on: true, takeover: false, min_bytes: 1 << 20 },
+    }
+}
+
+pub fn settings() -> Settings {
+    Settings {
+        shard: 0,
+        slots: 256,
+        spare_slots: 2,
+        accepts_in_flight: 128,
+        listeners: 1,
+        upstreams: 1,
+        limits: vec![limits()],
+        outbox_bytes: 1 << 30,
+        deflate_window_bytes: 0,
+        turn_events: 64,
+        park_after: Duration::from_secs(1000),
+    }
+}
