@@ -1,8 +1,8 @@
 //! Nobody pays for another (law 14): hostile clients beside innocents.
 //!
 //! First each kind of attack by itself, then plays from a seed in which all kinds come and go beside innocents. What is
-//! held: an innocent is never closed, and never waits longer than so many turns, whoever else does whatever; and what the
-//! hostile hold comes back.
+//! held: an innocent is never closed, and never waits longer than so many turns, whoever else does whatever; and what
+//! the hostile hold comes back.
 
 use crate::stage::{KIND, PLAIN, Stage, limits, settings};
 use edgehold::engine::script::{Dice, FarEnd, Temper};

@@ -412,8 +412,8 @@ fn limits(limits: &config::Limits, keep_alive_ticks: u32, deflate: Deflate) -> L
     }
 }
 
-/// Where it is not written: a message on its way out and the next one on its way in, what waits on both sides, and what one
-/// wake of a receive may bring at most.
+/// Where it is not written: a message on its way out and the next one on its way in, what waits on both sides, and what
+/// one wake of a receive may bring at most.
 fn connection_bytes(limits: &config::Limits) -> usize {
     match limits.connection_bytes {
         0 => 2 * (limits.message_bytes as usize + limits.max_pending as usize) + WAKE_BYTES,

@@ -75,8 +75,7 @@ impl Memory {
     }
 
     fn address(&self, id: u16) -> NonNull<u8> {
-        // SAFETY: `id` is below `count` (`take`, `offer`): within the mapping.
-        unsafe { self.mapping.start().add(usize::from(id) * self.size as usize) }
+        self.mapping.at(usize::from(id) * self.size as usize)
     }
 }
 
@@ -99,8 +98,8 @@ impl Deref for Lent {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: within the mapping by `take`; a buffer is taken once until it is dropped, and the kernel does not write
-        // into what it has handed over.
+        // SAFETY: within the mapping by `take`; a buffer is taken once until it is dropped, and the kernel does not
+        // write into what it has handed over.
         unsafe { std::slice::from_raw_parts(self.memory.address(self.id).as_ptr(), self.len) }
     }
 }
@@ -124,6 +123,18 @@ impl std::fmt::Debug for Lent {
     }
 }
 
+/// Whether this kernel takes a ring of buffers.
+///
+/// # Errors
+/// What it says else.
+pub fn try_lending(ring: &IoUring) -> io::Result<()> {
+    // SAFETY: what the ring was lent is taken back from it before it goes.
+    let lent = unsafe { Buffers::lend_to(ring, 1, 4096)? };
+    let freed = ring.submitter().unregister_buf_ring(GROUP);
+    drop(lent);
+    freed
+}
+
 /// The ring of buffers as the kernel reads it.
 pub struct Buffers {
     entries: Mapping,
@@ -144,8 +155,8 @@ impl Buffers {
         let entries = Mapping::new(usize::from(count) * size_of::<BufRingEntry>())?;
         let start = entries.start();
         let mut buffers = Buffers { entries, memory, tail: 0 };
-        // SAFETY: the entries are mapped, page-aligned, large enough for `count`, and outlive the ring by this function's
-        // own condition.
+        // SAFETY: the entries are mapped, page-aligned, large enough for `count`, and outlive the ring by this
+        // function's own condition.
         unsafe { ring.submitter().register_buf_ring_with_flags(start.as_ptr() as u64, count, GROUP, 0)? };
         buffers.offer_free();
         Ok(buffers)

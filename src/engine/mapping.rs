@@ -29,6 +29,16 @@ impl Mapping {
     pub fn start(&self) -> NonNull<u8> {
         self.start
     }
+
+    /// The byte at this place, which may be the one behind the last.
+    ///
+    /// # Panics
+    /// The mapping is not so long.
+    pub fn at(&self, place: usize) -> NonNull<u8> {
+        assert!(place <= self.len, "a byte beyond its mapping");
+        // SAFETY: within the mapping or just behind it by the assertion.
+        unsafe { self.start.add(place) }
+    }
 }
 
 impl Drop for Mapping {

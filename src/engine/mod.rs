@@ -119,8 +119,8 @@ pub struct Completion {
     pub result: Result<u32, i32>,
     /// The operation stays armed: more completions of this tag will come.
     pub more: bool,
-    /// The provided buffer that was used, with the bytes that came in it. It may come with an error, and with none: it is
-    /// the kernel's again when it is dropped, whatever it came with.
+    /// The provided buffer that was used, with the bytes that came in it. It may come with an error, and with none: it
+    /// is the kernel's again when it is dropped, whatever it came with.
     pub buffer: Option<Lent>,
     /// The socket had more to read when this was said (IORING_CQE_F_SOCK_NONEMPTY).
     pub nonempty: bool,
@@ -212,8 +212,8 @@ pub trait Ring {
     fn next(&mut self) -> Option<Completion>;
     /// Provided buffers that there are: so many receives can be answered in one turn.
     fn buffers(&self) -> usize;
-    /// Ends everything that is in flight and waits, within a bound, until the kernel has let go of it. `false`: it has not,
-    /// and what sends point to must stay where it is for as long as the process lives.
+    /// Ends everything that is in flight and waits, within a bound, until the kernel has let go of it. `false`: it has
+    /// not, and what sends point to must stay where it is for as long as the process lives.
     fn end(&mut self) -> bool;
     /// Clients are no longer waited for; the accepts in flight complete with an error.
     fn close_listeners(&mut self);

@@ -192,14 +192,7 @@ fn operations(ring: &IoUring) -> Vec<(&'static str, bool)> {
 }
 
 fn buffer_ring(ring: &IoUring) -> Result<(), i32> {
-    // SAFETY: what the ring was lent is taken back from it below, before it is dropped.
-    let lent = unsafe { super::buffers::Buffers::lend_to(ring, 1, 4096) };
-    lent.map_err(|error| errno(&error)).and_then(|buffers| {
-        // The ring lives on for a moment: it must not hold a buffer ring whose memory is gone.
-        let freed = ring.submitter().unregister_buf_ring(super::buffers::GROUP);
-        drop(buffers);
-        freed.map_err(|error| errno(&error))
-    })
+    super::buffers::try_lending(ring).map_err(|error| errno(&error))
 }
 
 #[cfg(test)]

@@ -54,8 +54,10 @@ impl<R: Ring, S: Service> Shard<R, S> {
         self.desk.tally.accept_errors += 1;
         // A client that gave up while it waited is no reason to rest.
         self.accepts.rests |= errno != libc::ECONNABORTED;
-        let error = io::Error::from_raw_os_error(errno);
-        tracing::warn!(%error, "accept failed");
+        let (error, now) = (io::Error::from_raw_os_error(errno), self.desk.now());
+        if errno != libc::ECONNABORTED && self.accepts.refused.meet(now) {
+            tracing::warn!(%error, shard = self.desk.shard(), "accepts fail; more of them are only counted");
+        }
     }
 
     fn welcome(&mut self, slot: u32, listener: usize, tag: Tag) {
@@ -75,12 +77,28 @@ impl<R: Ring, S: Service> Shard<R, S> {
         }
     }
 
+    /// What clients met and meet no longer.
+    pub(super) fn look_at_troubles(&mut self) {
+        let (shard, now) = (self.desk.shard(), self.desk.now());
+        if let Some(times) = self.accepts.full.over(now) {
+            tracing::info!(shard, times, "the shard has free slots again");
+        }
+        if let Some(times) = self.accepts.refused.over(now) {
+            tracing::info!(shard, times, "accepts succeed again");
+        }
+    }
+
     /// There is no slot for the client, and it is told so from a spare one.
     fn turn_away(&mut self, who: Handle) {
         if self.desk.quiescing {
             return self.desk.turn_away(who, "the server is stopping");
         }
         tally::refused_full(&mut self.desk.tally);
+        let now = self.desk.now();
+        if self.accepts.full.meet(now) {
+            let (shard, slots) = (self.desk.shard(), self.desk.slots());
+            tracing::warn!(shard, slots, "all slots of a shard are taken: clients are told 503; more are only counted");
+        }
         self.desk.turn_away(who, "all slots of this shard are taken");
     }
 }

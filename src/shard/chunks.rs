@@ -1,8 +1,8 @@
 //! Chunks of memory in one size, cut from blocks that all sizes share.
 //!
 //! A block belongs to one size while any of its chunks is in use, and to whoever needs it next when none is: so what is
-//! resident follows what is in use, whatever sizes were in fashion before. A few free blocks are kept; the others go back
-//! to the kernel.
+//! resident follows what is in use, whatever sizes were in fashion before. A few free blocks are kept; the others go
+//! back to the kernel.
 
 use crate::engine::mapping::Mapping;
 use std::ptr::NonNull;
@@ -175,8 +175,7 @@ impl Chunks {
         let (page, place) = (chunk / self.per_page(), chunk % self.per_page());
         let block = self.pages[page as usize].block.as_ref().expect("a chunk in use has a block");
         assert!(at <= self.size, "a byte beyond the chunk");
-        // SAFETY: `place` is below the chunks of a block and `at` at most a chunk's size: within the block.
-        unsafe { block.start().add(place as usize * self.size + at) }
+        block.at(place as usize * self.size + at)
     }
 }
 

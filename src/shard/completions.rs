@@ -44,6 +44,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
 
     fn ticked(&mut self) {
         self.accepts.rests = false;
+        self.look_at_troubles();
         self.ring.tick(TICK);
     }
 
@@ -103,8 +104,8 @@ impl<R: Ring, S: Service> Shard<R, S> {
         self.desk.tally.rearms += u64::from(!more && conn.wants_to_hear());
     }
 
-    /// A receive found no buffer. All of them are back when this turn ends, but as many as there are can be filled in the
-    /// next, and no more: those who wait are armed again in their order, as many a turn as there are buffers.
+    /// A receive found no buffer. All of them are back when this turn ends, but as many as there are can be filled in
+    /// the next, and no more: those who wait are armed again in their order, as many a turn as there are buffers.
     fn starves(&mut self, slot: u32) {
         self.desk.tally.no_buffers += 1;
         let conn = &mut self.desk.slab[slot];
@@ -153,8 +154,8 @@ impl<R: Ring, S: Service> Shard<R, S> {
         let conn = &mut self.desk.slab[slot];
         conn.flags.set(Flags::HUNG_UP, hung_up);
         conn.flags.insert(Flags::SPOKEN);
-        // Its end cannot be read before what it has said is wanted. Where that is never, or means nothing any more, it is
-        // taken at the poll's word; what is carried to somebody else is carried to its end first.
+        // Its end cannot be read before what it has said is wanted. Where that is never, or means nothing any more, it
+        // is taken at the poll's word; what is carried to somebody else is carried to its end first.
         let follows = conn.flags.contains(Flags::FOLLOWS);
         let speaks_in_vain = conn.state == State::Open && (follows || !conn.is_carried());
         if conn.is_held_back() && speaks_in_vain && (broken || hung_up && follows) {

@@ -300,7 +300,8 @@ impl Conn {
     /// Follows the table.
     ///
     /// # Panics
-    /// The table does not know the event in this state: a fault of ours, for which the connection is closed (`guard.rs`).
+    /// The table does not know the event in this state: a fault of ours, for which the connection is closed
+    /// (`guard.rs`).
     pub fn step(&mut self, event: Event) {
         match self.state.after(event) {
             Some(state) => self.state = state,

@@ -22,6 +22,9 @@ use edgehold_wire::ws::{self, CloseCode, Opcode};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+/// Seconds after which a client that found no slot may come again.
+const RETRY_AFTER: &str = "5";
+
 /// What became of something that was to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
@@ -274,7 +277,7 @@ impl Desk {
         if let Some(conn) = self.slab.get(who) {
             conn.flags.insert(Flags::LAST | Flags::SPARE);
             conn.blame(Cause::Refused);
-            self.tell(who, Status::SERVICE_UNAVAILABLE, &[], words);
+            self.tell(who, Status::SERVICE_UNAVAILABLE, &[("Retry-After", RETRY_AFTER)], words);
         }
     }
 

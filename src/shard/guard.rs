@@ -17,7 +17,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 impl<R: Ring, S: Service> Shard<R, S> {
     /// Does what is to be done for a connection, or, without one, for a service.
     pub(super) fn guarded(&mut self, slot: Option<u32>, work: impl FnOnce(&mut Self)) {
-        // What is half done when it unwinds belongs to the connection, which ends, or is counted anew by the next settling.
+        // What is half done when it unwinds belongs to the connection, which ends, or is counted anew by the next
+        // settling.
         let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(self))) else { return };
         if cfg!(debug_assertions) {
             resume_unwind(panic);

@@ -1,9 +1,9 @@
 //! What connections hold of the pool, and who gives way when it is short.
 //!
 //! Every byte of the pool is charged to the connection whose chain it lies in (law 14: nobody pays for another). A
-//! connection has a bound of its own over all that it holds, `connection_bytes`. Where the shard's memory is used up, the
-//! connection that holds the most loses what it holds, not the next one that asks: whoever holds less than [`HEAVY`] never
-//! gives way to another.
+//! connection has a bound of its own over all that it holds, `connection_bytes`. Where the shard's memory is used up,
+//! the connection that holds the most loses what it holds, not the next one that asks: whoever holds less than
+//! [`HEAVY`] never gives way to another.
 
 use super::annex::Cold;
 use super::conn::{Conn, Flags, State};
@@ -62,8 +62,8 @@ impl Desk {
         }
     }
 
-    /// Remembers whom to look at when memory is short. Those who hold less by now are forgotten from time to time, so that
-    /// the list is no longer than what the pool can make heavy.
+    /// Remembers whom to look at when memory is short. Those who hold less by now are forgotten from time to time, so
+    /// that the list is no longer than what the pool can make heavy.
     fn note_heavy(&mut self, who: Handle) {
         if self.heavy.len() >= 64 + (self.pool.limit() as usize / HEAVY) {
             self.forget_light();
@@ -79,7 +79,8 @@ impl Desk {
         self.heavy = heavy;
     }
 
-    /// Takes from the one that holds the most what it holds, if that is more than what `who` does. `false`: nobody does.
+    /// Takes from the one that holds the most what it holds, if that is more than what `who` does. `false`: nobody
+    /// does.
     fn make_room(&mut self, who: Handle) -> bool {
         self.forget_light();
         let own = self.held(who.slot);

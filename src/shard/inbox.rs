@@ -55,7 +55,8 @@ fn take_in<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut 
     }
 }
 
-/// The spill may be read now: the request before it has been answered, the other side takes more, another turn has begun.
+/// The spill may be read now: the request before it has been answered, the other side takes more, another turn has
+/// begun.
 pub fn reread<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
     let before = desk.work.done();
     read_spill(desk, service, slot);

@@ -20,8 +20,8 @@ pub struct Limits {
     pub close_ticks: u32,
     /// Bytes queued above which the other side is held back.
     pub max_pending: usize,
-    /// Bytes that a connection may hold, wherever they lie: queue, drafts, pieces of messages, what is not read yet. What
-    /// is put on top of less than that may pass it once.
+    /// Bytes that a connection may hold, wherever they lie: queue, drafts, pieces of messages, what is not read yet.
+    /// What is put on top of less than that may pass it once.
     pub connection_bytes: usize,
     /// Of permessage-deflate.
     pub deflate: Deflate,

@@ -25,6 +25,7 @@ mod settle;
 pub mod slab;
 mod squeeze;
 mod tally;
+mod trouble;
 mod work;
 
 use crate::engine::Ring;
@@ -34,6 +35,7 @@ use conn::{Event, Flags, State};
 use door::{Desk, Service, Settings};
 use slab::Handle;
 use std::io;
+use trouble::Trouble;
 use work::LETTER;
 
 /// Slots that are bidden farewell in one turn of a stopping shard.
@@ -60,6 +62,17 @@ struct Accepts {
     armed: Vec<u32>,
     /// The kernel is short of something: no accept is armed before the next tick.
     rests: bool,
+    /// Accepts that fail.
+    refused: Trouble,
+    /// Clients that find no slot.
+    full: Trouble,
+}
+
+impl Accepts {
+    fn new(settings: &Settings) -> Accepts {
+        let (wanted, armed) = (settings.accepts_in_flight, vec![0; settings.listeners]);
+        Accepts { wanted, armed, rests: false, refused: Trouble::default(), full: Trouble::default() }
+    }
 }
 
 /// What a turn did.
@@ -71,8 +84,8 @@ pub enum Turn {
     Idle,
 }
 
-/// What sends point to outlives them: the ring lets go of everything first, and where it does not within a bound the memory
-/// is left to the kernel.
+/// What sends point to outlives them: the ring lets go of everything first, and where it does not within a bound the
+/// memory is left to the kernel.
 impl<R: Ring, S: Service> Drop for Shard<R, S> {
     fn drop(&mut self) {
         if !self.ring.end() {
@@ -101,7 +114,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
             desk: Desk::new(settings, to_control),
             service,
             letters,
-            accepts: Accepts { wanted: settings.accepts_in_flight, armed: vec![0; settings.listeners], rests: false },
+            accepts: Accepts::new(settings),
             due: Vec::new(),
             turn_events: settings.turn_events,
             farewells: None,
@@ -263,8 +276,8 @@ impl<R: Ring, S: Service> Shard<R, S> {
         inbox::reread(&mut self.desk, &mut self.service, who.slot);
     }
 
-    /// What services have begun and not finished. What has come goes first, or its completions would stand before everything
-    /// for ever; a quarter of a turn is the services' whatever has come, or they would never finish.
+    /// What services have begun and not finished. What has come goes first, or its completions would stand before
+    /// everything for ever; a quarter of a turn is the services' whatever has come, or they would never finish.
     fn go_on(&mut self) -> u32 {
         let mut done = 0;
         let budget = self.desk.work.steps_left();

@@ -47,7 +47,7 @@ fn look_at_head(desk: &mut Desk, slot: u32) {
 /// The last bytes, or the peer's goodbye, did not come: it is cut off.
 fn look_at_closing(desk: &mut Desk, slot: u32) {
     let conn = &desk.slab[slot];
-    if desk.now() >= conn.since + desk.limits[usize::from(conn.limits)].close_ticks {
+    if desk.now() >= conn.since + deadline::closing(conn, &desk.limits[usize::from(conn.limits)]) {
         let who = desk.slab.handle(slot);
         if conn.out.pending() > 0 {
             // What was to be the last word did not arrive: that is how the connection ended.

@@ -50,9 +50,10 @@ fn dial<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
     }
 }
 
-/// A busy connection is heard by a recv (multishot where frames or an upstream's bytes come), a parked one by a multishot
-/// poll, one that is held back not at all until it is parked, soon after. So whoever is held back for longer is still heard
-/// to leave. To go from one to another, the first is cancelled, and its last completion lets the second begin.
+/// A busy connection is heard by a recv (multishot where frames or an upstream's bytes come), a parked one by a
+/// multishot poll, one that is held back not at all until it is parked, soon after. So whoever is held back for longer
+/// is still heard to leave. To go from one to another, the first is cancelled, and its last completion lets the second
+/// begin.
 fn listen<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
     let conn = &desk.slab[slot];
     let parked = conn.flags.contains(Flags::PARKED);

@@ -1,12 +1,13 @@
 //! What a turn may cost, and what it has cost so far.
 //!
 //! A turn counts work, not completions: a completion that brings a deflate bomb costs what is inflated. The unit is a
-//! thousandth of a completion, so that a budget of `turn_events` completions holds for everything. Each kind of work has
-//! a floor in each turn, whatever the others have used: letters, completions, what was left over, what services have begun.
+//! thousandth of a completion, so that a budget of `turn_events` completions holds for everything. Each kind of work
+//! has a floor in each turn, whatever the others have used: letters, completions, what was left over, what services
+//! have begun.
 //!
-//! A connection that has more to say than its share of a turn is read on later: those who say little go first. And what it
-//! costs at a time beyond a floor is a debt of its own ([`Work::excuse`]): the turn is not charged for it, so that others are
-//! served in it, and the connection is not read again before so many turns have passed as it has used up.
+//! A connection that has more to say than its share of a turn is read on later: those who say little go first. And what
+//! it costs at a time beyond a floor is a debt of its own ([`Work::excuse`]): the turn is not charged for it, so that
+//! others are served in it, and the connection is not read again before so many turns have passed as it has used up.
 
 /// Handling a completion.
 pub const COMPLETION: u64 = 1000;

@@ -108,9 +108,9 @@ pub(crate) static LIMITS: [Key<Limits>; 8] = [
         },
         default: Preset::Is("0"),
         owners: &[],
-        words: "How many bytes of the outbox memory one connection may hold, wherever they lie: its queue, messages that are \
-                not whole, what it has said and what could not be read yet. 0: twice `message_bytes` and `max_pending`, \
-                and 2 MiB for what one wake may bring.",
+        words: "How many bytes of the outbox memory one connection may hold, wherever they lie: its queue, messages \
+                that are not whole, what it has said and what could not be read yet. 0: twice `message_bytes` and \
+                `max_pending`, and 2 MiB for what one wake may bring.",
         note: "A connection beyond it ends with close code 1013. Where `outbox_bytes` of a shard are used up, the \
                connection that holds the most gives way, not the next one that asks.",
         example: "",
