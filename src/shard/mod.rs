@@ -1,8 +1,8 @@
 //! A shard: one core's loop over its own sockets.
 //!
-//! [`Shard::turn`] is the whole of it: letters, completions, deadlines, and then every connection that
-//! something happened to is settled with the kernel. A turn has a budget and never waits; `pump.rs` calls it
-//! again and again, and sleeps when there was nothing to do.
+//! [`Shard::turn`] is the whole of it: letters, completions, deadlines, what was left over, and then every connection
+//! that something happened to is settled with the kernel. A turn has a budget of work (`work.rs`) and never waits;
+//! `pump.rs` calls it again and again, and sleeps when there was nothing to do.
 
 pub mod annex;
 mod arrivals;
