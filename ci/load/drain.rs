@@ -1,7 +1,10 @@
-//! The way out: SIGTERM says 1001 to everyone and lets them answer; a second SIGTERM does not wait for them.
+//! The way out: SIGTERM says 1001 to everyone and lets them answer; a second SIGTERM does not wait for them. Other
+//! signals are no way out.
+
+use rustix::process::Signal;
 
 use crate::crowd::{Crowd, Habit, Invitation, Stage};
-use crate::peer::{Server, patience};
+use crate::peer::{Server, patience, wait_for};
 
 const CONFIG: &str = r#"
 [server]
@@ -57,4 +60,21 @@ fn drain_at_once() {
     server.terminate();
     // Far below close_timeout and shutdown_grace, so it cannot be one of these that ran out.
     server.wait_end(patience(3));
+}
+
+/// What logrotate, a closing terminal or a habit send kills no client.
+#[test]
+fn other_signals_are_heard_and_harmless() {
+    let _together = crate::together();
+    let mut server = Server::start(CONFIG);
+    let crowd = guests(&server, 10, Habit::Polite);
+    for (signal, words) in [(Signal::HUP, "SIGHUP: reload"), (Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
+        server.signal(signal);
+        wait_for("a line in the log", patience(10), || server.ended().is_some() || server.log().contains(words));
+        assert_eq!(server.ended(), None, "{words}");
+    }
+    assert_eq!(server.connections(), crowd.count(Stage::Open) as u64);
+    drop(crowd);
+    server.terminate();
+    assert_eq!(server.wait_end(patience(20)).code(), Some(0));
 }

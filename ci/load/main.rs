@@ -12,6 +12,7 @@ mod crowd;
 mod drain;
 mod full_shard;
 mod kernel;
+mod lost_shard;
 mod many;
 mod peer;
 mod refusal;

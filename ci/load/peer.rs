@@ -129,16 +129,24 @@ impl Server {
     /// Starts a server and waits until it is ready. In `config`, `{address}` and `{admin}` stand for two free
     /// addresses. Panics with the server's log when it ends, or is not ready in 20 s.
     pub(crate) fn start(config: &str) -> Server {
+        Server::start_with(config, |_| {}, |_| {})
+    }
+
+    /// The same; `prepare` adds to the command, and `begun` is told the process id before the server is ready.
+    pub(crate) fn start_with(config: &str, prepare: impl FnOnce(&mut Command), begun: impl FnOnce(u32)) -> Server {
         let [address, admin] = [free_port(), free_port()].map(local);
         let config = config.replace("{address}", &address.to_string()).replace("{admin}", &admin.to_string());
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let child = serve_command(folder.path(), &config).spawn();
+        let mut command = serve_command(folder.path(), &config);
+        prepare(&mut command);
+        let child = command.spawn();
         let mut server = Server {
             child: child.unwrap_or_else(|error| panic!("{}: {error}", binary().display())),
             folder,
             address,
             admin,
         };
+        begun(server.pid());
         server.wait_until_ready();
         server
     }
@@ -199,8 +207,12 @@ impl Server {
 
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).expect("our own child takes a signal");
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("our own child takes a signal");
     }
 
     /// The exit status, if the server has ended.

@@ -50,31 +50,34 @@ fn forbid_io_uring(command: &mut Command) {
 }
 
 fn install_filter() -> io::Result<()> {
-    const LOAD_NUMBER: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-    const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-    const ANSWER: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    let refuse = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
     let mut program = [
-        step(LOAD_NUMBER, 0, 0),
-        step(IF_EQUAL, 1, libc::SYS_io_uring_setup as u32),
-        step(ANSWER, 0, refuse),
-        step(ANSWER, 0, libc::SECCOMP_RET_ALLOW),
+        load_number(),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, libc::SYS_io_uring_setup as u32),
+        step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
     ];
+    set_filter(&mut program, 0).map(drop)
+}
+
+/// Filters this process, which is about to exec; with SECCOMP_FILTER_FLAG_NEW_LISTENER a descriptor comes of it.
+pub(crate) fn set_filter(program: &mut [libc::sock_filter], flags: libc::c_ulong) -> io::Result<libc::c_int> {
     let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     // SAFETY: plain integers; it changes nothing but this process, which is about to exec.
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
     // SAFETY: `filter` and the program it points to live until the call returns; the kernel copies both.
-    check(unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &filter) })
+    check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &filter) } as libc::c_int)
+}
+
+/// The instruction that loads the number of the system call.
+pub(crate) fn load_number() -> libc::sock_filter {
+    step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0)
 }
 
 /// One instruction; where it compares, inequality skips `skip` instructions.
-fn step(code: u16, skip: u8, k: u32) -> libc::sock_filter {
-    libc::sock_filter { code, jt: 0, jf: skip, k }
+pub(crate) fn step(code: u32, skip: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt: 0, jf: skip, k }
 }
 
-fn check(result: libc::c_int) -> io::Result<()> {
-    if result == 0 {
-        return Ok(());
-    }
-    Err(io::Error::last_os_error())
+pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

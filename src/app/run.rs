@@ -20,7 +20,7 @@ use crate::shard::door::{Deflate, Limits, Settings};
 use crate::shard::{Shard, pump};
 use edgehold_wire::http1;
 use edgehold_wire::ws::CloseCode;
-use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::Socket;
 use std::fmt;
@@ -28,7 +28,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Memory that glommio sets aside for its own I/O, of which a shard does none.
 const GLOMMIO_IO_MEMORY: usize = 64 << 10;
@@ -43,6 +43,12 @@ const GLOMMIO_PREEMPT: Duration = Duration::from_secs(60);
 /// The kernel takes at most 32 buffers for a multishot receive before it lets others go first (io_uring/net.c,
 /// MULTISHOT_MAX_RETRY), of 64 KiB at most.
 const WAKE_BYTES: usize = 32 * (64 << 10);
+
+/// How long the threads of shards may take to end, once nobody needs them any more.
+const JOIN: Duration = Duration::from_secs(2);
+
+/// The thread of a shard.
+type Thread = ExecutorJoinHandle<io::Result<()>>;
 
 /// Why the server could not serve, in words for the operator.
 #[derive(Debug)]
@@ -187,18 +193,38 @@ fn announce(config: &Config, derived: &Derived) {
     );
 }
 
-fn finish(ending: Ending, shards: Vec<ExecutorJoinHandle<io::Result<()>>>) -> Result<Ending, Failure> {
+/// Joins the shards, which have ended or were told to. One that does not end in [`JOIN`] is not waited for.
+fn finish(ending: Ending, shards: Vec<Thread>) -> Result<Ending, Failure> {
     if ending == Ending::Forced {
         return Ok(ending);
     }
+    let well = join(shards);
+    if ending == Ending::ShardLost || !well { Err(Failure::ShardLost) } else { Ok(ending) }
+}
+
+/// Whether none of the shards has failed.
+fn join(shards: Vec<Thread>) -> bool {
+    let (count, until) = (shards.len(), Instant::now() + JOIN);
+    let (joined, joins) = mpsc::channel();
     for shard in shards {
-        match shard.join() {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "a shard has failed"),
-            Err(error) => tracing::error!(%error, "a shard's executor has failed"),
-        }
+        let joined = joined.clone();
+        std::thread::spawn(move || joined.send(shard.join()));
     }
-    if ending == Ending::ShardLost { Err(Failure::ShardLost) } else { Ok(ending) }
+    let ended = (0..count).map_while(|_| joins.recv_timeout(until.saturating_duration_since(Instant::now())).ok());
+    let ended: Vec<_> = ended.collect();
+    if ended.len() < count {
+        tracing::warn!(shards = count - ended.len(), "threads of shards have not ended: the server ends without");
+    }
+    ended.into_iter().fold(true, |well, end| has_ended_well(end) && well)
+}
+
+fn has_ended_well(end: Result<io::Result<()>, GlommioError<()>>) -> bool {
+    match end {
+        Ok(Ok(())) => return true,
+        Ok(Err(error)) => tracing::error!(%error, "a shard has failed"),
+        Err(error) => tracing::error!(%error, "a shard's executor has failed"),
+    }
+    false
 }
 
 // ---- addresses ----
@@ -310,7 +336,7 @@ impl Start {
     }
 
     /// Starts the thread and waits until the shard stands, or says why not.
-    fn spawn(self) -> io::Result<ExecutorJoinHandle<io::Result<()>>> {
+    fn spawn(self) -> io::Result<Thread> {
         let shard = self.settings.shard;
         let (standing, stands) = mpsc::channel();
         let handle = LocalExecutorBuilder::new(placement(shard))
@@ -524,5 +550,39 @@ mod tests {
         let errno = |limit| executor_error(io::Error::from_raw_os_error(libc::EMFILE), limit).raw_os_error();
         assert_eq!(errno(Some(MEMLOCK_MIN - 1)), Some(libc::ENOMEM));
         assert_eq!([errno(Some(MEMLOCK_MIN)), errno(None)], [Some(libc::EMFILE); 2]);
+    }
+
+    /// A shard's thread that ends so gives its letter box up, by which the control thread knows.
+    fn thread(end: fn() -> io::Result<()>) -> (Thread, Receiver<()>) {
+        let (sender, receiver) = mesh::letter_box::<()>(Arc::new(Bell::new().unwrap()));
+        let task = move || async move {
+            let _mine = sender;
+            end()
+        };
+        (LocalExecutorBuilder::default().io_memory(GLOMMIO_IO_MEMORY).spawn(task).unwrap(), receiver)
+    }
+
+    #[test]
+    fn a_thread_that_panics_has_ended_and_not_well() {
+        for (end, expected) in [(|| Ok(())) as fn() -> _, || panic!("a shard's mistake")].into_iter().zip([true, false])
+        {
+            let (thread, receiver) = thread(end);
+            assert_eq!(join(vec![thread]), expected);
+            assert!(receiver.is_abandoned());
+        }
+        assert!(!join(vec![thread(|| Ok(())).0, thread(|| Err(io::Error::other("its ring"))).0]));
+    }
+
+    #[test]
+    fn a_thread_that_does_not_end_is_not_waited_for() {
+        let (held, holds) = mpsc::channel::<()>();
+        let stuck = LocalExecutorBuilder::default().io_memory(GLOMMIO_IO_MEMORY).spawn(move || async move {
+            let _ = holds.recv();
+            Ok(())
+        });
+        let begun = Instant::now();
+        assert!(join(vec![stuck.unwrap()]));
+        assert!(begun.elapsed() >= JOIN && begun.elapsed() < 3 * JOIN);
+        drop(held);
     }
 }

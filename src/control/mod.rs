@@ -3,11 +3,13 @@
 
 mod admin;
 mod channels;
+mod end;
 pub mod feeds;
 mod files;
 pub mod metrics;
 mod names;
 mod publish;
+mod signals;
 mod switchboard;
 
 use crate::mesh::{Bell, Receiver, Sender, ToControl, ToShard};
@@ -15,7 +17,6 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 /// Threads that read files, whatever the resolver does.
@@ -23,6 +24,9 @@ const FILE_THREADS: usize = 4;
 
 /// Threads for libraries that resolve names by themselves, at most.
 const LIBRARY_THREADS: usize = 8;
+
+/// How long tasks that wait for a disk or a resolver may hold up the end.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// A shard, as the control thread knows it.
 pub struct Line {
@@ -57,9 +61,9 @@ pub struct Settings {
 pub enum Ending {
     /// Told to stop, and all shards have left.
     Stopped,
-    /// Told twice: the shards are still at work.
+    /// Told twice, or shards did not leave when they were told to: they are still at work.
     Forced,
-    /// A shard ended that was not told to.
+    /// A shard ended that was not told to. The others were told to leave, and may still be at work.
     ShardLost,
 }
 
@@ -69,11 +73,13 @@ pub enum Ending {
 /// No runtime, no signals, no bell: nothing that an operator could have written differently.
 pub fn run(settings: Settings, lines: Vec<Line>, bell: &Bell) -> io::Result<Ending> {
     let resolving = settings.feeds.iter().filter(|it| it.resolves()).count().min(LIBRARY_THREADS);
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(FILE_THREADS + names::AT_ONCE + resolving)
-        .build()?
-        .block_on(serve(settings, lines, bell))
+        .build()?;
+    let ending = runtime.block_on(serve(settings, lines, bell));
+    runtime.shutdown_timeout(LINGER);
+    ending
 }
 
 async fn serve(settings: Settings, lines: Vec<Line>, bell: &Bell) -> io::Result<Ending> {
@@ -89,23 +95,11 @@ async fn serve(settings: Settings, lines: Vec<Line>, bell: &Bell) -> io::Result<
     for name in settings.names {
         tokio::spawn(names::keep(name, settings.resolve_ttl, asks.clone()));
     }
-    tokio::spawn(stop_on_signals(asks.clone()));
+    tokio::spawn(signals::Signals::new()?.heed(asks.clone()));
     let mut switchboard = switchboard::Switchboard::new(lines, asks, outlet);
     let ending = switchboard.run(bell, asked, settings.grace).await?;
     tracing::info!(shards, ending = ?ending, "stopped");
     Ok(ending)
-}
-
-/// The first signal asks for an orderly end, the second for any.
-async fn stop_on_signals(asks: mpsc::UnboundedSender<switchboard::Ask>) -> io::Result<()> {
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    loop {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
-        let _ = asks.send(switchboard::Ask::Stop);
-    }
 }
 
 /// Addresses of an upstream, for every shard.

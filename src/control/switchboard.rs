@@ -1,5 +1,6 @@
 //! Where all letters pass: the one task that holds the lines to the shards.
 
+use super::end::{End, Step};
 use super::feeds::Outlet;
 use super::{Addresses, Ending, Line, files};
 use crate::mesh::{Bell, FileAsk, Listeners, Report, ShardNumber, ToControl, ToShard};
@@ -61,8 +62,7 @@ pub(super) struct Switchboard {
     questions: u64,
     outlet: Outlet,
     asks: mpsc::UnboundedSender<Ask>,
-    stop_at: Option<Instant>,
-    cut_off: bool,
+    end: End,
 }
 
 impl Switchboard {
@@ -76,8 +76,7 @@ impl Switchboard {
             questions: 0,
             outlet,
             asks,
-            stop_at: None,
-            cut_off: false,
+            end: End::default(),
         }
     }
 
@@ -99,7 +98,7 @@ impl Switchboard {
                     bell.hush();
                 }
                 Some(ask) = asked.recv() => match ask {
-                    Ask::Stop if self.stop_at.is_some() => return Ok(Ending::Forced),
+                    Ask::Stop if self.end.is_near() => return Ok(Ending::Forced),
                     ask => self.asked(ask, grace),
                 },
                 letter = self.outlet.letter(), if all_posted => self.post_all(|| ToShard::Publish(letter.clone())),
@@ -108,11 +107,10 @@ impl Switchboard {
             self.read_letters();
             self.outlet.reckon();
             self.answer_the_patient();
-            self.cut_off_the_late();
-            self.post_unposted();
-            if let Some(ending) = self.ending() {
+            if let Some(ending) = self.end() {
                 return Ok(ending);
             }
+            self.post_unposted();
         }
     }
 
@@ -122,8 +120,11 @@ impl Switchboard {
         let retry = is_behind.then_some(now + RETRY);
         let reports = self.waiting.iter().map(|it| it.until).min();
         let listening = self.listening.iter().map(|it| it.until).min();
-        let stop = self.stop_at.filter(|_| !self.cut_off);
-        [retry, reports, listening, stop].into_iter().flatten().min().unwrap_or(now + Duration::from_secs(3600))
+        [retry, reports, listening, self.end.wake_at()]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(now + Duration::from_secs(3600))
     }
 
     fn asked(&mut self, ask: Ask, grace: Duration) {
@@ -136,7 +137,7 @@ impl Switchboard {
             Ask::Letter(shard, letter) => self.post(shard, letter),
             Ask::Stop => {
                 tracing::info!(?grace, "stopping: no new clients, those that are here are bidden farewell");
-                self.stop_at = Some(Instant::now() + grace);
+                self.end.stop(grace);
                 self.post_all(|| ToShard::Quiesce);
             }
         }
@@ -192,7 +193,7 @@ impl Switchboard {
 
     /// Those who have all reports, or have waited long enough.
     fn answer_the_patient(&mut self) {
-        let (now, stopping) = (Instant::now(), self.stop_at.is_some());
+        let (now, stopping) = (Instant::now(), self.end.is_near());
         let done = |it: &mut Waiting| it.until <= now || it.reports.iter().all(Option::is_some);
         for waiting in self.waiting.extract_if(.., done) {
             let _ = waiting.reply.send(Reports { shards: waiting.reports, stopping });
@@ -200,14 +201,6 @@ impl Switchboard {
         let done = |it: &mut Listening| it.until <= now || it.shards.iter().all(Option::is_some);
         for listening in self.listening.extract_if(.., done) {
             let _ = listening.reply.send(listening.shards);
-        }
-    }
-
-    fn cut_off_the_late(&mut self) {
-        if !self.cut_off && self.stop_at.is_some_and(|at| at <= Instant::now()) {
-            tracing::warn!("shutdown_grace is over: the rest is cut off");
-            self.cut_off = true;
-            self.post_all(|| ToShard::Leave);
         }
     }
 
@@ -232,11 +225,28 @@ impl Switchboard {
         }
     }
 
-    fn ending(&self) -> Option<Ending> {
-        let gone = |line: &&Line| line.from.is_abandoned();
-        match self.stop_at {
-            None => self.lines.iter().find(gone).map(|_| Ending::ShardLost),
-            Some(_) => self.lines.iter().all(|line| gone(&line)).then_some(Ending::Stopped),
+    /// The next step to the end, once it has begun.
+    fn end(&mut self) -> Option<Ending> {
+        let gone: Vec<bool> = self.lines.iter().map(|line| line.from.is_abandoned()).collect();
+        match self.end.step(&gone) {
+            Step::Wait => {}
+            Step::Lost(shard) => {
+                tracing::error!(shard, "a shard has ended by itself: the others bid farewell, and the server ends");
+                self.post_all(|| ToShard::Quiesce);
+                return self.end();
+            }
+            Step::CutOff => {
+                tracing::warn!("the time to leave is over: the rest is cut off");
+                self.post_all(|| ToShard::Leave);
+            }
+            Step::Over(ending) => {
+                let left = gone.iter().filter(|gone| !**gone).count();
+                if left > 0 {
+                    tracing::error!(shards = left, "shards that were told to leave have not: the server ends without");
+                }
+                return Some(ending);
+            }
         }
+        None
     }
 }
