@@ -105,6 +105,8 @@ fn the_least_file_gets_every_default() {
             outbox_bytes: 0,
             turn_events: 256,
             resolve_ttl: Duration::from_secs(30),
+            upstream_backoff: Duration::from_millis(500),
+            upstream_backoff_max: Duration::from_secs(16),
             deflate_window_bytes: 16 << 20,
         },
         listeners: vec![Listener {
@@ -144,6 +146,8 @@ fn the_full_file_is_read_to_the_last_key() {
         outbox_bytes: 1 << 30,
         turn_events: 4096,
         resolve_ttl: Duration::from_secs(300),
+        upstream_backoff: Duration::from_millis(250),
+        upstream_backoff_max: Duration::from_secs(4),
         deflate_window_bytes: 32 << 20,
     };
     assert_eq!(server, expected);

@@ -17,6 +17,7 @@ mod many;
 mod peer;
 mod refusal;
 mod unkind;
+mod upstream;
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

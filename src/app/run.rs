@@ -12,8 +12,8 @@ use crate::engine::Address;
 use crate::engine::probe::{Finding, Kernel};
 use crate::engine::sockets::{self, Options};
 use crate::engine::uring::{Setup, Uring};
-use crate::mesh::{self, Bell, Receiver, Sender, ToControl, ToShard};
-use crate::service::proxy::{self, Place};
+use crate::mesh::{self, Bell, Health, Receiver, Sender, ToControl, ToShard};
+use crate::service::proxy::{self, Backoff, Place, Places};
 use crate::service::{Route, Services, Target, broadcast, echo, files};
 use crate::shard::clock::ticks;
 use crate::shard::door::{Deflate, Limits, Settings};
@@ -136,20 +136,21 @@ pub fn serve(config: &Config) -> Result<Ending, Failure> {
     let mut listeners = bind_all(config, derived.shards)?;
     let control_bell = Arc::new(Bell::new().map_err(Failure::Control)?);
     let epoch = super::broadcast::epoch();
+    let health: Arc<[Health]> = upstreams(config).iter().map(|it| Health::new(it.to_string())).collect();
     let mut lines = Vec::new();
     let mut shards = Vec::new();
     for shard in (0..derived.shards).rev() {
         let post = Post::new(&control_bell).map_err(Failure::Control)?;
         lines.push(post.line);
         let sockets = listeners.pop().unwrap_or_default();
-        let start = Start::new(config, &derived, (shard, epoch), sockets, post.shard);
+        let start = Start::new((config, &derived), (shard, epoch), health.clone(), sockets, post.shard);
         let memlock = memlock_bytes(config, &machine);
         shards.push(start.spawn().map_err(|error| Failure::Shard { shard, error, memlock })?);
     }
     lines.reverse();
     announce(config, &derived);
     let ending =
-        control::run(control_settings(config, admin, epoch), lines, &control_bell).map_err(Failure::Control)?;
+        control::run(control_settings(config, admin, epoch, health), lines, &control_bell).map_err(Failure::Control)?;
     remove_unix_sockets(config);
     finish(ending, shards)
 }
@@ -304,7 +305,7 @@ struct Start {
     settings: Settings,
     setup: Setup,
     routes: Arc<[Route]>,
-    places: Vec<Place>,
+    places: Places,
     broadcast: (Arc<[broadcast::Settings]>, Vec<broadcast::FeedSettings>, u32),
     sockets: Vec<Socket>,
     post: ShardPost,
@@ -312,9 +313,9 @@ struct Start {
 
 impl Start {
     fn new(
-        config: &Config,
-        derived: &Derived,
+        (config, derived): (&Config, &Derived),
         (shard, epoch): (usize, u32),
+        health: Arc<[Health]>,
         sockets: Vec<Socket>,
         post: ShardPost,
     ) -> Start {
@@ -328,7 +329,7 @@ impl Start {
                 unsent_bytes: config.server.unsent_bytes,
             },
             routes: routes(config, &upstreams),
-            places: upstreams.iter().map(|it| place(it)).collect(),
+            places: places(config, health),
             broadcast: (super::broadcast::settings(config), super::broadcast::feeds(config), epoch),
             sockets,
             post,
@@ -498,6 +499,12 @@ fn upstreams(config: &Config) -> Vec<&config::Upstream> {
     all
 }
 
+fn places(config: &Config, health: Arc<[Health]>) -> Places {
+    let places = upstreams(config).into_iter().map(place).collect();
+    let server = &config.server;
+    Places { places, health, backoff: Backoff { first: server.upstream_backoff, max: server.upstream_backoff_max } }
+}
+
 fn place(upstream: &config::Upstream) -> Place {
     match upstream {
         config::Upstream::Tcp { host, port } => match host.parse() {
@@ -508,7 +515,12 @@ fn place(upstream: &config::Upstream) -> Place {
     }
 }
 
-fn control_settings(config: &Config, admin: Option<TcpListener>, epoch: u32) -> control::Settings {
+fn control_settings(
+    config: &Config,
+    admin: Option<TcpListener>,
+    epoch: u32,
+    health: Arc<[Health]>,
+) -> control::Settings {
     let upstreams = upstreams(config);
     let named = |(number, it): (u32, &&config::Upstream)| match it {
         config::Upstream::Tcp { host, port } if host.parse::<IpAddr>().is_err() => Some((number, host.clone(), *port)),
@@ -523,6 +535,7 @@ fn control_settings(config: &Config, admin: Option<TcpListener>, epoch: u32) -> 
         labels: metrics::Labels {
             listeners: config.listeners.iter().map(|it| it.name.clone()).collect(),
             upstreams: upstreams.iter().map(ToString::to_string).collect(),
+            health,
         },
         feeds: super::feeds::settings(config),
         epoch,

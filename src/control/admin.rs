@@ -126,8 +126,14 @@ fn status(state: &State, reports: &Reports) -> serde_json::Value {
         "connections": Stage::ALL.iter().map(|&stage| clients(stage)).sum::<u64>(),
         "resident_memory_bytes": metrics::resident_bytes(),
         "shards": shards,
+        "upstreams": upstreams_status(&state.labels),
         "feeds": state.feeds.iter().map(|it| feed_status(it)).collect::<Vec<_>>(),
     })
+}
+
+fn upstreams_status(labels: &Labels) -> Vec<serde_json::Value> {
+    let named = labels.upstreams.iter().zip(labels.health.iter());
+    named.map(|(name, health)| serde_json::json!({ "name": name, "up": health.is_up() })).collect()
 }
 
 fn feed_status(feed: &Feed) -> serde_json::Value {

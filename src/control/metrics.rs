@@ -1,7 +1,7 @@
 //! The metrics: one table, from which `/metrics` and docs/metrics.md are both written.
 
 use super::feeds::{Feed, Figures, Reason, State};
-use crate::mesh::{Cause, Refused, Report, ServiceKind, Stage, Tally};
+use crate::mesh::{Cause, Health, Refused, Report, ServiceKind, Stage, Tally};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,8 @@ pub struct Labels {
     pub listeners: Vec<String>,
     /// Upstreams by number.
     pub upstreams: Vec<String>,
+    /// And how they are.
+    pub health: Arc<[Health]>,
 }
 
 /// The state of the server at one moment.
@@ -353,12 +355,14 @@ const METRICS: &[Metric] = &[
         samples: |snapshot, samples| upstreams(snapshot, samples, |tally, number| tally.upstreams[number].failures),
     },
     Metric {
-        name: "edgehold_upstream_backed_off_shards",
+        name: "edgehold_upstream_up",
         kind: Kind::Gauge,
-        help: "Shards that leave an upstream alone for a while because it failed.",
+        help: "0 from the moment when no address of an upstream answers to the next answer.",
         labels: &["upstream"],
         samples: |snapshot, samples| {
-            upstreams(snapshot, samples, |tally, number| u64::from(tally.upstreams[number].backed_off));
+            for (name, health) in snapshot.labels.upstreams.iter().zip(snapshot.labels.health.iter()) {
+                samples.add(&[name], u64::from(health.is_up()));
+            }
         },
     },
     Metric {
@@ -529,7 +533,8 @@ mod tests {
 
     #[test]
     fn every_metric_has_its_head_and_its_labels() {
-        let labels = Labels { listeners: vec!["pub\"lic".into()], upstreams: vec!["tcp://b:1".into()] };
+        let labels =
+            Labels { listeners: vec!["pub\"lic".into()], upstreams: vec!["tcp://b:1".into()], ..Labels::default() };
         let report = Report { shard: 0, tally: Tally::new(10, 1, 1) };
         let text = render(&Snapshot::new(vec![Some(report), None], &labels, Duration::from_secs(3)));
         for metric in METRICS {

@@ -23,9 +23,11 @@ static LOOKUPS: Semaphore = Semaphore::const_new(AT_ONCE);
 /// while the name does not resolve.
 pub(super) async fn keep((upstream, host, port): (u32, String, u16), ttl: Duration, asks: UnboundedSender<Ask>) {
     let mut known: Addresses = Addresses::from([]);
+    let mut fails = false;
     loop {
         let wait = match look_up(&host, port).await {
             Ok(found) => {
+                fails = false;
                 // In an order of our own: resolvers turn the list from answer to answer.
                 let found: Addresses = found.collect::<BTreeSet<_>>().into_iter().collect();
                 if found != known {
@@ -36,7 +38,10 @@ pub(super) async fn keep((upstream, host, port): (u32, String, u16), ttl: Durati
                 ttl
             }
             Err(error) => {
-                tracing::warn!(host, port, %error, "the upstream's name does not resolve");
+                // Once, not at every try.
+                if !std::mem::replace(&mut fails, true) {
+                    tracing::warn!(host, port, %error, "the upstream's name does not resolve");
+                }
                 RETRY.min(ttl)
             }
         };

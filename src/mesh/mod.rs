@@ -5,11 +5,13 @@
 //! the sender decides.
 
 mod bell;
+mod health;
 mod letters;
 mod message;
 mod tally;
 
 pub use bell::Bell;
+pub use health::{Health, is_up};
 pub use letters::{
     ChannelState, Conditions, FileAnswer, FileAsk, FileHead, FilePart, Listeners, Report, ShardNumber, ToControl,
     ToShard,

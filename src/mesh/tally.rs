@@ -132,8 +132,6 @@ pub struct UpstreamTally {
     pub dials: u64,
     /// Of those, failed ones.
     pub failures: u64,
-    /// Clients are not sent there for a while after a failure.
-    pub backed_off: bool,
 }
 
 /// Counters of one shard.

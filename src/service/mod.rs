@@ -69,8 +69,8 @@ pub struct Services {
 
 impl Services {
     /// `routes` in the order of the configuration, `upstreams` by their numbers, and what broadcast routes need.
-    pub fn new(routes: Arc<[Route]>, upstreams: Vec<proxy::Place>, broadcast: broadcast::Broadcast) -> Services {
-        Services { routes, proxy: proxy::Proxy::new(upstreams), files: files::Files::default(), broadcast }
+    pub fn new(routes: Arc<[Route]>, upstreams: impl Into<proxy::Places>, broadcast: broadcast::Broadcast) -> Services {
+        Services { routes, proxy: proxy::Proxy::new(upstreams.into()), files: files::Files::default(), broadcast }
     }
 }
 

@@ -5,9 +5,12 @@
 //! become frames as the route says. Each side is held back while the other takes nothing; each side's end
 //! reaches the other behind everything that was said before.
 
+mod upstream;
+
+pub use upstream::{Backoff, Place, Places};
+
 use super::echo::opcode;
 use crate::mesh::{Cause, UpstreamTally};
-use crate::shard::clock::ticks;
 use crate::shard::door::{Address, Desk, Frame, Room};
 use crate::shard::slab::Handle;
 use edgehold_wire::http1::Head;
@@ -17,15 +20,8 @@ use edgehold_wire::utf8::{self, Tail};
 use edgehold_wire::ws::CloseCode;
 use slab::Slab;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How long an upstream is left alone after its first failure; doubled with each further one.
-const BACKOFF: Duration = Duration::from_millis(500);
-
-/// Doublings of [`BACKOFF`], up to 16 s.
-const DOUBLINGS: u32 = 5;
+use upstream::Upstream;
 
 /// What a proxy route says.
 #[derive(Clone, Debug)]
@@ -53,36 +49,12 @@ pub enum Frames {
     Lines,
 }
 
-/// Where an upstream is.
-#[derive(Clone, Debug)]
-pub enum Place {
-    /// Wherever its name leads; letters tell.
-    Named,
-    /// An address that needs no name.
-    Known(SocketAddr),
-    /// A unix socket.
-    Unix(PathBuf),
-}
-
 /// The proxy service of one shard.
 pub struct Proxy {
     sessions: Slab<Session>,
     upstreams: Vec<Upstream>,
     /// Where a cut character and the bytes behind it meet.
     scratch: Vec<u8>,
-}
-
-/// One upstream, as this shard knows it.
-struct Upstream {
-    addresses: Vec<Address>,
-    /// The address that answered last.
-    preferred: usize,
-    connections: u32,
-    failures: u32,
-    retry_at: u32,
-    /// Counts the times that it was found to answer or to fail. Of many calls that were on their way together, the
-    /// first one speaks for all.
-    verdict: u32,
 }
 
 /// A client, its upstream, and what is between them.
@@ -118,9 +90,8 @@ struct Call {
 
 impl Proxy {
     /// Upstreams by their numbers.
-    pub fn new(places: Vec<Place>) -> Proxy {
-        let upstreams = places.into_iter().map(Upstream::new).collect();
-        Proxy { sessions: Slab::new(), upstreams, scratch: Vec::new() }
+    pub fn new(places: Places) -> Proxy {
+        Proxy { sessions: Slab::new(), upstreams: Upstream::all(places), scratch: Vec::new() }
     }
 
     /// Calls an upstream for the client.
@@ -138,7 +109,6 @@ impl Proxy {
         session.call.answered = true;
         let number = session.call.upstream;
         self.upstreams[number].answered(session.call.address);
-        tally(desk, number).backed_off = false;
         if let Some(client) = session.client {
             desk.upgrade(client);
         }
@@ -210,36 +180,33 @@ impl Proxy {
         let upstream = &mut self.upstreams[call.upstream];
         if call.addresses_tried >= upstream.addresses.len() {
             upstream.failed(desk.now(), call.verdict);
-            let tally = tally(desk, call.upstream);
-            tally.failures += 1;
-            tally.backed_off = upstream.failures > 0;
+            tally(desk, call.upstream).failures += 1;
             self.call(desk, token);
         } else {
             self.dial(desk, token);
         }
     }
 
-    /// Calls the upstream with the fewest connections among those that were not tried and are not left alone.
+    /// Calls an upstream, or gives up.
     fn call(&mut self, desk: &mut Desk, token: usize) {
-        let session = &mut self.sessions[token];
-        let (now, call) = (desk.now(), &mut session.call);
-        let upstreams = &self.upstreams;
-        let open = |(place, number): &(usize, u32)| {
-            call.tried & 1 << place == 0 && upstreams[*number as usize].may_be_called(now)
+        let (now, session) = (desk.now(), &mut self.sessions[token]);
+        let (upstreams, call) = (&mut self.upstreams, &mut session.call);
+        session.settings.upstreams.iter().for_each(|&number| upstreams[number as usize].heed(now));
+        let Some((place, number)) = call.choose(&session.settings.upstreams, upstreams, now) else {
+            return self.nobody_answers(desk, token);
         };
-        let candidates = session.settings.upstreams.iter().copied().enumerate();
-        let best = candidates.filter(open).min_by_key(|(_, number)| upstreams[*number as usize].connections);
-        match best {
-            Some((place, number)) => {
-                call.tried |= 1 << place;
-                call.upstream = number as usize;
-                call.verdict = upstreams[number as usize].verdict;
-                (call.addresses_tried, call.address) = (0, upstreams[number as usize].preferred);
-                self.upstreams[number as usize].is_called(now, session.settings.connect_ticks);
-                self.dial(desk, token);
-            }
-            None => self.give_up(desk, token, "no upstream answers"),
-        }
+        let upstream = &mut upstreams[number as usize];
+        call.tried |= 1 << place;
+        (call.upstream, call.verdict) = (number as usize, upstream.verdict);
+        (call.addresses_tried, call.address) = (0, upstream.preferred);
+        upstream.is_called(now, session.settings.connect_ticks);
+        self.dial(desk, token);
+    }
+
+    fn nobody_answers(&mut self, desk: &mut Desk, token: usize) {
+        let numbers = &self.sessions[token].settings.upstreams;
+        let retry_after = upstream::retry_after(numbers.iter().map(|&it| &self.upstreams[it as usize]));
+        self.give_up(desk, token, "no upstream answers", retry_after);
     }
 
     fn dial(&mut self, desk: &mut Desk, token: usize) {
@@ -257,16 +224,30 @@ impl Proxy {
                 tally.connections += 1;
                 tally.dials += 1;
             }
-            None => self.give_up(desk, token, "all slots of this shard are taken"),
+            None => self.give_up(desk, token, "all slots of this shard are taken", "1"),
         }
     }
 
     /// The client hears 503.
-    fn give_up(&mut self, desk: &mut Desk, token: usize, words: &str) {
+    fn give_up(&mut self, desk: &mut Desk, token: usize, words: &str, retry_after: &str) {
         if let Some(client) = self.sessions.remove(token).client {
             desk.let_go(client);
-            desk.refuse(client, Status::SERVICE_UNAVAILABLE, &[("Retry-After", "1")], words);
+            desk.refuse(client, Status::SERVICE_UNAVAILABLE, &[("Retry-After", retry_after)], words);
         }
+    }
+}
+
+impl Call {
+    /// The place and number of the upstream with the fewest connections among those that were not tried and are not
+    /// left alone; where there is none, the last resort.
+    fn choose(&self, numbers: &[u32], upstreams: &[Upstream], now: u32) -> Option<(usize, u32)> {
+        let all = numbers.iter().copied().enumerate();
+        let fresh = all.filter(|(place, _)| self.tried & 1 << place == 0);
+        let is_open = |(_, number): &(usize, u32)| upstreams[*number as usize].may_be_called(now);
+        let is_resort = |(_, number): &(usize, u32)| upstreams[*number as usize].may_be_last_resort(now);
+        let connections = |(_, number): &(usize, u32)| upstreams[*number as usize].connections;
+        let open = fresh.clone().filter(is_open).min_by_key(connections);
+        open.or_else(|| fresh.filter(is_resort).min_by_key(connections))
     }
 }
 
@@ -457,45 +438,6 @@ impl Session {
             desk.cut(upstream, Cause::Protocol);
         }
         Room::Gone
-    }
-}
-
-impl Upstream {
-    fn new(place: Place) -> Upstream {
-        let addresses = match place {
-            Place::Named => Vec::new(),
-            Place::Known(address) => vec![Address::Tcp(address)],
-            Place::Unix(path) => vec![Address::Unix(path)],
-        };
-        Upstream { addresses, preferred: 0, connections: 0, failures: 0, retry_at: 0, verdict: 0 }
-    }
-
-    fn may_be_called(&self, now: u32) -> bool {
-        !self.addresses.is_empty() && (self.failures == 0 || now >= self.retry_at)
-    }
-
-    /// One call at a time finds out whether a failed upstream is back.
-    fn is_called(&mut self, now: u32, connect_ticks: u32) {
-        if self.failures > 0 {
-            self.retry_at = now + connect_ticks;
-        }
-    }
-
-    /// The address that answered is the first to be tried from now on.
-    fn answered(&mut self, address: usize) {
-        self.failures = 0;
-        self.verdict = self.verdict.wrapping_add(1);
-        self.preferred = address;
-    }
-
-    /// A call that began before the last verdict says nothing new.
-    fn failed(&mut self, now: u32, verdict: u32) {
-        if verdict == self.verdict {
-            let delay = BACKOFF * (1 << self.failures.min(DOUBLINGS));
-            self.failures += 1;
-            self.verdict = self.verdict.wrapping_add(1);
-            self.retry_at = now + ticks(delay);
-        }
     }
 }
 

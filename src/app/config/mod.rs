@@ -77,6 +77,10 @@ pub struct Server {
     pub turn_events: u32,
     /// How long the addresses of an upstream name are used.
     pub resolve_ttl: Duration,
+    /// How long an upstream that failed is left alone while there are others; doubled with each further failure.
+    pub upstream_backoff: Duration,
+    /// At most so long.
+    pub upstream_backoff_max: Duration,
     /// Bytes of deflate windows that all connections of a shard may hold together.
     pub deflate_window_bytes: u64,
 }

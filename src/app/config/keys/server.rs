@@ -23,11 +23,13 @@ pub(crate) const BLANK_SERVER: Server = Server {
     outbox_bytes: 0,
     turn_events: 0,
     resolve_ttl: Duration::ZERO,
+    upstream_backoff: Duration::ZERO,
+    upstream_backoff_max: Duration::ZERO,
     deflate_window_bytes: 0,
 };
 
 /// The keys of `[server]`.
-pub(crate) static SERVER: [Key<Server>; 16] = [
+pub(crate) static SERVER: [Key<Server>; 18] = [
     Key {
         name: "shards",
         field: Field::Number {
@@ -248,6 +250,36 @@ pub(crate) static SERVER: [Key<Server>; 16] = [
                that are open stay where they are.",
         example: "",
         see: &["upstream"],
+    },
+    Key {
+        name: "upstream_backoff",
+        field: Field::Number {
+            unit: Unit::Millis,
+            rule: Rule::Range(100, HOUR),
+            store: |s, n| s.upstream_backoff = Duration::from_millis(n),
+        },
+        default: Preset::Is("500ms"),
+        owners: &[],
+        words: "How long clients are sent elsewhere after an upstream has failed; doubled with each further failure.",
+        note: "Where nobody else is left, a route's only upstream for one, it is called all the same: by each shard \
+               once in a quarter of a second, on behalf of a client; others are told 503 meanwhile. All shards know \
+               what one of them has found out.",
+        example: "",
+        see: &["upstream", "upstream_backoff_max"],
+    },
+    Key {
+        name: "upstream_backoff_max",
+        field: Field::Number {
+            unit: Unit::Millis,
+            rule: Rule::Range(100, HOUR),
+            store: |s, n| s.upstream_backoff_max = Duration::from_millis(n),
+        },
+        default: Preset::Is("16s"),
+        owners: &[],
+        words: "The longest time for which clients are sent elsewhere.",
+        note: "It also bounds `upstream_backoff`, where that is longer.",
+        example: "",
+        see: &["upstream_backoff"],
     },
     Key {
         name: "deflate_window_bytes",

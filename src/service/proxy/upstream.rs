@@ -1,0 +1,240 @@
+//! An upstream as one shard knows it: where it is, and when it may be called.
+//!
+//! One that failed is left alone, longer with each further failure, so that clients go where somebody answers. Where
+//! there is nobody else to go to, leaving it alone helps no one: then it is called as a last resort, once in a
+//! [`RESORT`] for each shard, so that whoever comes when it is back is served, and a crowd does not hammer it while it
+//! is not. What one shard finds out, all know ([`Health`]).
+
+use crate::mesh::{Health, is_up};
+use crate::shard::clock::ticks;
+use crate::shard::door::Address;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the last resort is called that does not answer; clients between two calls are told 503.
+const RESORT: Duration = Duration::from_millis(250);
+
+/// How soon a name that does not resolve is looked up again, in seconds.
+const LOOKUP: &str = "2";
+
+/// Where an upstream is.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// Wherever its name leads; letters tell.
+    Named,
+    /// An address that needs no name.
+    Known(SocketAddr),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+/// How long an upstream that failed is left alone while there are others.
+#[derive(Clone, Copy, Debug)]
+pub struct Backoff {
+    /// After its first failure; doubled with each further one.
+    pub first: Duration,
+    /// At most.
+    pub max: Duration,
+}
+
+impl Backoff {
+    /// In ticks, behind so many failures.
+    fn ticks(self, failures: u32) -> u32 {
+        ticks(self.first.saturating_mul(1 << failures.min(16)).min(self.max))
+    }
+}
+
+/// All upstreams of the configuration, by their numbers.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// Where each is.
+    pub places: Vec<Place>,
+    /// How each is: the same for all shards.
+    pub health: Arc<[Health]>,
+    /// How long one that failed is left alone.
+    pub backoff: Backoff,
+}
+
+impl From<Vec<Place>> for Places {
+    /// Known to one shard only, for those who have no other.
+    fn from(places: Vec<Place>) -> Places {
+        let health = places.iter().map(|_| Health::default()).collect();
+        Places { places, health, backoff: Backoff { first: Duration::from_millis(500), max: Duration::from_secs(16) } }
+    }
+}
+
+/// One upstream, as this shard knows it.
+pub(super) struct Upstream {
+    pub(super) addresses: Vec<Address>,
+    /// The address that answered last.
+    pub(super) preferred: usize,
+    pub(super) connections: u32,
+    /// Counts the times that it was found to answer or to fail. Of many calls that were on their way together, the
+    /// first one speaks for all.
+    pub(super) verdict: u32,
+    failures: u32,
+    /// When it is called again although there are others.
+    retry_at: u32,
+    /// When it is called again because there is no other.
+    resort_at: u32,
+    backoff: Backoff,
+    shared: Shared,
+}
+
+/// What all shards know of it.
+struct Shared {
+    health: Arc<[Health]>,
+    number: usize,
+    /// The changes that this shard has heeded.
+    heeded: u32,
+}
+
+impl Shared {
+    fn health(&self) -> &Health {
+        &self.health[self.number]
+    }
+}
+
+impl Upstream {
+    /// All of them.
+    pub(super) fn all(places: Places) -> Vec<Upstream> {
+        let Places { places, health, backoff } = places;
+        let shared = |number| Shared { health: health.clone(), number, heeded: 0 };
+        places.into_iter().enumerate().map(|(number, place)| Upstream::new(place, backoff, shared(number))).collect()
+    }
+
+    fn new(place: Place, backoff: Backoff, shared: Shared) -> Upstream {
+        let addresses = match place {
+            Place::Named => Vec::new(),
+            Place::Known(address) => vec![Address::Tcp(address)],
+            Place::Unix(path) => vec![Address::Unix(path)],
+        };
+        let (preferred, connections, verdict) = (0, 0, 0);
+        let (failures, retry_at, resort_at) = (0, 0, 0);
+        Upstream { addresses, preferred, connections, verdict, failures, retry_at, resort_at, backoff, shared }
+    }
+
+    /// Heeds what other shards have found out.
+    pub(super) fn heed(&mut self, now: u32) {
+        let turns = self.shared.health().turns();
+        if turns == self.shared.heeded {
+            return;
+        }
+        self.shared.heeded = turns;
+        self.verdict = self.verdict.wrapping_add(1);
+        match (is_up(turns), self.failures) {
+            (true, _) => self.failures = 0,
+            (false, 0) => self.leave_alone(now),
+            (false, _) => {}
+        }
+    }
+
+    pub(super) fn may_be_called(&self, now: u32) -> bool {
+        !self.addresses.is_empty() && (self.failures == 0 || now >= self.retry_at)
+    }
+
+    /// Where there is no other.
+    pub(super) fn may_be_last_resort(&self, now: u32) -> bool {
+        !self.addresses.is_empty() && now >= self.resort_at
+    }
+
+    /// One call at a time finds out whether a failed upstream is back; as a last resort, one in a while.
+    pub(super) fn is_called(&mut self, now: u32, connect_ticks: u32) {
+        if self.failures > 0 {
+            self.retry_at = now + connect_ticks;
+            self.resort_at = now + ticks(RESORT);
+        }
+    }
+
+    /// The address that answered is the first to be tried from now on.
+    pub(super) fn answered(&mut self, address: usize) {
+        self.failures = 0;
+        self.verdict = self.verdict.wrapping_add(1);
+        self.preferred = address;
+        self.shared.health().answered();
+        self.shared.heeded = self.shared.health().turns();
+    }
+
+    /// A call that began before the last verdict says nothing new.
+    pub(super) fn failed(&mut self, now: u32, verdict: u32) {
+        self.heed(now);
+        if verdict == self.verdict {
+            self.verdict = self.verdict.wrapping_add(1);
+            self.leave_alone(now);
+            self.shared.health().failed();
+            self.shared.heeded = self.shared.health().turns();
+        }
+    }
+
+    fn leave_alone(&mut self, now: u32) {
+        self.retry_at = now + self.backoff.ticks(self.failures);
+        self.resort_at = now + ticks(RESORT);
+        self.failures += 1;
+    }
+}
+
+/// When a client that was told that nobody answers may come again, in seconds: Retry-After.
+pub(super) fn retry_after<'u>(mut tried: impl Iterator<Item = &'u Upstream>) -> &'static str {
+    if tried.any(|it| !it.addresses.is_empty()) { "1" } else { LOOKUP }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONNECT: u32 = 20;
+
+    fn backoff() -> Backoff {
+        Backoff { first: Duration::from_millis(500), max: Duration::from_secs(4) }
+    }
+
+    /// The same upstream in two shards.
+    fn two() -> [Upstream; 2] {
+        let health: Arc<[Health]> = Arc::from([Health::default()]);
+        let place = Place::Known(([127, 0, 0, 1], 7).into());
+        let places = Places { places: vec![place], health, backoff: backoff() };
+        [places.clone(), places].map(|it| Upstream::all(it).remove(0))
+    }
+
+    #[test]
+    fn it_is_left_alone_longer_and_longer_up_to_a_bound() {
+        let [mut upstream, _] = two();
+        let mut now = 0;
+        for expected in [2, 4, 8, 16, 16, 16] {
+            upstream.failed(now, upstream.verdict);
+            assert!(!upstream.may_be_called(now + expected - 1) && upstream.may_be_called(now + expected));
+            now += expected;
+        }
+        upstream.answered(0);
+        assert!(upstream.may_be_called(now));
+    }
+
+    #[test]
+    fn the_last_resort_is_called_once_a_tick_however_often_it_failed() {
+        let [mut upstream, _] = two();
+        for now in 0..100 {
+            assert!(upstream.may_be_last_resort(now));
+            upstream.is_called(now, CONNECT);
+            assert!(now == 0 || !upstream.may_be_last_resort(now), "one call in flight is enough for a while");
+            upstream.failed(now, upstream.verdict);
+            assert!(!upstream.may_be_last_resort(now) && upstream.may_be_last_resort(now + 1));
+        }
+    }
+
+    #[test]
+    fn what_one_shard_finds_out_the_other_knows() {
+        let [mut one, mut other] = two();
+        let before = other.verdict;
+        one.failed(0, one.verdict);
+        other.heed(0);
+        assert!(!other.may_be_called(1));
+        // Its own call, begun before, tells it nothing that it does not know.
+        other.failed(1, before);
+        assert_eq!(other.failures, 1);
+        one.answered(0);
+        other.heed(1);
+        assert!(other.may_be_called(1) && other.shared.health().is_up());
+    }
+}
