@@ -112,7 +112,7 @@ struct Floor {
 impl Floor {
     fn open(pairs: u32) -> io::Result<Floor> {
         let any = Address::Tcp((Ipv4Addr::LOCALHOST, 0).into());
-        let listener = sockets::listen(&any, sockets::Options { backlog: 4096, unsent_bytes: 0 })?;
+        let listener = sockets::listen(&any, sockets::Options { backlog: 4096, ..Default::default() })?;
         let address = listener.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
         let (accepted, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (count, end) = (accepted.clone(), over.clone());
@@ -144,7 +144,8 @@ impl Drop for Floor {
 
 fn accept_all(listener: socket2::Socket, pairs: u32, accepted: &AtomicU64, over: &AtomicBool) -> io::Result<()> {
     let bell = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?;
-    let setup = Setup { table: pairs + ACCEPTS, buffers: 2, buffer_bytes: 4096, unsent_bytes: 0 };
+    let setup =
+        Setup { table: pairs + ACCEPTS, buffers: 2, buffer_bytes: 4096, unsent_bytes: 0, silence: Duration::ZERO };
     let mut ring = Uring::new(setup, bell, vec![listener])?;
     (0..ACCEPTS).for_each(|slot| ring.accept(Tag::new(slot, 0, Operation::Accept), 0));
     let mut next = ACCEPTS;

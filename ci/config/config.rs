@@ -113,6 +113,8 @@ fn the_least_file_gets_every_default() {
             name: "public".into(),
             address: Address::Tcp("0.0.0.0:8080".parse().unwrap()),
             backlog: 4096,
+            reuse_port: false,
+            mode: None,
         }],
         limits: limits.clone(),
         feeds: vec![],
@@ -152,7 +154,9 @@ fn the_full_file_is_read_to_the_last_key() {
     };
     assert_eq!(server, expected);
     let six: SocketAddr = "[::]:8080".parse().unwrap();
-    assert_eq!(listeners[0], Listener { name: "v6".into(), address: Address::Tcp(six), backlog: 128 });
+    let v6 = Listener { name: "v6".into(), address: Address::Tcp(six), backlog: 128, reuse_port: true, mode: None };
+    assert_eq!(listeners[0], v6);
+    assert_eq!((listeners[1].reuse_port, listeners[1].mode), (false, Some(0o660)));
     assert_eq!(listeners[1].address, Address::Unix("/run/edgehold.sock".into()));
     let expected = Limits {
         head_bytes: 8192,

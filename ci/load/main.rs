@@ -5,6 +5,7 @@
 //! one after another, as two of them together would fill the table of open files and spoil each other's figures; those
 //! of a few clients run beside each other.
 
+mod addresses;
 mod back_end;
 mod busy;
 mod by_hand;
@@ -18,6 +19,7 @@ mod peer;
 mod refusal;
 mod unkind;
 mod upstream;
+mod vanished;
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

@@ -12,6 +12,7 @@ const FILES: [(&str, &str); 19] = [
     ("bench/micro/src/bin/tls_memory.rs", "an allocator that counts"),
     ("bench/micro/src/provided.rs", "buffers shared with the kernel"),
     ("bench/src/crowd/worker.rs", "send"),
+    ("ci/load/lost_shard.rs", "a seccomp filter for a child, and its answers"),
     ("ci/load/refusal.rs", "a seccomp filter for a child"),
     ("src/control/switchboard.rs", "tokio's registration of a descriptor"),
     ("src/engine/buffers.rs", "memory shared with the kernel"),

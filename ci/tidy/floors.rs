@@ -13,7 +13,7 @@ const ROOMS: [(&str, &[&str]); 7] = [
     ("mesh", &["wire"]),
     ("shard", &["wire", "engine", "mesh"]),
     ("service", &["wire", "mesh", "shard::door", "shard::slab", "shard::clock"]),
-    ("control", &["wire", "mesh"]),
+    ("control", &["wire", "mesh", "engine::claim"]),
     ("app", &["wire", "engine", "mesh", "shard", "service", "control"]),
 ];
 

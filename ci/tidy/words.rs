@@ -42,7 +42,8 @@ const SOURCE: &str = "source = \"registry+https://github.com/rust-lang/crates.io
 
 /// Where a thread may sleep: between two looks at a condition with a deadline.
 /// And readers who are slow on purpose: their pace is what is tested.
-const SLEEPERS: [(&str, &str); 9] = [
+const SLEEPERS: [(&str, &str); 10] = [
+    ("src/app/addresses.rs", "patiently"),
     ("bench/micro/src/bin/fan_limit.rs", "has"),
     ("bench/micro/src/bin/fan_limit.rs", "pace"),
     ("bench/micro/src/bin/fan_limit.rs", "settled"),

@@ -1,6 +1,7 @@
 //! Configuration, command line, start and stop: the only room that reads files of the operator, arguments and
 //! the machine's limits.
 
+pub mod addresses;
 pub mod broadcast;
 pub mod cli;
 mod coefficients;

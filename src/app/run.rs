@@ -3,14 +3,13 @@
 //! Everything that can be refused is refused here, before the first client: what the machine lacks, what the
 //! kernel lacks, addresses that cannot be had.
 
+use super::addresses::{Bound, silence};
 use super::config::{self, Config, Frames};
 use super::derive::{Derived, MEMLOCK_MIN, Machine, Shortfall, derive, memlock_bytes, raise_memlock};
 use super::doctor::KernelRow;
 use super::log;
 use crate::control::{self, Ending, Line, metrics};
-use crate::engine::Address;
 use crate::engine::probe::{Finding, Kernel};
-use crate::engine::sockets::{self, Options};
 use crate::engine::uring::{Setup, Uring};
 use crate::mesh::{self, Bell, Health, Receiver, Sender, ToControl, ToShard};
 use crate::service::proxy::{self, Backoff, Place, Places};
@@ -65,6 +64,8 @@ pub enum Failure {
         address: String,
         /// What the kernel said.
         error: io::Error,
+        /// What to change; may be empty.
+        remedy: String,
     },
     /// A shard could not be started.
     Shard {
@@ -90,8 +91,9 @@ impl fmt::Display for Failure {
             Failure::Kernel(findings) => findings
                 .iter()
                 .try_for_each(|it| writeln!(f, "{}: {} (should be: {}): {}", it.what, it.is, it.should, it.remedy)),
-            Failure::Listen { name, address, error } => {
-                writeln!(f, "listener {name}: {address}: {error}{}", listen_remedy(error))
+            Failure::Listen { name, address, error, remedy } => {
+                let colon = if remedy.is_empty() { "" } else { ": " };
+                writeln!(f, "listener {name}: {address}: {error}{colon}{remedy}")
             }
             Failure::Shard { shard, error, memlock } => {
                 writeln!(f, "shard {shard}: no io_uring: {error}{}", memory_remedy(error, *memlock))
@@ -99,18 +101,6 @@ impl fmt::Display for Failure {
             Failure::Control(error) => writeln!(f, "control thread: {error}"),
             Failure::ShardLost => writeln!(f, "a shard has ended; the log says why"),
         }
-    }
-}
-
-fn listen_remedy(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => ": another process listens there; `ss -ltnp` shows which",
-        io::ErrorKind::AddrNotAvailable => ": no interface of this machine has this address",
-        io::ErrorKind::PermissionDenied => {
-            ": ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE, \
-             a unix socket a folder that may be written"
-        }
-        _ => "",
     }
 }
 
@@ -132,8 +122,7 @@ pub fn serve(config: &Config) -> Result<Ending, Failure> {
     let derived = derive(config, &machine).map_err(Failure::Machine)?;
     refuse_kernel(&Kernel::look())?;
     edgehold_wire::mask::choose();
-    let admin = bind_admin(config)?;
-    let mut listeners = bind_all(config, derived.shards)?;
+    let mut bound = Bound::all(config, derived.shards)?;
     let control_bell = Arc::new(Bell::new().map_err(Failure::Control)?);
     let epoch = super::broadcast::epoch();
     let health: Arc<[Health]> = upstreams(config).iter().map(|it| Health::new(it.to_string())).collect();
@@ -142,16 +131,16 @@ pub fn serve(config: &Config) -> Result<Ending, Failure> {
     for shard in (0..derived.shards).rev() {
         let post = Post::new(&control_bell).map_err(Failure::Control)?;
         lines.push(post.line);
-        let sockets = listeners.pop().unwrap_or_default();
+        let sockets = bound.sockets.pop().unwrap_or_default();
         let start = Start::new((config, &derived), (shard, epoch), health.clone(), sockets, post.shard);
         let memlock = memlock_bytes(config, &machine);
         shards.push(start.spawn().map_err(|error| Failure::Shard { shard, error, memlock })?);
     }
     lines.reverse();
     announce(config, &derived);
-    let ending =
-        control::run(control_settings(config, admin, epoch, health), lines, &control_bell).map_err(Failure::Control)?;
-    remove_unix_sockets(config);
+    let settings = control_settings(config, bound.admin.take(), epoch, health);
+    let ending = control::run(settings, lines, &control_bell).map_err(Failure::Control)?;
+    drop(bound);
     finish(ending, shards)
 }
 
@@ -216,64 +205,17 @@ fn join(shards: Vec<Thread>) -> bool {
     if ended.len() < count {
         tracing::warn!(shards = count - ended.len(), "threads of shards have not ended: the server ends without");
     }
-    ended.into_iter().fold(true, |well, end| has_ended_well(end) && well)
+    let ill = ended.into_iter().filter(|end| !has_ended_well(end)).count();
+    ill == 0
 }
 
-fn has_ended_well(end: Result<io::Result<()>, GlommioError<()>>) -> bool {
+fn has_ended_well(end: &Result<io::Result<()>, GlommioError<()>>) -> bool {
     match end {
         Ok(Ok(())) => return true,
         Ok(Err(error)) => tracing::error!(%error, "a shard has failed"),
         Err(error) => tracing::error!(%error, "a shard's executor has failed"),
     }
     false
-}
-
-// ---- addresses ----
-
-fn bind_admin(config: &Config) -> Result<Option<TcpListener>, Failure> {
-    let Some(address) = config.server.admin else { return Ok(None) };
-    let bound = TcpListener::bind(address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
-    let failure = |error| Failure::Listen { name: "admin".into(), address: address.to_string(), error };
-    bound.map(Some).map_err(failure)
-}
-
-/// For each shard one socket per listener.
-fn bind_all(config: &Config, shards: usize) -> Result<Vec<Vec<Socket>>, Failure> {
-    let mut all: Vec<Vec<Socket>> = (0..shards).map(|_| Vec::new()).collect();
-    for listener in &config.listeners {
-        let failure =
-            |error| Failure::Listen { name: listener.name.clone(), address: listener.address.to_string(), error };
-        let options = Options { backlog: listener.backlog, unsent_bytes: config.server.unsent_bytes };
-        let mut first: Option<Socket> = None;
-        for sockets in &mut all {
-            let socket = bind(&listener.address, options, first.as_ref()).map_err(failure)?;
-            first.get_or_insert(socket.try_clone().map_err(failure)?);
-            sockets.push(socket);
-        }
-    }
-    Ok(all)
-}
-
-/// The first shard's socket settles the port where the configuration leaves it open (port 0); the others
-/// bind the same one. A unix socket is bound once and shared.
-fn bind(address: &config::Address, options: Options, first: Option<&Socket>) -> io::Result<Socket> {
-    match (address, first) {
-        (config::Address::Unix(_), Some(first)) => first.try_clone(),
-        (config::Address::Unix(path), None) => sockets::listen(&Address::Unix(path.clone()), options),
-        (config::Address::Tcp(address), None) => sockets::listen(&Address::Tcp(*address), options),
-        (config::Address::Tcp(address), Some(first)) => {
-            let bound = first.local_addr()?.as_socket().unwrap_or(*address);
-            sockets::listen(&Address::Tcp(bound), options)
-        }
-    }
-}
-
-fn remove_unix_sockets(config: &Config) {
-    for listener in &config.listeners {
-        if let config::Address::Unix(path) = &listener.address {
-            let _ = std::fs::remove_file(path);
-        }
-    }
 }
 
 // ---- shards ----
@@ -327,6 +269,7 @@ impl Start {
                 buffers: config.server.recv_buffers,
                 buffer_bytes: config.server.recv_buffer_bytes,
                 unsent_bytes: config.server.unsent_bytes,
+                silence: silence(config, |service| matches!(service, config::Service::Proxy { .. })),
             },
             routes: routes(config, &upstreams),
             places: places(config, health),

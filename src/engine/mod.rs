@@ -5,6 +5,7 @@
 //! kernel did and decides nothing: it knows no protocol and no connection.
 
 pub mod buffers;
+pub mod claim;
 pub mod mapping;
 pub mod probe;
 #[cfg(any(test, feature = "script"))]

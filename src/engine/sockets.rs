@@ -1,45 +1,103 @@
 //! Sockets before they are on a ring: listeners and the options that both ends want.
 
-use super::Address;
+use super::{Address, claim};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
-use std::path::Path;
 use std::time::Duration;
 
-/// Probes after a minute of silence, so that a peer whose host has vanished is found by the kernel.
+/// Probes after a minute of silence at the latest, so that whatever keeps track of connections on the way does not
+/// forget them.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
+/// The longest time between two probes. The kernel takes no more than 32767 s.
+const PROBES: Duration = Duration::from_secs(75);
+
 /// What a listener is opened with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// Clients that may wait to be accepted; net.core.somaxconn cuts it.
     pub backlog: u32,
     /// See [`for_connect`].
     pub unsent_bytes: u32,
+    /// See [`for_connect`].
+    pub silence: Duration,
+    /// The mode of a unix socket's file; `None`: what the umask leaves.
+    pub mode: Option<u32>,
+    /// Other sockets may listen on the same TCP address, of this process or of another (SO_REUSEPORT).
+    pub shared: bool,
 }
 
-/// Opens a listener. Each shard opens its own on the same TCP address (SO_REUSEPORT: the kernel spreads the
-/// clients); a unix listener cannot be opened twice, shards share duplicates of one.
+/// Opens a listener.
 ///
-/// TCP_NODELAY, TCP_NOTSENT_LOWAT and keep-alive are set here because accepted sockets inherit them: a direct
-/// descriptor has no setsockopt before Linux 6.7.
+/// TCP_NODELAY, TCP_NOTSENT_LOWAT, keep-alive and TCP_USER_TIMEOUT are set here because accepted sockets inherit them:
+/// a direct descriptor has no setsockopt before Linux 6.7.
 ///
 /// # Errors
 /// The address is in use, not ours, or not allowed.
 pub fn listen(address: &Address, options: Options) -> io::Result<Socket> {
+    let socket = bind(address, options)?;
+    socket.listen(options.backlog.try_into().unwrap_or(i32::MAX))?;
+    Ok(socket)
+}
+
+/// Opens `count` listeners on one TCP address, among which the kernel spreads the clients; they are of one port where
+/// the address leaves it open (port 0). Unless `options` say that it is shared, nobody else listens there: the first
+/// listens alone before the others may join it, so that two servers that start together cannot both succeed. A unix
+/// socket cannot be opened twice: there they are duplicates of one.
+///
+/// # Errors
+/// As [`listen`].
+pub fn listen_many(address: &Address, options: Options, count: usize) -> io::Result<Vec<Socket>> {
+    let first = listen(address, options)?;
+    let another = match first.local_addr()?.as_socket() {
+        Some(bound) => {
+            first.set_reuse_port(true)?;
+            Some(Address::Tcp(bound))
+        }
+        None => None,
+    };
+    let one_more = |_| match &another {
+        Some(bound) => listen(bound, Options { shared: true, ..options }),
+        None => first.try_clone(),
+    };
+    let others: io::Result<Vec<Socket>> = (1..count).map(one_more).collect();
+    Ok(std::iter::once(first).chain(others?).collect())
+}
+
+/// Whether a listener could be opened here, without opening one: nobody can connect meanwhile.
+///
+/// # Errors
+/// As [`listen`].
+pub fn try_listen(address: &Address, options: Options) -> io::Result<()> {
+    match address {
+        Address::Unix(path) if claim::is_socket(path) => match claim::is_deserted(path) {
+            true => Ok(rustix::fs::access(path.parent().unwrap_or(path), rustix::fs::Access::WRITE_OK)?),
+            false => Err(io::ErrorKind::AddrInUse.into()),
+        },
+        _ => bind(address, options).and_then(|_| match address {
+            Address::Unix(path) => claim::SocketFile::of(path).map(drop),
+            Address::Tcp(_) => Ok(()),
+        }),
+    }
+}
+
+fn bind(address: &Address, options: Options) -> io::Result<Socket> {
     let socket = Socket::new(domain(address), Type::STREAM, None)?;
     match address {
         Address::Tcp(_) => {
             socket.set_reuse_address(true)?;
-            socket.set_reuse_port(true)?;
-            stream_options(&socket, options.unsent_bytes)?;
+            socket.set_reuse_port(options.shared)?;
+            stream_options(&socket, options.unsent_bytes, options.silence)?;
         }
-        Address::Unix(path) => remove_stale(path)?,
+        Address::Unix(path) => claim::remove_stale(path)?,
     }
     socket.bind(&to_kernel(address)?)?;
-    socket.listen(options.backlog.try_into().unwrap_or(i32::MAX))?;
+    if let (Address::Unix(path), Some(mode)) = (address, options.mode) {
+        // Before listen(2), so that nobody connects under another mode.
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+    }
     Ok(socket)
 }
 
@@ -49,13 +107,17 @@ pub fn listen(address: &Address, options: Options) -> io::Result<Socket> {
 /// The kernel takes at most `unsent_bytes` beyond what is in flight (TCP_NOTSENT_LOWAT; 0: as it likes), so that a peer
 /// that does not read holds little of the kernel's memory, and what is said last is not far behind.
 ///
+/// A peer that is not heard of for `silence`, not even by an acknowledgement, is given up within a quarter of that time
+/// more: by probes (keep-alive) where nothing is on its way to it, by TCP_USER_TIMEOUT where something is. The latter
+/// also ends who keeps its window shut for so long. Zero: the kernel's own time, a quarter of an hour.
+///
 /// # Errors
 /// No descriptor free, or no such address family.
-pub fn for_connect(address: &Address, unsent_bytes: u32) -> io::Result<(Socket, SockAddr)> {
+pub fn for_connect(address: &Address, unsent_bytes: u32, silence: Duration) -> io::Result<(Socket, SockAddr)> {
     let protocol = matches!(address, Address::Tcp(_)).then_some(Protocol::TCP);
     let socket = Socket::new(domain(address), Type::STREAM, protocol)?;
     if matches!(address, Address::Tcp(_)) {
-        stream_options(&socket, unsent_bytes)?;
+        stream_options(&socket, unsent_bytes, silence)?;
     }
     Ok((socket, to_kernel(address)?))
 }
@@ -78,12 +140,19 @@ pub fn bind_source(socket: &Socket, source: IpAddr) -> io::Result<()> {
     socket.bind(&SocketAddr::new(source, 0).into())
 }
 
-fn stream_options(socket: &Socket, unsent_bytes: u32) -> io::Result<()> {
+fn stream_options(socket: &Socket, unsent_bytes: u32, silence: Duration) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     if unsent_bytes > 0 {
         socket.set_tcp_notsent_lowat(unsent_bytes)?;
     }
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
+    if silence.is_zero() {
+        return socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
+    }
+    let second = Duration::from_secs(1);
+    let (first, between) = ((silence / 2).clamp(second, KEEPALIVE), (silence / 8).clamp(second, PROBES));
+    // Later than the shard's own timeouts of the same length, which know better what to call it.
+    socket.set_tcp_user_timeout(Some(silence + silence / 8))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(first).with_interval(between))
 }
 
 fn domain(address: &Address) -> Domain {
@@ -98,16 +167,4 @@ fn to_kernel(address: &Address) -> io::Result<SockAddr> {
         Address::Tcp(address) => Ok((*address).into()),
         Address::Unix(path) => SockAddr::unix(path),
     }
-}
-
-/// A socket file that nobody listens on is left over from a server that was killed: it goes. A living one
-/// stays, and bind says so.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    let is_socket =
-        std::fs::symlink_metadata(path).is_ok_and(|it| std::os::unix::fs::FileTypeExt::is_socket(&it.file_type()));
-    let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err_and(|error| refused(&error)) {
-        std::fs::remove_file(path)?;
-    }
-    Ok(())
 }

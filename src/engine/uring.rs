@@ -36,6 +36,8 @@ pub struct Setup {
     pub buffer_bytes: u32,
     /// Bytes that the kernel takes for an upstream beyond those in flight; 0: as it likes.
     pub unsent_bytes: u32,
+    /// How long an upstream may be silent before the kernel gives it up; zero: as it likes.
+    pub silence: Duration,
 }
 
 impl Setup {
@@ -55,6 +57,7 @@ pub struct Uring {
     buffers: Buffers,
     listeners: Vec<Socket>,
     unsent_bytes: u32,
+    silence: Duration,
     #[allow(clippy::vec_box, reason = "the kernel writes to these addresses while the vector grows")]
     waiting: Vec<Box<Waiting>>,
     until_submitted: Scratch,
@@ -115,12 +118,13 @@ impl Uring {
         let buffers = unsafe { Buffers::lend_to(&ring, setup.buffers, setup.buffer_bytes)? };
         let (waiting, until_submitted, counts) = Default::default();
         let overflow = VecDeque::new();
-        let unsent_bytes = setup.unsent_bytes;
+        let Setup { unsent_bytes, silence, .. } = setup;
         let mut uring = Uring {
             ring,
             buffers,
             listeners,
             unsent_bytes,
+            silence,
             waiting,
             until_submitted,
             overflow,
@@ -344,7 +348,7 @@ impl Ring for Uring {
     }
 
     fn connect(&mut self, tag: Tag, to: &Address) -> io::Result<()> {
-        let (socket, address) = sockets::for_connect(to, self.unsent_bytes)?;
+        let (socket, address) = sockets::for_connect(to, self.unsent_bytes, self.silence)?;
         self.connect_socket(tag, &socket, address)
     }
 
@@ -471,7 +475,7 @@ mod tests {
     use std::net::TcpListener as Far;
 
     fn ring() -> Uring {
-        let setup = Setup { table: 16, buffers: 2, buffer_bytes: 512, unsent_bytes: 0 };
+        let setup = Setup { table: 16, buffers: 2, buffer_bytes: 512, unsent_bytes: 0, silence: Duration::ZERO };
         Uring::new(setup, crate::engine::tests::bell(), Vec::new()).expect("a ring")
     }
 
@@ -496,7 +500,7 @@ mod tests {
     fn the_bell_ends_a_wait() {
         let bell = crate::engine::tests::bell();
         let other = bell.try_clone().expect("a descriptor");
-        let setup = Setup { table: 16, buffers: 2, buffer_bytes: 512, unsent_bytes: 0 };
+        let setup = Setup { table: 16, buffers: 2, buffer_bytes: 512, unsent_bytes: 0, silence: Duration::ZERO };
         let mut ring = Uring::new(setup, bell, Vec::new()).expect("a ring");
         let ring_it = move || rustix::io::write(&other, &1u64.to_ne_bytes()).expect("a ring of the bell");
         for _ in 0..3 {

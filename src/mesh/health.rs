@@ -55,7 +55,7 @@ impl Health {
 
 /// Whether that many changes leave it well.
 pub fn is_up(turns: u32) -> bool {
-    turns % 2 == 0
+    turns.is_multiple_of(2)
 }
 
 #[cfg(test)]

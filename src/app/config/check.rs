@@ -62,6 +62,19 @@ fn check_listeners(listeners: &[Section<ListenerDraft>], report: &mut Report<'_>
     listeners.iter().for_each(|section| require(&LISTENER, section, None, report));
     twice(listeners, "name", |l| l.name.clone(), report);
     twice(listeners, "address", |l| l.address.clone().filter(is_fixed), report);
+    listeners.iter().for_each(|section| check_kind(section, report));
+}
+
+/// Keys that an address of the other kind would never read.
+fn check_kind(section: &Section<ListenerDraft>, report: &mut Report<'_>) {
+    let (key, kind) = match &section.value.address {
+        Some(Address::Tcp(_)) => ("mode", "a Unix socket"),
+        Some(Address::Unix(_)) => ("reuse_port", "a TCP address"),
+        None => return,
+    };
+    if section.gives(key) {
+        report.note_key(section, key, format!("belongs to {kind}, which `address` is not — leave it out"));
+    }
 }
 
 /// Port 0 is another port each time.
@@ -219,8 +232,8 @@ fn check_pending(outbox: u64, limits: &Section<Limits>, routes: &[Section<RouteD
 }
 
 fn listener(section: Section<ListenerDraft>) -> Option<Listener> {
-    let ListenerDraft { name, address, backlog } = section.value;
-    Some(Listener { name: name?, address: address?, backlog })
+    let ListenerDraft { name, address, backlog, reuse_port, mode } = section.value;
+    Some(Listener { name: name?, address: address?, backlog, reuse_port, mode })
 }
 
 fn route(section: Section<RouteDraft>, base: &Path, report: &mut Report<'_>) -> Option<Route> {

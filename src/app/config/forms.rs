@@ -100,6 +100,13 @@ pub(super) fn address(text: &str) -> Result<Address, String> {
     }
 }
 
+/// The permissions of a file, in octal.
+pub(super) fn mode(text: &str) -> Result<u32, String> {
+    let octal = matches!(text.len(), 3 | 4) && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| octal && *mode <= 0o777);
+    mode.ok_or_else(|| format!("{} is no mode — write three octal digits, \"0660\"", quote(text)))
+}
+
 fn socket_address(text: &str) -> Result<SocketAddr, String> {
     let instead = "write \"0.0.0.0:8080\", \"[::]:8080\" or \"unix:/run/edgehold.sock\"";
     text.parse().map_err(|_| format!("{} is no IP address with a port — {instead}", quote(text)))
@@ -174,8 +181,15 @@ fn is_name(text: &str) -> bool {
     text.len() <= HOST_MAX && text.split('.').all(label)
 }
 
-/// The host of a route, as the Host field will be compared: lower-cased, IPv6 in brackets.
+/// The host of a route, as the Host field will be compared: lower-cased, IPv6 in brackets. `*.` in front of a name
+/// stands for all names below it.
 pub(super) fn host(text: &str) -> Result<String, String> {
+    if let Some(below) = text.strip_prefix("*.") {
+        let is_name = |plain: &String| plain.contains(|c: char| c.is_ascii_alphabetic()) && !below.starts_with('[');
+        let plain = bare_host(below).filter(is_name);
+        let refusal = || format!("{} is no host — write \"*.example.org\"", quote(text));
+        return plain.map(|plain| format!("*.{plain}")).ok_or_else(refusal);
+    }
     if let Some((front, port)) = text.rsplit_once(':')
         && port_number(port).is_some()
         && bare_host(front).is_some()
@@ -377,7 +391,25 @@ mod tests {
     fn hosts() {
         assert_eq!(host("Example.ORG").unwrap(), "example.org");
         assert_eq!(host("[0:0::1]").unwrap(), "[::1]");
-        for text in ["", "a.b:80", "[::1]:80", "::1", "a..b", "a.", "a/b", "[a]", "é.example"] {
+        assert_eq!(host("*.Example.org").unwrap(), "*.example.org");
+        for text in [
+            "",
+            "a.b:80",
+            "[::1]:80",
+            "::1",
+            "a..b",
+            "a.",
+            "a/b",
+            "[a]",
+            "é.example",
+            "*",
+            "*.",
+            "*.*.a",
+            "*.[::1]",
+            "*.1.2.3.4",
+            "*.a:80",
+            "a.*",
+        ] {
             assert!(host(text).is_err(), "{text}");
         }
     }

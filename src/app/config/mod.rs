@@ -116,6 +116,10 @@ pub struct Listener {
     pub address: Address,
     /// Connections the kernel queues until they are accepted, per shard.
     pub backlog: u32,
+    /// Other servers may listen on the same TCP address, and take a part of its clients.
+    pub reuse_port: bool,
+    /// The mode of the file of a unix socket; `None`: what the umask leaves.
+    pub mode: Option<u32>,
 }
 
 /// Where a listener listens. Displayed as it is written in the file.

@@ -2,10 +2,11 @@
 
 use super::feed::{Fault, Feed, Session};
 use super::stream;
+use crate::engine::claim::{SocketFile, remove_stale};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tokio::io::AsyncRead;
 use tokio::net::{TcpListener, UnixListener};
 
@@ -23,16 +24,7 @@ pub(super) enum Listen {
 /// A listener of either kind.
 enum Door {
     Tcp(TcpListener),
-    Unix(UnixListener, #[expect(dead_code, reason = "it takes the socket's file away when it is dropped")] Remove),
-}
-
-/// Takes the file of a socket away with it.
-struct Remove(PathBuf);
-
-impl Drop for Remove {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
+    Unix(UnixListener, #[expect(dead_code, reason = "it takes the socket's file away when it is dropped")] SocketFile),
 }
 
 type Stream = Box<dyn AsyncRead + Send + Unpin>;
@@ -66,7 +58,7 @@ impl Listen {
             Listen::Tcp(address) => Ok(Door::Tcp(TcpListener::bind(address).await?)),
             Listen::Unix(path) => {
                 remove_stale(path)?;
-                Ok(Door::Unix(UnixListener::bind(path)?, Remove(path.clone())))
+                Ok(Door::Unix(UnixListener::bind(path)?, SocketFile::of(path)?))
             }
         }
     }
@@ -89,16 +81,4 @@ impl Door {
 fn is_about_one(error: &io::Error) -> bool {
     let gone = [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset, io::ErrorKind::NotConnected];
     gone.contains(&error.kind()) || error.raw_os_error() == Some(libc::EINVAL)
-}
-
-/// A socket file that nobody listens on is left over from a server that was killed: it goes. A living one stays, and
-/// bind says so.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    let is_socket =
-        std::fs::symlink_metadata(path).is_ok_and(|it| std::os::unix::fs::FileTypeExt::is_socket(&it.file_type()));
-    let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err_and(|error| refused(&error)) {
-        std::fs::remove_file(path)?;
-    }
-    Ok(())
 }

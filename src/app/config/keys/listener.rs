@@ -9,10 +9,12 @@ pub(crate) struct ListenerDraft {
     pub(crate) name: Option<String>,
     pub(crate) address: Option<Address>,
     pub(crate) backlog: u32,
+    pub(crate) reuse_port: bool,
+    pub(crate) mode: Option<u32>,
 }
 
 /// The keys of `[[listener]]`.
-pub(crate) static LISTENER: [Key<ListenerDraft>; 3] = [
+pub(crate) static LISTENER: [Key<ListenerDraft>; 5] = [
     Key {
         name: "name",
         field: Field::Text {
@@ -48,5 +50,29 @@ pub(crate) static LISTENER: [Key<ListenerDraft>; 3] = [
         note: "The kernel cuts it to `net.core.somaxconn` without a word; `edgehold doctor` says so.",
         example: "",
         see: &["accepts_in_flight"],
+    },
+    Key {
+        name: "reuse_port",
+        field: Field::Flag { store: |l, on| l.reuse_port = on },
+        default: Preset::Is("false"),
+        owners: &[],
+        words: "Whether other servers may listen on the same TCP address, and the kernel spreads clients among them.",
+        note: "All of them must write it, and run as the same user (SO_REUSEPORT): so a new server can take over \
+               before the old one goes. Without it a second server on one address does not start.",
+        example: "true",
+        see: &["address"],
+    },
+    Key {
+        name: "mode",
+        field: Field::Text {
+            form: "three or four octal digits, \"0660\"",
+            store: |l, text| forms::mode(text).map(|mode| put(&mut l.mode, mode)),
+        },
+        default: Preset::Absent("what the umask leaves"),
+        owners: &[],
+        words: "The mode of the file of a Unix socket: who may connect is who may write it.",
+        note: "",
+        example: "\"0660\"",
+        see: &["address"],
     },
 ];

@@ -130,13 +130,14 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 24] = [
     Key {
         name: "host",
         field: Field::Text {
-            form: "a host without a port",
+            form: "a host without a port, a `*.` in front for all hosts below it",
             store: |r, text| forms::host(text).map(|host| put(&mut r.host, host)),
         },
         default: Preset::Absent("every host"),
         owners: &[],
         words: "The host that is matched, without regard to case or port.",
-        note: "",
+        note: "`*.example.org` matches every host below `example.org`, but not that itself. The whole host goes \
+               before a longer `*.`, that before a shorter one, and any of them before a route without a host.",
         example: "\"chat.example.org\"",
         see: &["path"],
     },
