@@ -165,7 +165,7 @@ fn the_full_file_is_read_to_the_last_key() {
         head_timeout: Duration::from_secs(3),
         idle_timeout: Duration::from_secs(3600),
         max_pending: 1 << 20,
-        connection_bytes: 0,
+        connection_bytes: 4 << 20,
         close_timeout: Duration::from_millis(500),
     };
     assert_eq!(limits, expected);
