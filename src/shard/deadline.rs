@@ -7,7 +7,7 @@ use super::conn::{Conn, Flags, State};
 use super::limits::Limits;
 
 /// Ticks that a connection in a spare slot stays when all was said to it.
-const SPARE_TICKS: u32 = 2;
+const SPARE_TICKS: u32 = 4;
 
 /// The tick in which the connection is to be looked at; `None` where nothing can become due.
 pub(super) fn next(conn: &Conn, limits: &Limits, spilled: usize, park_ticks: u32, now: u32) -> Option<u32> {
@@ -24,7 +24,8 @@ pub(super) fn next(conn: &Conn, limits: &Limits, spilled: usize, park_ticks: u32
 /// Ticks that the peer's goodbye may take. In a spare slot others wait for that to be over: a client that was told 503
 /// gets no more than the time to read it.
 pub(super) fn closing(conn: &Conn, limits: &Limits) -> u32 {
-    if conn.flags.contains(Flags::SPARE) { limits.close_ticks.min(SPARE_TICKS) } else { limits.close_ticks }
+    let told = conn.flags.contains(Flags::SPARE) && !conn.has_to_say();
+    if told { limits.close_ticks.min(SPARE_TICKS) } else { limits.close_ticks }
 }
 
 /// It is held back and nothing is armed that would tell of its end: it is parked within a tick.
