@@ -14,7 +14,7 @@ use crate::engine::sockets::{self, Options};
 use crate::engine::uring::{Setup, Uring};
 use crate::mesh::{self, Bell, Receiver, Sender, ToControl, ToShard};
 use crate::service::proxy::{self, Place};
-use crate::service::{Route, Services, Target, broadcast, echo, files};
+use crate::service::{Route, Routes, Services, Target, broadcast, echo, files};
 use crate::shard::clock::ticks;
 use crate::shard::door::{Deflate, Limits, Settings};
 use crate::shard::{Shard, pump};
@@ -277,7 +277,7 @@ impl Post {
 struct Start {
     settings: Settings,
     setup: Setup,
-    routes: Arc<[Route]>,
+    routes: Arc<Routes>,
     places: Vec<Place>,
     broadcast: (Arc<[broadcast::Settings]>, Vec<broadcast::FeedSettings>, u32),
     sockets: Vec<Socket>,
@@ -422,7 +422,7 @@ fn connection_bytes(limits: &config::Limits) -> usize {
 }
 
 /// The routes; limits number 0 are those for all, number n + 1 those of route n.
-fn routes(config: &Config, upstreams: &[&config::Upstream]) -> Arc<[Route]> {
+fn routes(config: &Config, upstreams: &[&config::Upstream]) -> Arc<Routes> {
     let numbered = (1..).zip(&config.routes);
     let route = |(limits, route): (u16, &config::Route)| Route {
         path: route.path.clone(),
@@ -431,7 +431,7 @@ fn routes(config: &Config, upstreams: &[&config::Upstream]) -> Arc<[Route]> {
         limits,
         target: target(config, &route.service, upstreams),
     };
-    numbered.map(route).collect()
+    Arc::new(numbered.map(route).collect())
 }
 
 fn target(config: &Config, service: &config::Service, all: &[&config::Upstream]) -> Target {

@@ -109,6 +109,16 @@ impl<'b> Head<'_, 'b> {
         list(self.headers, name)
     }
 
+    /// How much a media type, `type/subtype`, is wanted by Accept (RFC 9110 section 12.5.1): in thousandths, the most
+    /// of all that name it, in any case, whatever their parameters. 0: it is not named, or is refused (`q=0`).
+    /// Wildcards name nothing, so that who takes anything can be given what is usual.
+    pub fn quality(&self, media_type: &str) -> u16 {
+        let lines = values(self.headers, "Accept").filter_map(|line| str::from_utf8(line).ok());
+        let elements = lines.flat_map(|line| unquoted(line, ','));
+        let ranges = elements.filter_map(|element| quality_of(element, media_type));
+        ranges.max().unwrap_or(0)
+    }
+
     /// Whether the comma list of this name has this token, in any case.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         list(self.headers, name).any(|element| element.eq_ignore_ascii_case(token))
@@ -126,6 +136,39 @@ fn list<'s, 'b>(headers: &'s [Header<'b>], name: &'s str) -> impl Iterator<Item 
 /// The elements of one line, empty ones included.
 fn elements(value: &[u8]) -> impl Iterator<Item = &str> {
     str::from_utf8(value).unwrap_or("").split(',').map(|element| element.trim_matches([' ', '\t']))
+}
+
+/// The parts of a text between separators that do not stand in a quoted string (RFC 9110 section 5.6.4).
+fn unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |it| {
+        let ends = !quoted && it == separator;
+        quoted ^= it == '"' && !escaped;
+        escaped = quoted && it == '\\' && !escaped;
+        ends
+    })
+}
+
+/// The weight of a media range, where it names this type.
+fn quality_of(range: &str, media_type: &str) -> Option<u16> {
+    let mut parts = unquoted(range, ';').map(|part| part.trim_matches([' ', '\t']));
+    let is_it = parts.next().is_some_and(|named| named.eq_ignore_ascii_case(media_type));
+    let weight =
+        |part: &str| part.split_once('=').filter(|(name, _)| name.eq_ignore_ascii_case("q")).map(|it| weight(it.1));
+    is_it.then(|| parts.find_map(weight).unwrap_or(1000))
+}
+
+/// A weight in thousandths (RFC 9110 section 12.4.2). One that is malformed, or has more than three digits behind the
+/// point, says no more than that the type is taken.
+fn weight(value: &str) -> u16 {
+    let (whole, part) = value.split_once('.').unwrap_or((value, ""));
+    let digits = part.bytes().all(|byte| byte.is_ascii_digit()) && part.len() <= 3;
+    match (whole, digits) {
+        ("0", true) => {
+            (0..3).fold(0, |so_far, at| so_far * 10 + part.as_bytes().get(at).map_or(0, |byte| u16::from(byte - b'0')))
+        }
+        _ => 1000,
+    }
 }
 
 macro_rules! refusals {
@@ -868,6 +911,42 @@ mod tests {
             assert!(head.list("X-Y").eq(["one", "two", "three"]));
             assert_eq!(head.get("x"), None);
         });
+    }
+
+    #[test]
+    fn a_media_type_is_as_good_as_the_best_line_that_names_it() {
+        let quality = |lines: &str| with(&format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n"), |h| h.quality("text/x"));
+        for (accept, wanted) in [
+            ("text/x", 1000),
+            ("TEXT/X", 1000),
+            ("text/x;q=0", 0),
+            ("text/x;q=0.000", 0),
+            ("text/x ; Q=0.5", 500),
+            ("text/x;q=0.001", 1),
+            ("text/x;q=0.25;a=b", 250),
+            ("text/x;charset=utf-8;q=0.7", 700),
+            ("text/x;q=1.000", 1000),
+            ("a/b, text/x;q=0.9 ,c/d", 900),
+            ("text/x;q=0, text/x;q=0.3", 300),
+            ("text/x;v=\"a, b;q=0\";q=0.2", 200),
+            ("a/b;v=\"x\\\", text/x\"", 0),
+            ("a/b;v=\", text/x", 0),
+            // A weight that is none.
+            ("text/x;q=", 1000),
+            ("text/x;q=no", 1000),
+            ("text/x;q=0.0000", 1000),
+            ("text/x;q=-1", 1000),
+            ("*/*", 0),
+            ("text/*", 0),
+            ("text/xy, a/text/x", 0),
+            ("", 0),
+            (";q=1", 0),
+        ] {
+            assert_eq!(quality(&format!("Accept: {accept}\r\n")), wanted, "{accept}");
+        }
+        assert_eq!(quality("Accept: text/x;q=0.1\r\naccept: text/x;q=0.2\r\n"), 200);
+        assert_eq!(quality("Accept: text/x;q=\u{e9}\r\n"), 1000);
+        assert_eq!(quality(""), 0);
     }
 
     #[test]

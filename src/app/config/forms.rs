@@ -167,15 +167,21 @@ pub(super) fn bare_host(text: &str) -> Option<String> {
 }
 
 /// Whether a host is a name or an IPv4 address (RFC 1123 section 2.1, and `_`, which names inside
-/// private networks carry). Empty labels are refused, a dot at the end too: no peer sends one.
+/// private networks carry). Empty labels are refused, a dot at the end too: the same name is written without it.
 fn is_name(text: &str) -> bool {
     let good = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     let label = |l: &str| (1..=63).contains(&l.len()) && l.bytes().all(good);
     text.len() <= HOST_MAX && text.split('.').all(label)
 }
 
-/// The host of a route, as the Host field will be compared: lower-cased, IPv6 in brackets.
+/// The host of a route, as the Host field will be compared: lower-cased, IPv6 in brackets, `*.` in front of a name for
+/// all names below it.
 pub(super) fn host(text: &str) -> Result<String, String> {
+    match text.strip_prefix("*.") {
+        Some(name) if is_name(name) => return Ok(text.to_ascii_lowercase()),
+        None if !text.contains('*') => {}
+        _ => return Err(format!("{} is no host — a `*` stands in front of a name, \"*.example.org\"", quote(text))),
+    }
     if let Some((front, port)) = text.rsplit_once(':')
         && port_number(port).is_some()
         && bare_host(front).is_some()
@@ -377,7 +383,12 @@ mod tests {
     fn hosts() {
         assert_eq!(host("Example.ORG").unwrap(), "example.org");
         assert_eq!(host("[0:0::1]").unwrap(), "[::1]");
+        assert_eq!(host("*.Example.ORG").unwrap(), "*.example.org");
+        assert_eq!(host("*.localhost").unwrap(), "*.localhost");
         for text in ["", "a.b:80", "[::1]:80", "::1", "a..b", "a.", "a/b", "[a]", "é.example"] {
+            assert!(host(text).is_err(), "{text}");
+        }
+        for text in ["*", "*.", "*a", "a.*", "*.*.a", "**.a", "*.a:80", "*.[::1]", "*.a."] {
             assert!(host(text).is_err(), "{text}");
         }
     }
