@@ -34,10 +34,11 @@ const LAST_BLOCK: [u8; 2] = [0x03, 0x00];
 const LEVEL: i32 = 2;
 
 /// Streams that may end within one message for nothing; see [`Reading::restart`].
-const FREE_RESTARTS: u64 = 16;
+const FREE_RESTARTS: u64 = 4;
 
-/// What each further end of a stream must have brought, in bytes of the message.
-const RESTART_BYTES: u64 = 256;
+/// What each further end of a stream must have brought, in bytes of the message: an eighth of the most that is then
+/// laid before the next stream.
+const RESTART_BYTES: u64 = 4096;
 
 /// The least room that is made for a message, in bytes.
 const FIRST_ROOM: usize = 1024;
@@ -175,14 +176,16 @@ pub enum InflateFault {
 #[derive(Default)]
 pub struct Inflater {
     stream: Option<Inflate>,
+    work: u64,
 }
 
 impl Inflater {
     /// Writes what a whole message says behind what is in `out` (RFC 7692 section 7.2.2).
     ///
     /// `compressed` is the payload of all its frames. It may have blocks that call themselves the last (section
-    /// 7.2.3.4), and may refer to the messages in `window`, which takes it in. Never makes more room in `out` than
-    /// `limit` bytes for the message.
+    /// 7.2.3.4), and may end with such a block: the RFC wants one more byte there, which who lets zlib finish its
+    /// stream does not send. It may refer to the messages in `window`, which takes it in. Never makes more room in
+    /// `out` than `limit` bytes for the message.
     ///
     /// # Errors
     /// [`InflateFault::TooBig`] with the first byte beyond `limit`; [`InflateFault::Corrupt`] where the bytes are
@@ -197,14 +200,21 @@ impl Inflater {
         let start = out.len();
         let stream = self.stream.get_or_insert_with(|| Inflate::new(false, MAX_WINDOW_BITS));
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(start);
-        let mut reading = Reading { stream, window: window.as_deref(), out, start, limit, restarts: 0 };
+        let mut reading = Reading { stream, window: window.as_deref(), out, start, limit, restarts: 0, work: 0 };
         let read = reading.message(compressed);
+        self.work = reading.work;
         match (read, window) {
             (Ok(()), Some(window)) => window.push(&out[start..]),
             (Ok(()), None) => {}
             (Err(_), _) => out.truncate(start),
         }
         read
+    }
+
+    /// What the last message has cost, whether it was refused or not: bytes read, written, and laid before it to be
+    /// referred to. At most ten for each byte of the message and of `limit`, and 512 KiB.
+    pub const fn work(&self) -> u64 {
+        self.work
     }
 }
 
@@ -218,17 +228,30 @@ struct Reading<'a> {
     /// How long `out` may become.
     limit: usize,
     restarts: u64,
+    /// See [`Inflater::work`].
+    work: u64,
+}
+
+/// Where the bytes that were fed came to their end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// Behind the last block of a stream.
+    Ended,
+    /// Anywhere else.
+    Open,
 }
 
 impl Reading<'_> {
     fn message(&mut self, compressed: &[u8]) -> Result<(), InflateFault> {
         self.begin()?;
-        self.feed(compressed)?;
+        if self.feed(compressed)? == Rest::Ended {
+            return Ok(());
+        }
         let said = self.out.len();
-        self.feed(&TAIL)?;
-        // The tail is the end of an empty block.
+        // The tail is the end of an empty block that is not the last.
+        let open = self.feed(&TAIL)? == Rest::Open;
         let silent = self.out.len() == said;
-        if silent { self.is_between_blocks() } else { Err(InflateFault::Corrupt) }
+        if open && silent { self.is_between_blocks() } else { Err(InflateFault::Corrupt) }
     }
 
     /// A fresh stream that knows what came before: the window, and what this message has said so far.
@@ -239,21 +262,22 @@ impl Reading<'_> {
         let window = self.window.map(Window::bytes).filter(|_| said.len() < Window::size(MAX_WINDOW_BITS));
         for known in [window.unwrap_or_default(), said] {
             if !known.is_empty() {
+                self.work += known.len() as u64;
                 self.stream.set_dictionary(known).map_err(|_| InflateFault::Corrupt)?;
             }
         }
         Ok(())
     }
 
-    fn feed(&mut self, mut input: &[u8]) -> Result<(), InflateFault> {
+    fn feed(&mut self, mut input: &[u8]) -> Result<Rest, InflateFault> {
         loop {
             let (used, written, room, status) = self.step(input)?;
             input = &input[used..];
             match status {
-                Status::StreamEnd if input.is_empty() => return self.restart(),
+                Status::StreamEnd if input.is_empty() => return Ok(Rest::Ended),
                 Status::StreamEnd => self.restart()?,
                 // Room that is left over says that there is nothing more in this input.
-                Status::Ok | Status::BufError if written < room && input.is_empty() => return Ok(()),
+                Status::Ok | Status::BufError if written < room && input.is_empty() => return Ok(Rest::Open),
                 Status::Ok | Status::BufError if used + written == 0 => return Err(InflateFault::Corrupt),
                 Status::Ok | Status::BufError => {}
             }
@@ -275,17 +299,18 @@ impl Reading<'_> {
         };
         let room_len = room.len();
         let status = self.stream.decompress_uninit(input, room, InflateFlush::NoFlush);
+        let used = (self.stream.total_in() - before.0) as usize;
         let written = (self.stream.total_out() - before.1) as usize;
+        self.work += (used + written) as u64;
         if left == 0 && written > 0 {
             return Err(InflateFault::TooBig);
         }
         // SAFETY: the library has written so many bytes of the room behind the vector's end.
         unsafe { self.out.set_len(len + written) };
-        let used = (self.stream.total_in() - before.0) as usize;
         status.map(|status| (used, written, room_len, status)).map_err(|_| InflateFault::Corrupt)
     }
 
-    /// A block called itself the last (RFC 7692 section 7.2.3.4): the message goes on with another stream. To begin
+    /// A block called itself the last (RFC 7692 section 7.2.3.4), and the message goes on with another stream. To begin
     /// one costs far more than the two bytes that ask for it, so a message must have brought something for each.
     fn restart(&mut self) -> Result<(), InflateFault> {
         self.restarts += 1;
