@@ -66,8 +66,10 @@ impl Routes {
 
 /// The host of an authority, without its port.
 fn without_port(authority: &str) -> &str {
-    let colon = authority.rfind(':').filter(|&colon| !authority[colon..].contains(']'));
-    &authority[..colon.unwrap_or(authority.len())]
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => host,
+        _ => authority,
+    }
 }
 
 /// An IPv6 address as the configuration writes it (RFC 5952), since there are many ways to write one.

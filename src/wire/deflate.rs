@@ -69,18 +69,24 @@ impl Window {
     }
 
     fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 
     /// Takes a message in; the oldest bytes make room.
+    #[allow(clippy::indexing_slicing, reason = "what is kept and what is new are made to fit in together")]
     fn push(&mut self, message: &[u8]) {
         let size = self.bytes.len();
-        let new = &message[message.len().saturating_sub(size)..];
+        let new = last(message, size);
         let kept = self.len.min(size - new.len());
         self.bytes.copy_within(self.len - kept..self.len, 0);
         self.bytes[kept..kept + new.len()].copy_from_slice(new);
         self.len = kept + new.len();
     }
+}
+
+/// The last `most` bytes.
+fn last(bytes: &[u8], most: usize) -> &[u8] {
+    bytes.get(bytes.len().saturating_sub(most)..).unwrap_or(bytes)
 }
 
 /// Deflates messages, for all connections of a thread. Holds one compressor for each window size that was used.
@@ -117,7 +123,7 @@ impl Deflater {
             out.truncate(at);
             return false;
         }
-        debug_assert!(out[at..].ends_with(&TAIL));
+        debug_assert!(out.ends_with(&TAIL) && out.len() >= at + TAIL.len());
         out.truncate(out.len() - TAIL.len());
         if let Some(window) = window {
             window.push(payload);
@@ -125,6 +131,7 @@ impl Deflater {
         true
     }
 
+    #[allow(clippy::indexing_slicing, reason = "there is a place for each of the sizes between the two")]
     fn stream(&mut self, bits: u8) -> &mut Deflate {
         let bits = bits.clamp(MIN_DEFLATE_BITS, MAX_WINDOW_BITS);
         self.streams[usize::from(bits - MIN_DEFLATE_BITS)].get_or_insert_with(|| Deflate::new(LEVEL, false, bits))
@@ -138,7 +145,7 @@ fn flush(stream: &mut Deflate, payload: &[u8], most: usize, out: &mut Vec<u8>) -
         let wanted = (payload.len() - used) / 2 + FIRST_ROOM;
         let room = room(out, wanted.min(most - out.len()));
         let (room_len, before) = (room.len(), (stream.total_in(), stream.total_out()));
-        let status = stream.compress_uninit(&payload[used..], room, DeflateFlush::SyncFlush);
+        let status = stream.compress_uninit(payload.get(used..).unwrap_or_default(), room, DeflateFlush::SyncFlush);
         debug_assert!(status.is_ok(), "the compressor's state is whole");
         let written = (stream.total_out() - before.1) as usize;
         used += (stream.total_in() - before.0) as usize;
@@ -158,6 +165,7 @@ fn flush(stream: &mut Deflate, payload: &[u8], most: usize, out: &mut Vec<u8>) -
 }
 
 /// So many bytes behind the vector's end.
+#[allow(clippy::indexing_slicing, reason = "so much was reserved")]
 fn room(out: &mut Vec<u8>, len: usize) -> &mut [MaybeUninit<u8>] {
     out.reserve(len);
     &mut out.spare_capacity_mut()[..len]
@@ -204,7 +212,7 @@ impl Inflater {
         let read = reading.message(compressed);
         self.work = reading.work;
         match (read, window) {
-            (Ok(()), Some(window)) => window.push(&out[start..]),
+            (Ok(()), Some(window)) => window.push(out.get(start..).unwrap_or_default()),
             (Ok(()), None) => {}
             (Err(_), _) => out.truncate(start),
         }
@@ -257,8 +265,8 @@ impl Reading<'_> {
     /// A fresh stream that knows what came before: the window, and what this message has said so far.
     fn begin(&mut self) -> Result<(), InflateFault> {
         self.stream.reset(false);
-        let said = &self.out[self.start..];
-        let said = &said[said.len().saturating_sub(Window::size(MAX_WINDOW_BITS))..];
+        let said = self.out.get(self.start..).unwrap_or_default();
+        let said = last(said, Window::size(MAX_WINDOW_BITS));
         let window = self.window.map(Window::bytes).filter(|_| said.len() < Window::size(MAX_WINDOW_BITS));
         for known in [window.unwrap_or_default(), said] {
             if !known.is_empty() {
@@ -272,7 +280,7 @@ impl Reading<'_> {
     fn feed(&mut self, mut input: &[u8]) -> Result<Rest, InflateFault> {
         loop {
             let (used, written, room, status) = self.step(input)?;
-            input = &input[used..];
+            input = input.get(used..).ok_or(InflateFault::Corrupt)?;
             match status {
                 Status::StreamEnd if input.is_empty() => return Ok(Rest::Ended),
                 Status::StreamEnd => self.restart()?,
@@ -286,7 +294,7 @@ impl Reading<'_> {
 
     /// One call of the library: bytes used, bytes written, the room that there was, and how it went.
     fn step(&mut self, input: &[u8]) -> Result<(usize, usize, usize, Status), InflateFault> {
-        let (len, left) = (self.out.len(), self.limit - self.out.len());
+        let (len, left) = (self.out.len(), self.limit.saturating_sub(self.out.len()));
         let before = (self.stream.total_in(), self.stream.total_out());
         let mut beyond = [MaybeUninit::uninit()];
         let room = if left == 0 {
@@ -295,7 +303,7 @@ impl Reading<'_> {
             // Doubled by hand: a vector that grows by itself may take twice the limit.
             let wanted = (self.out.capacity() - len).max(len - self.start).max(FIRST_ROOM).min(left);
             self.out.reserve_exact(wanted);
-            &mut self.out.spare_capacity_mut()[..wanted]
+            self.out.spare_capacity_mut().get_mut(..wanted).ok_or(InflateFault::Corrupt)?
         };
         let room_len = room.len();
         let status = self.stream.decompress_uninit(input, room, InflateFlush::NoFlush);
@@ -305,7 +313,11 @@ impl Reading<'_> {
         if left == 0 && written > 0 {
             return Err(InflateFault::TooBig);
         }
-        // SAFETY: the library has written so many bytes of the room behind the vector's end.
+        if written > room_len {
+            return Err(InflateFault::Corrupt);
+        }
+        // SAFETY: the library has written so many bytes of the room behind the vector's end, and they are no more than
+        // that has.
         unsafe { self.out.set_len(len + written) };
         status.map(|status| (used, written, room_len, status)).map_err(|_| InflateFault::Corrupt)
     }

@@ -287,7 +287,7 @@ pub fn read<'h, 'b>(
     store: &'h mut [Header<'b>],
 ) -> Result<Option<Head<'h, 'b>>, Refusal> {
     // What lies beyond the limit is never looked at, so passing it comes at the same place however bytes are cut.
-    let seen = &bytes[..bytes.len().min(limits.head_bytes)];
+    let seen = bytes.get(..limits.head_bytes).unwrap_or(bytes);
     let count = limits.head_count.min(store.len());
     match scan(seen, count, limits.target_bytes)? {
         Some(lines) => judge(lines, store).map(Some),
@@ -306,32 +306,30 @@ struct Lines<'b> {
 
 /// RFC 9112 section 2.2: empty lines, the request line, field lines, an empty line; CR LF at the end of each.
 fn scan(seen: &[u8], count: usize, target_bytes: usize) -> Result<Option<Lines<'_>>, Refusal> {
-    let Some(start) = leading_lines(seen)? else {
+    let Some(lines) = leading_lines(seen)? else {
         return Ok(None);
     };
-    let Some((request, request_len)) = request_line(&seen[start..], target_bytes)? else {
+    let Some((request, lines)) = request_line(lines, target_bytes)? else {
         return Ok(None);
     };
-    let fields = &seen[start + request_len..];
-    let Some(fields_len) = field_lines(fields, count)? else {
+    let Some((fields, rest)) = field_lines(lines, count)? else {
         return Ok(None);
     };
-    Ok(Some(Lines { request, fields: &fields[..fields_len], len: start + request_len + fields_len }))
+    Ok(Some(Lines { request, fields, len: seen.len() - rest.len() }))
 }
 
-/// RFC 9112 section 2.2: a server should ignore at least one empty line before the request line. The position after
+/// RFC 9112 section 2.2: a server should ignore at least one empty line before the request line. What stands behind
 /// them, or `None` while that is open.
-fn leading_lines(seen: &[u8]) -> Result<Option<usize>, Refusal> {
-    let mut at = 0;
-    while at < 2 * MAX_LEADING_LINES {
-        match &seen[at..] {
-            [b'\r', b'\n', ..] => at += 2,
+fn leading_lines(mut lines: &[u8]) -> Result<Option<&[u8]>, Refusal> {
+    for _ in 0..MAX_LEADING_LINES {
+        match lines {
+            [b'\r', b'\n', rest @ ..] => lines = rest,
             [] | [b'\r'] => return Ok(None),
             [b'\r' | b'\n', ..] => return Err(Refusal::BadLineEnd),
             _ => break,
         }
     }
-    Ok(Some(at))
+    Ok(Some(lines))
 }
 
 struct RequestLine<'b> {
@@ -341,43 +339,43 @@ struct RequestLine<'b> {
 }
 
 /// `method SP request-target SP HTTP-version CRLF` (RFC 9112 section 3), single spaces, refused at the first byte that
-/// cannot be. With the length of the line; `None` while it is cut.
-fn request_line(line: &[u8], target_bytes: usize) -> Result<Option<(RequestLine<'_>, usize)>, Refusal> {
-    let Some(method) = word(line, is_token, MAX_METHOD, Refusal::BadMethod, Refusal::LongMethod)? else {
+/// cannot be. With what stands behind the line; `None` while it is cut.
+fn request_line(line: &[u8], target_bytes: usize) -> Result<Option<(RequestLine<'_>, &[u8])>, Refusal> {
+    let Some((method, rest)) = word(line, is_token, MAX_METHOD, Refusal::BadMethod, Refusal::LongMethod)? else {
         return Ok(None);
     };
-    let rest = &line[method.len() + 1..];
-    let Some(target) = word(rest, is_target, target_bytes, Refusal::BadTarget, Refusal::LongTarget)? else {
+    let Some((target, rest)) = word(rest, is_target, target_bytes, Refusal::BadTarget, Refusal::LongTarget)? else {
         return Ok(None);
     };
-    let Some(version) = version(&rest[target.len() + 1..])? else {
+    let Some((version, rest)) = version(rest)? else {
         return Ok(None);
     };
-    let len = method.len() + 1 + target.len() + 1 + VERSION_LEN;
     if method == "CONNECT" {
         // The authority form (RFC 9112 section 3.2.3) comes with CONNECT alone; RFC 9110 section 9.1 asks for 501
         // where a method is not implemented.
         return Err(Refusal::Connect);
     }
-    Ok(Some((RequestLine { method, target, version }, len)))
+    Ok(Some((RequestLine { method, target, version }, rest)))
 }
 
-/// The bytes up to the next space: at least one, at most `limit`, all `allowed`. `None` while the space is not there.
+/// The bytes up to the next space: at least one, at most `limit`, all `allowed`; and what stands behind the space.
+/// `None` while it is not there.
 fn word(
     bytes: &[u8],
     allowed: fn(u8) -> bool,
     limit: usize,
     bad: Refusal,
     long: Refusal,
-) -> Result<Option<&str>, Refusal> {
+) -> Result<Option<(&str, &[u8])>, Refusal> {
     let len = bytes.iter().take_while(|&&byte| allowed(byte)).count();
     if len > limit {
         return Err(long);
     }
-    match bytes.get(len) {
-        None => Ok(None),
-        Some(b' ') if len > 0 => str::from_utf8(&bytes[..len]).map(Some).map_err(|_| bad),
-        Some(_) => Err(bad),
+    let (word, rest) = bytes.split_at_checked(len).ok_or(bad)?;
+    match rest {
+        [] => Ok(None),
+        [b' ', rest @ ..] if len > 0 => str::from_utf8(word).map(|word| Some((word, rest))).map_err(|_| bad),
+        _ => Err(bad),
     }
 }
 
@@ -393,45 +391,50 @@ const fn is_target(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b'#'
 }
 
-/// `HTTP/1.1` and the line end.
-const VERSION_LEN: usize = 10;
-
-/// `HTTP/` DIGIT `.` DIGIT CR LF (RFC 9112 section 2.3), refused at the first byte that cannot be.
-fn version(rest: &[u8]) -> Result<Option<Version>, Refusal> {
-    for (at, &byte) in rest.iter().take(VERSION_LEN).enumerate() {
-        match (at, byte) {
-            (0..5, _) if byte == b"HTTP/"[at] => {}
-            (5, b'1') | (6, b'.') | (7, b'0'..=b'9') | (8, b'\r') | (9, b'\n') => {}
-            (5, b'0'..=b'9') => return Err(Refusal::OtherVersion),
-            (8.., _) => return Err(Refusal::BadLineEnd),
+/// `HTTP/` DIGIT `.` DIGIT CR LF (RFC 9112 section 2.3), refused at the first byte that cannot be; and what stands
+/// behind it.
+fn version(line: &[u8]) -> Result<Option<(Version, &[u8])>, Refusal> {
+    let mut rest = line;
+    let mut minor = b'0';
+    for wanted in b"HTTP/1.x\r\n" {
+        let Some((&byte, behind)) = rest.split_first() else {
+            return Ok(None);
+        };
+        match (wanted, byte) {
+            (b'x', b'0'..=b'9') => minor = byte,
+            (b'x', _) => return Err(Refusal::BadVersion),
+            _ if byte == *wanted => {}
+            (b'1', b'0'..=b'9') => return Err(Refusal::OtherVersion),
+            (b'\r' | b'\n', _) => return Err(Refusal::BadLineEnd),
             _ => return Err(Refusal::BadVersion),
         }
+        rest = behind;
     }
-    if rest.len() < VERSION_LEN {
-        return Ok(None);
-    }
-    Ok(Some(if rest[7] == b'0' { Version::Http10 } else { Version::Http11 }))
+    Ok(Some((if minor == b'0' { Version::Http10 } else { Version::Http11 }, rest)))
 }
 
-/// Walks the field lines up to the blank line; their length with it, or `None` while it is not there. What is inside a
-/// line is httparse's to judge.
-fn field_lines(fields: &[u8], count: usize) -> Result<Option<usize>, Refusal> {
-    let mut at = 0;
+/// The front of some bytes, and what stands behind it.
+type Split<'b> = (&'b [u8], &'b [u8]);
+
+/// Walks the field lines up to the blank line; these with it, and what stands behind it, or `None` while it is not
+/// there. What is inside a line is httparse's to judge.
+fn field_lines(fields: &[u8], count: usize) -> Result<Option<Split<'_>>, Refusal> {
+    let mut rest = fields;
     let mut lines = 0;
-    while let Some(&first) = fields.get(at) {
+    while let Some(&first) = rest.first() {
         match first {
             b' ' | b'\t' => return Err(Refusal::FoldedLine),
             b'\r' => {}
             _ if lines == count => return Err(Refusal::ManyHeaders),
             _ => lines += 1,
         }
-        let Some(len) = memchr(b'\n', &fields[at..]) else {
+        let Some((line, behind)) = memchr(b'\n', rest).and_then(|end| rest.split_at_checked(end)) else {
             return Ok(None);
         };
-        check_line_end(&fields[at..at + len])?;
-        at += len + 1;
-        if len == 1 {
-            return Ok(Some(at));
+        check_line_end(line)?;
+        rest = behind.strip_prefix(b"\n").ok_or(Refusal::BadLineEnd)?;
+        if line.len() == 1 {
+            return Ok(fields.split_at_checked(fields.len() - rest.len()));
         }
     }
     Ok(None)
@@ -506,7 +509,8 @@ impl<'b> Form<'b> {
         if !["http", "https", "ws", "wss"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
             return Err(Refusal::BadTarget);
         }
-        let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, rest) = rest.split_at_checked(end).ok_or(Refusal::BadTarget)?;
         // RFC 9110 section 4.2.4: user information in a target is an error; is_host refuses its `@`.
         if !is_host(authority) {
             return Err(Refusal::BadHost);
@@ -540,7 +544,7 @@ fn is_host(authority: &str) -> bool {
             Some((literal, port)) if is_ip_literal(literal) => (literal, port),
             _ => return false,
         },
-        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+        None => authority.split_at_checked(authority.find(':').unwrap_or(authority.len())).unwrap_or_default(),
     };
     !name.is_empty() && (authority.starts_with('[') || is_reg_name(name.as_bytes())) && is_port(port)
 }
@@ -725,9 +729,9 @@ impl BodyReader {
 
     fn piece<'b>(&mut self, input: &mut &'b [u8]) -> &'b [u8] {
         let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len());
-        let (piece, rest) = input.split_at(len);
+        let (piece, rest) = input.split_at_checked(len).unwrap_or_default();
         *input = rest;
-        self.left -= len as u64;
+        self.left = self.left.saturating_sub(len as u64);
         if self.left == 0 {
             self.state = if self.state == State::Content { State::Done } else { State::ChunkCr };
         }
@@ -848,6 +852,7 @@ fn push_text(out: &mut Vec<u8>, text: &str) {
     text.as_bytes().split(breaks).for_each(|part| out.extend_from_slice(part));
 }
 
+#[allow(clippy::indexing_slicing, reason = "a number of 64 bits has at most 20 digits")]
 fn push_number(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
@@ -971,6 +976,9 @@ mod tests {
             (b"PRI * HTTP/2", Refusal::OtherVersion),
             (b"GET / HTTP/0", Refusal::OtherVersion),
             (b"GET / HTTP/10", Refusal::BadVersion),
+            (b"GET / HTTP/1.x", Refusal::BadVersion),
+            (b"GET / HTTP/x", Refusal::BadVersion),
+            (b"GET / HTTP/1.1\r\r", Refusal::BadLineEnd),
             (b"GET / h", Refusal::BadVersion),
             (b"GET / HTTP/1.1\n", Refusal::BadLineEnd),
             (b"GET / HTTP/1.1 ", Refusal::BadLineEnd),
