@@ -28,6 +28,10 @@ pub const MAX_EXTENSION_BYTES: u32 = 4096;
 /// The most bytes of trailer section in one body.
 pub const MAX_TRAILER_BYTES: u32 = 8192;
 
+/// How many elements of one list are looked at, empty ones too: RFC 9110 section 5.6.1.2 asks not to let them be used
+/// against the server, and a head has room for thousands, each of which is held against something.
+pub const MAX_ELEMENTS: usize = 64;
+
 /// The limits of a request head.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -103,19 +107,20 @@ impl<'b> Head<'_, 'b> {
     }
 
     /// The elements of a comma list over all lines of this name (RFC 9110 section 5.6.1): without the white space
-    /// around them, empty ones left out. Not for lists whose elements may be quoted strings. A line that is not UTF-8
-    /// counts as empty.
+    /// around them, empty ones left out; of the first [`MAX_ELEMENTS`]. Not for lists whose elements may be quoted
+    /// strings. A line that is not UTF-8 counts as empty.
     pub fn list<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'b str> + 's {
         list(self.headers, name)
     }
 
     /// How much a media type, `type/subtype`, is wanted by Accept (RFC 9110 section 12.5.1): in thousandths, the most
     /// of all that name it, in any case, whatever their parameters. 0: it is not named, or is refused (`q=0`).
-    /// Wildcards name nothing, so that who takes anything can be given what is usual.
+    /// Wildcards name nothing, so that who takes anything can be given what is usual. Of all that is named the first
+    /// [`MAX_ELEMENTS`] are looked at.
     pub fn quality(&self, media_type: &str) -> u16 {
         let lines = values(self.headers, "Accept").filter_map(|line| str::from_utf8(line).ok());
         let elements = lines.flat_map(|line| unquoted(line, ','));
-        let ranges = elements.filter_map(|element| quality_of(element, media_type));
+        let ranges = elements.take(MAX_ELEMENTS).filter_map(|element| quality_of(element, media_type));
         ranges.max().unwrap_or(0)
     }
 
@@ -130,7 +135,7 @@ fn values<'s, 'b>(headers: &'s [Header<'b>], name: &'s str) -> impl Iterator<Ite
 }
 
 fn list<'s, 'b>(headers: &'s [Header<'b>], name: &'s str) -> impl Iterator<Item = &'b str> + 's {
-    values(headers, name).flat_map(elements).filter(|element| !element.is_empty())
+    values(headers, name).flat_map(elements).take(MAX_ELEMENTS).filter(|element| !element.is_empty())
 }
 
 /// The elements of one line, empty ones included.
@@ -362,12 +367,12 @@ fn request_line(line: &[u8], target_bytes: usize) -> Result<Option<(RequestLine<
 /// `None` while it is not there.
 fn word(
     bytes: &[u8],
-    allowed: fn(u8) -> bool,
+    allowed: impl Fn(u8) -> bool,
     limit: usize,
     bad: Refusal,
     long: Refusal,
 ) -> Result<Option<(&str, &[u8])>, Refusal> {
-    let len = bytes.iter().take_while(|&&byte| allowed(byte)).count();
+    let len = run(bytes.get(..=limit).unwrap_or(bytes), allowed);
     if len > limit {
         return Err(long);
     }
@@ -377,6 +382,14 @@ fn word(
         [b' ', rest @ ..] if len > 0 => str::from_utf8(word).map(|word| Some((word, rest))).map_err(|_| bad),
         _ => Err(bad),
     }
+}
+
+/// How many bytes at the front are all `allowed`. A long target is read again with each packet while its head is cut,
+/// so this goes over many bytes at once.
+fn run(bytes: &[u8], allowed: impl Fn(u8) -> bool) -> usize {
+    let whole = |chunk: &&[u8; 32]| chunk.iter().fold(true, |so_far, &byte| so_far & allowed(byte));
+    let front = 32 * bytes.as_chunks().0.iter().take_while(whole).count();
+    front + bytes.iter().skip(front).take_while(|&&byte| allowed(byte)).count()
 }
 
 /// A token character (RFC 9110 section 5.6.2).
@@ -919,6 +932,19 @@ mod tests {
     }
 
     #[test]
+    fn of_a_list_with_thousands_of_elements_the_first_are_looked_at() {
+        let listed = |before: &str, count: usize, last: &str| {
+            let request = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}{last}\r\n\r\n", before.repeat(count));
+            with(&request, |head| (head.list("X").count(), head.has_token("X", "last")))
+        };
+        assert_eq!(listed("x,", MAX_ELEMENTS - 1, "last"), (MAX_ELEMENTS, true));
+        assert_eq!(listed("x,", MAX_ELEMENTS, "last"), (MAX_ELEMENTS, false));
+        assert_eq!(listed(" ,", MAX_ELEMENTS - 1, "last"), (1, true));
+        assert_eq!(listed(" ,", MAX_ELEMENTS, "last"), (0, false));
+        assert_eq!(listed("x\r\nX: ", LIMITS.head_count - 2, "last"), (LIMITS.head_count - 1, true));
+    }
+
+    #[test]
     fn a_media_type_is_as_good_as_the_best_line_that_names_it() {
         let quality = |lines: &str| with(&format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n"), |h| h.quality("text/x"));
         for (accept, wanted) in [
@@ -952,6 +978,8 @@ mod tests {
         assert_eq!(quality("Accept: text/x;q=0.1\r\naccept: text/x;q=0.2\r\n"), 200);
         assert_eq!(quality("Accept: text/x;q=\u{e9}\r\n"), 1000);
         assert_eq!(quality(""), 0);
+        let behind = |others: usize| quality(&format!("Accept: {}text/x\r\n", "a/b,".repeat(others)));
+        assert_eq!((behind(MAX_ELEMENTS - 1), behind(MAX_ELEMENTS)), (1000, 0));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! on.
 
 use super::{MAX_WINDOW_BITS, MIN_DEFLATE_BITS};
-use crate::http1::{Head, is_token};
+use crate::http1::{Head, MAX_ELEMENTS, is_token};
 
 const NAME: &str = "permessage-deflate";
 const SERVER_NO_TAKEOVER: &str = "server_no_context_takeover";
@@ -97,11 +97,13 @@ impl AgreedText {
     }
 }
 
-/// The server's side: the first offer that can be met, over all lines in their order. `None`: no deflate.
+/// The server's side: the first offer that can be met, over all lines in their order, of the first [`MAX_ELEMENTS`].
+/// `None`: no deflate.
 ///
 /// Without `wishes.takeover` both ends are told to keep no context (section 7.1.1 allows it whatever was offered).
 pub fn negotiate(head: &Head<'_, '_>, wishes: Wishes) -> Option<Agreed> {
-    head.all("Sec-WebSocket-Extensions").flat_map(Extensions).flatten().find_map(|offer| accept(offer, wishes))
+    let offers = head.all("Sec-WebSocket-Extensions").flat_map(Extensions).take(MAX_ELEMENTS);
+    offers.flatten().find_map(|offer| accept(offer, wishes))
 }
 
 fn accept(offer: Parameters, wishes: Wishes) -> Option<Agreed> {

@@ -4,6 +4,7 @@
 mod laws;
 
 use edgehold_wire::deflate::{Agreed, Deflater, InflateFault, Inflater, Window, Wishes, confirm, offer};
+use edgehold_wire::http1::MAX_ELEMENTS;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use laws::agreed;
 use proptest::prelude::*;
@@ -425,6 +426,9 @@ fn the_first_offer_that_can_be_met_is_taken() {
     assert_eq!(bits(&[&format!("permessage-deflate; x=\"a, b; c\", {eleven}")]), Some(11));
     assert_eq!(bits(&["permessage-deflate; server_max_window_bits=8", "foo; bar=1, baz", eleven]), Some(11));
     assert_eq!(bits(&["=broken", ten]), Some(10));
+    let others = |count: usize| "x; a=1, ".repeat(count) + ten;
+    assert_eq!(bits(&[&others(MAX_ELEMENTS - 1)]), Some(10));
+    assert_eq!(bits(&[&others(MAX_ELEMENTS)]), None);
     assert_eq!(bits(&[]), None);
 }
 
