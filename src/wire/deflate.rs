@@ -40,6 +40,9 @@ const FREE_RESTARTS: u64 = 4;
 /// laid before the next stream.
 const RESTART_BYTES: u64 = 4096;
 
+/// Bytes laid before a message for which one byte of work is counted.
+const LAID: u64 = 16;
+
 /// The least room that is made for a message, in bytes.
 const FIRST_ROOM: usize = 1024;
 
@@ -219,8 +222,9 @@ impl Inflater {
         read
     }
 
-    /// What the last message has cost, whether it was refused or not: bytes read, written, and laid before it to be
-    /// referred to. At most ten for each byte of the message and of `limit`, and 512 KiB.
+    /// What the last message has cost, whether it was refused or not: bytes read and written, and a sixteenth of those
+    /// laid before it to be referred to, which are only copied. At most three for each byte of the message and of
+    /// `limit`, and 64 KiB.
     pub const fn work(&self) -> u64 {
         self.work
     }
@@ -270,7 +274,7 @@ impl Reading<'_> {
         let window = self.window.map(Window::bytes).filter(|_| said.len() < Window::size(MAX_WINDOW_BITS));
         for known in [window.unwrap_or_default(), said] {
             if !known.is_empty() {
-                self.work += known.len() as u64;
+                self.work += known.len() as u64 / LAID;
                 self.stream.set_dictionary(known).map_err(|_| InflateFault::Corrupt)?;
             }
         }

@@ -151,9 +151,9 @@ proptest! {
         for compressed in [bytes, deflated(&message), many, streams] {
             let mut inflater = Inflater::default();
             let _ = inflater.message(&compressed, Some(&mut filled(&noise().repeat(20))), limit, &mut Vec::new());
-            let bound = 10 * (compressed.len() as u64 + limit) + (512 << 10);
+            let bound = 3 * (compressed.len() as u64 + limit) + (64 << 10);
             prop_assert!(inflater.work() <= bound, "{} for {} bytes and {limit}", inflater.work(), compressed.len());
-            prop_assert!(inflater.work() >= 32 << 10, "the window is laid before it");
+            prop_assert!(inflater.work() >= 2 << 10, "the window is laid before it");
         }
     }
 
