@@ -6,6 +6,7 @@
 //! of a few clients run beside each other.
 
 mod back_end;
+mod behind;
 mod busy;
 mod by_hand;
 mod crowd;
