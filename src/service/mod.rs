@@ -76,6 +76,12 @@ impl Services {
     }
 }
 
+/// Only one service asks for what it is called for here. A token of another's would name another client, so that costs
+/// the connection (`Shard::guarded`), in every build.
+fn is_of(desk: &Desk, who: Handle, kind: ServiceKind) {
+    assert_eq!(desk.kind(who), kind, "the service of this connection has not asked for this");
+}
+
 impl Service for Services {
     fn open(&mut self, desk: &mut Desk, who: Handle, head: &Head<'_, '_>) {
         let routes = self.routes.clone();
@@ -110,6 +116,7 @@ impl Service for Services {
     }
 
     fn dialed(&mut self, desk: &mut Desk, who: Handle, token: u32) {
+        is_of(desk, who, ServiceKind::Proxy);
         self.proxy.dialed(desk, who, token);
     }
 
@@ -144,11 +151,12 @@ impl Service for Services {
     }
 
     fn more(&mut self, desk: &mut Desk, who: Handle, token: u32, batch: &mut Batch) {
-        debug_assert_eq!(desk.kind(who), ServiceKind::Broadcast);
+        is_of(desk, who, ServiceKind::Broadcast);
         self.broadcast.more(desk, token, batch);
     }
 
-    fn quiet(&mut self, desk: &mut Desk, _who: Handle, token: u32) {
+    fn quiet(&mut self, desk: &mut Desk, who: Handle, token: u32) {
+        is_of(desk, who, ServiceKind::Broadcast);
         self.broadcast.quiet(desk, token);
     }
 

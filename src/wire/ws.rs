@@ -213,6 +213,9 @@ pub enum Event<'b> {
         /// The bytes, unmasked. Empty only where `last` is true.
         payload: &'b [u8],
     },
+    /// An empty frame that does not end its message (5.4 allows it). It says nothing, and is told so that whoever
+    /// counts work can count it: a call takes one frame at most.
+    Empty,
     /// A ping; answer with a pong of the same payload (5.5.2).
     Ping(&'b [u8]),
     /// A pong (5.5.3).
@@ -288,10 +291,7 @@ impl Parser {
     /// or a cut control frame, must be presented again, unmodified, in front of the next bytes.
     #[inline]
     pub fn next<'b>(&mut self, input: &mut &'b mut [u8], rules: &Rules) -> Result<Option<Event<'b>>, Fault> {
-        loop {
-            if self.left > 0 {
-                return if input.is_empty() { Ok(None) } else { self.piece(input) };
-            }
+        if self.left == 0 {
             let Some(head) = self.head(input, rules)? else {
                 return Ok(None);
             };
@@ -301,10 +301,11 @@ impl Parser {
             take(input, head.len);
             self.begin(&head);
             // An empty frame says something only when it ends its message.
-            if head.payload == 0 && head.fin {
-                return self.piece(input);
+            if head.payload == 0 {
+                return if head.fin { self.piece(input) } else { Ok(Some(Event::Empty)) };
             }
         }
+        if input.is_empty() { Ok(None) } else { self.piece(input) }
     }
 
     /// Whether a message has begun and not ended, or a frame of it is cut: an end of stream here is not clean.
@@ -708,12 +709,28 @@ mod tests {
         let (mut parser, mut input) = (Parser::new(), &mut bytes[..]);
         let data = |text, first, last, payload| Event::Data { text, deflated: false, first, last, payload };
         let mut next = || parser.next(&mut input, &CLIENT).unwrap();
+        assert_eq!(next(), Some(Event::Empty));
         assert_eq!(next(), Some(data(true, true, false, b"ab")));
         assert_eq!(next(), Some(Event::Ping(b"p")));
+        assert_eq!(next(), Some(Event::Empty));
         assert_eq!(next(), Some(data(true, false, true, b"")));
         assert_eq!(next(), Some(data(false, true, true, b"")));
         assert_eq!(next(), None);
         assert!(!parser.in_message());
+    }
+
+    #[test]
+    fn a_call_takes_one_frame_at_most() {
+        let frames = [&[0x02, 0][..], &[0x00, 0].repeat(1000), &[0x00, 1, b'a'], &[0x89, 0].repeat(1000), &[0x80, 0]];
+        let mut bytes = frames.concat();
+        let (mut parser, mut input) = (Parser::new(), &mut bytes[..]);
+        let mut left = input.len();
+        let mut calls = 0;
+        while parser.next(&mut input, &CLIENT).unwrap().is_some() {
+            assert!(left - input.len() <= 3, "{} bytes by one call", left - input.len());
+            (left, calls) = (input.len(), calls + 1);
+        }
+        assert_eq!((left, calls), (0, 2003));
     }
 
     #[test]

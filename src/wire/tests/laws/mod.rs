@@ -158,6 +158,7 @@ impl Heard {
     fn take(&mut self, event: Event<'_>) {
         match event {
             Event::Data { text, deflated, first, last, payload } => self.data(text, deflated, first, last, payload),
+            Event::Empty => {}
             Event::Ping(payload) => self.said.push(Said::Ping(payload.into())),
             Event::Pong(payload) => self.said.push(Said::Pong(payload.into())),
             Event::Close(close) => self.said.push(Said::Close(close.map(|(code, reason)| (code.0, reason.into())))),
