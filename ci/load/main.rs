@@ -7,6 +7,7 @@
 
 mod addresses;
 mod back_end;
+mod behind;
 mod busy;
 mod by_hand;
 mod crowd;

@@ -284,7 +284,7 @@ impl Client {
                     self.close_code = close;
                 }
                 Some(Event::Ping(_)) => pings += 1,
-                Some(Event::Pong(_)) => {}
+                Some(Event::Pong(_) | Event::Empty) => {}
                 None => break,
             }
         }

@@ -28,8 +28,12 @@ fn frame(opcode: Opcode, fin: bool, payload: &[u8]) -> Vec<u8> {
 
 /// A megabyte of zeros as a deflated message.
 fn bomb() -> Vec<u8> {
+    bomb_of(1 << 20)
+}
+
+fn bomb_of(bytes: usize) -> Vec<u8> {
     let mut small = Vec::new();
-    Deflater::default().message(&vec![0; 1 << 20], None, MAX_WINDOW_BITS, &mut small);
+    Deflater::default().message(&vec![0; bytes], None, MAX_WINDOW_BITS, &mut small);
     let mut frame = frame(Opcode::Binary, true, &small);
     frame[0] |= 0x40;
     frame
@@ -264,6 +268,25 @@ fn a_turn_counts_what_it_inflates() {
     assert!(before > 10 << 20, "{before} bytes were inflated");
     // Four bombs make a turn: each is charged to the turn as a quarter, and what is beyond that to its client.
     assert!(most <= 6 << 20, "{most} bytes were inflated in one turn");
+}
+
+/// A bomb above the limit is refused, and what it has cost until then is charged all the same.
+#[test]
+fn a_turn_counts_what_it_refuses() {
+    const BOMBS: u64 = 40;
+    let mut stage = Stage::new(9, KIND, &settings());
+    let hostile: Vec<FarEnd> = (0..BOMBS).map(|_| stage.speaks("/feed/a", DEFLATE)).collect();
+    let bomb = bomb_of((1 << 20) + 1);
+    hostile.iter().for_each(|&client| stage.shard.ring().say(client, &bomb));
+    let (mut before, mut most) = (0, 0);
+    let all = stage.until(PATIENCE, |stage| {
+        let refused = stage.tally().inflate_refusals;
+        most = most.max(refused - before);
+        before = refused;
+        refused == BOMBS
+    });
+    assert!(all, "{before} are refused");
+    assert!(most <= 6, "{most} bombs in one turn");
 }
 
 // ---- all of it ----

@@ -5,7 +5,7 @@ use edgehold::engine::script::{Dice, Script, Temper};
 use edgehold::mesh::{Bell, Receiver, Sender, Tally, ToControl, ToShard, letter_box};
 use edgehold::service::broadcast::Broadcast;
 use edgehold::service::proxy::{self, Frames, Place};
-use edgehold::service::{Route, Services, Target, echo};
+use edgehold::service::{Route, Routes, Services, Target, echo};
 use edgehold::shard::Shard;
 use edgehold::shard::clock::Now;
 use edgehold::shard::door::{Deflate, Limits, Settings};
@@ -230,7 +230,7 @@ fn settings(dice: &mut Dice) -> Settings {
     }
 }
 
-fn routes() -> Arc<[Route]> {
+fn routes() -> Arc<Routes> {
     let route = |path: &str, limits, target| Route { path: path.into(), below: false, host: None, limits, target };
     let proxy = proxy::Settings {
         upstreams: vec![0],
@@ -239,9 +239,10 @@ fn routes() -> Arc<[Route]> {
         connect_ticks: 100_000,
         end_code: CloseCode::SERVICE_RESTART,
     };
-    Arc::from([
+    let routes = [
         route("/echo", 1, Target::Echo(echo::Settings::default())),
         route("/proxy", 2, Target::Proxy(Arc::new(proxy))),
         route("/", 3, Target::Page),
-    ])
+    ];
+    Arc::new(routes.into_iter().collect())
 }

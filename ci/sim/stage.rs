@@ -125,7 +125,7 @@ fn services() -> Services {
     let keep = Keep { messages: 0, bytes: 0, age_ticks: 0, backlog: 1 << 20, values: false };
     let feeds = [FeedSettings { channel: None, keep }];
     let broadcast = Broadcast::new(Arc::from([feed_route()]), &feeds, 1);
-    Services::new(Arc::from(routes), vec![Place::Known(([127, 0, 0, 1], 7).into())], broadcast)
+    Services::new(Arc::new(routes.into_iter().collect()), vec![Place::Known(([127, 0, 0, 1], 7).into())], broadcast)
 }
 
 fn feed_route() -> broadcast::Settings {

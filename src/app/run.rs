@@ -13,7 +13,7 @@ use crate::engine::probe::{Finding, Kernel};
 use crate::engine::uring::{Setup, Uring};
 use crate::mesh::{self, Bell, Health, Receiver, Sender, ToControl, ToShard};
 use crate::service::proxy::{self, Backoff, Place, Places};
-use crate::service::{Route, Services, Target, broadcast, echo, files};
+use crate::service::{Route, Routes, Services, Target, broadcast, echo, files};
 use crate::shard::clock::ticks;
 use crate::shard::door::{Deflate, Limits, Settings};
 use crate::shard::{Shard, pump};
@@ -246,7 +246,7 @@ impl Post {
 struct Start {
     settings: Settings,
     setup: Setup,
-    routes: Arc<[Route]>,
+    routes: Arc<Routes>,
     places: Places,
     broadcast: (Arc<[broadcast::Settings]>, Vec<broadcast::FeedSettings>, u32),
     sockets: Vec<Socket>,
@@ -392,7 +392,7 @@ fn connection_bytes(limits: &config::Limits) -> usize {
 }
 
 /// The routes; limits number 0 are those for all, number n + 1 those of route n.
-fn routes(config: &Config, upstreams: &[&config::Upstream]) -> Arc<[Route]> {
+fn routes(config: &Config, upstreams: &[&config::Upstream]) -> Arc<Routes> {
     let numbered = (1..).zip(&config.routes);
     let route = |(limits, route): (u16, &config::Route)| Route {
         path: route.path.clone(),
@@ -401,7 +401,7 @@ fn routes(config: &Config, upstreams: &[&config::Upstream]) -> Arc<[Route]> {
         limits,
         target: target(config, &route.service, upstreams),
     };
-    numbered.map(route).collect()
+    Arc::new(numbered.map(route).collect())
 }
 
 fn target(config: &Config, service: &config::Service, all: &[&config::Upstream]) -> Target {

@@ -14,6 +14,12 @@ const UPGRADE_FIELDS: [(&str, &str); 3] =
 /// RFC 9110 section 9.3, and PATCH (RFC 5789): methods that are known, though no service here may allow them.
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
+/// `OPTIONS *` asks about the server as a whole (RFC 9110 section 9.3.7): what some resource here allows.
+pub fn answer_for_all(desk: &mut Desk, who: Handle) {
+    desk.begin_answer(who, Status::NO_CONTENT, &[("Allow", "GET, HEAD, OPTIONS")], None);
+    desk.finish_answer(who);
+}
+
 /// Whether the request may go on; where not, it has been refused.
 pub fn passes(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
     within_limits(desk, who, head)

@@ -9,12 +9,14 @@ pub mod files;
 mod gate;
 pub mod page;
 pub mod proxy;
+mod routes;
 
 use crate::mesh::{Cause, ServiceKind, ToShard};
 use crate::shard::door::{Batch, Desk, Frame, Service};
 use crate::shard::slab::Handle;
 use edgehold_wire::http1::Head;
 use edgehold_wire::status::Status;
+pub use routes::Routes;
 use std::sync::Arc;
 
 /// One `[[route]]`, as a shard needs it.
@@ -24,7 +26,7 @@ pub struct Route {
     pub path: String,
     /// Everything below it.
     pub below: bool,
-    /// Only for this host, without port, in lower case.
+    /// Only for this host, without port, in lower case; with `*.` in front for all names below it.
     pub host: Option<String>,
     /// Number of the limits that hold here.
     pub limits: u16,
@@ -61,47 +63,34 @@ impl Target {
 
 /// All services of a shard.
 pub struct Services {
-    routes: Arc<[Route]>,
+    routes: Arc<Routes>,
     proxy: proxy::Proxy,
     files: files::Files,
     broadcast: broadcast::Broadcast,
 }
 
 impl Services {
-    /// `routes` in the order of the configuration, `upstreams` by their numbers, and what broadcast routes need.
-    pub fn new(routes: Arc<[Route]>, upstreams: impl Into<proxy::Places>, broadcast: broadcast::Broadcast) -> Services {
+    /// The routes, `upstreams` by their numbers, and what broadcast routes need.
+    pub fn new(routes: Arc<Routes>, upstreams: impl Into<proxy::Places>, broadcast: broadcast::Broadcast) -> Services {
         Services { routes, proxy: proxy::Proxy::new(upstreams.into()), files: files::Files::default(), broadcast }
     }
 }
 
-/// The route that matches best: one for this host before one for all, an exact path before what lies below,
-/// a longer path before a shorter.
-fn find<'r>(routes: &'r [Route], host: &str, path: &str) -> Option<&'r Route> {
-    let fits = |route: &&Route| route.is_for(host) && route.covers(path);
-    routes.iter().filter(fits).max_by_key(|route| (route.host.is_some(), route.path.len()))
-}
-
-impl Route {
-    fn is_for(&self, host: &str) -> bool {
-        self.host.as_deref().is_none_or(|it| it.eq_ignore_ascii_case(host))
-    }
-
-    fn covers(&self, path: &str) -> bool {
-        self.path == path || self.below && path.starts_with(&self.path)
-    }
-}
-
-/// The host of an authority, without its port.
-fn without_port(authority: &str) -> &str {
-    let colon = authority.rfind(':').filter(|&colon| !authority[colon..].contains(']'));
-    &authority[..colon.unwrap_or(authority.len())]
+/// Only one service asks for what it is called for here. A token of another's would name another client, so that costs
+/// the connection (`Shard::guarded`), in every build.
+fn is_of(desk: &Desk, who: Handle, kind: ServiceKind) {
+    assert_eq!(desk.kind(who), kind, "the service of this connection has not asked for this");
 }
 
 impl Service for Services {
     fn open(&mut self, desk: &mut Desk, who: Handle, head: &Head<'_, '_>) {
         let routes = self.routes.clone();
-        let host = without_port(head.host.unwrap_or(""));
-        let Some(route) = find(&routes, host, head.path) else {
+        // What no route answers is none of the service's that the request before went to.
+        desk.route(who, ServiceKind::None, 0);
+        if head.path == "*" {
+            return gate::answer_for_all(desk, who);
+        }
+        let Some(route) = routes.find(head.host.unwrap_or(""), head.path) else {
             return desk.refuse(who, Status::NOT_FOUND, &[], "no route of this server has this path");
         };
         desk.route(who, route.target.kind(), route.limits);
@@ -127,6 +116,7 @@ impl Service for Services {
     }
 
     fn dialed(&mut self, desk: &mut Desk, who: Handle, token: u32) {
+        is_of(desk, who, ServiceKind::Proxy);
         self.proxy.dialed(desk, who, token);
     }
 
@@ -161,11 +151,12 @@ impl Service for Services {
     }
 
     fn more(&mut self, desk: &mut Desk, who: Handle, token: u32, batch: &mut Batch) {
-        debug_assert_eq!(desk.kind(who), ServiceKind::Broadcast);
+        is_of(desk, who, ServiceKind::Broadcast);
         self.broadcast.more(desk, token, batch);
     }
 
-    fn quiet(&mut self, desk: &mut Desk, _who: Handle, token: u32) {
+    fn quiet(&mut self, desk: &mut Desk, who: Handle, token: u32) {
+        is_of(desk, who, ServiceKind::Broadcast);
         self.broadcast.quiet(desk, token);
     }
 
@@ -178,48 +169,5 @@ impl Service for Services {
             return self.broadcast.quiesce(desk, who, token);
         }
         desk.close(who, edgehold_wire::ws::CloseCode::GOING_AWAY, "the server is stopping");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn route(host: Option<&str>, path: &str) -> Route {
-        Route {
-            path: path.into(),
-            below: path.ends_with('/'),
-            host: host.map(Into::into),
-            limits: 0,
-            target: Target::Page,
-        }
-    }
-
-    fn found(routes: &[Route], host: &str, path: &str) -> Option<usize> {
-        find(routes, host, path).and_then(|found| routes.iter().position(|it| std::ptr::eq(it, found)))
-    }
-
-    #[test]
-    fn host_goes_before_path_exact_before_below_longer_before_shorter() {
-        let routes = [
-            route(None, "/"),
-            route(None, "/a"),
-            route(None, "/a/"),
-            route(Some("edge.example"), "/"),
-            route(None, "/a/b"),
-        ];
-        assert_eq!(found(&routes, "x", "/"), Some(0));
-        assert_eq!(found(&routes, "x", "/a"), Some(1));
-        assert_eq!(found(&routes, "x", "/a/"), Some(2));
-        assert_eq!(found(&routes, "x", "/a/b"), Some(4));
-        assert_eq!(found(&routes, "x", "/a/c"), Some(2));
-        assert_eq!(found(&routes, "EDGE.example", "/a"), Some(3));
-        assert_eq!(found(&routes[1..], "x", "/elsewhere"), None);
-    }
-
-    #[test]
-    fn a_port_is_no_part_of_the_host() {
-        let hosts = ["h:80", "h", "[::1]:80", "[::1]"].map(without_port);
-        assert_eq!(hosts, ["h", "h", "[::1]", "[::1]"]);
     }
 }

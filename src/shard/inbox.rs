@@ -389,7 +389,7 @@ fn frame<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, event: Event
             service.frame(desk, who, token, Frame::Piece { text, first, last, payload });
         }
         Event::Ping(payload) => pong(desk, who, payload),
-        Event::Pong(_) => {}
+        Event::Pong(_) | Event::Empty => {}
         Event::Close(close) => {
             goodbye(desk, service, who, close.map(|(code, _)| code));
             return false;

@@ -229,7 +229,8 @@ impl Desk {
         let window = kept.and_then(|kept| window(&mut kept.from_client));
         let mut out = self.squeeze.scratch();
         let read = self.squeeze.inflater.message(message, window, limit, &mut out);
-        self.work.add_squeezed(out.len());
+        // What it has cost, though it may be refused and `out` be empty again.
+        self.work.add_squeezed(self.squeeze.inflater.work() as usize);
         let checked = read.map_err(fault).and_then(|()| if text { check_text(&out) } else { Ok(()) });
         match checked {
             Ok(()) => {

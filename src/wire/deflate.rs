@@ -34,10 +34,14 @@ const LAST_BLOCK: [u8; 2] = [0x03, 0x00];
 const LEVEL: i32 = 2;
 
 /// Streams that may end within one message for nothing; see [`Reading::restart`].
-const FREE_RESTARTS: u64 = 16;
+const FREE_RESTARTS: u64 = 4;
 
-/// What each further end of a stream must have brought, in bytes of the message.
-const RESTART_BYTES: u64 = 256;
+/// What each further end of a stream must have brought, in bytes of the message: an eighth of the most that is then
+/// laid before the next stream.
+const RESTART_BYTES: u64 = 4096;
+
+/// Bytes laid before a message for which one byte of work is counted.
+const LAID: u64 = 16;
 
 /// The least room that is made for a message, in bytes.
 const FIRST_ROOM: usize = 1024;
@@ -68,18 +72,24 @@ impl Window {
     }
 
     fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 
     /// Takes a message in; the oldest bytes make room.
+    #[allow(clippy::indexing_slicing, reason = "what is kept and what is new are made to fit in together")]
     fn push(&mut self, message: &[u8]) {
         let size = self.bytes.len();
-        let new = &message[message.len().saturating_sub(size)..];
+        let new = last(message, size);
         let kept = self.len.min(size - new.len());
         self.bytes.copy_within(self.len - kept..self.len, 0);
         self.bytes[kept..kept + new.len()].copy_from_slice(new);
         self.len = kept + new.len();
     }
+}
+
+/// The last `most` bytes.
+fn last(bytes: &[u8], most: usize) -> &[u8] {
+    bytes.get(bytes.len().saturating_sub(most)..).unwrap_or(bytes)
 }
 
 /// Deflates messages, for all connections of a thread. Holds one compressor for each window size that was used.
@@ -94,7 +104,8 @@ impl Deflater {
     /// `bits`, 9 to 15, bounds how far back it refers. With a `window` it may refer to the messages before, and the
     /// window takes this one in. The result may be longer than `payload`, by a few bytes for each 16 KiB.
     pub fn message(&mut self, payload: &[u8], window: Option<&mut Window>, bits: u8, out: &mut Vec<u8>) {
-        self.run(payload, window, bits, usize::MAX, out);
+        // What is empty would be another message: whoever says this loses the client, in every build.
+        assert!(self.run(payload, window, bits, usize::MAX, out), "the compressor's state is not whole");
     }
 
     /// As [`Deflater::message`], but gives up as soon as the result is not shorter than `payload`. `false`: nothing
@@ -116,7 +127,7 @@ impl Deflater {
             out.truncate(at);
             return false;
         }
-        debug_assert!(out[at..].ends_with(&TAIL));
+        debug_assert!(out.ends_with(&TAIL) && out.len() >= at + TAIL.len());
         out.truncate(out.len() - TAIL.len());
         if let Some(window) = window {
             window.push(payload);
@@ -124,6 +135,7 @@ impl Deflater {
         true
     }
 
+    #[allow(clippy::indexing_slicing, reason = "there is a place for each of the sizes between the two")]
     fn stream(&mut self, bits: u8) -> &mut Deflate {
         let bits = bits.clamp(MIN_DEFLATE_BITS, MAX_WINDOW_BITS);
         self.streams[usize::from(bits - MIN_DEFLATE_BITS)].get_or_insert_with(|| Deflate::new(LEVEL, false, bits))
@@ -137,7 +149,7 @@ fn flush(stream: &mut Deflate, payload: &[u8], most: usize, out: &mut Vec<u8>) -
         let wanted = (payload.len() - used) / 2 + FIRST_ROOM;
         let room = room(out, wanted.min(most - out.len()));
         let (room_len, before) = (room.len(), (stream.total_in(), stream.total_out()));
-        let status = stream.compress_uninit(&payload[used..], room, DeflateFlush::SyncFlush);
+        let status = stream.compress_uninit(payload.get(used..).unwrap_or_default(), room, DeflateFlush::SyncFlush);
         debug_assert!(status.is_ok(), "the compressor's state is whole");
         let written = (stream.total_out() - before.1) as usize;
         used += (stream.total_in() - before.0) as usize;
@@ -157,6 +169,7 @@ fn flush(stream: &mut Deflate, payload: &[u8], most: usize, out: &mut Vec<u8>) -
 }
 
 /// So many bytes behind the vector's end.
+#[allow(clippy::indexing_slicing, reason = "so much was reserved")]
 fn room(out: &mut Vec<u8>, len: usize) -> &mut [MaybeUninit<u8>] {
     out.reserve(len);
     &mut out.spare_capacity_mut()[..len]
@@ -175,14 +188,16 @@ pub enum InflateFault {
 #[derive(Default)]
 pub struct Inflater {
     stream: Option<Inflate>,
+    work: u64,
 }
 
 impl Inflater {
     /// Writes what a whole message says behind what is in `out` (RFC 7692 section 7.2.2).
     ///
     /// `compressed` is the payload of all its frames. It may have blocks that call themselves the last (section
-    /// 7.2.3.4), and may refer to the messages in `window`, which takes it in. Never makes more room in `out` than
-    /// `limit` bytes for the message.
+    /// 7.2.3.4), and may end with such a block: the RFC wants one more byte there, which who lets zlib finish its
+    /// stream does not send. It may refer to the messages in `window`, which takes it in. Never makes more room in
+    /// `out` than `limit` bytes for the message.
     ///
     /// # Errors
     /// [`InflateFault::TooBig`] with the first byte beyond `limit`; [`InflateFault::Corrupt`] where the bytes are
@@ -197,14 +212,22 @@ impl Inflater {
         let start = out.len();
         let stream = self.stream.get_or_insert_with(|| Inflate::new(false, MAX_WINDOW_BITS));
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(start);
-        let mut reading = Reading { stream, window: window.as_deref(), out, start, limit, restarts: 0 };
+        let mut reading = Reading { stream, window: window.as_deref(), out, start, limit, restarts: 0, work: 0 };
         let read = reading.message(compressed);
+        self.work = reading.work;
         match (read, window) {
-            (Ok(()), Some(window)) => window.push(&out[start..]),
+            (Ok(()), Some(window)) => window.push(out.get(start..).unwrap_or_default()),
             (Ok(()), None) => {}
             (Err(_), _) => out.truncate(start),
         }
         read
+    }
+
+    /// What the last message has cost, whether it was refused or not: bytes read and written, and a sixteenth of those
+    /// laid before it to be referred to, which are only copied. At most three for each byte of the message and of
+    /// `limit`, and 64 KiB.
+    pub const fn work(&self) -> u64 {
+        self.work
     }
 }
 
@@ -218,42 +241,56 @@ struct Reading<'a> {
     /// How long `out` may become.
     limit: usize,
     restarts: u64,
+    /// See [`Inflater::work`].
+    work: u64,
+}
+
+/// Where the bytes that were fed came to their end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// Behind the last block of a stream.
+    Ended,
+    /// Anywhere else.
+    Open,
 }
 
 impl Reading<'_> {
     fn message(&mut self, compressed: &[u8]) -> Result<(), InflateFault> {
         self.begin()?;
-        self.feed(compressed)?;
+        if self.feed(compressed)? == Rest::Ended {
+            return Ok(());
+        }
         let said = self.out.len();
-        self.feed(&TAIL)?;
-        // The tail is the end of an empty block.
+        // The tail is the end of an empty block that is not the last.
+        let open = self.feed(&TAIL)? == Rest::Open;
         let silent = self.out.len() == said;
-        if silent { self.is_between_blocks() } else { Err(InflateFault::Corrupt) }
+        if open && silent { self.is_between_blocks() } else { Err(InflateFault::Corrupt) }
     }
 
     /// A fresh stream that knows what came before: the window, and what this message has said so far.
     fn begin(&mut self) -> Result<(), InflateFault> {
         self.stream.reset(false);
-        let said = &self.out[self.start..];
-        let said = &said[said.len().saturating_sub(Window::size(MAX_WINDOW_BITS))..];
+        let said = self.out.get(self.start..).unwrap_or_default();
+        let said = last(said, Window::size(MAX_WINDOW_BITS));
         let window = self.window.map(Window::bytes).filter(|_| said.len() < Window::size(MAX_WINDOW_BITS));
         for known in [window.unwrap_or_default(), said] {
             if !known.is_empty() {
+                self.work += known.len() as u64 / LAID;
                 self.stream.set_dictionary(known).map_err(|_| InflateFault::Corrupt)?;
             }
         }
         Ok(())
     }
 
-    fn feed(&mut self, mut input: &[u8]) -> Result<(), InflateFault> {
+    fn feed(&mut self, mut input: &[u8]) -> Result<Rest, InflateFault> {
         loop {
             let (used, written, room, status) = self.step(input)?;
-            input = &input[used..];
+            input = input.get(used..).ok_or(InflateFault::Corrupt)?;
             match status {
-                Status::StreamEnd if input.is_empty() => return self.restart(),
+                Status::StreamEnd if input.is_empty() => return Ok(Rest::Ended),
                 Status::StreamEnd => self.restart()?,
                 // Room that is left over says that there is nothing more in this input.
-                Status::Ok | Status::BufError if written < room && input.is_empty() => return Ok(()),
+                Status::Ok | Status::BufError if written < room && input.is_empty() => return Ok(Rest::Open),
                 Status::Ok | Status::BufError if used + written == 0 => return Err(InflateFault::Corrupt),
                 Status::Ok | Status::BufError => {}
             }
@@ -262,7 +299,7 @@ impl Reading<'_> {
 
     /// One call of the library: bytes used, bytes written, the room that there was, and how it went.
     fn step(&mut self, input: &[u8]) -> Result<(usize, usize, usize, Status), InflateFault> {
-        let (len, left) = (self.out.len(), self.limit - self.out.len());
+        let (len, left) = (self.out.len(), self.limit.saturating_sub(self.out.len()));
         let before = (self.stream.total_in(), self.stream.total_out());
         let mut beyond = [MaybeUninit::uninit()];
         let room = if left == 0 {
@@ -271,21 +308,26 @@ impl Reading<'_> {
             // Doubled by hand: a vector that grows by itself may take twice the limit.
             let wanted = (self.out.capacity() - len).max(len - self.start).max(FIRST_ROOM).min(left);
             self.out.reserve_exact(wanted);
-            &mut self.out.spare_capacity_mut()[..wanted]
+            self.out.spare_capacity_mut().get_mut(..wanted).ok_or(InflateFault::Corrupt)?
         };
         let room_len = room.len();
         let status = self.stream.decompress_uninit(input, room, InflateFlush::NoFlush);
+        let used = (self.stream.total_in() - before.0) as usize;
         let written = (self.stream.total_out() - before.1) as usize;
+        self.work += (used + written) as u64;
         if left == 0 && written > 0 {
             return Err(InflateFault::TooBig);
         }
-        // SAFETY: the library has written so many bytes of the room behind the vector's end.
+        if written > room_len {
+            return Err(InflateFault::Corrupt);
+        }
+        // SAFETY: the library has written so many bytes of the room behind the vector's end, and they are no more than
+        // that has.
         unsafe { self.out.set_len(len + written) };
-        let used = (self.stream.total_in() - before.0) as usize;
         status.map(|status| (used, written, room_len, status)).map_err(|_| InflateFault::Corrupt)
     }
 
-    /// A block called itself the last (RFC 7692 section 7.2.3.4): the message goes on with another stream. To begin
+    /// A block called itself the last (RFC 7692 section 7.2.3.4), and the message goes on with another stream. To begin
     /// one costs far more than the two bytes that ask for it, so a message must have brought something for each.
     fn restart(&mut self) -> Result<(), InflateFault> {
         self.restarts += 1;

@@ -28,6 +28,10 @@ pub const MAX_EXTENSION_BYTES: u32 = 4096;
 /// The most bytes of trailer section in one body.
 pub const MAX_TRAILER_BYTES: u32 = 8192;
 
+/// How many elements of one list are looked at, empty ones too: RFC 9110 section 5.6.1.2 asks not to let them be used
+/// against the server, and a head has room for thousands, each of which is held against something.
+pub const MAX_ELEMENTS: usize = 64;
+
 /// The limits of a request head.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -103,10 +107,21 @@ impl<'b> Head<'_, 'b> {
     }
 
     /// The elements of a comma list over all lines of this name (RFC 9110 section 5.6.1): without the white space
-    /// around them, empty ones left out. Not for lists whose elements may be quoted strings. A line that is not UTF-8
-    /// counts as empty.
+    /// around them, empty ones left out; of the first [`MAX_ELEMENTS`]. Not for lists whose elements may be quoted
+    /// strings. A line that is not UTF-8 counts as empty.
     pub fn list<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'b str> + 's {
         list(self.headers, name)
+    }
+
+    /// How much a media type, `type/subtype`, is wanted by Accept (RFC 9110 section 12.5.1): in thousandths, the most
+    /// of all that name it, in any case, whatever their parameters. 0: it is not named, or is refused (`q=0`).
+    /// Wildcards name nothing, so that who takes anything can be given what is usual. Of all that is named the first
+    /// [`MAX_ELEMENTS`] are looked at.
+    pub fn quality(&self, media_type: &str) -> u16 {
+        let lines = values(self.headers, "Accept").filter_map(|line| str::from_utf8(line).ok());
+        let elements = lines.flat_map(|line| unquoted(line, ','));
+        let ranges = elements.take(MAX_ELEMENTS).filter_map(|element| quality_of(element, media_type));
+        ranges.max().unwrap_or(0)
     }
 
     /// Whether the comma list of this name has this token, in any case.
@@ -120,12 +135,45 @@ fn values<'s, 'b>(headers: &'s [Header<'b>], name: &'s str) -> impl Iterator<Ite
 }
 
 fn list<'s, 'b>(headers: &'s [Header<'b>], name: &'s str) -> impl Iterator<Item = &'b str> + 's {
-    values(headers, name).flat_map(elements).filter(|element| !element.is_empty())
+    values(headers, name).flat_map(elements).take(MAX_ELEMENTS).filter(|element| !element.is_empty())
 }
 
 /// The elements of one line, empty ones included.
 fn elements(value: &[u8]) -> impl Iterator<Item = &str> {
     str::from_utf8(value).unwrap_or("").split(',').map(|element| element.trim_matches([' ', '\t']))
+}
+
+/// The parts of a text between separators that do not stand in a quoted string (RFC 9110 section 5.6.4).
+fn unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |it| {
+        let ends = !quoted && it == separator;
+        quoted ^= it == '"' && !escaped;
+        escaped = quoted && it == '\\' && !escaped;
+        ends
+    })
+}
+
+/// The weight of a media range, where it names this type.
+fn quality_of(range: &str, media_type: &str) -> Option<u16> {
+    let mut parts = unquoted(range, ';').map(|part| part.trim_matches([' ', '\t']));
+    let is_it = parts.next().is_some_and(|named| named.eq_ignore_ascii_case(media_type));
+    let weight =
+        |part: &str| part.split_once('=').filter(|(name, _)| name.eq_ignore_ascii_case("q")).map(|it| weight(it.1));
+    is_it.then(|| parts.find_map(weight).unwrap_or(1000))
+}
+
+/// A weight in thousandths (RFC 9110 section 12.4.2). One that is malformed, or has more than three digits behind the
+/// point, says no more than that the type is taken.
+fn weight(value: &str) -> u16 {
+    let (whole, part) = value.split_once('.').unwrap_or((value, ""));
+    let digits = part.bytes().all(|byte| byte.is_ascii_digit()) && part.len() <= 3;
+    match (whole, digits) {
+        ("0", true) => {
+            (0..3).fold(0, |so_far, at| so_far * 10 + part.as_bytes().get(at).map_or(0, |byte| u16::from(byte - b'0')))
+        }
+        _ => 1000,
+    }
 }
 
 macro_rules! refusals {
@@ -244,7 +292,7 @@ pub fn read<'h, 'b>(
     store: &'h mut [Header<'b>],
 ) -> Result<Option<Head<'h, 'b>>, Refusal> {
     // What lies beyond the limit is never looked at, so passing it comes at the same place however bytes are cut.
-    let seen = &bytes[..bytes.len().min(limits.head_bytes)];
+    let seen = bytes.get(..limits.head_bytes).unwrap_or(bytes);
     let count = limits.head_count.min(store.len());
     match scan(seen, count, limits.target_bytes)? {
         Some(lines) => judge(lines, store).map(Some),
@@ -263,32 +311,30 @@ struct Lines<'b> {
 
 /// RFC 9112 section 2.2: empty lines, the request line, field lines, an empty line; CR LF at the end of each.
 fn scan(seen: &[u8], count: usize, target_bytes: usize) -> Result<Option<Lines<'_>>, Refusal> {
-    let Some(start) = leading_lines(seen)? else {
+    let Some(lines) = leading_lines(seen)? else {
         return Ok(None);
     };
-    let Some((request, request_len)) = request_line(&seen[start..], target_bytes)? else {
+    let Some((request, lines)) = request_line(lines, target_bytes)? else {
         return Ok(None);
     };
-    let fields = &seen[start + request_len..];
-    let Some(fields_len) = field_lines(fields, count)? else {
+    let Some((fields, rest)) = field_lines(lines, count)? else {
         return Ok(None);
     };
-    Ok(Some(Lines { request, fields: &fields[..fields_len], len: start + request_len + fields_len }))
+    Ok(Some(Lines { request, fields, len: seen.len() - rest.len() }))
 }
 
-/// RFC 9112 section 2.2: a server should ignore at least one empty line before the request line. The position after
+/// RFC 9112 section 2.2: a server should ignore at least one empty line before the request line. What stands behind
 /// them, or `None` while that is open.
-fn leading_lines(seen: &[u8]) -> Result<Option<usize>, Refusal> {
-    let mut at = 0;
-    while at < 2 * MAX_LEADING_LINES {
-        match &seen[at..] {
-            [b'\r', b'\n', ..] => at += 2,
+fn leading_lines(mut lines: &[u8]) -> Result<Option<&[u8]>, Refusal> {
+    for _ in 0..MAX_LEADING_LINES {
+        match lines {
+            [b'\r', b'\n', rest @ ..] => lines = rest,
             [] | [b'\r'] => return Ok(None),
             [b'\r' | b'\n', ..] => return Err(Refusal::BadLineEnd),
             _ => break,
         }
     }
-    Ok(Some(at))
+    Ok(Some(lines))
 }
 
 struct RequestLine<'b> {
@@ -298,44 +344,52 @@ struct RequestLine<'b> {
 }
 
 /// `method SP request-target SP HTTP-version CRLF` (RFC 9112 section 3), single spaces, refused at the first byte that
-/// cannot be. With the length of the line; `None` while it is cut.
-fn request_line(line: &[u8], target_bytes: usize) -> Result<Option<(RequestLine<'_>, usize)>, Refusal> {
-    let Some(method) = word(line, is_token, MAX_METHOD, Refusal::BadMethod, Refusal::LongMethod)? else {
+/// cannot be. With what stands behind the line; `None` while it is cut.
+fn request_line(line: &[u8], target_bytes: usize) -> Result<Option<(RequestLine<'_>, &[u8])>, Refusal> {
+    let Some((method, rest)) = word(line, is_token, MAX_METHOD, Refusal::BadMethod, Refusal::LongMethod)? else {
         return Ok(None);
     };
-    let rest = &line[method.len() + 1..];
-    let Some(target) = word(rest, is_target, target_bytes, Refusal::BadTarget, Refusal::LongTarget)? else {
+    let Some((target, rest)) = word(rest, is_target, target_bytes, Refusal::BadTarget, Refusal::LongTarget)? else {
         return Ok(None);
     };
-    let Some(version) = version(&rest[target.len() + 1..])? else {
+    let Some((version, rest)) = version(rest)? else {
         return Ok(None);
     };
-    let len = method.len() + 1 + target.len() + 1 + VERSION_LEN;
     if method == "CONNECT" {
         // The authority form (RFC 9112 section 3.2.3) comes with CONNECT alone; RFC 9110 section 9.1 asks for 501
         // where a method is not implemented.
         return Err(Refusal::Connect);
     }
-    Ok(Some((RequestLine { method, target, version }, len)))
+    Ok(Some((RequestLine { method, target, version }, rest)))
 }
 
-/// The bytes up to the next space: at least one, at most `limit`, all `allowed`. `None` while the space is not there.
+/// The bytes up to the next space: at least one, at most `limit`, all `allowed`; and what stands behind the space.
+/// `None` while it is not there.
 fn word(
     bytes: &[u8],
-    allowed: fn(u8) -> bool,
+    allowed: impl Fn(u8) -> bool,
     limit: usize,
     bad: Refusal,
     long: Refusal,
-) -> Result<Option<&str>, Refusal> {
-    let len = bytes.iter().take_while(|&&byte| allowed(byte)).count();
+) -> Result<Option<(&str, &[u8])>, Refusal> {
+    let len = run(bytes.get(..=limit).unwrap_or(bytes), allowed);
     if len > limit {
         return Err(long);
     }
-    match bytes.get(len) {
-        None => Ok(None),
-        Some(b' ') if len > 0 => str::from_utf8(&bytes[..len]).map(Some).map_err(|_| bad),
-        Some(_) => Err(bad),
+    let (word, rest) = bytes.split_at_checked(len).ok_or(bad)?;
+    match rest {
+        [] => Ok(None),
+        [b' ', rest @ ..] if len > 0 => str::from_utf8(word).map(|word| Some((word, rest))).map_err(|_| bad),
+        _ => Err(bad),
     }
+}
+
+/// How many bytes at the front are all `allowed`. A long target is read again with each packet while its head is cut,
+/// so this goes over many bytes at once.
+fn run(bytes: &[u8], allowed: impl Fn(u8) -> bool) -> usize {
+    let whole = |chunk: &&[u8; 32]| chunk.iter().fold(true, |so_far, &byte| so_far & allowed(byte));
+    let front = 32 * bytes.as_chunks().0.iter().take_while(whole).count();
+    front + bytes.iter().skip(front).take_while(|&&byte| allowed(byte)).count()
 }
 
 /// A token character (RFC 9110 section 5.6.2).
@@ -350,45 +404,50 @@ const fn is_target(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b'#'
 }
 
-/// `HTTP/1.1` and the line end.
-const VERSION_LEN: usize = 10;
-
-/// `HTTP/` DIGIT `.` DIGIT CR LF (RFC 9112 section 2.3), refused at the first byte that cannot be.
-fn version(rest: &[u8]) -> Result<Option<Version>, Refusal> {
-    for (at, &byte) in rest.iter().take(VERSION_LEN).enumerate() {
-        match (at, byte) {
-            (0..5, _) if byte == b"HTTP/"[at] => {}
-            (5, b'1') | (6, b'.') | (7, b'0'..=b'9') | (8, b'\r') | (9, b'\n') => {}
-            (5, b'0'..=b'9') => return Err(Refusal::OtherVersion),
-            (8.., _) => return Err(Refusal::BadLineEnd),
+/// `HTTP/` DIGIT `.` DIGIT CR LF (RFC 9112 section 2.3), refused at the first byte that cannot be; and what stands
+/// behind it.
+fn version(line: &[u8]) -> Result<Option<(Version, &[u8])>, Refusal> {
+    let mut rest = line;
+    let mut minor = b'0';
+    for wanted in b"HTTP/1.x\r\n" {
+        let Some((&byte, behind)) = rest.split_first() else {
+            return Ok(None);
+        };
+        match (wanted, byte) {
+            (b'x', b'0'..=b'9') => minor = byte,
+            (b'x', _) => return Err(Refusal::BadVersion),
+            _ if byte == *wanted => {}
+            (b'1', b'0'..=b'9') => return Err(Refusal::OtherVersion),
+            (b'\r' | b'\n', _) => return Err(Refusal::BadLineEnd),
             _ => return Err(Refusal::BadVersion),
         }
+        rest = behind;
     }
-    if rest.len() < VERSION_LEN {
-        return Ok(None);
-    }
-    Ok(Some(if rest[7] == b'0' { Version::Http10 } else { Version::Http11 }))
+    Ok(Some((if minor == b'0' { Version::Http10 } else { Version::Http11 }, rest)))
 }
 
-/// Walks the field lines up to the blank line; their length with it, or `None` while it is not there. What is inside a
-/// line is httparse's to judge.
-fn field_lines(fields: &[u8], count: usize) -> Result<Option<usize>, Refusal> {
-    let mut at = 0;
+/// The front of some bytes, and what stands behind it.
+type Split<'b> = (&'b [u8], &'b [u8]);
+
+/// Walks the field lines up to the blank line; these with it, and what stands behind it, or `None` while it is not
+/// there. What is inside a line is httparse's to judge.
+fn field_lines(fields: &[u8], count: usize) -> Result<Option<Split<'_>>, Refusal> {
+    let mut rest = fields;
     let mut lines = 0;
-    while let Some(&first) = fields.get(at) {
+    while let Some(&first) = rest.first() {
         match first {
             b' ' | b'\t' => return Err(Refusal::FoldedLine),
             b'\r' => {}
             _ if lines == count => return Err(Refusal::ManyHeaders),
             _ => lines += 1,
         }
-        let Some(len) = memchr(b'\n', &fields[at..]) else {
+        let Some((line, behind)) = memchr(b'\n', rest).and_then(|end| rest.split_at_checked(end)) else {
             return Ok(None);
         };
-        check_line_end(&fields[at..at + len])?;
-        at += len + 1;
-        if len == 1 {
-            return Ok(Some(at));
+        check_line_end(line)?;
+        rest = behind.strip_prefix(b"\n").ok_or(Refusal::BadLineEnd)?;
+        if line.len() == 1 {
+            return Ok(fields.split_at_checked(fields.len() - rest.len()));
         }
     }
     Ok(None)
@@ -463,7 +522,8 @@ impl<'b> Form<'b> {
         if !["http", "https", "ws", "wss"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
             return Err(Refusal::BadTarget);
         }
-        let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, rest) = rest.split_at_checked(end).ok_or(Refusal::BadTarget)?;
         // RFC 9110 section 4.2.4: user information in a target is an error; is_host refuses its `@`.
         if !is_host(authority) {
             return Err(Refusal::BadHost);
@@ -497,7 +557,7 @@ fn is_host(authority: &str) -> bool {
             Some((literal, port)) if is_ip_literal(literal) => (literal, port),
             _ => return false,
         },
-        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+        None => authority.split_at_checked(authority.find(':').unwrap_or(authority.len())).unwrap_or_default(),
     };
     !name.is_empty() && (authority.starts_with('[') || is_reg_name(name.as_bytes())) && is_port(port)
 }
@@ -682,9 +742,9 @@ impl BodyReader {
 
     fn piece<'b>(&mut self, input: &mut &'b [u8]) -> &'b [u8] {
         let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len());
-        let (piece, rest) = input.split_at(len);
+        let (piece, rest) = input.split_at_checked(len).unwrap_or_default();
         *input = rest;
-        self.left -= len as u64;
+        self.left = self.left.saturating_sub(len as u64);
         if self.left == 0 {
             self.state = if self.state == State::Content { State::Done } else { State::ChunkCr };
         }
@@ -805,6 +865,7 @@ fn push_text(out: &mut Vec<u8>, text: &str) {
     text.as_bytes().split(breaks).for_each(|part| out.extend_from_slice(part));
 }
 
+#[allow(clippy::indexing_slicing, reason = "a number of 64 bits has at most 20 digits")]
 fn push_number(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
@@ -871,6 +932,57 @@ mod tests {
     }
 
     #[test]
+    fn of_a_list_with_thousands_of_elements_the_first_are_looked_at() {
+        let listed = |before: &str, count: usize, last: &str| {
+            let request = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}{last}\r\n\r\n", before.repeat(count));
+            with(&request, |head| (head.list("X").count(), head.has_token("X", "last")))
+        };
+        assert_eq!(listed("x,", MAX_ELEMENTS - 1, "last"), (MAX_ELEMENTS, true));
+        assert_eq!(listed("x,", MAX_ELEMENTS, "last"), (MAX_ELEMENTS, false));
+        assert_eq!(listed(" ,", MAX_ELEMENTS - 1, "last"), (1, true));
+        assert_eq!(listed(" ,", MAX_ELEMENTS, "last"), (0, false));
+        assert_eq!(listed("x\r\nX: ", LIMITS.head_count - 2, "last"), (LIMITS.head_count - 1, true));
+    }
+
+    #[test]
+    fn a_media_type_is_as_good_as_the_best_line_that_names_it() {
+        let quality = |lines: &str| with(&format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n"), |h| h.quality("text/x"));
+        for (accept, wanted) in [
+            ("text/x", 1000),
+            ("TEXT/X", 1000),
+            ("text/x;q=0", 0),
+            ("text/x;q=0.000", 0),
+            ("text/x ; Q=0.5", 500),
+            ("text/x;q=0.001", 1),
+            ("text/x;q=0.25;a=b", 250),
+            ("text/x;charset=utf-8;q=0.7", 700),
+            ("text/x;q=1.000", 1000),
+            ("a/b, text/x;q=0.9 ,c/d", 900),
+            ("text/x;q=0, text/x;q=0.3", 300),
+            ("text/x;v=\"a, b;q=0\";q=0.2", 200),
+            ("a/b;v=\"x\\\", text/x\"", 0),
+            ("a/b;v=\", text/x", 0),
+            // A weight that is none.
+            ("text/x;q=", 1000),
+            ("text/x;q=no", 1000),
+            ("text/x;q=0.0000", 1000),
+            ("text/x;q=-1", 1000),
+            ("*/*", 0),
+            ("text/*", 0),
+            ("text/xy, a/text/x", 0),
+            ("", 0),
+            (";q=1", 0),
+        ] {
+            assert_eq!(quality(&format!("Accept: {accept}\r\n")), wanted, "{accept}");
+        }
+        assert_eq!(quality("Accept: text/x;q=0.1\r\naccept: text/x;q=0.2\r\n"), 200);
+        assert_eq!(quality("Accept: text/x;q=\u{e9}\r\n"), 1000);
+        assert_eq!(quality(""), 0);
+        let behind = |others: usize| quality(&format!("Accept: {}text/x\r\n", "a/b,".repeat(others)));
+        assert_eq!((behind(MAX_ELEMENTS - 1), behind(MAX_ELEMENTS)), (1000, 0));
+    }
+
+    #[test]
     fn targets_have_four_forms() {
         let some = |text: &str| Some(String::from(text));
         assert_eq!(target_parts("GET /?"), ("/".into(), some(""), some("h:1")));
@@ -892,6 +1004,9 @@ mod tests {
             (b"PRI * HTTP/2", Refusal::OtherVersion),
             (b"GET / HTTP/0", Refusal::OtherVersion),
             (b"GET / HTTP/10", Refusal::BadVersion),
+            (b"GET / HTTP/1.x", Refusal::BadVersion),
+            (b"GET / HTTP/x", Refusal::BadVersion),
+            (b"GET / HTTP/1.1\r\r", Refusal::BadLineEnd),
             (b"GET / h", Refusal::BadVersion),
             (b"GET / HTTP/1.1\n", Refusal::BadLineEnd),
             (b"GET / HTTP/1.1 ", Refusal::BadLineEnd),

@@ -18,6 +18,8 @@
 //! | [`utf8`] | text that comes in pieces (RFC 3629) |
 #![no_std]
 #![deny(missing_docs)]
+// What comes from a peer never says where to look: what is not there is an error of the parser, not a panic.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::string_slice, clippy::unwrap_used, clippy::expect_used))]
 
 extern crate alloc;
 

@@ -18,13 +18,14 @@ pub fn event(out: &mut Vec<u8>, id: &str, name: Option<&str>, data: &[u8]) {
         field(out, b"event", name.as_bytes());
     }
     let mut rest = data;
-    loop {
-        let end = memchr::memchr2(b'\r', b'\n', rest);
-        line(out, b"data", &rest[..end.unwrap_or(rest.len())]);
-        let Some(end) = end else { break };
-        let step = if rest[end..].starts_with(b"\r\n") { 2 } else { 1 };
-        rest = &rest[end + step..];
+    while let Some((one, behind)) = memchr::memchr2(b'\r', b'\n', rest).and_then(|end| rest.split_at_checked(end)) {
+        line(out, b"data", one);
+        rest = match behind {
+            [b'\r', b'\n', rest @ ..] | [_, rest @ ..] => rest,
+            [] => behind,
+        };
     }
+    line(out, b"data", rest);
     out.push(b'\n');
 }
 

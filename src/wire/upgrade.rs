@@ -35,9 +35,10 @@ pub struct Opening {
     pub deflate: Option<Agreed>,
 }
 
-/// Whether the request asks for WebSocket. In HTTP/1.0 an Upgrade has no meaning (RFC 9110 section 7.8).
+/// Whether the request asks for WebSocket, which only a GET can (RFC 6455 section 4.1); of another method the Upgrade
+/// is passed over, as in HTTP/1.0, where it has no meaning (RFC 9110 section 7.8).
 pub fn wanted(head: &Head<'_, '_>) -> bool {
-    head.version == Version::Http11 && head.has_token("Upgrade", "websocket")
+    head.method == "GET" && head.version == Version::Http11 && head.has_token("Upgrade", "websocket")
 }
 
 /// RFC 6455 section 4.2.1, each demand with words of its own.
@@ -89,8 +90,9 @@ pub fn accept_key(key: &[u8]) -> [u8; 28] {
     accept
 }
 
-/// The subprotocol to speak: the first that the client offers (4.1: in its order of preference) and `supported` has.
-/// Names are compared exactly (11.5).
+/// The subprotocol to speak: the first that the client offers and `supported` has. The choice is the server's (4.2.2);
+/// the client names its subprotocols in its order of preference (4.1), and this server has none of its own. Names are
+/// compared exactly (11.5). Of the offers the first [`MAX_ELEMENTS`](crate::http1::MAX_ELEMENTS) are looked at.
 pub fn choose<'s>(head: &Head<'_, '_>, supported: &'s [String]) -> Option<&'s str> {
     head.list("Sec-WebSocket-Protocol")
         .find_map(|offer| supported.iter().find(|name| *name == offer))
@@ -290,12 +292,13 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_is_wanted_from_http_1_1_on() {
-        let wants = |version: &str, to: &str| {
-            with(format!("GET / HTTP/{version}\r\nHost: a\r\nUpgrade: {to}\r\n\r\n").as_bytes(), wanted)
+    fn an_upgrade_is_wanted_by_get_from_http_1_1_on() {
+        let wants = |method: &str, version: &str, to: &str| {
+            with(format!("{method} / HTTP/{version}\r\nHost: a\r\nUpgrade: {to}\r\n\r\n").as_bytes(), wanted)
         };
-        assert!(wants("1.1", "WEBSOCKET"));
-        assert!(!wants("1.0", "websocket") && !wants("1.1", "h2c"));
+        assert!(wants("GET", "1.1", "WEBSOCKET"));
+        assert!(!wants("GET", "1.0", "websocket") && !wants("GET", "1.1", "h2c"));
+        assert!(!wants("HEAD", "1.1", "websocket"));
     }
 
     #[test]

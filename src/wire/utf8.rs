@@ -30,12 +30,11 @@ impl Tail {
     #[inline]
     pub fn feed(&mut self, piece: &[u8]) -> Result<(), Invalid> {
         let rest = if self.len == 0 { piece } else { self.finish(piece)? };
-        let whole = whole(rest)?;
-        // When `finish` ran out of bytes `rest` is empty and `held` must stay.
-        if whole < rest.len() {
-            self.hold(&rest[whole..]);
+        match rest.get(whole(rest)?..) {
+            // When `finish` ran out of bytes `rest` is empty and `held` must stay.
+            None | Some([]) => Ok(()),
+            Some(begun) => self.hold(begun),
         }
-        Ok(())
     }
 
     /// Whether the text may end here: no character is cut.
@@ -45,26 +44,32 @@ impl Tail {
 
     /// Finishes the begun character with bytes from the front of `piece`; returns what is left of it.
     #[cold]
-    fn finish<'b>(&mut self, piece: &'b [u8]) -> Result<&'b [u8], Invalid> {
-        let mut character = [0; 4];
-        let mut len = usize::from(self.len);
-        character[..len].copy_from_slice(&self.held[..len]);
-        for (taken, &byte) in piece.iter().enumerate() {
-            character[len] = byte;
-            len += 1;
-            // A proper prefix has at most three bytes, so the fourth always decides and `len` stays in bounds.
-            if whole(&character[..len])? == len {
+    fn finish<'b>(&mut self, mut piece: &'b [u8]) -> Result<&'b [u8], Invalid> {
+        while let Some((&byte, rest)) = piece.split_first() {
+            let [first, second, third] = self.held;
+            // A proper prefix has at most three bytes, so the fourth always decides.
+            let (character, len) = match self.len {
+                1 => ([first, byte, 0, 0], 2),
+                2 => ([first, second, byte, 0], 3),
+                3 => ([first, second, third, byte], 4),
+                _ => return Err(Invalid),
+            };
+            let character = character.get(..len).ok_or(Invalid)?;
+            piece = rest;
+            if whole(character)? == len {
                 self.len = 0;
-                return Ok(&piece[taken + 1..]);
+                return Ok(piece);
             }
+            self.hold(character)?;
         }
-        self.hold(&character[..len]);
         Ok(&[])
     }
 
-    fn hold(&mut self, begun: &[u8]) {
-        self.held[..begun.len()].copy_from_slice(begun);
+    /// More than three bytes are no begun character.
+    fn hold(&mut self, begun: &[u8]) -> Result<(), Invalid> {
+        self.held.get_mut(..begun.len()).ok_or(Invalid)?.copy_from_slice(begun);
         self.len = begun.len() as u8;
+        Ok(())
     }
 }
 

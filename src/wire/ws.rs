@@ -213,6 +213,9 @@ pub enum Event<'b> {
         /// The bytes, unmasked. Empty only where `last` is true.
         payload: &'b [u8],
     },
+    /// An empty frame that does not end its message (5.4 allows it). It says nothing, and is told so that whoever
+    /// counts work can count it: a call takes one frame at most.
+    Empty,
     /// A ping; answer with a pong of the same payload (5.5.2).
     Ping(&'b [u8]),
     /// A pong (5.5.3).
@@ -288,10 +291,7 @@ impl Parser {
     /// or a cut control frame, must be presented again, unmodified, in front of the next bytes.
     #[inline]
     pub fn next<'b>(&mut self, input: &mut &'b mut [u8], rules: &Rules) -> Result<Option<Event<'b>>, Fault> {
-        loop {
-            if self.left > 0 {
-                return if input.is_empty() { Ok(None) } else { self.piece(input) };
-            }
+        if self.left == 0 {
             let Some(head) = self.head(input, rules)? else {
                 return Ok(None);
             };
@@ -301,10 +301,11 @@ impl Parser {
             take(input, head.len);
             self.begin(&head);
             // An empty frame says something only when it ends its message.
-            if head.payload == 0 && head.fin {
-                return self.piece(input);
+            if head.payload == 0 {
+                return if head.fin { self.piece(input) } else { Ok(Some(Event::Empty)) };
             }
         }
+        if input.is_empty() { Ok(None) } else { self.piece(input) }
     }
 
     /// Whether a message has begun and not ended, or a frame of it is cut: an end of stream here is not clean.
@@ -329,9 +330,9 @@ impl Parser {
         if !opcode.is_control() {
             self.check_size(opcode, payload, rules)?;
         }
-        let (key, len) = match (rules.role, bytes.get(at..at + 4)) {
+        let (key, len) = match (rules.role, bytes.get(at..).and_then(|rest| rest.first_chunk())) {
             (Role::Client, _) => ([0; 4], at),
-            (Role::Server, Some(key)) => ([key[0], key[1], key[2], key[3]], at + 4),
+            (Role::Server, Some(key)) => (*key, at + key.len()),
             (Role::Server, None) => return Ok(None),
         };
         Ok(Some(Incoming { opcode, fin: first & FIN != 0, deflated: first & RSV1 != 0, payload, key, len }))
@@ -373,7 +374,7 @@ impl Parser {
             self.text = head.opcode == Opcode::Text;
             self.deflated = head.deflated;
         }
-        self.message += head.payload;
+        self.message = self.message.saturating_add(head.payload);
         self.left = head.payload;
         self.key = head.key;
         self.fin = head.fin;
@@ -385,7 +386,7 @@ impl Parser {
         let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len());
         let payload = take(input, len);
         self.unmask(payload);
-        self.left -= len as u64;
+        self.left = self.left.saturating_sub(len as u64);
         let last = self.fin && self.left == 0;
         self.check_text(payload, last)?;
         self.in_message = !last;
@@ -439,19 +440,19 @@ fn check_second(opcode: Opcode, second: u8, role: Role) -> Result<(), Fault> {
 fn payload_len(bytes: &[u8], short: u8) -> Result<Option<(u64, usize)>, Fault> {
     let (len, at, least) = match short {
         LEN_16 => {
-            let Some(b) = bytes.get(2..4) else {
+            let Some(len) = bytes.get(2..4).and_then(|len| len.first_chunk()) else {
                 return Ok(None);
             };
-            (u64::from(u16::from_be_bytes([b[0], b[1]])), 4, u64::from(LEN_16))
+            (u64::from(u16::from_be_bytes(*len)), 4, u64::from(LEN_16))
         }
         LEN_64 => {
             if bytes.get(2).is_some_and(|top| top & 0x80 != 0) {
                 return Err(Fault::LengthTopBit);
             }
-            let Some(b) = bytes.get(2..10).and_then(|b| b.first_chunk()) else {
+            let Some(len) = bytes.get(2..10).and_then(|len| len.first_chunk()) else {
                 return Ok(None);
             };
-            (u64::from_be_bytes(*b), 10, 1 << 16)
+            (u64::from_be_bytes(*len), 10, 1 << 16)
         }
         _ => (u64::from(short), 2, 0),
     };
@@ -460,11 +461,12 @@ fn payload_len(bytes: &[u8], short: u8) -> Result<Option<(u64, usize)>, Fault> {
 
 /// Takes a control frame when all of it is there; otherwise leaves `input` as it came.
 fn control<'b>(head: &Incoming, input: &mut &'b mut [u8]) -> Result<Option<Event<'b>>, Fault> {
-    let whole = head.len + head.payload as usize;
-    if input.len() < whole {
+    let len = head.payload as usize;
+    if input.len() < head.len + len {
         return Ok(None);
     }
-    let payload = &mut take(input, whole)[head.len..];
+    take(input, head.len);
+    let payload = take(input, len);
     mask::apply(payload, head.key);
     match head.opcode {
         Opcode::Ping => Ok(Some(Event::Ping(payload))),
@@ -486,10 +488,10 @@ fn close(body: &[u8]) -> Result<Option<(CloseCode, &str)>, Fault> {
     Ok(Some((code, reason)))
 }
 
-/// Splits `len` bytes off the front.
+/// Splits `len` bytes off the front; callers have looked that they are there.
 #[inline]
 fn take<'b>(input: &mut &'b mut [u8], len: usize) -> &'b mut [u8] {
-    let (front, rest) = core::mem::take(input).split_at_mut(len);
+    let (front, rest) = core::mem::take(input).split_at_mut_checked(len).unwrap_or_default();
     *input = rest;
     front
 }
@@ -501,6 +503,7 @@ pub struct FrameHead {
     len: u8,
 }
 
+#[allow(clippy::indexing_slicing, reason = "the longest head that there is fits in")]
 impl FrameHead {
     /// The bytes that go in front of the payload.
     pub fn as_bytes(&self) -> &[u8] {
@@ -566,13 +569,14 @@ pub struct CloseBody {
 impl CloseBody {
     /// Code and reason as they go on the wire.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
 }
 
 /// Writes a close frame's body. A reason that is too long is cut in front of the character that does not fit.
 ///
 /// `code` must be one that is allowed on the wire; another one is sent as 1011, since it is our own mistake.
+#[allow(clippy::indexing_slicing, reason = "the reason was cut to what fits in")]
 pub fn close_body(code: CloseCode, reason: &str) -> CloseBody {
     debug_assert!(code.allowed_on_wire());
     let code = if code.allowed_on_wire() { code } else { CloseCode::INTERNAL_ERROR };
@@ -585,8 +589,7 @@ pub fn close_body(code: CloseCode, reason: &str) -> CloseBody {
 
 /// The longest front of `text` that has at most `len` bytes and cuts no character.
 fn cut(text: &str, len: usize) -> &str {
-    let end = (0..=len.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
-    &text[..end.unwrap_or(0)]
+    (0..=len.min(text.len())).rev().find_map(|end| text.get(..end)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -706,12 +709,28 @@ mod tests {
         let (mut parser, mut input) = (Parser::new(), &mut bytes[..]);
         let data = |text, first, last, payload| Event::Data { text, deflated: false, first, last, payload };
         let mut next = || parser.next(&mut input, &CLIENT).unwrap();
+        assert_eq!(next(), Some(Event::Empty));
         assert_eq!(next(), Some(data(true, true, false, b"ab")));
         assert_eq!(next(), Some(Event::Ping(b"p")));
+        assert_eq!(next(), Some(Event::Empty));
         assert_eq!(next(), Some(data(true, false, true, b"")));
         assert_eq!(next(), Some(data(false, true, true, b"")));
         assert_eq!(next(), None);
         assert!(!parser.in_message());
+    }
+
+    #[test]
+    fn a_call_takes_one_frame_at_most() {
+        let frames = [&[0x02, 0][..], &[0x00, 0].repeat(1000), &[0x00, 1, b'a'], &[0x89, 0].repeat(1000), &[0x80, 0]];
+        let mut bytes = frames.concat();
+        let (mut parser, mut input) = (Parser::new(), &mut bytes[..]);
+        let mut left = input.len();
+        let mut calls = 0;
+        while parser.next(&mut input, &CLIENT).unwrap().is_some() {
+            assert!(left - input.len() <= 3, "{} bytes by one call", left - input.len());
+            (left, calls) = (input.len(), calls + 1);
+        }
+        assert_eq!((left, calls), (0, 2003));
     }
 
     #[test]

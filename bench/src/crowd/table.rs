@@ -243,6 +243,7 @@ impl Table {
                 Ok(Some(ws::Event::Data { payload, .. })) => self.payload(slot, payload, now)?,
                 Ok(Some(ws::Event::Ping(payload))) => self.reply(slot, ws::Opcode::Pong, payload),
                 Ok(Some(ws::Event::Pong(_))) => self.pong(slot, now),
+                Ok(Some(ws::Event::Empty)) => {}
                 Ok(Some(ws::Event::Close(Some((code, _))))) => return Err(format!("closed by the server, {}", code.0)),
                 Ok(Some(ws::Event::Close(None))) => return Err("closed by the server".into()),
                 Ok(None) => break,

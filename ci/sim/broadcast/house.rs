@@ -4,7 +4,7 @@ use edgehold::engine::script::Dice;
 use edgehold::mesh::Body;
 use edgehold::service::broadcast::Keep;
 use edgehold::service::broadcast::{FeedSettings, Policy, Settings, Slow};
-use edgehold::service::{Route, Target};
+use edgehold::service::{Route, Routes, Target};
 use std::sync::Arc;
 
 /// Of feeds; the first keeps nothing.
@@ -33,7 +33,7 @@ impl House {
     }
 
     /// Below which path which settings stand.
-    pub fn paths(&self) -> Arc<[Route]> {
+    pub fn paths(&self) -> Arc<Routes> {
         let path = |number: usize| match self.routes[number].channel_in_path {
             true => format!("/feed{number}/"),
             false => format!("/feed{number}"),
@@ -45,7 +45,7 @@ impl House {
             limits: 0,
             target: Target::Broadcast(number as u16),
         };
-        (0..self.routes.len()).map(route).collect()
+        Arc::new((0..self.routes.len()).map(route).collect())
     }
 
     /// The feeds that a channel or prefix of a route may come from.

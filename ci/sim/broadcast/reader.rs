@@ -188,7 +188,7 @@ impl Reader {
                 }
                 Event::Close(body) => self.close_code = Some(body.map_or(1005, |(code, _)| code.0)),
                 Event::Ping(_) => self.pings += 1,
-                Event::Pong(_) => {}
+                Event::Pong(_) | Event::Empty => {}
             }
         }
         self.incoming = rest.to_vec();

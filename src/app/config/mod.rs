@@ -157,7 +157,7 @@ pub struct Limits {
 pub struct Route {
     /// The path to match, as sent; see [`Route::below`].
     pub path: String,
-    /// The host to match, lower-cased and without a port; `None` matches every host.
+    /// The host to match, lower-cased and without a port, or `*.` and a name; `None` matches every host.
     pub host: Option<String>,
     /// The global limits with this route's own laid over them.
     pub limits: Limits,
@@ -186,7 +186,7 @@ impl Route {
 pub enum Service {
     /// Every message goes back to its sender.
     Echo {
-        /// Subprotocols offered, in the order of preference (RFC 6455 section 1.9).
+        /// Subprotocols spoken; which of them is for the client's order to say (RFC 6455 section 4.1).
         subprotocols: Vec<String>,
     },
     /// The built-in demo page.
@@ -202,7 +202,7 @@ pub enum Service {
         upstreams: Vec<Upstream>,
         /// How the upstream's byte stream is cut into messages.
         frames: Frames,
-        /// Subprotocols offered, in the order of preference (RFC 6455 section 1.9).
+        /// Subprotocols spoken; which of them is for the client's order to say (RFC 6455 section 4.1).
         subprotocols: Vec<String>,
         /// Time in which the upstream must have been reached.
         connect_timeout: Duration,

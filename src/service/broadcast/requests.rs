@@ -62,14 +62,17 @@ pub fn read(head: &Head<'_, '_>, settings: &Settings, path: &str) -> Result<Wish
     }
 }
 
+/// What is wanted most of what is named; of equals the last here. Who names nothing of it gets lines, as curl does.
 fn by_accept(head: &Head<'_, '_>) -> Transport {
-    let accepts = |wanted: &str| head.list("Accept").any(|it| it.split(';').next().unwrap_or("").trim() == wanted);
-    match () {
-        () if accepts("text/event-stream") => Transport::Events,
-        () if accepts("application/json") => Transport::Poll,
-        () if accepts("application/octet-stream") => Transport::Raw,
-        () => Transport::Lines,
-    }
+    let named = [
+        (Transport::Lines, "application/x-ndjson"),
+        (Transport::Raw, "application/octet-stream"),
+        (Transport::Poll, "application/json"),
+        (Transport::Events, "text/event-stream"),
+    ];
+    let wanted = named.map(|(transport, media_type)| (head.quality(media_type), transport));
+    let most = wanted.into_iter().filter(|(quality, _)| *quality > 0).max_by_key(|(quality, _)| *quality);
+    most.map_or(Transport::Lines, |(_, transport)| transport)
 }
 
 fn parameter(pair: &str, wish: &mut Wish) -> Result<(), &'static str> {
@@ -140,6 +143,14 @@ mod tests {
         assert_eq!(transport(sse), Transport::Events);
         assert_eq!(transport(" HTTP/1.1\nHost: h"), Transport::Lines);
         assert_eq!(transport(" HTTP/1.1\nHost: h\nAccept: application/json"), Transport::Poll);
+        assert_eq!(transport(" HTTP/1.1\nHost: h\nAccept: Text/Event-Stream"), Transport::Events);
+        assert_eq!(transport(" HTTP/1.1\nHost: h\nAccept: text/event-stream;q=0, */*"), Transport::Lines);
+        let json = " HTTP/1.1\nHost: h\nAccept: text/event-stream;q=0.5, application/json;q=0.7, */*;q=0.1";
+        assert_eq!(transport(json), Transport::Poll);
+        let both = " HTTP/1.1\nHost: h\nAccept: application/json, application/octet-stream, text/event-stream";
+        assert_eq!(transport(both), Transport::Events);
+        let lines = " HTTP/1.1\nHost: h\nAccept: application/x-ndjson, text/event-stream;q=0.9";
+        assert_eq!(transport(lines), Transport::Lines);
         assert_eq!(transport("?after= HTTP/1.1\nHost: h\nAccept: */*"), Transport::Poll);
         assert_eq!(transport("?transport=raw HTTP/1.1\nHost: h"), Transport::Raw);
         let socket = " HTTP/1.1\nHost: h\nUpgrade: websocket\nConnection: Upgrade\nAccept: text/event-stream";

@@ -6,7 +6,7 @@
 //! on.
 
 use super::{MAX_WINDOW_BITS, MIN_DEFLATE_BITS};
-use crate::http1::{Head, is_token};
+use crate::http1::{Head, MAX_ELEMENTS, is_token};
 
 const NAME: &str = "permessage-deflate";
 const SERVER_NO_TAKEOVER: &str = "server_no_context_takeover";
@@ -60,7 +60,7 @@ impl Agreed {
             if bits < MAX_WINDOW_BITS {
                 text.push("; ");
                 text.push(name);
-                text.push(NUMBERS[usize::from(bits - LEAST_BITS)]);
+                text.push(NUMBERS.get(usize::from(bits - LEAST_BITS)).copied().unwrap_or_default());
             }
         }
         text
@@ -86,9 +86,10 @@ impl AgreedText {
     /// The value in ASCII.
     pub fn as_str(&self) -> &str {
         // Only whole strings were pushed, so this cannot fail.
-        str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or("")
+        self.bytes.get(..usize::from(self.len)).and_then(|text| str::from_utf8(text).ok()).unwrap_or_default()
     }
 
+    #[allow(clippy::indexing_slicing, reason = "LONGEST is the sum of all parts that there can be")]
     fn push(&mut self, part: &str) {
         let at = usize::from(self.len);
         self.bytes[at..at + part.len()].copy_from_slice(part.as_bytes());
@@ -96,11 +97,13 @@ impl AgreedText {
     }
 }
 
-/// The server's side: the first offer that can be met, over all lines in their order. `None`: no deflate.
+/// The server's side: the first offer that can be met, over all lines in their order, of the first [`MAX_ELEMENTS`].
+/// `None`: no deflate.
 ///
 /// Without `wishes.takeover` both ends are told to keep no context (section 7.1.1 allows it whatever was offered).
 pub fn negotiate(head: &Head<'_, '_>, wishes: Wishes) -> Option<Agreed> {
-    head.all("Sec-WebSocket-Extensions").flat_map(Extensions).flatten().find_map(|offer| accept(offer, wishes))
+    let offers = head.all("Sec-WebSocket-Extensions").flat_map(Extensions).take(MAX_ELEMENTS);
+    offers.flatten().find_map(|offer| accept(offer, wishes))
 }
 
 fn accept(offer: Parameters, wishes: Wishes) -> Option<Agreed> {
@@ -187,15 +190,15 @@ struct Value {
 
 impl Value {
     fn push(&mut self, byte: u8) {
-        if self.len < self.front.len() {
-            self.front[self.len] = byte;
+        if let Some(place) = self.front.get_mut(self.len) {
+            *place = byte;
             self.len += 1;
         }
     }
 
     /// 8 to 15, decimal, without leading zeros (RFC 7692 section 7.1.2).
     fn window_bits(&self) -> Option<u8> {
-        match self.front[..self.len] {
+        match self.front.get(..self.len)? {
             [digit @ b'8'..=b'9'] => Some(digit - b'0'),
             [b'1', digit @ b'0'..=b'5'] => Some(10 + digit - b'0'),
             _ => None,
@@ -221,7 +224,7 @@ impl Iterator for Extensions<'_> {
             let value = if self.eat(b'=') { Some(self.value()?) } else { None };
             parameters = parameters.and_then(|mut so_far| so_far.take(name, value).map(|()| so_far));
         }
-        let ended = self.0.is_empty() || self.0[0] == b',';
+        let ended = matches!(self.0, [] | [b',', ..]);
         ended.then_some(parameters)
     }
 }
@@ -236,18 +239,18 @@ impl<'b> Extensions<'b> {
     /// Takes this byte and the white space around it, if it comes next.
     fn eat(&mut self, byte: u8) -> bool {
         self.skip_space();
-        let comes = self.0.first() == Some(&byte);
-        if comes {
-            self.0 = &self.0[1..];
+        let behind = self.0.strip_prefix(&[byte]);
+        if let Some(rest) = behind {
+            self.0 = rest;
             self.skip_space();
         }
-        comes
+        behind.is_some()
     }
 
     /// RFC 9110 section 5.6.2.
     fn token(&mut self) -> Option<&'b [u8]> {
         let len = self.0.iter().take_while(|&&byte| is_token(byte)).count();
-        let (token, rest) = self.0.split_at(len);
+        let (token, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         self.skip_space();
         (len > 0).then_some(token)
@@ -277,8 +280,8 @@ impl<'b> Extensions<'b> {
     }
 
     fn eat_quote(&mut self) -> bool {
-        let comes = self.0.first() == Some(&b'"');
-        self.0 = if comes { &self.0[1..] } else { self.0 };
-        comes
+        let behind = self.0.strip_prefix(b"\"");
+        self.0 = behind.unwrap_or(self.0);
+        behind.is_some()
     }
 }

@@ -4,6 +4,7 @@
 mod laws;
 
 use edgehold_wire::deflate::{Agreed, Deflater, InflateFault, Inflater, Window, Wishes, confirm, offer};
+use edgehold_wire::http1::MAX_ELEMENTS;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use laws::agreed;
 use proptest::prelude::*;
@@ -30,6 +31,14 @@ impl Other {
         if !self.takeover {
             self.deflate.reset();
         }
+        out
+    }
+
+    /// As who lets zlib finish its stream sends it: the last block says that it is the last.
+    fn finish(&mut self, message: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(message.len() + message.len() / 8 + 1000);
+        self.deflate.compress_vec(message, &mut out, FlushCompress::Finish).unwrap();
+        self.deflate.reset();
         out
     }
 
@@ -66,6 +75,13 @@ fn inflated(compressed: &[u8], window: Option<&mut Window>, limit: u64) -> Resul
     read.map(|()| out.split_off(6))
 }
 
+/// A window that has seen this.
+fn filled(message: &[u8]) -> Window {
+    let mut window = Window::new(15);
+    Deflater::default().message(message, Some(&mut window), 15, &mut Vec::new());
+    window
+}
+
 fn deflated(message: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     Deflater::default().message(message, None, 15, &mut out);
@@ -98,6 +114,46 @@ proptest! {
             let read = inflater.message(&compressed, window.as_mut(), message.len() as u64, &mut out);
             prop_assert_eq!(read, Ok(()));
             prop_assert_eq!(&out, message);
+        }
+    }
+
+    #[test]
+    fn streams_that_zlib_has_finished_are_messages(
+        messages in prop::collection::vec((prop::collection::vec(message(), 1..5), any::<bool>()), 1..4),
+        takeover: bool,
+    ) {
+        let (mut inflater, mut other) = (Inflater::default(), Other::new(false));
+        let mut window = takeover.then(|| Window::new(15));
+        for (parts, padded) in &messages {
+            // Each part is a stream; behind the last the RFC (7.2.3.4) wants a byte that zlib does not write.
+            let mut compressed: Vec<u8> = parts.iter().flat_map(|part| other.finish(part)).collect();
+            compressed.extend(padded.then_some(0));
+            let (said, mut out) = (parts.concat(), Vec::new());
+            let read = inflater.message(&compressed, window.as_mut(), said.len() as u64, &mut out);
+            prop_assert_eq!(read, Ok(()));
+            prop_assert_eq!(&out, &said);
+            // What comes next may refer to it, as to any other.
+            let (mut next, mut again) = (Vec::new(), Vec::new());
+            Deflater::default().message(&said, window.is_some().then(|| filled(&said)).as_mut(), 15, &mut next);
+            let read = inflater.message(&next, window.as_mut(), said.len() as u64, &mut again);
+            prop_assert_eq!(read, Ok(()));
+            prop_assert_eq!(&again, &said);
+        }
+    }
+
+    #[test]
+    fn the_work_of_a_message_has_a_bound(
+        bytes in prop::collection::vec(any::<u8>(), 0..200), message in message(), limit in 0..100_000_u64,
+        ends in 0..400_usize,
+    ) {
+        let many = [0x03, 0x00].repeat(ends);
+        let streams = Other::new(false).finish(&message).repeat(ends / 10 + 1);
+        for compressed in [bytes, deflated(&message), many, streams] {
+            let mut inflater = Inflater::default();
+            let _ = inflater.message(&compressed, Some(&mut filled(&noise().repeat(20))), limit, &mut Vec::new());
+            let bound = 3 * (compressed.len() as u64 + limit) + (64 << 10);
+            prop_assert!(inflater.work() <= bound, "{} for {} bytes and {limit}", inflater.work(), compressed.len());
+            prop_assert!(inflater.work() >= 2 << 10, "the window is laid before it");
         }
     }
 
@@ -165,6 +221,9 @@ fn the_examples_of_the_rfc_are_understood() {
     // 7.2.3.4: a block with BFINAL.
     let last = [0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00];
     assert_eq!(inflated(&last, None, 5).unwrap(), hello);
+    // The same as zlib writes it, without the byte behind it.
+    assert_eq!(inflated(&last[..7], None, 5).unwrap(), hello);
+    assert_eq!(inflated(&last[..7], None, 4), Err(InflateFault::TooBig));
     // 7.2.3.5: two blocks.
     let two = [0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00];
     assert_eq!(inflated(&two, None, 5).unwrap(), hello);
@@ -189,8 +248,10 @@ fn streams_that_end_for_nothing_are_not_followed_for_long() {
     // Each of these two bytes is a whole stream that says nothing.
     let bytes = [0x03, 0x00].repeat(500_000);
     assert_eq!(inflated(&bytes, None, u64::MAX), Err(InflateFault::Corrupt));
-    let few = [&[0x03, 0x00].repeat(10)[..], &[0x00]].concat();
+    let few = [&[0x03, 0x00].repeat(4)[..], &[0x00]].concat();
     assert_eq!(inflated(&few, None, 0).unwrap(), b"");
+    assert_eq!(inflated(&[0x03, 0x00].repeat(5), None, 0).unwrap(), b"");
+    assert_eq!(inflated(&[0x03, 0x00].repeat(6), None, 0), Err(InflateFault::Corrupt));
 }
 
 /// Bytes in which a compressor finds nothing.
@@ -216,6 +277,19 @@ fn a_message_that_is_cut_is_refused() {
 }
 
 #[test]
+fn a_finished_stream_that_is_cut_is_refused() {
+    let text: String = (0..40).map(|n| format!("{{\"bid\":1.{:04},\"seq\":{n}}},", n * 7919 % 9973)).collect();
+    for message in [text.as_bytes(), &noise(), &[0; 5000], b"a", b"Hello"] {
+        let compressed = Other::new(false).finish(message);
+        assert_eq!(inflated(&compressed, None, u64::MAX).unwrap(), message);
+        for cut in 0..compressed.len() {
+            let read = inflated(&compressed[..cut], None, u64::MAX);
+            assert_eq!(read, Err(InflateFault::Corrupt), "{cut} of {}", compressed.len());
+        }
+    }
+}
+
+#[test]
 fn what_is_no_message_is_refused() {
     let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
     for bytes in [
@@ -224,7 +298,7 @@ fn what_is_no_message_is_refused() {
         &[&hello[..], &TAIL].concat(),                     // the tail was not taken away
         &[&hello[..], b"garbage"].concat(),                // something behind the last block
         &[0x07],                                           // a reserved kind of block
-        &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00],       // BFINAL and nothing behind it
+        &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07],             // BFINAL, cut
         &[0x00, 0x05, 0x00, 0xfa, 0xfe, 1, 2, 3, 4, 5, 0], // a stored length that does not agree
         &[0x02, 0x13, 0x00, 0x00],                         // five bytes from before the beginning
     ] {
@@ -238,8 +312,11 @@ fn a_bomb_is_refused_and_takes_no_more_room_than_the_limit() {
     assert!(bomb.len() < 64 << 10, "{} bytes", bomb.len());
     for limit in [0, 1, 1000, 64 << 10, 1 << 20] {
         let mut out = Vec::new();
-        assert_eq!(Inflater::default().message(&bomb, None, limit, &mut out), Err(InflateFault::TooBig));
+        let mut inflater = Inflater::default();
+        assert_eq!(inflater.message(&bomb, None, limit, &mut out), Err(InflateFault::TooBig));
         assert!(out.capacity() as u64 <= limit, "{} bytes of room", out.capacity());
+        // It is found out with the first byte beyond.
+        assert!(inflater.work() <= bomb.len() as u64 + limit + 1, "{} bytes of work", inflater.work());
     }
 }
 
@@ -349,6 +426,9 @@ fn the_first_offer_that_can_be_met_is_taken() {
     assert_eq!(bits(&[&format!("permessage-deflate; x=\"a, b; c\", {eleven}")]), Some(11));
     assert_eq!(bits(&["permessage-deflate; server_max_window_bits=8", "foo; bar=1, baz", eleven]), Some(11));
     assert_eq!(bits(&["=broken", ten]), Some(10));
+    let others = |count: usize| "x; a=1, ".repeat(count) + ten;
+    assert_eq!(bits(&[&others(MAX_ELEMENTS - 1)]), Some(10));
+    assert_eq!(bits(&[&others(MAX_ELEMENTS)]), None);
     assert_eq!(bits(&[]), None);
 }
 

@@ -4,7 +4,7 @@ mod laws;
 
 use edgehold_wire::mask;
 use edgehold_wire::ws::{CloseCode, Opcode, Role, Rules, close_body, head};
-use laws::{Heard, Said, hear};
+use laws::{Heard, Said, hear, hear_with_stops};
 use proptest::prelude::*;
 
 /// What one side says; a message goes out in fragments that end at the given places, with pings between them.
@@ -167,6 +167,8 @@ proptest! {
         let rules = Rules { role, message_bytes, deflate: true };
         prop_assert_eq!(&hear(&voice.wire, &rules, &cuts), &voice.heard);
         prop_assert_eq!(&hear(&voice.wire, &rules, &[]), &voice.heard);
+        prop_assert_eq!(&hear_with_stops(&voice.wire, &rules, &cuts, &[true]), &voice.heard);
+        prop_assert_eq!(&hear_with_stops(&voice.wire, &rules, &[], &[true, false]), &voice.heard);
     }
 
     #[test]

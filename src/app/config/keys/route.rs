@@ -121,23 +121,24 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 24] = [
         owners: &[],
         words: "The path that is matched, byte for byte; with a slash at its end, all that lies below it too.",
         note: "`/` alone matches only itself, except with `service = \"files\"`, where it is the whole site. \
-               Among the routes that match, one with a host goes before one without, then the longer path \
-               before the shorter. With `service = \"broadcast\"` it may end with `/{channel}`: what a client asks for \
-               below is then its channel.",
+               Among the routes that match, one with a host goes before one without (see there), then the longer path \
+               before the shorter. With `service = \"broadcast\"` it may end with `/{channel}`: what a client asks \
+               for below is then its channel.",
         example: "\"/stomp\"",
         see: &["host", "service"],
     },
     Key {
         name: "host",
         field: Field::Text {
-            form: "a host without a port, a `*.` in front for all hosts below it",
+            form: "a host without a port, or `*.` and a name for all names below it",
             store: |r, text| forms::host(text).map(|host| put(&mut r.host, host)),
         },
         default: Preset::Absent("every host"),
         owners: &[],
-        words: "The host that is matched, without regard to case or port.",
-        note: "`*.example.org` matches every host below `example.org`, but not that itself. The whole host goes \
-               before a longer `*.`, that before a shorter one, and any of them before a route without a host.",
+        words: "The host that is matched, without regard to case, port, or a dot at its end.",
+        note: "`\"*.example.org\"` matches `a.example.org` and `a.b.example.org`, and not `example.org`. A route for \
+               exactly this host goes before those with a `*`, of these the longer before the shorter, and all of them \
+               before routes without a host.",
         example: "\"chat.example.org\"",
         see: &["path"],
     },
@@ -163,8 +164,10 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 24] = [
         },
         default: Preset::Is("[]"),
         owners: &["echo", "proxy"],
-        words: "The WebSocket subprotocols this route speaks, the preferred one first.",
-        note: "Browsers refuse a connection for which they asked a subprotocol and got none.",
+        words: "The WebSocket subprotocols this route speaks.",
+        note: "The client's order decides, not this one: the first that it offers and that stands here is spoken. Of \
+               what a client offers, the first 64 are looked at. Browsers refuse a connection for which they asked a \
+               subprotocol and got none.",
         example: "[\"v12.stomp\", \"v11.stomp\"]",
         see: &["service"],
     },

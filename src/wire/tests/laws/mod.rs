@@ -158,6 +158,7 @@ impl Heard {
     fn take(&mut self, event: Event<'_>) {
         match event {
             Event::Data { text, deflated, first, last, payload } => self.data(text, deflated, first, last, payload),
+            Event::Empty => {}
             Event::Ping(payload) => self.said.push(Said::Ping(payload.into())),
             Event::Pong(payload) => self.said.push(Said::Pong(payload.into())),
             Event::Close(close) => self.said.push(Said::Close(close.map(|(code, reason)| (code.0, reason.into())))),
@@ -201,15 +202,49 @@ pub(crate) fn hear(bytes: &[u8], rules: &Rules, cuts: &[u8]) -> Heard {
     heard
 }
 
-/// The same events and the same fault, however it is cut. Where a fault ends it, the piece it is in is not given out,
-/// so how much has come of the broken message depends on the cuts; all else does not.
-pub(crate) fn frames(bytes: &[u8], rules: &Rules, cuts: &[u8]) {
-    let (mut whole, mut cut) = (hear(bytes, rules, &[]), hear(bytes, rules, cuts));
-    if whole.fault.is_some() {
-        whole.begun = None;
-        cut.begun = None;
+/// Presents `bytes` in pieces as a shard does that may have had enough behind any event: what is left then, however
+/// much it is, goes in front of the next piece, elsewhere in memory. `stops` says behind which events, over and over.
+pub(crate) fn hear_with_stops(bytes: &[u8], rules: &Rules, cuts: &[u8], stops: &[bool]) -> Heard {
+    let (mut parser, mut heard, mut left) = (Parser::new(), Heard::default(), Vec::new());
+    let mut stops = stops.iter().cycle().copied();
+    // What is left behind the last piece is presented again until nothing more is said.
+    let mut pieces = pieces(bytes, cuts).chain(std::iter::repeat(&[][..]));
+    let (mut came, mut silent) = (0, false);
+    while came < bytes.len() || !silent {
+        let piece = pieces.next().unwrap_or_default();
+        came += piece.len();
+        left.extend_from_slice(piece);
+        let (mut input, mut here) = (&mut left[..], parser);
+        silent = loop {
+            match here.next(&mut input, rules) {
+                Ok(Some(event)) => heard.take(event),
+                Ok(None) => break true,
+                Err(fault) => {
+                    heard.fault = Some(fault);
+                    return heard;
+                }
+            }
+            if stops.next().unwrap_or(false) {
+                break false;
+            }
+        };
+        (left, parser) = (input.to_vec(), here);
     }
-    assert_eq!(whole, cut);
+    heard
+}
+
+/// The same events and the same fault, however it is cut, and wherever the reader stops between two of them. Where a
+/// fault ends it, the piece it is in is not given out, so how much has come of the broken message depends on the cuts;
+/// all else does not.
+pub(crate) fn frames(bytes: &[u8], rules: &Rules, cuts: &[u8]) {
+    let stops: Vec<bool> = cuts.iter().map(|cut| cut & 1 == 1).collect();
+    let stopped = |cuts| [hear_with_stops(bytes, rules, cuts, &stops), hear_with_stops(bytes, rules, cuts, &[true])];
+    let heard = [[hear(bytes, rules, &[]), hear(bytes, rules, cuts)], stopped(&[]), stopped(cuts)];
+    let [whole, others @ ..] = heard.as_flattened() else { return };
+    for other in others {
+        assert_eq!((&whole.said, whole.fault), (&other.said, other.fault));
+        assert!(whole.fault.is_some() || whole.begun == other.begun);
+    }
 }
 
 /// Whether some text begins with these bytes; the definition by the standard library.
