@@ -139,13 +139,56 @@ pub fn reading(connections: u64, server: Option<Server>) -> Reading {
 /// Objects in the kernel's slab (/proc/slabinfo, which only root may read), not its pages: what one crowd has left half
 /// empty, the next one fills, and pages would not grow by it. `None` where it cannot be read.
 fn slab_objects() -> Option<u64> {
-    let text = fs::read_to_string("/proc/slabinfo").ok()?;
-    let objects = |line: &str| {
-        let mut fields = line.split_whitespace().skip(1);
-        let (active, _, bytes) = (fields.next()?, fields.next()?, fields.next()?);
-        Some(active.parse::<u64>().ok()? * bytes.parse::<u64>().ok()?)
+    Some(connections_objects(&fs::read_to_string("/proc/slabinfo").ok()?))
+}
+
+/// Bytes of the objects that connections may have a part in. The files and the processes of others have caches of their
+/// own, which are left out; of the cache of directory entries a socket has one entry, and paths that others look up
+/// the rest.
+fn connections_objects(slabinfo: &str) -> u64 {
+    let caches = slabinfo.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace();
+        let (name, active, _, bytes) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+        Some((name, active.parse::<u64>().ok()?, bytes.parse::<u64>().ok()?))
+    });
+    let caches: Vec<(&str, u64, u64)> = caches.filter(|(name, ..)| !is_of_others(name)).collect();
+    let sockets = caches.iter().find(|(name, ..)| *name == SOCKETS).map(|(_, active, _)| *active);
+    let part = |(name, active, bytes): &(&str, u64, u64)| {
+        let objects = if *name == ENTRIES { sockets.unwrap_or(*active) } else { *active };
+        objects * bytes
     };
-    Some(text.lines().filter_map(objects).sum())
+    caches.iter().map(part).sum()
+}
+
+/// The cache of sockets' inodes, and the one of directory entries.
+const SOCKETS: &str = "sock_inode_cache";
+const ENTRIES: &str = "dentry";
+
+/// A cache of file systems, of the page cache, of processes or of their memory.
+fn is_of_others(name: &str) -> bool {
+    const WHOLE: [&str; 18] = [
+        "anon_vma",
+        "anon_vma_chain",
+        "buffer_head",
+        "cred_jar",
+        "extent_status",
+        "files_cache",
+        "fs_cache",
+        "inode_cache",
+        "kernfs_node_cache",
+        "maple_node",
+        "mm_struct",
+        "pid",
+        "radix_tree_node",
+        "sighand_cache",
+        "signal_cache",
+        "task_struct",
+        "vm_area_struct",
+        "vma_lock",
+    ];
+    const BEGINNINGS: [&str; 8] = ["bio", "btrfs_", "ext4_", "fuse_", "jbd2_", "ovl_", "proc_", "xfs_"];
+    let inodes = name.ends_with("_inode_cache") && ![SOCKETS, "lsm_inode_cache"].contains(&name);
+    inodes || WHOLE.contains(&name) || BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
 }
 
 fn tcp_pages() -> u64 {
@@ -208,6 +251,15 @@ mod tests {
             matches!(Server::find(std::process::id(), free), Err(Failure::Mistaken(words)) if words.contains("listens"))
         );
         assert!(Server::find(u32::MAX, port).is_err());
+    }
+
+    #[test]
+    fn what_others_hold_is_not_counted() {
+        let quiet = "slabinfo - version: 2.1\nTCP 10 10 2000 8\nsock_inode_cache 20 24 800 4\ndentry 20 21 192 21\n";
+        let busy =
+            quiet.replace("dentry 20", "dentry 9020") + "buffer_head 5 5 104 39\next4_inode_cache 900 900 1000 8\n";
+        assert_eq!(connections_objects(quiet), 20_000 + 16_000 + 20 * 192);
+        assert_eq!(connections_objects(&busy), connections_objects(quiet));
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! The server under test, as a process: start it, ask it, stop it.
 //!
-//! Method: the server binary runs as a child with a configuration written to a temporary folder, on ports the
-//! kernel has just named free. Nothing here waits for a time to pass: every wait polls a condition until it
+//! Method: the server binary runs as a child with a configuration written to a temporary folder, on ports
+//! that no other test has ([`ports`]). Nothing here waits for a time to pass: every wait polls a condition until it
 //! holds or a deadline has gone by ([`wait_for`]). A child is ended through its own handle only, never by name.
 //!
 //! Test programs of other folders use this file too (`#[path = "../load/peer.rs"] mod peer;`).
-#![allow(dead_code, reason = "each test program uses the part it needs")]
+#![allow(dead_code, unused_imports, reason = "each test program uses the part it needs")]
+
+#[path = "ports.rs"]
+mod ports;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -17,6 +20,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use tempfile::TempDir;
+
+pub(crate) use ports::free_port;
 
 /// The metrics these tests read; no other line of the tests spells one.
 pub(crate) mod names {
@@ -69,12 +74,6 @@ pub(crate) fn raise_file_limit() -> u64 {
     let raised = Rlimit { current: limit.maximum, ..limit };
     setrlimit(Resource::Nofile, raised).expect("the soft limit may rise to the hard one");
     limit.maximum.unwrap_or(u64::MAX)
-}
-
-/// A TCP port of 127.0.0.1 that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    probe.local_addr().expect("a bound address").port()
 }
 
 /// The server binary: `EDGEHOLD`, else the one cargo built for this test, else the release build of the checkout.

@@ -5,15 +5,15 @@
 //! that what it does not take waits in the server.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::by_hand::{Caller, ShutDoor, listen_to, narrow_door, open_door, sip_all};
@@ -205,24 +205,42 @@ fn until_stopping(server: &Server) {
     wait_for("the listener is closed", patience(5), || TcpStream::connect(server.address).is_err());
 }
 
-/// Fifty failures together are one: a single delay follows, not the longest.
+/// Fifty failures together are one: a single delay follows, not the longest, which is sixteen seconds. Both doors of the
+/// route are shut until all stand before them, so that the failures are together on however slow a machine.
 #[test]
 fn a_burst_of_refused_calls_counts_once() {
     let _together = crate::together();
-    let door = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    // Bound and not listening: whoever connects is refused.
-    door.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
-    let address = door.local_addr().ok().and_then(|address| address.as_socket()).expect("a bound address");
-    let server = start("", &route_to("/p", &format!("tcp://{address}"), ""));
+    let folders = [(); 2].map(|()| tempfile::tempdir().expect("a temporary folder"));
+    let doors = [0, 1].map(|at| ShutDoor::unix(folders[at].path()));
+    let [first, second] = [0, 1].map(|at| doors[at].url.clone());
+    let route = "\n[[route]]\npath = \"/p\"\nservice = \"proxy\"\nconnect_timeout = \"60s\"\n";
+    let server = start("", &format!("{route}upstream = [\"{first}\", \"{second}\"]\n"));
     let mut callers: Vec<Caller> = (0..50).map(|_| Caller::new(server.address)).collect();
     callers.iter_mut().for_each(|caller| caller.say(&caller.opening("/p")));
+    let [door, last] = doors;
+    wait_for("all stand before a door", patience(10), || called(&server, &first) + called(&server, &second) == 50);
+    drop(door);
+    wait_for("all stand before the last", patience(10), || called(&server, &second) == 50);
+    drop(last);
     assert!(callers.iter_mut().all(|caller| caller.status() == 503));
-    door.listen(16).expect("a listener");
-    wait_for("a new client is served", patience(2), || {
+    let _doors = folders.each_ref().map(|folder| open_again(folder.path()));
+    wait_for("a new client is served", patience(8), || {
         let mut caller = Caller::new(server.address);
         caller.say(&caller.opening("/p"));
         caller.status() == 101
     });
+}
+
+/// Clients for whom this upstream is being called.
+fn called(server: &Server, url: &str) -> u64 {
+    server.metrics().sum(names::UPSTREAM_CONNECTIONS, &[("upstream", url)])
+}
+
+/// A door where a shut one was.
+fn open_again(folder: &Path) -> UnixListener {
+    let path = folder.join("door");
+    std::fs::remove_file(&path).expect("what the shut door has left");
+    UnixListener::bind(path).expect("a free path")
 }
 
 // ---- the end comes with the words ----

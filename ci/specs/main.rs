@@ -7,8 +7,7 @@
 //!
 //! # The scripts
 //!
-//! Files `*.wire` below `broadcast`, `files`, `http`, `proxy` and `websocket` (and `failing`: what the server does not
-//! do yet, played with `--ignored` only). A line is `who: what`; indented lines belong to the line above; `#` begins a
+//! Files `*.wire` below `broadcast`, `files`, `http`, `proxy` and `websocket`. A line is `who: what`; indented lines belong to the line above; `#` begins a
 //! comment line. What stands before the first story holds for all stories of the file. A feed speaks in stories with
 //! the configuration broadcast.toml only.
 //!
@@ -69,13 +68,6 @@ mod voice;
 mod words;
 
 use hall::hall;
-
-/// Scripts that are right and that the server does not follow yet; each goes to its folder once it does.
-#[test]
-#[ignore = "what the server does not do yet"]
-fn failing() {
-    hall().play_folder("failing");
-}
 
 #[test]
 fn broadcast() {

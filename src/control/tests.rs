@@ -1,9 +1,13 @@
 //! Feeds and the admin address with a real switchboard: what comes in by real sockets is read where a shard would read
 //! it, from the boxes of the mesh.
 
+#[path = "../../ci/load/ports.rs"]
+mod ports;
+
 use super::feeds::{Format, Framing, InvalidText, Settings, Source, Start, State};
 use super::{Line, admin, feeds, metrics, switchboard};
 use crate::mesh::{Bell, ChannelState, Listeners, Message, Receiver, Sender, ToControl, ToShard, letter_box};
+use ports::free_port;
 use serde_json::{Value, json};
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
@@ -132,10 +136,6 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
         }
     };
     assert!(timeout(PATIENCE, looking).await.is_ok(), "waited for {what}");
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 // ---- sources ----

@@ -357,12 +357,18 @@ impl Echo {
     fn received(&mut self, slot: u32, completion: &cqueue::Entry) -> io::Result<()> {
         let filled = completion.result();
         if filled == -libc::ENOBUFS {
+            debug_assert!(cqueue::buffer_select(completion.flags()).is_none(), "no buffer, and yet one");
             self.starved.push_back(slot);
             return Ok(());
         }
         if let (1.., Some(id)) = (filled, cqueue::buffer_select(completion.flags())) {
             self.queue(slot, id, filled as u32);
             return if cqueue::more(completion.flags()) { Ok(()) } else { self.recv(slot) };
+        }
+        // Linux 6.1 names a buffer with an end or an error, too: kept, it would be missing for good.
+        cqueue::buffer_select(completion.flags()).into_iter().for_each(|id| self.buffers.provided.give_back(id));
+        if filled == -libc::EAGAIN {
+            return self.recv(slot);
         }
         self.connections[slot as usize].ended = true;
         self.close_if_done(slot)
