@@ -7,7 +7,7 @@
 //!
 //! - [`figures`]: idle, echo, storm, slow, proxy; [`many`]: fanout
 //! - [`mistakes`]: what is refused; [`ends`]: servers that die and people who press Ctrl-C
-//! - [`page`]: the report, seen in a browser
+//! - [`page`]: the report, seen in a browser; [`sums`]: what `edgehold plan` says, measured
 
 mod back_ends;
 mod ends;
@@ -18,6 +18,7 @@ mod page;
 #[path = "../load/peer.rs"]
 mod peer;
 mod stage;
+mod sums;
 mod tool;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

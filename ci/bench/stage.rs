@@ -30,6 +30,13 @@ service = "echo"
 path = "/back"
 service = "proxy"
 upstream = "tcp://{upstream}"
+[[feed]]
+name = "bench"
+source = "http"
+[[route]]
+path = "/feed/{channel}"
+service = "broadcast"
+feeds = ["bench"]
 "#;
 
 /// A running server. Dropping it kills the child, and shows its log if the test is failing.
@@ -137,6 +144,12 @@ impl Server {
         Metrics::parse(&reply.body).sum(names::CONNECTIONS, &[("listener", "public"), ("service", "echo")])
     }
 
+    /// Its resident memory; bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/smaps_rollup", self.child.id());
+        peer::kilobytes(&std::fs::read_to_string(path).expect("smaps_rollup of our own child"), "Rss:")
+    }
+
     /// Ends it at once, as an out-of-memory killer would.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("our own child");
@@ -173,7 +186,7 @@ fn logged<'c>(command: &'c mut Command, log: &Path) -> &'c mut Command {
 }
 
 /// `EDGEHOLD`, else the release build of the checkout.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/edgehold");
     let path = std::env::var_os("EDGEHOLD").map_or_else(built, PathBuf::from);
     assert!(path.is_file(), "no server at {}: cargo build --release, or name one with EDGEHOLD", path.display());

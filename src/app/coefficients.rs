@@ -10,6 +10,14 @@ use serde::Serialize;
 const IDLE: &str = "bench/runs/2026-11-20-idle";
 /// Messages that are answered, or carried to a back end; new connections.
 const PEERS: &str = "bench/runs/2026-11-20-peers";
+/// The same echo at four rates.
+const SLEEP: &str = "bench/runs/2026-11-20-sleep";
+/// One message to many.
+const FANOUT: &str = "bench/runs/2026-11-20-fanout";
+/// One message to many, faster than it can be sent to each by itself.
+const GATHER: &str = "bench/runs/2026-11-20-fanout-gather";
+/// Memory of the program itself and of what it keeps.
+const PLAN: &str = "bench/runs/2026-11-30-plan";
 /// What lies below the product: TLS sessions, sends to many.
 const MICRO: &str = "bench/runs/2026-11-20-micro";
 
@@ -94,6 +102,51 @@ pub const UNACKNOWLEDGED_MESSAGE: Coefficient = Coefficient {
     source: MICRO,
 };
 
+/// The program before its first client.
+pub const PROGRAM: Coefficient = Coefficient {
+    name: "program",
+    value: 7_030_000.0,
+    unit: "B",
+    meaning: "resident memory of the program without shards and clients",
+    source: PLAN,
+};
+
+/// A shard before its first client.
+pub const SHARD: Coefficient = Coefficient {
+    name: "shard",
+    value: 391_000.0,
+    unit: "B",
+    meaning: "resident memory of a shard without clients, its receive buffers not yet used",
+    source: PLAN,
+};
+
+/// What listening costs beyond being there.
+pub const SUBSCRIBER: Coefficient = Coefficient {
+    name: "subscriber",
+    value: 54.0,
+    unit: "B",
+    meaning: "resident memory of a client that listens to a channel, beyond that of an idle connection",
+    source: PLAN,
+};
+
+/// What is kept of a message beside its bytes.
+pub const KEPT_MESSAGE: Coefficient = Coefficient {
+    name: "kept_message",
+    value: 266.0,
+    unit: "B",
+    meaning: "resident memory of a message that is kept, beside its payload and the forms that it was sent in",
+    source: PLAN,
+};
+
+/// What is kept of a message in each further form.
+pub const KEPT_FORM: Coefficient = Coefficient {
+    name: "kept_form",
+    value: 108.0,
+    unit: "B",
+    meaning: "resident memory of one form of a kept message (WebSocket, event stream, lines, …), beside the payload",
+    source: PLAN,
+};
+
 /// Pages that the kernel's TCP accounting takes for the same.
 pub const UNACKNOWLEDGED_PAGES: Coefficient = Coefficient {
     name: "unacknowledged_pages",
@@ -103,41 +156,136 @@ pub const UNACKNOWLEDGED_PAGES: Coefficient = Coefficient {
     source: MICRO,
 };
 
-/// CPU of a small message and its answer.
-pub const ECHO_SMALL: Coefficient = Coefficient {
-    name: "echo_small",
-    value: 11.0,
-    unit: "CPU s per million",
-    meaning: "CPU of a 64-byte message that is taken, answered and sent, at 40 000 a second",
-    source: PEERS,
-};
+/// Microseconds of CPU.
+const CPU: &str = "CPU s per million";
 
-/// CPU of a large message and its answer.
+/// What a thing costs where a shard does so many of them in a second. The more there are, the more of them each turn of
+/// the shard and each call of the kernel carries, and the less each costs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// Things in a second, of one shard.
+    pub per_second: f64,
+    /// What each of them costs then.
+    pub cost: Coefficient,
+}
+
+impl Point {
+    /// CPU seconds of a second.
+    pub const fn cores(&self) -> f64 {
+        self.per_second * self.cost.value / 1e6
+    }
+}
+
+/// CPU of a small message and its answer, by the messages of a shard in a second.
+pub const ECHO: [Point; 5] = [
+    Point {
+        per_second: 1_000.0,
+        cost: Coefficient {
+            name: "echo_1k",
+            value: 23.5,
+            unit: CPU,
+            meaning: "CPU of a 64-byte message that is taken, answered and sent, at 1 000 a second",
+            source: SLEEP,
+        },
+    },
+    Point {
+        per_second: 10_000.0,
+        cost: Coefficient {
+            name: "echo_10k",
+            value: 19.5,
+            unit: CPU,
+            meaning: "CPU of a 64-byte message that is taken, answered and sent, at 10 000 a second",
+            source: SLEEP,
+        },
+    },
+    Point {
+        per_second: 20_000.0,
+        cost: Coefficient {
+            name: "echo_20k",
+            value: 15.0,
+            unit: CPU,
+            meaning: "CPU of a 64-byte message that is taken, answered and sent, at 20 000 a second",
+            source: SLEEP,
+        },
+    },
+    Point {
+        per_second: 40_000.0,
+        cost: Coefficient {
+            name: "echo_40k",
+            value: 11.1,
+            unit: CPU,
+            meaning: "CPU of a 64-byte message that is taken, answered and sent, at 40 000 a second",
+            source: SLEEP,
+        },
+    },
+    Point {
+        per_second: 210_000.0,
+        cost: Coefficient {
+            name: "echo_210k",
+            value: 4.6,
+            unit: CPU,
+            meaning: "CPU of a 64-byte message that is taken, answered and sent, at 210 000 a second",
+            source: PEERS,
+        },
+    },
+];
+
+/// CPU of a large message and its answer, at the rate of [`ECHO`]'s second point.
 pub const ECHO_LARGE: Coefficient = Coefficient {
     name: "echo_large",
     value: 23.5,
-    unit: "CPU s per million",
+    unit: CPU,
     meaning: "CPU of a 16 KiB message that is taken, answered and sent, at 10 000 a second",
     source: PEERS,
 };
 
-/// CPU of a small message to an upstream and of the answer to the client.
-pub const PROXY_SMALL: Coefficient = Coefficient {
-    name: "proxy_small",
-    value: 28.1,
-    unit: "CPU s per million",
-    meaning: "CPU of a 64-byte message that is carried to an upstream, and of its answer, at 10 000 a second",
-    source: PEERS,
-};
+/// CPU of a small message to an upstream and of the answer to the client, by the messages of a shard in a second.
+pub const PROXY: [Point; 2] = [
+    Point {
+        per_second: 10_000.0,
+        cost: Coefficient {
+            name: "proxy_10k",
+            value: 28.1,
+            unit: CPU,
+            meaning: "CPU of a 64-byte message that is carried to an upstream, and of its answer, at 10 000 a second",
+            source: PEERS,
+        },
+    },
+    Point {
+        per_second: 66_000.0,
+        cost: Coefficient {
+            name: "proxy_66k",
+            value: 8.24,
+            unit: CPU,
+            meaning: "CPU of a 64-byte message that is carried to an upstream, and of its answer, at 66 000 a second",
+            source: PEERS,
+        },
+    },
+];
 
-/// CPU of one delivery of a small message.
-pub const DELIVERY_SMALL: Coefficient = Coefficient {
-    name: "delivery_small",
-    value: 4.7,
-    unit: "CPU s per million",
-    meaning: "CPU of a bare send of 64 bytes to one of many receivers",
-    source: MICRO,
-};
+/// CPU of one delivery of a small message, by the deliveries of a shard in a second.
+pub const DELIVERY: [Point; 2] = [
+    Point {
+        per_second: 180_000.0,
+        cost: Coefficient {
+            name: "delivery_180k",
+            value: 4.8,
+            unit: CPU,
+            meaning: "CPU of a 64-byte message to one of many subscribers, at 180 000 deliveries a second",
+            source: FANOUT,
+        },
+    },
+    Point {
+        per_second: 716_651.0,
+        cost: Coefficient {
+            name: "delivery_717k",
+            value: 1.3,
+            unit: CPU,
+            meaning: "CPU of a 64-byte message to one of many subscribers, at 720 000 deliveries a second",
+            source: GATHER,
+        },
+    },
+];
 
 /// CPU of a new connection.
 pub const HANDSHAKE: Coefficient = Coefficient {
@@ -176,18 +324,29 @@ pub const TLS_LARGE: Coefficient = Coefficient {
 };
 
 /// All of them, in the order of a report.
-pub const TABLE: [Coefficient; 15] = [
+pub const TABLE: [Coefficient; 26] = [
+    PROGRAM,
+    SHARD,
     USER_CONNECTION,
+    SUBSCRIBER,
+    KEPT_MESSAGE,
+    KEPT_FORM,
     KERNEL_CONNECTION,
     PARKED_POLL,
     ARMED_RECEIVE,
     TLS_CONNECTION,
     UNACKNOWLEDGED_MESSAGE,
     UNACKNOWLEDGED_PAGES,
-    ECHO_SMALL,
+    ECHO[0].cost,
+    ECHO[1].cost,
+    ECHO[2].cost,
+    ECHO[3].cost,
+    ECHO[4].cost,
     ECHO_LARGE,
-    PROXY_SMALL,
-    DELIVERY_SMALL,
+    PROXY[0].cost,
+    PROXY[1].cost,
+    DELIVERY[0].cost,
+    DELIVERY[1].cost,
     HANDSHAKE,
     TLS_HANDSHAKE,
     TLS_SMALL,
@@ -198,7 +357,7 @@ pub const TABLE: [Coefficient; 15] = [
 pub const CONNECTION_BYTES: u64 = KERNEL_CONNECTION.whole() + PARKED_POLL.whole() + USER_CONNECTION.whole();
 
 // What a byte costs, and what a connection that is not parked costs more, are differences.
-const _: () = assert!(ECHO_LARGE.value > ECHO_SMALL.value && TLS_LARGE.value > TLS_SMALL.value);
+const _: () = assert!(ECHO_LARGE.value > ECHO[1].cost.value && TLS_LARGE.value > TLS_SMALL.value);
 const _: () = assert!(ARMED_RECEIVE.value > PARKED_POLL.value);
 
 #[cfg(test)]
@@ -216,6 +375,15 @@ mod tests {
             .filter(|source| !root.join(source).join("README.md").is_file())
             .collect();
         assert!(missing.is_empty(), "no README.md in {missing:?}");
+    }
+
+    /// More work never takes less, or a plan would advise it.
+    #[test]
+    fn rates_rise_and_so_does_their_work() {
+        for curve in [&ECHO[..], &PROXY, &DELIVERY] {
+            let rises = |two: &[Point]| two[0].per_second < two[1].per_second && two[0].cores() <= two[1].cores();
+            assert!(curve.windows(2).all(rises), "{curve:?}");
+        }
     }
 
     #[test]

@@ -53,6 +53,12 @@ pub struct Arguments {
     /// Payload of a published message
     #[arg(long, value_name = "SIZE", default_value = "64", value_parser = size)]
     pub fanout_size: u64,
+    /// Channels that messages are published to; each keeps what its feed's `replay` says
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count)]
+    pub channels: u64,
+    /// Forms in which kept messages are asked for: WebSocket, event stream, lines, … (1 to 6)
+    #[arg(long, value_name = "N", default_value = "1", value_parser = forms)]
+    pub forms: u64,
     /// New connections per second at the peak
     #[arg(long, value_name = "PER_SECOND", default_value = "0", value_parser = rate)]
     pub connect_rate: f64,
@@ -102,6 +108,10 @@ fn count(text: &str) -> Result<u64, String> {
 
 fn cores(text: &str) -> Result<u64, String> {
     within(text, &PLAIN, 1.0, 4096.0, "1 to 4096").map(|value| value.round() as u64)
+}
+
+fn forms(text: &str) -> Result<u64, String> {
+    within(text, &PLAIN, 1.0, 6.0, "1 to 6").map(|value| value.round() as u64)
 }
 
 fn rate(text: &str) -> Result<f64, String> {

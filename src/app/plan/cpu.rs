@@ -1,12 +1,14 @@
 //! Cores: CPU seconds per second, by cause.
 //!
-//! A message has a price of its own and one for each byte that is carried; both follow from a run with small and
-//! one with large messages. Below the small size a message costs what a small one does.
+//! A message has a price of its own, which falls with the rate of its kind at a shard, and one for each byte that is
+//! carried. Between two rates that were measured the work is that of the line between them; below the first and above the
+//! last a message costs what it does there. Kinds of messages that share a shard each pay the price of their own rate,
+//! which is rather too much. Below the small size a message costs what a small one does.
 
 use serde::Serialize;
 
 use super::load::Load;
-use crate::app::coefficients::{self as costs, Coefficient, LARGE_BYTES, SMALL_BYTES};
+use crate::app::coefficients::{self as costs, Coefficient, LARGE_BYTES, Point, SMALL_BYTES};
 
 /// One cause of work.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -34,10 +36,12 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// The work of a load.
-    pub fn of(load: &Load) -> Cpu {
-        let mut parts = vec![answered(load), proxied(load), delivered(load), pings(load), connects(load)];
-        parts.extend([tls_handshakes(load), tls_records(load)]);
+    /// The work of a load that so many shards share evenly.
+    pub fn of(load: &Load, shards: u64) -> Cpu {
+        let shards = shards as f64;
+        let mut parts =
+            vec![answered(load, shards), proxied(load, shards), delivered(load, shards), pings(load, shards)];
+        parts.extend([connects(load), tls_handshakes(load), tls_records(load)]);
         parts.retain(|part| part.cores > 0.0);
         let cores = parts.iter().map(|part| part.cores).sum();
         Cpu { parts, cores, publish_seconds: publish_seconds(load) }
@@ -55,6 +59,47 @@ fn seconds(cost: &Coefficient) -> f64 {
     cost.value / 1e6
 }
 
+/// What one of so many in a second costs, and the coefficients that say so.
+#[derive(Clone)]
+struct Price {
+    seconds: f64,
+    from: Vec<Coefficient>,
+}
+
+impl Price {
+    /// On one shard.
+    fn at(curve: &[Point], per_second: f64) -> Price {
+        let one = |point: &Point| Price { seconds: seconds(&point.cost), from: vec![point.cost] };
+        let (first, last) = (&curve[0], &curve[curve.len() - 1]);
+        let between = curve.windows(2).find(|two| (two[0].per_second..two[1].per_second).contains(&per_second));
+        match between {
+            Some([below, above]) => Price::between(below, above, per_second),
+            _ if per_second < first.per_second => one(first),
+            _ => one(last),
+        }
+    }
+
+    fn between(below: &Point, above: &Point, per_second: f64) -> Price {
+        let share = (per_second - below.per_second) / (above.per_second - below.per_second);
+        let cores = below.cores() + share * (above.cores() - below.cores());
+        Price { seconds: cores / per_second, from: vec![below.cost, above.cost] }
+    }
+
+    /// And so many bytes beyond a small message, carried so many times.
+    fn with_bytes(mut self, bytes: u64, times: f64) -> Price {
+        self.seconds += bytes_seconds(bytes, times);
+        let used = |cost: &Coefficient| self.from.iter().any(|one| one.name == cost.name);
+        let more = [costs::ECHO[1].cost, costs::ECHO_LARGE].into_iter().filter(|cost| !used(cost));
+        let more: Vec<Coefficient> = more.filter(|_| bytes > SMALL_BYTES).collect();
+        self.from.extend(more);
+        self
+    }
+
+    fn part(self, what: &'static str, per_second: f64) -> Part {
+        part(what, per_second, self.seconds, &self.from)
+    }
+}
+
 /// CPU seconds of a byte that is carried one way: the runs carry each byte both ways.
 fn byte_seconds(small: &Coefficient, large: &Coefficient) -> f64 {
     (seconds(large) - seconds(small)) / (2 * (LARGE_BYTES - SMALL_BYTES)) as f64
@@ -67,49 +112,40 @@ fn beyond_small(bytes: u64) -> f64 {
 
 /// CPU seconds of the bytes of one message beyond a small one, carried so many times.
 fn bytes_seconds(bytes: u64, times: f64) -> f64 {
-    times * beyond_small(bytes) * byte_seconds(&costs::ECHO_SMALL, &costs::ECHO_LARGE)
+    times * beyond_small(bytes) * byte_seconds(&costs::ECHO[1].cost, &costs::ECHO_LARGE)
 }
 
-fn answered(load: &Load) -> Part {
-    let each = seconds(&costs::ECHO_SMALL) + bytes_seconds(load.message_bytes, 2.0);
-    let used = with_bytes(costs::ECHO_SMALL, load.message_bytes);
-    part("messages answered here", load.answered_rate(), each, &used)
+/// What a message that is answered costs; a ping and its pong are one, too, and make the others cheaper.
+fn echo(load: &Load, shards: f64) -> Price {
+    Price::at(&costs::ECHO, (load.answered_rate() + load.ping_rate) / shards)
+}
+
+fn answered(load: &Load, shards: f64) -> Part {
+    echo(load, shards).with_bytes(load.message_bytes, 2.0).part("messages answered here", load.answered_rate())
+}
+
+fn pings(load: &Load, shards: f64) -> Part {
+    echo(load, shards).part("pings of idle connections", load.ping_rate)
 }
 
 /// From the client, to the upstream, and both ways back.
-fn proxied(load: &Load) -> Part {
-    let each = seconds(&costs::PROXY_SMALL) + bytes_seconds(load.message_bytes, 4.0);
-    let used = with_bytes(costs::PROXY_SMALL, load.message_bytes);
-    part("messages to upstreams and back", load.proxied_rate(), each, &used)
+fn proxied(load: &Load, shards: f64) -> Part {
+    let rate = load.proxied_rate();
+    let price = Price::at(&costs::PROXY, rate / shards).with_bytes(load.message_bytes, 4.0);
+    price.part("messages to upstreams and back", rate)
 }
 
-fn delivery_seconds(bytes: u64) -> f64 {
-    seconds(&costs::DELIVERY_SMALL) + bytes_seconds(bytes, 1.0)
+fn delivered(load: &Load, shards: f64) -> Part {
+    let rate = load.delivery_rate();
+    let price = Price::at(&costs::DELIVERY, rate / shards).with_bytes(load.publish_bytes, 1.0);
+    price.part("deliveries of published messages", rate)
 }
 
+/// A message that stands alone is sent to each by itself, which is the price of the lowest rate.
 fn publish_seconds(load: &Load) -> f64 {
+    let delivery = Price::at(&costs::DELIVERY, 0.0).with_bytes(load.publish_bytes, 1.0).seconds;
     let sealing = load.tls_share * pair_seconds(load.publish_bytes) / 2.0;
-    load.subscribers as f64 * (delivery_seconds(load.publish_bytes) + sealing)
-}
-
-fn delivered(load: &Load) -> Part {
-    let each = delivery_seconds(load.publish_bytes);
-    let used = with_bytes(costs::DELIVERY_SMALL, load.publish_bytes);
-    part("deliveries of published messages", load.delivery_rate(), each, &used)
-}
-
-/// The coefficients of a message: its own, and where it is larger than a small one those of its bytes.
-fn with_bytes(own: Coefficient, bytes: u64) -> Vec<Coefficient> {
-    let larger = bytes > SMALL_BYTES;
-    let mut used = vec![own];
-    used.extend([costs::ECHO_SMALL, costs::ECHO_LARGE].into_iter().filter(|cost| larger && cost.name != own.name));
-    used
-}
-
-/// A ping and its pong are a small message and its answer.
-fn pings(load: &Load) -> Part {
-    let cost = costs::ECHO_SMALL;
-    part("pings of idle connections", load.ping_rate, seconds(&cost), &[cost])
+    load.subscribers as f64 * (delivery + sealing)
 }
 
 /// A connection to an upstream is counted as one more.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::arguments::Arguments;
-use crate::app::config::{Config, Limits};
+use crate::app::config::{Config, Limits, Replay};
 
 /// What the server is to carry at its peak. Rates are per second, times in seconds, sizes in bytes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,6 +30,12 @@ pub struct Load {
     pub subscribers: u64,
     /// Payload of such a message.
     pub publish_bytes: u64,
+    /// Messages that are kept for clients that come back.
+    pub kept_messages: u64,
+    /// Their payload, the largest that the configuration or the load allows.
+    pub kept_bytes: u64,
+    /// Forms (WebSocket, event stream, lines, …) in which each of them is kept.
+    pub forms: u64,
     /// New clients, at the peak.
     pub connect_rate: f64,
     /// From a sending to its acknowledgement.
@@ -52,6 +58,7 @@ impl Load {
     pub fn of(arguments: &Arguments, config: &Config) -> Result<Load, String> {
         let connections = arguments.connections;
         let part = |share| clients(connections, share);
+        let (kept_messages, kept_bytes) = kept(arguments, config);
         Ok(Load {
             connections,
             tls_connections: part(arguments.tls_share),
@@ -64,6 +71,9 @@ impl Load {
             publish_rate: arguments.fanout_rate,
             subscribers: subscribers(arguments)?,
             publish_bytes: arguments.fanout_size,
+            kept_messages,
+            kept_bytes,
+            forms: arguments.forms,
             connect_rate: connect_rate(arguments),
             round_trip_seconds: arguments.round_trip,
             ping_rate: connections as f64 / ping_seconds(config),
@@ -140,6 +150,19 @@ fn subscribers(arguments: &Arguments) -> Result<u64, String> {
         None if arguments.fanout_rate == 0.0 => Ok(0),
         None => Ok(connections),
     }
+}
+
+/// Messages that all channels keep, and their bytes, as their feed's `replay` allows: at most so many, as old and as
+/// large together, and no more than are published. Without a file it is the demo's feed.
+fn kept(arguments: &Arguments, config: &Config) -> (u64, u64) {
+    let size = arguments.fanout_size.max(1);
+    let of = |replay: &Replay| {
+        let published = arguments.fanout_rate * replay.age.as_secs_f64();
+        let each = u64::from(replay.messages).min(replay.bytes / size);
+        ((each * arguments.channels) as f64).min(published).ceil() as u64
+    };
+    let most = config.feeds.iter().map(|feed| of(&feed.replay)).max().unwrap_or(0);
+    (most, most * arguments.fanout_size)
 }
 
 fn connect_rate(arguments: &Arguments) -> f64 {

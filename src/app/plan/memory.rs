@@ -70,8 +70,13 @@ pub struct Memory {
 impl Memory {
     /// The memory of a load on a server with this configuration and so many shards.
     pub fn of(load: &Load, config: &Config, shards: u64) -> Memory {
-        let mut parts = lasting(load);
-        parts.insert(1, buffers(config, shards));
+        let mut parts = vec![
+            times(Kind::User, "program", 1, &costs::PROGRAM),
+            times(Kind::User, "shards", shards, &costs::SHARD),
+            buffers(config, shards),
+            kept(load),
+        ];
+        parts.extend(lasting(load));
         parts.extend(transient(load));
         parts.retain(|part| part.bytes > 0);
         let sum = |kind| parts.iter().filter(|part| part.kind == kind).map(|part| part.bytes).sum();
@@ -128,6 +133,7 @@ fn lasting(load: &Load) -> Vec<Part> {
     let (clients, upstreams, slots) = (load.connections, load.proxied_connections, load.slots());
     vec![
         times(Kind::User, "connections", slots, &costs::USER_CONNECTION),
+        times(Kind::User, "subscribers among them", load.subscribers, &costs::SUBSCRIBER),
         times(Kind::Kernel, "TCP connections of clients", clients, &costs::KERNEL_CONNECTION),
         times(Kind::Kernel, "TCP connections to upstreams", upstreams, &costs::KERNEL_CONNECTION),
         times(Kind::Kernel, "polls of parked connections", slots, &costs::PARKED_POLL),
@@ -139,6 +145,14 @@ fn buffers(config: &Config, shards: u64) -> Part {
     let count = shards * u64::from(config.server.recv_buffers);
     let bytes = buffers_bytes(config, shards);
     Part { kind: Kind::User, what: "receive buffers", count, bytes, coefficients: Vec::new() }
+}
+
+/// Payload and what stands beside it, and the same again in each form.
+fn kept(load: &Load) -> Part {
+    let (own, form) = (costs::KEPT_MESSAGE, costs::KEPT_FORM);
+    let bytes = load.kept_bytes * (1 + load.forms) + load.kept_messages * (own.whole() + load.forms * form.whole());
+    let what = "kept messages of all channels";
+    Part { kind: Kind::User, what, count: load.kept_messages, bytes, coefficients: vec![own.name, form.name] }
 }
 
 fn transient(load: &Load) -> Vec<Part> {

@@ -98,7 +98,7 @@ impl Sums {
         let files = Files::of(load, config, machine);
         Sums {
             memory: Memory::of(load, config, files.shards),
-            cpu: Cpu::of(load),
+            cpu: Cpu::of(load, files.shards),
             network: Network::of(load),
             ports: Ports::of(load, limits::upstreams(asked, config)),
             files,
@@ -167,8 +167,8 @@ const TRANSIENT_NOTE: &str = "transient: what is under way for one round trip, a
                               packets or reads late keeps more, up to max_pending and unsent_bytes.";
 const TLS_NOTE: &str = "TLS: this version has no TLS of its own. The figures are what rustls would take in it; where \
                         something in front of it does TLS, they are that one's.";
-const FANOUT_NOTE: &str = "fan-out: this version has no service that publishes; the figures are for one that sends \
-                           each message once to each subscriber.";
+const FANOUT_NOTE: &str = "fan-out: deliveries over WebSocket. Other transports cost the same to a few in a hundred; \
+                           permessage-deflate is not in it.";
 const CONNECT_NOTE: &str = "network: packets of connections that come and go are not counted.";
 const FOREIGN_NOTE: &str = "machine: what was not given (sysctls, open files) is that of this one.";
 const TRACKING_NOTE: &str = "firewall: where it tracks connections, keep these out of it, or sysctl -w";

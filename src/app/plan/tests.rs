@@ -85,11 +85,11 @@ fn kernel_bytes() -> u64 {
 fn idle_connections_cost_what_the_table_says() {
     let memory = planned("--connections 1000 --cores 1").sums.memory;
     assert_eq!(memory.kernel_bytes, 1000 * kernel_bytes());
-    // A shard's 128 buffers of 20 KiB are there without any client.
-    let buffers = 128 * (20 << 10);
-    assert_eq!(memory.user_bytes, 1000 * costs::USER_CONNECTION.whole() + buffers);
+    // A shard and its 128 buffers of 20 KiB are there without any client, and so is the program.
+    let program = 128 * (20 << 10) + costs::PROGRAM.whole() + costs::SHARD.whole();
+    assert_eq!(memory.user_bytes, 1000 * costs::USER_CONNECTION.whole() + program);
     assert_eq!(memory.tls_bytes, 0);
-    assert_eq!(memory.user_bytes + memory.kernel_bytes, 1000 * CONNECTION_BYTES + buffers);
+    assert_eq!(memory.user_bytes + memory.kernel_bytes, 1000 * CONNECTION_BYTES + program);
 }
 
 #[test]
@@ -151,31 +151,79 @@ fn a_message_to_all_is_under_way_to_all() {
     assert_eq!(super::memory::message_pages(10, 16 << 10, 4096), 10 * (one + 4));
 }
 
+/// Cores of one kind of work on one shard.
+fn cores(words: &str, what: &str) -> Option<f64> {
+    let parts = planned(&format!("{words} --cores 1 --connections 1")).sums.cpu.parts;
+    parts.into_iter().find(|part| part.what == what).map(|part| part.cores)
+}
+
 #[test]
 fn cores_are_rates_times_costs() {
-    let cores = |words: &str, what: &str| {
-        let parts = planned(words).sums.cpu.parts;
-        parts.into_iter().find(|part| part.what == what).map(|part| part.cores)
-    };
     let answered = "messages answered here";
-    let small = costs::ECHO_SMALL.value;
-    assert!(close(cores("--rate 1M", answered).unwrap(), small));
-    assert!(close(cores("--rate 1M --size 0", answered).unwrap(), small));
-    assert!(close(cores("--rate 1M --size 16KiB", answered).unwrap(), costs::ECHO_LARGE.value));
-    assert!(close(cores("--rate 1M --proxied-share 25%", answered).unwrap(), small * 0.75));
-    let through = cores("--rate 1M --proxied-share 25%", "messages to upstreams and back").unwrap();
-    assert!(close(through, costs::PROXY_SMALL.value * 0.25));
-    let all = "--connections 1M --fanout-rate 0.5";
-    assert!(close(cores(all, "deliveries of published messages").unwrap(), costs::DELIVERY_SMALL.value / 2.0));
-    assert!(close(planned(all).sums.cpu.publish_seconds, costs::DELIVERY_SMALL.value));
-    // A thousand a second, at milliseconds for a thousand.
-    assert!(close(cores("--connect-rate 1k", "new connections").unwrap(), costs::HANDSHAKE.value / 1000.0));
-    let storm = "--connections 60k --reconnect-time 60s --tls-share 1";
-    assert!(close(cores(storm, "TLS handshakes").unwrap(), costs::TLS_HANDSHAKE.value / 1000.0));
-    assert!(close(cores("--rate 1M --tls-share 1 --connections 1", "TLS records").unwrap(), {
-        costs::TLS_SMALL.value * (1.0 + (1.0 / 60.0) / 1e6)
-    }));
+    let [small, .., most] = costs::ECHO;
+    // A ping a minute makes a little less of it.
+    let near = |a: Option<f64>, b: f64| a.is_some_and(|a| (a - b).abs() < 1e-4 * b);
+    assert!(near(cores("--rate 500", answered), 500.0 * small.cost.value / 1e6));
+    assert!(near(cores("--rate 1M", answered), most.cost.value));
+    assert!(near(cores("--rate 1M --size 0", answered), most.cost.value));
+    assert!(near(cores("--rate 10k --size 16KiB", answered), costs::ECHO_LARGE.value / 100.0));
+    assert!(near(cores("--rate 1k --proxied-share 50%", answered), 500.0 * small.cost.value / 1e6));
+    let through = cores("--rate 4k --proxied-share 25%", "messages to upstreams and back");
+    assert!(near(through, costs::PROXY[0].cost.value / 1e3));
+    assert!(near(cores("--connect-rate 1k", "new connections"), costs::HANDSHAKE.value / 1000.0));
+    let storm = "--reconnect-time 1ms --tls-share 1";
+    assert!(near(cores(storm, "TLS handshakes"), costs::TLS_HANDSHAKE.value / 1000.0));
+    assert!(near(cores("--rate 1M --tls-share 1", "TLS records"), costs::TLS_SMALL.value));
     assert_eq!(cores("--rate 1M", "TLS records"), None);
+}
+
+/// What was measured at a rate is what is said at that rate, and between two rates it lies between them; what shards
+/// share, each has a part of.
+#[test]
+fn a_message_costs_what_it_does_at_its_rate() {
+    for two in costs::ECHO.windows(2) {
+        let at = |rate: f64| cores(&format!("--rate {rate}"), "messages answered here").unwrap();
+        let (low, high) = (two[0].cores(), two[1].cores());
+        assert!((at(two[1].per_second) / high - 1.0).abs() < 1e-3);
+        let middle = at((two[0].per_second + two[1].per_second) / 2.0);
+        assert!((middle / ((low + high) / 2.0) - 1.0).abs() < 1e-3, "{two:?}");
+    }
+    let on = |shards: u64| planned(&format!("--rate 40k --connections 1 --cores {shards}")).sums.cpu.cores;
+    assert!((on(4) / on(1) - costs::ECHO[1].cost.value / costs::ECHO[3].cost.value).abs() < 1e-3);
+}
+
+#[test]
+fn deliveries_cost_what_they_do_at_their_rate() {
+    let deliveries = |words: &str| {
+        let sums = planned(&format!("{words} --cores 1")).sums;
+        let part = sums.cpu.parts.iter().find(|part| part.what == "deliveries of published messages").unwrap();
+        (part.cores, sums.cpu.publish_seconds)
+    };
+    let [single, gathered] = costs::DELIVERY;
+    assert!(close(deliveries("--connections 9000 --fanout-rate 20").0, single.cores()));
+    let gathers = deliveries("--connections 716651 --fanout-rate 1");
+    assert!(close(gathers.0, gathered.cores()));
+    assert!(close(gathers.1, 0.716_651 * single.cost.value));
+}
+
+/// The demo's feeds keep 1 000 messages a channel, for ten minutes, in a MiB.
+#[test]
+fn kept_messages_are_those_that_replay_allows() {
+    let kept = |words: &str| {
+        let load = load(words);
+        (load.kept_messages, load.kept_bytes)
+    };
+    assert_eq!(kept("--connections 10"), (0, 0));
+    assert_eq!(kept("--fanout-rate 1"), (600, 600 * 64));
+    assert_eq!(kept("--fanout-rate 10"), (1000, 64_000));
+    assert_eq!(kept("--fanout-rate 10 --channels 2"), (2000, 128_000));
+    assert_eq!(kept("--fanout-rate 10 --fanout-size 16KiB"), (64, 64 << 14));
+    let bytes = |words: &str| {
+        let parts = planned(words).sums.memory.parts;
+        parts.iter().find(|part| part.what == "kept messages of all channels").unwrap().bytes
+    };
+    let form = 1000 * (64 + costs::KEPT_FORM.whole());
+    assert_eq!(bytes("--fanout-rate 10 --forms 3") - bytes("--fanout-rate 10"), 2 * form);
 }
 
 /// In: 70 bytes and 90 around them, and 90 for an acknowledgement; out: 66, 90, and 90. A ping a minute beside.
@@ -306,12 +354,14 @@ fn pages_of_tuning_are_there() {
 fn only_coefficients_that_were_used_are_named() {
     let names = |words: &str| planned(words).coefficients.iter().map(|one| one.name).collect::<Vec<_>>();
     let idle = [
+        "program",
+        "shard",
         "user_connection",
         "kernel_connection",
         "parked_poll",
         "armed_receive",
         "unacknowledged_message",
-        "echo_small",
+        "echo_1k",
     ];
     assert_eq!(names("--connections 1000"), idle);
     assert!(names("--tls-share 1 --connect-rate 1").contains(&"tls_handshake"));
@@ -370,14 +420,21 @@ fn figures(plan: &Plan) -> Vec<f64> {
     kinds.into_iter().chain(flows).chain(counts.map(|count| count as f64)).chain([cpu.cores]).collect()
 }
 
+/// What goes from one kind of message to another may join those that are many, and cheap: cores are the last figure. Of
+/// larger messages fewer are kept, and each has something beside its payload: user memory and the sum.
+fn exempt(which: usize, figure: usize, last: usize) -> bool {
+    which == 2 && figure == last || which == 8 && (figure == 0 || figure == last - 1)
+}
+
 proptest! {
     #[test]
     fn more_load_never_takes_less(asked in loads(), which in 0..11usize) {
         let config = config::demo();
         let less = plan(&asked, &config, &plenty()).unwrap();
         let more = plan(&grown(&asked, which), &config, &plenty()).unwrap();
+        let last = figures(&less).len() - 1;
         for (at, (less, more)) in figures(&less).into_iter().zip(figures(&more)).enumerate() {
-            prop_assert!(more >= less * (1.0 - 1e-12), "figure {at}: {less} then {more}");
+            prop_assert!(exempt(which, at, last) || more >= less * (1.0 - 1e-12), "figure {at}: {less} then {more}");
         }
     }
 
