@@ -6,7 +6,7 @@ use crate::crowd::table::{Opening, offer};
 use crate::crowd::{Crew, Plan};
 use crate::failure::{Failure, failed, mistaken};
 use crate::preflight::{self, Ground};
-use crate::result::{Asked, Connect, Outcome, Reading};
+use crate::result::{Asked, Connect, Load, Outcome, Reading};
 use crate::target::{Speech, Target};
 use crate::watch::{self, Server};
 use edgehold_wire::upgrade;
@@ -59,6 +59,18 @@ impl<'a> Session<'a> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether what was said came back.
+    ///
+    /// # Errors
+    /// Nothing of it did: a path of a broadcast takes messages, too, and answers none.
+    pub fn echoes(&self, load: &Load) -> Result<(), Failure> {
+        if load.sent == 0 || load.received > 0 {
+            return Ok(());
+        }
+        let (url, sent) = (&self.target.url, load.sent);
+        mistaken(format!("{url}: none of {sent} messages came back; give the path of a service that echoes"))
     }
 
     /// What server and kernel hold beside so many clients. The server's memory is that of its process, or what it tells

@@ -119,6 +119,21 @@ fn storm() {
     assert!(found.figure("/storm/half_seconds") <= found.figure("/storm/seconds"));
 }
 
+/// A broadcast hears what its clients say and answers nothing: no result, and no NaN.
+#[test]
+fn slow_wants_an_echo() {
+    let _alone = crate::alone();
+    let server = Server::start();
+    let url = server.ws("/feed/bench");
+    let flags = ["--url", &url, "--connections", "20", "--rate", "200", "--duration", "1s"];
+    for mode in ["slow", "echo"] {
+        let ran = crate::tool::run(mode, &flags);
+        let said = ran.complaints().concat();
+        assert!(ran.code == Some(2) && said.contains("a service that echoes"), "{:?} {said}", ran.code);
+        assert!(!ran.out.contains("NaN"), "{}", ran.out);
+    }
+}
+
 #[test]
 fn slow() {
     let _alone = crate::alone();

@@ -18,7 +18,7 @@ pub fn run(flags: &Echo, out: &mut Outcome) -> Result<(), Failure> {
     session.assemble(&mut crew, out)?;
     let rate = common.rate.map(|it| it as f64);
     if !flags.warm_up.is_zero() {
-        crew.talk("warming up", common.connections, common.size, rate, flags.warm_up)?;
+        session.echoes(&crew.talk("warming up", common.connections, common.size, rate, flags.warm_up)?)?;
     }
     let measured = goes_on().then(|| crew.talk("echo", common.connections, common.size, rate, common.duration));
     out.load.extend(measured.transpose()?);

@@ -94,7 +94,7 @@ fn publish(
     let mut fanout = summary(&found, readers, &said, schedule, numbers.clone());
     let end = found.receipts.iter().map(|it| it.1).max();
     fanout.slow = slow;
-    fanout.seconds = end.map_or(took.seconds, |end| seconds(schedule.due(numbers.start), end));
+    fanout.seconds = end.map_or(took.seconds, |end| span(schedule, &numbers, end));
     fanout.per_second = fanout.delivered as f64 / fanout.seconds;
     fanout.server_cpu_us_per_delivery = took.cpu_us_each(fanout.delivered);
     (fanout.server_cpu_seconds, fanout.client_cpu_share) = (took.server_cpu, took.client_share);
@@ -102,8 +102,11 @@ fn publish(
     (fanout, said.failure)
 }
 
-fn seconds(start: u64, end: u64) -> f64 {
-    end.saturating_sub(start).max(1) as f64 / 1e9
+/// From the first message's time to the last receipt; and the last message has its share of time too, or n messages would
+/// count over n - 1 intervals, and the rate be above the one at which they were published.
+fn span(schedule: &Schedule, numbers: &Range<u32>, end: u64) -> f64 {
+    let end = end.max(schedule.due(numbers.end));
+    end.saturating_sub(schedule.due(numbers.start)).max(1) as f64 / 1e9
 }
 
 /// Waits for all receipts, as long as they come.
@@ -140,5 +143,20 @@ fn summary(found: &Findings, readers: u64, said: &Said, schedule: &Schedule, num
         latency: latency(&found.latency),
         last: latency(&last),
         ..Fanout::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crowd::pace::Clock;
+
+    #[test]
+    fn so_many_messages_span_as_many_intervals() {
+        let schedule = Schedule { clock: Clock::start(), start: 0, per_second: 10.0, size: 64, core: None };
+        let at = |seconds: f64| (seconds * 1e9) as u64;
+        assert_eq!(span(&schedule, &(0..20), at(1.91)), 2.0, "the last is due at 1.9 s");
+        assert_eq!(span(&schedule, &(10..20), at(1.91)), 1.0);
+        assert_eq!(span(&schedule, &(0..20), at(3.0)), 3.0, "a server that lags is charged for it");
     }
 }

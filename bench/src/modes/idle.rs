@@ -18,6 +18,9 @@ const STILL_LOOKS: u32 = 4;
 /// Pings of the whole crowd are spread so that so many come in a second.
 const PINGS_PER_SECOND: f64 = 50_000.0;
 
+/// User memory of a connection that no server gets by with; bytes.
+const LEAST_BYTES: f64 = 48.0;
+
 /// Runs the mode.
 ///
 /// # Errors
@@ -35,7 +38,9 @@ pub fn run(flags: &Idle, out: &mut Outcome) -> Result<(), Failure> {
     let counted = climb(flags, &session, &mut crew, out);
     let memory = out.memory.get_or_insert_default();
     slopes(memory, ends);
+    out.notes.extend(used_before(memory));
     counted?;
+    let memory = out.memory.get_or_insert_default();
     if goes_on() {
         idle_cpu(flags, &mut crew, memory);
         after(flags, &mut crew, out)?;
@@ -127,6 +132,13 @@ fn slopes(memory: &mut Memory, ends: Option<Ends>) {
     memory.server_bytes = memory.kernel_server_bytes.zip(rss).map(|(kernel, user)| kernel + user);
 }
 
+/// A server that has held as many clients before has their memory still, and takes little more of it.
+fn used_before(memory: &Memory) -> Option<String> {
+    let rss = memory.user_rss_bytes.filter(|&rss| rss < LEAST_BYTES)?;
+    let words = "no connection costs so little: the server has held as many before and uses their memory again";
+    Some(format!("user memory grew by {rss:.0} B per connection; {words}. Start it anew for this figure"))
+}
+
 /// Least squares; `None` below two different counts.
 fn slope(points: &[(f64, f64)]) -> Option<f64> {
     let count = points.len() as f64;
@@ -168,6 +180,13 @@ mod tests {
         assert!((found - 5.0).abs() < 1e-9);
         assert_eq!(slope(&[(1.0, 105.0)]), None);
         assert_eq!(slope(&[]), None);
+    }
+
+    #[test]
+    fn a_server_that_was_used_before_is_noticed() {
+        let of = |rss| used_before(&Memory { user_rss_bytes: rss, ..Memory::default() });
+        assert!(of(Some(3.0)).is_some_and(|words| words.contains("Start it anew")));
+        assert_eq!((of(Some(134.0)), of(None)), (None, None));
     }
 
     #[test]

@@ -22,7 +22,8 @@ pub fn run(flags: &Slow, out: &mut Outcome) -> Result<(), Failure> {
     session.assemble(&mut crew, out)?;
     let half = common.duration / 2;
     let talk = |crew: &mut Crew, name: &str| crew.talk(name, common.connections, common.size, Some(rate as f64), half);
-    talk(&mut crew, "warming up")?;
+    let warm = talk(&mut crew, "warming up")?;
+    session.echoes(&warm)?;
     let mut memory = Memory::default();
     let read = |crew: &Crew| session.reading(crew.open());
     memory.counts.push(read(&crew));
@@ -42,5 +43,7 @@ pub fn run(flags: &Slow, out: &mut Outcome) -> Result<(), Failure> {
 fn felt(loads: &[Load], percent: u8) -> Option<String> {
     let [before, slow] = loads else { return None };
     let change = slow.latency.p99_us / before.latency.p99_us - 1.0;
-    Some(format!("with {percent} % that stopped reading the p99 of the others changed by {:+.0} %", change * 100.0))
+    let words =
+        format!("with {percent} % that stopped reading the p99 of the others changed by {:+.0} %", change * 100.0);
+    change.is_finite().then_some(words)
 }

@@ -40,7 +40,7 @@ impl Axis {
     pub(super) fn linear(title: &str, unit: Unit, values: &[f64]) -> Axis {
         let (low, high) = bounds(values.iter().copied()).unwrap_or((0.0, 1.0));
         let (low, high) = (low.min(0.0), high.max(0.0));
-        let step = nice_step((high - low) / STEPS);
+        let step = unit.step(nice_step, (high - low) / STEPS);
         let (first, last) = ((low / step).floor(), (high / step).ceil().max((low / step).floor() + 1.0));
         let ticks: Vec<f64> = (0..=(last - first) as u32).map(|at| (first + f64::from(at)) * step).collect();
         Axis { title: title.to_owned(), range: (first * step, last * step), ticks, scale: Scale::Linear, unit }

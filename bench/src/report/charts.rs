@@ -261,12 +261,16 @@ fn sentence<'a>(parts: impl Iterator<Item = &'a str>) -> String {
 
 // ---- memory ----
 
-/// From the first reading on: what stood before has nothing to do with the connections, and would hide the slope.
+/// From the first reading on: what stood before has nothing to do with the connections, and would hide the slope. Where
+/// all readings are of one count there is none.
 fn growth(part: Part<'_>, bytes: &dyn Fn(&Reading) -> Option<u64>) -> Vec<(f64, f64)> {
     let Part::Memory(Memory { counts, .. }) = part else { return Vec::new() };
     let read = counts.iter().filter_map(|reading| Some((reading.connections as f64, bytes(reading)? as f64)));
     let read: Vec<(f64, f64)> = read.collect();
-    let first = read.first().map_or(0.0, |&(_, bytes)| bytes);
+    let Some(&(least, first)) = read.first() else { return Vec::new() };
+    if read.iter().all(|&(connections, _)| connections == least) {
+        return Vec::new();
+    }
     read.into_iter().map(|(connections, bytes)| (connections, bytes - first)).collect()
 }
 

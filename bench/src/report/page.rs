@@ -1,10 +1,11 @@
 //! The page: headline, what to know first, plots by topic, every figure, machines, runs.
 
 use super::charts::{Palette, Plot, plots};
+use super::figures as names;
 use super::html::{each, escape, shell};
 use super::plots::Look;
 use super::tables;
-use super::trials::{Bench, Run, Topic, arrange, label, trials};
+use super::trials::{Bench, Group, Run, Topic, arrange, is_about_connecting, label, trials};
 use super::units::{Unit, plural, thousands};
 use crate::result::{Asked, Outcome};
 
@@ -26,8 +27,15 @@ pub(super) fn write(title: &str, runs: &[Run]) -> Result<String, String> {
     let benches = arrange(&trials);
     let plots = plots(&benches, &Palette::of(&trials))?;
     let title = escape(title);
-    let body =
-        [header(&title, runs), contents(&plots), notices(runs), sections(&plots), figures(&benches), origins(runs)];
+    let body = [
+        header(&title, runs),
+        contents(&plots),
+        notices(runs),
+        summary(&benches),
+        sections(&plots),
+        figures(&benches),
+        origins(runs),
+    ];
     Ok(format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -53,6 +61,7 @@ fn header(title: &str, runs: &[Run]) -> String {
 fn contents(plots: &[Plot]) -> String {
     let topics = TOPICS.iter().filter(|(topic, ..)| plots.iter().any(|plot| plot.topic == *topic));
     let own = topics.map(|(_, id, title)| (*id, *title));
+    let own = [("summary", "Summary")].into_iter().chain(own);
     let always = [("figures", "Every figure"), ("machines", "Machines"), ("runs", "Runs")];
     let links = each(own.chain(always), |(id, title)| format!("<a href=\"#{id}\">{title}</a>\n"));
     format!("<nav aria-label=\"Contents\">\n{links}</nav>\n<main>\n")
@@ -96,6 +105,46 @@ fn several_machines(runs: &[Run]) -> Option<String> {
     let words = "<b>The runs are of different machines or settings</b>: figures of different ones are no comparison of \
                  servers. <a href=\"#machines\">Machines</a> lists them.";
     (machines > 1).then(|| words.to_owned())
+}
+
+// ---- the summary ----
+
+/// What a reader asks of a topic first.
+fn headlines(topic: Topic) -> &'static [&'static str] {
+    match topic {
+        Topic::Memory => &[names::USER_BYTES, names::SERVER_BYTES],
+        Topic::Connect => &[names::HANDSHAKES, names::HANDSHAKE_CPU],
+        Topic::Messages | Topic::Proxy => &[names::MESSAGES, names::MESSAGE_CPU, names::P50, names::P99],
+        Topic::Fanout => &[names::DELIVERIES, names::DELIVERY_CPU, names::LAST_P99],
+        Topic::Storm => &[names::RECOVERY, names::PEAK],
+        Topic::Slow => &[names::P50, names::P99],
+    }
+}
+
+/// The medians of each work and server, in a line each.
+fn summary(benches: &[Bench<'_>]) -> String {
+    let items = each(benches.iter().filter(|bench| is_result(bench)), |bench| {
+        let groups = each(&bench.groups, |group| said_of(bench, group));
+        if groups.is_empty() { groups } else { format!("<dt>{}</dt>\n{groups}", escape(&bench.work.title())) }
+    });
+    let list = format!("<section id=\"summary\">\n<h2>Summary</h2>\n<dl>\n{items}</dl>\n</section>\n");
+    if items.is_empty() { items } else { list }
+}
+
+/// Connecting is preparation in most modes.
+fn is_result(bench: &Bench<'_>) -> bool {
+    bench.work.topic != Topic::Connect || is_about_connecting(&bench.work.kind)
+}
+
+fn said_of(bench: &Bench<'_>, group: &Group<'_>) -> String {
+    let units = bench.figures();
+    let words = headlines(bench.work.topic).iter().filter_map(|name| {
+        let (_, unit) = units.iter().find(|(figure, _)| figure == name)?;
+        Some(format!("{name} {}", group.who.show(*unit, group.spread(name)?.median)))
+    });
+    let words = words.collect::<Vec<_>>().join("; ");
+    let item = format!("<dd><b>{}</b>: {}</dd>\n", escape(&group.who.title()), escape(&words));
+    if words.is_empty() { words } else { item }
 }
 
 // ---- plots ----
@@ -150,7 +199,7 @@ fn figures(benches: &[Bench<'_>]) -> String {
     });
     format!(
         "<section id=\"figures\">\n<h2>Every figure</h2>\n<p>Each cell: the median of the rounds, below it the \
-         smallest and the largest where they differ. 1 kB is 1,000 bytes. Latency counts from the time at which a \
+         smallest and the largest where they differ. 1 KiB is 1,024 bytes. Latency counts from the time at which a \
          message was meant to be sent.</p>\n{topics}</section>\n"
     )
 }

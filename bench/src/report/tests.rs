@@ -93,6 +93,37 @@ fn titles(page: &str) -> Vec<&str> {
     figures.filter_map(|figure| figure.split_once("\">")?.1.split_once("\">")?.1.split("</h3>").next()).collect()
 }
 
+/// What matters stands on top, in words.
+#[test]
+fn a_summary_comes_first() {
+    let page = page(&[idle("a"), echo("b", None), fanout("c")]);
+    let (summary, rest) =
+        page.split_once("id=\"summary\"").expect("a summary").1.split_once("</section>").expect("an end");
+    for words in
+        ["<b>a</b>: User memory per connection (RSS) 140 B", "Messages per second 150,000", "Last receiver p99"]
+    {
+        assert!(summary.contains(words), "{words} in {summary}");
+    }
+    assert!(rest.contains("<figure ") && !summary.contains("<figure "));
+}
+
+/// Readings around a fan-out are of one count: no growth, and no two figures of one name.
+#[test]
+fn memory_around_a_fan_out_is_no_idle_memory() {
+    let reading = |rss| Reading { connections: 900, rss_bytes: Some(rss), ..Reading::default() };
+    let memory = Memory { counts: vec![reading(1 << 20), reading(3 << 20)], ..Memory::default() };
+    let page = page(&[Outcome { memory: Some(memory), ..fanout("a") }]);
+    assert!(!page.contains("Memory of idle connections") && !page.contains("in 2 of 1"), "{:?}", titles(&page));
+    assert!(page.contains("RSS before") && page.contains("3.00 MiB"));
+}
+
+#[test]
+fn one_count_has_no_slope() {
+    let mut outcome = idle("a");
+    outcome.memory.iter_mut().for_each(|memory| memory.counts.truncate(1));
+    assert!(titles(&page(&[outcome])).iter().all(|title| !title.contains("Growth")));
+}
+
 // ---- files ----
 
 #[test]

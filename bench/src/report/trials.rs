@@ -208,7 +208,7 @@ fn trial<'a>(outcome: &'a Outcome, part: Part<'a>) -> Trial<'a> {
 
 fn list(part: Part<'_>, topic: Topic) -> Vec<Figure> {
     match part {
-        Part::Memory(memory) if topic == Topic::Slow => figures::memory_around(memory),
+        Part::Memory(memory) if topic != Topic::Memory => figures::memory_around(memory),
         Part::Memory(memory) => figures::memory(memory),
         Part::Connect(connect) => figures::connect(connect),
         Part::Load(load) => figures::load(load),
@@ -223,6 +223,7 @@ fn topic(outcome: &Outcome, part: Part<'_>) -> Topic {
         (Part::Fanout(_), _) => Topic::Fanout,
         (Part::Storm(_), _) => Topic::Storm,
         (Part::Load(_) | Part::Memory(_), "slow") => Topic::Slow,
+        (Part::Memory(_), "fanout") => Topic::Fanout,
         (Part::Load(_), "proxy") => Topic::Proxy,
         (Part::Load(_), _) => Topic::Messages,
         (Part::Memory(_), _) => Topic::Memory,

@@ -1,7 +1,7 @@
 //! Figures as people read them: separators of thousands in full figures, k and M at axes, bytes and times in fitting
 //! units.
 //!
-//! Decimal prefixes everywhere (1 kB is 1 000 bytes), three digits at least.
+//! Counts have decimal prefixes, sizes binary ones (1 KiB is 1 024 bytes); three digits at least.
 
 /// What a figure counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,16 @@ impl Unit {
         }
     }
 
+    /// A step of an axis that is about so long: nice in the unit in which it will be written.
+    pub(super) fn step(self, nice: fn(f64) -> f64, about: f64) -> f64 {
+        let fits = |step: &&Step| about >= step.0;
+        let size = match self {
+            Unit::Bytes | Unit::BytesEach => BYTES.iter().rev().find(fits).map_or(1.0, |step| step.0),
+            _ => 1.0,
+        };
+        size * nice(about / size)
+    }
+
     /// A figure at an axis: as short as it can be said.
     pub(super) fn tick(self, value: f64) -> String {
         match self {
@@ -63,7 +73,9 @@ impl Unit {
 type Step = (f64, &'static str);
 
 const PLAIN: [Step; 4] = [(1.0, ""), (1e3, "k"), (1e6, "M"), (1e9, "G")];
-const BYTES: [Step; 5] = [(1.0, " B"), (1e3, " kB"), (1e6, " MB"), (1e9, " GB"), (1e12, " TB")];
+/// As the tool's flags and the server's configuration count them.
+const BYTES: [Step; 5] =
+    [(1.0, " B"), (1024.0, " KiB"), (1_048_576.0, " MiB"), (1_073_741_824.0, " GiB"), (1_099_511_627_776.0, " TiB")];
 const MICROS: [Step; 3] = [(1.0, " µs"), (1e3, " ms"), (1e6, " s")];
 
 /// In the largest unit that leaves a digit before the point.
@@ -130,7 +142,7 @@ mod tests {
         assert_eq!(Unit::Micros.show(49.0), "49.0 µs");
         assert_eq!(Unit::Micros.show(1_200.0), "1.20 ms");
         assert_eq!(Unit::Micros.show(2_500_000.0), "2.50 s");
-        assert_eq!(Unit::Bytes.show(1.5e9), "1.50 GB");
+        assert_eq!(Unit::Bytes.show(1.5 * 1024.0 * 1024.0), "1.50 MiB");
         assert_eq!(Unit::BytesEach.show(18_123.4), "18,123 B");
         assert_eq!(Unit::Share.show(0.815), "81.5 %");
     }
@@ -141,7 +153,7 @@ mod tests {
         assert_eq!(Unit::Count.tick(1_000_000.0), "1M");
         assert_eq!(Unit::Count.tick(0.0), "0");
         assert_eq!(Unit::Micros.tick(50.0), "50 µs");
-        assert_eq!(Unit::Bytes.tick(2.5e6), "2.5 MB");
+        assert_eq!(Unit::Bytes.tick(2.5 * 1024.0), "2.5 KiB");
         assert_eq!(Unit::Seconds.tick(0.1 + 0.2), "0.3 s");
     }
 
