@@ -144,6 +144,14 @@ impl Server {
         Metrics::parse(&reply.body).sum(names::CONNECTIONS, &[("listener", "public"), ("service", "echo")])
     }
 
+    /// How long its threads have waited for a core that others had; seconds.
+    pub(crate) fn kept_waiting(&self) -> f64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("its threads");
+        let text = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+        let waited = |text: String| text.split_whitespace().nth(1).and_then(|it| it.parse::<f64>().ok()).unwrap_or(0.0);
+        tasks.flatten().map(text).map(waited).sum::<f64>() / 1e9
+    }
+
     /// Its resident memory; bytes.
     pub(crate) fn resident(&self) -> u64 {
         let path = format!("/proc/{}/smaps_rollup", self.child.id());

@@ -616,6 +616,10 @@ fn usage_errors_exit_with_two_and_help_with_zero() {
 fn completions_and_manual_know_every_command() {
     let mut pages = vec![Vec::new()];
     cli::man(&mut pages[0]).unwrap();
+    let manual = String::from_utf8(pages[0].clone()).unwrap();
+    for section in ["\"EXIT STATUS\"", "SIGNALS", "FILES", "EXAMPLES"] {
+        assert!(manual.contains(&format!(".SH {section}\n")), "{section}");
+    }
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let Ok(Command::Completions { shell }) = parse(&["completions", shell]) else { panic!("{shell}") };
         let mut script = Vec::new();

@@ -17,6 +17,7 @@ mod kernel;
 mod lost_shard;
 mod many;
 mod peer;
+mod readme;
 mod refusal;
 mod unkind;
 mod upstream;

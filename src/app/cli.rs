@@ -136,8 +136,45 @@ pub fn man(out: &mut dyn Write) -> io::Result<()> {
     })?;
     let mut subs = command.get_subcommands().filter(|sub| sub.get_name() != "help");
     subs.try_for_each(|sub| man_of(sub, out))?;
-    writeln!(out, ".SH \"EXIT STATUS\"\n{EXIT_CODES}")
+    writeln!(out, ".SH \"EXIT STATUS\"\n{EXIT_CODES}\n{SIGNALS}\n{FILES}\n{EXAMPLES}")
 }
+
+const SIGNALS: &str = r#".SH SIGNALS
+.TP
+SIGTERM, SIGINT
+No new clients are let in; those that are here are bidden farewell and have server.shutdown_grace to leave. A second one
+ends the server at once.
+.TP
+SIGHUP, SIGUSR1, SIGUSR2
+Nothing: a configuration is read once."#;
+
+const FILES: &str = r#".SH FILES
+.TP
+/etc/edgehold/edgehold.toml
+The configuration, where the unit of tuning/systemd looks for it. Without \-\-config the built-in demo is served.
+.TP
+/usr/local/bin/edgehold
+The program, where that unit looks for it.
+.TP
+/run/edgehold
+For unix sockets of listeners, made by that unit."#;
+
+const EXAMPLES: &str = r#".SH EXAMPLES
+.TP
+edgehold
+Serve the demo; open http://127.0.0.1:8080/.
+.TP
+edgehold check \-c edge.toml && edgehold doctor \-c edge.toml && edgehold serve \-c edge.toml
+Read a configuration, hold it against this machine, serve it.
+.TP
+curl \-d hello http://127.0.0.1:9180/v1/publish/news
+Say something to all who listen to the channel news of a feed with source = "http".
+.TP
+edgehold plan \-\-connections 1M \-\-rate 10k \-\-reconnect\-time 120s
+Say what a load takes, and whether this machine has it.
+.TP
+edgehold completions bash > /etc/bash_completion.d/edgehold; edgehold man > /usr/local/share/man/man1/edgehold.1
+Install what the program says of itself."#;
 
 /// The part of one subcommand: the sections of its own page, one level down.
 fn man_of(sub: &clap::Command, out: &mut dyn Write) -> io::Result<()> {
