@@ -2,10 +2,10 @@
 //!
 //! Each kind of load is measured at three sizes. The coefficients are of the machine of the committed runs, and another
 //! is faster or slower as a whole; so is one that others use meanwhile. What all sizes of a kind have in common is
-//! therefore taken off first, within bounds, and the rest is held to a quarter: a price that does not follow the rate is
-//! wrong by more than twice between these sizes. Where the server had to wait for its core, messages gathered meanwhile
-//! and each cost less than at its rate: such a round is no measurement. On a machine without a quiet round the test says
-//! `skip`, and why.
+//! therefore taken off first, within bounds, and the rest is held to a quarter: a price that does not follow the rate
+//! is wrong by more than twice between these sizes. Where the server had to wait for its core, messages gathered
+//! meanwhile and each cost less than at its rate: such a round is no measurement. On a machine without a quiet round
+//! the test says `skip`, and why.
 
 use std::process::Command;
 

@@ -1,7 +1,8 @@
 //! README's commands as they are written, in a folder and a network of their own.
 //!
 //! Its fenced blocks are taken from the page: a `toml` block becomes the file that is named before it, the lines behind
-//! `$` of a `console` block are run by a shell. Only who waits for whom is added: a newcomer sees that the server is up.
+//! `$` of a `console` block are run by a shell. Only who waits for whom is added: a newcomer sees that the server is
+//! up.
 
 use std::fs;
 use std::os::unix::fs::symlink;

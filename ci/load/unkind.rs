@@ -205,8 +205,8 @@ fn until_stopping(server: &Server) {
     wait_for("the listener is closed", patience(5), || TcpStream::connect(server.address).is_err());
 }
 
-/// Fifty failures together are one: a single delay follows, not the longest, which is sixteen seconds. Both doors of the
-/// route are shut until all stand before them, so that the failures are together on however slow a machine.
+/// Fifty failures together are one: a single delay follows, not the longest, which is sixteen seconds. Both doors of
+/// the route are shut until all stand before them, so that the failures are together on however slow a machine.
 #[test]
 fn a_burst_of_refused_calls_counts_once() {
     let _together = crate::together();

@@ -60,7 +60,8 @@ fn with_file(path: &Path, words: &str) -> Value {
 }
 
 const EVERYTHING: &str = "--connections 1M --tls-share 35% --proxied-share 10% --slow-share 0.1% --upstreams 4 \
-                          --rate 10k --size 1KiB --fanout-rate 0.1 --fanout-size 200 --channels 10 --forms 2 --reconnect-time 60s";
+                          --rate 10k --size 1KiB --fanout-rate 0.1 --fanout-size 200 --channels 10 --forms 2 \
+                          --reconnect-time 60s";
 
 #[test]
 fn totals_are_sums() {

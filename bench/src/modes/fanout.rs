@@ -102,8 +102,8 @@ fn publish(
     (fanout, said.failure)
 }
 
-/// From the first message's time to the last receipt; and the last message has its share of time too, or n messages would
-/// count over n - 1 intervals, and the rate be above the one at which they were published.
+/// From the first message's time to the last receipt; and the last message has its share of time too, or n messages
+/// would count over n - 1 intervals, and the rate be above the one at which they were published.
 fn span(schedule: &Schedule, numbers: &Range<u32>, end: u64) -> f64 {
     let end = end.max(schedule.due(numbers.end));
     end.saturating_sub(schedule.due(numbers.start)).max(1) as f64 / 1e9

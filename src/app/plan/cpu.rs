@@ -1,9 +1,9 @@
 //! Cores: CPU seconds per second, by cause.
 //!
 //! A message has a price of its own, which falls with the rate of its kind at a shard, and one for each byte that is
-//! carried. Between two rates that were measured the work is that of the line between them; below the first and above the
-//! last a message costs what it does there. Kinds of messages that share a shard each pay the price of their own rate,
-//! which is rather too much. Below the small size a message costs what a small one does.
+//! carried. Between two rates that were measured the work is that of the line between them; below the first and above
+//! the last a message costs what it does there. Kinds of messages that share a shard each pay the price of their own
+//! rate, which is rather too much. Below the small size a message costs what a small one does.
 
 use serde::Serialize;
 
