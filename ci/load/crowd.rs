@@ -490,7 +490,8 @@ fn find(text: &[u8], what: &[u8]) -> Option<usize> {
 
 // Opcodes, RFC 6455 section 5.2.
 const CONTINUATION: u8 = 0;
-const TEXT: u8 = 1;
+/// Opcode of a text frame.
+pub(crate) const TEXT: u8 = 1;
 /// Opcode of a binary frame.
 pub(crate) const BINARY: u8 = 2;
 /// Opcode of a Close frame.

@@ -1,7 +1,8 @@
 //! The server as a whole, over real sockets: many clients, bad clients, a full house, the way out.
 //!
 //! Each test starts a server process of its own ([`peer`]) and meets it with plain clients by the thousand
-//! ([`crowd`]), one by one ([`by_hand`]), and with an independent WebSocket library ([`busy`]). The crowded ones run
+//! ([`crowd`]), one by one ([`by_hand`]), and with clients that want to harm ([`hostile`]), and with an
+//! independent WebSocket library ([`busy`]). The crowded ones run
 //! one after another, as two of them together would fill the table of open files and spoil each other's figures; those
 //! of a few clients run beside each other.
 
@@ -13,6 +14,7 @@ mod by_hand;
 mod crowd;
 mod drain;
 mod full_shard;
+mod hostile;
 mod kernel;
 mod lost_shard;
 mod many;
