@@ -231,7 +231,14 @@ impl Broadcast {
         let mut numbers = std::mem::take(&mut self.numbers);
         numbers.clear();
         numbers.extend(self.roll.of(token));
-        numbers.retain(|&number| self.is_behind(number));
+        // Who has caught up is conflated no more, though the batch had no room to find out.
+        numbers.retain(|&number| {
+            let behind = self.is_behind(number);
+            if !behind {
+                self.pass(number);
+            }
+            behind
+        });
         numbers.iter().for_each(|&number| self.lags(number));
         // A visit is to the client, whichever of its subscriptions leads there.
         self.revisit.extend(numbers.first());
