@@ -190,6 +190,10 @@ fn feed(name: &str, source: Source, channel: Option<&str>) -> Feed {
         invalid_text: InvalidText::Drop,
         message_bytes: 1 << 20,
         replay: Replay { messages: 0, bytes: 16 << 20, age: Duration::from_secs(600) },
+        last_values: LastValues { keys: 65_536, bytes: 16 << 20, age: Duration::from_secs(168 * 3600) },
+        channels_max: 1 << 20,
+        prefix_linger: Duration::from_secs(30),
+        prefixes_idle: 1024,
     }
 }
 
@@ -223,7 +227,13 @@ fn full_feeds(feeds: &[Feed]) {
             replay: Replay { messages: 1, bytes: 16 << 20, ..replay },
             ..mqtt
         },
-        feed("published", Source::Http, Some("news.*")),
+        Feed {
+            last_values: LastValues { keys: 1000, bytes: 1 << 20, age: Duration::from_secs(24 * 3600) },
+            channels_max: 100,
+            prefix_linger: Duration::from_secs(60),
+            prefixes_idle: 10,
+            ..feed("published", Source::Http, Some("news.*"))
+        },
         feed("demo", Source::Demo, Some("demo")),
     ];
     assert_eq!(feeds, expected);
@@ -237,6 +247,8 @@ fn broadcast(feeds: &[usize], channel_in_path: bool) -> Broadcast {
         channels: vec![],
         subscribe: !channel_in_path,
         subscriptions_max: 64,
+        subscription_changes: 256,
+        order_bytes: 64 << 10,
         snapshot: false,
         envelope: false,
         poll_timeout: Duration::from_secs(25),
@@ -244,6 +256,8 @@ fn broadcast(feeds: &[usize], channel_in_path: bool) -> Broadcast {
         keep_alive: Duration::from_secs(20),
         retry: Duration::from_secs(3),
         allow_origin: vec![],
+        allow_credentials: false,
+        gap_event: "gap".into(),
         slow_client: SlowClient { policy: SlowPolicy::Close, max_pending: 256 << 10, max_age: Duration::from_secs(10) },
     }
 }
@@ -255,6 +269,8 @@ fn full_broadcast(routes: &[Route], limits: &Limits) {
         channels: strings(&["ticker", "prices.*"]),
         subscribe: true,
         subscriptions_max: 10,
+        subscription_changes: 20,
+        order_bytes: 4096,
         snapshot: true,
         envelope: true,
         poll_timeout: Duration::from_secs(50),
@@ -262,6 +278,8 @@ fn full_broadcast(routes: &[Route], limits: &Limits) {
         keep_alive: Duration::from_secs(15),
         retry: Duration::from_millis(500),
         allow_origin: strings(&["https://example.org", "http://localhost:3000"]),
+        allow_credentials: true,
+        gap_event: "edgehold-gap".into(),
         slow_client: SlowClient {
             policy: SlowPolicy::Conflate,
             max_pending: 1 << 20,

@@ -8,6 +8,7 @@
 //! `EDGEHOLD_SEED=n` plays one seed again and tells its story; `EDGEHOLD_SEEDS=n` plays so many.
 
 mod broadcast;
+mod crowd;
 mod deflated;
 mod fair;
 mod far_ends;
@@ -16,27 +17,25 @@ mod play;
 mod stage;
 
 use play::{Play, Verdict};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Seeds of an ordinary run.
 const SEEDS: u64 = 250;
+/// Seeds that each run chooses by the clock. Their numbers are printed.
+const NEW_SEEDS: u64 = 50;
 
 #[test]
 fn everyone_hears_what_was_meant_for_them() {
     if let Some(seed) = number("EDGEHOLD_SEED") {
         return judge(seed, Play::new(seed, true).run());
     }
-    let mut steps = 0;
-    for seed in 0..number("EDGEHOLD_SEEDS").unwrap_or(SEEDS) {
-        let verdict = std::panic::catch_unwind(|| Play::new(seed, false).run())
-            .unwrap_or_else(|_| panic!("seed {seed}: a promise was broken; play it again with EDGEHOLD_SEED={seed}"));
-        steps += verdict.steps;
-        judge(seed, verdict);
-    }
-    println!("{steps} turns");
+    play_all(SEEDS, NEW_SEEDS, |seed| Play::new(seed, false).run());
 }
 
 /// Of plays of the broadcast service: each is short, and what only a rare order of events brings about needs many.
 const LISTENER_SEEDS: u64 = 2000;
+/// As [`NEW_SEEDS`].
+const NEW_LISTENER_SEEDS: u64 = 200;
 
 /// Feeds, channels and listeners: see `broadcast/mod.rs`.
 #[test]
@@ -44,9 +43,16 @@ fn every_listener_hears_its_channels() {
     if let Some(seed) = number("EDGEHOLD_SEED") {
         return judge(seed, broadcast::Play::new(seed, true).run());
     }
+    play_all(LISTENER_SEEDS, NEW_LISTENER_SEEDS, |seed| broadcast::Play::new(seed, false).run());
+}
+
+/// Plays so many seeds, always the same, or as many as the environment says; and so many that nobody has played before.
+fn play_all(usual: u64, new: u64, play: impl Fn(u64) -> Verdict + std::panic::RefUnwindSafe) {
+    let fresh = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970").as_nanos() as u64 >> 8;
+    println!("seeds {fresh} to {} are new", fresh + new - 1);
     let mut steps = 0;
-    for seed in 0..number("EDGEHOLD_SEEDS").unwrap_or(LISTENER_SEEDS) {
-        let verdict = std::panic::catch_unwind(|| broadcast::Play::new(seed, false).run())
+    for seed in (0..number("EDGEHOLD_SEEDS").unwrap_or(usual)).chain(fresh..fresh + new) {
+        let verdict = std::panic::catch_unwind(|| play(seed))
             .unwrap_or_else(|_| panic!("seed {seed}: a promise was broken; play it again with EDGEHOLD_SEED={seed}"));
         steps += verdict.steps;
         judge(seed, verdict);

@@ -122,8 +122,7 @@ fn services() -> Services {
         route("/feed/", Target::Broadcast(0)),
         route("/proxy", Target::Proxy(Arc::new(proxy))),
     ];
-    let keep = Keep { messages: 0, bytes: 0, age_ticks: 0, backlog: 1 << 20, values: false };
-    let feeds = [FeedSettings { channel: None, keep }];
+    let feeds = [FeedSettings::new(None, Keep { backlog: 1 << 20, ..Keep::NOTHING })];
     let broadcast = Broadcast::new(Arc::from([feed_route()]), &feeds, 1);
     Services::new(Arc::new(routes.into_iter().collect()), vec![Place::Known(([127, 0, 0, 1], 7).into())], broadcast)
 }
@@ -135,12 +134,16 @@ fn feed_route() -> broadcast::Settings {
         channels: Vec::new(),
         subscribe: true,
         subscriptions_max: 64,
+        changes_max: 256,
+        order_bytes: 64 << 10,
         snapshot: false,
         body: Body::Plain,
         poll_ticks: 100_000,
         poll_gone: true,
         retry_millis: 3000,
         allow_origin: Vec::new(),
+        allow_credentials: false,
+        gap_event: "gap".into(),
         slow: Slow { policy: Policy::Close, max_pending: 1 << 20, max_age_ticks: 1000 },
     }
 }

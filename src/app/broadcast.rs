@@ -41,12 +41,16 @@ fn route(written: &config::Broadcast) -> Settings {
         channels: written.channels.clone(),
         subscribe: written.subscribe,
         subscriptions_max: written.subscriptions_max,
+        changes_max: written.subscription_changes,
+        order_bytes: written.order_bytes as usize,
         snapshot: written.snapshot,
         body: if written.envelope { Body::Json } else { Body::Plain },
         poll_ticks: ticks(written.poll_timeout),
         poll_gone: written.poll_gap == config::PollGap::Gone,
         retry_millis: written.retry.as_millis() as u64,
         allow_origin: written.allow_origin.clone(),
+        allow_credentials: written.allow_credentials,
+        gap_event: written.gap_event.clone(),
         slow: slow(&written.slow_client),
     }
 }
@@ -77,6 +81,12 @@ fn feed(config: &Config, number: usize, written: &config::Feed) -> FeedSettings 
             age_ticks: ticks(written.replay.age),
             backlog: heard().map(|route| u64::from(route.slow_client.max_pending)).max().unwrap_or(0),
             values: heard().any(|route| route.snapshot || conflates(route)),
+            values_max: written.last_values.keys,
+            value_bytes: written.last_values.bytes,
+            value_age_ticks: ticks(written.last_values.age),
         },
+        channels_max: written.channels_max as usize,
+        linger_ticks: ticks(written.prefix_linger),
+        idle_prefixes_max: written.prefixes_idle as usize,
     }
 }

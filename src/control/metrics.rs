@@ -300,6 +300,36 @@ const METRICS: &[Metric] = &[
         slow_closed
     ),
     summed!("edgehold_gaps_told_total", Counter, "Gaps that clients were told of.", gaps_told),
+    summed!(
+        "edgehold_gaps_late_total",
+        Counter,
+        "Gaps for clients that had taken all they were given: the shard was late, or the feed too fast.",
+        gaps_late
+    ),
+    summed!(
+        "edgehold_subscription_changes_refused_total",
+        Counter,
+        "Changes of subscriptions that were refused (`subscription_changes`).",
+        changes_refused
+    ),
+    summed!(
+        "edgehold_channels_refused_total",
+        Counter,
+        "Messages of channels beyond `channels_max` of their feed, which are kept for nobody, in each shard; summed.",
+        channels_refused
+    ),
+    summed!(
+        "edgehold_prefix_steps_total",
+        Counter,
+        "Channels and messages that were looked at for clients that came back to a prefix.",
+        rows_searched
+    ),
+    summed!(
+        "edgehold_replay_bytes",
+        Gauge,
+        "Bytes of messages, about, that are kept (`replay`, `last_values`), in each shard; summed. Shards share them.",
+        replay_bytes
+    ),
     Metric {
         name: "edgehold_deflated_messages_total",
         kind: Kind::Counter,

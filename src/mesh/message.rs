@@ -3,6 +3,10 @@
 //! A message is made by the control thread, goes to every shard as a counted reference, and never changes. Its bytes
 //! in the form of a transport are made by the shard that needs them first ([`Message::form`]) and are there for all
 //! others from then on. Its plain WebSocket frame is the place where the payload itself lies.
+//!
+//! Forms are for as long as a message is new. Who keeps one for replay lets them go ([`Message::without_forms`]), and
+//! whoever wants an old one has its form made for itself ([`Message::form_once`]): what is kept costs what
+//! [`Message::cost`] says, whatever forms were asked for.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +14,8 @@ use edgehold_wire::http1;
 use edgehold_wire::sse;
 use edgehold_wire::ws::{self, Opcode};
 use serde::Serialize;
-use std::sync::OnceLock;
+use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 
 /// Number of a feed, in the order of the configuration.
 pub type FeedNumber = u16;
@@ -89,7 +94,7 @@ pub struct Message {
     pub event: Option<Box<str>>,
     /// It is the last value of this key.
     pub key: Option<Box<str>>,
-    frame: Box<[u8]>,
+    frame: Arc<[u8]>,
     payload_at: u8,
     forms: OnceLock<Box<Made>>,
 }
@@ -163,14 +168,47 @@ impl Message {
         if form == (Form { body: Body::Plain, frame: Frame::WebSocket }) {
             return &self.frame;
         }
+        match self.find(form) {
+            Ok(bytes) => bytes,
+            Err(place) => self.make(place, form, deflate),
+        }
+    }
+
+    /// Its bytes in this form, which is not kept if it was not there. What would have to be deflated goes as it is.
+    pub fn form_once(&self, form: Form) -> Cow<'_, [u8]> {
+        let plain = Form { body: form.body, frame: Frame::WebSocket };
+        match self.find(form) {
+            _ if form == (Form { body: Body::Plain, ..plain }) => Cow::Borrowed(&self.frame),
+            Ok(bytes) => Cow::Borrowed(bytes),
+            Err(_) if form.frame == Frame::Deflated => self.form_once(plain),
+            Err(_) => Cow::Owned(self.encode(form, |_, _| {}).into()),
+        }
+    }
+
+    /// The same message without the forms that were made of it; `None`: there are none.
+    pub fn without_forms(&self) -> Option<Message> {
+        self.forms.get()?;
+        Some(Message {
+            channel: self.channel.clone(),
+            own_id: self.own_id.clone(),
+            event: self.event.clone(),
+            key: self.key.clone(),
+            frame: self.frame.clone(),
+            forms: OnceLock::new(),
+            ..*self
+        })
+    }
+
+    /// The form, or where it is to be put.
+    fn find(&self, form: Form) -> Result<&[u8], &OnceLock<Box<Made>>> {
         let mut place = &self.forms;
         while let Some(made) = place.get() {
             if made.form == form {
-                return &made.bytes;
+                return Ok(&made.bytes);
             }
             place = &made.next;
         }
-        self.make(place, form, deflate)
+        Err(place)
     }
 
     /// Puts the form at the end of the list. Another shard may have put another one, or the same one, there meanwhile.

@@ -207,6 +207,16 @@ pub struct Tally {
     pub slow_closed: u64,
     /// Gaps that clients were told of.
     pub gaps_told: u64,
+    /// Gaps for clients that had taken all they were given: the shard was late, or the feed too fast.
+    pub gaps_late: u64,
+    /// Changes of subscriptions that were refused: too many in a second.
+    pub changes_refused: u64,
+    /// Messages of channels beyond those that a feed may have, which are kept for nobody.
+    pub channels_refused: u64,
+    /// Channels and messages that were looked at to begin prefixes.
+    pub rows_searched: u64,
+    /// Bytes of messages that are kept.
+    pub replay_bytes: u64,
     /// Connections parked on a poll.
     pub parks: u64,
     /// Parked connections that went back to a multishot recv.

@@ -8,6 +8,7 @@
 
 use crate::engine::{GATHER, Piece};
 use crate::mesh::{Form, Message};
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ pub type Payload = Rc<Arc<Message>>;
 #[derive(Default)]
 pub struct Batch {
     held: Vec<Payload>,
+    /// Bytes that no message holds.
+    own: Vec<Vec<u8>>,
     pieces: Vec<Piece>,
     len: usize,
     most: usize,
@@ -63,12 +66,35 @@ impl Batch {
         self.held.push(payload.clone());
     }
 
+    /// Adds a message that is only kept for those who come back: its form is not kept, unless it is there already.
+    pub fn push_old(&mut self, payload: &Payload, form: Form) {
+        if !self.has_room() {
+            return;
+        }
+        let bytes = payload.form_once(form);
+        if bytes.is_empty() {
+            return;
+        }
+        self.len += bytes.len();
+        match bytes {
+            Cow::Borrowed(bytes) => {
+                self.pieces.push(Piece { start: bytes.as_ptr(), len: bytes.len() });
+                self.held.push(payload.clone());
+            }
+            Cow::Owned(bytes) => {
+                self.pieces.push(Piece { start: bytes.as_ptr(), len: bytes.len() });
+                self.own.push(bytes);
+            }
+        }
+    }
+
     /// Bytes in it.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// For the send. The bytes stay in place as long as the batch does: it holds the messages, whose forms never move.
+    /// For the send. The bytes stay in place as long as the batch does: it holds the messages, whose forms
+    /// never move, and what was made for it alone.
     pub(super) fn pieces(&self) -> &[Piece] {
         &self.pieces
     }
@@ -79,7 +105,7 @@ impl Batch {
         let mut rest = Vec::with_capacity(self.len - sent);
         for piece in &self.pieces {
             let from = skip.min(piece.len);
-            // SAFETY: the piece lies in a message that the batch holds.
+            // SAFETY: the piece lies in a message or a vector that the batch holds.
             rest.extend_from_slice(unsafe { std::slice::from_raw_parts(piece.start.add(from), piece.len - from) });
             skip -= from;
         }
@@ -88,6 +114,7 @@ impl Batch {
 
     fn clear(&mut self) {
         self.held.clear();
+        self.own.clear();
         self.pieces.clear();
         (self.len, self.most) = (0, 0);
     }

@@ -66,6 +66,8 @@ fn route(dice: &mut Dice, slow: Slow) -> Settings {
         channel_in_path: dice.chance(50),
         channels: if dice.chance(30) { some } else { Vec::new() },
         subscribe: dice.chance(80),
+        changes_max: 10_000,
+        order_bytes: 64 << 10,
         subscriptions_max: [4, 64][dice.below(2)],
         snapshot: dice.chance(40),
         body: if dice.chance(50) { Body::Json } else { Body::Plain },
@@ -73,6 +75,8 @@ fn route(dice: &mut Dice, slow: Slow) -> Settings {
         poll_gone: dice.chance(50),
         retry_millis: 3000,
         allow_origin: if dice.chance(50) { vec!["https://page".into()] } else { Vec::new() },
+        allow_credentials: false,
+        gap_event: "gap".into(),
         slow,
     }
 }
@@ -86,5 +90,7 @@ fn feed(dice: &mut Dice, number: u16, routes: &[Settings], backlog: u64) -> Feed
     let age_ticks = [20, 200, 1 << 30][dice.below(3)];
     // The last feed has only channels that begin so; what else it says is heard by nobody who names another.
     let channel = (number == 2 && dice.chance(30)).then(|| "b*".to_string());
-    FeedSettings { channel, keep: Keep { messages, bytes, age_ticks, backlog, values } }
+    let keep = Keep { messages, bytes, age_ticks, backlog, values, ..Keep::NOTHING };
+    // Prefixes go soon, so that they are made anew over what their channels keep.
+    FeedSettings { linger_ticks: [0, 4, 40][dice.below(3)], ..FeedSettings::new(channel, keep) }
 }

@@ -167,7 +167,7 @@ impl Listener {
             1 => Some("garbage".into()),
             2 => Some(format!("0000abcd-{}", dice.below(100))),
             3 => Some(feeds::id(dice.below(world.history.len() as usize + 1) as u64)),
-            4 => Some(feeds::id(world.history.len() + 1000)),
+            4 => Some(feeds::id(world.history.len() + [1, 20, 1_000_000][dice.below(3)])),
             _ => Some(last),
         }
     }
@@ -516,7 +516,8 @@ fn start(last: Option<&str>, house: &House, route: usize, history: &History) -> 
     let Some(last) = last else { return Start::Live };
     let own = house.routes[route].feeds.contains(&OWN_IDS).then(|| history.sequence_of(last)).flatten();
     match mesh::sequence_of(last, EPOCH) {
-        Some(sequence) if sequence <= history.len() => Start::Behind(sequence),
+        // The shard may still have to hear of it.
+        Some(sequence) if sequence <= history.len() + 100_000 => Start::Behind(sequence),
         None if own.is_some() => own.map_or(Start::Unknown, Start::Own),
         _ => Start::Unknown,
     }

@@ -95,7 +95,7 @@ impl Play {
         let fault = self.play().err();
         if self.tell {
             let tally = self.shard.report().tally;
-            let slow = [tally.slow_dropped, tally.slow_conflated, tally.slow_closed, tally.gaps_told];
+            let slow = [tally.slow_dropped, tally.slow_conflated, tally.slow_closed, tally.gaps_told, tally.gaps_late];
             let said = self.history.len();
             println!("seed {}: {} steps, {said} said, slow and gaps {slow:?}, {fault:?}", self.seed, self.steps);
         }

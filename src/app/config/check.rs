@@ -189,6 +189,17 @@ fn check_broadcast(
             let words = "needs windows, and server.deflate_window_bytes is 0 — leave it out, or raise that";
             report.note_key(section, "deflate_takeover", words.into());
         }
+        check_credentials(section, report);
+    }
+}
+
+/// Cookies go to pages of origins that are named only.
+fn check_credentials(section: &Section<RouteDraft>, report: &mut Report<'_>) {
+    let route = &section.value.broadcast;
+    let named = !route.allow_origin.is_empty() && route.allow_origin.iter().all(|it| it != "*");
+    if route.allow_credentials && !named && !section.refuses("allow_origin") {
+        let words = "is for pages of origins that are named — write them in `allow_origin`, without \"*\"";
+        report.note_key(section, "allow_credentials", words.into());
     }
 }
 

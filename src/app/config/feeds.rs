@@ -260,6 +260,10 @@ pub(super) fn feed(section: Section<FeedDraft>) -> Option<Feed> {
         invalid_text: draft.invalid_text,
         message_bytes: draft.message_bytes,
         replay: draft.replay,
+        last_values: draft.last_values,
+        channels_max: draft.channels_max,
+        prefix_linger: draft.prefix_linger,
+        prefixes_idle: draft.prefixes_idle,
     })
 }
 

@@ -238,6 +238,10 @@ pub struct Broadcast {
     pub subscribe: bool,
     /// Channels and prefixes that one client may take.
     pub subscriptions_max: u32,
+    /// Subscriptions that one client may begin and end by messages in a second.
+    pub subscription_changes: u32,
+    /// The longest message of a client.
+    pub order_bytes: u32,
     /// A new client gets the last value of each key first.
     pub snapshot: bool,
     /// Clients get JSON objects with channel and id instead of plain payloads.
@@ -252,6 +256,10 @@ pub struct Broadcast {
     pub retry: Duration,
     /// Origins that may read from a browser; `*` for all.
     pub allow_origin: Vec<String>,
+    /// Pages of the origins that are named may send cookies along.
+    pub allow_credentials: bool,
+    /// The event by which a gap is told on event streams.
+    pub gap_event: String,
     /// What becomes of a client that does not take what it is sent.
     pub slow_client: SlowClient,
 }
@@ -319,6 +327,25 @@ pub struct Feed {
     pub message_bytes: u64,
     /// What is kept for clients that come back.
     pub replay: Replay,
+    /// What is kept for snapshots and for `conflate`.
+    pub last_values: LastValues,
+    /// Channels of which a shard keeps messages.
+    pub channels_max: u32,
+    /// For how long a prefix stays that nobody listens to any more.
+    pub prefix_linger: Duration,
+    /// How many of them stay.
+    pub prefixes_idle: u32,
+}
+
+/// How many last values are kept of each channel, as long as none of the three is passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastValues {
+    /// Of so many keys.
+    pub keys: u32,
+    /// So many bytes, of those that `replay` does not keep.
+    pub bytes: u64,
+    /// For so long.
+    pub age: Duration,
 }
 
 /// Where the messages of a feed come from. Displayed as it is written in the file, without a password. The URLs of

@@ -10,27 +10,35 @@
 //! `requests.rs` reads what a client asks for, `words.rs` what else is said between both sides, `streams.rs` is how a
 //! client comes in and how it is spoken to, by transport.
 
+mod feed;
+mod gaps;
+mod ids;
+mod orders;
+mod polls;
 mod requests;
 mod roll;
 mod rounds;
 mod rows;
 mod settings;
 mod streams;
+mod values;
 mod words;
 
 use crate::mesh::{self, ChannelState, Listeners, Message, ToControl};
 use crate::shard::door::{Batch, Desk, Payload};
-use crate::shard::slab::Handle;
-use roll::{Roll, Traits};
-use rows::{Cursor, Next, Row};
+use feed::Feed;
+use roll::{NONE, Roll, Traits};
+use rows::{Below, Cursor, Next, Row};
+use settings::matches;
 pub use settings::{FeedSettings, Keep, Policy, Settings, Slow};
 use slab::Slab;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
-use words::Gap;
 
-/// Channels of one feed that a shard keeps messages of.
-const CHANNELS: usize = 1 << 20;
+/// How far an id of this run may be ahead of what the shard has heard: as many messages as may be on their way to it.
+/// The publisher counts at least 256 bytes for each, and holds back what is above 32 MiB.
+const AHEAD: u64 = (32 << 20) / 256;
 
 /// The broadcast service of one shard.
 pub struct Broadcast {
@@ -51,32 +59,21 @@ pub struct Broadcast {
     revisit: VecDeque<u32>,
     /// Kept to be used again.
     numbers: Vec<u32>,
-    polls: VecDeque<Poll>,
+    /// Kept to be used again: the next message of each subscription of one client.
+    heads: BinaryHeap<Reverse<(u64, u32)>>,
+    /// Polls that wait, by route: those of one route wait equally long.
+    polls: Vec<VecDeque<polls::Poll>>,
     /// Fields of the answers to polls from pages of other origins.
     origins: HashMap<u32, Vec<(&'static str, String)>>,
+    /// The ids that clients came back with, as long as a gap behind them is to be told.
+    returns: HashMap<u32, Box<str>>,
     /// What clients have begun to say and not finished.
     partial: HashMap<u32, Vec<u8>>,
+    /// Bytes of all messages that rows keep.
+    kept_bytes: u64,
     ticked: u32,
     /// Where the sweep over rows goes on.
     swept: usize,
-}
-
-/// A feed, and the rows of its channels.
-struct Feed {
-    settings: FeedSettings,
-    rows: HashMap<Box<str>, u32>,
-    /// The lengths of the prefixes that somebody listens to, without the `*`, and how many have each. In order, so that
-    /// a simulated shard does the same each time.
-    prefixes: BTreeMap<usize, u32>,
-    /// Messages up to this sequence may have gone by without a row.
-    gone: u64,
-}
-
-/// A long poll that waits.
-struct Poll {
-    until: u32,
-    client: u32,
-    who: Handle,
 }
 
 /// Where a client wants to go on.
@@ -93,15 +90,10 @@ enum Start {
 impl Broadcast {
     /// Routes and feeds by their numbers; the epoch of this run of the server.
     pub fn new(settings: Arc<[Settings]>, feeds: &[FeedSettings], epoch: u32) -> Broadcast {
-        let feed = |settings: &FeedSettings| Feed {
-            settings: settings.clone(),
-            rows: HashMap::new(),
-            prefixes: BTreeMap::new(),
-            gone: 0,
-        };
         Broadcast {
+            polls: settings.iter().map(|_| VecDeque::new()).collect(),
             settings,
-            feeds: feeds.iter().map(feed).collect(),
+            feeds: feeds.iter().map(Feed::new).collect(),
             epoch,
             heard: 0,
             rows: Slab::new(),
@@ -111,9 +103,11 @@ impl Broadcast {
             lagging: BTreeSet::new(),
             revisit: VecDeque::new(),
             numbers: Vec::new(),
-            polls: VecDeque::new(),
+            heads: BinaryHeap::new(),
             origins: HashMap::new(),
+            returns: HashMap::new(),
             partial: HashMap::new(),
+            kept_bytes: 0,
             ticked: 0,
             swept: 0,
         }
@@ -123,75 +117,86 @@ impl Broadcast {
 
     /// Messages have come.
     pub fn publish(&mut self, desk: &mut Desk, messages: &[Arc<Message>]) {
-        messages.iter().for_each(|message| self.take_in(desk.now(), message));
+        messages.iter().for_each(|message| self.take_in(desk, message));
         self.gauge(desk);
     }
 
-    fn take_in(&mut self, now: u32, message: &Arc<Message>) {
+    fn take_in(&mut self, desk: &mut Desk, message: &Arc<Message>) {
         self.heard = message.sequence;
         let payload = rows::payload(message);
         let feed = usize::from(message.feed);
-        match self.row_for(feed, &message.channel) {
-            Some(row) => self.push(row, &payload, now),
-            None => self.feeds[feed].gone = message.sequence,
+        match self.row_for(desk, feed, &message.channel) {
+            Some(row) => self.push(row, &payload, desk.now()),
+            None => self.feeds[feed].passes(&message.channel, message.sequence),
         }
-        if !self.feeds[feed].prefixes.is_empty() {
-            let rows: Vec<u32> = self.prefixes_of(feed, &message.channel).collect();
-            rows.into_iter().for_each(|row| self.push(row, &payload, now));
-        }
+        let mut rows = std::mem::take(&mut self.numbers);
+        rows.clear();
+        rows.extend(self.feeds[feed].covering(&message.channel));
+        rows.iter().for_each(|&row| self.push(row, &payload, desk.now()));
+        self.numbers = rows;
     }
 
     /// The row of the channel a message is for; `None`: nobody listens and nothing is kept.
-    fn row_for(&mut self, feed: usize, channel: &str) -> Option<u32> {
-        let Feed { settings, rows, gone, .. } = &self.feeds[feed];
-        if let Some(&row) = rows.get(channel) {
+    fn row_for(&mut self, desk: &mut Desk, feed: usize, channel: &str) -> Option<u32> {
+        let it = &mut self.feeds[feed];
+        if let Some(row) = it.find(channel) {
             return Some(row);
         }
-        let keeps = settings.keep.messages > 0 || settings.keep.values;
-        let row = (keeps && rows.len() < CHANNELS).then(|| Row::new(feed as u16, channel, *gone))?;
+        if !it.keeps() {
+            return None;
+        }
+        if !it.has_room() {
+            desk.tally().channels_refused += 1;
+            return None;
+        }
+        let row = Row::new(feed as u16, channel, it.arrives(channel), &it.settings.keep);
         Some(self.enter(row))
     }
 
-    /// The rows of the prefixes that cover a channel.
-    fn prefixes_of(&self, feed: usize, channel: &str) -> impl Iterator<Item = u32> {
-        let Feed { rows, prefixes, .. } = &self.feeds[feed];
-        let covering = prefixes.keys().filter_map(|&len| channel.get(..len));
-        covering.filter_map(|prefix| rows.get(format!("{prefix}*").as_str()).copied())
-    }
-
     fn enter(&mut self, row: Row) -> u32 {
-        let (feed, name) = (usize::from(row.feed), row.name.clone());
-        if row.is_prefix() {
-            *self.feeds[feed].prefixes.entry(name.len() - 1).or_default() += 1;
-        }
-        let number = self.rows.insert(row) as u32;
-        self.feeds[feed].rows.insert(name, number);
+        let entry = self.rows.vacant_entry();
+        let number = entry.key() as u32;
+        self.feeds[usize::from(row.feed)].enter(&row, number);
+        entry.insert(row);
         number
     }
 
     fn push(&mut self, number: u32, payload: &Payload, now: u32) {
-        let row = &mut self.rows[number as usize];
-        let keep = &self.feeds[usize::from(row.feed)].settings.keep;
-        row.push(payload, now, keep);
+        self.keeping(number, |row, feed| row.push(payload, now, &feed.settings.keep, &mut feed.ids));
         self.begin_round(number);
+    }
+
+    /// Does something to a row that changes what it keeps.
+    fn keeping<T>(&mut self, number: u32, change: impl FnOnce(&mut Row, &mut Feed) -> T) -> T {
+        let row = &mut self.rows[number as usize];
+        let before = row.bytes();
+        let done = change(row, &mut self.feeds[usize::from(row.feed)]);
+        self.kept_bytes = self.kept_bytes - before + row.bytes();
+        done
     }
 
     // ---- what a client is sent ----
 
     /// What comes next for a client, in the order of sequence.
     pub fn more(&mut self, desk: &mut Desk, token: u32, batch: &mut Batch) {
-        let Some(client) = self.roll.clients.get(token as usize) else { return };
-        let (first, count) = (client.first, client.count);
+        let Some(client) = self.roll.clients.get_mut(token as usize) else { return };
         batch.limit(self.settings[usize::from(client.route)].slow.max_pending / 2);
-        if client.traits.contains(Traits::POLLS) {
+        if client.traits.contains(Traits::POLLS) || client.count == 0 {
             return;
         }
-        match count {
-            0 => return,
-            1 => while batch.has_room() && self.step(desk, token, first, batch) {},
-            _ => self.merge_all(desk, token, batch),
+        // Nothing is on its way to it: it has taken all that it was given.
+        let waited = std::mem::replace(&mut client.waits, NONE) != NONE;
+        let mut numbers = std::mem::take(&mut self.numbers);
+        numbers.clear();
+        numbers.extend(self.roll.of(token));
+        let ready = self.settle_lost(desk, &numbers, waited) && self.tell_gaps(desk, token, &numbers);
+        match numbers[..] {
+            _ if !ready => {}
+            [only] => while batch.has_room() && self.step(desk, token, only, batch) {},
+            _ => self.merge(desk, token, &numbers, batch),
         }
-        if !batch.has_room() {
+        self.numbers = numbers;
+        if !batch.has_room() || !ready {
             self.note_rest(token);
         }
         desk.tally().messages_out[mesh::ServiceKind::Broadcast as usize] += batch.count() as u64;
@@ -202,8 +207,13 @@ impl Broadcast {
         let subscription = self.roll.get(number);
         let Some(client) = self.roll.clients.get_mut(token as usize) else { return false };
         match self.rows[subscription.row as usize].ahead(subscription.cursor) {
-            Next::Message(payload, cursor) => {
-                batch.push(payload, streams::form_of(desk, client, payload), |body, out| desk.deflate(body, out));
+            Next::Message(payload, cursor, tick) => {
+                match desk.now().saturating_sub(tick) <= rows::FRESH {
+                    true => {
+                        batch.push(payload, streams::form_of(desk, client, payload), |it, out| desk.deflate(it, out))
+                    }
+                    false => batch.push_old(payload, client.form),
+                }
                 self.roll.set(number, cursor);
                 true
             }
@@ -212,10 +222,7 @@ impl Broadcast {
                 self.roll.set(number, cursor);
                 false
             }
-            Next::Lost => {
-                self.too_slow(desk, number);
-                false
-            }
+            Next::Lost => false,
         }
     }
 
@@ -224,74 +231,67 @@ impl Broadcast {
         let mut numbers = std::mem::take(&mut self.numbers);
         numbers.clear();
         numbers.extend(self.roll.of(token));
-        for &number in &numbers {
-            let subscription = self.roll.get(number);
-            if subscription.cursor.place() < self.rows[subscription.row as usize].end() {
-                self.offer_again(number);
+        // Who has caught up is conflated no more, though the batch had no room to find out.
+        numbers.retain(|&number| {
+            let behind = self.is_behind(number);
+            if !behind {
+                self.pass(number);
             }
-        }
+            behind
+        });
+        numbers.iter().for_each(|&number| self.lags(number));
+        // A visit is to the client, whichever of its subscriptions leads there.
+        self.revisit.extend(numbers.first());
         self.numbers = numbers;
     }
 
-    fn merge_all(&mut self, desk: &mut Desk, token: u32, batch: &mut Batch) {
-        let mut numbers = std::mem::take(&mut self.numbers);
-        numbers.clear();
-        numbers.extend(self.roll.of(token));
-        while batch.has_room() && self.merge(desk, token, &numbers, batch) {}
-        self.numbers = numbers;
+    fn is_behind(&self, number: u32) -> bool {
+        let subscription = self.roll.get(number);
+        self.rows[subscription.row as usize].is_behind(subscription.cursor)
     }
 
-    /// The next message of all subscriptions of a client; one that several of them have is sent once.
-    fn merge(&mut self, desk: &mut Desk, token: u32, numbers: &[u32], batch: &mut Batch) -> bool {
-        let mut best: Option<(u64, u32)> = None;
-        for &number in numbers {
-            match self.peek(number) {
-                Ok(Some(sequence)) if best.is_none_or(|(first, _)| sequence < first) => best = Some((sequence, number)),
-                Ok(_) => {}
-                Err(()) => {
-                    self.too_slow(desk, number);
-                    return false;
-                }
+    /// The next messages of all subscriptions of a client; one that several of them have is sent once.
+    fn merge(&mut self, desk: &mut Desk, token: u32, numbers: &[u32], batch: &mut Batch) {
+        let mut heads = std::mem::take(&mut self.heads);
+        heads.clear();
+        heads.extend(numbers.iter().filter_map(|&number| Some(Reverse((self.peek(number)?, number)))));
+        let mut sent = 0;
+        while let Some(&Reverse((sequence, number))) = heads.peek() {
+            match sequence == sent {
+                true => self.pass(number),
+                false if !batch.has_room() => break,
+                false => drop(self.step(desk, token, number, batch)),
             }
+            sent = sequence;
+            heads.pop();
+            heads.extend(self.peek(number).map(|next| Reverse((next, number))));
         }
-        match best {
-            Some((first, number)) => {
-                // Only what is sent now: of a later one the client may give up the subscription that would send it.
-                for &other in numbers.iter().filter(|&&other| other != number) {
-                    if self.peek(other) == Ok(Some(first)) {
-                        self.pass(other);
-                    }
-                }
-                self.step(desk, token, number, batch)
-            }
-            None => {
-                numbers.iter().for_each(|&number| self.pass(number));
-                self.roll.clients[token as usize].traits.remove(Traits::REPLAYS);
-                false
-            }
+        if heads.is_empty() {
+            numbers.iter().for_each(|&number| self.pass(number));
+            self.roll.clients[token as usize].traits.remove(Traits::REPLAYS);
         }
+        self.heads = heads;
     }
 
-    /// The sequence of a subscription's next message. `Err`: it is lost.
-    fn peek(&self, number: u32) -> Result<Option<u64>, ()> {
+    /// The sequence of a subscription's next message.
+    fn peek(&self, number: u32) -> Option<u64> {
         let subscription = self.roll.get(number);
         match self.rows[subscription.row as usize].ahead(subscription.cursor) {
-            Next::Message(payload, _) => Ok(Some(payload.sequence)),
-            Next::Nothing(_) => Ok(None),
-            Next::Lost => Err(()),
+            Next::Message(payload, ..) => Some(payload.sequence),
+            Next::Nothing(_) | Next::Lost => None,
         }
     }
 
     /// Takes the next message of these subscriptions, without sending it.
     fn take_next(&mut self, numbers: &[u32]) -> Option<Payload> {
-        let first = numbers.iter().filter_map(|&number| self.peek(number).ok().flatten()).min()?;
+        let first = numbers.iter().filter_map(|&number| self.peek(number)).min()?;
         let mut found = None;
         for &number in numbers {
             let subscription = self.roll.get(number);
-            let Next::Message(payload, cursor) = self.rows[subscription.row as usize].ahead(subscription.cursor) else {
-                continue;
-            };
-            if payload.sequence == first {
+            let next = self.rows[subscription.row as usize].ahead(subscription.cursor);
+            if let Next::Message(payload, cursor, _) = next
+                && payload.sequence == first
+            {
                 found = Some(payload.clone());
                 self.roll.set(number, cursor);
             }
@@ -306,13 +306,15 @@ impl Broadcast {
             self.rows[subscription.row as usize].sequence_before(subscription.cursor)
         };
         let sequence = self.roll.of(token).filter_map(before).min();
-        mesh::id(self.epoch, sequence.unwrap_or(self.heard))
+        // Who came with an id that this shard has still to hear of has heard more than the shard.
+        let heard = self.roll.of(token).map(|number| self.roll.get(number).cursor.heard()).max();
+        mesh::id(self.epoch, sequence.unwrap_or(self.heard.max(heard.unwrap_or(0))))
     }
 
     /// Goes on without sending.
     fn pass(&mut self, number: u32) {
         let subscription = self.roll.get(number);
-        if let Next::Message(_, cursor) | Next::Nothing(cursor) =
+        if let Next::Message(_, cursor, _) | Next::Nothing(cursor) =
             self.rows[subscription.row as usize].ahead(subscription.cursor)
         {
             self.roll.set(number, cursor);
@@ -321,62 +323,119 @@ impl Broadcast {
 
     // ---- who listens ----
 
-    /// The row of a channel or prefix that a client asks for.
-    fn row_of(&mut self, desk: &Desk, feed: u16, channel: &str) -> u32 {
-        let Feed { settings, rows, gone, .. } = &self.feeds[usize::from(feed)];
-        if let Some(&row) = rows.get(channel) {
+    /// The row of a channel or prefix that a client asks for. A prefix begins with what comes.
+    fn row_of(&mut self, feed: u16, channel: &str) -> u32 {
+        let it = &mut self.feeds[usize::from(feed)];
+        if let Some(row) = it.find(channel) {
             return row;
         }
-        let row = match channel.strip_suffix('*') {
-            Some(prefix) => {
-                let below = rows.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(_, &row)| row);
-                let channels = below.map(|row| &self.rows[row as usize]).filter(|row| !row.is_prefix());
-                let mut row = Row::merged(feed, channel, *gone, channels, &settings.keep);
-                row.trim(desk.now(), false, &settings.keep);
-                row
-            }
-            None => Row::new(feed, channel, *gone),
-        };
+        let gone = if channel.ends_with('*') { self.heard } else { it.arrives(channel) };
+        let row = Row::new(feed, channel, gone, &it.settings.keep);
         self.enter(row)
     }
 
-    /// Subscribes a client to a channel of all feeds of its route that may have it.
-    fn subscribe(&mut self, desk: &mut Desk, token: u32, channel: &str, last: Option<&str>) -> Option<Gap> {
+    /// The feeds of a client's route that may have a channel.
+    fn feeds_of<'s>(&'s self, token: u32, channel: &'s str) -> impl Iterator<Item = u16> + 's {
         let route = usize::from(self.roll.clients[token as usize].route);
-        let (feeds, snapshot) = (self.settings[route].feeds.clone(), self.settings[route].snapshot);
-        let carries = |feed: &u16| self.feeds[usize::from(*feed)].settings.may_carry(channel);
-        let feeds: Vec<u16> = feeds.into_iter().filter(carries).collect();
-        let rows: Vec<u32> = feeds.into_iter().map(|feed| self.row_of(desk, feed, channel)).collect();
-        let (start, mut lost) = self.start(last, &rows);
-        for number in rows {
-            let row = &mut self.rows[number as usize];
-            let cursor = match start {
-                Start::Live if snapshot => Cursor::conflating(0),
-                Start::Live => Cursor::at(row.end()),
-                Start::Kept => row.behind(0).unwrap_or_else(|oldest| oldest),
-                Start::Behind(sequence) => row.behind(sequence).unwrap_or_else(|oldest| {
-                    lost = true;
-                    oldest
-                }),
-            };
-            let behind = cursor.place() < row.end();
-            self.roll.add(token, number, row, cursor);
-            if behind {
-                self.lags(self.roll.clients[token as usize].first);
+        let feeds = self.settings[route].feeds.iter().copied();
+        feeds.filter(move |&feed| self.feeds[usize::from(feed)].settings.may_carry(channel))
+    }
+
+    /// Subscribes a client to channels of all feeds of its route that may have them, from behind an id for all of them.
+    /// The channels of which something is gone; how many rows and messages were looked at for it.
+    fn subscribe(
+        &mut self,
+        desk: &mut Desk,
+        token: u32,
+        channels: &[String],
+        last: Option<&str>,
+    ) -> (Vec<String>, u64) {
+        let rows: Vec<Vec<u32>> = channels.iter().map(|channel| self.rows_of(token, channel)).collect();
+        let (start, known_lost) = self.start(token, channels, last, &rows);
+        let (mut lost_of, mut steps) = (Vec::new(), 0);
+        for (channel, rows) in channels.iter().zip(rows) {
+            let mut told = false;
+            for row in rows {
+                let (cursor, lost, looked) = self.place(desk, token, row, start);
+                // One notice for a channel, from whichever feeds it comes.
+                let owes = (lost || known_lost) && !told;
+                self.listen(token, row, if owes { cursor.owing(true) } else { cursor });
+                (told, steps) = (told || owes, steps + looked);
             }
+            lost_of.extend(Some(channel.clone()).filter(|_| told));
         }
         if start != Start::Live {
             self.roll.clients[token as usize].traits.insert(Traits::REPLAYS);
         }
+        if let Some(last) = last.filter(|_| !lost_of.is_empty()) {
+            self.returns.insert(token, last.into());
+        }
+        desk.tally().rows_searched += steps;
         self.gauge(desk);
-        lost.then(|| self.gap(token, channel, last))
+        (lost_of, steps)
+    }
+
+    fn rows_of(&mut self, token: u32, channel: &str) -> Vec<u32> {
+        let feeds: Vec<u16> = self.feeds_of(token, channel).collect();
+        feeds.into_iter().map(|feed| self.row_of(feed, channel)).collect()
+    }
+
+    fn listen(&mut self, token: u32, number: u32, cursor: Cursor) {
+        // The answer to a poll tells of gaps by itself.
+        let polls = self.roll.clients[token as usize].traits.contains(Traits::POLLS);
+        let cursor = if polls { cursor.told() } else { cursor };
+        self.roll.add(token, number, &mut self.rows[number as usize], cursor);
+        if self.rows[number as usize].is_behind(cursor) {
+            self.lags(self.roll.clients[token as usize].first);
+        }
+    }
+
+    /// Where to begin in a row, whether something is gone, and how many rows and messages were looked at.
+    fn place(&mut self, desk: &Desk, token: u32, number: u32, start: Start) -> (Cursor, bool, u64) {
+        let snapshot = self.settings[usize::from(self.roll.clients[token as usize].route)].snapshot;
+        let sequence = match start {
+            Start::Live if snapshot => {
+                return (Cursor::conflating(0), false, self.fetch(number, |row, below, _| row.fetch_values(below)));
+            }
+            Start::Live => return (Cursor::at(self.heard), false, 0),
+            Start::Kept => 0,
+            Start::Behind(sequence) => sequence,
+        };
+        let steps = self.fetch(number, |row, below, feed| {
+            let gone = feed.gone_below(row.name.trim_end_matches('*'));
+            row.fetch(sequence, gone, below, desk.now(), &feed.settings.keep)
+        });
+        match self.rows[number as usize].behind(sequence) {
+            Ok(cursor) => (cursor, false, steps),
+            Err(cursor) => (cursor, true, steps),
+        }
+    }
+
+    /// Lets a prefix fetch what it lacks from the rows of the channels that it covers.
+    fn fetch(&mut self, number: u32, fetch: impl FnOnce(&mut Row, Below<'_>, &Feed) -> u64) -> u64 {
+        if !self.rows[number as usize].is_prefix() {
+            return 0;
+        }
+        let empty = Row::new(0, "", 0, &Keep::NOTHING);
+        let mut row = std::mem::replace(&mut self.rows[number as usize], empty);
+        let (feed, name) = (&self.feeds[usize::from(row.feed)], row.name.clone());
+        let below = || feed.covered(name.trim_end_matches('*')).map(|row| &self.rows[row as usize]).collect();
+        let steps = fetch(&mut row, &below, feed);
+        self.rows[number as usize] = row;
+        steps
     }
 
     /// Where to begin for a client that says what it has heard, and whether something is already known to be lost.
-    fn start(&self, last: Option<&str>, rows: &[u32]) -> (Start, bool) {
+    fn start(&self, token: u32, asked: &[String], last: Option<&str>, rows: &[Vec<u32>]) -> (Start, bool) {
         let Some(last) = last else { return (Start::Live, false) };
-        let own = || rows.iter().find_map(|&row| self.rows[row as usize].sequence_of(last));
-        match mesh::sequence_of(last, self.epoch).filter(|&sequence| sequence <= self.heard).or_else(own) {
+        let route = usize::from(self.roll.clients[token as usize].route);
+        let holds =
+            |name: &str| self.roll.of(token).any(|it| matches(&self.rows[self.roll.get(it).row as usize].name, name));
+        let is_heard = |name: &str| asked.iter().any(|asked| matches(asked, name)) || holds(name);
+        // Whichever channel it was heard by, it says what was heard of all.
+        let feeds = self.settings[route].feeds.iter().map(|&feed| &self.feeds[usize::from(feed)]);
+        let own = || feeds.filter_map(|feed| feed.ids.earliest(last, is_heard)).min();
+        match mesh::sequence_of(last, self.epoch).filter(|&it| it <= self.heard + AHEAD).or_else(own) {
             Some(sequence) => (Start::Behind(sequence), false),
             None if self.is_from_before(last, rows) => (Start::Kept, true),
             None => (Start::Live, true),
@@ -384,39 +443,20 @@ impl Broadcast {
     }
 
     /// An id that may have been true: of a former run of the server, or the feed's own and no longer kept.
-    fn is_from_before(&self, last: &str, rows: &[u32]) -> bool {
+    fn is_from_before(&self, last: &str, rows: &[Vec<u32>]) -> bool {
         let other_epoch = last.split_once('-').is_some_and(|(epoch, sequence)| {
             mesh::epoch_of(epoch).is_some_and(|it| it != self.epoch) && sequence.parse::<u64>().is_ok()
         });
-        other_epoch || rows.iter().any(|&row| self.rows[row as usize].has_own_ids())
-    }
-
-    /// What a client is told that has lost something of a channel.
-    fn gap(&self, token: u32, channel: &str, after: Option<&str>) -> Gap {
-        let named = |number: &u32| &*self.rows[self.roll.get(*number).row as usize].name == channel;
-        let next = |number: u32| {
-            let subscription = self.roll.get(number);
-            match self.rows[subscription.row as usize].ahead(subscription.cursor) {
-                Next::Message(payload, _) => Some((payload.sequence, payload.id())),
-                Next::Nothing(_) | Next::Lost => None,
-            }
-        };
-        let next = self.roll.of(token).filter(named).filter_map(next).min();
-        Gap { channel: channel.into(), after: after.map(Into::into), next: next.map(|(_, id)| id) }
-    }
-
-    /// Ends all subscriptions of a client to a channel; says whether there were any.
-    fn unsubscribe(&mut self, desk: &mut Desk, token: u32, channel: &str) -> bool {
-        let named = |number: &u32| &*self.rows[self.roll.get(*number).row as usize].name == channel;
-        let numbers: Vec<u32> = self.roll.of(token).filter(named).collect();
-        numbers.iter().for_each(|&number| self.leave(desk, number));
-        !numbers.is_empty()
+        other_epoch || rows.iter().flatten().any(|&row| self.rows[row as usize].has_own_ids())
     }
 
     fn leave(&mut self, desk: &mut Desk, number: u32) {
         let place = self.roll.get(number).row;
         let row = &mut self.rows[place as usize];
         let moved = self.roll.remove(number, row);
+        if row.is_prefix() && row.subscribers.is_empty() {
+            self.rest(desk, place);
+        }
         if let Some(moved) = moved {
             self.offer_again(moved);
         }
@@ -424,23 +464,46 @@ impl Broadcast {
         self.gauge(desk);
     }
 
-    /// A row that keeps nothing and that nobody listens to is given up.
-    fn forget_idle(&mut self, number: u32) {
-        let Some(row) = self.rows.get(number as usize) else { return };
-        if !row.is_idle() || row.round.active {
-            return;
+    /// A prefix that somebody has used lately stays for a while: it is likely to be asked for again.
+    fn rest(&mut self, desk: &Desk, number: u32) {
+        let row = &mut self.rows[number as usize];
+        let feed = &mut self.feeds[usize::from(row.feed)];
+        row.rests_until = desk.now() + feed.settings.linger_ticks;
+        if let Some((other, until)) = feed.rests(number, row.rests_until) {
+            self.expire(other, until);
         }
+    }
+
+    /// Prefixes that have stayed long enough are given up.
+    fn expire_prefixes(&mut self, now: u32) {
+        for feed in 0..self.feeds.len() {
+            while let Some((row, until)) = self.feeds[feed].expired(now) {
+                self.expire(row, until);
+            }
+        }
+    }
+
+    /// Gives a prefix up, unless somebody has come to it since.
+    fn expire(&mut self, number: u32, until: u32) {
+        let rests = |row: &Row| row.is_prefix() && row.subscribers.is_empty() && row.rests_until == until;
+        if self.rows.get(number as usize).is_some_and(rests) {
+            self.give_up(number);
+        }
+    }
+
+    /// A channel of which nothing is kept and that nobody listens to is given up.
+    fn forget_idle(&mut self, number: u32) {
+        let idle = |row: &Row| !row.is_prefix() && row.is_idle() && !row.round.active;
+        if self.rows.get(number as usize).is_some_and(idle) {
+            self.give_up(number);
+        }
+    }
+
+    fn give_up(&mut self, number: u32) {
         let row = self.rows.remove(number as usize);
         self.lagging.remove(&number);
-        let feed = &mut self.feeds[usize::from(row.feed)];
-        feed.rows.remove(&row.name);
-        if row.is_prefix() {
-            let len = row.name.len() - 1;
-            feed.prefixes.entry(len).and_modify(|count| *count -= 1);
-            feed.prefixes.retain(|_, count| *count > 0);
-        } else {
-            feed.gone = feed.gone.max(row.gone());
-        }
+        self.kept_bytes -= row.bytes();
+        self.feeds[usize::from(row.feed)].leave(&row);
     }
 
     /// A client is gone.
@@ -453,6 +516,7 @@ impl Broadcast {
         self.roll.clients.remove(token as usize);
         self.partial.remove(&token);
         self.origins.remove(&token);
+        self.returns.remove(&token);
     }
 
     // ---- what is seen from outside ----
@@ -461,6 +525,7 @@ impl Broadcast {
         let tally = desk.tally();
         tally.subscriptions = u64::from(self.roll.count());
         tally.channels = self.rows.len() as u64;
+        tally.replay_bytes = self.kept_bytes;
     }
 
     /// Who listens to what.
@@ -468,7 +533,7 @@ impl Broadcast {
         let wanted = |row: &&Row| channel.is_none_or(|channel| *row.name == *channel);
         let state = |row: &Row| ChannelState {
             feed: row.feed,
-            channel: row.name.clone(),
+            channel: (*row.name).into(),
             subscribers: row.subscribers.len() as u32,
             kept: row.kept() as u32,
             kept_bytes: row.kept_bytes(),

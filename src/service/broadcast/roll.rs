@@ -31,7 +31,14 @@ pub struct Client {
     /// Its first subscription; the others hang on it.
     pub first: u32,
     /// How many it has.
-    pub count: u16,
+    pub count: u32,
+    /// The tick in which it was first found to have something on its way, since it last had nothing; of a long poll,
+    /// the one in which it is answered at the latest. [`NONE`]: it was not found so.
+    pub waits: u32,
+    /// The tick in which the second began in which its changes of subscriptions are counted.
+    pub second: u32,
+    /// Changes of subscriptions in that second.
+    pub changes: u32,
     /// The number of its route.
     pub route: u16,
     /// How messages are laid out for it.
@@ -63,6 +70,13 @@ pub struct Roll {
     subscriptions: Vec<Subscription>,
     free: u32,
     count: u32,
+}
+
+impl Client {
+    /// Somebody who hears nothing yet.
+    pub fn new(who: Handle, route: u16, form: Form, traits: Traits) -> Client {
+        Client { who, first: NONE, count: 0, waits: NONE, second: 0, changes: 0, route, form, traits }
+    }
 }
 
 impl Roll {
@@ -154,18 +168,23 @@ impl Roll {
 
 #[cfg(test)]
 mod tests {
+    use super::super::settings::Keep;
     use super::*;
     use crate::mesh::{Body, Frame};
 
     fn enroll(roll: &mut Roll) -> u32 {
         let form = Form { body: Body::Plain, frame: Frame::WebSocket };
         let who = Handle { slot: 0, generation: 0 };
-        roll.clients.insert(Client { who, first: NONE, count: 0, route: 0, form, traits: Traits::empty() }) as u32
+        roll.clients.insert(Client::new(who, 0, form, Traits::empty())) as u32
+    }
+
+    fn row(name: &str) -> Row {
+        Row::new(0, name, 0, &Keep::NOTHING)
     }
 
     #[test]
     fn a_client_has_its_places_and_they_are_used_again() {
-        let (mut roll, mut rows) = (Roll::new(), [Row::new(0, "a", 0), Row::new(0, "b", 0)]);
+        let (mut roll, mut rows) = (Roll::new(), [row("a"), row("b")]);
         let (one, other) = (enroll(&mut roll), enroll(&mut roll));
         for (client, row) in [(one, 0), (one, 1), (other, 0)] {
             roll.add(client, row as u32, &mut rows[row], Cursor::at(0));
@@ -181,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_round_learns_whom_it_may_have_passed() {
-        let (mut roll, mut row) = (Roll::new(), Row::new(0, "a", 0));
+        let (mut roll, mut row) = (Roll::new(), row("a"));
         for _ in 0..4 {
             let client = enroll(&mut roll);
             roll.add(client, 0, &mut row, Cursor::at(0));

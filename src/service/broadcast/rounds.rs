@@ -5,9 +5,9 @@
 //! makes so many visits and no more, so that a message for many does not keep the others waiting; a round that does not
 //! keep up with its messages finds more of them at each client, and they go out in one send.
 
+use super::Broadcast;
 use super::roll::{NONE, Traits};
 use super::settings::{Policy, Slow};
-use super::{Broadcast, Cursor};
 use crate::mesh::Cause;
 use crate::shard::door::{Desk, Offer};
 use edgehold_wire::ws::CloseCode;
@@ -23,7 +23,9 @@ impl Broadcast {
     pub(super) fn begin_round(&mut self, number: u32) {
         let row = &mut self.rows[number as usize];
         row.round.remaining = row.subscribers.len() as u32;
-        // A row without listeners ends its round at the next turn, and lets go of what is not kept.
+        if row.subscribers.is_empty() {
+            return;
+        }
         if !std::mem::replace(&mut row.round.active, true) {
             self.active.push_back(number);
         }
@@ -50,7 +52,8 @@ impl Broadcast {
     fn go_round(&mut self, desk: &mut Desk, number: u32, most: u32) -> u32 {
         let mut visits = 0;
         while visits < most {
-            let row = &mut self.rows[number as usize];
+            // A prefix may have been given up.
+            let Some(row) = self.rows.get_mut(number as usize) else { return visits };
             if row.round.remaining == 0 || row.subscribers.is_empty() {
                 break;
             }
@@ -67,7 +70,7 @@ impl Broadcast {
     }
 
     fn end_round(&mut self, number: u32) {
-        let row = &mut self.rows[number as usize];
+        let Some(row) = self.rows.get_mut(number as usize) else { return };
         if row.round.remaining > 0 && !row.subscribers.is_empty() {
             self.active.push_back(number);
         } else {
@@ -95,18 +98,21 @@ impl Broadcast {
     }
 
     fn trim(&mut self, desk: &Desk, number: u32) {
-        let Some(row) = self.rows.get_mut(number as usize) else { return };
-        let keep = &self.feeds[usize::from(row.feed)].settings.keep;
-        let lagging = row.round.active || !row.laggards.is_empty();
-        row.trim(desk.now(), lagging, keep);
+        if !self.rows.contains(number as usize) {
+            return;
+        }
+        self.keeping(number, |row, feed| {
+            let lagging = row.round.active || !row.laggards.is_empty();
+            row.trim(desk.now(), lagging, &feed.settings.keep, &mut feed.ids);
+        });
         self.forget_idle(number);
     }
 
     /// Somebody who listens: there may be something.
     pub(super) fn visit(&mut self, desk: &mut Desk, number: u32) {
         let subscription = self.roll.get(number);
-        let row = &mut self.rows[subscription.row as usize];
-        if subscription.cursor.place() >= row.end() {
+        let row = &self.rows[subscription.row as usize];
+        if !row.is_behind(subscription.cursor) {
             return;
         }
         let client = &self.roll.clients[subscription.client as usize];
@@ -115,10 +121,8 @@ impl Broadcast {
         }
         match desk.offer(client.who) {
             Offer::Asked => {}
-            Offer::Flies => {
-                self.offer_again(number);
-                self.judge(desk, number);
-            }
+            // The shard has still to hear what became of a send that does not wait: that is not the client's fault.
+            Offer::Flies => self.offer_again(number),
             Offer::Waits => {
                 self.lags(number);
                 self.judge(desk, number);
@@ -135,15 +139,22 @@ impl Broadcast {
 
     // ---- those who are slow ----
 
-    /// Somebody who has something on its way, and more to come: too much, or too old?
+    /// Somebody who has not taken what it was sent, and more to come: too much, or too old? Its age counts from when
+    /// the client was first found so: what the shard was late with is not held against it.
     fn judge(&mut self, desk: &mut Desk, number: u32) {
         let subscription = self.roll.get(number);
-        let client = &self.roll.clients[subscription.client as usize];
-        if client.traits.contains(Traits::REPLAYS) || subscription.cursor.conflates() {
+        let client = &mut self.roll.clients[subscription.client as usize];
+        if client.waits == NONE {
+            client.waits = desk.now();
+        }
+        let row = &self.rows[subscription.row as usize];
+        let caught_up = subscription.cursor.heard() >= row.last();
+        if client.traits.contains(Traits::REPLAYS) || subscription.cursor.conflates() || caught_up {
             return;
         }
         let Slow { max_pending, max_age_ticks, .. } = self.settings[usize::from(client.route)].slow;
-        let (bytes, ticks) = self.rows[subscription.row as usize].lag(subscription.cursor, desk.now());
+        let (bytes, ticks) = row.lag(subscription.cursor, desk.now());
+        let ticks = ticks.min(desk.now() - client.waits);
         if bytes + desk.pending(client.who) as u64 > max_pending || ticks > max_age_ticks {
             self.too_slow(desk, number);
         }
@@ -152,43 +163,41 @@ impl Broadcast {
     /// The route's policy for somebody whose backlog is above its limit, or gone.
     pub(super) fn too_slow(&mut self, desk: &mut Desk, number: u32) {
         let subscription = self.roll.get(number);
-        let row = &self.rows[subscription.row as usize];
+        let (row, cursor) = (&self.rows[subscription.row as usize], subscription.cursor);
         let client = &self.roll.clients[subscription.client as usize];
         let slow = self.settings[usize::from(client.route)].slow;
-        let (who, place, end, name) = (client.who, subscription.cursor.place(), row.end(), row.name.clone());
-        let half = row.within(slow.max_pending / 2, slow.max_age_ticks / 2, desk.now()).max(place);
-        match slow.policy {
+        let who = client.who;
+        let moved = match slow.policy {
             Policy::DropOldest => {
-                self.roll.set(number, Cursor::at(half));
-                desk.tally().slow_dropped += half - place;
-                desk.offer(who);
+                let half = row.within(slow.max_pending / 2, slow.max_age_ticks / 2, desk.now());
+                cursor.moved(half.max(cursor.heard()).max(row.gone()))
             }
-            Policy::Conflate => {
-                self.roll.set(number, Cursor::conflating(place));
-                desk.tally().slow_conflated += 1;
-                desk.offer(who);
-            }
-            Policy::Gap => {
-                self.roll.set(number, Cursor::at(end));
-                desk.tally().slow_dropped += end - place;
-                let gap = self.gap(subscription.client, &name, None);
-                self.tell_gap(desk, subscription.client, &gap);
-            }
-            Policy::Close => {
-                desk.tally().slow_closed += 1;
-                let words = "this client does not take what it is sent";
-                self.close(desk, subscription.client, CloseCode::TRY_AGAIN_LATER, words, Cause::Stalled);
-                // It hears nothing more: nothing is kept for it, and it is not found slow again.
-                let numbers: Vec<u32> = self.roll.of(subscription.client).collect();
-                numbers.into_iter().for_each(|number| self.leave(desk, number));
-            }
+            Policy::Gap => cursor.moved(row.last()).owing(false),
+            Policy::Conflate => cursor.conflated(),
+            Policy::Close => return self.close_slow(desk, subscription.client),
+        };
+        match slow.policy {
+            Policy::Conflate => desk.tally().slow_conflated += 1,
+            _ => desk.tally().slow_dropped += row.between(cursor.heard(), moved.heard()),
         }
+        self.roll.set(number, moved);
+        desk.offer(who);
+    }
+
+    fn close_slow(&mut self, desk: &mut Desk, client: u32) {
+        desk.tally().slow_closed += 1;
+        let words = "this client does not take what it is sent";
+        self.close(desk, client, CloseCode::TRY_AGAIN_LATER, words, Cause::Stalled);
+        // It hears nothing more: nothing is kept for it, and it is not found slow again.
+        let numbers: Vec<u32> = self.roll.of(client).collect();
+        numbers.into_iter().for_each(|number| self.leave(desk, number));
     }
 
     // ---- time ----
 
     fn tick(&mut self, desk: &mut Desk) {
         self.end_polls(desk);
+        self.expire_prefixes(desk.now());
         // Before those who lag are offered something: until they have taken it they are not counted as lagging.
         self.sweep(desk);
         let lagging: Vec<u32> = self.lagging.iter().copied().collect();

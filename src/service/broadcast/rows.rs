@@ -1,40 +1,49 @@
 //! Rows: what a channel has said, in order, for those that hear it now and those that come back.
 //!
 //! A row belongs to a channel of a feed, or to a prefix (`news.*`), which is a row of its own with the messages of all
-//! channels that begin so. Its messages stand in the order of their sequence and are named by their place, counted from
-//! the row's beginning; whoever listens has a place of its own ([`Cursor`]) and nothing else.
+//! channels that begin so. Its messages stand in the order of their sequence. Whoever listens has a [`Cursor`] and
+//! nothing else: the sequence up to which it has heard what there is, or has given it up.
 //!
 //! A message leaves a row when it is beyond the feed's replay and nobody who lags may still want it. Where last values
-//! are asked for, the last message of each key stays behind ([`Row::values`]).
+//! are asked for, the last message of each key stays behind (`values.rs`).
+//!
+//! A prefix begins empty, with what is said from then on. What its channels keep of earlier days is fetched when
+//! somebody comes back for it ([`Row::fetch`]), from the newest on, no more than that client is sent.
 
+use super::ids::Ids;
 use super::settings::Keep;
+use super::values::Values;
 use crate::mesh::Message;
 use crate::shard::door::Payload;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// A listener's place in a row.
+/// A listener's place in a row: it has heard, or given up, all up to a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor(u64);
 
 /// Set: messages that a later one of the same key supersedes are passed over.
 const CONFLATES: u64 = 1 << 63;
+/// Set: the client is to be told that something is gone that it was too slow for, or that came too late for it.
+const MISSED: u64 = 1 << 62;
+/// Set: the client is to be told that something is gone behind the id that it came back with.
+const BACK: u64 = 1 << 61;
 
 impl Cursor {
-    /// At this place.
-    pub fn at(place: u64) -> Cursor {
-        Cursor(place)
+    /// Behind this sequence.
+    pub fn at(sequence: u64) -> Cursor {
+        Cursor(sequence)
     }
 
-    /// At this place, wanting only the last value of each key until it has caught up.
-    pub fn conflating(place: u64) -> Cursor {
-        Cursor(place | CONFLATES)
+    /// Behind this sequence, wanting only the last value of each key until it has caught up.
+    pub fn conflating(sequence: u64) -> Cursor {
+        Cursor(sequence | CONFLATES)
     }
 
-    /// The place of the next message.
-    pub fn place(self) -> u64 {
-        self.0 & !CONFLATES
+    /// All up to this sequence was heard.
+    pub fn heard(self) -> u64 {
+        self.0 & !(CONFLATES | MISSED | BACK)
     }
 
     /// Superseded messages are passed over.
@@ -42,44 +51,89 @@ impl Cursor {
         self.0 & CONFLATES != 0
     }
 
-    fn moved(self, place: u64) -> Cursor {
-        Cursor(place | self.0 & CONFLATES)
+    /// A gap is to be told before anything else is sent.
+    pub fn owes_gap(self) -> bool {
+        self.0 & (MISSED | BACK) != 0
+    }
+
+    /// The gap lies behind the id that the client came back with.
+    pub fn owes_return(self) -> bool {
+        self.0 & BACK != 0
+    }
+
+    /// Behind another sequence; what is owed stays owed.
+    pub fn moved(self, sequence: u64) -> Cursor {
+        Cursor(self.0 & (MISSED | BACK) | sequence)
+    }
+
+    /// At the same place, wanting only the last value of each key; what is owed stays owed.
+    pub fn conflated(self) -> Cursor {
+        Cursor(self.0 | CONFLATES)
+    }
+
+    /// A gap is to be told. `back`: behind the client's id.
+    pub fn owing(self, back: bool) -> Cursor {
+        Cursor(self.0 | if back { BACK } else { MISSED })
+    }
+
+    /// The gap was told.
+    pub fn told(self) -> Cursor {
+        Cursor(self.0 & !(MISSED | BACK))
     }
 }
 
 /// A message in its row.
 struct Item {
     payload: Payload,
-    /// Cost of all messages of the row before this one.
+    /// The message's, so that a search need not look at messages.
+    sequence: u64,
+    /// Cost of all messages of the row before this one, from [`SUMS`] on.
     sum: u64,
-    /// Bytes that all messages before this one have to send.
+    /// Bytes that all messages before this one have to send, from [`SUMS`] on.
     sent: u64,
     /// The tick in which it came.
     tick: u32,
-    superseded: bool,
 }
+
+impl Item {
+    /// Bytes that the messages between this one and the row's end have to send.
+    fn behind(&self, sent: u64) -> u64 {
+        sent - self.sent - self.payload.frame_len()
+    }
+}
+
+/// Where sums begin: older messages may be put in front of a row.
+const SUMS: u64 = 1 << 62;
+
+/// Ticks for which the forms of a message are kept: those who hear it as it comes share them.
+pub const FRESH: u32 = 8;
 
 /// A channel of a feed, or a prefix.
 pub struct Row {
     /// The feed.
     pub feed: u16,
     /// The channel, or the prefix with its `*`.
-    pub name: Box<str>,
+    pub name: Rc<str>,
     /// Those who listen, by the numbers of their subscriptions.
     pub subscribers: Vec<u32>,
     /// Those of them that were found behind.
     pub laggards: Vec<u32>,
     /// The round: who is next, and how many are still to be visited.
     pub round: Round,
+    /// Of a prefix that nobody listens to: the tick until which it stays.
+    pub rests_until: u32,
     items: VecDeque<Item>,
-    first: u64,
+    /// The last message's sequence, kept or not.
+    last: u64,
     sum: u64,
     sent: u64,
-    /// Last values whose messages have left the row, by their places.
-    values: BTreeMap<u64, Payload>,
-    latest: HashMap<Box<str>, u64>,
-    /// Messages up to this sequence may be gone.
+    values: Option<Box<Values>>,
+    /// Messages up to this sequence may be gone, or are still to be fetched.
     gone: u64,
+    /// There is nothing more to be fetched.
+    whole: bool,
+    /// So many items, from the front, have let go of their forms.
+    stale: usize,
 }
 
 /// A round over the subscribers of a row, which a new message begins anew where it stands.
@@ -93,50 +147,38 @@ pub struct Round {
     pub active: bool,
 }
 
+/// Finds the rows of the channels that a prefix covers, for whoever needs them.
+pub type Below<'r> = &'r dyn Fn() -> Vec<&'r Row>;
+
 /// What comes next for a listener.
 pub enum Next<'r> {
-    /// This message; the cursor behind it.
-    Message(&'r Payload, Cursor),
+    /// This message, which came in this tick; the cursor behind it.
+    Message(&'r Payload, Cursor, u32),
     /// Nothing; the cursor at the row's end.
     Nothing(Cursor),
     /// What was next has left the row.
     Lost,
 }
 
-/// The most keys of which a row keeps the last value.
-const KEYS: usize = 65_536;
-
 impl Row {
-    /// An empty row. Messages up to the sequence `gone` may have been missed.
-    pub fn new(feed: u16, name: &str, gone: u64) -> Row {
+    /// An empty row. Messages up to the sequence `gone` may have been missed; of a prefix, they may be fetched.
+    pub fn new(feed: u16, name: &str, gone: u64, keep: &Keep) -> Row {
         Row {
             feed,
             name: name.into(),
             subscribers: Vec::new(),
             laggards: Vec::new(),
             round: Round::default(),
+            rests_until: 0,
             items: VecDeque::new(),
-            first: 0,
-            sum: 0,
-            sent: 0,
-            values: BTreeMap::new(),
-            latest: HashMap::new(),
+            last: 0,
+            sum: SUMS,
+            sent: SUMS,
+            values: keep.values.then(Box::default),
             gone,
+            whole: !name.ends_with('*'),
+            stale: 0,
         }
-    }
-
-    /// A prefix that was asked for: what the rows below it have, in order.
-    pub fn merged<'r>(feed: u16, name: &str, gone: u64, rows: impl Iterator<Item = &'r Row>, keep: &Keep) -> Row {
-        let mut all = Row::new(feed, name, gone);
-        let mut items: Vec<(&Payload, u32)> = Vec::new();
-        for row in rows {
-            all.gone = all.gone.max(row.gone);
-            items.extend(row.values.values().map(|payload| (payload, 0)));
-            items.extend(row.items.iter().map(|item| (&item.payload, item.tick)));
-        }
-        items.sort_by_key(|(payload, _)| payload.sequence);
-        items.into_iter().for_each(|(payload, tick)| all.push(payload, tick, keep));
-        all
     }
 
     /// Whether this is a prefix.
@@ -144,24 +186,35 @@ impl Row {
         self.name.ends_with('*')
     }
 
-    /// Nothing is kept and nobody listens.
+    /// Nobody listens, and of a channel nothing is kept.
     pub fn is_idle(&self) -> bool {
-        self.subscribers.is_empty() && (self.is_prefix() || self.items.is_empty() && self.values.is_empty())
+        self.subscribers.is_empty() && (self.is_prefix() || self.kept() == 0)
     }
 
-    /// The place behind the last message.
-    pub fn end(&self) -> u64 {
-        self.first + self.items.len() as u64
+    /// The sequence of the last message, kept or not; zero: there was none.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Somebody at this cursor has not heard all there is, or is to be told something.
+    pub fn is_behind(&self, cursor: Cursor) -> bool {
+        cursor.owes_gap() || cursor.heard() < self.last
     }
 
     /// Messages kept.
     pub fn kept(&self) -> usize {
-        self.items.len() + self.values.len()
+        self.items.len() + self.values.as_ref().map_or(0, |values| values.alone())
     }
 
-    /// Bytes that they cost, about.
+    /// Bytes that those kept for replay cost, about.
     pub fn kept_bytes(&self) -> u64 {
         self.items.front().map_or(0, |item| self.sum - item.sum)
+    }
+
+    /// Bytes that all of its messages cost, about; of a prefix none, since its channels have them.
+    pub fn bytes(&self) -> u64 {
+        let values = self.values.as_ref().map_or(0, |values| values.alone_bytes());
+        if self.is_prefix() { 0 } else { self.kept_bytes() + values }
     }
 
     /// Messages up to this sequence may be gone.
@@ -169,47 +222,70 @@ impl Row {
         self.gone
     }
 
+    // ---- what comes and goes ----
+
     /// The next message of the channel.
-    pub fn push(&mut self, payload: &Payload, tick: u32, keep: &Keep) {
-        if keep.values {
-            self.supersede(self.key_of(payload));
+    pub fn push(&mut self, payload: &Payload, tick: u32, keep: &Keep, ids: &mut Ids) {
+        if !self.is_prefix() {
+            ids.enter(payload, &self.name);
+        }
+        if let Some(values) = &mut self.values {
+            let old = values.supersede(payload, tick, self.name.ends_with('*'));
+            self.forget(old, ids);
         }
         let (sum, sent) = (self.sum, self.sent);
-        self.items.push_back(Item { payload: payload.clone(), sum, sent, tick, superseded: false });
+        self.items.push_back(Item { payload: payload.clone(), sequence: payload.sequence, sum, sent, tick });
         self.sum += payload.cost();
         self.sent += payload.frame_len();
+        self.last = payload.sequence;
+        // A round that does not come to its end does not keep more than who lags may want.
+        self.trim_to_backlog(tick, keep, ids);
     }
 
-    /// The message that comes now is the last value of this key: the one before it is not any more.
-    fn supersede(&mut self, key: Box<str>) {
-        match self.latest.insert(key, self.end()) {
-            Some(before) if before >= self.first => self.items[(before - self.first) as usize].superseded = true,
-            Some(before) => drop(self.values.remove(&before)),
-            None => {}
+    fn trim_to_backlog(&mut self, now: u32, keep: &Keep, ids: &mut Ids) {
+        let lagging = !self.subscribers.is_empty();
+        while self.items.front().is_some_and(|front| self.is_due(front, now, lagging, keep)) {
+            self.pop(ids);
         }
     }
 
     /// Lets go of what nobody may want any more. `lagging`: somebody is behind.
-    pub fn trim(&mut self, now: u32, lagging: bool, keep: &Keep) {
+    pub fn trim(&mut self, now: u32, lagging: bool, keep: &Keep, ids: &mut Ids) {
         while self.items.front().is_some_and(|front| self.is_due(front, now, lagging, keep)) {
-            let Some(item) = self.items.pop_front() else { break };
-            // A prefix may have begun with messages older than what was gone already of another channel.
-            self.gone = self.gone.max(item.payload.sequence);
-            if keep.values && !item.superseded {
-                self.values.insert(self.first, item.payload);
-            }
-            self.first += 1;
+            self.pop(ids);
         }
-        while self.values.len() > KEYS {
-            let Some((_, payload)) = self.values.pop_first() else { break };
-            self.latest.remove(&self.key_of(&payload));
+        let old = |values: &mut Box<Values>| values.trim(now, keep, self.name.ends_with('*'));
+        let old = self.values.as_mut().map(old).unwrap_or_default();
+        old.into_iter().for_each(|payload| self.forget(Some(payload), ids));
+        self.let_forms_go(now);
+    }
+
+    fn pop(&mut self, ids: &mut Ids) {
+        let Some(Item { payload, sequence, .. }) = self.items.pop_front() else { return };
+        (self.gone, self.whole) = (sequence, true);
+        self.stale = self.stale.saturating_sub(1);
+        let stays = self.values.as_mut().is_some_and(|values| values.outlives(sequence));
+        self.forget(Some(payload).filter(|_| !stays), ids);
+    }
+
+    /// The message is not in this row any more.
+    fn forget(&self, payload: Option<Payload>, ids: &mut Ids) {
+        if let Some(payload) = payload.filter(|_| !self.is_prefix()) {
+            ids.leave(&payload);
         }
     }
 
-    /// A message without a key is the last value of its channel.
-    fn key_of(&self, payload: &Payload) -> Box<str> {
-        let key = payload.key.as_deref().unwrap_or("");
-        if self.is_prefix() { format!("{}\0{key}", payload.channel).into() } else { key.into() }
+    /// Of messages that are not new any more, the forms go.
+    fn let_forms_go(&mut self, now: u32) {
+        while let Some(item) = self.items.get_mut(self.stale).filter(|item| now.saturating_sub(item.tick) > FRESH) {
+            if let Some(bare) = item.payload.without_forms() {
+                item.payload = payload(&Arc::new(bare));
+                if let Some(values) = &mut self.values {
+                    values.replace(&item.payload);
+                }
+            }
+            self.stale += 1;
+        }
     }
 
     fn is_due(&self, front: &Item, now: u32, lagging: bool, keep: &Keep) -> bool {
@@ -217,63 +293,126 @@ impl Row {
         let replayed = self.items.len() <= keep.messages as usize
             && bytes <= keep.bytes
             && now.saturating_sub(front.tick) <= keep.age_ticks;
-        !(replayed || lagging && self.sent - front.sent <= keep.backlog)
+        // Its next message may be as large as it likes.
+        !(replayed || lagging && front.behind(self.sent) <= keep.backlog)
+    }
+
+    // ---- what a prefix fetches ----
+
+    /// Puts in front of a prefix what its channels have of the time behind `sequence`, from the newest on, as much as
+    /// the feed keeps for replay. `gone`: messages up to this are gone that are in none of the rows. Says how many rows
+    /// and messages were looked at.
+    pub fn fetch(&mut self, sequence: u64, gone: u64, rows: Below<'_>, now: u32, keep: &Keep) -> u64 {
+        if self.whole || sequence >= self.gone {
+            return 0;
+        }
+        let rows = rows();
+        // Older than what is gone of one of them: with it there would be more than one gap.
+        let floor = rows.iter().map(|row| row.gone).max().unwrap_or(0).max(gone).min(self.gone).max(sequence);
+        let last = |row: &Row| row.items.partition_point(|item| item.sequence <= self.gone);
+        let heads = rows.iter().enumerate().filter_map(|(number, row)| row.head(number, last(row)));
+        let mut heads: BinaryHeap<(u64, usize, usize)> = heads.collect();
+        let mut steps = rows.len() as u64;
+        self.gone = loop {
+            let Some(&(newest, number, behind)) = heads.peek().filter(|head| head.0 > floor) else { break floor };
+            let item = &rows[number].items[behind - 1];
+            if !self.takes_in_front(item, now, keep) {
+                self.whole = true;
+                break newest;
+            }
+            self.put_in_front(item);
+            steps += 1;
+            heads.pop();
+            heads.extend(rows[number].head(number, behind - 1));
+        };
+        self.whole |= floor > sequence;
+        steps
+    }
+
+    /// The last of the first `behind` items, for a merge.
+    fn head(&self, number: usize, behind: usize) -> Option<(u64, usize, usize)> {
+        Some((self.items.get(behind.checked_sub(1)?)?.sequence, number, behind))
+    }
+
+    fn takes_in_front(&self, item: &Item, now: u32, keep: &Keep) -> bool {
+        self.items.len() < keep.messages as usize
+            && self.kept_bytes() + item.payload.cost() <= keep.bytes
+            && now.saturating_sub(item.tick) <= keep.age_ticks
+    }
+
+    fn put_in_front(&mut self, item: &Item) {
+        let Item { payload, sequence, tick, .. } = item;
+        let (sum, sent) = self.items.front().map_or((self.sum, self.sent), |front| (front.sum, front.sent));
+        let (sum, sent) = (sum - payload.cost(), sent - payload.frame_len());
+        if let Some(values) = &mut self.values {
+            values.put_below(payload, *tick);
+            values.is_kept(*sequence);
+        }
+        self.items.push_front(Item { payload: payload.clone(), sequence: *sequence, sum, sent, tick: *tick });
+        self.last = self.last.max(*sequence);
+        self.stale += usize::from(self.stale > 0);
+    }
+
+    /// Gives a prefix the last values of its channels, once. Says how many rows and messages were looked at.
+    pub fn fetch_values(&mut self, rows: Below<'_>) -> u64 {
+        let Some(values) = self.values.as_mut().filter(|values| !values.whole) else { return 0 };
+        let rows = rows();
+        let mut steps = rows.len() as u64;
+        for (payload, tick) in rows.iter().filter_map(|row| row.values.as_ref()).flat_map(|values| values.all()) {
+            steps += 1;
+            self.last = self.last.max(payload.sequence);
+            values.put_below(payload, tick);
+        }
+        values.whole = true;
+        steps
+    }
+
+    // ---- what listeners hear ----
+
+    /// The first item that somebody has not heard. Nearly everybody waits for the last one.
+    fn index(&self, heard: u64) -> usize {
+        let before = |at: usize| at.checked_sub(1).is_none_or(|at| self.items[at].sequence <= heard);
+        match self.items.len() {
+            len if before(len) => len,
+            len if before(len - 1) => len - 1,
+            _ => self.items.partition_point(|item| item.sequence <= heard),
+        }
     }
 
     /// The message at a cursor.
     pub fn ahead(&self, cursor: Cursor) -> Next<'_> {
+        let heard = cursor.heard();
         if cursor.conflates() {
-            return self.next_value(cursor.place());
+            return self.next_value(heard);
         }
-        let place = cursor.place();
-        if place >= self.end() {
-            Next::Nothing(cursor)
-        } else if place < self.first {
-            Next::Lost
-        } else {
-            Next::Message(&self.items[(place - self.first) as usize].payload, cursor.moved(place + 1))
+        if heard >= self.last {
+            return Next::Nothing(cursor);
+        }
+        match self.items.get(self.index(heard)) {
+            Some(item) if heard >= self.gone => Next::Message(&item.payload, Cursor::at(item.sequence), item.tick),
+            _ => Next::Lost,
         }
     }
 
     /// The next value that nothing has superseded.
-    fn next_value(&self, place: u64) -> Next<'_> {
-        if let Some((&at, payload)) = self.values.range(place..).next() {
-            return Next::Message(payload, Cursor::conflating(at + 1));
-        }
-        let from = place.max(self.first);
-        let skip = (from - self.first) as usize;
-        match self.items.iter().skip(skip).position(|item| !item.superseded) {
-            Some(more) => {
-                let (at, payload) = (self.first + (skip + more) as u64, &self.items[skip + more].payload);
-                Next::Message(payload, Cursor::conflating(at + 1))
-            }
-            None => Next::Nothing(Cursor::at(self.end())),
+    fn next_value(&self, heard: u64) -> Next<'_> {
+        match self.values.as_ref().and_then(|values| values.behind(heard)) {
+            Some((payload, tick)) => Next::Message(payload, Cursor::conflating(payload.sequence), tick),
+            None => Next::Nothing(Cursor::at(self.last.max(self.gone).max(heard))),
         }
     }
 
     /// Behind the message of this sequence. `Err`: messages between are gone; the cursor is at the oldest there is.
     pub fn behind(&self, sequence: u64) -> Result<Cursor, Cursor> {
-        // A prefix has older messages than that, of some of its channels: with them there would be more than one gap.
-        let from = sequence.max(self.gone);
-        let ahead = self.items.partition_point(|item| item.payload.sequence <= from);
-        let cursor = Cursor::at(self.first + ahead as u64);
-        if sequence < self.gone { Err(cursor) } else { Ok(cursor) }
+        if sequence < self.gone { Err(Cursor::at(self.gone)) } else { Ok(Cursor::at(sequence)) }
     }
 
     /// What somebody has heard who wants the message at the cursor next; `None`: all that there is.
     pub fn sequence_before(&self, cursor: Cursor) -> Option<u64> {
         match self.ahead(cursor) {
-            Next::Message(payload, _) => Some(payload.sequence - 1),
+            Next::Message(payload, ..) => Some(payload.sequence - 1),
             Next::Nothing(_) | Next::Lost => None,
         }
-    }
-
-    /// The sequence of the message that the feed knows by this id.
-    pub fn sequence_of(&self, own_id: &str) -> Option<u64> {
-        let has = |payload: &&Payload| payload.own_id.as_deref() == Some(own_id);
-        let items = self.items.iter().rev().map(|item| &item.payload);
-        // The last value may be the last message that a client has heard.
-        items.chain(self.values.values().rev()).find(has).map(|payload| payload.sequence)
     }
 
     /// Whether messages here have ids of the feed's own.
@@ -284,18 +423,22 @@ impl Row {
     /// How far a listener is behind: bytes that wait behind its next message, which may be as large as it likes, and
     /// ticks that this has waited.
     pub fn lag(&self, cursor: Cursor, now: u32) -> (u64, u32) {
-        let place = cursor.place().max(self.first);
-        match self.items.get((place - self.first) as usize) {
-            Some(item) => (self.sent - item.sent - item.payload.frame_len(), now.saturating_sub(item.tick)),
+        match self.items.get(self.index(cursor.heard())) {
+            Some(item) => (item.behind(self.sent), now.saturating_sub(item.tick)),
             None => (0, 0),
         }
     }
 
-    /// The first place from which a listener is no more than so far behind; the last message's at most.
+    /// The first place from which a listener is no more than so far behind; in front of the last message at most.
     pub fn within(&self, bytes: u64, ticks: u32, now: u32) -> u64 {
         let too_far = |item: &Item| self.sent - item.sent > bytes || now.saturating_sub(item.tick) > ticks;
         let ahead = self.items.partition_point(too_far).min(self.items.len().saturating_sub(1));
-        self.first + ahead as u64
+        self.items.get(ahead).map_or(self.last, |item| item.sequence - 1)
+    }
+
+    /// Messages of the row between two places, those not counted that are gone.
+    pub fn between(&self, from: u64, to: u64) -> u64 {
+        (self.index(to) - self.index(from.min(to))) as u64
     }
 }
 
@@ -307,9 +450,9 @@ pub fn payload(message: &Arc<Message>) -> Payload {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesh::Draft;
+    use crate::mesh::{Body, Draft, Form, Frame};
 
-    const KEEP: Keep = Keep { messages: 3, bytes: 1 << 20, age_ticks: 100, backlog: 0, values: false };
+    const KEEP: Keep = Keep { messages: 3, bytes: 1 << 20, age_ticks: 100, ..Keep::NOTHING };
 
     fn message(sequence: u64, key: &str) -> Payload {
         let key = Some(key.to_owned()).filter(|key| !key.is_empty());
@@ -317,19 +460,29 @@ mod tests {
         payload(&Arc::new(Message::new(draft, 7, sequence)))
     }
 
+    fn say(row: &mut Row, sequence: u64, key: &str, keep: &Keep) {
+        row.push(&message(sequence, key), 0, keep, &mut Ids::default());
+    }
+
+    fn trim(row: &mut Row, now: u32, lagging: bool, keep: &Keep) {
+        row.trim(now, lagging, keep, &mut Ids::default());
+    }
+
+    /// With somebody who listens.
     fn row(keys: &[&str], keep: &Keep) -> Row {
-        let mut row = Row::new(0, "a", 0);
-        keys.iter().zip(1..).for_each(|(key, sequence)| row.push(&message(sequence * 10, key), 0, keep));
+        let mut row = Row::new(0, "a", 0, keep);
+        row.subscribers.push(0);
+        keys.iter().zip(1..).for_each(|(key, sequence)| say(&mut row, sequence * 10, key, keep));
         row
     }
 
     fn heard(row: &Row, mut cursor: Cursor) -> Vec<u64> {
         let mut heard = Vec::new();
-        while let Next::Message(payload, next) = row.ahead(cursor) {
+        while let Next::Message(payload, next, _) = row.ahead(cursor) {
             heard.push(payload.sequence);
             cursor = next;
         }
-        assert!(matches!(row.ahead(cursor), Next::Nothing(end) if end == Cursor::at(row.end())));
+        assert!(matches!(row.ahead(cursor), Next::Nothing(_)));
         heard
     }
 
@@ -337,32 +490,35 @@ mod tests {
     fn what_is_beyond_the_replay_goes_unless_somebody_lags() {
         let keep = Keep { backlog: 1 << 20, ..KEEP };
         let mut row = row(&["", "", "", "", ""], &keep);
-        row.trim(0, true, &keep);
+        trim(&mut row, 0, true, &keep);
         assert_eq!((row.kept(), row.gone()), (5, 0));
-        row.trim(0, false, &keep);
+        trim(&mut row, 0, false, &keep);
         assert_eq!((row.kept(), row.gone()), (3, 20));
-        assert!(matches!(row.ahead(Cursor::at(1)), Next::Lost));
-        row.trim(101, false, &keep);
+        assert!(matches!(row.ahead(Cursor::at(10)), Next::Lost));
+        trim(&mut row, 101, false, &keep);
         assert_eq!((row.kept(), row.gone()), (0, 50));
+        row.subscribers.clear();
         assert!(row.is_idle());
     }
 
     #[test]
-    fn the_backlog_has_its_own_limit() {
+    fn the_backlog_has_its_own_limit_beyond_the_next_message() {
         let (len, cost) = (message(1, "").frame_len(), message(1, "").cost());
         let keep = Keep { messages: 0, backlog: 2 * len, ..KEEP };
-        let mut row = row(&["", "", "", ""], &keep);
-        row.trim(0, true, &keep);
-        assert_eq!((row.kept(), row.kept_bytes()), (2, 2 * cost));
-        assert_eq!(row.lag(Cursor::at(2), 5), (len, 5));
-        assert_eq!(row.lag(Cursor::at(4), 5), (0, 0));
-        assert_eq!([0, len, 9 * len].map(|bytes| row.within(bytes, 9, 0)), [3, 3, 2]);
+        let mut row = row(&["", "", "", "", ""], &keep);
+        assert_eq!((row.kept(), row.kept_bytes()), (3, 3 * cost), "no round was needed for it");
+        assert_eq!(row.lag(Cursor::at(20), 5), (2 * len, 5));
+        assert_eq!(row.lag(Cursor::at(50), 5), (0, 0));
+        assert_eq!([0, len, 9 * len].map(|bytes| row.within(bytes, 9, 0)), [49, 49, 29]);
+        assert_eq!(row.between(20, 49), 2);
+        trim(&mut row, 0, true, &Keep { backlog: 0, ..keep });
+        assert_eq!(row.kept(), 1, "a message that is larger than the backlog still goes to those who wait for it");
     }
 
     #[test]
     fn who_comes_back_goes_on_behind_what_it_has_heard() {
         let mut row = row(&["", "", "", "", ""], &KEEP);
-        row.trim(0, false, &KEEP);
+        trim(&mut row, 0, false, &KEEP);
         assert_eq!(heard(&row, row.behind(30).unwrap()), [40, 50]);
         assert_eq!(heard(&row, row.behind(35).unwrap()), [40, 50]);
         assert_eq!(heard(&row, row.behind(20).unwrap()), [30, 40, 50]);
@@ -373,28 +529,93 @@ mod tests {
 
     #[test]
     fn of_each_key_the_last_value_stays() {
-        let keep = Keep { messages: 1, values: true, ..KEEP };
+        let keep = Keep { messages: 1, values: true, backlog: 1 << 20, ..KEEP };
         let mut row = row(&["k", "l", "k", "", "m", ""], &keep);
         assert_eq!(heard(&row, Cursor::conflating(0)), [20, 30, 50, 60]);
-        row.trim(0, false, &keep);
-        assert_eq!(row.kept(), 4);
+        trim(&mut row, 0, false, &keep);
+        assert_eq!((row.kept(), row.bytes()), (4, 4 * message(1, "").cost() + 3));
         assert_eq!(heard(&row, Cursor::conflating(0)), [20, 30, 50, 60]);
-        assert_eq!(heard(&row, Cursor::conflating(2)), [30, 50, 60]);
-        row.push(&message(70, "l"), 0, &keep);
-        row.push(&message(80, "m"), 0, &keep);
+        assert_eq!(heard(&row, Cursor::conflating(20)), [30, 50, 60]);
+        say(&mut row, 70, "l", &keep);
+        say(&mut row, 80, "m", &keep);
         assert_eq!(heard(&row, Cursor::conflating(0)), [30, 60, 70, 80]);
-        assert_eq!(heard(&row, Cursor::at(6)), [70, 80]);
+        assert_eq!(heard(&row, Cursor::at(60)), [70, 80]);
     }
 
     #[test]
-    fn a_prefix_has_what_its_channels_have_in_order() {
+    fn last_values_have_limits_of_their_own() {
+        let keep = Keep { messages: 1, values: true, values_max: 2, ..KEEP };
+        let mut row = row(&["a", "b", "c"], &keep);
+        trim(&mut row, 0, false, &keep);
+        assert_eq!(heard(&row, Cursor::conflating(0)), [20, 30]);
+        let keep = Keep { values_max: 9, value_age_ticks: 50, ..keep };
+        trim(&mut row, 51, false, &keep);
+        assert_eq!(heard(&row, Cursor::conflating(0)), [30], "what replay keeps is there in any case");
+        say(&mut row, 40, "d", &keep);
+        trim(&mut row, 0, false, &Keep { value_bytes: 0, ..keep });
+        assert_eq!((heard(&row, Cursor::conflating(0)), row.kept()), (vec![40], 1));
+    }
+
+    fn channels(keep: &Keep) -> (Row, Row) {
+        let (mut one, mut other) = (Row::new(0, "a", 5, keep), Row::new(0, "b", 3, keep));
+        [10, 40].into_iter().for_each(|sequence| say(&mut one, sequence, "", keep));
+        [20, 30].into_iter().for_each(|sequence| say(&mut other, sequence, "k", keep));
+        (one, other)
+    }
+
+    #[test]
+    fn a_prefix_fetches_what_its_channels_have_in_order() {
+        let keep = Keep { values: true, messages: 9, ..KEEP };
+        let (one, other) = channels(&keep);
+        let below = || vec![&one, &other];
+        let mut all = Row::new(0, "*", 45, &keep);
+        say(&mut all, 50, "new", &keep);
+        assert_eq!((all.fetch(30, 1, &below, 0, &keep), all.gone()), (3, 30), "two rows and a message");
+        assert_eq!(heard(&all, all.behind(30).unwrap()), [40, 50]);
+        assert_eq!((all.fetch(35, 1, &below, 0, &keep), all.fetch(0, 1, &below, 0, &keep)), (0, 5));
+        assert_eq!(heard(&all, all.behind(2).unwrap_err()), [10, 20, 30, 40, 50]);
+        assert_eq!((all.gone(), all.kept(), all.bytes()), (5, 5, 0));
+        assert_eq!(all.fetch(0, 1, &below, 0, &keep), 0, "there is nothing older");
+        assert_eq!(heard(&all, Cursor::conflating(0)), [30, 40, 50]);
+    }
+
+    #[test]
+    fn a_prefix_fetches_no_more_than_the_feed_keeps() {
+        let keep = Keep { messages: 2, ..KEEP };
+        let (one, other) = channels(&keep);
+        let below = || vec![&one, &other];
+        let mut all = Row::new(0, "*", 45, &keep);
+        assert_eq!((all.fetch(0, 1, &below, 0, &keep), all.gone()), (4, 20));
+        assert_eq!(heard(&all, all.behind(0).unwrap_err()), [30, 40]);
+    }
+
+    #[test]
+    fn a_prefix_fetches_last_values_once() {
         let keep = Keep { values: true, ..KEEP };
-        let (mut one, mut other) = (Row::new(0, "a", 5), Row::new(0, "b", 3));
-        [10, 40].into_iter().for_each(|sequence| one.push(&message(sequence, ""), 2, &keep));
-        [20, 30].into_iter().for_each(|sequence| other.push(&message(sequence, "k"), 3, &keep));
-        let all = Row::merged(0, "*", 1, [&one, &other].into_iter(), &keep);
-        assert_eq!((heard(&all, Cursor::at(0)), all.gone()), (vec![10, 20, 30, 40], 5));
-        assert_eq!(heard(&all, Cursor::conflating(0)), [30, 40]);
-        assert!(all.is_prefix() && all.is_idle());
+        let (one, other) = channels(&keep);
+        let below = || vec![&one, &other];
+        let mut all = Row::new(0, "*", 45, &keep);
+        assert_eq!((all.fetch_values(&below), all.fetch_values(&below)), (4, 0));
+        assert_eq!((heard(&all, Cursor::conflating(0)), all.last()), (vec![30, 40], 40));
+    }
+
+    #[test]
+    fn forms_go_when_a_message_is_only_kept_for_replay() {
+        let keep = Keep { messages: 9, values: true, ..KEEP };
+        let mut row = row(&["", ""], &keep);
+        let form = Form { body: Body::Json, frame: Frame::Piece };
+        let first = |row: &Row| match row.ahead(Cursor::at(0)) {
+            Next::Message(payload, ..) => payload.clone(),
+            _ => unreachable!("there are two messages"),
+        };
+        let new = first(&row);
+        new.form(form, |_, _| {});
+        trim(&mut row, FRESH, false, &keep);
+        assert!(Rc::ptr_eq(&first(&row), &new));
+        trim(&mut row, FRESH + 1, false, &keep);
+        let old = first(&row);
+        assert!(old.without_forms().is_none() && old.payload() == new.payload());
+        assert_eq!((old.form_once(form), old.without_forms().is_none()), (new.form_once(form), true));
+        assert_eq!(Rc::strong_count(&new), 1, "nobody else holds the forms");
     }
 }

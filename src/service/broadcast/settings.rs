@@ -15,6 +15,10 @@ pub struct Settings {
     pub subscribe: bool,
     /// Subscriptions of one client.
     pub subscriptions_max: u32,
+    /// Subscriptions that a client may begin and end by messages in a second.
+    pub changes_max: u32,
+    /// Bytes of a message of a client.
+    pub order_bytes: usize,
     /// Last values come first.
     pub snapshot: bool,
     /// What clients get of a message.
@@ -27,6 +31,10 @@ pub struct Settings {
     pub retry_millis: u64,
     /// Origins that may read; `*` for all.
     pub allow_origin: Vec<String>,
+    /// Pages of those origins that are named may send cookies along.
+    pub allow_credentials: bool,
+    /// The event by which a gap is told on event streams.
+    pub gap_event: String,
     /// What becomes of clients that lag.
     pub slow: Slow,
 }
@@ -68,6 +76,12 @@ pub struct Keep {
     pub backlog: u64,
     /// The last value of each key is kept.
     pub values: bool,
+    /// So many of them, for each channel.
+    pub values_max: u32,
+    /// Bytes of those that are kept for nothing else.
+    pub value_bytes: u64,
+    /// Ticks that they are kept for.
+    pub value_age_ticks: u32,
 }
 
 /// A feed, as a shard needs it.
@@ -77,9 +91,34 @@ pub struct FeedSettings {
     pub channel: Option<String>,
     /// What is kept of its channels.
     pub keep: Keep,
+    /// Channels that may have rows for what is kept of them.
+    pub channels_max: usize,
+    /// Ticks for which a prefix stays that nobody listens to any more.
+    pub linger_ticks: u32,
+    /// Prefixes that stay so.
+    pub idle_prefixes_max: usize,
+}
+
+impl Keep {
+    /// Nothing is kept, for nobody.
+    pub const NOTHING: Keep = Keep {
+        messages: 0,
+        bytes: 0,
+        age_ticks: 0,
+        backlog: 0,
+        values: false,
+        values_max: 65_536,
+        value_bytes: 16 << 20,
+        value_age_ticks: u32::MAX,
+    };
 }
 
 impl FeedSettings {
+    /// A feed that keeps so much of its channels, and has the limits that hold where none are written.
+    pub fn new(channel: Option<String>, keep: Keep) -> FeedSettings {
+        FeedSettings { channel, keep, channels_max: 1 << 20, linger_ticks: 120, idle_prefixes_max: 1024 }
+    }
+
     /// Whether messages for this channel, or for something that begins so, may come from it.
     pub fn may_carry(&self, channel: &str) -> bool {
         let Some(own) = &self.channel else { return true };
@@ -125,12 +164,16 @@ pub(super) mod tests {
             channels: Vec::new(),
             subscribe: true,
             subscriptions_max: 64,
+            changes_max: 256,
+            order_bytes: 64 << 10,
             snapshot: false,
             body: Body::Plain,
             poll_ticks: 100,
             poll_gone: true,
             retry_millis: 3000,
             allow_origin: Vec::new(),
+            allow_credentials: false,
+            gap_event: "gap".into(),
             slow: Slow { policy: Policy::Close, max_pending: 1 << 18, max_age_ticks: 40 },
         }
     }
@@ -144,11 +187,10 @@ pub(super) mod tests {
 
     #[test]
     fn a_feed_carries_its_channel_and_the_prefixes_of_it() {
-        let keep = Keep { messages: 0, bytes: 0, age_ticks: 0, backlog: 0, values: false };
-        let feed = FeedSettings { channel: Some("news.*".into()), keep };
+        let feed = FeedSettings::new(Some("news.*".into()), Keep::NOTHING);
         let may = ["news.a", "news.*", "ne*", "news", "old"].map(|it| feed.may_carry(it));
         assert_eq!(may, [true, true, true, false, false]);
-        assert!(FeedSettings { channel: None, keep }.may_carry("x"));
+        assert!(FeedSettings::new(None, Keep::NOTHING).may_carry("x"));
     }
 
     #[test]

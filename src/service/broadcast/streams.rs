@@ -1,21 +1,19 @@
 //! How a client comes in, how it is spoken to, and how it is sent away: by transport.
 
+use super::Broadcast;
+use super::orders::{ID_BYTES, tell};
 use super::requests::{self, Transport, Wish};
-use super::roll::{Client, NONE, Traits};
+use super::roll::{Client, Traits};
 use super::settings::Settings;
-use super::words::{self, Gap, Order};
-use super::{Broadcast, Poll};
+use super::words::{self, Gap};
 use crate::mesh::{self, Body, Cause, Form, Frame};
-use crate::shard::door::{self, Desk, Payload, Room};
+use crate::shard::door::{Desk, Payload};
 use crate::shard::slab::Handle;
 use edgehold_wire::http1::{self, Head};
 use edgehold_wire::sse;
 use edgehold_wire::status::Status;
 use edgehold_wire::upgrade;
-use edgehold_wire::ws::{CloseCode, Opcode};
-
-/// What a client may say in one message.
-const ORDER_BYTES: usize = 64 << 10;
+use edgehold_wire::ws::CloseCode;
 
 /// Spaces that fill the buffers on the way of a client whose proxy waits for more.
 const PADDING: usize = 2048;
@@ -57,8 +55,16 @@ impl Broadcast {
     /// What is asked, if it is allowed.
     fn wish(&self, head: &Head<'_, '_>, settings: &Settings, path: &str) -> Result<Wish, (Status, &'static str)> {
         let mut wish = requests::read(head, settings, path).map_err(|words| (Status::BAD_REQUEST, words))?;
-        if wish.channels.is_empty() && !(settings.subscribe && wish.transport == Transport::WebSocket) {
-            wish.channels = self.only_channel(settings).ok_or((Status::BAD_REQUEST, "name a channel: ?channel=…"))?;
+        if wish.last.as_ref().is_some_and(|last| last.len() > ID_BYTES) {
+            return Err((Status::BAD_REQUEST, "an id is 255 bytes at most"));
+        }
+        if wish.channels.is_empty() {
+            let may_ask = settings.subscribe && wish.transport == Transport::WebSocket;
+            match self.only_channel(settings) {
+                Some(only) => wish.channels = only,
+                None if may_ask => {}
+                None => return Err((Status::BAD_REQUEST, "name a channel: ?channel=…")),
+            }
         }
         wish.channels.sort_unstable();
         wish.channels.dedup();
@@ -74,15 +80,17 @@ impl Broadcast {
     /// Where there is but one channel it need not be named.
     fn only_channel(&self, settings: &Settings) -> Option<Vec<String>> {
         let own = |feed: &u16| self.feeds[usize::from(*feed)].settings.channel.clone();
-        let channels = match settings.channels.is_empty() {
+        let mut channels = match settings.channels.is_empty() {
             true => settings.feeds.iter().map(own).collect::<Option<Vec<_>>>()?,
             false => settings.channels.clone(),
         };
-        Some(channels).filter(|channels| channels.iter().all(|channel| !channel.ends_with('*')))
+        channels.sort_unstable();
+        channels.dedup();
+        Some(channels).filter(|channels| channels.len() == 1 && !channels[0].ends_with('*'))
     }
 
     /// Why a client may not have a channel.
-    fn forbids(&self, settings: &Settings, channel: &str) -> Option<&'static str> {
+    pub(super) fn forbids(&self, settings: &Settings, channel: &str) -> Option<&'static str> {
         let carried = settings.feeds.iter().any(|&feed| self.feeds[usize::from(feed)].settings.may_carry(channel));
         match (settings.allows(channel), carried) {
             (false, _) => Some("this route does not let clients have this channel"),
@@ -91,16 +99,14 @@ impl Broadcast {
         }
     }
 
-    fn enroll(&mut self, desk: &Desk, who: Handle, route: u16, form: Form, traits: Traits) -> u32 {
+    pub(super) fn enroll(&mut self, desk: &Desk, who: Handle, route: u16, form: Form, traits: Traits) -> u32 {
         self.roll.reserve(desk.slots());
-        let client = Client { who, first: NONE, count: 0, route, form, traits };
-        self.roll.clients.insert(client) as u32
+        self.roll.clients.insert(Client::new(who, route, form, traits)) as u32
     }
 
-    /// Subscribes a new client to all that it asked for; what it has lost.
-    fn begin(&mut self, desk: &mut Desk, token: u32, wish: &Wish) -> Vec<Gap> {
-        let last = wish.last.as_deref();
-        wish.channels.iter().filter_map(|channel| self.subscribe(desk, token, channel, last)).collect()
+    /// Subscribes a new client to all that it asked for; the channels of which it has lost something.
+    pub(super) fn begin(&mut self, desk: &mut Desk, token: u32, wish: &Wish) -> Vec<String> {
+        self.subscribe(desk, token, &wish.channels, wish.last.as_deref()).0
     }
 
     // ---- WebSocket ----
@@ -115,89 +121,8 @@ impl Broadcast {
         if desk.takes_deflated(who).is_some() {
             self.roll.clients[token as usize].form.frame = Frame::Deflated;
         }
-        let gaps = self.begin(desk, token, wish);
-        gaps.iter().for_each(|gap| self.tell_gap(desk, token, gap));
+        self.begin(desk, token, wish);
         desk.follow(who);
-    }
-
-    /// A client says something: it wants to hear more, or less.
-    pub fn frame(&mut self, desk: &mut Desk, who: Handle, token: u32, frame: door::Frame<'_>) {
-        match frame {
-            door::Frame::Piece { first: true, last: true, payload, .. } => self.ordered(desk, who, token, payload),
-            door::Frame::Piece { last, payload, .. } => {
-                let said = self.partial.entry(token).or_default();
-                if said.len() <= ORDER_BYTES {
-                    said.extend_from_slice(payload);
-                }
-                if let Some(said) = last.then(|| self.partial.remove(&token)).flatten() {
-                    self.ordered(desk, who, token, &said);
-                }
-            }
-            door::Frame::End(code) => desk.close(who, code.unwrap_or(CloseCode::NORMAL), ""),
-            door::Frame::Bytes(_) => {}
-        }
-    }
-
-    fn ordered(&mut self, desk: &mut Desk, who: Handle, token: u32, said: &[u8]) {
-        let Some(client) = self.roll.clients.get(token as usize) else { return };
-        let settings = self.settings.clone();
-        let settings = &settings[usize::from(client.route)];
-        let room = match words::order(said) {
-            _ if !settings.subscribe => tell(desk, who, &words::error("this route takes no messages", None)),
-            _ if said.len() > ORDER_BYTES => tell(desk, who, &words::error("this message is too long", None)),
-            Ok(order) => self.obey(desk, who, token, settings, &order),
-            Err(words) => tell(desk, who, &words::error(words, None)),
-        };
-        if room == Room::Full {
-            desk.pause(who);
-        }
-        // What it was offered has to wait behind the answer.
-        self.note_rest(token);
-        desk.follow(who);
-    }
-
-    fn obey(&mut self, desk: &mut Desk, who: Handle, token: u32, settings: &Settings, order: &Order) -> Room {
-        let mut done = Vec::new();
-        for channel in &order.unsubscribe {
-            match self.unsubscribe(desk, token, channel) {
-                true => done.push(channel.clone()),
-                false => drop(tell(desk, who, &words::error("this was not subscribed to", Some(channel)))),
-            }
-        }
-        if !done.is_empty() {
-            tell(desk, who, &words::unsubscribed(&done));
-        }
-        let (mut done, mut gaps) = (Vec::new(), Vec::new());
-        for channel in &order.subscribe {
-            match self.refusal(settings, token, channel) {
-                Some(words) => drop(tell(desk, who, &words::error(words, Some(channel)))),
-                None => {
-                    gaps.extend(self.subscribe(desk, token, channel, order.after.as_deref()));
-                    done.push(channel.clone());
-                }
-            }
-        }
-        let room = match done.is_empty() {
-            true if order.subscribe.is_empty() && order.unsubscribe.is_empty() => {
-                tell(desk, who, &words::error("nothing is asked for", None))
-            }
-            true => desk.room_of(who),
-            false => tell(desk, who, &words::subscribed(&done, &self.last_id())),
-        };
-        gaps.iter().for_each(|gap| self.tell_gap(desk, token, gap));
-        room
-    }
-
-    /// Why a subscription is refused.
-    fn refusal(&self, settings: &Settings, token: u32, channel: &str) -> Option<&'static str> {
-        let named = |number: u32| *self.rows[self.roll.get(number).row as usize].name == *channel;
-        let count = u32::from(self.roll.clients[token as usize].count);
-        match () {
-            () if !super::settings::is_channel(channel) => Some("this cannot be a channel"),
-            () if self.roll.of(token).any(named) => Some("this is subscribed to already"),
-            () if count >= settings.subscriptions_max => Some("more channels than subscriptions_max"),
-            () => self.forbids(settings, channel),
-        }
     }
 
     // ---- streams ----
@@ -207,9 +132,9 @@ impl Broadcast {
         let settings = &settings[usize::from(route)];
         let token = self.enroll(desk, who, route, settings.form(Frame::Piece), Traits::empty());
         desk.take(who, token);
-        let gaps = self.begin(desk, token, wish);
+        let lost = self.begin(desk, token, wish);
         let mut fields = stream_fields(wish, fields);
-        if !gaps.is_empty() {
+        if !lost.is_empty() {
             // The one way to tell it where only payloads are sent.
             fields.push(("Edgehold-Gap", "yes"));
         }
@@ -217,7 +142,6 @@ impl Broadcast {
         self.roll.clients[token as usize].form = form(wish.transport, settings.body, chunked);
         let said = preamble(wish, settings);
         self.say(desk, token, &said);
-        gaps.iter().for_each(|gap| self.tell_gap(desk, token, gap));
         desk.follow(who);
     }
 
@@ -235,6 +159,8 @@ impl Broadcast {
         let Some(client) = self.roll.clients.get(token as usize) else { return };
         match (client.form.frame, client.form.body) {
             _ if client.traits.contains(Traits::POLLS) => {}
+            // What waits for it keeps the road open, if it takes anything.
+            _ if desk.pending(client.who) > 0 => {}
             (Frame::Event | Frame::EventChunk, _) => self.say(desk, token, sse::COMMENT),
             (Frame::Piece | Frame::PieceChunk, Body::Json) => self.say(desk, token, b"\n"),
             // Nothing can be said between payloads that would not be taken for one.
@@ -245,125 +171,13 @@ impl Broadcast {
     /// Something that the client wanted to hear is gone.
     pub(super) fn tell_gap(&self, desk: &mut Desk, token: u32, gap: &Gap) {
         desk.tally().gaps_told += 1;
-        let Client { who, form, .. } = self.roll.clients[token as usize];
-        let json = gap.json();
+        let Client { who, form, route, .. } = self.roll.clients[token as usize];
+        let (json, event) = (gap.json(), &self.settings[usize::from(route)].gap_event);
         match (form.frame, form.body) {
             (Frame::WebSocket | Frame::Deflated, _) => drop(tell(desk, who, &json)),
-            (Frame::Event | Frame::EventChunk, _) => self.say(desk, token, &words::event("gap", &json)),
+            (Frame::Event | Frame::EventChunk, _) => self.say(desk, token, &words::event(event, &json)),
             (Frame::Piece | Frame::PieceChunk, Body::Json) => self.say(desk, token, format!("{json}\n").as_bytes()),
             (Frame::Piece | Frame::PieceChunk, Body::Plain) => {}
-        }
-    }
-
-    // ---- long polls ----
-
-    fn open_poll(&mut self, desk: &mut Desk, who: Handle, route: u16, wish: &Wish, fields: &[(&'static str, &str)]) {
-        let settings = self.settings.clone();
-        let settings = &settings[usize::from(route)];
-        let form = Form { body: Body::Json, frame: Frame::Piece };
-        let token = self.enroll(desk, who, route, form, Traits::POLLS);
-        let gaps = self.begin(desk, token, wish);
-        let told: Vec<String> = gaps.iter().map(Gap::json).collect();
-        if !gaps.is_empty() {
-            desk.tally().gaps_told += gaps.len() as u64;
-        }
-        if !gaps.is_empty() && settings.poll_gone {
-            let (from, body) = self.pass_gaps(token, wish);
-            self.closed(desk, token);
-            let fields = [fields, &[("Content-Type", "application/json"), ("Last-Event-ID", &from)]].concat();
-            desk.count_refusal(Status::GONE);
-            return desk.answer(who, Status::GONE, &fields, body.as_bytes());
-        }
-        desk.take(who, token);
-        if !fields.is_empty() {
-            self.origins.insert(token, fields.iter().map(|(name, value)| (*name, (*value).into())).collect());
-        }
-        if self.has_something(token) || desk.is_head_only(who) || !gaps.is_empty() {
-            return self.finish_poll(desk, token, &told);
-        }
-        desk.follow(who);
-        let until = desk.now() + settings.poll_ticks;
-        self.polls.push_back(Poll { until, client: token, who });
-    }
-
-    /// The id from which nothing is missing any more, and what is missing up to there: a poll from the oldest message
-    /// of one channel would be told again of what is gone of another.
-    fn pass_gaps(&mut self, token: u32, wish: &Wish) -> (String, String) {
-        let numbers: Vec<u32> = self.roll.of(token).collect();
-        let row = |number: &u32| &self.rows[self.roll.get(*number).row as usize];
-        let oldest = numbers.iter().filter_map(|it| row(it).sequence_before(self.roll.get(*it).cursor)).min();
-        let gone = numbers.iter().map(|it| row(it).gone()).max().unwrap_or(0);
-        let from = oldest.unwrap_or(self.heard).max(gone);
-        for number in numbers {
-            let behind = self.rows[self.roll.get(number).row as usize].behind(from);
-            self.roll.set(number, behind.unwrap_or_else(|oldest| oldest));
-        }
-        let gap = |channel: &String| self.gap(token, channel, wish.last.as_deref()).json() + "\n";
-        (mesh::id(self.epoch, from), wish.channels.iter().map(gap).collect())
-    }
-
-    fn has_something(&self, token: u32) -> bool {
-        let behind = |number: u32| {
-            let subscription = self.roll.get(number);
-            subscription.cursor.place() < self.rows[subscription.row as usize].end()
-        };
-        self.roll.of(token).any(behind)
-    }
-
-    /// Something has come for a poll.
-    pub(super) fn answer_poll(&mut self, desk: &mut Desk, token: u32) {
-        self.finish_poll(desk, token, &[]);
-    }
-
-    /// All that has come until now, as far as it goes into one answer.
-    fn finish_poll(&mut self, desk: &mut Desk, token: u32, gaps: &[String]) {
-        let (messages, last) = self.collect(desk, token);
-        let nothing = messages.is_empty() && gaps.is_empty();
-        let last = last.unwrap_or_else(|| self.last_seen(token));
-        let who = self.roll.clients[token as usize].who;
-        let own = self.origins.remove(&token).unwrap_or_default();
-        let mut fields: Vec<(&str, &str)> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        fields.extend([("Cache-Control", "no-store"), ("Last-Event-ID", &last)]);
-        self.closed(desk, token);
-        desk.unfollow(who);
-        desk.let_go(who);
-        if nothing && !desk.is_head_only(who) {
-            desk.begin_answer(who, Status::NO_CONTENT, &fields, None);
-            return desk.finish_answer(who);
-        }
-        fields.push(("Content-Type", "application/json"));
-        let list = |parts: &[String]| parts.join(",");
-        let gaps = if gaps.is_empty() { String::new() } else { format!(r#","gaps":[{}]"#, list(gaps)) };
-        let last = serde_json::Value::from(last.as_str());
-        let body = format!("{{\"last\":{last},\"messages\":[{}]{gaps}}}\n", list(&messages));
-        desk.answer(who, Status::OK, &fields, body.as_bytes());
-    }
-
-    /// Messages for one answer, and the id of the last of them.
-    fn collect(&mut self, desk: &mut Desk, token: u32) -> (Vec<String>, Option<String>) {
-        let most = desk.limits(self.roll.clients[token as usize].who).max_pending;
-        let (mut messages, mut last, mut bytes) = (Vec::new(), None, 0);
-        let numbers: Vec<u32> = self.roll.of(token).collect();
-        while bytes < most {
-            let Some(payload) = self.take_next(&numbers) else { break };
-            let form = Form { body: Body::Json, frame: Frame::Piece };
-            let line = payload.form(form, |_, _| {});
-            bytes += line.len();
-            messages.push(String::from_utf8_lossy(line).trim_end().into());
-            last = Some(payload.id());
-        }
-        desk.tally().messages_out[mesh::ServiceKind::Broadcast as usize] += messages.len() as u64;
-        (messages, last)
-    }
-
-    /// Polls that have waited long enough.
-    pub(super) fn end_polls(&mut self, desk: &mut Desk) {
-        while self.polls.front().is_some_and(|poll| poll.until <= desk.now()) {
-            let Some(poll) = self.polls.pop_front() else { return };
-            let is_there = self.roll.clients.get(poll.client as usize).is_some_and(|it| it.who == poll.who);
-            if is_there && self.roll.clients[poll.client as usize].traits.contains(Traits::POLLS) {
-                self.finish_poll(desk, poll.client, &[]);
-            }
         }
     }
 
@@ -397,7 +211,7 @@ impl Broadcast {
     }
 
     /// The id of the last message that has come, of any channel.
-    fn last_id(&self) -> String {
+    pub(super) fn last_id(&self) -> String {
         mesh::id(self.epoch, self.heard)
     }
 }
@@ -407,11 +221,6 @@ pub(super) fn form_of(desk: &Desk, client: &Client, payload: &Payload) -> Form {
     let small =
         client.form.frame == Frame::Deflated && payload.payload().len() < desk.limits(client.who).deflate.min_bytes;
     if small { Form { frame: Frame::WebSocket, ..client.form } } else { client.form }
-}
-
-/// A word to one WebSocket client.
-fn tell(desk: &mut Desk, who: Handle, json: &str) -> Room {
-    desk.send(who, Opcode::Text, json.as_bytes())
 }
 
 fn form(transport: Transport, body: Body, chunked: bool) -> Form {
@@ -463,9 +272,13 @@ fn cors(head: &Head<'_, '_>, settings: &Settings) -> Fields {
     }
     fields.push(("Vary", "Origin".into()));
     let Some(origin) = head.get("Origin").and_then(|it| str::from_utf8(it).ok()) else { return fields };
-    if settings.allow_origin.iter().any(|it| it == "*" || it.eq_ignore_ascii_case(origin)) {
+    let named = settings.allow_origin.iter().any(|it| it.eq_ignore_ascii_case(origin));
+    if named || settings.allow_origin.iter().any(|it| it == "*") {
         fields.push(("Access-Control-Allow-Origin", origin.into()));
         fields.push(("Access-Control-Expose-Headers", "Last-Event-ID, Edgehold-Gap".into()));
+        if named && settings.allow_credentials {
+            fields.push(("Access-Control-Allow-Credentials", "true".into()));
+        }
     }
     fields
 }

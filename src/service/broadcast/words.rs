@@ -6,6 +6,7 @@
 //! {"subscribed":["a","b*"],"after":"5f3a01bc-57"}    the edge: from here on
 //! {"unsubscribed":["a"]}                             the edge
 //! {"error":"…","channel":"c"}                        the edge: what was not done, and why
+//! {"error":"…","more":17}                            the edge: of so many more channels
 //! {"gap":{"channel":"a","after":"…","next":"…"}}     the edge: what came between these is gone
 //! ```
 
@@ -70,6 +71,11 @@ pub fn error(words: &str, channel: Option<&str>) -> String {
         Some(channel) => json!({ "error": words, "channel": channel }).to_string(),
         None => json!({ "error": words }).to_string(),
     }
+}
+
+/// That so many more things were not done.
+pub fn more_errors(count: usize) -> String {
+    json!({ "error": "this was refused of more channels, too", "more": count }).to_string()
 }
 
 /// An event of this name, without an id: the client's last id stays what it is.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{FeedFormat, Framing, InvalidText, Replay, Source, Start, forms, sources};
+use super::super::{FeedFormat, Framing, InvalidText, LastValues, Replay, Source, Start, forms, sources};
 use super::{DAY, Field, GIB, KIB, Key, MIB, Preset, Rule, Unit, push_new, put};
 
 /// A `[[feed]]` as it is read: what is missing or wrong is absent, the keys of all sources stand side by side.
@@ -22,6 +22,10 @@ pub(crate) struct FeedDraft {
     pub(crate) invalid_text: InvalidText,
     pub(crate) message_bytes: u64,
     pub(crate) replay: Replay,
+    pub(crate) last_values: LastValues,
+    pub(crate) channels_max: u32,
+    pub(crate) prefix_linger: Duration,
+    pub(crate) prefixes_idle: u32,
 }
 
 impl FeedDraft {
@@ -41,6 +45,10 @@ impl FeedDraft {
             invalid_text: InvalidText::Drop,
             message_bytes: 0,
             replay: Replay { messages: 0, bytes: 0, age: Duration::ZERO },
+            last_values: LastValues { keys: 0, bytes: 0, age: Duration::ZERO },
+            channels_max: 0,
+            prefix_linger: Duration::ZERO,
+            prefixes_idle: 0,
         }
     }
 }
@@ -55,7 +63,7 @@ const PLAIN: [&str; 7] = ["udp", "tcp", "tcp-listen", "unix", "nats", "redis", "
 const FOREIGN: [&str; 8] = ["udp", "tcp", "tcp-listen", "unix", "nats", "redis", "mqtt", "http"];
 
 /// The keys of `[[feed]]`.
-pub(crate) static FEED: [Key<FeedDraft>; 13] = [
+pub(crate) static FEED: [Key<FeedDraft>; 17] = [
     Key {
         name: "name",
         field: Field::Text { form: "1 to 32 letters, digits, `_` or `-`", store: store_name },
@@ -227,6 +235,109 @@ pub(crate) static FEED: [Key<FeedDraft>; 13] = [
                times over.",
         example: "{ messages = 1000, age = \"10m\", bytes = \"16MiB\" }",
         see: &["replay.messages", "replay.bytes", "replay.age"],
+    },
+    Key {
+        name: "last_values",
+        field: Field::Table {
+            form: "a table, { keys = 65536, bytes = \"16MiB\", age = \"168h\" }",
+            keys: &LAST_VALUES,
+        },
+        default: Preset::Inner,
+        owners: &[],
+        words: "What is kept of each channel for `snapshot` and `conflate`, beyond `replay`: the last message of each \
+                key, as long as none of the three is passed.",
+        note: "Nothing, where no route of the feed has `snapshot` or `conflate`.",
+        example: "{ keys = 1000, bytes = \"1MiB\", age = \"24h\" }",
+        see: &["snapshot", "last_values.keys", "last_values.bytes", "last_values.age"],
+    },
+    Key {
+        name: "channels_max",
+        field: Field::Number {
+            unit: Unit::Count,
+            rule: Rule::Range(1, 16_777_216),
+            store: |f, n| f.channels_max = n as u32,
+        },
+        default: Preset::Is("1048576"),
+        owners: &[],
+        words: "How many channels of the feed something is kept of.",
+        note: "Messages of others are sent to those who listen, and kept for nobody: \
+               `edgehold_channels_refused_total` counts them.",
+        example: "",
+        see: &["replay"],
+    },
+    Key {
+        name: "prefix_linger",
+        field: Field::Number {
+            unit: Unit::Millis,
+            rule: Rule::Range(1000, DAY),
+            store: |f, n| f.prefix_linger = Duration::from_millis(n),
+        },
+        default: Preset::Is("30s"),
+        owners: &[],
+        words: "How long a prefix (`news.*`) stays that nobody listens to any more.",
+        note: "Who comes back to one that is still there costs no look at the channels that it covers.",
+        example: "",
+        see: &["prefixes_idle"],
+    },
+    Key {
+        name: "prefixes_idle",
+        field: Field::Number {
+            unit: Unit::Count,
+            rule: Rule::Range(1, 1_000_000),
+            store: |f, n| f.prefixes_idle = n as u32,
+        },
+        default: Preset::Is("1024"),
+        owners: &[],
+        words: "How many prefixes stay so; beyond, the one goes first that was left first.",
+        note: "",
+        example: "",
+        see: &["prefix_linger"],
+    },
+];
+
+/// The keys inside of `last_values`.
+static LAST_VALUES: [Key<FeedDraft>; 3] = [
+    Key {
+        name: "keys",
+        field: Field::Number {
+            unit: Unit::Count,
+            rule: Rule::Range(1, 16_777_216),
+            store: |f, n| f.last_values.keys = n as u32,
+        },
+        default: Preset::Is("65536"),
+        owners: &[],
+        words: "Of how many keys; beyond, the one goes first that was quiet for longest.",
+        note: "",
+        example: "",
+        see: &["snapshot"],
+    },
+    Key {
+        name: "bytes",
+        field: Field::Number {
+            unit: Unit::Bytes,
+            rule: Rule::Range(4 * KIB, 64 * GIB),
+            store: |f, n| f.last_values.bytes = n,
+        },
+        default: Preset::Is("16MiB"),
+        owners: &[],
+        words: "How many bytes of messages that `replay` does not keep any more.",
+        note: "",
+        example: "",
+        see: &["replay.bytes"],
+    },
+    Key {
+        name: "age",
+        field: Field::Number {
+            unit: Unit::Millis,
+            rule: Rule::Range(1000, 366 * DAY),
+            store: |f, n| f.last_values.age = Duration::from_millis(n),
+        },
+        default: Preset::Is("168h"),
+        owners: &[],
+        words: "For how long, without another message of the key.",
+        note: "",
+        example: "",
+        see: &["replay.age"],
     },
 ];
 

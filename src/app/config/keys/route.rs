@@ -47,6 +47,8 @@ const BLANK_BROADCAST: Broadcast = Broadcast {
     channels: Vec::new(),
     subscribe: false,
     subscriptions_max: 0,
+    subscription_changes: 0,
+    order_bytes: 0,
     snapshot: false,
     envelope: false,
     poll_timeout: Duration::ZERO,
@@ -54,6 +56,8 @@ const BLANK_BROADCAST: Broadcast = Broadcast {
     keep_alive: Duration::ZERO,
     retry: Duration::ZERO,
     allow_origin: Vec::new(),
+    allow_credentials: false,
+    gap_event: String::new(),
     slow_client: SlowClient { policy: SlowPolicy::Close, max_pending: 0, max_age: Duration::ZERO },
 };
 
@@ -113,7 +117,7 @@ fn no_feed(text: &str, known: &[String]) -> String {
 }
 
 /// The keys of `[[route]]`, apart from those of `[limits]`.
-pub(crate) static ROUTE: [Key<RouteDraft>; 24] = [
+pub(crate) static ROUTE: [Key<RouteDraft>; 28] = [
     Key {
         name: "path",
         field: Field::Text { form: "a path that begins with a slash", store: RouteDraft::store_path },
@@ -291,9 +295,38 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 24] = [
         default: Preset::Is("64"),
         owners: &BROADCAST,
         words: "How many channels and prefixes one client may take.",
-        note: "",
+        note: "A channel that several feeds may have counts once for each of them.",
         example: "",
-        see: &["subscribe"],
+        see: &["subscribe", "subscription_changes"],
+    },
+    Key {
+        name: "subscription_changes",
+        field: Field::Number {
+            unit: Unit::Count,
+            rule: Rule::Range(1, 100_000),
+            store: |r, n| r.broadcast.subscription_changes = n as u32,
+        },
+        default: Preset::Is("256"),
+        owners: &BROADCAST,
+        words: "How many subscriptions one client may begin and end by messages in a second.",
+        note: "A message counts as one change at least. What is beyond is refused with an error; a client that goes \
+               on within the second is closed with 1008.",
+        example: "",
+        see: &["subscribe", "subscriptions_max"],
+    },
+    Key {
+        name: "order_bytes",
+        field: Field::Number {
+            unit: Unit::Bytes,
+            rule: Rule::Range(256, MIB),
+            store: |r, n| r.broadcast.order_bytes = n as u32,
+        },
+        default: Preset::Is("64KiB"),
+        owners: &BROADCAST,
+        words: "The longest message of a client that subscribes.",
+        note: "A longer one is refused with an error.",
+        example: "",
+        see: &["subscribe", "message_bytes"],
     },
     Key {
         name: "snapshot",
@@ -384,7 +417,30 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 24] = [
         words: "Origins whose web pages may read event streams and polls of this route from a browser (CORS).",
         note: "Pages of the route's own origin need no leave.",
         example: "[\"https://example.org\"]",
-        see: &["feeds"],
+        see: &["allow_credentials"],
+    },
+    Key {
+        name: "allow_credentials",
+        field: Field::Flag { store: |r, on| r.broadcast.allow_credentials = on },
+        default: Preset::Is("false"),
+        owners: &BROADCAST,
+        words: "Whether pages of the origins that `allow_origin` names may send cookies along (`withCredentials`).",
+        note: "Not together with `\"*\"`: every page of the web could then read as the visitor.",
+        example: "true",
+        see: &["allow_origin"],
+    },
+    Key {
+        name: "gap_event",
+        field: Field::Text {
+            form: "1 to 255 bytes without control characters",
+            store: |r, text| event(text).map(|event| r.broadcast.gap_event = event),
+        },
+        default: Preset::Is("gap"),
+        owners: &BROADCAST,
+        words: "The name of the event by which an event stream tells that messages are gone.",
+        note: "Another one is needed where messages of the feeds have this event name themselves.",
+        example: "\"edgehold-gap\"",
+        see: &["retry"],
     },
     Key {
         name: "slow_client",
@@ -481,6 +537,15 @@ static SLOW_CLIENT: [Key<RouteDraft>; 3] = [
 fn store_policy(route: &mut RouteDraft, index: usize) {
     let policies = [SlowPolicy::DropOldest, SlowPolicy::Conflate, SlowPolicy::Close, SlowPolicy::Gap];
     route.broadcast.slow_client.policy = policies[index];
+}
+
+fn event(text: &str) -> Result<String, String> {
+    match (1..=255).contains(&text.len()) && !text.chars().any(char::is_control) {
+        true => Ok(text.into()),
+        false => {
+            Err(format!("{} is no event name — write 1 to 255 bytes without control characters", forms::quote(text)))
+        }
+    }
 }
 
 fn folder(text: &str) -> Result<PathBuf, String> {

@@ -1,0 +1,306 @@
+//! One client's wishes, and what they cost the others: prefixes over many channels, clients that do not read, polls of
+//! several routes, and messages that come faster than a shard can offer them.
+
+use crate::stage::{KIND, settings};
+use edgehold::engine::script::{FarEnd, Script, Temper};
+use edgehold::mesh::{Bell, Body, Draft, Message, Sender, Tally, ToShard, letter_box};
+use edgehold::service::broadcast::{self, Broadcast, FeedSettings, Keep, Policy, Slow};
+use edgehold::service::{Route, Services, Target};
+use edgehold::shard::Shard;
+use edgehold::shard::clock::Now;
+use edgehold_wire::mask;
+use edgehold_wire::ws::{self, Opcode};
+use std::sync::Arc;
+use std::time::Duration;
+
+const CHANNELS: usize = 1000;
+const KEPT: usize = 200;
+
+struct Stage {
+    shard: Shard<Script, Services>,
+    letters: Sender<ToShard>,
+    said: u64,
+    now: Duration,
+}
+
+impl Stage {
+    fn new(temper: Temper, keep: Keep, routes: Vec<broadcast::Settings>) -> Stage {
+        let bell = || Arc::new(Bell::new().expect("an eventfd"));
+        let (letters, inbox) = letter_box(bell());
+        let (to_control, _) = letter_box(bell());
+        let services = services(keep, routes);
+        let shard = Shard::new(Script::new(1, temper), services, &settings(), inbox, to_control);
+        Stage { shard, letters, said: 0, now: Duration::ZERO }
+    }
+
+    fn turn(&mut self) {
+        self.now += Duration::from_millis(1);
+        self.shard.ring().set_time(self.now);
+        self.shard.turn(Now { since_start: self.now, unix: 0 }).expect("the scripted ring never fails");
+    }
+
+    /// Turns until nothing is left to be done, with what a client has heard in them.
+    fn hear(&mut self, client: FarEnd) -> String {
+        let mut heard = Vec::new();
+        for _ in 0..40 {
+            self.turn();
+            heard.extend(self.shard.ring().read(client, usize::MAX));
+        }
+        String::from_utf8_lossy(&heard).into_owned()
+    }
+
+    fn publish(&mut self, messages: impl IntoIterator<Item = (String, Vec<u8>)>) {
+        let message = |(channel, payload)| {
+            self.said += 1;
+            let draft = Draft { channel, text: true, payload, ..Draft::default() };
+            Arc::new(Message::new(draft, 1, self.said))
+        };
+        let letter: Vec<_> = messages.into_iter().map(message).collect();
+        self.letters.post(ToShard::Publish(letter.into())).expect("the shard reads its letters");
+    }
+
+    fn asks(&mut self, path: &str, fields: &str) -> FarEnd {
+        let end = self.shard.ring().arrive(0);
+        self.shard.ring().say(end, format!("GET {path} HTTP/1.1\r\nHost: h\r\n{fields}\r\n").as_bytes());
+        end
+    }
+
+    fn opens(&mut self, path: &str) -> FarEnd {
+        let end = self.asks(
+            path,
+            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+        );
+        assert!(self.hear(end).starts_with("HTTP/1.1 101"));
+        end
+    }
+
+    fn says(&mut self, client: FarEnd, order: &str) {
+        let key = [1, 2, 3, 4];
+        let mut frame = ws::head(Opcode::Text, true, order.len() as u64, Some(key)).as_bytes().to_vec();
+        let from = frame.len();
+        frame.extend_from_slice(order.as_bytes());
+        mask::apply(&mut frame[from..], key);
+        self.shard.ring().say(client, &frame);
+    }
+
+    fn tally(&mut self) -> Tally {
+        self.shard.report().tally
+    }
+}
+
+fn numbered(number: usize) -> String {
+    format!("c.{number}")
+}
+
+/// A stage on which a feed has said much in many channels, and an innocent listens to one.
+fn full_house() -> (Stage, FarEnd) {
+    let keep = Keep { messages: KEPT as u32, bytes: 1 << 30, age_ticks: 1 << 30, backlog: 1 << 20, ..Keep::NOTHING };
+    let mut stage = Stage::new(KIND, keep, vec![route(Policy::Close)]);
+    let innocent = stage.opens("/0?channel=c.0");
+    for _ in 0..KEPT {
+        stage.publish((0..CHANNELS).map(|number| (numbered(number), b"x".to_vec())));
+        stage.turn();
+        stage.shard.ring().read(innocent, usize::MAX);
+    }
+    stage.hear(innocent);
+    (stage, innocent)
+}
+
+#[test]
+fn a_prefix_costs_what_its_client_is_sent() {
+    let (mut stage, innocent) = full_house();
+    let guest = stage.opens("/0");
+    for _ in 0..100 {
+        stage.says(guest, r#"{"subscribe":["c.*"]}"#);
+        stage.says(guest, r#"{"unsubscribe":["c.*"]}"#);
+    }
+    let answers = stage.hear(guest);
+    assert_eq!(answers.matches("\"subscribed\"").count(), 100);
+    assert_eq!(stage.tally().rows_searched, 0, "a client that begins with what comes needs nothing of what is kept");
+    stage.publish([(numbered(0), b"still here".to_vec())]);
+    stage.turn();
+    assert!(stage.hear(innocent).contains("still here"));
+}
+
+#[test]
+fn who_comes_back_to_a_prefix_pays_once_for_a_look_at_its_channels() {
+    let (mut stage, _) = full_house();
+    let guest = stage.opens("/0");
+    let last = stage.said - 3;
+    for _ in 0..20 {
+        stage.says(guest, &format!(r#"{{"subscribe":["c.*"],"after":"00000001-{last}"}}"#));
+        stage.says(guest, r#"{"unsubscribe":["c.*"]}"#);
+    }
+    assert_eq!(stage.hear(guest).matches("\"subscribed\"").count(), 20);
+    // Of 200 000 messages that are kept.
+    assert_eq!(stage.tally().rows_searched, CHANNELS as u64 + 3);
+}
+
+#[test]
+fn changes_of_subscriptions_are_bounded() {
+    let (mut stage, _) = full_house();
+    let guest = stage.opens("/0");
+    for _ in 0..200 {
+        stage.says(guest, r#"{"subscribe":["c.1"],"unsubscribe":["c.1"]}"#);
+    }
+    let answers = stage.hear(guest);
+    let refusals = answers.matches("subscription_changes").count();
+    assert_eq!(refusals, 2, "one answer, and the reason of the close: {answers}");
+    assert!(stage.shard.ring().is_ended(guest) || answers.contains("\u{3}"), "{answers}");
+    assert!(stage.tally().changes_refused > 0);
+}
+
+#[test]
+fn notices_do_not_pile_up_for_one_who_does_not_read() {
+    let keep = Keep { backlog: 4096, ..Keep::NOTHING };
+    let mut stage = Stage::new(Temper { window: 2000, ..KIND }, keep, vec![route(Policy::Gap)]);
+    let guest = stage.opens("/0?channel=c.0&channel=c.1");
+    let mut most = 0;
+    for _ in 0..500 {
+        stage.publish((0..2).map(|number| (numbered(number), vec![b'x'; 1000])));
+        stage.turn();
+        most = most.max(stage.tally().pending_bytes);
+    }
+    let tally = stage.tally();
+    assert!(tally.slow_dropped > 900 && tally.gaps_told <= 2, "{tally:?}");
+    assert!(most <= 4096, "{most} bytes waited");
+    let heard = stage.hear(guest);
+    stage.publish([(numbered(0), b"back".to_vec())]);
+    let heard = heard + &stage.hear(guest);
+    assert!(heard.contains(r#"{"gap":{"after":null,"channel":"c.1""#) && heard.contains("back"), "{heard}");
+}
+
+#[test]
+fn who_has_taken_all_is_never_blamed() {
+    let keep = Keep { backlog: 64 << 10, ..Keep::NOTHING };
+    let mut stage = Stage::new(KIND, keep, vec![route(Policy::Close)]);
+    let prompt = stage.opens("/0?channel=c.0");
+    // In one letter, before the shard has offered the first of them.
+    stage.publish((0..200).map(|_| (numbered(0), vec![b'x'; 1000])));
+    let heard = stage.hear(prompt);
+    assert!(heard.contains(r#"{"gap":{"after":null,"channel":"c.0","next":"00000001-"#), "{}", &heard[..200]);
+    let tally = stage.tally();
+    assert_eq!((tally.slow_closed, tally.gaps_late, tally.gaps_told), (0, 1, 1));
+    stage.publish([(numbered(0), b"and on".to_vec())]);
+    assert!(stage.hear(prompt).contains("and on"));
+}
+
+#[test]
+fn nothing_was_missed_of_a_channel_that_was_quiet() {
+    let keep = Keep { messages: 10, bytes: 1 << 20, age_ticks: 8, backlog: 1 << 20, ..Keep::NOTHING };
+    let mut stage = Stage::new(KIND, keep, vec![route(Policy::Close)]);
+    let own = Draft { channel: "c.0".into(), id: Some("mine".into()), ..Draft::default() };
+    stage.said = 1;
+    stage.letters.post(ToShard::Publish(Arc::from([Arc::new(Message::new(own, 1, 1))]))).expect("room for a letter");
+    // Another goes on for longer, and both are given up.
+    for _ in 0..40 {
+        stage.publish([(numbered(1), b"x".to_vec())]);
+        stage.now += Duration::from_millis(250);
+        stage.turn();
+    }
+    stage.now += Duration::from_secs(10);
+    (0..5).for_each(|_| stage.turn());
+    assert_eq!(stage.tally().channels, 0);
+    for last in ["mine", "00000001-1"] {
+        let back = stage.asks(&format!("/0?channel=c.0&transport=sse&lastEventId={last}"), "");
+        let heard = stage.hear(back);
+        assert!(heard.starts_with("HTTP/1.1 200") && !heard.contains("gap"), "{last}: {heard}");
+        let missed = stage.asks(&format!("/0?channel=c.1&transport=sse&lastEventId={last}"), "");
+        assert!(stage.hear(missed).contains("event: gap"), "what is gone is told");
+    }
+}
+
+#[test]
+fn an_id_that_is_still_on_its_way_is_no_gap() {
+    let mut stage = Stage::new(KIND, Keep::NOTHING, vec![route(Policy::Close)]);
+    let early = stage.asks("/0?channel=c.0&transport=sse&lastEventId=00000001-2", "");
+    let heard = stage.hear(early);
+    assert!(heard.starts_with("HTTP/1.1 200") && !heard.contains("gap"), "{heard}");
+    stage.publish(["one", "two", "three"].map(|it| (numbered(0), it.into())));
+    let heard = stage.hear(early);
+    assert!(heard.contains("three") && !heard.contains("two"), "{heard}");
+}
+
+#[test]
+fn a_short_poll_does_not_wait_behind_a_long_one() {
+    let long = broadcast::Settings { poll_ticks: 100, ..route(Policy::Close) };
+    let short = broadcast::Settings { poll_ticks: 4, ..route(Policy::Close) };
+    let mut stage = Stage::new(KIND, Keep::NOTHING, vec![long, short]);
+    let patient = stage.asks("/0?channel=c.0&after=", "");
+    stage.hear(patient);
+    let hasty = stage.asks("/1?channel=c.0&after=", "");
+    stage.hear(hasty);
+    stage.now += Duration::from_millis(1250);
+    assert!(stage.hear(hasty).starts_with("HTTP/1.1 204"));
+    assert_eq!(stage.hear(patient), "");
+}
+
+#[test]
+fn an_answer_to_an_order_is_short() {
+    let mut stage = Stage::new(KIND, Keep::NOTHING, vec![route(Policy::Close)]);
+    let guest = stage.opens("/0");
+    let many = vec![r#""""#; 150].join(",");
+    stage.says(guest, &format!(r#"{{"subscribe":[{many},"c.0"]}}"#));
+    let answers = stage.hear(guest);
+    assert_eq!(answers.matches("this cannot be a channel").count(), 8, "{answers}");
+    assert!(answers.contains(r#""more":142"#) && answers.contains(r#""subscribed":["c.0"]"#), "{answers}");
+}
+
+#[test]
+fn a_client_may_have_more_subscriptions_than_fit_in_two_bytes() {
+    let most = 70_000;
+    let wide = broadcast::Settings {
+        subscriptions_max: most,
+        changes_max: most,
+        order_bytes: 1 << 20,
+        ..route(Policy::Close)
+    };
+    let mut stage = Stage::new(KIND, Keep { backlog: 1 << 20, ..Keep::NOTHING }, vec![wide]);
+    let guest = stage.opens("/0");
+    let all: Vec<String> = (0..most).map(|number| format!(r#""{number}""#)).collect();
+    for part in all.chunks(10_000) {
+        stage.says(guest, &format!(r#"{{"subscribe":[{}]}}"#, part.join(",")));
+        stage.hear(guest);
+        // The next second.
+        stage.now += Duration::from_secs(2);
+    }
+    assert_eq!(stage.tally().subscriptions, u64::from(most));
+    stage.publish([("69999".into(), b"heard".to_vec())]);
+    assert!(stage.hear(guest).contains("heard"));
+}
+
+fn services(keep: Keep, settings: Vec<broadcast::Settings>) -> Services {
+    let route = |number: usize| Route {
+        path: format!("/{number}"),
+        below: false,
+        host: None,
+        limits: 0,
+        target: Target::Broadcast(number as u16),
+    };
+    let routes = Arc::new((0..settings.len()).map(route).collect());
+    let broadcast = Broadcast::new(settings.into(), &[FeedSettings::new(None, keep)], 1);
+    Services::new(routes, Vec::new(), broadcast)
+}
+
+fn route(policy: Policy) -> broadcast::Settings {
+    let max_pending = if policy == Policy::Gap { 4096 } else { 1 << 20 };
+    broadcast::Settings {
+        feeds: vec![0],
+        channel_in_path: false,
+        channels: Vec::new(),
+        subscribe: true,
+        subscriptions_max: 64,
+        changes_max: 256,
+        order_bytes: 64 << 10,
+        snapshot: false,
+        body: Body::Json,
+        poll_ticks: 100,
+        poll_gone: true,
+        retry_millis: 3000,
+        allow_origin: Vec::new(),
+        allow_credentials: false,
+        gap_event: "gap".into(),
+        slow: Slow { policy, max_pending, max_age_ticks: 1000 },
+    }
+}
