@@ -12,6 +12,7 @@ mod busy;
 mod by_hand;
 mod crowd;
 mod drain;
+mod files;
 mod full_shard;
 mod kernel;
 mod lost_shard;
@@ -19,6 +20,7 @@ mod many;
 mod peer;
 mod refusal;
 mod unkind;
+mod unread_log;
 mod upstream;
 mod vanished;
 

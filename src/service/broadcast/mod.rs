@@ -10,6 +10,7 @@
 //! `requests.rs` reads what a client asks for, `words.rs` what else is said between both sides, `streams.rs` is how a
 //! client comes in and how it is spoken to, by transport.
 
+mod listing;
 mod requests;
 mod roll;
 mod rounds;
@@ -18,7 +19,7 @@ mod settings;
 mod streams;
 mod words;
 
-use crate::mesh::{self, ChannelState, Listeners, Message, ToControl};
+use crate::mesh::{self, Listeners, ListenersAsk, Message, ToControl};
 use crate::shard::door::{Batch, Desk, Payload};
 use crate::shard::slab::Handle;
 use roll::{Roll, Traits};
@@ -464,17 +465,9 @@ impl Broadcast {
     }
 
     /// Who listens to what.
-    pub fn count_listeners(&self, desk: &mut Desk, question: u64, channel: Option<&str>) {
-        let wanted = |row: &&Row| channel.is_none_or(|channel| *row.name == *channel);
-        let state = |row: &Row| ChannelState {
-            feed: row.feed,
-            channel: row.name.clone(),
-            subscribers: row.subscribers.len() as u32,
-            kept: row.kept() as u32,
-            kept_bytes: row.kept_bytes(),
-        };
-        let channels = self.rows.iter().map(|(_, row)| row).filter(wanted).map(state).collect();
-        let listeners = Listeners { shard: desk.shard(), question, channels };
+    pub fn count_listeners(&self, desk: &mut Desk, ask: &ListenersAsk) {
+        let channels = listing::listing(self.rows.iter().map(|(_, row)| row), ask);
+        let listeners = Listeners { shard: desk.shard(), question: ask.question, channels };
         desk.post(ToControl::Listeners(Box::new(listeners)));
     }
 }
