@@ -50,7 +50,7 @@ fn serve(config: &Config) -> ExitCode {
         // The shards are still at work: leaving now means not to wait for their threads.
         Ok(Ending::Forced | Ending::ShardLost) => std::process::exit(i32::from(FAILED)),
         Err(failure) => {
-            eprint!("edgehold: {failure}");
+            run::complain(&failure);
             std::process::exit(i32::from(FAILED))
         }
     }

@@ -94,8 +94,12 @@ fn the_least_file_gets_every_default() {
             slots_per_shard: 0,
             admin: Some("127.0.0.1:9180".parse().unwrap()),
             admin_allow_origin: vec![],
+            admin_hosts: vec![],
+            admin_connections: 64,
+            admin_timeout: Duration::from_secs(30),
             log: Level::Info,
             log_format: LogFormat::Text,
+            log_queue: 1 << 20,
             shutdown_grace: Duration::from_secs(10),
             park_after: Duration::from_secs(5),
             accepts_in_flight: 16,
@@ -108,6 +112,9 @@ fn the_least_file_gets_every_default() {
             upstream_backoff: Duration::from_millis(500),
             upstream_backoff_max: Duration::from_secs(16),
             deflate_window_bytes: 16 << 20,
+            open_files: 0,
+            file_queue: 4096,
+            file_wait: Duration::from_secs(10),
         },
         listeners: vec![Listener {
             name: "public".into(),
@@ -115,6 +122,7 @@ fn the_least_file_gets_every_default() {
             backlog: 4096,
             reuse_port: false,
             mode: None,
+            health: None,
         }],
         limits: limits.clone(),
         feeds: vec![],
@@ -137,8 +145,12 @@ fn the_full_file_is_read_to_the_last_key() {
         slots_per_shard: 1000,
         admin: Some("[::1]:9000".parse().unwrap()),
         admin_allow_origin: vec!["http://localhost:3000".into(), "https://status.example.org".into()],
+        admin_hosts: vec!["edge-1.internal".into()],
+        admin_connections: 10,
+        admin_timeout: Duration::from_secs(5),
         log: Level::Debug,
         log_format: LogFormat::Json,
+        log_queue: 64 << 10,
         shutdown_grace: Duration::ZERO,
         park_after: Duration::from_millis(250),
         accepts_in_flight: 256,
@@ -151,10 +163,14 @@ fn the_full_file_is_read_to_the_last_key() {
         upstream_backoff: Duration::from_millis(250),
         upstream_backoff_max: Duration::from_secs(4),
         deflate_window_bytes: 32 << 20,
+        open_files: 100,
+        file_queue: 200,
+        file_wait: Duration::from_secs(2),
     };
     assert_eq!(server, expected);
     let six: SocketAddr = "[::]:8080".parse().unwrap();
-    let v6 = Listener { name: "v6".into(), address: Address::Tcp(six), backlog: 128, reuse_port: true, mode: None };
+    let (name, address, health) = ("v6".into(), Address::Tcp(six), Some("/up".into()));
+    let v6 = Listener { name, address, backlog: 128, reuse_port: true, mode: None, health };
     assert_eq!(listeners[0], v6);
     assert_eq!((listeners[1].reuse_port, listeners[1].mode), (false, Some(0o660)));
     assert_eq!(listeners[1].address, Address::Unix("/run/edgehold.sock".into()));
@@ -328,7 +344,8 @@ fn full_routes(routes: &[Route], limits: &Limits) {
         matches!(&routes[1].service, Service::Proxy { upstreams, frames: Frames::Text, .. } if upstreams.len() == 1)
     );
     assert_eq!(routes[1].limits, *limits);
-    assert_eq!(routes[2].service, Service::Files { root: folder("good").join("www") });
+    let (cache_control, charset) = ("max-age=60".into(), String::new());
+    assert_eq!(routes[2].service, Service::Files { root: folder("good").join("www"), cache_control, charset });
     assert_eq!(routes[3].service, Service::Echo { subprotocols: vec!["chat".into()] });
     assert_eq!(routes[4].service, Service::Page);
     let below: Vec<bool> = routes.iter().map(Route::below).collect();

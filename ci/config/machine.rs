@@ -51,10 +51,10 @@ fn serving(keys: &str) -> Config {
 /// The entries of a table are slots, spare ones and accepts, whatever bounds it.
 #[test]
 fn tables_fill_what_descriptors_allow() {
-    for nofile in [80, 100, 1024, 20_000, 524_288, TABLE_ENTRIES_MAX, u64::MAX] {
+    for nofile in [80, 160, 1024, 20_000, 524_288, TABLE_ENTRIES_MAX, u64::MAX] {
         let machine = with(|m| (m.cores, m.nofile_soft, m.nofile_hard) = (1, 64, nofile));
         let Ok(derived) = derive(&serving("accepts_in_flight = 8"), &machine) else {
-            assert_eq!(nofile, 80, "fewer than 64 + 25 plain descriptors");
+            assert_eq!(nofile, 80, "fewer than 64 + 64 + 25 plain descriptors");
             continue;
         };
         let sum = derived.slots_per_shard + derived.spare_slots + 8;
@@ -102,7 +102,8 @@ fn feeds_take_descriptors() {
         config::read(&[feed.as_str(), rest].concat(), "x", Path::new("")).unwrap()
     };
     let scarce = with(|m| (m.cores, m.nofile_soft, m.nofile_hard) = (1, 64, 80));
-    for (source, wanted) in [("demo", 93), ("tcp://a:1", 93), ("tcp-listen://127.0.0.1:1", 157), ("unix:/run/f", 157)] {
+    for (source, wanted) in [("demo", 157), ("tcp://a:1", 157), ("tcp-listen://127.0.0.1:1", 221), ("unix:/run/f", 221)]
+    {
         let found = shortfall(&with_feed(source), &scarce);
         assert!(found.starts_with(&format!("RLIMIT_NOFILE: at least {wanted} for the shards' own")), "{found}");
     }
@@ -130,7 +131,7 @@ fn what_does_not_fit_names_the_command() {
     let advice = format!("write server.slots_per_shard = {slots}");
     assert!(found.starts_with("memory: ") && found.contains(&advice), "{found}");
     let found = shortfall(&serving("shards = 100"), &with(|m| m.nofile_hard = 1024));
-    assert!(found.starts_with("RLIMIT_NOFILE: at least 2564 for the shards' own"), "{found}");
+    assert!(found.starts_with("RLIMIT_NOFILE: at least 2628 for the shards' own"), "{found}");
     let mut large = serving("");
     large.routes[0].limits.max_pending = 64 << 20;
     let found = shortfall(&large, &with(|m| m.memory_available = 1 << 30));

@@ -13,6 +13,7 @@ mod busy;
 mod by_hand;
 mod crowd;
 mod drain;
+mod files;
 mod full_shard;
 mod hostile;
 mod kernel;
@@ -22,6 +23,7 @@ mod peer;
 mod readme;
 mod refusal;
 mod unkind;
+mod unread_log;
 mod upstream;
 mod vanished;
 

@@ -139,6 +139,7 @@ impl Server {
         let mut command = serve_command(folder.path(), &config);
         prepare(&mut command);
         let child = command.spawn();
+        drop(command);
         let mut server = Server {
             child: child.unwrap_or_else(|error| panic!("{}: {error}", binary().display())),
             folder,

@@ -262,5 +262,9 @@ fn site() -> TempDir {
     for (name, to) in [("inside", "hello.txt"), ("outside", "../outside.txt"), ("machine", "/"), ("loop", "loop")] {
         symlink(to, inside.join(name)).expect("a link");
     }
+    fs::create_dir_all(inside.join("odd/index.html")).expect("folders");
+    for (name, to) in [("absolute", inside.join("sub")), ("absolute-out", folder.path().join("outside.txt"))] {
+        symlink(to, inside.join(name)).expect("a link");
+    }
     folder
 }

@@ -27,8 +27,10 @@ const SHARD_DESCRIPTORS: u64 = 24;
 const FEED_DESCRIPTORS: u64 = 4;
 /// Those of a feed that is connected to.
 const LISTENING_FEED_DESCRIPTORS: u64 = FEED_DESCRIPTORS + 64;
-/// Plain descriptors of the process: standard streams, admin connections, files being read.
+/// Plain descriptors of the process: standard streams, spare admin connections, files being opened.
 const PROCESS_DESCRIPTORS: u64 = 64;
+/// Files that are held open between two parts, at most, where the configuration does not say.
+const OPEN_FILES_MAX: u64 = 4096;
 /// From this kernel on, rings are charged to the user's locked memory (Linux commits 8078486e1d53 and 81a4058e0cd0).
 const RINGS_ARE_LOCKED: (u32, u32) = (6, 14);
 /// The executor asks for this much before it makes a ring, whoever the user is.
@@ -370,7 +372,18 @@ fn memory_shortfall(configured: u32, room: &Room) -> Option<Shortfall> {
 /// Descriptors that are no connections: they are opened the plain way and count against RLIMIT_NOFILE of the process.
 pub(super) fn plain_descriptors(config: &Config, shards: u64) -> u64 {
     let feeds: u64 = config.feeds.iter().map(feed_descriptors).sum();
-    PROCESS_DESCRIPTORS + feeds + shards * (SHARD_DESCRIPTORS + config.listeners.len() as u64)
+    let admin = if config.server.admin.is_some() { u64::from(config.server.admin_connections) } else { 0 };
+    let files = u64::from(config.server.open_files);
+    PROCESS_DESCRIPTORS + admin + files + feeds + shards * (SHARD_DESCRIPTORS + config.listeners.len() as u64)
+}
+
+/// Files that are held open between two parts: as configured, or half of what is left of RLIMIT_NOFILE.
+pub(super) fn open_files(config: &Config, machine: &Machine, shards: usize) -> u64 {
+    let left = machine.nofile().saturating_sub(plain_descriptors(config, shards as u64));
+    match config.server.open_files {
+        0 => (left / 2).min(OPEN_FILES_MAX),
+        files => files.into(),
+    }
 }
 
 fn feed_descriptors(feed: &Feed) -> u64 {

@@ -5,13 +5,14 @@
 
 use super::addresses::{Bound, silence};
 use super::config::{self, Config, Frames};
-use super::derive::{Derived, MEMLOCK_MIN, Machine, Shortfall, derive, memlock_bytes, raise_memlock};
+use super::derive::{Derived, MEMLOCK_MIN, Machine, Shortfall, memlock_bytes, raise_memlock};
 use super::doctor::KernelRow;
-use super::log;
-use crate::control::{self, Ending, Line, metrics};
+use super::{derive, log};
+use crate::control::figures::{Count, Counts};
+use crate::control::{self, Admin, AdminRules, Ending, Line, metrics, readers};
 use crate::engine::probe::{Finding, Kernel};
 use crate::engine::uring::{Setup, Uring};
-use crate::mesh::{self, Bell, Health, Receiver, Sender, ToControl, ToShard};
+use crate::mesh::{self, Bell, Health, Receiver, Sender, Site, ToControl, ToShard};
 use crate::service::proxy::{self, Backoff, Place, Places};
 use crate::service::{Route, Routes, Services, Target, broadcast, echo, files};
 use crate::shard::clock::ticks;
@@ -116,10 +117,16 @@ fn memory_remedy(error: &io::Error, memlock: u64) -> String {
 /// # Errors
 /// What stood in the way, with what to change.
 pub fn serve(config: &Config) -> Result<Ending, Failure> {
-    log::start(&config.server);
+    let dropped = log::start(&config.server);
+    let ended = serve_until_told(config, dropped);
+    log::flush();
+    ended
+}
+
+fn serve_until_told(config: &Config, log_dropped: Count) -> Result<Ending, Failure> {
     raise_nofile();
     let machine = Machine::read();
-    let derived = derive(config, &machine).map_err(Failure::Machine)?;
+    let derived = derive::derive(config, &machine).map_err(Failure::Machine)?;
     refuse_kernel(&Kernel::look())?;
     edgehold_wire::mask::choose();
     let mut bound = Bound::all(config, derived.shards)?;
@@ -138,10 +145,17 @@ pub fn serve(config: &Config) -> Result<Ending, Failure> {
     }
     lines.reverse();
     announce(config, &derived);
-    let settings = control_settings(config, bound.admin.take(), epoch, health);
+    let held = derive::open_files(config, &machine, derived.shards);
+    let counts = Counts { files_held_limit: held, log_dropped, ..Counts::default() };
+    let settings = control_settings(config, bound.admin.take(), epoch, (health, counts));
     let ending = control::run(settings, lines, &control_bell).map_err(Failure::Control)?;
     drop(bound);
     finish(ending, shards)
+}
+
+/// The last words of a process that could not serve, which wait a second at most to be read.
+pub fn complain(failure: &Failure) {
+    log::complain(&format!("edgehold: {failure}"));
 }
 
 /// What was tried of the kernel, as rows for doctor, which reads the rest by itself.
@@ -249,6 +263,8 @@ struct Start {
     routes: Arc<Routes>,
     places: Places,
     broadcast: (Arc<[broadcast::Settings]>, Vec<broadcast::FeedSettings>, u32),
+    file_queue: usize,
+    health: Vec<Option<String>>,
     sockets: Vec<Socket>,
     post: ShardPost,
 }
@@ -274,6 +290,8 @@ impl Start {
             routes: routes(config, &upstreams),
             places: places(config, health),
             broadcast: (super::broadcast::settings(config), super::broadcast::feeds(config), epoch),
+            file_queue: config.server.file_queue as usize,
+            health: config.listeners.iter().map(|it| it.health.clone()).collect(),
             sockets,
             post,
         }
@@ -311,7 +329,8 @@ impl Start {
         let _ = standing.send(Ok(()));
         let (settings, feeds, epoch) = self.broadcast;
         let broadcast = broadcast::Broadcast::new(settings, &feeds, epoch);
-        let services = Services::new(self.routes, self.places, broadcast);
+        let services =
+            Services::new(self.routes, self.places, broadcast).with_files(self.file_queue).with_health(self.health);
         let shard = Shard::new(ring, services, &self.settings, self.post.letters, self.post.to_control);
         pump::run(shard).await
     }
@@ -409,7 +428,10 @@ fn target(config: &Config, service: &config::Service, all: &[&config::Upstream])
         config::Service::Echo { subprotocols } => Target::Echo(echo::Settings { subprotocols: subprotocols.clone() }),
         config::Service::Page => Target::Page,
         config::Service::Broadcast(route) => Target::Broadcast(super::broadcast::number(config, route)),
-        config::Service::Files { root } => Target::Files(files::Settings { root: Arc::new(root.clone()) }),
+        config::Service::Files { root, cache_control, charset } => {
+            let (root, cache_control, charset) = (root.clone(), cache_control.clone(), charset.clone());
+            Target::Files(files::Settings { site: Arc::new(Site { root, cache_control, charset }) })
+        }
         config::Service::Proxy { upstreams, frames, subprotocols, connect_timeout, end_code } => {
             let number = |it: &config::Upstream| all.iter().position(|one| *one == it).unwrap_or_default() as u32;
             Target::Proxy(Arc::new(proxy::Settings {
@@ -462,7 +484,7 @@ fn control_settings(
     config: &Config,
     admin: Option<TcpListener>,
     epoch: u32,
-    health: Arc<[Health]>,
+    (health, counts): (Arc<[Health]>, Counts),
 ) -> control::Settings {
     let upstreams = upstreams(config);
     let named = |(number, it): (u32, &&config::Upstream)| match it {
@@ -470,8 +492,13 @@ fn control_settings(
         config::Upstream::Tcp { .. } | config::Upstream::Unix(_) => None,
     };
     control::Settings {
-        admin,
-        allow_origin: config.server.admin_allow_origin.clone(),
+        admin: admin.map(|listener| Admin { listener, rules: admin_rules(config) }),
+        files: readers::Settings {
+            held: counts.files_held_limit,
+            queue: config.server.file_queue as usize,
+            wait: config.server.file_wait,
+        },
+        counts,
         names: (0..).zip(&upstreams).filter_map(named).collect(),
         resolve_ttl: config.server.resolve_ttl,
         grace: config.server.shutdown_grace,
@@ -482,6 +509,15 @@ fn control_settings(
         },
         feeds: super::feeds::settings(config),
         epoch,
+    }
+}
+
+fn admin_rules(config: &Config) -> AdminRules {
+    AdminRules {
+        allow_origin: config.server.admin_allow_origin.clone(),
+        hosts: config.server.admin_hosts.clone(),
+        connections: config.server.admin_connections as usize,
+        timeout: config.server.admin_timeout,
     }
 }
 

@@ -1,68 +1,154 @@
 //! The admin address: what operators and their tools see.
 
+use super::doorkeeper::{self, Spare};
 use super::feeds::{Feed, Publisher};
+use super::figures::{Count, Counts};
 use super::metrics::{self, Labels, Snapshot};
-use super::switchboard::{Ask, Reports};
-use super::{channels, publish};
-use crate::mesh::{Listeners, Report, Stage};
-use axum::Router;
-use axum::extract::State as Extract;
+use super::reports::{Reports, Seen};
+use super::switchboard::Ask;
+use super::{AdminRules, channels, publish};
+use crate::mesh::{Listeners, Refused, Stage, Tally, Wanted};
+use axum::extract::{Request, State as Extract};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Instant;
-use tokio::sync::{mpsc, oneshot};
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+
+/// Connections beyond `admin_connections`, on which only health and metrics are answered.
+const SPARE: usize = 8;
+
+/// How long such a connection may last.
+const SPARE_TIME: Duration = Duration::from_secs(5);
+
+/// Bytes of a request's head, at most; hyper takes no less.
+const HEAD_BYTES: usize = 16 << 10;
+
+/// Those who wait for their turn to look at the channels, at most.
+const LOOKING: usize = 8;
+
+/// When accepting is tried again where descriptors are short.
+const REST: Duration = Duration::from_millis(100);
 
 /// What the handlers share.
 pub(super) struct State {
-    asks: mpsc::UnboundedSender<Ask>,
+    asks: mpsc::Sender<Ask>,
     labels: Labels,
-    allow_origin: Vec<String>,
+    counts: Counts,
+    pub(super) rules: AdminRules,
     begun: Instant,
     pub(super) feeds: Arc<[Arc<Feed>]>,
     publisher: Publisher,
+    looking: Semaphore,
+    look: Semaphore,
 }
 
 impl State {
     pub(super) fn new(
-        asks: mpsc::UnboundedSender<Ask>,
-        labels: Labels,
-        allow_origin: Vec<String>,
-        feeds: Arc<[Arc<Feed>]>,
-        publisher: Publisher,
+        asks: mpsc::Sender<Ask>,
+        (labels, counts): (Labels, Counts),
+        rules: AdminRules,
+        (feeds, publisher): (Arc<[Arc<Feed>]>, Publisher),
     ) -> Arc<State> {
-        Arc::new(State { asks, labels, allow_origin, begun: Instant::now(), feeds, publisher })
+        let (looking, look) = (Semaphore::new(LOOKING), Semaphore::new(1));
+        Arc::new(State { asks, labels, counts, rules, begun: Instant::now(), feeds, publisher, looking, look })
     }
 
     /// Asks every shard how it is. `None` only while the server is going down.
     async fn reports(&self) -> Option<Reports> {
         let (reply, replied) = oneshot::channel();
-        self.asks.send(Ask::Reports(reply)).ok()?;
+        self.asks.send(Ask::Reports(reply)).await.ok()?;
         replied.await.ok()
     }
 
-    /// Asks every shard who listens to a channel, or to any. `None` only while the server is going down.
-    pub(super) async fn listeners(&self, channel: Option<Arc<str>>) -> Option<Vec<Option<Listeners>>> {
+    /// Asks every shard who listens to these channels. `None` only while the server is going down.
+    pub(super) async fn listeners(&self, wanted: Wanted) -> Option<Vec<Option<Listeners>>> {
         let (reply, replied) = oneshot::channel();
-        self.asks.send(Ask::Listeners(channel, reply)).ok()?;
+        self.asks.send(Ask::Listeners(wanted, reply)).await.ok()?;
         replied.await.ok()
+    }
+
+    /// Waits for the turn to look at the channels, where not too many wait.
+    pub(super) async fn turn_of_channels(&self) -> Result<(SemaphorePermit<'_>, SemaphorePermit<'_>), ()> {
+        let place = self.looking.try_acquire().map_err(|_| ())?;
+        Ok((place, self.look.acquire().await.map_err(|_| ())?))
     }
 
     /// Whether a page of this origin may use the address. Tools that are not browsers send no origin.
     pub(super) fn allows(&self, asked: &HeaderMap) -> bool {
-        asked.get(header::ORIGIN).is_none_or(|origin| self.is_allowed(origin))
-    }
-
-    fn is_allowed(&self, origin: &HeaderValue) -> bool {
-        self.allow_origin.iter().any(|it| it.as_bytes() == origin.as_bytes())
+        asked.get(header::ORIGIN).is_none_or(|origin| doorkeeper::allows(&self.rules, origin))
     }
 }
 
+// ---- connections ----
+
 /// Serves until the runtime ends.
 pub(super) async fn serve(listener: TcpListener, state: Arc<State>) {
-    let router = Router::new()
+    if let Err(error) = accept(listener, state).await {
+        tracing::error!(%error, "the admin address has failed");
+    }
+}
+
+async fn accept(listener: TcpListener, state: Arc<State>) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let (places, spares) = (Arc::new(Semaphore::new(state.rules.connections)), Arc::new(Semaphore::new(SPARE)));
+    let router = router(state.clone());
+    let spare_router = router.clone().layer(Extension(Spare));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(_) => {
+                sleep(REST).await;
+                continue;
+            }
+        };
+        let timeout = state.rules.timeout;
+        if let Ok(place) = places.clone().try_acquire_owned() {
+            spawn(&state, meet(stream, router.clone(), timeout), place);
+        } else if let Ok(place) = spares.clone().try_acquire_owned() {
+            state.counts.admin_refused.add();
+            spawn(&state, meet_briefly(stream, spare_router.clone()), place);
+        } else {
+            state.counts.admin_refused.add();
+        }
+    }
+}
+
+fn spawn(state: &State, connection: impl Future<Output = ()> + Send + 'static, place: OwnedSemaphorePermit) {
+    let counted = Count::hold(&state.counts.admin_connections);
+    tokio::spawn(async move {
+        connection.await;
+        drop((place, counted));
+    });
+}
+
+/// A connection from its first head to its end. A head must come in time, also the next one; what is answered must be
+/// taken in time.
+async fn meet(stream: TcpStream, router: Router, patience: Duration) {
+    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(patience));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(HEAD_BYTES);
+    // What is wrong with a connection concerns nobody but its peer, who has been told.
+    let _ = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).await;
+}
+
+async fn meet_briefly(stream: TcpStream, router: Router) {
+    let _ = timeout(SPARE_TIME, meet(stream, router, SPARE_TIME)).await;
+}
+
+fn router(state: Arc<State>) -> Router {
+    Router::new()
+        .route("/", get(show_root))
         .route("/metrics", get(show_metrics))
         .route("/healthz", get(show_health))
         .route("/readyz", get(show_readiness))
@@ -71,24 +157,37 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>) {
         .route("/v1/channels/{*channel}", get(channels::show_one))
         .route("/v1/publish", post(publish::lines))
         .route("/v1/publish/{*channel}", post(publish::one))
-        .with_state(state);
-    let served = async { axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await };
-    if let Err(error) = served.await {
-        tracing::error!(%error, "the admin address has failed");
+        .layer(from_fn_with_state(state.clone(), guard))
+        .with_state(state)
+}
+
+async fn guard(Extract(state): Extract<Arc<State>>, request: Request, next: Next) -> Response {
+    match doorkeeper::refusal(&state.rules, &request) {
+        Some(refusal) => refusal,
+        None => next.run(request).await,
     }
+}
+
+// ---- what is shown ----
+
+/// A page that links what there is.
+async fn show_root() -> Html<&'static str> {
+    Html(include_str!("root.html"))
 }
 
 async fn show_metrics(Extract(state): Extract<Arc<State>>) -> Response {
     let Some(reports) = state.reports().await else { return going_down() };
     let unread = state.publisher.unread_bytes();
-    let snapshot = Snapshot::new(reports.shards, &state.labels, state.begun.elapsed()).with_feeds(&state.feeds, unread);
+    let snapshot = Snapshot::new(reports.shards, &state.labels, state.begun.elapsed())
+        .with_feeds(&state.feeds, unread)
+        .with_counts(&state.counts);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::render(&snapshot)).into_response()
 }
 
 /// Well: every shard answers.
 async fn show_health(Extract(state): Extract<Arc<State>>) -> Response {
     let Some(reports) = state.reports().await else { return going_down() };
-    let silent = reports.shards.iter().filter(|it| it.is_none()).count();
+    let silent = reports.shards.iter().filter(|it| it.late.is_some()).count();
     match silent {
         0 => "ok\n".into_response(),
         _ => (StatusCode::SERVICE_UNAVAILABLE, format!("{silent} shards do not answer\n")).into_response(),
@@ -98,7 +197,8 @@ async fn show_health(Extract(state): Extract<Arc<State>>) -> Response {
 /// Ready: every shard answers, and new clients are taken.
 async fn show_readiness(Extract(state): Extract<Arc<State>>) -> Response {
     let Some(reports) = state.reports().await else { return going_down() };
-    let ready = |it: &Option<Report>| it.as_ref().is_some_and(|report| !report.tally.quiescing);
+    let is_open = |it: &Seen| it.report.as_ref().is_some_and(|report| !report.tally.quiescing);
+    let ready = |it: &Seen| it.late.is_none() && is_open(it);
     match !reports.stopping && reports.shards.iter().all(ready) {
         true => "ready\n".into_response(),
         false => going_down(),
@@ -117,23 +217,35 @@ async fn show_status(Extract(state): Extract<Arc<State>>, asked: HeaderMap) -> R
 }
 
 fn status(state: &State, reports: &Reports) -> serde_json::Value {
-    let shards: Vec<_> = reports.shards.iter().enumerate().map(|(shard, report)| shard_status(shard, report)).collect();
-    let clients = |stage| -> u64 { reports.shards.iter().flatten().map(|it| it.tally.clients_in(stage)).sum() };
+    let shards: Vec<_> = reports.shards.iter().enumerate().map(|(shard, seen)| shard_status(shard, seen)).collect();
+    let clients = |stage| sum(reports, |tally| tally.clients_in(stage));
     serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": state.begun.elapsed().as_secs(),
         "stopping": reports.stopping,
         "connections": Stage::ALL.iter().map(|&stage| clients(stage)).sum::<u64>(),
         "resident_memory_bytes": metrics::resident_bytes(),
+        "clients_refused_full": sum(reports, |tally| tally.refusals[Refused::Full as usize]),
+        "accept_errors": sum(reports, |tally| tally.accept_errors),
+        "log_lines_dropped": state.counts.log_dropped.get(),
         "shards": shards,
-        "upstreams": upstreams_status(&state.labels),
+        "upstreams": state.labels.upstreams.iter().enumerate()
+            .map(|(number, name)| upstream_status((state, reports), number, name)).collect::<Vec<_>>(),
         "feeds": state.feeds.iter().map(|it| feed_status(it)).collect::<Vec<_>>(),
     })
 }
 
-fn upstreams_status(labels: &Labels) -> Vec<serde_json::Value> {
-    let named = labels.upstreams.iter().zip(labels.health.iter());
-    named.map(|(name, health)| serde_json::json!({ "name": name, "up": health.is_up() })).collect()
+fn sum(reports: &Reports, count: impl Fn(&Tally) -> u64) -> u64 {
+    reports.shards.iter().filter_map(|it| it.report.as_ref()).map(|report| count(&report.tally)).sum()
+}
+
+fn upstream_status((state, reports): (&State, &Reports), number: usize, name: &str) -> serde_json::Value {
+    serde_json::json!({
+        "name": name,
+        "up": state.labels.health.get(number).map(|it| it.is_up()),
+        "connections": sum(reports, |tally| tally.upstreams[number].connections),
+        "failures": sum(reports, |tally| tally.upstreams[number].failures),
+    })
 }
 
 fn feed_status(feed: &Feed) -> serde_json::Value {
@@ -147,17 +259,17 @@ fn feed_status(feed: &Feed) -> serde_json::Value {
     })
 }
 
-fn shard_status(shard: usize, report: &Option<Report>) -> serde_json::Value {
-    let Some(tally) = report.as_ref().map(|it| &it.tally) else {
-        return serde_json::json!({ "shard": shard, "answers": false });
-    };
+/// What a shard has said last, even if it is late.
+fn shard_status(shard: usize, seen: &Seen) -> serde_json::Value {
+    let tally = seen.report.as_ref().map(|it| &it.tally);
     serde_json::json!({
         "shard": shard,
-        "answers": true,
-        "slots": tally.slots,
-        "used": tally.used,
-        "parked": tally.clients_in(Stage::Parked),
-        "busy": tally.clients_in(Stage::Busy),
+        "answers": seen.late.is_none(),
+        "slots": tally.map(|it| it.slots),
+        "used": tally.map(|it| it.used),
+        "full": tally.map(|it| it.used >= it.slots),
+        "parked": tally.map(|it| it.clients_in(Stage::Parked)),
+        "busy": tally.map(|it| it.clients_in(Stage::Busy)),
     })
 }
 
@@ -166,7 +278,7 @@ pub(super) fn allow_origin(state: &State, asked: &HeaderMap, response: &mut Resp
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     let Some(origin) = asked.get(header::ORIGIN) else { return };
-    if state.is_allowed(origin) {
+    if doorkeeper::allows(&state.rules, origin) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     }
 }

@@ -1,16 +1,40 @@
 //! `/v1/channels`: who listens to what, over all shards.
+//!
+//! A page has 1000 channels at most; `next` is what `?after=` is to be for the page behind it. One page is gathered at
+//! a time, as each shard looks over all of its channels for it: those who find too many waiting are told to come again.
 
 use super::admin::{State, allow_origin, going_down};
-use crate::mesh::{ChannelState, FeedNumber, Listeners};
-use axum::extract::{Path, State as Extract};
-use axum::http::HeaderMap;
+use crate::mesh::{ChannelKey, ChannelState, Listeners, Wanted};
+use axum::extract::{Path, Query, State as Extract};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// All channels that anybody hears, or of which messages are kept.
-pub(super) async fn show_all(Extract(state): Extract<Arc<State>>, asked: HeaderMap) -> Response {
-    show(&state, &asked, None).await
+/// Channels of a page, at most.
+const PAGE: usize = 1000;
+
+/// Which page is asked for.
+#[derive(Debug, Deserialize)]
+pub(super) struct Page {
+    limit: Option<usize>,
+    after: Option<String>,
+}
+
+/// A page of all channels that anybody hears, or of which messages are kept, in the order of their names.
+pub(super) async fn show_all(
+    Extract(state): Extract<Arc<State>>,
+    Query(page): Query<Page>,
+    asked: HeaderMap,
+) -> Response {
+    let limit = page.limit.unwrap_or(PAGE).clamp(1, PAGE);
+    let after = page.after.as_deref().map(key);
+    if after == Some(None) {
+        return (StatusCode::BAD_REQUEST, "after is what the last page called next\n").into_response();
+    }
+    // One more than is shown tells whether there is a page behind this one.
+    show(&state, &asked, Wanted::Page { after: after.flatten(), most: limit + 1 }, limit).await
 }
 
 /// One channel; empty where nobody hears it and nothing is kept.
@@ -19,16 +43,35 @@ pub(super) async fn show_one(
     Path(channel): Path<String>,
     asked: HeaderMap,
 ) -> Response {
-    show(&state, &asked, Some(channel.into())).await
+    show(&state, &asked, Wanted::One(channel.into()), PAGE).await
 }
 
-async fn show(state: &State, asked: &HeaderMap, channel: Option<Arc<str>>) -> Response {
-    let Some(shards) = state.listeners(channel).await else { return going_down() };
+async fn show(state: &State, asked: &HeaderMap, wanted: Wanted, limit: usize) -> Response {
+    let Ok(_turn) = state.turn_of_channels().await else { return busy() };
+    let Some(shards) = state.listeners(wanted).await else { return going_down() };
     let silent: Vec<usize> = shards.iter().enumerate().filter(|(_, it)| it.is_none()).map(|(shard, _)| shard).collect();
-    let channels: Vec<_> = summed(&shards).values().map(|channel| shown(state, channel)).collect();
-    let mut response = axum::Json(serde_json::json!({ "channels": channels, "silent_shards": silent })).into_response();
+    let all = summed(&shards);
+    let channels: Vec<_> = all.values().take(limit).map(|channel| shown(state, channel)).collect();
+    let next = all.keys().nth(limit - 1).filter(|_| all.len() > limit).map(cursor);
+    let answer = serde_json::json!({ "channels": channels, "next": next, "silent_shards": silent });
+    let mut response = axum::Json(answer).into_response();
     allow_origin(state, asked, &mut response);
     response
+}
+
+fn busy() -> Response {
+    let words = "others are looking at the channels: come again in a second\n";
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], words).into_response()
+}
+
+/// How a page's last channel is named in the request for the next page.
+fn cursor((channel, feed): &ChannelKey) -> String {
+    format!("{feed}/{channel}")
+}
+
+fn key(cursor: &str) -> Option<ChannelKey> {
+    let (feed, channel) = cursor.split_once('/')?;
+    Some((channel.into(), feed.parse().ok()?))
 }
 
 fn shown(state: &State, channel: &ChannelState) -> serde_json::Value {
@@ -41,11 +84,9 @@ fn shown(state: &State, channel: &ChannelState) -> serde_json::Value {
     })
 }
 
-type Key = (Box<str>, FeedNumber);
-
 /// Subscribers are those of all shards together. Each shard keeps the same messages: of what is kept, the most of one.
-fn summed(shards: &[Option<Listeners>]) -> BTreeMap<Key, ChannelState> {
-    let mut all: BTreeMap<Key, ChannelState> = BTreeMap::new();
+fn summed(shards: &[Option<Listeners>]) -> BTreeMap<ChannelKey, ChannelState> {
+    let mut all: BTreeMap<ChannelKey, ChannelState> = BTreeMap::new();
     for channel in shards.iter().flatten().flat_map(|it| &it.channels) {
         let sum = all
             .entry((channel.channel.clone(), channel.feed))
@@ -60,9 +101,17 @@ fn summed(shards: &[Option<Listeners>]) -> BTreeMap<Key, ChannelState> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mesh::FeedNumber;
 
     fn channel(name: &str, feed: FeedNumber, subscribers: u32, kept: u32) -> ChannelState {
         ChannelState { feed, channel: name.into(), subscribers, kept, kept_bytes: 100 * u64::from(kept) }
+    }
+
+    #[test]
+    fn a_cursor_leads_back_to_its_channel() {
+        let keys = [("a/b".into(), 3), ("".into(), 0)];
+        assert!(keys.iter().all(|it| key(&cursor(it)).as_ref() == Some(it)));
+        assert_eq!((key("a"), key("x/a"), key("-1/a")), (None, None, None));
     }
 
     #[test]

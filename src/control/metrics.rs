@@ -1,7 +1,9 @@
 //! The metrics: one table, from which `/metrics` and docs/metrics.md are both written.
 
 use super::feeds::{Feed, Figures, Reason, State};
-use crate::mesh::{Cause, Health, Refused, Report, ServiceKind, Stage, Tally};
+use super::figures::Counts;
+use super::reports::Seen;
+use crate::mesh::{Cause, Health, Refused, ServiceKind, Stage, Tally};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +21,8 @@ pub struct Labels {
 
 /// The state of the server at one moment.
 pub struct Snapshot<'l> {
-    reports: Vec<Option<Report>>,
+    shards: Vec<Seen>,
+    counts: Counts,
     labels: &'l Labels,
     feeds: &'l [Arc<Feed>],
     unread_bytes: u64,
@@ -29,8 +32,14 @@ pub struct Snapshot<'l> {
 
 impl<'l> Snapshot<'l> {
     /// From the shards' reports; reads the process's memory.
-    pub fn new(reports: Vec<Option<Report>>, labels: &'l Labels, uptime: Duration) -> Snapshot<'l> {
-        Snapshot { reports, labels, feeds: &[], unread_bytes: 0, uptime, resident: resident_bytes() }
+    pub fn new(shards: Vec<Seen>, labels: &'l Labels, uptime: Duration) -> Snapshot<'l> {
+        let counts = Counts::default();
+        Snapshot { shards, counts, labels, feeds: &[], unread_bytes: 0, uptime, resident: resident_bytes() }
+    }
+
+    /// With what the control thread counts.
+    pub fn with_counts(self, counts: &Counts) -> Snapshot<'l> {
+        Snapshot { counts: counts.clone(), ..self }
     }
 
     /// With the feeds, and the bytes of messages that some shard has still to read.
@@ -39,7 +48,7 @@ impl<'l> Snapshot<'l> {
     }
 
     fn tallies(&self) -> impl Iterator<Item = &Tally> {
-        self.reports.iter().flatten().map(|report| &report.tally)
+        self.shards.iter().filter_map(|it| it.report.as_ref()).map(|report| &report.tally)
     }
 
     fn sum(&self, count: impl Fn(&Tally) -> u64) -> u64 {
@@ -132,8 +141,8 @@ Written by `edgehold reference metrics` from the table in src/control/metrics.rs
 
 `GET /metrics` on the admin address answers in the text format of Prometheus. Every label takes its values from the
 configuration or from a fixed list, so that the number of series does not grow with the number of clients. Counters
-begin at zero when the server starts. A shard that does not answer within a second is left out of the sums and shows
-as `edgehold_shard_up 0`.
+begin at zero when the server starts. A shard that does not answer within a second shows as `edgehold_shard_up 0`; the
+sums have what it said last.
 
 | metric | type | labels | meaning |
 |---|---|---|---|
@@ -158,6 +167,21 @@ macro_rules! summed {
             help: $help,
             labels: &[],
             samples: |snapshot, samples| samples.add(&[], snapshot.sum(|tally| tally.$field)),
+        }
+    };
+}
+
+macro_rules! counted {
+    ($name:literal, $kind:ident, $help:literal, $count:expr) => {
+        Metric {
+            name: $name,
+            kind: Kind::$kind,
+            help: $help,
+            labels: &[],
+            samples: |snapshot, samples| {
+                let count: fn(&Counts) -> u64 = $count;
+                samples.add(&[], count(&snapshot.counts));
+            },
         }
     };
 }
@@ -449,8 +473,19 @@ const METRICS: &[Metric] = &[
         help: "1 where the shard answers.",
         labels: &["shard"],
         samples: |snapshot, samples| {
-            for (number, report) in snapshot.reports.iter().enumerate() {
-                samples.add(&[&number.to_string()], u64::from(report.is_some()));
+            for (number, seen) in snapshot.shards.iter().enumerate() {
+                samples.add(&[&number.to_string()], u64::from(seen.late.is_none()));
+            }
+        },
+    },
+    Metric {
+        name: "edgehold_shard_late_seconds",
+        kind: Kind::Gauge,
+        help: "How old the values of a shard are that does not answer; 0 where it does.",
+        labels: &["shard"],
+        samples: |snapshot, samples| {
+            for (number, seen) in snapshot.shards.iter().enumerate() {
+                samples.add(&[&number.to_string()], seen.late.map_or(0, |it| it.as_secs().max(1)));
             }
         },
     },
@@ -504,6 +539,49 @@ const METRICS: &[Metric] = &[
         "Letters to the control thread for which there was no room.",
         letters_refused
     ),
+    summed!(
+        "edgehold_files_waiting",
+        Gauge,
+        "Wishes of the shards for files that wait for room in a letter box (`file_queue`).",
+        files_waiting
+    ),
+    counted!(
+        "edgehold_files_queued",
+        Gauge,
+        "Wishes for files that wait for a thread (`file_queue`, `file_wait`).",
+        |it| it.files_queued.get()
+    ),
+    counted!(
+        "edgehold_files_refused_total",
+        Counter,
+        "Wishes for files that found too many before them, or waited for more than `file_wait`.",
+        |it| it.files_refused.get()
+    ),
+    counted!("edgehold_files_held", Gauge, "Files held open between two parts.", |it| it.files_held.get()),
+    counted!(
+        "edgehold_files_held_limit",
+        Gauge,
+        "The most that may be held open (`open_files`); beyond, each part opens its file anew.",
+        |it| it.files_held_limit
+    ),
+    counted!(
+        "edgehold_admin_connections",
+        Gauge,
+        "Open connections to the admin address (`admin_connections`).",
+        |it| it.admin_connections.get()
+    ),
+    counted!(
+        "edgehold_admin_refused_total",
+        Counter,
+        "Connections to the admin address that found all places taken.",
+        |it| it.admin_refused.get()
+    ),
+    counted!(
+        "edgehold_log_dropped_total",
+        Counter,
+        "Lines of the log that were dropped because nobody read them (`log_queue`).",
+        |it| it.log_dropped.get()
+    ),
     Metric {
         name: "edgehold_resident_memory_bytes",
         kind: Kind::Gauge,
@@ -552,7 +630,7 @@ fn feeds(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, count: fn(&Figures)
 }
 
 fn by_shard(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, count: fn(&Tally) -> u64) {
-    for report in snapshot.reports.iter().flatten() {
+    for report in snapshot.shards.iter().filter_map(|it| it.report.as_ref()) {
         samples.add(&[&report.shard.to_string()], count(&report.tally));
     }
 }
@@ -560,18 +638,21 @@ fn by_shard(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, count: fn(&Tally
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mesh::Report;
 
     #[test]
     fn every_metric_has_its_head_and_its_labels() {
         let labels =
             Labels { listeners: vec!["pub\"lic".into()], upstreams: vec!["tcp://b:1".into()], ..Labels::default() };
-        let report = Report { shard: 0, tally: Tally::new(10, 1, 1) };
-        let text = render(&Snapshot::new(vec![Some(report), None], &labels, Duration::from_secs(3)));
+        let report = Some(Arc::new(Report { shard: 0, tally: Tally::new(10, 1, 1) }));
+        let shards = vec![Seen { report, late: None }, Seen { report: None, late: Some(Duration::from_secs(9)) }];
+        let text = render(&Snapshot::new(shards, &labels, Duration::from_secs(3)));
         for metric in METRICS {
             assert!(text.contains(&format!("# TYPE {} {}\n", metric.name, metric.kind.word())));
         }
         assert!(text.contains("edgehold_accepts_total{listener=\"pub\\\"lic\"} 0\n"), "{text}");
         assert!(text.contains("edgehold_shard_up{shard=\"1\"} 0\n"));
+        assert!(text.contains("edgehold_shard_late_seconds{shard=\"1\"} 9\n"));
         assert!(text.contains("edgehold_uptime_seconds 3\n"));
         assert!(text.contains("edgehold_upstream_dials_total{upstream=\"tcp://b:1\"} 0\n"));
     }

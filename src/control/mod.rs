@@ -2,13 +2,18 @@
 //! signals. It meets the shards by letters only.
 
 mod admin;
+mod bodies;
 mod channels;
+mod doorkeeper;
 mod end;
 pub mod feeds;
+pub mod figures;
 mod files;
 pub mod metrics;
 mod names;
 mod publish;
+pub mod readers;
+mod reports;
 mod signals;
 mod switchboard;
 
@@ -18,9 +23,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-
-/// Threads that read files, whatever the resolver does.
-const FILE_THREADS: usize = 4;
 
 /// Threads for libraries that resolve names by themselves, at most.
 const LIBRARY_THREADS: usize = 8;
@@ -38,10 +40,12 @@ pub struct Line {
 
 /// What the control thread is built with.
 pub struct Settings {
-    /// Where the admin API answers, already bound; `None`: nowhere.
-    pub admin: Option<TcpListener>,
-    /// Origins that may read it from a browser.
-    pub allow_origin: Vec<String>,
+    /// Where the admin API answers; `None`: nowhere.
+    pub admin: Option<Admin>,
+    /// How files are read.
+    pub files: readers::Settings,
+    /// Counters that others count in too.
+    pub counts: figures::Counts,
     /// Upstreams that have a name: number, host, port.
     pub names: Vec<(u32, String, u16)>,
     /// How long the addresses of a name are used.
@@ -54,6 +58,27 @@ pub struct Settings {
     pub feeds: Vec<feeds::Settings>,
     /// Which run of the server counts the messages: the shards have the same.
     pub epoch: u32,
+}
+
+/// The admin address.
+pub struct Admin {
+    /// Bound already, and never waits.
+    pub listener: TcpListener,
+    /// Who may ask for what.
+    pub rules: AdminRules,
+}
+
+/// Who may ask the admin address for what, and how much of it.
+#[derive(Clone, Debug)]
+pub struct AdminRules {
+    /// Origins that may use it from a browser.
+    pub allow_origin: Vec<String>,
+    /// Names by which it may be asked, in lower case, beside addresses and `localhost`.
+    pub hosts: Vec<String>,
+    /// Connections at one time.
+    pub connections: usize,
+    /// How long a head, a body or the taking of an answer may take.
+    pub timeout: Duration,
 }
 
 /// How it ended.
@@ -75,7 +100,7 @@ pub fn run(settings: Settings, lines: Vec<Line>, bell: &Bell) -> io::Result<Endi
     let resolving = settings.feeds.iter().filter(|it| it.resolves()).count().min(LIBRARY_THREADS);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(FILE_THREADS + names::AT_ONCE + resolving)
+        .max_blocking_threads(readers::THREADS_MOST + names::AT_ONCE + resolving)
         .build()?;
     let ending = runtime.block_on(serve(settings, lines, bell));
     runtime.shutdown_timeout(LINGER);
@@ -83,21 +108,21 @@ pub fn run(settings: Settings, lines: Vec<Line>, bell: &Bell) -> io::Result<Endi
 }
 
 async fn serve(settings: Settings, lines: Vec<Line>, bell: &Bell) -> io::Result<Ending> {
-    let (asks, asked) = mpsc::unbounded_channel();
+    let (asks, asked) = mpsc::channel(switchboard::ASKS);
     let shards = lines.len();
     let (publisher, outlet) = feeds::publisher(settings.epoch);
     let feeds = feeds::start(settings.feeds, &publisher);
-    if let Some(listener) = settings.admin {
-        let labels = settings.labels;
-        let state = admin::State::new(asks.clone(), labels, settings.allow_origin, feeds, publisher);
+    let (readers, read) = readers::Readers::new(shards, settings.files, &settings.counts);
+    if let Some(Admin { listener, rules }) = settings.admin {
+        let state = admin::State::new(asks.clone(), (settings.labels, settings.counts), rules, (feeds, publisher));
         tokio::spawn(admin::serve(listener, state));
     }
     for name in settings.names {
         tokio::spawn(names::keep(name, settings.resolve_ttl, asks.clone()));
     }
-    tokio::spawn(signals::Signals::new()?.heed(asks.clone()));
-    let mut switchboard = switchboard::Switchboard::new(lines, asks, outlet);
-    let ending = switchboard.run(bell, asked, settings.grace).await?;
+    tokio::spawn(signals::Signals::new()?.heed(asks));
+    let mut switchboard = switchboard::Switchboard::new(lines, readers, outlet);
+    let ending = switchboard.run(bell, asked, read, settings.grace).await?;
     tracing::info!(shards, ending = ?ending, "stopped");
     Ok(ending)
 }

@@ -7,21 +7,20 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 use tokio::time::sleep;
 
 /// A name that does not resolve is tried again sooner than one that does.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Lookups at one time. A resolver that does not answer holds a blocking thread for seconds, and files are read on
-/// the same threads.
+/// Lookups at one time. A resolver that does not answer holds a blocking thread for seconds.
 pub(super) const AT_ONCE: usize = 2;
 
 static LOOKUPS: Semaphore = Semaphore::const_new(AT_ONCE);
 
 /// Keeps the shards told where `name` (upstream's number, host, port) leads. What was known stays in use
 /// while the name does not resolve.
-pub(super) async fn keep((upstream, host, port): (u32, String, u16), ttl: Duration, asks: UnboundedSender<Ask>) {
+pub(super) async fn keep((upstream, host, port): (u32, String, u16), ttl: Duration, asks: Sender<Ask>) {
     let mut known: Addresses = Addresses::from([]);
     let mut fails = false;
     loop {
@@ -33,7 +32,7 @@ pub(super) async fn keep((upstream, host, port): (u32, String, u16), ttl: Durati
                 if found != known {
                     tracing::info!(host, port, addresses = ?found, "upstream resolved");
                     known = found;
-                    let _ = asks.send(Ask::Addresses(upstream, known.clone()));
+                    let _ = asks.send(Ask::Addresses(upstream, known.clone())).await;
                 }
                 ttl
             }

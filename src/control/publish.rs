@@ -7,30 +7,21 @@
 //! tells of those that were not. A batch whose connection ends on the way has been published up to some line.
 
 use super::admin::{State, allow_origin, going_down};
+use super::bodies;
 use super::feeds::reading::{self, Json, Reason, Said};
 use super::feeds::{Feed, Source, Stopping};
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Path, Query, State as Extract};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 /// Bytes of a batch, at most.
 const BATCH_BYTES: usize = 16 << 20;
 
 /// Refused lines that an answer names; more are counted.
 const NAMED: usize = 100;
-
-/// How long a body may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Bodies that are held at one time; other requests wait.
-static BODIES: Semaphore = Semaphore::const_new(64);
 
 /// What a request says of its message.
 #[derive(Debug, Default, Deserialize)]
@@ -95,8 +86,7 @@ async fn publish_one(
     }
     let feed = feed_for(state, channel).ok_or_else(|| refusal(not_allowed(state)))?;
     let text = is_text(asked)?;
-    let _turn = BODIES.acquire().await;
-    let payload = read(body, feed.settings.message_bytes).await.inspect_err(|refusal| {
+    let payload = read(state, body, feed.settings.message_bytes).await.inspect_err(|refusal| {
         if refusal.0 == StatusCode::PAYLOAD_TOO_LARGE {
             feed.refuse(Reason::Oversized);
         }
@@ -126,8 +116,7 @@ async fn publish_lines(state: &State, asked: &HeaderMap, body: Body) -> Result<R
             "a batch is application/x-ndjson: a JSON message in each line",
         ));
     }
-    let _turn = BODIES.acquire().await;
-    let body = read(body, BATCH_BYTES).await?;
+    let body = read(state, body, BATCH_BYTES).await?;
     let mut batch = Batch::default();
     for (number, line) in (1..).zip(body.split(|byte| *byte == b'\n')) {
         let line = line.trim_ascii();
@@ -224,11 +213,7 @@ fn media_type(asked: &HeaderMap) -> Option<String> {
     Some(text.split(';').next().unwrap_or_default().trim().to_owned()).filter(|it| !it.is_empty())
 }
 
-async fn read(body: Body, limit: usize) -> Result<Bytes, Refusal> {
-    let read = timeout(PATIENCE, axum::body::to_bytes(body, limit)).await;
-    let read = read.map_err(|_| (StatusCode::REQUEST_TIMEOUT, "the body took too long"))?;
-    read.map_err(|error| match error.source().is_some_and(|it| it.to_string().contains("length limit")) {
-        true => refusal(Reason::Oversized),
-        false => (StatusCode::BAD_REQUEST, "the body has not come whole"),
-    })
+async fn read(state: &State, body: Body, limit: usize) -> Result<bodies::Whole, Refusal> {
+    let read = bodies::read(body, limit, state.rules.timeout).await;
+    read.map_err(|error| if error == bodies::TOO_LARGE { refusal(Reason::Oversized) } else { error })
 }

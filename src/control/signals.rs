@@ -26,7 +26,7 @@ impl Signals {
     }
 
     /// SIGTERM or SIGINT ask for an orderly end, a second one for any.
-    pub(super) async fn heed(mut self, asks: mpsc::UnboundedSender<Ask>) {
+    pub(super) async fn heed(mut self, asks: mpsc::Sender<Ask>) {
         let [user1, user2] = &mut self.user;
         loop {
             let unheeded = tokio::select! {
@@ -38,7 +38,7 @@ impl Signals {
             };
             match unheeded {
                 Some(words) => tracing::warn!("{words}"),
-                None => drop(asks.send(Ask::Stop)),
+                None => drop(asks.send(Ask::Stop).await),
             }
         }
     }

@@ -2,48 +2,40 @@
 
 use super::end::{End, Step};
 use super::feeds::Outlet;
-use super::{Addresses, Ending, Line, files};
-use crate::mesh::{Bell, FileAsk, Listeners, Report, ShardNumber, ToControl, ToShard};
+use super::readers::{Answer, Done, Readers};
+use super::reports::{PATIENCE, Reports, Roll};
+use super::{Addresses, Ending, Line};
+use crate::mesh::{Bell, Listeners, ListenersAsk, ShardNumber, ToControl, ToShard, Wanted};
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-/// How long a shard may take to answer; one that does not is not well.
-const PATIENCE: Duration = Duration::from_secs(1);
-
 /// When a letter for which there was no room is tried again.
 const RETRY: Duration = Duration::from_millis(5);
+
+/// When it is looked who has waited too long for a file.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Letters that a shard has not read, above which it gets no files: each may carry 64 KiB.
+const UNREAD: usize = 16;
+
+/// What other tasks may ask for before they have to wait.
+pub(super) const ASKS: usize = 256;
 
 /// What other tasks of the control thread want.
 pub(super) enum Ask {
     /// A report of every shard.
     Reports(oneshot::Sender<Reports>),
-    /// Who listens to this channel, or to any, in every shard.
-    Listeners(Option<Arc<str>>, oneshot::Sender<Vec<Option<Listeners>>>),
+    /// Who listens to these channels, in every shard.
+    Listeners(Wanted, oneshot::Sender<Vec<Option<Listeners>>>),
     /// All shards are to know these addresses.
     Addresses(u32, Addresses),
-    /// A letter for one shard.
-    Letter(ShardNumber, ToShard),
     /// The server is to stop.
     Stop,
-}
-
-/// The reports of all shards; `None` for one that has not answered in time.
-pub(super) struct Reports {
-    pub(super) shards: Vec<Option<Report>>,
-    pub(super) stopping: bool,
-}
-
-/// Someone who waits for reports.
-struct Waiting {
-    reports: Vec<Option<Report>>,
-    reply: oneshot::Sender<Reports>,
-    until: Instant,
 }
 
 /// Someone who waits to hear who listens.
@@ -57,25 +49,28 @@ struct Listening {
 pub(super) struct Switchboard {
     lines: Vec<Line>,
     unposted: Vec<VecDeque<ToShard>>,
-    waiting: Vec<Waiting>,
+    roll: Roll,
+    readers: Readers,
     listening: Vec<Listening>,
     questions: u64,
+    /// Shards that have not answered the last question about listeners.
+    questioned: Vec<bool>,
     outlet: Outlet,
-    asks: mpsc::UnboundedSender<Ask>,
     end: End,
 }
 
 impl Switchboard {
-    pub(super) fn new(lines: Vec<Line>, asks: mpsc::UnboundedSender<Ask>, outlet: Outlet) -> Switchboard {
-        let unposted = lines.iter().map(|_| VecDeque::new()).collect();
+    pub(super) fn new(lines: Vec<Line>, readers: Readers, outlet: Outlet) -> Switchboard {
+        let unposted: Vec<VecDeque<ToShard>> = lines.iter().map(|_| VecDeque::new()).collect();
         Switchboard {
+            roll: Roll::new(lines.len()),
             lines,
-            unposted,
-            waiting: Vec::new(),
+            readers,
             listening: Vec::new(),
+            questioned: vec![false; unposted.len()],
             questions: 0,
+            unposted,
             outlet,
-            asks,
             end: End::default(),
         }
     }
@@ -83,7 +78,8 @@ impl Switchboard {
     pub(super) async fn run(
         &mut self,
         bell: &Bell,
-        mut asked: mpsc::UnboundedReceiver<Ask>,
+        mut asked: mpsc::Receiver<Ask>,
+        mut read: mpsc::Receiver<Done>,
         grace: Duration,
     ) -> io::Result<Ending> {
         // SAFETY: the descriptor is ours alone, and closed only with the AsyncFd that owns it.
@@ -101,10 +97,12 @@ impl Switchboard {
                     Ask::Stop if self.end.is_near() => return Ok(Ending::Forced),
                     ask => self.asked(ask, grace),
                 },
+                Some(done) = read.recv() => self.files_read(done, &mut read),
                 letter = self.outlet.letter(), if all_posted => self.post_all(|| ToShard::Publish(letter.clone())),
                 () = sleep_until(wake_at) => {}
             }
             self.read_letters();
+            self.read_files();
             self.outlet.reckon();
             self.answer_the_patient();
             if let Some(ending) = self.end() {
@@ -118,9 +116,9 @@ impl Switchboard {
         let now = Instant::now();
         let is_behind = self.outlet.is_behind() || self.unposted.iter().any(|it| !it.is_empty());
         let retry = is_behind.then_some(now + RETRY);
-        let reports = self.waiting.iter().map(|it| it.until).min();
+        let files = (self.readers.waiting() > 0).then_some(now + if self.lacks_room() { RETRY } else { LOOK });
         let listening = self.listening.iter().map(|it| it.until).min();
-        [retry, reports, listening, self.end.wake_at()]
+        [retry, files, self.roll.until(), listening, self.end.wake_at()]
             .into_iter()
             .flatten()
             .min()
@@ -130,11 +128,10 @@ impl Switchboard {
     fn asked(&mut self, ask: Ask, grace: Duration) {
         match ask {
             Ask::Reports(reply) => self.want_reports(reply),
-            Ask::Listeners(channel, reply) => self.want_listeners(channel, reply),
+            Ask::Listeners(wanted, reply) => self.want_listeners(&wanted, reply),
             Ask::Addresses(upstream, addresses) => {
                 self.post_all(|| ToShard::Addresses { upstream, addresses: addresses.clone() });
             }
-            Ask::Letter(shard, letter) => self.post(shard, letter),
             Ask::Stop => {
                 tracing::info!(?grace, "stopping: no new clients, those that are here are bidden farewell");
                 self.end.stop(grace);
@@ -144,60 +141,83 @@ impl Switchboard {
     }
 
     fn want_reports(&mut self, reply: oneshot::Sender<Reports>) {
-        let reports = vec![None; self.lines.len()];
-        self.waiting.push(Waiting { reports, reply, until: Instant::now() + PATIENCE });
-        self.post_all(|| ToShard::Report);
+        for shard in self.roll.want(reply) {
+            self.post(shard, ToShard::Report);
+        }
     }
 
-    fn want_listeners(&mut self, channel: Option<Arc<str>>, reply: oneshot::Sender<Vec<Option<Listeners>>>) {
+    fn want_listeners(&mut self, wanted: &Wanted, reply: oneshot::Sender<Vec<Option<Listeners>>>) {
         self.questions += 1;
         let question = self.questions;
         let shards = vec![None; self.lines.len()];
         self.listening.push(Listening { question, shards, reply, until: Instant::now() + PATIENCE });
-        self.post_all(|| ToShard::Listeners { question, channel: channel.clone() });
+        for shard in 0..self.lines.len() {
+            // One that still looks for the last answer would find the questions in a heap.
+            if !std::mem::replace(&mut self.questioned[shard], true) {
+                self.post(shard, ToShard::Listeners(Box::new(ListenersAsk { question, wanted: wanted.clone() })));
+            }
+        }
     }
 
     fn read_letters(&mut self) {
         for shard in 0..self.lines.len() {
             while let Some(letter) = self.lines[shard].from.take() {
                 match letter {
-                    ToControl::Report(report) => self.reported(&report),
-                    ToControl::File(ask) => self.read_file(ask),
+                    ToControl::Report(report) => self.roll.heard(*report),
+                    ToControl::File(ask) => self.answer_file(|readers| readers.ask(ask)),
                     ToControl::Listeners(listeners) => self.listened(*listeners),
                 }
             }
         }
     }
 
-    fn reported(&mut self, report: &Report) {
-        for waiting in &mut self.waiting {
-            waiting.reports[report.shard].get_or_insert_with(|| report.clone());
-        }
-    }
-
     /// An answer that comes too late is to a question that nobody asks any more.
     fn listened(&mut self, listeners: Listeners) {
+        self.questioned[listeners.shard] = false;
         if let Some(listening) = self.listening.iter_mut().find(|it| it.question == listeners.question) {
             let shard = listeners.shard;
             listening.shards[shard] = Some(listeners);
         }
     }
 
-    fn read_file(&self, ask: Box<FileAsk>) {
-        let asks = self.asks.clone();
-        tokio::task::spawn_blocking(move || {
-            let (shard, answer) = files::answer(*ask);
-            let _ = asks.send(Ask::Letter(shard, ToShard::File(answer)));
-        });
+    // ---- files ----
+
+    fn answer_file(&mut self, done: impl FnOnce(&mut Readers) -> Option<Answer>) {
+        if let Some((shard, answer)) = done(&mut self.readers) {
+            self.post(shard, ToShard::File(answer));
+        }
     }
 
-    /// Those who have all reports, or have waited long enough.
-    fn answer_the_patient(&mut self) {
-        let (now, stopping) = (Instant::now(), self.end.is_near());
-        let done = |it: &mut Waiting| it.until <= now || it.reports.iter().all(Option::is_some);
-        for waiting in self.waiting.extract_if(.., done) {
-            let _ = waiting.reply.send(Reports { shards: waiting.reports, stopping });
+    fn files_read(&mut self, done: Done, more: &mut mpsc::Receiver<Done>) {
+        self.answer_file(|readers| readers.done(done));
+        while let Ok(done) = more.try_recv() {
+            self.answer_file(|readers| readers.done(done));
         }
+    }
+
+    fn read_files(&mut self) {
+        for (shard, answer) in self.readers.expired(Instant::now()) {
+            self.post(shard, ToShard::File(answer));
+        }
+        let unread = self.unread();
+        self.readers.start(|shard, under_way| unread[shard] + under_way < UNREAD);
+    }
+
+    /// Letters that each shard has still to read.
+    fn unread(&self) -> Vec<usize> {
+        self.lines.iter().zip(&self.unposted).map(|(line, unposted)| line.to.waiting() + unposted.len()).collect()
+    }
+
+    fn lacks_room(&self) -> bool {
+        self.unread().into_iter().any(|it| it >= UNREAD)
+    }
+
+    // ---- those who wait ----
+
+    /// Those who have all answers, or have waited long enough.
+    fn answer_the_patient(&mut self) {
+        let now = Instant::now();
+        self.roll.answer(now, self.end.is_near());
         let done = |it: &mut Listening| it.until <= now || it.shards.iter().all(Option::is_some);
         for listening in self.listening.extract_if(.., done) {
             let _ = listening.reply.send(listening.shards);
@@ -208,7 +228,13 @@ impl Switchboard {
         (0..self.lines.len()).for_each(|shard| self.post(shard, letter()));
     }
 
+    /// What may wait has a bound: of reports and of questions one, of the addresses of each upstream the last, of files
+    /// [`UNREAD`], and one letter of messages.
     fn post(&mut self, shard: ShardNumber, letter: ToShard) {
+        if let ToShard::Addresses { upstream: new, .. } = &letter {
+            let is_old = |it: &ToShard| matches!(it, ToShard::Addresses { upstream, .. } if upstream == new);
+            self.unposted[shard].retain(|it| !is_old(it));
+        }
         self.unposted[shard].push_back(letter);
         self.post_unposted();
     }

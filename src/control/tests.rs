@@ -5,8 +5,10 @@
 mod ports;
 
 use super::feeds::{Format, Framing, InvalidText, Settings, Source, Start, State};
-use super::{Line, admin, feeds, metrics, switchboard};
-use crate::mesh::{Bell, ChannelState, Listeners, Message, Receiver, Sender, ToControl, ToShard, letter_box};
+use super::{AdminRules, Line, admin, feeds, figures, metrics, readers, switchboard};
+use crate::mesh::{
+    Bell, ChannelState, Listeners, Message, Receiver, Report, Sender, Tally, ToControl, ToShard, Wanted, letter_box,
+};
 use ports::free_port;
 use serde_json::{Value, json};
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -19,6 +21,7 @@ use tokio::time::{sleep, timeout};
 
 const SHARDS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(10);
+const ADMIN_CONNECTIONS: usize = 20;
 
 /// Where a shard's letters end.
 struct Seat {
@@ -48,6 +51,15 @@ fn feed(source: Source) -> Settings {
     }
 }
 
+fn rules() -> AdminRules {
+    AdminRules {
+        allow_origin: vec!["https://good.example".into()],
+        hosts: Vec::new(),
+        connections: ADMIN_CONNECTIONS,
+        timeout: Duration::from_secs(2),
+    }
+}
+
 impl Hall {
     async fn new(settings: Vec<Settings>) -> Hall {
         let control_bell = Arc::new(Bell::new().unwrap());
@@ -58,17 +70,19 @@ impl Hall {
             lines.push(Line { to, from });
             seats.push(Seat { letters, to_control });
         }
-        let (asks, asked) = mpsc::unbounded_channel();
+        let (asks, asked) = mpsc::channel(switchboard::ASKS);
         let (publisher, outlet) = feeds::publisher(0x5f3a_01bc);
         let feeds = feeds::start(settings, &publisher);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let admin = listener.local_addr().unwrap();
-        let allowed = vec!["https://good.example".into()];
-        let state = admin::State::new(asks.clone(), metrics::Labels::default(), allowed, feeds.clone(), publisher);
+        let counts = figures::Counts::default();
+        let settings = readers::Settings { held: 1, queue: 1, wait: PATIENCE };
+        let (readers, read) = readers::Readers::new(SHARDS, settings, &counts);
+        let state = admin::State::new(asks, (metrics::Labels::default(), counts), rules(), (feeds.clone(), publisher));
         tokio::spawn(admin::serve(listener, state));
-        let mut switchboard = switchboard::Switchboard::new(lines, asks, outlet);
-        tokio::spawn(async move { switchboard.run(&control_bell, asked, Duration::ZERO).await });
+        let mut switchboard = switchboard::Switchboard::new(lines, readers, outlet);
+        tokio::spawn(async move { switchboard.run(&control_bell, asked, read, Duration::ZERO).await });
         Hall { seats, feeds, admin }
     }
 
@@ -104,7 +118,7 @@ impl Hall {
     /// One request; the status and the body.
     async fn ask(&self, head: &str, body: &[u8]) -> (u16, String) {
         let mut stream = TcpStream::connect(self.admin).await.unwrap();
-        let head = format!("{head}\r\nHost: a\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+        let head = format!("{head}\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
         stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
         let mut answer = Vec::new();
         timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
@@ -417,10 +431,10 @@ async fn channels_are_asked_of_every_shard() {
     });
     let (status, body) = hall.ask("GET /v1/channels HTTP/1.1", b"").await;
     let channel = json!({ "feed": "exact", "channel": "x", "subscribers": 3, "kept": 4, "kept_bytes": 400 });
-    let expected = json!({ "channels": [channel], "silent_shards": [] });
+    let expected = json!({ "channels": [channel], "next": null, "silent_shards": [] });
     assert_eq!((status, serde_json::from_str(&body).ok()), (200, Some(expected)));
     let (_, body) = hall.ask("GET /v1/channels/other%2Fone HTTP/1.1", b"").await;
-    let expected = json!({ "channels": [], "silent_shards": [] });
+    let expected = json!({ "channels": [], "next": null, "silent_shards": [] });
     assert_eq!(serde_json::from_str(&body).ok(), Some(expected.clone()));
     let _silent = answering.await.unwrap();
     let (_, body) = hall.ask("GET /v1/channels HTTP/1.1", b"").await;
@@ -431,12 +445,100 @@ async fn channels_are_asked_of_every_shard() {
 fn answer(seat: &mut Seat, shard: usize) -> usize {
     let mut count = 0;
     while let Some(letter) = seat.letters.take() {
-        let ToShard::Listeners { question, channel } = letter else { continue };
-        assert!(channel.as_deref().is_none_or(|it| it == "other/one"));
+        let ToShard::Listeners(ask) = letter else { continue };
+        let question = ask.question;
         let x = ChannelState { feed: 1, channel: "x".into(), subscribers: 1 + shard as u32, kept: 4, kept_bytes: 400 };
-        let channels = if channel.is_none() { vec![x] } else { Vec::new() };
+        let channels = match ask.wanted {
+            Wanted::Page { after: None, .. } => vec![x],
+            Wanted::Page { .. } => Vec::new(),
+            Wanted::One(name) => {
+                assert_eq!(&*name, "other/one");
+                Vec::new()
+            }
+        };
         assert!(seat.to_control.post(ToControl::Listeners(Box::new(Listeners { shard, question, channels }))).is_ok());
         count += 1;
     }
     count
+}
+
+fn report(seat: &mut Seat, shard: usize, accepts: u64) {
+    let tally = Tally { accept_errors: accepts, ..Tally::new(10, 0, 0) };
+    assert!(seat.to_control.post(ToControl::Report(Box::new(Report { shard, tally }))).is_ok());
+}
+
+/// How often a seat was asked for a report.
+fn asked(seat: &mut Seat) -> usize {
+    std::iter::from_fn(|| seat.letters.take()).filter(|it| matches!(it, ToShard::Report)).count()
+}
+
+#[tokio::test]
+async fn what_a_late_shard_has_said_stays_in_the_sums() {
+    let mut hall = http_hall().await;
+    let seats = std::mem::take(&mut hall.seats);
+    let [mut first, mut late] = seats.try_into().ok().unwrap();
+    // Both have said something once, and then the second is late, and asked no second time until it answers.
+    let (_, mut questions) = tokio::join!(hall.ask("GET /metrics HTTP/1.1", b""), async {
+        let mut questions = 0;
+        until("both are asked", || asked(&mut first) == 1).await;
+        until("both are asked", || {
+            questions += asked(&mut late);
+            questions == 1
+        })
+        .await;
+        report(&mut first, 0, 3);
+        report(&mut late, 1, 4);
+        questions
+    });
+    for _ in 0..2 {
+        let ((_, metrics), ()) = tokio::join!(hall.ask("GET /metrics HTTP/1.1", b""), async {
+            until("the first is asked", || asked(&mut first) == 1).await;
+            report(&mut first, 0, 5);
+        });
+        questions += asked(&mut late);
+        for line in
+            ["edgehold_accept_errors_total 9", "edgehold_shard_up{shard=\"1\"} 0", "edgehold_shard_up{shard=\"0\"} 1"]
+        {
+            assert!(metrics.contains(&format!("{line}\n")), "{line}\n{metrics}");
+        }
+        assert!(!metrics.contains("edgehold_shard_late_seconds{shard=\"1\"} 0"));
+    }
+    assert_eq!(questions, 2);
+}
+
+#[tokio::test]
+async fn half_a_head_does_not_stay_and_slow_clients_leave_room_for_health() {
+    let hall = http_hall().await;
+    let mut slow = Vec::new();
+    for number in 0..ADMIN_CONNECTIONS {
+        let mut stream = TcpStream::connect(hall.admin).await.unwrap();
+        let body = b"POST /v1/publish/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhalf";
+        stream.write_all(if number % 2 == 0 { &b"GET / HTTP/1.1\r\nHo"[..] } else { body }).await.unwrap();
+        slow.push(stream);
+    }
+    // Health is asked of the shards, of which none answers here: 503 in time, and not for want of a place.
+    let (status, words) = hall.ask("GET /healthz HTTP/1.1", b"").await;
+    assert_eq!((status, &*words), (503, "2 shards do not answer\n"));
+    let (status, words) = hall.ask("GET /v1/status HTTP/1.1", b"").await;
+    assert!(status == 503 && words.contains("admin_connections"), "{words}");
+    for stream in &mut slow {
+        timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
+    }
+    assert_eq!(hall.post("/v1/publish/x", "text/plain", b"a").await.0, 200);
+}
+
+#[tokio::test]
+async fn the_root_links_what_there_is_and_names_of_others_see_nothing() {
+    let hall = http_hall().await;
+    let (status, page) = hall.ask("GET / HTTP/1.1", b"").await;
+    assert!(status == 200 && page.contains("href=\"/v1/status\""), "{page}");
+    let (status, _) = hall.ask("GET /v1/status HTTP/1.1\r\nOrigin: https://bad.example", b"").await;
+    assert_eq!(status, 403);
+    let coded =
+        "POST /v1/publish/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: gzip, chunked";
+    let mut stream = TcpStream::connect(hall.admin).await.unwrap();
+    stream.write_all(format!("{coded}\r\n\r\n1\r\na\r\n0\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 501 "), "{answer}");
 }

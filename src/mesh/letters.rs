@@ -1,9 +1,7 @@
 //! The letters themselves.
 
-use super::{FeedNumber, Message, Tally};
-use edgehold_wire::status::Status;
+use super::{FeedNumber, FileAnswer, FileAsk, Message, Tally};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Which shard, counted from zero.
@@ -26,17 +24,41 @@ pub enum ToShard {
         addresses: Arc<[SocketAddr]>,
     },
     /// What was asked by [`FileAsk`].
-    File(FileAnswer),
+    File(Box<FileAnswer>),
     /// Feeds have said this, in the order of their sequence. Every shard hears all of it.
     Publish(Arc<[Arc<Message>]>),
-    /// Send [`Listeners`]: of the channel of this name, or of all.
-    Listeners {
-        /// Which question this is: comes back in the answer.
-        question: u64,
-        /// The channel; `None`: all that anybody hears, or that are kept.
-        channel: Option<Arc<str>>,
+    /// Send [`Listeners`].
+    Listeners(Box<ListenersAsk>),
+}
+
+/// A box is made for as many letters as it may hold: what is large stands behind a pointer.
+const _: () = assert!(size_of::<ToShard>() <= 24 && size_of::<ToControl>() <= 16);
+
+/// Which channels are asked for.
+#[derive(Clone, Debug)]
+pub struct ListenersAsk {
+    /// Which question this is: comes back in the answer.
+    pub question: u64,
+    /// The channels.
+    pub wanted: Wanted,
+}
+
+/// Channels that anybody hears, or that are kept.
+#[derive(Clone, Debug)]
+pub enum Wanted {
+    /// Those of this name, of whatever feed.
+    One(Arc<str>),
+    /// The first `most` of all, in the order of [`ChannelKey`].
+    Page {
+        /// Only what comes behind this.
+        after: Option<ChannelKey>,
+        /// How many, at most.
+        most: usize,
     },
 }
+
+/// What a channel is known by, and in which order channels stand: its name, then its feed.
+pub type ChannelKey = (Box<str>, FeedNumber);
 
 impl ToShard {
     /// What it is counted for when a shard reads it: each message of a feed as one.
@@ -89,85 +111,4 @@ pub struct Report {
     pub shard: ShardNumber,
     /// The counters.
     pub tally: Tally,
-}
-
-/// A wish for a file, or for the next part of one.
-#[derive(Debug)]
-pub struct FileAsk {
-    /// Which shard asks.
-    pub shard: ShardNumber,
-    /// Who asks in that shard: comes back in the answer.
-    pub asker: u64,
-    /// What is wanted.
-    pub part: FilePart,
-}
-
-/// The request's conditional fields (RFC 9110 sections 13.1 and 14.2), as sent; lines of one name joined by commas.
-#[derive(Debug, Default)]
-pub struct Conditions {
-    /// If-Match.
-    pub if_match: Option<String>,
-    /// If-None-Match.
-    pub if_none_match: Option<String>,
-    /// If-Modified-Since.
-    pub if_modified_since: Option<String>,
-    /// If-Unmodified-Since.
-    pub if_unmodified_since: Option<String>,
-    /// If-Range.
-    pub if_range: Option<String>,
-    /// Range.
-    pub range: Option<String>,
-}
-
-/// What is wanted of a file.
-#[derive(Debug)]
-pub enum FilePart {
-    /// Its head, and the first part of its body.
-    Open {
-        /// Nothing above this folder is ever served.
-        root: Arc<PathBuf>,
-        /// Path below the root, percent-decoded, without a leading slash.
-        path: String,
-        /// Where to send a client that asks for a folder without a slash at its end.
-        location: String,
-        /// Only the head (a HEAD request).
-        head_only: bool,
-        /// Under which conditions, and which part of it.
-        conditions: Conditions,
-    },
-    /// The part from `at` of a file opened before.
-    Next {
-        /// The open file.
-        file: Arc<std::fs::File>,
-        /// Where the part begins.
-        at: u64,
-        /// Bytes that are still to be sent, this part among them.
-        left: u64,
-    },
-}
-
-/// The answer to a [`FileAsk`].
-#[derive(Debug)]
-pub struct FileAnswer {
-    /// Who asked.
-    pub asker: u64,
-    /// The head, in answer to [`FilePart::Open`].
-    pub head: Option<FileHead>,
-    /// A part of the body.
-    pub bytes: Vec<u8>,
-    /// The file and the place where the next part begins, while there is more.
-    pub rest: Option<(Arc<std::fs::File>, u64, u64)>,
-    /// Reading failed: the response cannot be completed.
-    pub failed: bool,
-}
-
-/// A response head for a file.
-#[derive(Debug)]
-pub struct FileHead {
-    /// 200, 206, 304, 404, 416, …
-    pub status: Status,
-    /// Content-Length, where the status has one.
-    pub length: Option<u64>,
-    /// Further fields, in order.
-    pub fields: Vec<(&'static str, String)>,
 }

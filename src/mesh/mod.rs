@@ -5,17 +5,16 @@
 //! the sender decides.
 
 mod bell;
+mod files;
 mod health;
 mod letters;
 mod message;
 mod tally;
 
 pub use bell::Bell;
+pub use files::{Conditions, FileAnswer, FileAsk, FileHead, FileIdentity, FilePart, FileRest, HeldFile, Site};
 pub use health::{Health, is_up};
-pub use letters::{
-    ChannelState, Conditions, FileAnswer, FileAsk, FileHead, FilePart, Listeners, Report, ShardNumber, ToControl,
-    ToShard,
-};
+pub use letters::{ChannelKey, ChannelState, Listeners, ListenersAsk, Report, ShardNumber, ToControl, ToShard, Wanted};
 pub use message::{Body, Draft, FeedNumber, Form, Frame, Message, epoch_of, id, sequence_of};
 pub use tally::{Cause, Refused, ServiceKind, Stage, Tally, UpstreamTally};
 
@@ -60,6 +59,11 @@ impl<L> Sender<L> {
         self.letters.push(letter).map_err(|rtrb::PushError::Full(letter)| letter)?;
         self.bell.0.ring();
         Ok(())
+    }
+
+    /// Letters that the receiver has still to take.
+    pub fn waiting(&self) -> usize {
+        BOX - self.letters.slots()
     }
 }
 

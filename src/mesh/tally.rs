@@ -237,6 +237,8 @@ pub struct Tally {
     pub turns: u64,
     /// Turns that ended because the budget was used up.
     pub budgets_used_up: u64,
+    /// Wishes for files that wait for room in the control thread's box.
+    pub files_waiting: u64,
     /// Letters that could not be posted because the box was full.
     pub letters_refused: u64,
     /// By upstream, in the order of the configuration.

@@ -3,61 +3,81 @@
 //! The shard never touches a file: it asks the control thread for the head and the first part, and for each
 //! further part when the client has taken the one before.
 
-use crate::mesh::{Cause, Conditions, FileAnswer, FileAsk, FileHead, FilePart, ToControl};
+use crate::mesh::{Cause, Conditions, FileAnswer, FileAsk, FileHead, FilePart, FileRest, Site, ToControl};
 use crate::shard::door::{Desk, Room};
 use crate::shard::slab::Handle;
 use edgehold_wire::http1::Head;
 use edgehold_wire::status::Status;
 use slab::Slab;
-use std::fs::File;
-use std::path::PathBuf;
+use std::collections::VecDeque;
 use std::sync::Arc;
+
+/// Wishes that wait in one shard unless the configuration says otherwise.
+const QUEUE: usize = 1024;
 
 /// What a files route says.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Nothing above this folder is ever served.
-    pub root: Arc<PathBuf>,
+    /// Where the files lie.
+    pub site: Arc<Site>,
 }
 
 /// Responses on their way.
-#[derive(Default)]
-pub struct Files(Slab<Download>);
+pub struct Files {
+    downloads: Slab<Download>,
+    /// Wishes for which the control thread's box had no room, in their order. Those for further parts are as many as
+    /// there are downloads; a client that comes when `queue` wait is refused.
+    waiting: VecDeque<Box<FileAsk>>,
+    queue: usize,
+}
 
 /// A response that is not complete.
 struct Download {
     client: Handle,
     /// What is to be asked for when the client has taken what is queued.
-    rest: Option<(Arc<File>, u64, u64)>,
+    rest: Option<Box<FileRest>>,
+}
+
+impl Default for Files {
+    fn default() -> Files {
+        Files::new(QUEUE)
+    }
 }
 
 impl Files {
+    /// With room for so many wishes that wait.
+    pub fn new(queue: usize) -> Files {
+        Files { downloads: Slab::new(), waiting: VecDeque::new(), queue }
+    }
+
     /// Asks for the file.
     pub fn open(&mut self, desk: &mut Desk, who: Handle, head: &Head<'_, '_>, settings: &Settings, route: &str) {
         let below = head.path.strip_prefix(route).unwrap_or("");
         let Some(path) = decode(below) else {
             return desk.refuse(who, Status::NOT_FOUND, &[], "no such file");
         };
+        if self.waiting.len() >= self.queue {
+            let later = [("Retry-After", "1")];
+            return desk.refuse(who, Status::SERVICE_UNAVAILABLE, &later, "too many files are being read");
+        }
         let part = FilePart::Open {
-            root: settings.root.clone(),
+            site: settings.site.clone(),
             path,
             location: folder_location(head),
             head_only: head.method == "HEAD",
             conditions: conditions(head),
         };
-        let token = self.0.insert(Download { client: who, rest: None });
+        let token = self.downloads.insert(Download { client: who, rest: None });
         desk.take(who, token as u32);
-        if !ask(desk, who, part) {
-            self.0.remove(token);
-            desk.let_go(who);
-            desk.refuse(who, Status::SERVICE_UNAVAILABLE, &[], "too many files are being read");
-        }
+        self.ask(desk, who, part);
     }
 
     /// The control thread has read something.
     pub fn answered(&mut self, desk: &mut Desk, answer: FileAnswer) {
         let who = Handle::from_raw(answer.asker);
-        let Some(token) = desk.token(who).map(|it| it as usize) else { return };
+        let Some(token) = desk.token(who).map(|it| it as usize) else {
+            return self.give_back(desk, who, answer.rest);
+        };
         if answer.failed {
             return desk.cut(who, Cause::UpstreamLost);
         }
@@ -67,12 +87,12 @@ impl Files {
         let room = desk.write(who, &answer.bytes);
         match answer.rest {
             None => {
-                self.0.remove(token);
+                self.downloads.remove(token);
                 desk.let_go(who);
                 desk.finish_answer(who);
             }
             Some(rest) => {
-                self.0[token].rest = Some(rest);
+                self.downloads[token].rest = Some(rest);
                 if room == Room::Enough {
                     self.go_on(desk, token);
                 }
@@ -86,22 +106,64 @@ impl Files {
     }
 
     /// The client has left.
-    pub fn closed(&mut self, token: u32) {
-        self.0.try_remove(token as usize);
+    pub fn closed(&mut self, desk: &mut Desk, token: u32) {
+        if let Some(download) = self.downloads.try_remove(token as usize) {
+            self.give_back(desk, download.client, download.rest);
+        }
+    }
+
+    /// Posts what had to wait, as far as there is room now. How many were posted.
+    pub fn turn(&mut self, desk: &mut Desk) -> u32 {
+        let mut posted = 0;
+        while let Some(ask) = self.next_waiting(desk) {
+            if let Err(ToControl::File(ask)) = desk.try_post(ToControl::File(ask)) {
+                self.waiting.push_front(ask);
+                break;
+            }
+            posted += 1;
+        }
+        desk.tally().files_waiting = self.waiting.len() as u64;
+        posted
+    }
+
+    /// Who has left since then wants nothing but that its file is closed.
+    fn next_waiting(&mut self, desk: &mut Desk) -> Option<Box<FileAsk>> {
+        while let Some(mut ask) = self.waiting.pop_front() {
+            if desk.token(Handle::from_raw(ask.asker)).is_some() {
+                return Some(ask);
+            }
+            match ask.part {
+                FilePart::Open { .. } => {}
+                FilePart::Next(rest) | FilePart::Close(rest) => {
+                    ask.part = FilePart::Close(rest);
+                    return Some(ask);
+                }
+            }
+        }
+        None
     }
 
     fn go_on(&mut self, desk: &mut Desk, token: usize) {
-        let Some(download) = self.0.get_mut(token) else { return };
-        let Some((file, at, left)) = download.rest.take() else { return };
-        if !ask(desk, download.client, FilePart::Next { file, at, left }) {
-            desk.cut(download.client, Cause::Overload);
+        let Some(download) = self.downloads.get_mut(token) else { return };
+        if let Some(rest) = download.rest.take() {
+            let client = download.client;
+            self.ask(desk, client, FilePart::Next(rest));
         }
     }
-}
 
-fn ask(desk: &mut Desk, who: Handle, part: FilePart) -> bool {
-    let shard = desk.shard();
-    desk.post(ToControl::File(Box::new(FileAsk { shard, asker: who.to_raw(), part })))
+    /// A file is not closed here: that may wait for its disk.
+    fn give_back(&mut self, desk: &mut Desk, who: Handle, rest: Option<Box<FileRest>>) {
+        if let Some(rest) = rest.filter(|it| it.held.is_some()) {
+            self.ask(desk, who, FilePart::Close(rest));
+        }
+    }
+
+    /// Behind those that wait already.
+    fn ask(&mut self, desk: &mut Desk, who: Handle, part: FilePart) {
+        let shard = desk.shard();
+        self.waiting.push_back(Box::new(FileAsk { shard, asker: who.to_raw(), part }));
+        self.turn(desk);
+    }
 }
 
 fn begin(desk: &mut Desk, who: Handle, head: &FileHead) {

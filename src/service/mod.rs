@@ -7,6 +7,7 @@ pub mod broadcast;
 pub mod echo;
 pub mod files;
 mod gate;
+mod health;
 pub mod page;
 pub mod proxy;
 mod routes;
@@ -67,12 +68,24 @@ pub struct Services {
     proxy: proxy::Proxy,
     files: files::Files,
     broadcast: broadcast::Broadcast,
+    health: health::Paths,
 }
 
 impl Services {
     /// The routes, `upstreams` by their numbers, and what broadcast routes need.
     pub fn new(routes: Arc<Routes>, upstreams: impl Into<proxy::Places>, broadcast: broadcast::Broadcast) -> Services {
-        Services { routes, proxy: proxy::Proxy::new(upstreams.into()), files: files::Files::default(), broadcast }
+        let (files, health) = (files::Files::default(), health::Paths::default());
+        Services { routes, proxy: proxy::Proxy::new(upstreams.into()), files, broadcast, health }
+    }
+
+    /// With room for so many requests for files that wait.
+    pub fn with_files(self, queue: usize) -> Services {
+        Services { files: files::Files::new(queue), ..self }
+    }
+
+    /// With the paths at which listeners, by their numbers, tell balancers how they are.
+    pub fn with_health(self, paths: Vec<Option<String>>) -> Services {
+        Services { health: health::Paths(paths), ..self }
     }
 }
 
@@ -84,6 +97,9 @@ fn is_of(desk: &Desk, who: Handle, kind: ServiceKind) {
 
 impl Service for Services {
     fn open(&mut self, desk: &mut Desk, who: Handle, head: &Head<'_, '_>) {
+        if self.health.answers(desk, who, head) {
+            return;
+        }
         let routes = self.routes.clone();
         // What no route answers is none of the service's that the request before went to.
         desk.route(who, ServiceKind::None, 0);
@@ -132,7 +148,7 @@ impl Service for Services {
     fn closed(&mut self, desk: &mut Desk, who: Handle, token: u32, cause: Cause) {
         match desk.kind(who) {
             ServiceKind::Proxy => self.proxy.closed(desk, who, token, cause),
-            ServiceKind::Files => self.files.closed(token),
+            ServiceKind::Files => self.files.closed(desk, token),
             ServiceKind::Broadcast => self.broadcast.closed(desk, token),
             ServiceKind::Echo | ServiceKind::Page | ServiceKind::None => {}
         }
@@ -141,11 +157,9 @@ impl Service for Services {
     fn letter(&mut self, desk: &mut Desk, letter: ToShard) {
         match letter {
             ToShard::Addresses { upstream, addresses } => self.proxy.moved(upstream, addresses),
-            ToShard::File(answer) => self.files.answered(desk, answer),
+            ToShard::File(answer) => self.files.answered(desk, *answer),
             ToShard::Publish(messages) => self.broadcast.publish(desk, &messages),
-            ToShard::Listeners { question, channel } => {
-                self.broadcast.count_listeners(desk, question, channel.as_deref());
-            }
+            ToShard::Listeners(ask) => self.broadcast.count_listeners(desk, &ask),
             ToShard::Report | ToShard::Quiesce | ToShard::Leave => {}
         }
     }
@@ -161,7 +175,7 @@ impl Service for Services {
     }
 
     fn turn(&mut self, desk: &mut Desk, budget: u32) -> u32 {
-        self.broadcast.turn(desk, budget)
+        self.files.turn(desk) + self.broadcast.turn(desk, budget)
     }
 
     fn quiesce(&mut self, desk: &mut Desk, who: Handle, token: u32) {

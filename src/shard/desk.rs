@@ -125,6 +125,11 @@ impl Desk {
 
     // ---- what is known ----
 
+    /// Number of the listener that the client came through.
+    pub fn listener(&self, who: Handle) -> usize {
+        usize::from(self.slab[who.slot].origin)
+    }
+
     /// Who serves this connection.
     pub fn kind(&self, who: Handle) -> ServiceKind {
         self.slab[who.slot].service
@@ -669,6 +674,14 @@ impl Desk {
     }
 
     // ---- letters ----
+
+    /// Posts a letter to the control thread.
+    ///
+    /// # Errors
+    /// The box is full: the letter comes back, to be tried again.
+    pub fn try_post(&mut self, letter: ToControl) -> Result<(), ToControl> {
+        self.to_control.post(letter)
+    }
 
     /// Posts a letter to the control thread. `false`: the box is full.
     pub fn post(&mut self, letter: ToControl) -> bool {

@@ -5,7 +5,7 @@ use super::house::{FEEDS, House};
 use super::listener::{Listener, World};
 use crate::play::Verdict;
 use edgehold::engine::script::{Dice, Script, Temper};
-use edgehold::mesh::{Bell, ChannelState, Receiver, Sender, ToControl, ToShard, letter_box};
+use edgehold::mesh::{Bell, ChannelState, ListenersAsk, Receiver, Sender, ToControl, ToShard, Wanted, letter_box};
 use edgehold::service::Services;
 use edgehold::service::broadcast::Broadcast;
 use edgehold::shard::Shard;
@@ -226,7 +226,7 @@ impl Play {
 
     fn channels(&mut self) -> Result<Vec<ChannelState>, String> {
         while self.from_shard.take().is_some() {}
-        self.to_shard.post(ToShard::Listeners { question: 7, channel: None }).expect("room for a letter");
+        self.to_shard.post(ToShard::Listeners(everything())).expect("room for a letter");
         self.step()?;
         match self.from_shard.take() {
             Some(ToControl::Listeners(listeners)) if listeners.question == 7 => Ok(listeners.channels),
@@ -353,4 +353,9 @@ fn settings(dice: &mut Dice) -> Settings {
         turn_events: [4, 16, 256][dice.below(3)],
         park_after: Duration::from_millis([250, 1000][dice.below(2)]),
     }
+}
+
+/// Asks for all channels.
+fn everything() -> Box<ListenersAsk> {
+    Box::new(ListenersAsk { question: 7, wanted: Wanted::Page { after: None, most: usize::MAX } })
 }

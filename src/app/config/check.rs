@@ -243,8 +243,8 @@ fn check_pending(outbox: u64, limits: &Section<Limits>, routes: &[Section<RouteD
 }
 
 fn listener(section: Section<ListenerDraft>) -> Option<Listener> {
-    let ListenerDraft { name, address, backlog, reuse_port, mode } = section.value;
-    Some(Listener { name: name?, address: address?, backlog, reuse_port, mode })
+    let ListenerDraft { name, address, backlog, reuse_port, mode, health } = section.value;
+    Some(Listener { name: name?, address: address?, backlog, reuse_port, mode, health })
 }
 
 fn route(section: Section<RouteDraft>, base: &Path, report: &mut Report<'_>) -> Option<Route> {
@@ -288,7 +288,8 @@ fn files(section: &Section<RouteDraft>, base: &Path, report: &mut Report<'_>) ->
         let words = format!("{shown} {why} — write a folder, relative to that of the configuration file");
         report.note_key(section, "root", words);
     }
-    Some(Service::Files { root })
+    let RouteDraft { cache_control, charset, .. } = &section.value;
+    Some(Service::Files { root, cache_control: cache_control.clone(), charset: charset.clone() })
 }
 
 /// Why a path is no folder to serve; `None` where it is one.

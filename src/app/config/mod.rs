@@ -55,10 +55,18 @@ pub struct Server {
     pub admin: Option<SocketAddr>,
     /// Origins (RFC 6454 form, lower-cased) that may read the admin API from a browser.
     pub admin_allow_origin: Vec<String>,
+    /// Names by which the admin API may be asked, lower-cased.
+    pub admin_hosts: Vec<String>,
+    /// Connections to the admin address at one time.
+    pub admin_connections: u32,
+    /// Time for a head, a body, or the taking of an answer there.
+    pub admin_timeout: Duration,
     /// The least important message that is still logged.
     pub log: Level,
     /// How a log line is written.
     pub log_format: LogFormat,
+    /// Bytes of lines that may wait to be written.
+    pub log_queue: u64,
     /// Time between the order to stop and the end of the last connection.
     pub shutdown_grace: Duration,
     /// Quiet time after which a connection gives up its armed receive.
@@ -83,6 +91,12 @@ pub struct Server {
     pub upstream_backoff_max: Duration,
     /// Bytes of deflate windows that all connections of a shard may hold together.
     pub deflate_window_bytes: u64,
+    /// Files held open between two parts; 0 means derived from RLIMIT_NOFILE.
+    pub open_files: u32,
+    /// Requests for files that may wait at one root, and in one shard.
+    pub file_queue: u32,
+    /// How long they may.
+    pub file_wait: Duration,
 }
 
 /// How much is logged, from least to most.
@@ -120,6 +134,8 @@ pub struct Listener {
     pub reuse_port: bool,
     /// The mode of the file of a unix socket; `None`: what the umask leaves.
     pub mode: Option<u32>,
+    /// The path at which a balancer is told whether the server takes clients.
+    pub health: Option<String>,
 }
 
 /// Where a listener listens. Displayed as it is written in the file.
@@ -195,6 +211,10 @@ pub enum Service {
     Files {
         /// The folder, joined to that of the configuration file; it existed when read.
         root: PathBuf,
+        /// The Cache-Control of its files; empty: none.
+        cache_control: String,
+        /// The charset of its texts; empty: none is said.
+        charset: String,
     },
     /// Each client is carried to a connection of its own to a back end.
     Proxy {

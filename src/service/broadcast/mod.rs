@@ -13,6 +13,7 @@
 mod feed;
 mod gaps;
 mod ids;
+mod listing;
 mod orders;
 mod polls;
 mod requests;
@@ -24,7 +25,7 @@ mod streams;
 mod values;
 mod words;
 
-use crate::mesh::{self, ChannelState, Listeners, Message, ToControl};
+use crate::mesh::{self, Listeners, ListenersAsk, Message, ToControl};
 use crate::shard::door::{Batch, Desk, Payload};
 use feed::Feed;
 use roll::{NONE, Roll, Traits};
@@ -529,17 +530,9 @@ impl Broadcast {
     }
 
     /// Who listens to what.
-    pub fn count_listeners(&self, desk: &mut Desk, question: u64, channel: Option<&str>) {
-        let wanted = |row: &&Row| channel.is_none_or(|channel| *row.name == *channel);
-        let state = |row: &Row| ChannelState {
-            feed: row.feed,
-            channel: (*row.name).into(),
-            subscribers: row.subscribers.len() as u32,
-            kept: row.kept() as u32,
-            kept_bytes: row.kept_bytes(),
-        };
-        let channels = self.rows.iter().map(|(_, row)| row).filter(wanted).map(state).collect();
-        let listeners = Listeners { shard: desk.shard(), question, channels };
+    pub fn count_listeners(&self, desk: &mut Desk, ask: &ListenersAsk) {
+        let channels = listing::listing(self.rows.iter().map(|(_, row)| row), ask);
+        let listeners = Listeners { shard: desk.shard(), question: ask.question, channels };
         desk.post(ToControl::Listeners(Box::new(listeners)));
     }
 }

@@ -11,10 +11,11 @@ pub(crate) struct ListenerDraft {
     pub(crate) backlog: u32,
     pub(crate) reuse_port: bool,
     pub(crate) mode: Option<u32>,
+    pub(crate) health: Option<String>,
 }
 
 /// The keys of `[[listener]]`.
-pub(crate) static LISTENER: [Key<ListenerDraft>; 5] = [
+pub(crate) static LISTENER: [Key<ListenerDraft>; 6] = [
     Key {
         name: "name",
         field: Field::Text {
@@ -74,5 +75,20 @@ pub(crate) static LISTENER: [Key<ListenerDraft>; 5] = [
         note: "",
         example: "\"0660\"",
         see: &["address"],
+    },
+    Key {
+        name: "health",
+        field: Field::Text {
+            form: "a path, \"/healthz\"",
+            store: |l, text| forms::path(text).map(|path| put(&mut l.health, path)),
+        },
+        default: Preset::Absent("no path"),
+        owners: &[],
+        words: "The path at which this listener itself answers a balancer: 200 while new clients are taken, 503 while \
+                the server is stopping.",
+        note: "It goes before all routes, whatever the host, and says nothing but `ready`: for balancers that do not \
+               reach the admin address. The shard that has the connection answers; who finds it full gets its 503.",
+        example: "\"/healthz\"",
+        see: &["admin"],
     },
 ];

@@ -28,6 +28,8 @@ pub(crate) struct RouteDraft {
     pub(crate) limits: Limits,
     pub(crate) subprotocols: Vec<String>,
     pub(crate) root: Option<PathBuf>,
+    pub(crate) cache_control: String,
+    pub(crate) charset: String,
     pub(crate) upstreams: Vec<Upstream>,
     pub(crate) frames: Frames,
     pub(crate) connect_timeout: Duration,
@@ -71,6 +73,8 @@ impl RouteDraft {
             limits,
             subprotocols: Vec::new(),
             root: None,
+            cache_control: String::new(),
+            charset: String::new(),
             upstreams: Vec::new(),
             frames: Frames::Binary,
             connect_timeout: Duration::ZERO,
@@ -117,7 +121,7 @@ fn no_feed(text: &str, known: &[String]) -> String {
 }
 
 /// The keys of `[[route]]`, apart from those of `[limits]`.
-pub(crate) static ROUTE: [Key<RouteDraft>; 28] = [
+pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
     Key {
         name: "path",
         field: Field::Text { form: "a path that begins with a slash", store: RouteDraft::store_path },
@@ -244,6 +248,33 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 28] = [
         note: "It must be there when the server starts. All that is readable below it is public.",
         example: "\"www\"",
         see: &["path"],
+    },
+    Key {
+        name: "cache_control",
+        field: Field::Text {
+            form: "the value of a Cache-Control field, \"max-age=3600\", or \"\" for none",
+            store: |r, text| field_value(text).map(|value| r.cache_control = value),
+        },
+        default: Preset::Is("no-cache"),
+        owners: &["files"],
+        words: "The Cache-Control of the files (RFC 9111, section 5.2).",
+        note: "`no-cache` lets caches keep a file and ask each time whether it has changed, which costs a round trip \
+               and no content. Files whose names change with their content may say \"max-age=31536000, immutable\".",
+        example: "\"max-age=3600\"",
+        see: &["root"],
+    },
+    Key {
+        name: "charset",
+        field: Field::Text {
+            form: "a token, \"utf-8\", or \"\" for none",
+            store: |r, text| charset(text).map(|value| r.charset = value),
+        },
+        default: Preset::Is("utf-8"),
+        owners: &["files"],
+        words: "The charset that the Content-Type of texts names, among them JavaScript, JSON and XML.",
+        note: "\"\" leaves it to what the files say of themselves.",
+        example: "\"windows-1252\"",
+        see: &["root"],
     },
     Key {
         name: "feeds",
@@ -553,4 +584,15 @@ fn folder(text: &str) -> Result<PathBuf, String> {
         true => Err(format!("{} is no folder — write its name", forms::quote(text))),
         false => Ok(text.into()),
     }
+}
+
+/// What a field line can hold (RFC 9110 section 5.5), in ASCII.
+fn field_value(text: &str) -> Result<String, String> {
+    let good = text.len() <= 256 && text.trim() == text && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    let words = || format!("{} is no value of a field — write a value such as \"max-age=3600\"", forms::quote(text));
+    good.then(|| text.to_owned()).ok_or_else(words)
+}
+
+fn charset(text: &str) -> Result<String, String> {
+    if text.is_empty() { Ok(String::new()) } else { forms::token(text) }
 }

@@ -12,8 +12,12 @@ pub(crate) const BLANK_SERVER: Server = Server {
     slots_per_shard: 0,
     admin: None,
     admin_allow_origin: Vec::new(),
+    admin_hosts: Vec::new(),
+    admin_connections: 0,
+    admin_timeout: Duration::ZERO,
     log: Level::Info,
     log_format: LogFormat::Text,
+    log_queue: 0,
     shutdown_grace: Duration::ZERO,
     park_after: Duration::ZERO,
     accepts_in_flight: 0,
@@ -26,10 +30,13 @@ pub(crate) const BLANK_SERVER: Server = Server {
     upstream_backoff: Duration::ZERO,
     upstream_backoff_max: Duration::ZERO,
     deflate_window_bytes: 0,
+    open_files: 0,
+    file_queue: 0,
+    file_wait: Duration::ZERO,
 };
 
 /// The keys of `[server]`.
-pub(crate) static SERVER: [Key<Server>; 18] = [
+pub(crate) static SERVER: [Key<Server>; 25] = [
     Key {
         name: "shards",
         field: Field::Number {
@@ -93,6 +100,51 @@ pub(crate) static SERVER: [Key<Server>; 18] = [
         see: &["admin"],
     },
     Key {
+        name: "admin_hosts",
+        field: Field::List {
+            form: "a list of hosts without ports, \"edge-1.internal\"",
+            single: false,
+            most: 64,
+            store: |s, text| push_new(&mut s.admin_hosts, forms::host(text)?, text),
+        },
+        default: Preset::Is("[]"),
+        owners: &[],
+        words: "Names by which `/v1/...` of the admin address may be asked, beside IP addresses and `localhost`.",
+        note: "A request whose Host is another name is answered 403: a web page could let a name of its own lead to \
+               this address (DNS rebinding) and read what it says. Health and metrics may be asked by any name.",
+        example: "[\"edge-1.internal\"]",
+        see: &["admin", "admin_allow_origin"],
+    },
+    Key {
+        name: "admin_connections",
+        field: Field::Number {
+            unit: Unit::Count,
+            rule: Rule::Range(1, 4096),
+            store: |s, n| s.admin_connections = n as u32,
+        },
+        default: Preset::Is("64"),
+        owners: &[],
+        words: "How many connections the admin address serves at one time.",
+        note: "Eight more are taken on which only health, readiness and metrics are answered, for five seconds at \
+               most.",
+        example: "",
+        see: &["admin", "admin_timeout"],
+    },
+    Key {
+        name: "admin_timeout",
+        field: Field::Number {
+            unit: Unit::Millis,
+            rule: Rule::Range(1000, HOUR),
+            store: |s, n| s.admin_timeout = Duration::from_millis(n),
+        },
+        default: Preset::Is("30s"),
+        owners: &[],
+        words: "How long a request head, a body, or the taking of an answer may last at the admin address.",
+        note: "A connection that waits for its next request counts too.",
+        example: "",
+        see: &["admin_connections"],
+    },
+    Key {
         name: "log",
         field: Field::Choice {
             names: &["error", "warn", "info", "debug"],
@@ -116,6 +168,17 @@ pub(crate) static SERVER: [Key<Server>; 18] = [
         owners: &[],
         words: "How a log line is written: for eyes, or as one JSON object a line for a collector.",
         note: "",
+        example: "",
+        see: &["log"],
+    },
+    Key {
+        name: "log_queue",
+        field: Field::Number { unit: Unit::Bytes, rule: Rule::Range(4 * KIB, 64 * MIB), store: |s, n| s.log_queue = n },
+        default: Preset::Is("1MiB"),
+        owners: &[],
+        words: "How many bytes of log lines may wait until standard error takes them.",
+        note: "Lines beyond that are dropped and counted, and one line says how many: nobody who is served ever waits \
+               for the log. Twice as much is held while lines are being written.",
         example: "",
         see: &["log"],
     },
@@ -295,5 +358,49 @@ pub(crate) static SERVER: [Key<Server>; 18] = [
                client that finds none left is served without takeover.",
         example: "",
         see: &["deflate_takeover"],
+    },
+    Key {
+        name: "open_files",
+        field: Field::Number {
+            unit: Unit::Count,
+            rule: Rule::ZeroOr("derived from RLIMIT_NOFILE", 1, 1 << 20),
+            store: |s, n| s.open_files = n as u32,
+        },
+        default: Preset::Is("0"),
+        owners: &[],
+        words: "How many files are held open while clients take them.",
+        note: "A download beyond that opens its file anew for each part of 64 KiB, and ends if the file has changed \
+               meanwhile. Derived, it is half of what RLIMIT_NOFILE leaves, 4096 at most.",
+        example: "1000",
+        see: &["root", "file_queue"],
+    },
+    Key {
+        name: "file_queue",
+        field: Field::Number {
+            unit: Unit::Count,
+            rule: Rule::Range(1, 1 << 20),
+            store: |s, n| s.file_queue = n as u32,
+        },
+        default: Preset::Is("4096"),
+        owners: &[],
+        words: "How many requests for files may wait at one `root`, and in one shard; those beyond are answered 503.",
+        note: "Downloads under way are not refused. Each `root` has threads of its own, so that a disk that hangs \
+               holds back only those who ask for what is on it.",
+        example: "",
+        see: &["file_wait", "root"],
+    },
+    Key {
+        name: "file_wait",
+        field: Field::Number {
+            unit: Unit::Millis,
+            rule: Rule::Range(100, HOUR),
+            store: |s, n| s.file_wait = Duration::from_millis(n),
+        },
+        default: Preset::Is("10s"),
+        owners: &[],
+        words: "How long a request for a file may wait for its turn before it is answered 503.",
+        note: "A download whose next part waits longer ends. A read that has begun is not counted.",
+        example: "",
+        see: &["file_queue"],
     },
 ];
