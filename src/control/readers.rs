@@ -151,8 +151,8 @@ impl Root {
     }
 }
 
-/// Those who have waited too long are told so. What they hold open stays in the queue, to be closed by a thread: closing
-/// may wait for the disk too, and is never too late.
+/// Those who have waited too long are told so. What they hold open stays in the queue, to be closed by a thread:
+/// closing may wait for the disk too, and is never too late.
 fn expired(queue: &mut VecDeque<Waiting>, now: Instant) -> Vec<Answer> {
     let (mut answers, mut closing) = (Vec::new(), Vec::new());
     let is_late = |queue: &VecDeque<Waiting>| queue.front().is_some_and(|it| it.until <= now);
