@@ -108,6 +108,8 @@ fn the_least_file_gets_every_default() {
             upstream_backoff: Duration::from_millis(500),
             upstream_backoff_max: Duration::from_secs(16),
             deflate_window_bytes: 16 << 20,
+            publish_backlog_bytes: 32 << 20,
+            publish_patience: Duration::from_millis(500),
         },
         listeners: vec![Listener {
             name: "public".into(),
@@ -151,6 +153,8 @@ fn the_full_file_is_read_to_the_last_key() {
         upstream_backoff: Duration::from_millis(250),
         upstream_backoff_max: Duration::from_secs(4),
         deflate_window_bytes: 32 << 20,
+        publish_backlog_bytes: 64 << 20,
+        publish_patience: Duration::from_secs(2),
     };
     assert_eq!(server, expected);
     let six: SocketAddr = "[::]:8080".parse().unwrap();

@@ -12,6 +12,7 @@ mod deflated;
 mod fair;
 mod far_ends;
 mod hostile;
+mod missed;
 mod play;
 mod stage;
 

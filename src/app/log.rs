@@ -17,6 +17,8 @@ pub(super) fn start(server: &Server) {
     };
     // What libraries find worth saying is not what an operator is to read, unless something is wrong.
     let ours = Targets::new().with_target("edgehold", level).with_default(level.min(LevelFilter::WARN));
+    // Its errors come to the feed, which tells them with its name; here they would be told without.
+    let ours = ours.with_target("async_nats", LevelFilter::OFF);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let subscriber = tracing_subscriber::registry().with(ours);
     // A second start (tests in one process) keeps the first.

@@ -80,8 +80,8 @@ pub(super) async fn serve(listener: TcpListener, state: Arc<State>) {
 
 async fn show_metrics(Extract(state): Extract<Arc<State>>) -> Response {
     let Some(reports) = state.reports().await else { return going_down() };
-    let unread = state.publisher.unread_bytes();
-    let snapshot = Snapshot::new(reports.shards, &state.labels, state.begun.elapsed()).with_feeds(&state.feeds, unread);
+    let snapshot = Snapshot::new(reports.shards, &state.labels, state.begun.elapsed());
+    let snapshot = snapshot.with_feeds(&state.feeds, state.publisher.backlogs());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::render(&snapshot)).into_response()
 }
 

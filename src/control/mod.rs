@@ -8,6 +8,7 @@ pub mod feeds;
 mod files;
 pub mod metrics;
 mod names;
+mod post;
 mod publish;
 mod signals;
 mod switchboard;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub labels: metrics::Labels,
     /// Where messages come from, in the order of the configuration.
     pub feeds: Vec<feeds::Settings>,
+    /// How far shards may be behind what these say.
+    pub patience: feeds::Patience,
     /// Which run of the server counts the messages: the shards have the same.
     pub epoch: u32,
 }
@@ -85,7 +88,7 @@ pub fn run(settings: Settings, lines: Vec<Line>, bell: &Bell) -> io::Result<Endi
 async fn serve(settings: Settings, lines: Vec<Line>, bell: &Bell) -> io::Result<Ending> {
     let (asks, asked) = mpsc::unbounded_channel();
     let shards = lines.len();
-    let (publisher, outlet) = feeds::publisher(settings.epoch);
+    let (publisher, outlet) = feeds::publisher(settings.epoch, shards, settings.patience);
     let feeds = feeds::start(settings.feeds, &publisher);
     if let Some(listener) = settings.admin {
         let labels = settings.labels;

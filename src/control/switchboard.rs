@@ -1,10 +1,10 @@
 //! Where all letters pass: the one task that holds the lines to the shards.
 
 use super::end::{End, Step};
-use super::feeds::Outlet;
+use super::feeds::{Letter, Outlet, Verdict};
+use super::post::Post;
 use super::{Addresses, Ending, Line, files};
 use crate::mesh::{Bell, FileAsk, Listeners, Report, ShardNumber, ToControl, ToShard};
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,8 +55,7 @@ struct Listening {
 }
 
 pub(super) struct Switchboard {
-    lines: Vec<Line>,
-    unposted: Vec<VecDeque<ToShard>>,
+    posts: Vec<Post>,
     waiting: Vec<Waiting>,
     listening: Vec<Listening>,
     questions: u64,
@@ -67,10 +66,8 @@ pub(super) struct Switchboard {
 
 impl Switchboard {
     pub(super) fn new(lines: Vec<Line>, asks: mpsc::UnboundedSender<Ask>, outlet: Outlet) -> Switchboard {
-        let unposted = lines.iter().map(|_| VecDeque::new()).collect();
         Switchboard {
-            lines,
-            unposted,
+            posts: lines.into_iter().map(Post::new).collect(),
             waiting: Vec::new(),
             listening: Vec::new(),
             questions: 0,
@@ -90,8 +87,6 @@ impl Switchboard {
         let ear = unsafe { AsyncFd::register_with_interest(bell.reader()?, Interest::READABLE) }?;
         loop {
             let wake_at = self.wake_at();
-            // A second letter of messages is not made before the first is in every box: what waits, waits in the feeds.
-            let all_posted = self.unposted.iter().all(VecDeque::is_empty);
             tokio::select! {
                 rung = ear.readable() => {
                     rung?.clear_ready();
@@ -101,22 +96,22 @@ impl Switchboard {
                     Ask::Stop if self.end.is_near() => return Ok(Ending::Forced),
                     ask => self.asked(ask, grace),
                 },
-                letter = self.outlet.letter(), if all_posted => self.post_all(|| ToShard::Publish(letter.clone())),
+                letter = self.outlet.letter() => self.publish(&letter),
                 () = sleep_until(wake_at) => {}
             }
             self.read_letters();
-            self.outlet.reckon();
             self.answer_the_patient();
             if let Some(ending) = self.end() {
                 return Ok(ending);
             }
-            self.post_unposted();
+            self.posts.iter_mut().for_each(Post::retry);
+            self.reckon();
         }
     }
 
     fn wake_at(&self) -> Instant {
         let now = Instant::now();
-        let is_behind = self.outlet.is_behind() || self.unposted.iter().any(|it| !it.is_empty());
+        let is_behind = self.outlet.is_behind() || self.posts.iter().any(Post::is_full);
         let retry = is_behind.then_some(now + RETRY);
         let reports = self.waiting.iter().map(|it| it.until).min();
         let listening = self.listening.iter().map(|it| it.until).min();
@@ -134,7 +129,7 @@ impl Switchboard {
             Ask::Addresses(upstream, addresses) => {
                 self.post_all(|| ToShard::Addresses { upstream, addresses: addresses.clone() });
             }
-            Ask::Letter(shard, letter) => self.post(shard, letter),
+            Ask::Letter(shard, letter) => self.posts[shard].send(letter),
             Ask::Stop => {
                 tracing::info!(?grace, "stopping: no new clients, those that are here are bidden farewell");
                 self.end.stop(grace);
@@ -144,7 +139,7 @@ impl Switchboard {
     }
 
     fn want_reports(&mut self, reply: oneshot::Sender<Reports>) {
-        let reports = vec![None; self.lines.len()];
+        let reports = vec![None; self.posts.len()];
         self.waiting.push(Waiting { reports, reply, until: Instant::now() + PATIENCE });
         self.post_all(|| ToShard::Report);
     }
@@ -152,14 +147,14 @@ impl Switchboard {
     fn want_listeners(&mut self, channel: Option<Arc<str>>, reply: oneshot::Sender<Vec<Option<Listeners>>>) {
         self.questions += 1;
         let question = self.questions;
-        let shards = vec![None; self.lines.len()];
+        let shards = vec![None; self.posts.len()];
         self.listening.push(Listening { question, shards, reply, until: Instant::now() + PATIENCE });
         self.post_all(|| ToShard::Listeners { question, channel: channel.clone() });
     }
 
     fn read_letters(&mut self) {
-        for shard in 0..self.lines.len() {
-            while let Some(letter) = self.lines[shard].from.take() {
+        for shard in 0..self.posts.len() {
+            while let Some(letter) = self.posts[shard].take() {
                 match letter {
                     ToControl::Report(report) => self.reported(&report),
                     ToControl::File(ask) => self.read_file(ask),
@@ -205,29 +200,32 @@ impl Switchboard {
     }
 
     fn post_all(&mut self, letter: impl Fn() -> ToShard) {
-        (0..self.lines.len()).for_each(|shard| self.post(shard, letter()));
+        self.posts.iter_mut().for_each(|post| post.send(letter()));
     }
 
-    fn post(&mut self, shard: ShardNumber, letter: ToShard) {
-        self.unposted[shard].push_back(letter);
-        self.post_unposted();
+    /// To all but those that are left behind.
+    fn publish(&mut self, letter: &Letter) {
+        for (shard, post) in self.posts.iter_mut().enumerate() {
+            if self.outlet.is_for(shard) {
+                post.send(letter.to_shard());
+            }
+        }
     }
 
-    /// In order; what finds no room waits for the next round.
-    fn post_unposted(&mut self) {
-        for (line, unposted) in self.lines.iter_mut().zip(&mut self.unposted) {
-            while let Some(letter) = unposted.pop_front() {
-                if let Err(letter) = line.to.post(letter) {
-                    unposted.push_front(letter);
-                    break;
-                }
+    /// How far the shards have read what feeds say, and what becomes of those that are behind.
+    fn reckon(&mut self) {
+        let unread = self.posts.iter_mut().map(Post::unread);
+        for (shard, verdict) in self.outlet.reckon(Instant::now(), unread) {
+            match verdict {
+                Verdict::GiveUp => self.outlet.given_up(shard, self.posts[shard].give_up()),
+                Verdict::Tell(missed) => self.posts[shard].send(ToShard::Missed(missed)),
             }
         }
     }
 
     /// The next step to the end, once it has begun.
     fn end(&mut self) -> Option<Ending> {
-        let gone: Vec<bool> = self.lines.iter().map(|line| line.from.is_abandoned()).collect();
+        let gone: Vec<bool> = self.posts.iter().map(Post::is_abandoned).collect();
         match self.end.step(&gone) {
             Step::Wait => {}
             Step::Lost(shard) => {

@@ -13,8 +13,8 @@ mod tally;
 pub use bell::Bell;
 pub use health::{Health, is_up};
 pub use letters::{
-    ChannelState, Conditions, FileAnswer, FileAsk, FileHead, FilePart, Listeners, Report, ShardNumber, ToControl,
-    ToShard,
+    ChannelState, Conditions, FileAnswer, FileAsk, FileHead, FilePart, Listeners, Missed, Report, ShardNumber,
+    ToControl, ToShard,
 };
 pub use message::{Body, Draft, FeedNumber, Form, Frame, Message, epoch_of, id, sequence_of};
 pub use tally::{Cause, Refused, ServiceKind, Stage, Tally, UpstreamTally};
@@ -61,6 +61,11 @@ impl<L> Sender<L> {
         self.bell.0.ring();
         Ok(())
     }
+
+    /// Letters that the receiver has not taken yet.
+    pub fn waiting(&self) -> usize {
+        self.letters.buffer().capacity() - self.letters.slots()
+    }
 }
 
 impl<L> Receiver<L> {
@@ -89,9 +94,9 @@ mod tests {
         let (mut sender, mut receiver) = letter_box(Arc::new(Bell::new().unwrap()));
         let posted = (0..).take_while(|&n| sender.post(n).is_ok()).count();
         assert_eq!(posted, BOX);
-        assert_eq!(sender.post(7), Err(7));
+        assert_eq!((sender.post(7), sender.waiting()), (Err(7), BOX));
         assert!((0..posted).all(|n| receiver.take() == Some(n)));
-        assert!(receiver.is_empty());
+        assert!(receiver.is_empty() && sender.waiting() == 0);
         sender.post(8).unwrap();
         assert_eq!(receiver.take(), Some(8));
     }

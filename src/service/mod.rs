@@ -153,6 +153,7 @@ impl Service for Services {
             ToShard::Addresses { upstream, addresses } => self.proxy.moved(upstream, addresses),
             ToShard::File(answer) => self.files.answered(desk, answer),
             ToShard::Publish(messages) => self.broadcast.publish(desk, &messages),
+            ToShard::Missed(missed) => self.broadcast.missed(desk, &missed),
             ToShard::Listeners { question, channel } => {
                 self.broadcast.count_listeners(desk, question, channel.as_deref());
             }

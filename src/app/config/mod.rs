@@ -83,6 +83,10 @@ pub struct Server {
     pub upstream_backoff_max: Duration,
     /// Bytes of deflate windows that all connections of a shard may hold together.
     pub deflate_window_bytes: u64,
+    /// Bytes of messages that some shard has still to read, above which feeds wait.
+    pub publish_backlog_bytes: u64,
+    /// How long feeds wait for one shard that has not read what another has.
+    pub publish_patience: Duration,
 }
 
 /// How much is logged, from least to most.

@@ -18,7 +18,7 @@ mod settings;
 mod streams;
 mod words;
 
-use crate::mesh::{self, ChannelState, Listeners, Message, ToControl};
+use crate::mesh::{self, ChannelState, Listeners, Message, Missed, ToControl};
 use crate::shard::door::{Batch, Desk, Payload};
 use crate::shard::slab::Handle;
 use roll::{Roll, Traits};
@@ -127,6 +127,27 @@ impl Broadcast {
         self.gauge(desk);
     }
 
+    /// Messages that will not come: whoever would have heard them is told so, in a round like that of a message.
+    pub fn missed(&mut self, desk: &mut Desk, missed: &Missed) {
+        self.heard = self.heard.max(missed.sequence);
+        for (number, feed) in (0..).zip(&mut self.feeds) {
+            if missed.feed.is_none_or(|it| it == number) {
+                feed.gone = missed.sequence;
+            }
+        }
+        let concerned = |row: &Row| {
+            missed.feed.is_none_or(|it| it == row.feed)
+                && missed.channel.as_deref().is_none_or(|it| settings::matches(&row.name, it))
+        };
+        let rows: Vec<u32> = self.rows.iter().filter(|(_, row)| concerned(row)).map(|(it, _)| it as u32).collect();
+        for number in rows {
+            let row = &mut self.rows[number as usize];
+            row.miss(missed.sequence, &self.feeds[usize::from(row.feed)].settings.keep);
+            self.begin_round(number);
+        }
+        self.gauge(desk);
+    }
+
     fn take_in(&mut self, now: u32, message: &Arc<Message>) {
         self.heard = message.sequence;
         let payload = rows::payload(message);
@@ -219,7 +240,7 @@ impl Broadcast {
         }
     }
 
-    /// A full batch: what is still to come for the client is offered in a later turn, like anything else.
+    /// What is still to come for a client behind a full batch, or a gap, is offered in a later turn, like all else.
     fn note_rest(&mut self, token: u32) {
         let mut numbers = std::mem::take(&mut self.numbers);
         numbers.clear();
@@ -284,7 +305,9 @@ impl Broadcast {
 
     /// Takes the next message of these subscriptions, without sending it.
     fn take_next(&mut self, numbers: &[u32]) -> Option<Payload> {
-        let first = numbers.iter().filter_map(|&number| self.peek(number).ok().flatten()).min()?;
+        // Where something is lost, the poll that follows is told so: this one must not lead past it.
+        let next = |first: Option<u64>, &number: &u32| self.peek(number).map(|it| it.into_iter().chain(first).min());
+        let first = numbers.iter().try_fold(None, next).unwrap_or(None)?;
         let mut found = None;
         for &number in numbers {
             let subscription = self.roll.get(number);

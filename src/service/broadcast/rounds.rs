@@ -153,6 +153,9 @@ impl Broadcast {
     pub(super) fn too_slow(&mut self, desk: &mut Desk, number: u32) {
         let subscription = self.roll.get(number);
         let row = &self.rows[subscription.row as usize];
+        if let Some(behind) = row.behind_missed(subscription.cursor) {
+            return self.tell_missed(desk, number, behind);
+        }
         let client = &self.roll.clients[subscription.client as usize];
         let slow = self.settings[usize::from(client.route)].slow;
         let (who, place, end, name) = (client.who, subscription.cursor.place(), row.end(), row.name.clone());
@@ -183,6 +186,18 @@ impl Broadcast {
                 numbers.into_iter().for_each(|number| self.leave(desk, number));
             }
         }
+    }
+
+    /// Something that never came to this shard, or to its feed: not the client's fault, whatever the policy. It goes on
+    /// at this place.
+    fn tell_missed(&mut self, desk: &mut Desk, number: u32, behind: Cursor) {
+        let subscription = self.roll.get(number);
+        let row = &self.rows[subscription.row as usize];
+        let name = row.name.clone();
+        self.roll.set(number, behind);
+        let gap = self.gap(subscription.client, &name, None);
+        self.tell_gap(desk, subscription.client, &gap);
+        self.note_rest(subscription.client);
     }
 
     // ---- time ----

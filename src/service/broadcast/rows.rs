@@ -80,6 +80,8 @@ pub struct Row {
     latest: HashMap<Box<str>, u64>,
     /// Messages up to this sequence may be gone.
     gone: u64,
+    /// Before this place something never came.
+    missed: u64,
 }
 
 /// A round over the subscribers of a row, which a new message begins anew where it stands.
@@ -122,6 +124,7 @@ impl Row {
             values: BTreeMap::new(),
             latest: HashMap::new(),
             gone,
+            missed: 0,
         }
     }
 
@@ -189,21 +192,41 @@ impl Row {
         }
     }
 
+    /// Messages up to this sequence never came: whoever has not heard all that came before them finds its next message
+    /// lost, and so does everybody else, since a place is left for them. A client that is at last values only is not
+    /// told.
+    pub fn miss(&mut self, sequence: u64, keep: &Keep) {
+        while let Some(item) = self.items.pop_front() {
+            self.let_go(item, keep);
+        }
+        self.first += 1;
+        (self.missed, self.gone) = (self.first, self.gone.max(sequence));
+    }
+
+    /// Where to go on for somebody at this cursor who would have heard something that never came.
+    pub fn behind_missed(&self, cursor: Cursor) -> Option<Cursor> {
+        (cursor.place() < self.missed).then(|| Cursor::at(self.first.max(self.missed)))
+    }
+
     /// Lets go of what nobody may want any more. `lagging`: somebody is behind.
     pub fn trim(&mut self, now: u32, lagging: bool, keep: &Keep) {
         while self.items.front().is_some_and(|front| self.is_due(front, now, lagging, keep)) {
             let Some(item) = self.items.pop_front() else { break };
-            // A prefix may have begun with messages older than what was gone already of another channel.
-            self.gone = self.gone.max(item.payload.sequence);
-            if keep.values && !item.superseded {
-                self.values.insert(self.first, item.payload);
-            }
-            self.first += 1;
+            self.let_go(item, keep);
         }
         while self.values.len() > KEYS {
             let Some((_, payload)) = self.values.pop_first() else { break };
             self.latest.remove(&self.key_of(&payload));
         }
+    }
+
+    fn let_go(&mut self, item: Item, keep: &Keep) {
+        // A prefix may have begun with messages older than what was gone already of another channel.
+        self.gone = self.gone.max(item.payload.sequence);
+        if keep.values && !item.superseded {
+            self.values.insert(self.first, item.payload);
+        }
+        self.first += 1;
     }
 
     /// A message without a key is the last value of its channel.
@@ -264,7 +287,8 @@ impl Row {
     pub fn sequence_before(&self, cursor: Cursor) -> Option<u64> {
         match self.ahead(cursor) {
             Next::Message(payload, _) => Some(payload.sequence - 1),
-            Next::Nothing(_) | Next::Lost => None,
+            Next::Nothing(_) => None,
+            Next::Lost => Some(self.gone.saturating_sub(1)),
         }
     }
 
@@ -384,6 +408,19 @@ mod tests {
         row.push(&message(80, "m"), 0, &keep);
         assert_eq!(heard(&row, Cursor::conflating(0)), [30, 60, 70, 80]);
         assert_eq!(heard(&row, Cursor::at(6)), [70, 80]);
+    }
+
+    #[test]
+    fn what_never_came_is_lost_to_everybody_once() {
+        let keep = Keep { values: true, ..KEEP };
+        let mut row = row(&["k", "l"], &keep);
+        row.miss(30, &keep);
+        assert!([0, 1, 2].iter().all(|&place| matches!(row.ahead(Cursor::at(place)), Next::Lost)));
+        let behind = row.behind_missed(Cursor::at(2)).unwrap();
+        assert_eq!((behind.place(), row.behind_missed(behind)), (row.end(), None));
+        row.push(&message(40, "l"), 0, &keep);
+        assert_eq!((heard(&row, behind), heard(&row, Cursor::conflating(0))), (vec![40], vec![10, 40]));
+        assert_eq!((row.behind(29).is_err(), row.behind(30).is_ok(), row.gone()), (true, true, 30));
     }
 
     #[test]
