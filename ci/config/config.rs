@@ -115,6 +115,8 @@ fn the_least_file_gets_every_default() {
             open_files: 0,
             file_queue: 4096,
             file_wait: Duration::from_secs(10),
+            publish_backlog_bytes: 32 << 20,
+            publish_patience: Duration::from_millis(500),
         },
         listeners: vec![Listener {
             name: "public".into(),
@@ -166,6 +168,8 @@ fn the_full_file_is_read_to_the_last_key() {
         open_files: 100,
         file_queue: 200,
         file_wait: Duration::from_secs(2),
+        publish_backlog_bytes: 64 << 20,
+        publish_patience: Duration::from_secs(2),
     };
     assert_eq!(server, expected);
     let six: SocketAddr = "[::]:8080".parse().unwrap();

@@ -13,6 +13,7 @@ mod deflated;
 mod fair;
 mod far_ends;
 mod hostile;
+mod missed;
 mod play;
 mod stage;
 

@@ -28,7 +28,7 @@ pub const KIND: Temper = Temper {
 
 pub struct Stage {
     pub shard: Shard<Script, Services>,
-    letters: Sender<ToShard>,
+    pub letters: Sender<ToShard>,
     // Nobody reads them, but the box must be there.
     _to_control: Receiver<ToControl>,
     said: u64,

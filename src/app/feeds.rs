@@ -1,11 +1,19 @@
 //! Feeds, from what was written to what the control thread works with.
 
 use super::config::{self, Config};
-use crate::control::feeds::{Broker, Format, Framing, InvalidText, Settings, Source, Start};
+use crate::control::feeds::{Broker, Format, Framing, InvalidText, Patience, Settings, Source, Start};
 
 /// All feeds, in the order of the configuration: their places are their numbers.
 pub(super) fn settings(config: &Config) -> Vec<Settings> {
     config.feeds.iter().map(feed).collect()
+}
+
+/// How far shards may be behind what feeds say.
+pub(super) fn patience(config: &Config) -> Patience {
+    Patience {
+        backlog_bytes: usize::try_from(config.server.publish_backlog_bytes).unwrap_or(usize::MAX),
+        time: config.server.publish_patience,
+    }
 }
 
 fn feed(written: &config::Feed) -> Settings {

@@ -37,6 +37,8 @@ pub(super) fn start(server: &Server) -> Count {
     let queue = QUEUE.get_or_init(|| Queue::start(server.log_queue, &dropped, io::stderr()));
     // What libraries find worth saying is not what an operator is to read, unless something is wrong.
     let ours = Targets::new().with_target("edgehold", level).with_default(level.min(LevelFilter::WARN));
+    // Its errors come to the feed, which tells them with its name; here they would be told without.
+    let ours = ours.with_target("async_nats", LevelFilter::OFF);
     let lines = tracing_subscriber::fmt::layer().with_writer(queue.clone()).with_target(false);
     let subscriber = tracing_subscriber::registry().with(ours);
     // A second start (tests in one process) keeps the first.

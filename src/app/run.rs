@@ -508,6 +508,7 @@ fn control_settings(
             health,
         },
         feeds: super::feeds::settings(config),
+        patience: super::feeds::patience(config),
         epoch,
     }
 }

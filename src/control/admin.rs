@@ -177,9 +177,8 @@ async fn show_root() -> Html<&'static str> {
 
 async fn show_metrics(Extract(state): Extract<Arc<State>>) -> Response {
     let Some(reports) = state.reports().await else { return going_down() };
-    let unread = state.publisher.unread_bytes();
     let snapshot = Snapshot::new(reports.shards, &state.labels, state.begun.elapsed())
-        .with_feeds(&state.feeds, unread)
+        .with_feeds(&state.feeds, state.publisher.backlogs())
         .with_counts(&state.counts);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::render(&snapshot)).into_response()
 }

@@ -1,6 +1,6 @@
 //! The metrics: one table, from which `/metrics` and docs/metrics.md are both written.
 
-use super::feeds::{Feed, Figures, Reason, State};
+use super::feeds::{Backlogs, Feed, Figures, Reason, State};
 use super::figures::Counts;
 use super::reports::Seen;
 use crate::mesh::{Cause, Health, Refused, ServiceKind, Stage, Tally};
@@ -25,7 +25,7 @@ pub struct Snapshot<'l> {
     counts: Counts,
     labels: &'l Labels,
     feeds: &'l [Arc<Feed>],
-    unread_bytes: u64,
+    backlogs: Option<Arc<Backlogs>>,
     uptime: Duration,
     resident: u64,
 }
@@ -34,7 +34,7 @@ impl<'l> Snapshot<'l> {
     /// From the shards' reports; reads the process's memory.
     pub fn new(shards: Vec<Seen>, labels: &'l Labels, uptime: Duration) -> Snapshot<'l> {
         let counts = Counts::default();
-        Snapshot { shards, counts, labels, feeds: &[], unread_bytes: 0, uptime, resident: resident_bytes() }
+        Snapshot { shards, counts, labels, feeds: &[], backlogs: None, uptime, resident: resident_bytes() }
     }
 
     /// With what the control thread counts.
@@ -42,9 +42,9 @@ impl<'l> Snapshot<'l> {
         Snapshot { counts: counts.clone(), ..self }
     }
 
-    /// With the feeds, and the bytes of messages that some shard has still to read.
-    pub fn with_feeds(self, feeds: &'l [Arc<Feed>], unread_bytes: u64) -> Snapshot<'l> {
-        Snapshot { feeds, unread_bytes, ..self }
+    /// With the feeds, and what shards have still to read of what they said.
+    pub fn with_feeds(self, feeds: &'l [Arc<Feed>], backlogs: Arc<Backlogs>) -> Snapshot<'l> {
+        Snapshot { feeds, backlogs: Some(backlogs), ..self }
     }
 
     fn tallies(&self) -> impl Iterator<Item = &Tally> {
@@ -461,11 +461,47 @@ const METRICS: &[Metric] = &[
         samples: |snapshot, samples| feeds(snapshot, samples, Figures::reconnects),
     },
     Metric {
+        name: "edgehold_feed_lost_total",
+        kind: Kind::Counter,
+        help: "Messages that the source of a feed lost before they were read; one a time where their number is \
+               unknown. Clients were told a gap.",
+        labels: &["feed"],
+        samples: |snapshot, samples| feeds(snapshot, samples, Figures::lost),
+    },
+    Metric {
         name: "edgehold_publish_queue_bytes",
         kind: Kind::Gauge,
-        help: "Bytes of messages, about, that some shard has still to read. Feeds wait above 32 MiB.",
+        help: "Bytes of messages, about, that some shard has still to read, those left behind not counted.",
         labels: &[],
-        samples: |snapshot, samples| samples.add(&[], snapshot.unread_bytes),
+        samples: |snapshot, samples| samples.add(&[], snapshot.backlogs.as_ref().map_or(0, |it| it.unread_bytes())),
+    },
+    Metric {
+        name: "edgehold_publish_queue_limit_bytes",
+        kind: Kind::Gauge,
+        help: "Where feeds wait (`publish_backlog_bytes`).",
+        labels: &[],
+        samples: |snapshot, samples| samples.add(&[], snapshot.backlogs.as_ref().map_or(0, |it| it.limit as u64)),
+    },
+    Metric {
+        name: "edgehold_publish_backlog_bytes",
+        kind: Kind::Gauge,
+        help: "Bytes of messages, about, that a shard has still to read.",
+        labels: &["shard"],
+        samples: |snapshot, samples| backlogs(snapshot, samples, |(bytes, _, _)| bytes),
+    },
+    Metric {
+        name: "edgehold_publish_left_behind",
+        kind: Kind::Gauge,
+        help: "1 while feeds go on without a shard that does not read (`publish_patience`).",
+        labels: &["shard"],
+        samples: |snapshot, samples| backlogs(snapshot, samples, |(_, left_behind, _)| u64::from(left_behind)),
+    },
+    Metric {
+        name: "edgehold_publish_left_behind_total",
+        kind: Kind::Counter,
+        help: "Times that feeds went on without a shard; its clients were told a gap.",
+        labels: &["shard"],
+        samples: |snapshot, samples| backlogs(snapshot, samples, |(_, _, times)| times),
     },
     Metric {
         name: "edgehold_shard_up",
@@ -620,6 +656,12 @@ fn connections(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>) {
 fn upstreams(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, count: fn(&Tally, usize) -> u64) {
     for (number, name) in snapshot.labels.upstreams.iter().enumerate() {
         samples.add(&[name], snapshot.sum(|tally| count(tally, number)));
+    }
+}
+
+fn backlogs(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, value: impl Fn((u64, bool, u64)) -> u64) {
+    for (number, shard) in snapshot.backlogs.iter().flat_map(|it| it.by_shard()).enumerate() {
+        samples.add(&[&number.to_string()], value(shard));
     }
 }
 

@@ -11,6 +11,7 @@ pub mod figures;
 mod files;
 pub mod metrics;
 mod names;
+mod post;
 mod publish;
 pub mod readers;
 mod reports;
@@ -56,6 +57,8 @@ pub struct Settings {
     pub labels: metrics::Labels,
     /// Where messages come from, in the order of the configuration.
     pub feeds: Vec<feeds::Settings>,
+    /// How far shards may be behind what these say.
+    pub patience: feeds::Patience,
     /// Which run of the server counts the messages: the shards have the same.
     pub epoch: u32,
 }
@@ -110,7 +113,7 @@ pub fn run(settings: Settings, lines: Vec<Line>, bell: &Bell) -> io::Result<Endi
 async fn serve(settings: Settings, lines: Vec<Line>, bell: &Bell) -> io::Result<Ending> {
     let (asks, asked) = mpsc::channel(switchboard::ASKS);
     let shards = lines.len();
-    let (publisher, outlet) = feeds::publisher(settings.epoch);
+    let (publisher, outlet) = feeds::publisher(settings.epoch, shards, settings.patience);
     let feeds = feeds::start(settings.feeds, &publisher);
     let (readers, read) = readers::Readers::new(shards, settings.files, &settings.counts);
     if let Some(Admin { listener, rules }) = settings.admin {

@@ -199,12 +199,16 @@ fn refusal(reason: Reason) -> Refusal {
     (status, reason.words())
 }
 
-/// Text, JSON, nothing, and what `curl -d` says of anything; all other types are binary.
+/// Text, JSON, XML, nothing, and what `curl -d` says of anything; all other types are binary.
 fn is_text(asked: &HeaderMap) -> Result<bool, Refusal> {
     refuse_coded(asked)?;
-    Ok(media_type(asked).is_none_or(|it| {
-        it.starts_with("text/") || it == "application/json" || it == "application/x-www-form-urlencoded"
-    }))
+    Ok(media_type(asked).is_none_or(|it| is_text_type(&it)))
+}
+
+/// Types by what they are, or by what they are written in (RFC 6839: a suffix behind a plus).
+fn is_text_type(media: &str) -> bool {
+    const TEXT: [&str; 3] = ["application/json", "application/xml", "application/x-www-form-urlencoded"];
+    media.starts_with("text/") || TEXT.contains(&media) || media.ends_with("+json") || media.ends_with("+xml")
 }
 
 /// The media type without its parameters, in lower case.
@@ -216,4 +220,21 @@ fn media_type(asked: &HeaderMap) -> Option<String> {
 async fn read(state: &State, body: Body, limit: usize) -> Result<bodies::Whole, Refusal> {
     let read = bodies::read(body, limit, state.rules.timeout).await;
     read.map_err(|error| if error == bodies::TOO_LARGE { refusal(Reason::Oversized) } else { error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_text_type;
+
+    #[test]
+    fn what_is_written_in_text_is_text() {
+        for text in
+            ["text/plain", "application/json", "application/cloudevents+json", "application/xml", "image/svg+xml"]
+        {
+            assert!(is_text_type(text), "{text}");
+        }
+        for binary in ["application/octet-stream", "application/cbor", "application/cloudevents+avro", "image/png"] {
+            assert!(!is_text_type(binary), "{binary}");
+        }
+    }
 }

@@ -1,12 +1,12 @@
 //! Where all letters pass: the one task that holds the lines to the shards.
 
 use super::end::{End, Step};
-use super::feeds::Outlet;
+use super::feeds::{Letter, Outlet, Verdict};
+use super::post::Post;
 use super::readers::{Answer, Done, Readers};
 use super::reports::{PATIENCE, Reports, Roll};
 use super::{Addresses, Ending, Line};
-use crate::mesh::{Bell, Listeners, ListenersAsk, ShardNumber, ToControl, ToShard, Wanted};
-use std::collections::VecDeque;
+use crate::mesh::{Bell, Listeners, ListenersAsk, ToControl, ToShard, Wanted};
 use std::io;
 use std::time::Duration;
 use tokio::io::Interest;
@@ -47,8 +47,7 @@ struct Listening {
 }
 
 pub(super) struct Switchboard {
-    lines: Vec<Line>,
-    unposted: Vec<VecDeque<ToShard>>,
+    posts: Vec<Post>,
     roll: Roll,
     readers: Readers,
     listening: Vec<Listening>,
@@ -61,15 +60,13 @@ pub(super) struct Switchboard {
 
 impl Switchboard {
     pub(super) fn new(lines: Vec<Line>, readers: Readers, outlet: Outlet) -> Switchboard {
-        let unposted: Vec<VecDeque<ToShard>> = lines.iter().map(|_| VecDeque::new()).collect();
         Switchboard {
             roll: Roll::new(lines.len()),
-            lines,
+            questioned: vec![false; lines.len()],
+            posts: lines.into_iter().map(Post::new).collect(),
             readers,
             listening: Vec::new(),
-            questioned: vec![false; unposted.len()],
             questions: 0,
-            unposted,
             outlet,
             end: End::default(),
         }
@@ -86,8 +83,6 @@ impl Switchboard {
         let ear = unsafe { AsyncFd::register_with_interest(bell.reader()?, Interest::READABLE) }?;
         loop {
             let wake_at = self.wake_at();
-            // A second letter of messages is not made before the first is in every box: what waits, waits in the feeds.
-            let all_posted = self.unposted.iter().all(VecDeque::is_empty);
             tokio::select! {
                 rung = ear.readable() => {
                     rung?.clear_ready();
@@ -98,23 +93,23 @@ impl Switchboard {
                     ask => self.asked(ask, grace),
                 },
                 Some(done) = read.recv() => self.files_read(done, &mut read),
-                letter = self.outlet.letter(), if all_posted => self.post_all(|| ToShard::Publish(letter.clone())),
+                letter = self.outlet.letter() => self.publish(&letter),
                 () = sleep_until(wake_at) => {}
             }
             self.read_letters();
             self.read_files();
-            self.outlet.reckon();
             self.answer_the_patient();
             if let Some(ending) = self.end() {
                 return Ok(ending);
             }
-            self.post_unposted();
+            self.posts.iter_mut().for_each(Post::retry);
+            self.reckon();
         }
     }
 
     fn wake_at(&self) -> Instant {
         let now = Instant::now();
-        let is_behind = self.outlet.is_behind() || self.unposted.iter().any(|it| !it.is_empty());
+        let is_behind = self.outlet.is_behind() || self.posts.iter().any(Post::is_full);
         let retry = is_behind.then_some(now + RETRY);
         let files = (self.readers.waiting() > 0).then_some(now + if self.lacks_room() { RETRY } else { LOOK });
         let listening = self.listening.iter().map(|it| it.until).min();
@@ -142,26 +137,26 @@ impl Switchboard {
 
     fn want_reports(&mut self, reply: oneshot::Sender<Reports>) {
         for shard in self.roll.want(reply) {
-            self.post(shard, ToShard::Report);
+            self.posts[shard].send(ToShard::Report);
         }
     }
 
     fn want_listeners(&mut self, wanted: &Wanted, reply: oneshot::Sender<Vec<Option<Listeners>>>) {
         self.questions += 1;
         let question = self.questions;
-        let shards = vec![None; self.lines.len()];
+        let shards = vec![None; self.posts.len()];
         self.listening.push(Listening { question, shards, reply, until: Instant::now() + PATIENCE });
-        for shard in 0..self.lines.len() {
+        for (shard, post) in self.posts.iter_mut().enumerate() {
             // One that still looks for the last answer would find the questions in a heap.
             if !std::mem::replace(&mut self.questioned[shard], true) {
-                self.post(shard, ToShard::Listeners(Box::new(ListenersAsk { question, wanted: wanted.clone() })));
+                post.send(ToShard::Listeners(Box::new(ListenersAsk { question, wanted: wanted.clone() })));
             }
         }
     }
 
     fn read_letters(&mut self) {
-        for shard in 0..self.lines.len() {
-            while let Some(letter) = self.lines[shard].from.take() {
+        for shard in 0..self.posts.len() {
+            while let Some(letter) = self.posts[shard].take() {
                 match letter {
                     ToControl::Report(report) => self.roll.heard(*report),
                     ToControl::File(ask) => self.answer_file(|readers| readers.ask(ask)),
@@ -184,7 +179,7 @@ impl Switchboard {
 
     fn answer_file(&mut self, done: impl FnOnce(&mut Readers) -> Option<Answer>) {
         if let Some((shard, answer)) = done(&mut self.readers) {
-            self.post(shard, ToShard::File(answer));
+            self.posts[shard].send(ToShard::File(answer));
         }
     }
 
@@ -197,7 +192,7 @@ impl Switchboard {
 
     fn read_files(&mut self) {
         for (shard, answer) in self.readers.expired(Instant::now()) {
-            self.post(shard, ToShard::File(answer));
+            self.posts[shard].send(ToShard::File(answer));
         }
         let unread = self.unread();
         self.readers.start(|shard, under_way| unread[shard] + under_way < UNREAD);
@@ -205,7 +200,7 @@ impl Switchboard {
 
     /// Letters that each shard has still to read.
     fn unread(&self) -> Vec<usize> {
-        self.lines.iter().zip(&self.unposted).map(|(line, unposted)| line.to.waiting() + unposted.len()).collect()
+        self.posts.iter().map(Post::len).collect()
     }
 
     fn lacks_room(&self) -> bool {
@@ -225,35 +220,32 @@ impl Switchboard {
     }
 
     fn post_all(&mut self, letter: impl Fn() -> ToShard) {
-        (0..self.lines.len()).for_each(|shard| self.post(shard, letter()));
+        self.posts.iter_mut().for_each(|post| post.send(letter()));
     }
 
-    /// What may wait has a bound: of reports and of questions one, of the addresses of each upstream the last, of files
-    /// [`UNREAD`], and one letter of messages.
-    fn post(&mut self, shard: ShardNumber, letter: ToShard) {
-        if let ToShard::Addresses { upstream: new, .. } = &letter {
-            let is_old = |it: &ToShard| matches!(it, ToShard::Addresses { upstream, .. } if upstream == new);
-            self.unposted[shard].retain(|it| !is_old(it));
+    /// To all but those that are left behind.
+    fn publish(&mut self, letter: &Letter) {
+        for (shard, post) in self.posts.iter_mut().enumerate() {
+            if self.outlet.is_for(shard) {
+                post.send(letter.to_shard());
+            }
         }
-        self.unposted[shard].push_back(letter);
-        self.post_unposted();
     }
 
-    /// In order; what finds no room waits for the next round.
-    fn post_unposted(&mut self) {
-        for (line, unposted) in self.lines.iter_mut().zip(&mut self.unposted) {
-            while let Some(letter) = unposted.pop_front() {
-                if let Err(letter) = line.to.post(letter) {
-                    unposted.push_front(letter);
-                    break;
-                }
+    /// How far the shards have read what feeds say, and what becomes of those that are behind.
+    fn reckon(&mut self) {
+        let unread = self.posts.iter_mut().map(Post::unread);
+        for (shard, verdict) in self.outlet.reckon(Instant::now(), unread) {
+            match verdict {
+                Verdict::GiveUp => self.outlet.given_up(shard, self.posts[shard].give_up()),
+                Verdict::Tell(missed) => self.posts[shard].send(ToShard::Missed(Box::new(missed))),
             }
         }
     }
 
     /// The next step to the end, once it has begun.
     fn end(&mut self) -> Option<Ending> {
-        let gone: Vec<bool> = self.lines.iter().map(|line| line.from.is_abandoned()).collect();
+        let gone: Vec<bool> = self.posts.iter().map(Post::is_abandoned).collect();
         match self.end.step(&gone) {
             Step::Wait => {}
             Step::Lost(shard) => {

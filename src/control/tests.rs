@@ -4,10 +4,11 @@
 #[path = "../../ci/load/ports.rs"]
 mod ports;
 
-use super::feeds::{Format, Framing, InvalidText, Settings, Source, Start, State};
+use super::feeds::{Format, Framing, InvalidText, Patience, Settings, Source, Start, State};
 use super::{AdminRules, Line, admin, feeds, figures, metrics, readers, switchboard};
 use crate::mesh::{
-    Bell, ChannelState, Listeners, Message, Receiver, Report, Sender, Tally, ToControl, ToShard, Wanted, letter_box,
+    Bell, ChannelState, Listeners, Message, Missed, Receiver, Report, Sender, Tally, ToControl, ToShard, Wanted,
+    letter_box,
 };
 use ports::free_port;
 use serde_json::{Value, json};
@@ -22,6 +23,7 @@ use tokio::time::{sleep, timeout};
 const SHARDS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(10);
 const ADMIN_CONNECTIONS: usize = 20;
+const PATIENCE_WITH_SHARDS: Patience = Patience { backlog_bytes: 32 << 20, time: Duration::from_millis(500) };
 
 /// Where a shard's letters end.
 struct Seat {
@@ -71,7 +73,7 @@ impl Hall {
             seats.push(Seat { letters, to_control });
         }
         let (asks, asked) = mpsc::channel(switchboard::ASKS);
-        let (publisher, outlet) = feeds::publisher(0x5f3a_01bc);
+        let (publisher, outlet) = feeds::publisher(0x5f3a_01bc, SHARDS, PATIENCE_WITH_SHARDS);
         let feeds = feeds::start(settings, &publisher);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -272,42 +274,70 @@ async fn the_demo_counts_from_one() {
 
 // ---- shards that are behind ----
 
-#[tokio::test]
-async fn a_stream_is_held_back_while_a_shard_reads_nothing() {
+/// Messages of 1 MiB come from a source of bytes, as many as are taken.
+async fn megabytes(count: usize) -> (Hall, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let settings = Settings { message_bytes: 1 << 20, ..feed(Source::Tcp { host: "127.0.0.1".into(), port }) };
-    let mut hall = Hall::with(settings).await;
+    let hall = Hall::with(settings).await;
     let (stream, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
     let (_, mut to) = stream.into_split();
     let line = [vec![b'x'; (1 << 20) - 1], b"\n".to_vec()].concat();
     let writer = tokio::spawn(async move {
-        for _ in 0..200 {
+        for _ in 0..count {
             to.write_all(&line).await.unwrap();
         }
     });
-    // 32 MiB are taken in, and no more.
     until("the budget to be used up", || hall.feeds[0].figures.messages() >= 31).await;
-    let mut waiting = hall.seats.pop().unwrap();
-    let mut seen = published(&mut hall.seats[0]).len();
-    assert!(
-        timeout(Duration::from_millis(200), async {
-            while !writer.is_finished() {
-                tokio::task::yield_now().await
-            }
-        })
-        .await
-        .is_err()
-    );
-    assert!(hall.feeds[0].figures.messages() <= 32);
-    let mut late = 0;
+    (hall, writer)
+}
+
+#[tokio::test]
+async fn a_stream_is_held_back_while_no_shard_reads() {
+    let (mut hall, writer) = megabytes(200).await;
+    // Longer than one shard is waited for.
+    sleep(2 * PATIENCE_WITH_SHARDS.time).await;
+    assert!(!writer.is_finished() && hall.feeds[0].figures.messages() <= 32);
+    let mut seen = [0; SHARDS];
     until("the rest", || {
-        seen += published(&mut hall.seats[0]).len();
-        late += published(&mut waiting).len();
-        seen == 200 && late == 200
+        hall.seats.iter_mut().zip(&mut seen).for_each(|(seat, seen)| *seen += published(seat).len());
+        seen == [200; SHARDS]
     })
     .await;
     writer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_shard_that_reads_nothing_is_left_behind_and_told_what_it_has_missed() {
+    let (mut hall, writer) = megabytes(200).await;
+    let mut late = hall.seats.pop().unwrap();
+    let mut seen = 0;
+    until("the prompt shard to hear all", || {
+        seen += published(&mut hall.seats[0]).len();
+        seen == 200
+    })
+    .await;
+    writer.await.unwrap();
+    let (_, metrics) = hall.ask("GET /metrics HTTP/1.1", b"").await;
+    let shown = |line: &str| metrics.lines().any(|it| it == line);
+    assert!(shown("edgehold_publish_left_behind{shard=\"1\"} 1"), "{metrics}");
+    assert!(shown("edgehold_publish_left_behind_total{shard=\"1\"} 1"), "{metrics}");
+    assert!(shown("edgehold_publish_backlog_bytes{shard=\"0\"} 0"), "{metrics}");
+    // What was in its box it hears, and then that the rest is missing.
+    let (mut heard, mut missed) = (Vec::new(), None);
+    until("word of what is missing", || {
+        while let Some(letter) = late.letters.take() {
+            match letter {
+                ToShard::Publish(messages) => heard.extend(messages.iter().map(|it| it.sequence)),
+                ToShard::Missed(told) => missed = Some(*told),
+                _ => {}
+            }
+        }
+        missed.is_some()
+    })
+    .await;
+    assert!(heard.len() <= 32 && heard.iter().copied().eq(1..=heard.len() as u64));
+    assert_eq!(missed, Some(Missed { feed: None, channel: None, sequence: 200 }));
 }
 
 // ---- the admin address ----

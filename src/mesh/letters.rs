@@ -27,6 +27,9 @@ pub enum ToShard {
     File(Box<FileAnswer>),
     /// Feeds have said this, in the order of their sequence. Every shard hears all of it.
     Publish(Arc<[Arc<Message>]>),
+    /// Something that this shard would have heard is lost: those who listen to it are to be told. In its place among
+    /// the letters of [`ToShard::Publish`].
+    Missed(Box<Missed>),
     /// Send [`Listeners`].
     Listeners(Box<ListenersAsk>),
 }
@@ -65,6 +68,17 @@ impl ToShard {
     pub fn weight(&self) -> u64 {
         if let ToShard::Publish(messages) = self { messages.len() as u64 } else { 1 }
     }
+}
+
+/// What is lost on the way to a shard's clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missed {
+    /// Messages of this feed; `None`: of any.
+    pub feed: Option<FeedNumber>,
+    /// Messages of this channel; `None`: of any.
+    pub channel: Option<Arc<str>>,
+    /// They would have stood at this sequence or before it.
+    pub sequence: u64,
 }
 
 /// What a shard tells the control thread.

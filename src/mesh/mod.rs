@@ -14,7 +14,9 @@ mod tally;
 pub use bell::Bell;
 pub use files::{Conditions, FileAnswer, FileAsk, FileHead, FileIdentity, FilePart, FileRest, HeldFile, Site};
 pub use health::{Health, is_up};
-pub use letters::{ChannelKey, ChannelState, Listeners, ListenersAsk, Report, ShardNumber, ToControl, ToShard, Wanted};
+pub use letters::{
+    ChannelKey, ChannelState, Listeners, ListenersAsk, Missed, Report, ShardNumber, ToControl, ToShard, Wanted,
+};
 pub use message::{Body, Draft, FeedNumber, Form, Frame, Message, epoch_of, id, sequence_of};
 pub use tally::{Cause, Refused, ServiceKind, Stage, Tally, UpstreamTally};
 
@@ -93,9 +95,9 @@ mod tests {
         let (mut sender, mut receiver) = letter_box(Arc::new(Bell::new().unwrap()));
         let posted = (0..).take_while(|&n| sender.post(n).is_ok()).count();
         assert_eq!(posted, BOX);
-        assert_eq!(sender.post(7), Err(7));
+        assert_eq!((sender.post(7), sender.waiting()), (Err(7), BOX));
         assert!((0..posted).all(|n| receiver.take() == Some(n)));
-        assert!(receiver.is_empty());
+        assert!(receiver.is_empty() && sender.waiting() == 0);
         sender.post(8).unwrap();
         assert_eq!(receiver.take(), Some(8));
     }

@@ -160,6 +160,7 @@ impl Service for Services {
             ToShard::File(answer) => self.files.answered(desk, *answer),
             ToShard::Publish(messages) => self.broadcast.publish(desk, &messages),
             ToShard::Listeners(ask) => self.broadcast.count_listeners(desk, &ask),
+            ToShard::Missed(missed) => self.broadcast.missed(desk, &missed),
             ToShard::Report | ToShard::Quiesce | ToShard::Leave => {}
         }
     }

@@ -72,6 +72,46 @@ fn check_topics(section: &Section<FeedDraft>, report: &mut Report<'_>) {
             report.note_key(section, name, format!("{} {words}", forms::quote(topic)));
         }
     }
+    if kind(section) == Some("mqtt") {
+        check_overlap(section, report);
+    }
+}
+
+/// A broker may send a message for each filter that it matches (MQTT 3.1.1 section 3.3.5), and does not say for which.
+/// NATS and Redis say it, and such a message is published once.
+fn check_overlap(section: &Section<FeedDraft>, report: &mut Report<'_>) {
+    let topics = &section.value.topics;
+    for (index, topic) in topics.iter().enumerate() {
+        let Some(other) = topics[..index].iter().position(|other| filters_meet(other, topic)) else { continue };
+        let (item, before) = (format!("topics[{}]", index + 1), format!("topics[{}]", other + 1));
+        let line = report.position(section.place(&before)).0;
+        let words = format!(
+            "{} and {} (line {line}) have topics in common, whose messages may come twice — leave one of them out, or \
+             write a feed for each",
+            forms::quote(topic),
+            forms::quote(&topics[other])
+        );
+        report.note_key(section, if section.gives(&item) { &item } else { "topics" }, words);
+    }
+}
+
+/// Whether a topic can match both filters; one of a shared subscription is taken for what it filters.
+fn filters_meet(one: &str, other: &str) -> bool {
+    let (one, other) = (without_share(one), without_share(other));
+    let (mut one, mut other) = (one.split('/'), other.split('/'));
+    loop {
+        match (one.next(), other.next()) {
+            // The rest may be no level at all (section 4.7.1.2).
+            (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+            (Some(a), Some(b)) if a == b || a == "+" || b == "+" => {}
+            _ => return false,
+        }
+    }
+}
+
+fn without_share(filter: &str) -> &str {
+    let shared = filter.strip_prefix("$share/").and_then(|it| it.split_once('/'));
+    shared.map_or(filter, |(_, filter)| filter)
 }
 
 /// NATS: tokens with dots between, `*` for one of them, `>` for the rest.
@@ -288,6 +328,21 @@ mod tests {
         }
         for text in ["a#", "a/b+", "#/a"] {
             assert!(mqtt_fault(text).is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn filters_that_meet() {
+        for (one, other, met) in [
+            ("a/b", "a/b/c", false),
+            ("a/#", "a/b/c", true),
+            ("a/#", "a", true),
+            ("a/+", "+/b", true),
+            ("a/+", "b/#", false),
+            ("$share/g/a/+", "a/x", true),
+        ] {
+            assert_eq!(filters_meet(one, other), met, "{one} {other}");
+            assert_eq!(filters_meet(other, one), met, "{other} {one}");
         }
     }
 

@@ -97,6 +97,10 @@ pub struct Server {
     pub file_queue: u32,
     /// How long they may.
     pub file_wait: Duration,
+    /// Bytes of messages that some shard has still to read, above which feeds wait.
+    pub publish_backlog_bytes: u64,
+    /// How long feeds wait for one shard that has not read what another has.
+    pub publish_patience: Duration,
 }
 
 /// How much is logged, from least to most.

@@ -4,7 +4,7 @@ use super::Settings;
 use super::backoff::Backoff;
 use super::figures::Figures;
 use super::publisher::{Publisher, Stopping};
-use super::reading::{Reason, Rules, Said};
+use super::reading::{Format, Reason, Rules, Said};
 use crate::mesh::{Draft, FeedNumber, Message};
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +53,26 @@ impl Feed {
         let message = self.publisher.publish(draft).await?;
         self.figures.passed_on(bytes);
         Ok(message)
+    }
+
+    /// The source has lost messages before they were read, of one channel of its own or of any: how many, where that is
+    /// known, and why. Those who listen are told a gap, in its place among the messages.
+    pub(super) async fn lost(&self, channel: Option<&str>, count: Option<u64>, why: &str) {
+        let name = &self.settings.name;
+        tracing::warn!(feed = name, count, channel, "the source has lost messages: {why}; clients are told a gap");
+        self.figures.lost_some(count.unwrap_or(1));
+        let channel = self.channel_of(channel);
+        // A server that is stopping tells nobody any more.
+        let _ = self.publisher.miss(self.rules.feed, channel).await;
+    }
+
+    /// Where messages of a source's own channel go, if that can be said.
+    fn channel_of<'s>(&'s self, channel: Option<&'s str>) -> Option<&'s str> {
+        match (&self.rules.channel, self.settings.format) {
+            (Some(fixed), _) => Some(fixed),
+            (None, Format::Raw) => channel,
+            (None, Format::Json) => None,
+        }
     }
 
     /// Counts; the first of each reason is told.

@@ -44,6 +44,7 @@ pub struct Figures {
     bytes: AtomicU64,
     refused: [AtomicU64; Reason::ALL.len()],
     reconnects: AtomicU64,
+    lost: AtomicU64,
 }
 
 impl Default for Figures {
@@ -56,6 +57,7 @@ impl Default for Figures {
             bytes: AtomicU64::new(0),
             refused: Default::default(),
             reconnects: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
         }
     }
 }
@@ -88,6 +90,11 @@ impl Figures {
     /// Counts; says whether it is the first for this reason.
     pub(super) fn refused_one(&self, reason: Reason) -> bool {
         self.refused[reason as usize].fetch_add(1, Relaxed) == 0
+    }
+
+    /// The source has lost so many messages.
+    pub(super) fn lost_some(&self, count: u64) {
+        self.lost.fetch_add(count, Relaxed);
     }
 
     /// What it is doing.
@@ -124,6 +131,11 @@ impl Figures {
     /// Messages that were not passed on for this reason.
     pub fn refused(&self, reason: Reason) -> u64 {
         self.refused[reason as usize].load(Relaxed)
+    }
+
+    /// Messages that its source lost before they were read; where their number is not known, one for each time.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Relaxed)
     }
 
     /// Times that it came up again.

@@ -33,7 +33,8 @@ pub use figures::{Figures, State};
 pub use framing::Framing;
 pub use reading::{Format, InvalidText, Reason};
 
-pub(super) use publisher::{Outlet, Publisher, Stopping, publisher};
+pub use publisher::{Backlogs, Patience};
+pub(super) use publisher::{Letter, Outlet, Publisher, Stopping, Verdict, publisher};
 
 use crate::mesh::FeedNumber;
 use reading::Rules;
@@ -184,6 +185,12 @@ fn begin(feed: Arc<Feed>) {
         Source::Http => feed.up(),
         Source::Demo => spawn(feed, demo::Demo::default()),
     }
+}
+
+/// FNV-1a: the standard library's hash may change from one version to the next.
+fn stable_hash(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 fn spawn(feed: Arc<Feed>, session: impl feed::Session + 'static) {

@@ -7,6 +7,7 @@
 use super::broker::{Broker, Parts};
 use super::feed::{Fault, Feed, Session};
 use super::reading::{Reason, Said};
+use super::stable_hash;
 use rumqttc::{
     AsyncClient, ConnAck, Event, EventLoop, MqttOptions, Packet, Publish, QoS, SubAck, SubscribeFilter,
     SubscribeReasonCode, matches,
@@ -52,7 +53,7 @@ impl Mqtt {
         let (client, mut events) = open(feed, &self.broker.parts(PORT)?);
         loop {
             match events.poll().await.map_err(|error| error.to_string())? {
-                Event::Incoming(Packet::ConnAck(greeting)) => self.greeted(feed, &client, greeting)?,
+                Event::Incoming(Packet::ConnAck(greeting)) => self.greeted(feed, &client, greeting).await?,
                 Event::Incoming(Packet::SubAck(answer)) => self.subscribed(feed, &answer)?,
                 Event::Incoming(Packet::Publish(message)) => self.take(feed, message).await,
                 _ => {}
@@ -61,9 +62,12 @@ impl Mqtt {
     }
 
     /// A session that was kept has its subscriptions still; the first one may be of another configuration.
-    fn greeted(&mut self, feed: &Feed, client: &AsyncClient, greeting: ConnAck) -> Result<(), Fault> {
+    async fn greeted(&mut self, feed: &Feed, client: &AsyncClient, greeting: ConnAck) -> Result<(), Fault> {
         if !greeting.session_present {
             self.remembered.clear();
+            if std::mem::take(&mut self.has_subscribed) {
+                feed.lost(None, None, "the broker has not kept the session").await;
+            }
         }
         if greeting.session_present && self.has_subscribed {
             feed.up();
@@ -139,10 +143,8 @@ fn client_id(feed: &Feed, parts: &Parts) -> String {
     if let Some(id) = parts.value("client_id") {
         return id.to_owned();
     }
-    // FNV-1a: the standard library's hash may change from one version to the next.
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     let host = rustix::system::uname().nodename().to_bytes().to_vec();
-    let hash = [&host, feed.settings.name.as_bytes()].concat().iter().fold(0xcbf2_9ce4_8422_2325, step);
+    let hash = stable_hash(&[&host, feed.settings.name.as_bytes()].concat());
     format!("edgehold{:015x}", hash >> 4)
 }
 

@@ -14,6 +14,9 @@ use std::borrow::Cow;
 /// Bytes of a channel, an id, an event name or a key, at most.
 pub const WORD_BYTES: usize = 255;
 
+/// The event by which an event stream is told that something is lost: a publisher's own would be taken for it.
+pub const GAP: &str = "gap";
+
 /// In JSON a byte of text takes six at most (`\u001f`).
 const ESCAPED: usize = 6;
 
@@ -51,7 +54,8 @@ pub enum Reason {
     BadChannel,
     /// Not the JSON object, or not the fields, that are expected.
     BadJson,
-    /// An id, an event name or a key that is longer than 255 bytes or would break a line; an id that is empty.
+    /// An id, an event name or a key that is longer than 255 bytes or would break a line; an id that is empty, or that
+    /// no field of an HTTP head can carry; an event named [`GAP`].
     BadId,
     /// Nothing of this channel or topic is asked for.
     NotAllowed,
@@ -90,7 +94,10 @@ impl Reason {
             Reason::NoChannel => "the message names no channel",
             Reason::BadChannel => "a channel has 1 to 255 bytes, no control characters and no `*`",
             Reason::BadJson => "a message is a JSON object with \"data\" or \"base64\"",
-            Reason::BadId => "an id, an event name or a key has 255 bytes at most and no line ends; an id is not empty",
+            Reason::BadId => {
+                "an id has 1 to 255 visible ASCII characters, with spaces only between them; an event name or a key \
+                 has 255 bytes at most and no line ends; no event is named `gap`, which is edgehold's own"
+            }
             Reason::NotAllowed => "no feed takes messages for this channel",
         }
     }
@@ -165,11 +172,12 @@ impl Rules {
     /// # Errors
     /// Why it is not passed on.
     pub fn json(&self, json: Json<'_>, said: Said<'_>) -> Result<Draft, Reason> {
+        let (id, key) = (json.id.map(word_of).transpose()?, json.key.map(word_of).transpose()?);
         let said = Said {
             channel: json.channel.as_deref().or(said.channel),
-            id: json.id.as_deref().or(said.id),
+            id: id.as_deref().or(said.id),
             event: json.event.as_deref().or(said.event),
-            key: json.key.as_deref().or(said.key),
+            key: key.as_deref().or(said.key),
         };
         match (json.data, &json.base64) {
             (Some(data), None) => self.draft(text_of(data)?.into(), self.text, said),
@@ -192,10 +200,10 @@ impl Rules {
         Ok(Draft {
             feed: self.feed,
             channel: channel.to_owned(),
-            id: word(said.id)?,
+            id: word(said.id, is_id)?,
             // Nothing is what an empty one says.
-            event: word(said.event.filter(|it| !it.is_empty()))?,
-            key: word(said.key.filter(|it| !it.is_empty()))?,
+            event: word(said.event.filter(|it| !it.is_empty()), |it| it != GAP)?,
+            key: word(said.key.filter(|it| !it.is_empty()), |_| true)?,
             text,
             payload,
         })
@@ -212,9 +220,15 @@ pub fn is_channel(text: &str) -> bool {
     (1..=WORD_BYTES).contains(&text.len()) && !text.chars().any(|it| it.is_control() || it == '*')
 }
 
-fn word(text: Option<&str>) -> Result<Option<String>, Reason> {
+/// Whether a text can be an id: a client comes back with it in a field of a head, as a browser wrote it there (RFC 9110
+/// section 5.5: no spaces at the ends; what is not ASCII is read differently from place to place).
+fn is_id(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && text.trim_matches(' ').len() == text.len()
+}
+
+fn word(text: Option<&str>, is_good: impl Fn(&str) -> bool) -> Result<Option<String>, Reason> {
     match text {
-        Some(text) if text.len() > WORD_BYTES || !sse::is_id(text) => Err(Reason::BadId),
+        Some(text) if text.len() > WORD_BYTES || !sse::is_id(text) || !is_good(text) => Err(Reason::BadId),
         text => Ok(text.map(Into::into)),
     }
 }
@@ -226,11 +240,11 @@ pub struct Json<'j> {
     #[serde(borrow, default)]
     pub channel: Option<Cow<'j, str>>,
     #[serde(borrow, default)]
-    id: Option<Cow<'j, str>>,
+    id: Option<&'j RawValue>,
     #[serde(borrow, default)]
     event: Option<Cow<'j, str>>,
     #[serde(borrow, default)]
-    key: Option<Cow<'j, str>>,
+    key: Option<&'j RawValue>,
     /// As it is written, so that numbers keep their digits.
     #[serde(borrow, default, deserialize_with = "as_written")]
     data: Option<&'j RawValue>,
@@ -256,6 +270,14 @@ impl<'j> Json<'j> {
 /// `null` is a value like any other, where serde would see nothing.
 fn as_written<'j, D: Deserializer<'j>>(from: D) -> Result<Option<&'j RawValue>, D::Error> {
     <&RawValue>::deserialize(from).map(Some)
+}
+
+/// A string says what is in it, a number itself, as it is written.
+fn word_of(value: &RawValue) -> Result<String, Reason> {
+    match value.get().as_bytes().first() {
+        Some(b'"' | b'-' | b'0'..=b'9') => text_of(value),
+        _ => Err(Reason::BadJson),
+    }
 }
 
 /// A string says what is in it, any other value itself.
@@ -301,6 +323,36 @@ mod tests {
             let expected = if value == "\"\"" { "" } else { value };
             assert_eq!((draft.payload, draft.channel.as_str(), draft.text), (expected.into(), "topic", true));
         }
+    }
+
+    #[test]
+    fn a_number_is_an_id_and_a_key_as_it_is_written() {
+        let draft = read(r#"{"id":12345678901234567890123,"key":-1.50,"data":1}"#).unwrap();
+        assert_eq!((draft.id.as_deref(), draft.key.as_deref()), (Some("12345678901234567890123"), Some("-1.50")));
+        let draft = read(r#"{"id":null,"key":null,"data":1}"#).unwrap();
+        assert_eq!((draft.id, draft.key), (None, None));
+        for wrong in [r#"{"id":true,"data":1}"#, r#"{"key":[1],"data":1}"#, r#"{"id":{},"data":1}"#] {
+            assert_eq!(read(wrong), Err(Reason::BadJson), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_what_a_field_of_a_head_can_carry() {
+        for id in ["7", "a b", "~!\"#", "x"] {
+            let said = Said { channel: Some("c"), id: Some(id), ..Said::default() };
+            assert_eq!(rules(Format::Raw).read(b"", said).map(|it| it.id), Ok(Some(id.into())), "{id:?}");
+        }
+        for id in ["", " 7", "7 ", "a\u{c}b", "a\tb", "\u{7f}", "ü", "a\u{a0}"] {
+            let said = Said { channel: Some("c"), id: Some(id), ..Said::default() };
+            assert_eq!(rules(Format::Raw).read(b"", said), Err(Reason::BadId), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn no_event_of_a_publisher_is_taken_for_edgeholds_own() {
+        let said = |event| Said { channel: Some("c"), event: Some(event), ..Said::default() };
+        assert_eq!(rules(Format::Raw).read(b"", said("gap")), Err(Reason::BadId));
+        assert_eq!(rules(Format::Raw).read(b"", said("gaps")).map(|it| it.event), Ok(Some("gaps".into())));
     }
 
     #[test]
@@ -368,7 +420,7 @@ mod tests {
             if let Ok(draft) = rules.read(&raw, said) {
                 prop_assert!(is_channel(&draft.channel) && draft.payload.len() <= 64);
                 prop_assert!(!draft.text || str::from_utf8(&draft.payload).is_ok());
-                prop_assert!(draft.id.is_none_or(|it| sse::is_id(&it) && it.len() <= WORD_BYTES));
+                prop_assert!(draft.id.is_none_or(|it| !it.is_empty() && is_id(&it) && it.len() <= WORD_BYTES));
             }
         }
 

@@ -87,6 +87,12 @@ impl Feed {
         self.departed.remove(channel).unwrap_or(self.gone)
     }
 
+    /// Messages up to this sequence never came; for which channels is not asked again.
+    pub fn misses(&mut self, sequence: u64) {
+        self.departed.clear();
+        self.gone = sequence;
+    }
+
     /// A message has gone by without a row.
     pub fn passes(&mut self, channel: &str, sequence: u64) {
         match self.departed.get_mut(channel) {

@@ -22,7 +22,7 @@ impl Broadcast {
             let subscription = self.roll.get(number);
             let row = &self.rows[subscription.row as usize];
             match row.ahead(subscription.cursor) {
-                Next::Lost if waited => self.too_slow(desk, number),
+                Next::Lost if waited && !row.never_came(subscription.cursor) => self.too_slow(desk, number),
                 Next::Lost => {
                     desk.tally().gaps_late += 1;
                     self.roll.set(number, subscription.cursor.moved(row.gone()).owing(false));

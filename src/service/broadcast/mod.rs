@@ -25,7 +25,7 @@ mod streams;
 mod values;
 mod words;
 
-use crate::mesh::{self, Listeners, ListenersAsk, Message, ToControl};
+use crate::mesh::{self, Listeners, ListenersAsk, Message, Missed, ToControl};
 use crate::shard::door::{Batch, Desk, Payload};
 use feed::Feed;
 use roll::{NONE, Roll, Traits};
@@ -119,6 +119,27 @@ impl Broadcast {
     /// Messages have come.
     pub fn publish(&mut self, desk: &mut Desk, messages: &[Arc<Message>]) {
         messages.iter().for_each(|message| self.take_in(desk, message));
+        self.gauge(desk);
+    }
+
+    /// Messages that will not come: whoever would have heard them is told so, in a round like that of a message.
+    pub fn missed(&mut self, desk: &mut Desk, missed: &Missed) {
+        self.heard = self.heard.max(missed.sequence);
+        for (number, feed) in (0..).zip(&mut self.feeds) {
+            if missed.feed.is_none_or(|it| it == number) {
+                feed.misses(missed.sequence);
+            }
+        }
+        let concerned = |row: &Row| {
+            missed.feed.is_none_or(|it| it == row.feed)
+                && missed.channel.as_deref().is_none_or(|it| settings::matches(&row.name, it))
+        };
+        let rows: Vec<u32> = self.rows.iter().filter(|(_, row)| concerned(row)).map(|(it, _)| it as u32).collect();
+        for number in rows {
+            let row = &mut self.rows[number as usize];
+            row.miss(missed.sequence, &mut self.feeds[usize::from(row.feed)].ids);
+            self.begin_round(number);
+        }
         self.gauge(desk);
     }
 
@@ -227,7 +248,7 @@ impl Broadcast {
         }
     }
 
-    /// A full batch: what is still to come for the client is offered in a later turn, like anything else.
+    /// What is still to come for a client behind a full batch, or a gap, is offered in a later turn, like all else.
     fn note_rest(&mut self, token: u32) {
         let mut numbers = std::mem::take(&mut self.numbers);
         numbers.clear();
@@ -283,8 +304,17 @@ impl Broadcast {
         }
     }
 
+    fn is_lost(&self, number: u32) -> bool {
+        let subscription = self.roll.get(number);
+        matches!(self.rows[subscription.row as usize].ahead(subscription.cursor), Next::Lost)
+    }
+
     /// Takes the next message of these subscriptions, without sending it.
     fn take_next(&mut self, numbers: &[u32]) -> Option<Payload> {
+        // Where something is lost, the poll that follows is told so: this one must not lead past it.
+        if numbers.iter().any(|&number| self.is_lost(number)) {
+            return None;
+        }
         let first = numbers.iter().filter_map(|&number| self.peek(number)).min()?;
         let mut found = None;
         for &number in numbers {

@@ -134,6 +134,8 @@ pub struct Row {
     whole: bool,
     /// So many items, from the front, have let go of their forms.
     stale: usize,
+    /// Up to this sequence something never came.
+    missed: u64,
 }
 
 /// A round over the subscribers of a row, which a new message begins anew where it stands.
@@ -178,6 +180,7 @@ impl Row {
             gone,
             whole: !name.ends_with('*'),
             stale: 0,
+            missed: 0,
         }
     }
 
@@ -247,6 +250,21 @@ impl Row {
         while self.items.front().is_some_and(|front| self.is_due(front, now, lagging, keep)) {
             self.pop(ids);
         }
+    }
+
+    /// Messages up to this sequence never came, and what came before them goes: whoever goes on behind has lost
+    /// something. A client that is at last values only is not told.
+    pub fn miss(&mut self, sequence: u64, ids: &mut Ids) {
+        while !self.items.is_empty() {
+            self.pop(ids);
+        }
+        (self.gone, self.last) = (self.gone.max(sequence), self.last.max(sequence));
+        (self.missed, self.whole) = (sequence, true);
+    }
+
+    /// Somebody at this cursor would have heard something that never came: not its fault, whatever it has taken.
+    pub fn never_came(&self, cursor: Cursor) -> bool {
+        cursor.heard() < self.missed
     }
 
     /// Lets go of what nobody may want any more. `lagging`: somebody is behind.
@@ -411,7 +429,8 @@ impl Row {
     pub fn sequence_before(&self, cursor: Cursor) -> Option<u64> {
         match self.ahead(cursor) {
             Next::Message(payload, ..) => Some(payload.sequence - 1),
-            Next::Nothing(_) | Next::Lost => None,
+            Next::Nothing(_) => None,
+            Next::Lost => Some(self.gone.saturating_sub(1)),
         }
     }
 

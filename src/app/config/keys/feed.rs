@@ -120,7 +120,8 @@ pub(crate) static FEED: [Key<FeedDraft>; 17] = [
         default: Preset::Required,
         owners: &BROKERS,
         words: "What is asked of the broker: NATS subjects, Redis channels, patterns or streams, MQTT topic filters.",
-        note: "Wildcards are the broker's own: `prices.>` for NATS, `prices.*` for Redis, `prices/#` for MQTT.",
+        note: "Wildcards are the broker's own: `prices.>` for NATS, `prices.*` for Redis, `prices/#` for MQTT. What \
+               several topics match is published once; filters of MQTT that may match one topic are refused.",
         example: "[\"prices.>\", \"news\"]",
         see: &["stream", "redis_streams"],
     },
@@ -133,8 +134,8 @@ pub(crate) static FEED: [Key<FeedDraft>; 17] = [
         default: Preset::Absent("core NATS"),
         owners: &["nats"],
         words: "The JetStream stream that the topics are read from.",
-        note: "With it nothing is lost or doubled while the connection to the broker was gone. What core NATS says \
-               meanwhile is not heard.",
+        note: "With it nothing is lost or doubled while the connection to the broker was gone; what the stream has \
+               dropped by then is told as a gap. What core NATS says meanwhile is not heard.",
         example: "\"PRICES\"",
         see: &["topics", "start"],
     },
@@ -144,8 +145,8 @@ pub(crate) static FEED: [Key<FeedDraft>; 17] = [
         default: Preset::Is("false"),
         owners: &["redis"],
         words: "Whether the topics are Redis streams, not channels.",
-        note: "With it nothing is lost or doubled while the connection to Redis was gone. What is published to a \
-               channel meanwhile is not heard.",
+        note: "With it nothing is lost or doubled while the connection to Redis was gone; what Redis has dropped by \
+               then (MAXLEN) is told as a gap. What is published to a channel meanwhile is not heard.",
         example: "true",
         see: &["topics", "start"],
     },

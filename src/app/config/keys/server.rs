@@ -33,10 +33,12 @@ pub(crate) const BLANK_SERVER: Server = Server {
     open_files: 0,
     file_queue: 0,
     file_wait: Duration::ZERO,
+    publish_backlog_bytes: 0,
+    publish_patience: Duration::ZERO,
 };
 
 /// The keys of `[server]`.
-pub(crate) static SERVER: [Key<Server>; 25] = [
+pub(crate) static SERVER: [Key<Server>; 27] = [
     Key {
         name: "shards",
         field: Field::Number {
@@ -402,5 +404,36 @@ pub(crate) static SERVER: [Key<Server>; 25] = [
         note: "A download whose next part waits longer ends. A read that has begun is not counted.",
         example: "",
         see: &["file_queue"],
+    },
+    Key {
+        name: "publish_backlog_bytes",
+        field: Field::Number {
+            unit: Unit::Bytes,
+            rule: Rule::Range(MIB, 4 * GIB - 1),
+            store: |s, n| s.publish_backlog_bytes = n,
+        },
+        default: Preset::Is("32MiB"),
+        owners: &[],
+        words: "How many bytes of messages feeds may have said that some shard has still to read. Beyond it they wait.",
+        note: "A message counts 256 bytes more than its payload. A shard that is left behind (`publish_patience`) may \
+               hold as much again.",
+        example: "",
+        see: &["publish_patience", "feed.message_bytes"],
+    },
+    Key {
+        name: "publish_patience",
+        field: Field::Number {
+            unit: Unit::Millis,
+            rule: Rule::Range(10, HOUR),
+            store: |s, n| s.publish_patience = Duration::from_millis(n),
+        },
+        default: Preset::Is("500ms"),
+        owners: &[],
+        words: "How long feeds that have used up `publish_backlog_bytes` wait for a shard that has not read what \
+                another has. Then they go on without it.",
+        note: "When that shard reads again, those of its clients that listen are told a gap. Where all shards are \
+               behind, the feeds wait for as long as it takes.",
+        example: "",
+        see: &["publish_backlog_bytes"],
     },
 ];

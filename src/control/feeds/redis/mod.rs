@@ -52,9 +52,14 @@ impl Line {
 
     /// What comes next; an error that Redis tells is a fault.
     async fn hear(&mut self) -> Result<Value, Fault> {
+        self.hear_either().await?
+    }
+
+    /// What comes next, or an error that Redis tells.
+    async fn hear_either(&mut self) -> Result<Result<Value, String>, Fault> {
         match self.from.next().await {
-            Some(Ok(Value::ServerError(error))) => Err(format!("{error:?}")),
-            Some(Ok(value)) => Ok(value),
+            Some(Ok(Value::ServerError(error))) => Ok(Err(format!("{error:?}"))),
+            Some(Ok(value)) => Ok(Ok(value)),
             Some(Err(error)) => Err(error.to_string()),
             None => Err("the server has closed the connection".into()),
         }
@@ -63,6 +68,12 @@ impl Line {
     async fn ask(&mut self, command: &Cmd) -> Result<Value, Fault> {
         self.say(command).await?;
         self.hear().await
+    }
+
+    /// An answer, or an error that Redis tells.
+    async fn ask_for(&mut self, command: &Cmd) -> Result<Result<Value, String>, Fault> {
+        self.say(command).await?;
+        self.hear_either().await
     }
 }
 
