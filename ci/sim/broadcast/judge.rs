@@ -398,12 +398,16 @@ impl Ear {
         (due.map(|it| history.get(it).cost).sum(), Some(history.get(first).tick))
     }
 
-    /// All that is due has come: last values do not excuse anything from now on.
+    /// All that is due has come: last values do not excuse anything from now on. What was said before a listener came is
+    /// not due, and it may still be on its way through it: who has caught up has heard the last that there is.
     pub fn settled(&mut self, history: &History) {
         if !self.open {
             return;
         }
-        self.subs.iter_mut().for_each(|sub| sub.values_end = sub.values_end.min(history.len()));
+        let heard = &self.heard;
+        let newest = |sub: &Sub| (1..=history.len()).rev().find(|&it| sub.covers(history.get(it)));
+        let has_caught_up = |sub: &&mut Sub| newest(sub).is_none_or(|newest| heard.contains(&newest));
+        self.subs.iter_mut().filter(has_caught_up).for_each(|sub| sub.values_end = sub.values_end.min(history.len()));
     }
 
     /// Who it is that should have heard a message.

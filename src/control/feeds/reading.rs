@@ -14,9 +14,6 @@ use std::borrow::Cow;
 /// Bytes of a channel, an id, an event name or a key, at most.
 pub const WORD_BYTES: usize = 255;
 
-/// The event by which an event stream is told that something is lost: a publisher's own would be taken for it.
-pub const GAP: &str = "gap";
-
 /// In JSON a byte of text takes six at most (`\u001f`).
 const ESCAPED: usize = 6;
 
@@ -55,7 +52,7 @@ pub enum Reason {
     /// Not the JSON object, or not the fields, that are expected.
     BadJson,
     /// An id, an event name or a key that is longer than 255 bytes or would break a line; an id that is empty, or that
-    /// no field of an HTTP head can carry; an event named [`GAP`].
+    /// no field of an HTTP head can carry.
     BadId,
     /// Nothing of this channel or topic is asked for.
     NotAllowed,
@@ -96,7 +93,7 @@ impl Reason {
             Reason::BadJson => "a message is a JSON object with \"data\" or \"base64\"",
             Reason::BadId => {
                 "an id has 1 to 255 visible ASCII characters, with spaces only between them; an event name or a key \
-                 has 255 bytes at most and no line ends; no event is named `gap`, which is edgehold's own"
+                 has 255 bytes at most and no line ends"
             }
             Reason::NotAllowed => "no feed takes messages for this channel",
         }
@@ -202,7 +199,7 @@ impl Rules {
             channel: channel.to_owned(),
             id: word(said.id, is_id)?,
             // Nothing is what an empty one says.
-            event: word(said.event.filter(|it| !it.is_empty()), |it| it != GAP)?,
+            event: word(said.event.filter(|it| !it.is_empty()), |_| true)?,
             key: word(said.key.filter(|it| !it.is_empty()), |_| true)?,
             text,
             payload,
@@ -346,13 +343,6 @@ mod tests {
             let said = Said { channel: Some("c"), id: Some(id), ..Said::default() };
             assert_eq!(rules(Format::Raw).read(b"", said), Err(Reason::BadId), "{id:?}");
         }
-    }
-
-    #[test]
-    fn no_event_of_a_publisher_is_taken_for_edgeholds_own() {
-        let said = |event| Said { channel: Some("c"), event: Some(event), ..Said::default() };
-        assert_eq!(rules(Format::Raw).read(b"", said("gap")), Err(Reason::BadId));
-        assert_eq!(rules(Format::Raw).read(b"", said("gaps")).map(|it| it.event), Ok(Some("gaps".into())));
     }
 
     #[test]
