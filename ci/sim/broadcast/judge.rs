@@ -398,8 +398,8 @@ impl Ear {
         (due.map(|it| history.get(it).cost).sum(), Some(history.get(first).tick))
     }
 
-    /// All that is due has come: last values do not excuse anything from now on. What was said before a listener came is
-    /// not due, and it may still be on its way through it: who has caught up has heard the last that there is.
+    /// All that is due has come: last values do not excuse anything from now on. What was said before a listener came
+    /// is not due, and it may still be on its way through it: who has caught up has heard the last that there is.
     pub fn settled(&mut self, history: &History) {
         if !self.open {
             return;
