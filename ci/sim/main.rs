@@ -36,7 +36,7 @@ fn everyone_hears_what_was_meant_for_them() {
 /// Of plays of the broadcast service: each is short, and what only a rare order of events brings about needs many.
 const LISTENER_SEEDS: u64 = 2000;
 /// As [`NEW_SEEDS`].
-const NEW_LISTENER_SEEDS: u64 = 200;
+const NEW_LISTENER_SEEDS: u64 = 60;
 
 /// Feeds, channels and listeners: see `broadcast/mod.rs`.
 #[test]

@@ -24,7 +24,7 @@ const STEPS: u64 = 1024;
 pub(super) const ID_BYTES: usize = 255;
 
 /// Ticks in which changes are counted.
-const SECOND: u32 = (1000 / TICK.as_millis()) as u32;
+const SECOND: u16 = (1000 / TICK.as_millis()) as u16;
 
 /// In place of the changes of a second: the client was told that there were too many.
 const TOLD: u32 = u32::MAX;
@@ -102,8 +102,9 @@ impl Broadcast {
     /// Changes that a client may still make in this second. `None`: it was told that it may not, and goes on.
     fn allowance(&mut self, desk: &Desk, token: u32, settings: &Settings) -> Option<u32> {
         let client = &mut self.roll.clients[token as usize];
-        if desk.now() - client.second >= SECOND {
-            (client.second, client.changes) = (desk.now(), 0);
+        let now = desk.now() as u16;
+        if now.wrapping_sub(client.second) >= SECOND {
+            (client.second, client.changes) = (now, 0);
         }
         (client.changes != TOLD).then(|| settings.changes_max.saturating_sub(client.changes))
     }

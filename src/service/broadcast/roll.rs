@@ -35,10 +35,10 @@ pub struct Client {
     /// The tick in which it was first found to have something on its way, since it last had nothing; of a long poll,
     /// the one in which it is answered at the latest. [`NONE`]: it was not found so.
     pub waits: u32,
-    /// The tick in which the second began in which its changes of subscriptions are counted.
-    pub second: u32,
-    /// Changes of subscriptions in that second.
+    /// Changes of subscriptions in the second that began in the tick `second`.
     pub changes: u32,
+    /// A tick modulo 2¹⁶.
+    pub second: u16,
     /// The number of its route.
     pub route: u16,
     /// How messages are laid out for it.
@@ -62,7 +62,8 @@ pub struct Subscription {
     pub place: u32,
 }
 
-const _: () = assert!(size_of::<Client>() + size_of::<Subscription>() + size_of::<u32>() <= 64);
+/// In the slab a client takes a multiple of eight bytes.
+const _: () = assert!(size_of::<Client>().next_multiple_of(8) + size_of::<Subscription>() + size_of::<u32>() <= 60);
 
 /// All clients and subscriptions of a shard.
 pub struct Roll {
