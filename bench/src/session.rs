@@ -64,9 +64,9 @@ impl<'a> Session<'a> {
     /// Whether what was said came back.
     ///
     /// # Errors
-    /// Nothing of it did: a path of a broadcast takes messages, too, and answers none.
+    /// Nothing of it did: a path of a broadcast takes messages, too, and answers them with something else, if at all.
     pub fn echoes(&self, load: &Load) -> Result<(), Failure> {
-        if load.sent == 0 || load.received > 0 {
+        if load.sent == 0 || load.received > load.changed {
             return Ok(());
         }
         let (url, sent) = (&self.target.url, load.sent);

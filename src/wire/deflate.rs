@@ -108,7 +108,7 @@ impl Deflater {
         assert!(self.run(payload, window, bits, usize::MAX, out), "the compressor's state is not whole");
     }
 
-    /// As [`Deflater::message`], but gives up as soon as the result is not shorter than `payload`. `false`: nothing
+    /// As [`Deflater::message`], but gives up where the result is not shorter than `payload`. `false`: nothing
     /// was written, and the window is as it was, since a message that goes out plain is not part of it.
     pub fn shorter(&mut self, payload: &[u8], window: Option<&mut Window>, bits: u8, out: &mut Vec<u8>) -> bool {
         !payload.is_empty() && self.run(payload, window, bits, payload.len() - 1, out)
@@ -116,14 +116,20 @@ impl Deflater {
 
     /// Writes at most `most` bytes, or nothing.
     fn run(&mut self, payload: &[u8], window: Option<&mut Window>, bits: u8, most: usize, out: &mut Vec<u8>) -> bool {
-        let at = out.len();
-        let stream = self.stream(bits);
+        let (at, bits) = (out.len(), bits.clamp(MIN_DEFLATE_BITS, MAX_WINDOW_BITS));
+        let place = self.stream(bits);
+        // Taken out: one in which anything goes wrong is not used again.
+        let mut stream = place.take().unwrap_or_else(|| Deflate::new(LEVEL, false, bits));
         stream.reset();
         if let Some(window) = window.as_deref().filter(|window| window.len > 0) {
             let primed = stream.set_dictionary(window.bytes());
             debug_assert!(primed.is_ok(), "a raw stream takes a dictionary before its first byte");
         }
-        if !flush(stream, payload, at.saturating_add(most).saturating_add(TAIL.len()), out) {
+        let flushed = flush(&mut stream, payload, out);
+        if flushed {
+            *place = Some(stream);
+        }
+        if !flushed || out.len() > at.saturating_add(most).saturating_add(TAIL.len()) {
             out.truncate(at);
             return false;
         }
@@ -136,18 +142,16 @@ impl Deflater {
     }
 
     #[allow(clippy::indexing_slicing, reason = "there is a place for each of the sizes between the two")]
-    fn stream(&mut self, bits: u8) -> &mut Deflate {
-        let bits = bits.clamp(MIN_DEFLATE_BITS, MAX_WINDOW_BITS);
-        self.streams[usize::from(bits - MIN_DEFLATE_BITS)].get_or_insert_with(|| Deflate::new(LEVEL, false, bits))
+    fn stream(&mut self, bits: u8) -> &mut Option<Deflate> {
+        &mut self.streams[usize::from(bits - MIN_DEFLATE_BITS)]
     }
 }
 
-/// Deflates `payload` with a sync flush behind it. `false`: `out` would become longer than `most`.
-fn flush(stream: &mut Deflate, payload: &[u8], most: usize, out: &mut Vec<u8>) -> bool {
+/// Deflates `payload` with a sync flush behind it, and always to its end. `false`: the compressor has failed.
+fn flush(stream: &mut Deflate, payload: &[u8], out: &mut Vec<u8>) -> bool {
     let mut used = 0;
     loop {
-        let wanted = (payload.len() - used) / 2 + FIRST_ROOM;
-        let room = room(out, wanted.min(most - out.len()));
+        let room = room(out, bound(payload.len() - used));
         let (room_len, before) = (room.len(), (stream.total_in(), stream.total_out()));
         let status = stream.compress_uninit(payload.get(used..).unwrap_or_default(), room, DeflateFlush::SyncFlush);
         debug_assert!(status.is_ok(), "the compressor's state is whole");
@@ -162,10 +166,15 @@ fn flush(stream: &mut Deflate, payload: &[u8], most: usize, out: &mut Vec<u8>) -
         if used == payload.len() && written < room_len {
             return true;
         }
-        if out.len() >= most {
-            return false;
-        }
     }
+}
+
+/// More than so many bytes become when they are deflated and flushed: a literal takes nine bits at most, a block and the
+/// flush a few bytes. A stream whose flush was not brought to its end must not be used again, not even when it has been
+/// reset: with zlib-rs 0.6.8 a later block may then not fit into what is pending, and it panics
+/// (`zng_tr_stored_block`).
+fn bound(len: usize) -> usize {
+    len + len / 8 + len / 1000 + FIRST_ROOM
 }
 
 /// So many bytes behind the vector's end.
@@ -210,11 +219,14 @@ impl Inflater {
         out: &mut Vec<u8>,
     ) -> Result<(), InflateFault> {
         let start = out.len();
-        let stream = self.stream.get_or_insert_with(|| Inflate::new(false, MAX_WINDOW_BITS));
+        // Taken out, as the compressor's: what panics is not used again.
+        let mut stream = self.stream.take().unwrap_or_else(|| Inflate::new(false, MAX_WINDOW_BITS));
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(start);
-        let mut reading = Reading { stream, window: window.as_deref(), out, start, limit, restarts: 0, work: 0 };
+        let mut reading =
+            Reading { stream: &mut stream, window: window.as_deref(), out, start, limit, restarts: 0, work: 0 };
         let read = reading.message(compressed);
         self.work = reading.work;
+        self.stream = Some(stream);
         match (read, window) {
             (Ok(()), Some(window)) => window.push(out.get(start..).unwrap_or_default()),
             (Ok(()), None) => {}

@@ -477,3 +477,47 @@ fn nothing_refers_back_further_than_the_window() {
         assert_eq!(compressed.len() < message.len() / 2, bits >= 12, "{bits} bits: {} bytes", compressed.len());
     }
 }
+
+/// The messages of one sequence of a generator (xorshift64): random ones, of few letters, with runs, and mixed.
+fn generated(state: &mut u64) -> Vec<u8> {
+    let mut roll = || {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        *state
+    };
+    let (len, kind, letters) = ((roll() % 21_000) as usize, roll() % 4, 1 + roll() % 256);
+    let mut message = Vec::with_capacity(len);
+    while message.len() < len {
+        match kind {
+            0 => message.push(roll() as u8),
+            1 => message.push((roll() % letters) as u8),
+            2 => {
+                let (run, byte) = (roll() % 300, roll() as u8);
+                message.extend((0..run).map(|_| byte));
+                (0..roll() % 400).for_each(|_| message.push(roll() as u8));
+            }
+            _ => {
+                let noise = roll() % 3 == 0;
+                (0..roll() % 2000)
+                    .for_each(|_| message.push(if noise { roll() as u8 } else { b'a' + (roll() % 4) as u8 }));
+            }
+        }
+    }
+    message.truncate(len);
+    message
+}
+
+/// A compressor that has given up some messages deflates the next: zlib-rs 0.6.8 panicked at the sixteenth of these.
+#[test]
+fn who_has_given_up_a_message_deflates_the_next() {
+    let (mut state, mut deflater, mut inflater) = (0xeb45_7388_377f_1789, Deflater::default(), Inflater::default());
+    for _ in 0..200 {
+        let message = generated(&mut state);
+        let (mut small, mut said) = (Vec::new(), Vec::new());
+        if deflater.shorter(&message, None, 15, &mut small) {
+            inflater.message(&small, None, 1 << 20, &mut said).unwrap();
+            assert!(said == message && small.len() < message.len());
+        }
+    }
+}
