@@ -74,7 +74,10 @@ fn interrupted_while_connecting() {
     let found = ran.json.as_ref().expect("what was measured");
     let [asked, connected] = ["asked", "connected"].map(|it| found.whole(&format!("/connect/{it}")));
     assert!(found.is_interrupted() && (50..1000).contains(&connected), "{connected} came to stand");
-    assert_eq!((asked, found.whole("/connect/failed/not begun")), (1000, 1000 - connected));
+    // One may have been on its way.
+    let not_begun = found.whole("/connect/failed/not begun");
+    assert_eq!((asked, found.sum("/connect/failed")), (1000, 1000 - connected));
+    assert!(not_begun + 10 >= 1000 - connected, "{not_begun} were not begun");
 }
 
 /// More than the server has slots for: each that was refused is counted, with its cause.

@@ -139,6 +139,13 @@ impl Found {
         self.at(pointer).as_u64().unwrap_or_else(|| panic!("{pointer} is no whole number in {:#}", self.0))
     }
 
+    /// The sum of the whole numbers of the object at a JSON pointer.
+    #[track_caller]
+    pub(crate) fn sum(&self, pointer: &str) -> u64 {
+        let object = self.at(pointer).as_object().unwrap_or_else(|| panic!("{pointer} is no object in {:#}", self.0));
+        object.values().filter_map(Value::as_u64).sum()
+    }
+
     /// The number at a JSON pointer.
     #[track_caller]
     pub(crate) fn figure(&self, pointer: &str) -> f64 {

@@ -169,9 +169,9 @@ fn flush(stream: &mut Deflate, payload: &[u8], out: &mut Vec<u8>) -> bool {
     }
 }
 
-/// More than so many bytes become when they are deflated and flushed: a literal takes nine bits at most, a block and the
-/// flush a few bytes. A stream whose flush was not brought to its end must not be used again, not even when it has been
-/// reset: with zlib-rs 0.6.8 a later block may then not fit into what is pending, and it panics
+/// More than so many bytes become when they are deflated and flushed: a literal takes nine bits at most, a block and
+/// the flush a few bytes. A stream whose flush was not brought to its end must not be used again, not even when it has
+/// been reset: with zlib-rs 0.6.8 a later block may then not fit into what is pending, and it panics
 /// (`zng_tr_stored_block`).
 fn bound(len: usize) -> usize {
     len + len / 8 + len / 1000 + FIRST_ROOM

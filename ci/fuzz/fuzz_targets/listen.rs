@@ -64,12 +64,16 @@ fn settings(channel_in_path: bool) -> Settings {
         channels: Vec::new(),
         subscribe: true,
         subscriptions_max: 64,
+        changes_max: 256,
+        order_bytes: 64 << 10,
         snapshot: false,
         body: mesh::Body::Plain,
         poll_ticks: 100,
         poll_gone: true,
         retry_millis: 3000,
         allow_origin: Vec::new(),
+        allow_credentials: false,
+        gap_event: "gap".into(),
         slow: Slow { policy: Policy::Close, max_pending: 1 << 18, max_age_ticks: 40 },
     }
 }
