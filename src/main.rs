@@ -1,9 +1,9 @@
 //! The program: parse, load, run; the one place where an outcome becomes an exit code.
 
+use edgehold::app::capacity::{self, Arguments};
 use edgehold::app::cli::{self, Command, Page};
 use edgehold::app::config::{self, Config, Problem};
 use edgehold::app::derive::Machine;
-use edgehold::app::plan::{self, Arguments};
 use edgehold::app::{addresses, doctor, run};
 use edgehold::control::{Ending, metrics};
 use std::io::{self, Write};
@@ -64,7 +64,7 @@ fn examine(config: &Config) -> ExitCode {
 }
 
 fn reckon(asked: &Arguments, config: &Config) -> ExitCode {
-    match plan::plan(asked, config, &Machine::read()) {
+    match capacity::plan(asked, config, &Machine::read()) {
         Ok(plan) => {
             let written = said(&if asked.json { plan.json() } else { plan.text() });
             if plan.fits { written } else { ExitCode::from(FAILED) }

@@ -3,7 +3,7 @@
 
 use crate::stage::{KIND, settings};
 use edgehold::engine::script::{FarEnd, Script, Temper};
-use edgehold::mesh::{Bell, Body, Draft, Message, Sender, Tally, ToShard, letter_box};
+use edgehold::mesh::{Body, Counters, Message, NewMessage, Sender, ToShard, Waker, mailbox};
 use edgehold::service::broadcast::{self, Broadcast, FeedSettings, Keep, Policy, Slow};
 use edgehold::service::{Route, Services, Target};
 use edgehold::shard::Shard;
@@ -24,10 +24,10 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(temper: Temper, keep: Keep, routes: Vec<broadcast::Settings>) -> Stage {
-        let bell = || Arc::new(Bell::new().expect("an eventfd"));
-        let (letters, inbox) = letter_box(bell());
-        let (to_control, _) = letter_box(bell());
+    fn new(temper: Temper, keep: Keep, routes: Vec<broadcast::BroadcastPlan>) -> Stage {
+        let waker = || Arc::new(Waker::new().expect("an eventfd"));
+        let (letters, inbox) = mailbox(waker());
+        let (to_control, _) = mailbox(waker());
         let services = services(keep, routes);
         let shard = Shard::new(Script::new(1, temper), services, &settings(), inbox, to_control);
         Stage { shard, letters, said: 0, now: Duration::ZERO }
@@ -52,7 +52,7 @@ impl Stage {
     fn publish(&mut self, messages: impl IntoIterator<Item = (String, Vec<u8>)>) {
         let message = |(channel, payload)| {
             self.said += 1;
-            let draft = Draft { channel, text: true, payload, ..Draft::default() };
+            let draft = NewMessage { channel, text: true, payload, ..NewMessage::default() };
             Arc::new(Message::new(draft, 1, self.said))
         };
         let letter: Vec<_> = messages.into_iter().map(message).collect();
@@ -84,8 +84,8 @@ impl Stage {
         self.shard.ring().say(client, &frame);
     }
 
-    fn tally(&mut self) -> Tally {
-        self.shard.report().tally
+    fn counters(&mut self) -> Counters {
+        self.shard.report().counters
     }
 }
 
@@ -117,7 +117,7 @@ fn a_prefix_costs_what_its_client_is_sent() {
     }
     let answers = stage.hear(guest);
     assert_eq!(answers.matches("\"subscribed\"").count(), 100);
-    assert_eq!(stage.tally().rows_searched, 0, "a client that begins with what comes needs nothing of what is kept");
+    assert_eq!(stage.counters().rows_searched, 0, "a client that begins with what comes needs nothing of what is kept");
     stage.publish([(numbered(0), b"still here".to_vec())]);
     stage.turn();
     assert!(stage.hear(innocent).contains("still here"));
@@ -134,7 +134,7 @@ fn who_comes_back_to_a_prefix_pays_once_for_a_look_at_its_channels() {
     }
     assert_eq!(stage.hear(guest).matches("\"subscribed\"").count(), 20);
     // Of 200 000 messages that are kept.
-    assert_eq!(stage.tally().rows_searched, CHANNELS as u64 + 3);
+    assert_eq!(stage.counters().rows_searched, CHANNELS as u64 + 3);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn changes_of_subscriptions_are_bounded() {
     let refusals = answers.matches("subscription_changes").count();
     assert_eq!(refusals, 2, "one answer, and the reason of the close: {answers}");
     assert!(stage.shard.ring().is_ended(guest) || answers.contains("\u{3}"), "{answers}");
-    assert!(stage.tally().changes_refused > 0);
+    assert!(stage.counters().changes_refused > 0);
 }
 
 #[test]
@@ -160,10 +160,10 @@ fn notices_do_not_pile_up_for_one_who_does_not_read() {
     for _ in 0..500 {
         stage.publish((0..2).map(|number| (numbered(number), vec![b'x'; 1000])));
         stage.turn();
-        most = most.max(stage.tally().pending_bytes);
+        most = most.max(stage.counters().pending_bytes);
     }
-    let tally = stage.tally();
-    assert!(tally.slow_dropped > 900 && tally.gaps_told <= 2, "{tally:?}");
+    let counters = stage.counters();
+    assert!(counters.slow_dropped > 900 && counters.gaps_told <= 2, "{counters:?}");
     assert!(most <= 4096, "{most} bytes waited");
     let heard = stage.hear(guest);
     stage.publish([(numbered(0), b"back".to_vec())]);
@@ -180,8 +180,8 @@ fn who_has_taken_all_is_never_blamed() {
     stage.publish((0..200).map(|_| (numbered(0), vec![b'x'; 1000])));
     let heard = stage.hear(prompt);
     assert!(heard.contains(r#"{"gap":{"after":null,"channel":"c.0","next":"00000001-"#), "{}", &heard[..200]);
-    let tally = stage.tally();
-    assert_eq!((tally.slow_closed, tally.gaps_late, tally.gaps_told), (0, 1, 1));
+    let counters = stage.counters();
+    assert_eq!((counters.slow_closed, counters.gaps_late, counters.gaps_told), (0, 1, 1));
     stage.publish([(numbered(0), b"and on".to_vec())]);
     assert!(stage.hear(prompt).contains("and on"));
 }
@@ -190,7 +190,7 @@ fn who_has_taken_all_is_never_blamed() {
 fn nothing_was_missed_of_a_channel_that_was_quiet() {
     let keep = Keep { messages: 10, bytes: 1 << 20, age_ticks: 8, backlog: 1 << 20, ..Keep::NOTHING };
     let mut stage = Stage::new(KIND, keep, vec![route(Policy::Close)]);
-    let own = Draft { channel: "c.0".into(), id: Some("mine".into()), ..Draft::default() };
+    let own = NewMessage { channel: "c.0".into(), id: Some("mine".into()), ..NewMessage::default() };
     stage.said = 1;
     stage.letters.post(ToShard::Publish(Arc::from([Arc::new(Message::new(own, 1, 1))]))).expect("room for a letter");
     // Another goes on for longer, and both are given up.
@@ -201,7 +201,7 @@ fn nothing_was_missed_of_a_channel_that_was_quiet() {
     }
     stage.now += Duration::from_secs(10);
     (0..5).for_each(|_| stage.turn());
-    assert_eq!(stage.tally().channels, 0);
+    assert_eq!(stage.counters().channels, 0);
     for last in ["mine", "00000001-1"] {
         let back = stage.asks(&format!("/0?channel=c.0&transport=sse&lastEventId={last}"), "");
         let heard = stage.hear(back);
@@ -224,8 +224,8 @@ fn an_id_that_is_still_on_its_way_is_no_gap() {
 
 #[test]
 fn a_short_poll_does_not_wait_behind_a_long_one() {
-    let long = broadcast::Settings { poll_ticks: 100, ..route(Policy::Close) };
-    let short = broadcast::Settings { poll_ticks: 4, ..route(Policy::Close) };
+    let long = broadcast::BroadcastPlan { poll_ticks: 100, ..route(Policy::Close) };
+    let short = broadcast::BroadcastPlan { poll_ticks: 4, ..route(Policy::Close) };
     let mut stage = Stage::new(KIND, Keep::NOTHING, vec![long, short]);
     let patient = stage.asks("/0?channel=c.0&after=", "");
     stage.hear(patient);
@@ -250,7 +250,7 @@ fn an_answer_to_an_order_is_short() {
 #[test]
 fn a_client_may_have_more_subscriptions_than_fit_in_two_bytes() {
     let most = 70_000;
-    let wide = broadcast::Settings {
+    let wide = broadcast::BroadcastPlan {
         subscriptions_max: most,
         changes_max: most,
         order_bytes: 1 << 20,
@@ -265,12 +265,12 @@ fn a_client_may_have_more_subscriptions_than_fit_in_two_bytes() {
         // The next second.
         stage.now += Duration::from_secs(2);
     }
-    assert_eq!(stage.tally().subscriptions, u64::from(most));
+    assert_eq!(stage.counters().subscriptions, u64::from(most));
     stage.publish([("69999".into(), b"heard".to_vec())]);
     assert!(stage.hear(guest).contains("heard"));
 }
 
-fn services(keep: Keep, settings: Vec<broadcast::Settings>) -> Services {
+fn services(keep: Keep, settings: Vec<broadcast::BroadcastPlan>) -> Services {
     let route = |number: usize| Route {
         path: format!("/{number}"),
         below: false,
@@ -283,9 +283,9 @@ fn services(keep: Keep, settings: Vec<broadcast::Settings>) -> Services {
     Services::new(routes, Vec::new(), broadcast)
 }
 
-fn route(policy: Policy) -> broadcast::Settings {
+fn route(policy: Policy) -> broadcast::BroadcastPlan {
     let max_pending = if policy == Policy::Gap { 4096 } else { 1 << 20 };
-    broadcast::Settings {
+    broadcast::BroadcastPlan {
         feeds: vec![0],
         channel_in_path: false,
         channels: Vec::new(),

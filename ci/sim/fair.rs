@@ -2,7 +2,7 @@
 
 use crate::stage::{KIND, PLAIN, Stage, settings};
 use edgehold::engine::script::FarEnd;
-use edgehold::shard::door::Settings;
+use edgehold::shard::door::ShardSettings;
 
 const SUBSCRIBERS: usize = 100;
 /// Few, so that a backlog is many turns long.
@@ -31,7 +31,7 @@ fn echo(stage: &mut Stage, client: FarEnd, listeners: &[FarEnd]) -> usize {
 
 #[test]
 fn an_echo_waits_for_a_turn_or_two_while_a_broadcast_goes_on() {
-    let mut stage = Stage::new(1, KIND, &Settings { turn_events: TURN_EVENTS, ..settings() });
+    let mut stage = Stage::new(1, KIND, &ShardSettings { turn_events: TURN_EVENTS, ..settings() });
     let client = stage.opened("/echo", PLAIN);
     let listeners: Vec<FarEnd> = (0..SUBSCRIBERS).map(|_| stage.opened("/feed/a", PLAIN)).collect();
     // All of them come at once, and the feed speaks all the while: the queue is full before the first is served.
@@ -40,7 +40,7 @@ fn an_echo_waits_for_a_turn_or_two_while_a_broadcast_goes_on() {
     }
     let opening = stage.shard.ring().read(client, usize::MAX);
     let said = String::from_utf8_lossy(&opening);
-    assert!(opening.starts_with(b"HTTP/1.1 101"), "{said:?}: {:?}", stage.tally());
+    assert!(opening.starts_with(b"HTTP/1.1 101"), "{said:?}: {:?}", stage.counters());
     let mut waited: Vec<usize> = (0..21).map(|_| echo(&mut stage, client, &listeners)).collect();
     waited.sort_unstable();
     // The scripted kernel cuts frames, so that some need several turns; behind the queue each would need a dozen.

@@ -6,8 +6,8 @@
 
 use crate::stage::{KIND, PLAIN, Stage, limits, settings};
 use edgehold::engine::script::{Dice, FarEnd, Temper};
-use edgehold::mesh::{Cause, Tally};
-use edgehold::shard::door::{Limits, Settings};
+use edgehold::mesh::{Cause, Counters};
+use edgehold::shard::door::{RouteLimits, ShardSettings};
 use edgehold_wire::deflate::{Deflater, MAX_WINDOW_BITS, Wishes};
 use edgehold_wire::upgrade::Offer;
 use edgehold_wire::ws::{self, Opcode};
@@ -70,8 +70,8 @@ impl Innocent {
         self.longest = self.longest.max(self.waits);
         self.heard.extend(stage.shard.ring().read(self.end, usize::MAX));
         assert!(self.expected.starts_with(&self.heard), "an innocent hears {:?}", self.heard);
-        assert!(!stage.shard.ring().is_broken(self.end), "an innocent was cut off: {:?}", stage.tally());
-        assert!(self.waits <= PATIENCE, "an innocent waits for {} turns: {:?}", self.waits, stage.tally());
+        assert!(!stage.shard.ring().is_broken(self.end), "an innocent was cut off: {:?}", stage.counters());
+        assert!(self.waits <= PATIENCE, "an innocent waits for {} turns: {:?}", self.waits, stage.counters());
         if self.heard == self.expected {
             self.say(stage);
         }
@@ -92,8 +92,8 @@ fn innocents(stage: &mut Stage, count: usize) -> Vec<Innocent> {
     (0..count).map(|_| Innocent::new(stage)).collect()
 }
 
-fn closed(tally: &Tally, cause: Cause) -> u64 {
-    tally.closes[cause as usize]
+fn closed(counters: &Counters, cause: Cause) -> u64 {
+    counters.closes[cause as usize]
 }
 
 // ---- A: buffers and slots come back ----
@@ -102,12 +102,12 @@ fn closed(tally: &Tally, cause: Cause) -> u64 {
 #[test]
 fn a_buffer_that_comes_with_an_error_comes_back() {
     let temper = Temper { buffers: (8, 4096), buffer_with_error: 100, ..KIND };
-    let settings = Settings { park_after: Duration::from_millis(250), ..settings() };
+    let settings = ShardSettings { park_after: Duration::from_millis(250), ..settings() };
     let mut stage = Stage::new(1, temper, &settings).at_pace(Duration::from_millis(20));
     let mut innocents = innocents(&mut stage, 2);
     let clients: Vec<FarEnd> = (0..64).map(|_| stage.speaks("/echo", PLAIN)).collect();
     beside(&mut stage, &mut innocents, 100, |_| {});
-    assert!(stage.tally().parks >= 64);
+    assert!(stage.counters().parks >= 64);
     let message = frame(Opcode::Binary, true, &[7; 4096 - 8]);
     assert_eq!(message.len(), 4096);
     for &client in &clients {
@@ -128,7 +128,7 @@ fn those_who_find_no_buffer_take_turns() {
     for &client in &clients {
         stage.shard.ring().say(client, &message);
     }
-    let before = stage.tally();
+    let before = stage.counters();
     let mut heard = vec![0; clients.len()];
     let done = stage.until(5000, |stage| {
         for (heard, &client) in heard.iter_mut().zip(&clients) {
@@ -137,7 +137,7 @@ fn those_who_find_no_buffer_take_turns() {
         heard.iter().all(|&len| len == 1004)
     });
     assert!(done, "{heard:?}");
-    let after = stage.tally();
+    let after = stage.counters();
     let (turns, failed) = (after.turns - before.turns, after.no_buffers - before.no_buffers);
     assert!(failed <= 100 + 2 * turns, "{failed} receives found no buffer in {turns} turns");
 }
@@ -148,16 +148,16 @@ fn who_is_held_back_is_still_heard_to_leave() {
     for (request, rudely) in [(RAW, false), (RAW, true), (POLL, false), (POLL, true)] {
         let mut stage = Stage::new(3, KIND, &settings()).at_pace(Duration::from_millis(20));
         let clients: Vec<FarEnd> = (0..30).map(|_| stage.asked(request)).collect();
-        assert!(stage.until(100, |stage| stage.tally().subscriptions == 30));
+        assert!(stage.until(100, |stage| stage.counters().subscriptions == 30));
         for &client in &clients {
             stage.shard.ring().say(client, &[b'x'; 100 << 10]);
         }
-        assert!(stage.until(200, |stage| stage.tally().held_back >= 30), "{:?}", stage.tally());
+        assert!(stage.until(200, |stage| stage.counters().held_back >= 30), "{:?}", stage.counters());
         for &client in &clients {
             if rudely { stage.shard.ring().break_off(client) } else { stage.shard.ring().end(client) }
         }
-        assert!(stage.until(200, |stage| stage.tally().used == 0), "{rudely}: {:?}", stage.tally());
-        assert_eq!(stage.tally().outbox_bytes, 0);
+        assert!(stage.until(200, |stage| stage.counters().used == 0), "{rudely}: {:?}", stage.counters());
+        assert_eq!(stage.counters().outbox_bytes, 0);
     }
 }
 
@@ -166,7 +166,7 @@ fn who_is_held_back_is_still_heard_to_leave() {
 /// Unfinished messages beyond all memory: those who sent them give way, and nobody else.
 #[test]
 fn who_holds_most_gives_way() {
-    let settings = Settings { outbox_bytes: 8 << 20, ..settings() };
+    let settings = ShardSettings { outbox_bytes: 8 << 20, ..settings() };
     let mut stage = Stage::new(4, KIND, &settings);
     let mut innocents = innocents(&mut stage, 10);
     let hostile: Vec<FarEnd> = (0..24).map(|_| stage.speaks("/echo", PLAIN)).collect();
@@ -182,8 +182,8 @@ fn who_holds_most_gives_way() {
             }
         }
     });
-    let tally = stage.tally();
-    assert!(tally.evictions > 0 && tally.evictions <= 24, "{tally:?}");
+    let counters = stage.counters();
+    assert!(counters.evictions > 0 && counters.evictions <= 24, "{counters:?}");
     let newcomer = stage.speaks("/echo", PLAIN);
     assert!(!stage.shard.ring().is_broken(newcomer), "who comes now is welcome");
 }
@@ -193,9 +193,9 @@ fn who_holds_most_gives_way() {
 fn little_is_kept_behind_an_unanswered_request() {
     let mut stage = Stage::new(5, KIND, &settings());
     let clients: Vec<FarEnd> = (0..50).map(|_| stage.asked(&[POLL, &vec![b'x'; 1 << 20]].concat())).collect();
-    assert!(stage.until(300, |stage| stage.tally().subscriptions == 50 && stage.tally().held_back >= 50));
+    assert!(stage.until(300, |stage| stage.counters().subscriptions == 50 && stage.counters().held_back >= 50));
     (0..100).for_each(|_| stage.turn());
-    let held = stage.tally().outbox_bytes;
+    let held = stage.counters().outbox_bytes;
     assert!(held <= 50 * (48 << 10), "{held} bytes are held for 50 clients");
     assert!(clients.iter().all(|&client| stage.shard.ring().unread(client) > 900 << 10));
 }
@@ -203,8 +203,8 @@ fn little_is_kept_behind_an_unanswered_request() {
 /// A message that becomes a hundred times as much goes to an upstream that takes nothing: the next is not read.
 #[test]
 fn parsing_stops_when_the_other_side_is_full() {
-    let small = Limits { max_pending: 64 << 10, ..limits() };
-    let mut stage = Stage::new(6, KIND, &Settings { limits: vec![small], ..settings() });
+    let small = RouteLimits { max_pending: 64 << 10, ..limits() };
+    let mut stage = Stage::new(6, KIND, &ShardSettings { limits: vec![small], ..settings() });
     let client = stage.opened("/proxy", DEFLATE);
     assert!(stage.until(100, |stage| {
         let call = stage.shard.ring().next_call();
@@ -214,10 +214,10 @@ fn parsing_stops_when_the_other_side_is_full() {
     let bombs = bomb().repeat(100);
     stage.shard.ring().say(client, &bombs);
     (0..200).for_each(|_| stage.turn());
-    let tally = stage.tally();
+    let counters = stage.counters();
     // The window of the upstream takes a megabyte, the queue another one.
-    assert!(tally.outbox_bytes <= 3 << 20, "{} bytes are held: {tally:?}", tally.outbox_bytes);
-    assert_eq!(tally.closes.iter().sum::<u64>(), 0, "nobody is closed");
+    assert!(counters.outbox_bytes <= 3 << 20, "{} bytes are held: {counters:?}", counters.outbox_bytes);
+    assert_eq!(counters.closes.iter().sum::<u64>(), 0, "nobody is closed");
 }
 
 // ---- C: work is charged to whoever causes it ----
@@ -242,7 +242,7 @@ fn a_broadcast_has_its_share_of_a_busy_shard() {
             heard.extend(stage.shard.ring().read(reader, usize::MAX));
             heard.len() == 3 * (usize::from(said) + 1)
         });
-        assert!(came, "message {said} has not come: {:?}", stage.tally());
+        assert!(came, "message {said} has not come: {:?}", stage.counters());
     }
 }
 
@@ -261,7 +261,7 @@ fn a_turn_counts_what_it_inflates() {
                 stage.shard.ring().say(client, &bombs);
             }
         }
-        let inflated = stage.tally().deflate_saved_in;
+        let inflated = stage.counters().deflate_saved_in;
         most = most.max(inflated - before);
         before = inflated;
     });
@@ -280,7 +280,7 @@ fn a_turn_counts_what_it_refuses() {
     hostile.iter().for_each(|&client| stage.shard.ring().say(client, &bomb));
     let (mut before, mut most) = (0, 0);
     let all = stage.until(PATIENCE, |stage| {
-        let refused = stage.tally().inflate_refusals;
+        let refused = stage.counters().inflate_refusals;
         most = most.max(refused - before);
         before = refused;
         refused == BOMBS
@@ -378,8 +378,8 @@ fn play(seed: u64, bomb: &[u8]) -> usize {
         window: [5000, 1 << 20][dice.below(2)],
         ..KIND
     };
-    let limits = Limits { max_pending: 64 << 10, connection_bytes: [1 << 20, 8 << 20][dice.below(2)], ..limits() };
-    let settings = Settings {
+    let limits = RouteLimits { max_pending: 64 << 10, connection_bytes: [1 << 20, 8 << 20][dice.below(2)], ..limits() };
+    let settings = ShardSettings {
         outbox_bytes: [2 << 20, 16 << 20][dice.below(2)],
         park_after: Duration::from_millis([250, 10_000][dice.below(2)]),
         limits: vec![limits],
@@ -397,13 +397,13 @@ fn play(seed: u64, bomb: &[u8]) -> usize {
         hostile.retain_mut(|it: &mut Hostile| it.step(stage, &mut dice, bomb));
     });
     ends.into_iter().for_each(|end| stage.shard.ring().break_off(end));
-    let left = |stage: &mut Stage| stage.tally().used == 5 && stage.tally().outbox_bytes < 64 << 10;
+    let left = |stage: &mut Stage| stage.counters().used == 5 && stage.counters().outbox_bytes < 64 << 10;
     let went = stage.until(2000, |stage| {
         innocents.iter_mut().for_each(|it| it.step(stage));
         left(stage)
     });
-    assert!(went, "the hostile have gone and left this: {:?}", stage.tally());
-    assert_eq!((stage.tally().faults, closed(&stage.tally(), Cause::Fault)), (0, 0));
+    assert!(went, "the hostile have gone and left this: {:?}", stage.counters());
+    assert_eq!((stage.counters().faults, closed(&stage.counters(), Cause::Fault)), (0, 0));
     innocents.iter().map(|it| it.longest).max().unwrap_or(0)
 }
 

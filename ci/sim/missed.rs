@@ -2,7 +2,7 @@
 
 use crate::stage::{KIND, Stage, settings};
 use edgehold::engine::script::FarEnd;
-use edgehold::mesh::{Draft, FeedNumber, Message, Missed, ToShard};
+use edgehold::mesh::{FeedNumber, Message, Missed, NewMessage, ToShard};
 use std::sync::Arc;
 
 fn begun() -> Stage {
@@ -11,7 +11,7 @@ fn begun() -> Stage {
 
 fn say(stage: &mut Stage, sequence: u64) {
     let payload = format!("said {sequence}").into();
-    let draft = Draft { channel: "a".into(), text: true, payload, ..Draft::default() };
+    let draft = NewMessage { channel: "a".into(), text: true, payload, ..NewMessage::default() };
     let message = Arc::new(Message::new(draft, 1, sequence));
     stage.letters.post(ToShard::Publish(Arc::from([message]))).expect("the shard reads its letters");
 }
@@ -66,8 +66,8 @@ fn whoever_listens_is_told_a_gap_and_goes_on() {
     let both = [event.as_str(), "id: 00000001-6\ndata: said 6\n\n"].map(|it| events.find(it));
     assert!(both[0].is_some() && both[0] < both[1], "{events:?}");
     assert!(other.contains(&gap("b", "null")), "{other:?}");
-    let tally = stage.tally();
-    assert_eq!((tally.gaps_told, tally.slow_closed), (3, 0));
+    let counters = stage.counters();
+    assert_eq!((counters.gaps_told, counters.slow_closed), (3, 0));
 }
 
 #[test]

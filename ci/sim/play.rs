@@ -2,13 +2,13 @@
 
 use crate::far_ends::{Client, Upstream};
 use edgehold::engine::script::{Dice, Script, Temper};
-use edgehold::mesh::{Bell, Receiver, Sender, Tally, ToControl, ToShard, letter_box};
+use edgehold::mesh::{Counters, Receiver, Sender, ToControl, ToShard, Waker, mailbox};
 use edgehold::service::broadcast::Broadcast;
 use edgehold::service::proxy::{self, Frames, Place};
 use edgehold::service::{Route, Routes, Services, Target, echo};
 use edgehold::shard::Shard;
 use edgehold::shard::clock::Now;
-use edgehold::shard::door::{Deflate, Limits, Settings};
+use edgehold::shard::door::{Deflate, RouteLimits, ShardSettings};
 use edgehold_wire::http1;
 use edgehold_wire::ws::CloseCode;
 use std::sync::Arc;
@@ -53,9 +53,9 @@ impl Play {
         let temper = temper(&mut dice);
         let pace = if dice.chance(50) { Pace::Calm } else { Pace::Sleepy };
         let settings = settings(&mut dice);
-        let bell = || Arc::new(Bell::new().expect("an eventfd"));
-        let (mut to_shard, letters) = letter_box(bell());
-        let (to_control, from_shard) = letter_box(bell());
+        let waker = || Arc::new(Waker::new().expect("an eventfd"));
+        let (mut to_shard, letters) = mailbox(waker());
+        let (to_control, from_shard) = mailbox(waker());
         let addresses = Arc::from([([127, 0, 0, 1], 7).into()]);
         to_shard.post(ToShard::Addresses { upstream: 0, addresses }).expect("room for a letter");
         // Nobody here listens to a feed.
@@ -147,14 +147,14 @@ impl Play {
 
     fn stuck(&mut self) -> String {
         let waiting: Vec<_> = self.clients.iter().filter(|it| !it.is_finished()).map(Client::story).collect();
-        format!("stuck: {waiting:#?}; {:?}", self.shard.report().tally)
+        format!("stuck: {waiting:#?}; {:?}", self.shard.report().counters)
     }
 
     // ---- the end ----
 
     /// The shard is told to stop; everyone goes, and nothing is left behind.
     fn stop(&mut self) -> Option<String> {
-        self.to_shard.post(ToShard::Quiesce).expect("room for a letter");
+        self.to_shard.post(ToShard::Drain).expect("room for a letter");
         for _ in 0..MOST_STEPS {
             if self.shard.is_done() {
                 return self.left_behind();
@@ -163,7 +163,7 @@ impl Play {
             self.now += Duration::from_millis(20);
             self.step();
         }
-        Some(format!("did not stop: {:?}", self.shard.report().tally))
+        Some(format!("did not stop: {:?}", self.shard.report().counters))
     }
 
     fn left_behind(&mut self) -> Option<String> {
@@ -171,19 +171,25 @@ impl Play {
             return Some(fault);
         }
         while self.from_shard.take().is_some() {}
-        let tally = self.shard.report().tally;
-        let census: u32 = tally.census.iter().flatten().flatten().sum();
-        let left = [u64::from(census), tally.used, tally.pending_bytes, tally.outbox_bytes, tally.late_completions];
-        let ends: u64 = tally.closes.iter().sum();
+        let counters = self.shard.report().counters;
+        let stages: u32 = counters.stages.iter().flatten().flatten().sum();
+        let left = [
+            u64::from(stages),
+            counters.used,
+            counters.pending_bytes,
+            counters.outbox_bytes,
+            counters.late_completions,
+        ];
+        let ends: u64 = counters.closes.iter().sum();
         if !self.shard.ring().is_at_rest() || left != [0; 5] {
-            return Some(format!("left behind: {tally:?}"));
+            return Some(format!("left behind: {counters:?}"));
         }
-        (ends != tally.accepts[0]).then(|| unaccounted(&tally))
+        (ends != counters.accepts[0]).then(|| unaccounted(&counters))
     }
 }
 
-fn unaccounted(tally: &Tally) -> String {
-    format!("{} clients came and {:?} went", tally.accepts[0], tally.closes)
+fn unaccounted(counters: &Counters) -> String {
+    format!("{} clients came and {:?} went", counters.accepts[0], counters.closes)
 }
 
 fn temper(dice: &mut Dice) -> Temper {
@@ -199,11 +205,11 @@ fn temper(dice: &mut Dice) -> Temper {
     }
 }
 
-fn settings(dice: &mut Dice) -> Settings {
+fn settings(dice: &mut Dice) -> ShardSettings {
     let max_pending = [64, 8192][dice.below(2)];
     let deflate = Deflate { on: dice.chance(50), takeover: dice.chance(50), min_bytes: [0, 200][dice.below(2)] };
-    let limits = |idle_ticks| Limits {
-        head: http1::Limits { head_bytes: 4096, head_count: 32, target_bytes: 1024 },
+    let limits = |idle_ticks| RouteLimits {
+        head: http1::HeadLimits { head_bytes: 4096, head_count: 32, target_bytes: 1024 },
         message_bytes: 1 << 20,
         head_ticks: 4000,
         idle_ticks,
@@ -214,7 +220,7 @@ fn settings(dice: &mut Dice) -> Settings {
         deflate,
     };
     let idle_ticks = [40, 100_000][dice.below(2)];
-    Settings {
+    ShardSettings {
         shard: 0,
         slots: [3, 64][dice.below(2)],
         spare_slots: 2,
@@ -232,7 +238,7 @@ fn settings(dice: &mut Dice) -> Settings {
 
 fn routes() -> Arc<Routes> {
     let route = |path: &str, limits, target| Route { path: path.into(), below: false, host: None, limits, target };
-    let proxy = proxy::Settings {
+    let proxy = proxy::ProxyPlan {
         upstreams: vec![0],
         frames: Frames::Binary,
         subprotocols: vec![],
@@ -240,7 +246,7 @@ fn routes() -> Arc<Routes> {
         end_code: CloseCode::SERVICE_RESTART,
     };
     let routes = [
-        route("/echo", 1, Target::Echo(echo::Settings::default())),
+        route("/echo", 1, Target::Echo(echo::EchoPlan::default())),
         route("/proxy", 2, Target::Proxy(Arc::new(proxy))),
         route("/", 3, Target::Page),
     ];

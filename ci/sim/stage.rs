@@ -1,13 +1,13 @@
 //! A shard with an echo, a feed and a proxy, and far ends that are moved by hand.
 
 use edgehold::engine::script::{FarEnd, Script, Temper};
-use edgehold::mesh::{Bell, Body, Draft, Message, Receiver, Sender, Tally, ToControl, ToShard, letter_box};
+use edgehold::mesh::{Body, Counters, Message, NewMessage, Receiver, Sender, ToControl, ToShard, Waker, mailbox};
 use edgehold::service::broadcast::{Broadcast, FeedSettings, Keep, Policy, Slow};
 use edgehold::service::proxy::{self, Frames, Place};
 use edgehold::service::{Route, Services, Target, broadcast, echo};
 use edgehold::shard::Shard;
 use edgehold::shard::clock::Now;
-use edgehold::shard::door::{Deflate, Limits, Settings};
+use edgehold::shard::door::{Deflate, RouteLimits, ShardSettings};
 use edgehold_wire::http1;
 use edgehold_wire::upgrade::{self, Offer};
 use edgehold_wire::ws::CloseCode;
@@ -37,10 +37,10 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub fn new(seed: u64, temper: Temper, settings: &Settings) -> Stage {
-        let bell = || Arc::new(Bell::new().expect("an eventfd"));
-        let (letters, inbox) = letter_box(bell());
-        let (to_control, from_shard) = letter_box(bell());
+    pub fn new(seed: u64, temper: Temper, settings: &ShardSettings) -> Stage {
+        let waker = || Arc::new(Waker::new().expect("an eventfd"));
+        let (letters, inbox) = mailbox(waker());
+        let (to_control, from_shard) = mailbox(waker());
         let shard = Shard::new(Script::new(seed, temper), services(), settings, inbox, to_control);
         let pace = Duration::from_millis(1);
         Stage { shard, letters, _to_control: from_shard, said: 0, now: Duration::ZERO, pace }
@@ -68,7 +68,7 @@ impl Stage {
     /// A message of the feed, to channel `a`. Says its number.
     pub fn publish(&mut self, payload: &[u8]) -> u64 {
         self.said += 1;
-        let draft = Draft { channel: "a".into(), text: true, payload: payload.into(), ..Draft::default() };
+        let draft = NewMessage { channel: "a".into(), text: true, payload: payload.into(), ..NewMessage::default() };
         let message = Arc::new(Message::new(draft, 1, self.said));
         self.letters.post(ToShard::Publish(Arc::from([message]))).expect("the shard reads its letters");
         self.said
@@ -100,8 +100,8 @@ impl Stage {
         end
     }
 
-    pub fn tally(&mut self) -> Tally {
-        self.shard.report().tally
+    pub fn counters(&mut self) -> Counters {
+        self.shard.report().counters
     }
 }
 
@@ -110,7 +110,7 @@ pub const PLAIN: Offer<'static> = Offer { deflate: None, protocols: &[] };
 
 fn services() -> Services {
     let route = |path: &str, target| Route { path: path.into(), below: true, host: None, limits: 0, target };
-    let proxy = proxy::Settings {
+    let proxy = proxy::ProxyPlan {
         upstreams: vec![0],
         frames: Frames::Binary,
         subprotocols: vec![],
@@ -118,7 +118,7 @@ fn services() -> Services {
         end_code: CloseCode::SERVICE_RESTART,
     };
     let routes = [
-        route("/echo", Target::Echo(echo::Settings::default())),
+        route("/echo", Target::Echo(echo::EchoPlan::default())),
         route("/feed/", Target::Broadcast(0)),
         route("/proxy", Target::Proxy(Arc::new(proxy))),
     ];
@@ -127,8 +127,8 @@ fn services() -> Services {
     Services::new(Arc::new(routes.into_iter().collect()), vec![Place::Known(([127, 0, 0, 1], 7).into())], broadcast)
 }
 
-fn feed_route() -> broadcast::Settings {
-    broadcast::Settings {
+fn feed_route() -> broadcast::BroadcastPlan {
+    broadcast::BroadcastPlan {
         feeds: vec![0],
         channel_in_path: true,
         channels: Vec::new(),
@@ -148,9 +148,9 @@ fn feed_route() -> broadcast::Settings {
     }
 }
 
-pub fn limits() -> Limits {
-    Limits {
-        head: http1::Limits { head_bytes: 4096, head_count: 32, target_bytes: 1024 },
+pub fn limits() -> RouteLimits {
+    RouteLimits {
+        head: http1::HeadLimits { head_bytes: 4096, head_count: 32, target_bytes: 1024 },
         message_bytes: 1 << 20,
         head_ticks: 4000,
         idle_ticks: 100_000,
@@ -162,8 +162,8 @@ pub fn limits() -> Limits {
     }
 }
 
-pub fn settings() -> Settings {
-    Settings {
+pub fn settings() -> ShardSettings {
+    ShardSettings {
         shard: 0,
         slots: 256,
         spare_slots: 2,

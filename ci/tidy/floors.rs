@@ -20,7 +20,7 @@ const ROOMS: [(&str, &[&str]); 7] = [
 /// Libraries, and the rooms or files that may use them.
 const LIBRARIES: [(&str, &[&str]); 6] = [
     ("glommio", &["src/shard/pump.rs", "src/app/run.rs"]),
-    ("rustls", &["src/shard/annex.rs"]),
+    ("rustls", &["src/shard/side_table.rs"]),
     ("tokio", &["src/control/"]),
     ("axum", &["src/control/"]),
     ("io_uring", &["src/engine/"]),
@@ -29,10 +29,10 @@ const LIBRARIES: [(&str, &[&str]); 6] = [
 ];
 
 /// The only caller of parsers, outside `wire` itself.
-const READER: &str = "src/shard/inbox.rs";
+const READER: &str = "src/shard/read.rs";
 
 /// The only caller of the ring's requests about a connection.
-const SPEAKER: &str = "src/shard/settle.rs";
+const SPEAKER: &str = "src/shard/reconcile.rs";
 
 /// The requests of `Ring` that only [`SPEAKER`] makes.
 const REQUESTS: [&str; 8] = ["connect", "recv", "recv_once", "poll", "send", "cancel", "shutdown", "close"];
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn a_library_in_the_wrong_room_is_found() {
         assert_eq!(count("src/shard/conn.rs", "use glommio::io;"), 1);
-        assert_eq!(count("src/shard/inbox.rs", "fn f() { ::rustls::go(); }"), 1);
+        assert_eq!(count("src/shard/read.rs", "fn f() { ::rustls::go(); }"), 1);
         assert_eq!(count("src/service/a.rs", "use tokio;"), 1);
         assert_eq!(count("src/app/run.rs", "use axum::{x}; use glommio::y;"), 1);
         assert_eq!(count("src/wire/a.rs", "use std::io; #[cfg(test)] mod t { use std::vec; }"), 1);
@@ -258,8 +258,8 @@ mod tests {
         assert_eq!(count("src/service/a.rs", "fn f() { http1::read(b); }"), 1);
         assert_eq!(count("src/shard/door.rs", "fn f() { conn.parser.next(&mut bytes, &rules); }"), 1);
         assert_eq!(count("src/shard/door.rs", "use edgehold_wire::{http1::{read, Head}};"), 1);
-        assert_eq!(count("src/shard/annex.rs", "fn f() { BodyReader::new(b); }"), 1);
-        assert_eq!(count("src/shard/annex.rs", "use edgehold_wire::http1::BodyReader; fn f() { it.next(); }"), 0);
+        assert_eq!(count("src/shard/side_table.rs", "fn f() { BodyReader::new(b); }"), 1);
+        assert_eq!(count("src/shard/side_table.rs", "use edgehold_wire::http1::BodyReader; fn f() { it.next(); }"), 0);
         assert_eq!(count(READER, "fn f() { http1::read(b); p.next(b); }"), 0);
     }
 

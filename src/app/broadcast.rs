@@ -2,7 +2,7 @@
 
 use super::config::{self, Config};
 use crate::mesh::Body;
-use crate::service::broadcast::{FeedSettings, Keep, Policy, Settings, Slow};
+use crate::service::broadcast::{BroadcastPlan, FeedSettings, Keep, Policy, Slow};
 use crate::shard::clock::ticks;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub(super) fn epoch() -> u32 {
 }
 
 /// The broadcast routes, in the order of the configuration: their places are their numbers.
-pub(super) fn settings(config: &Config) -> Arc<[Settings]> {
+pub(super) fn settings(config: &Config) -> Arc<[BroadcastPlan]> {
     routes(config).map(route).collect()
 }
 
@@ -34,8 +34,8 @@ fn routes(config: &Config) -> impl Iterator<Item = &config::Broadcast> {
     })
 }
 
-fn route(written: &config::Broadcast) -> Settings {
-    Settings {
+fn route(written: &config::Broadcast) -> BroadcastPlan {
+    BroadcastPlan {
         feeds: written.feeds.iter().map(|&feed| feed as u16).collect(),
         channel_in_path: written.channel_in_path,
         channels: written.channels.clone(),

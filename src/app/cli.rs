@@ -10,7 +10,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use super::plan::Arguments;
+use super::capacity::Arguments;
 
 const EXIT_CODES: &str = "Exit codes: 0 all is well, 1 a problem was found or serving failed, \
                           2 the command line or the configuration is wrong.";

@@ -10,9 +10,9 @@ use std::path::Path;
 
 use rustix::process::{Resource, getgroups, getrlimit};
 
+use super::capacity::memory::connections_room;
 pub use super::coefficients::CONNECTION_BYTES;
 use super::config::{Config, Feed, Source};
-use super::plan::memory::connections_room;
 
 /// A ring's table of direct descriptors has at most this many entries, whatever RLIMIT_NOFILE says.
 pub const TABLE_ENTRIES_MAX: u64 = 1 << 20;
@@ -20,7 +20,7 @@ pub const TABLE_ENTRIES_MAX: u64 = 1 << 20;
 const SPARE_SLOTS: u32 = 64;
 const OUTBOX_MIN: u64 = 8 << 20;
 const OUTBOX_MAX: u64 = 4 << 30;
-/// Plain descriptors a shard opens besides its listeners: its ring, its bell, and the
+/// Plain descriptors a shard opens besides its listeners: its ring, its waker, and the
 /// rings, events and timers of its executor. Counted generously.
 const SHARD_DESCRIPTORS: u64 = 24;
 /// Plain descriptors of a feed: its connection, one that is being made anew, name resolution.

@@ -10,11 +10,11 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::capacity::memory::{buffers_bytes, connections_bytes, connections_room, message_pages};
 use super::config::{Config, Service, Upstream};
 use super::derive::{
     Derived, Machine, Shortfall, TABLE_ENTRIES_MAX, derive, memlock_bytes, raise_memlock, raise_nofile, shards,
 };
-use super::plan::memory::{buffers_bytes, connections_bytes, connections_room, message_pages};
 
 /// The oldest kernel whose io_uring has all that the engine uses.
 const KERNEL_MIN: (u32, u32) = (6, 1);

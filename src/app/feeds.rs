@@ -1,10 +1,10 @@
 //! Feeds, from what was written to what the control thread works with.
 
 use super::config::{self, Config};
-use crate::control::feeds::{Broker, Format, Framing, InvalidText, Patience, Settings, Source, Start};
+use crate::control::feeds::{Broker, Format, Framing, InvalidText, Patience, Source, SourceSettings, Start};
 
 /// All feeds, in the order of the configuration: their places are their numbers.
-pub(super) fn settings(config: &Config) -> Vec<Settings> {
+pub(super) fn settings(config: &Config) -> Vec<SourceSettings> {
     config.feeds.iter().map(feed).collect()
 }
 
@@ -16,8 +16,8 @@ pub(super) fn patience(config: &Config) -> Patience {
     }
 }
 
-fn feed(written: &config::Feed) -> Settings {
-    Settings {
+fn feed(written: &config::Feed) -> SourceSettings {
+    SourceSettings {
         name: written.name.clone(),
         source: source(written),
         channel: written.channel.clone(),

@@ -5,7 +5,7 @@
 //! soon as it can.
 
 use super::config::{Level, LogFormat, Server};
-use crate::control::figures::Count;
+use crate::control::stats::Count;
 use rustix::event::{PollFd, PollFlags, poll};
 use std::io::{self, IsTerminal, Write};
 use std::mem;
@@ -75,14 +75,14 @@ struct Queue {
 }
 
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<LogState>,
     /// Something has come, or everything has gone.
     changed: Condvar,
     limit: usize,
 }
 
 #[derive(Default)]
-struct State {
+struct LogState {
     lines: Vec<u8>,
     /// Lines dropped since the log last said so.
     dropped: u64,
@@ -102,7 +102,7 @@ impl Queue {
         queue
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LogState> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -3,6 +3,7 @@
 
 pub mod addresses;
 pub mod broadcast;
+pub mod capacity;
 pub mod cli;
 mod coefficients;
 pub mod config;
@@ -10,5 +11,4 @@ pub mod derive;
 pub mod doctor;
 mod feeds;
 mod log;
-pub mod plan;
 pub mod run;

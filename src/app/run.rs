@@ -8,15 +8,15 @@ use super::config::{self, Config, Frames};
 use super::derive::{Derived, MEMLOCK_MIN, Machine, Shortfall, memlock_bytes, raise_memlock};
 use super::doctor::KernelRow;
 use super::{derive, log};
-use crate::control::figures::{Count, Counts};
+use crate::control::stats::{Count, Counts};
 use crate::control::{self, Admin, AdminRules, Ending, Line, metrics, readers};
 use crate::engine::probe::{Finding, Kernel};
 use crate::engine::uring::{Setup, Uring};
-use crate::mesh::{self, Bell, Health, Receiver, Sender, Site, ToControl, ToShard};
+use crate::mesh::{self, Health, Receiver, Sender, Site, ToControl, ToShard, Waker};
 use crate::service::proxy::{self, Backoff, Place, Places};
 use crate::service::{Route, Routes, Services, Target, broadcast, echo, files};
 use crate::shard::clock::ticks;
-use crate::shard::door::{Deflate, Limits, Settings};
+use crate::shard::door::{Deflate, RouteLimits, ShardSettings};
 use crate::shard::{Shard, pump};
 use edgehold_wire::http1;
 use edgehold_wire::ws::CloseCode;
@@ -130,13 +130,13 @@ fn serve_until_told(config: &Config, log_dropped: Count) -> Result<Ending, Failu
     refuse_kernel(&Kernel::look())?;
     edgehold_wire::mask::choose();
     let mut bound = Bound::all(config, derived.shards)?;
-    let control_bell = Arc::new(Bell::new().map_err(Failure::Control)?);
+    let control_waker = Arc::new(Waker::new().map_err(Failure::Control)?);
     let epoch = super::broadcast::epoch();
     let health: Arc<[Health]> = upstreams(config).iter().map(|it| Health::new(it.to_string())).collect();
     let mut lines = Vec::new();
     let mut shards = Vec::new();
     for shard in (0..derived.shards).rev() {
-        let post = Post::new(&control_bell).map_err(Failure::Control)?;
+        let post = Post::new(&control_waker).map_err(Failure::Control)?;
         lines.push(post.line);
         let sockets = bound.sockets.pop().unwrap_or_default();
         let start = Start::new((config, &derived), (shard, epoch), health.clone(), sockets, post.shard);
@@ -148,7 +148,7 @@ fn serve_until_told(config: &Config, log_dropped: Count) -> Result<Ending, Failu
     let held = derive::open_files(config, &machine, derived.shards);
     let counts = Counts { files_held_limit: held, log_dropped, ..Counts::default() };
     let settings = control_settings(config, bound.admin.take(), epoch, (health, counts));
-    let ending = control::run(settings, lines, &control_bell).map_err(Failure::Control)?;
+    let ending = control::run(settings, lines, &control_waker).map_err(Failure::Control)?;
     drop(bound);
     finish(ending, shards)
 }
@@ -242,27 +242,27 @@ struct Post {
 
 /// The shard's ends of them.
 struct ShardPost {
-    bell: Arc<Bell>,
+    waker: Arc<Waker>,
     letters: Receiver<ToShard>,
     to_control: Sender<ToControl>,
 }
 
 impl Post {
-    fn new(control_bell: &Arc<Bell>) -> io::Result<Post> {
-        let bell = Arc::new(Bell::new()?);
-        let (to, letters) = mesh::letter_box(bell.clone());
-        let (to_control, from) = mesh::letter_box(control_bell.clone());
-        Ok(Post { line: Line { to, from }, shard: ShardPost { bell, letters, to_control } })
+    fn new(control_waker: &Arc<Waker>) -> io::Result<Post> {
+        let waker = Arc::new(Waker::new()?);
+        let (to, letters) = mesh::mailbox(waker.clone());
+        let (to_control, from) = mesh::mailbox(control_waker.clone());
+        Ok(Post { line: Line { to, from }, shard: ShardPost { waker, letters, to_control } })
     }
 }
 
 /// All that a shard's thread takes with it.
 struct Start {
-    settings: Settings,
+    settings: ShardSettings,
     setup: Setup,
     routes: Arc<Routes>,
     places: Places,
-    broadcast: (Arc<[broadcast::Settings]>, Vec<broadcast::FeedSettings>, u32),
+    broadcast: (Arc<[broadcast::BroadcastPlan]>, Vec<broadcast::FeedSettings>, u32),
     file_queue: usize,
     health: Vec<Option<String>>,
     sockets: Vec<Socket>,
@@ -318,7 +318,7 @@ impl Start {
     }
 
     async fn run(self, standing: mpsc::Sender<io::Result<()>>) -> io::Result<()> {
-        let ring = self.post.bell.reader().and_then(|bell| Uring::new(self.setup, bell, self.sockets));
+        let ring = self.post.waker.reader().and_then(|waker| Uring::new(self.setup, waker, self.sockets));
         let ring = match ring {
             Ok(ring) => ring,
             Err(error) => {
@@ -356,10 +356,10 @@ fn placement(shard: usize) -> Placement {
 
 // ---- from what was written to what it means ----
 
-fn settings(config: &Config, derived: &Derived, shard: usize, upstreams: usize) -> Settings {
+fn settings(config: &Config, derived: &Derived, shard: usize, upstreams: usize) -> ShardSettings {
     let unknown = limits(&config.limits, u32::MAX / 4, Deflate::default());
     let routes = config.routes.iter().map(|it| limits(&it.limits, keep_alive_ticks(&it.service), deflate(&it.deflate)));
-    Settings {
+    ShardSettings {
         shard,
         slots: derived.slots_per_shard,
         spare_slots: derived.spare_slots,
@@ -386,10 +386,14 @@ fn deflate(deflate: &config::Deflate) -> Deflate {
     Deflate { on: deflate.on, takeover: deflate.takeover, min_bytes: deflate.min_bytes as usize }
 }
 
-fn limits(limits: &config::Limits, keep_alive_ticks: u32, deflate: Deflate) -> Limits {
+fn limits(limits: &config::Limits, keep_alive_ticks: u32, deflate: Deflate) -> RouteLimits {
     let head_bytes = limits.head_bytes as usize;
-    Limits {
-        head: http1::Limits { head_bytes, head_count: usize::from(limits.head_count), target_bytes: head_bytes / 2 },
+    RouteLimits {
+        head: http1::HeadLimits {
+            head_bytes,
+            head_count: usize::from(limits.head_count),
+            target_bytes: head_bytes / 2,
+        },
         message_bytes: limits.message_bytes,
         head_ticks: ticks(limits.head_timeout),
         idle_ticks: ticks(limits.idle_timeout),
@@ -425,16 +429,16 @@ fn routes(config: &Config, upstreams: &[&config::Upstream]) -> Arc<Routes> {
 
 fn target(config: &Config, service: &config::Service, all: &[&config::Upstream]) -> Target {
     match service {
-        config::Service::Echo { subprotocols } => Target::Echo(echo::Settings { subprotocols: subprotocols.clone() }),
+        config::Service::Echo { subprotocols } => Target::Echo(echo::EchoPlan { subprotocols: subprotocols.clone() }),
         config::Service::Page => Target::Page,
         config::Service::Broadcast(route) => Target::Broadcast(super::broadcast::number(config, route)),
         config::Service::Files { root, cache_control, charset } => {
             let (root, cache_control, charset) = (root.clone(), cache_control.clone(), charset.clone());
-            Target::Files(files::Settings { site: Arc::new(Site { root, cache_control, charset }) })
+            Target::Files(files::FilesPlan { site: Arc::new(Site { root, cache_control, charset }) })
         }
         config::Service::Proxy { upstreams, frames, subprotocols, connect_timeout, end_code } => {
             let number = |it: &config::Upstream| all.iter().position(|one| *one == it).unwrap_or_default() as u32;
-            Target::Proxy(Arc::new(proxy::Settings {
+            Target::Proxy(Arc::new(proxy::ProxyPlan {
                 upstreams: upstreams.iter().map(number).collect(),
                 frames: match frames {
                     Frames::Binary => proxy::Frames::Binary,
@@ -485,15 +489,15 @@ fn control_settings(
     admin: Option<TcpListener>,
     epoch: u32,
     (health, counts): (Arc<[Health]>, Counts),
-) -> control::Settings {
+) -> control::ControlSettings {
     let upstreams = upstreams(config);
     let named = |(number, it): (u32, &&config::Upstream)| match it {
         config::Upstream::Tcp { host, port } if host.parse::<IpAddr>().is_err() => Some((number, host.clone(), *port)),
         config::Upstream::Tcp { .. } | config::Upstream::Unix(_) => None,
     };
-    control::Settings {
+    control::ControlSettings {
         admin: admin.map(|listener| Admin { listener, rules: admin_rules(config) }),
-        files: readers::Settings {
+        files: readers::ReaderSettings {
             held: counts.files_held_limit,
             queue: config.server.file_queue as usize,
             wait: config.server.file_wait,
@@ -547,7 +551,7 @@ mod tests {
 
     /// A shard's thread that ends so gives its letter box up, by which the control thread knows.
     fn thread(end: fn() -> io::Result<()>) -> (Thread, Receiver<()>) {
-        let (sender, receiver) = mesh::letter_box::<()>(Arc::new(Bell::new().unwrap()));
+        let (sender, receiver) = mesh::mailbox::<()>(Arc::new(Waker::new().unwrap()));
         let task = move || async move {
             let _mine = sender;
             end()

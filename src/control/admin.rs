@@ -1,13 +1,13 @@
 //! The admin address: what operators and their tools see.
 
+use super::dispatcher::Ask;
 use super::doorkeeper::{self, Spare};
 use super::feeds::{Feed, Publisher};
-use super::figures::{Count, Counts};
 use super::metrics::{self, Labels, Snapshot};
 use super::reports::{Reports, Seen};
-use super::switchboard::Ask;
+use super::stats::{Count, Counts};
 use super::{AdminRules, channels, publish};
-use crate::mesh::{Listeners, Refused, Stage, Tally, Wanted};
+use crate::mesh::{Counters, Refused, Stage, SubscriberCounts, Wanted};
 use axum::extract::{Request, State as Extract};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -41,7 +41,7 @@ const LOOKING: usize = 8;
 const REST: Duration = Duration::from_millis(100);
 
 /// What the handlers share.
-pub(super) struct State {
+pub(super) struct AdminState {
     asks: mpsc::Sender<Ask>,
     labels: Labels,
     counts: Counts,
@@ -53,15 +53,15 @@ pub(super) struct State {
     look: Semaphore,
 }
 
-impl State {
+impl AdminState {
     pub(super) fn new(
         asks: mpsc::Sender<Ask>,
         (labels, counts): (Labels, Counts),
         rules: AdminRules,
         (feeds, publisher): (Arc<[Arc<Feed>]>, Publisher),
-    ) -> Arc<State> {
+    ) -> Arc<AdminState> {
         let (looking, look) = (Semaphore::new(LOOKING), Semaphore::new(1));
-        Arc::new(State { asks, labels, counts, rules, begun: Instant::now(), feeds, publisher, looking, look })
+        Arc::new(AdminState { asks, labels, counts, rules, begun: Instant::now(), feeds, publisher, looking, look })
     }
 
     /// Asks every shard how it is. `None` only while the server is going down.
@@ -72,9 +72,9 @@ impl State {
     }
 
     /// Asks every shard who listens to these channels. `None` only while the server is going down.
-    pub(super) async fn listeners(&self, wanted: Wanted) -> Option<Vec<Option<Listeners>>> {
+    pub(super) async fn listeners(&self, wanted: Wanted) -> Option<Vec<Option<SubscriberCounts>>> {
         let (reply, replied) = oneshot::channel();
-        self.asks.send(Ask::Listeners(wanted, reply)).await.ok()?;
+        self.asks.send(Ask::SubscriberCounts(wanted, reply)).await.ok()?;
         replied.await.ok()
     }
 
@@ -93,13 +93,13 @@ impl State {
 // ---- connections ----
 
 /// Serves until the runtime ends.
-pub(super) async fn serve(listener: TcpListener, state: Arc<State>) {
+pub(super) async fn serve(listener: TcpListener, state: Arc<AdminState>) {
     if let Err(error) = accept(listener, state).await {
         tracing::error!(%error, "the admin address has failed");
     }
 }
 
-async fn accept(listener: TcpListener, state: Arc<State>) -> io::Result<()> {
+async fn accept(listener: TcpListener, state: Arc<AdminState>) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let (places, spares) = (Arc::new(Semaphore::new(state.rules.connections)), Arc::new(Semaphore::new(SPARE)));
     let router = router(state.clone());
@@ -124,7 +124,7 @@ async fn accept(listener: TcpListener, state: Arc<State>) -> io::Result<()> {
     }
 }
 
-fn spawn(state: &State, connection: impl Future<Output = ()> + Send + 'static, place: OwnedSemaphorePermit) {
+fn spawn(state: &AdminState, connection: impl Future<Output = ()> + Send + 'static, place: OwnedSemaphorePermit) {
     let counted = Count::hold(&state.counts.admin_connections);
     tokio::spawn(async move {
         connection.await;
@@ -146,7 +146,7 @@ async fn meet_briefly(stream: TcpStream, router: Router) {
     let _ = timeout(SPARE_TIME, meet(stream, router, SPARE_TIME)).await;
 }
 
-fn router(state: Arc<State>) -> Router {
+fn router(state: Arc<AdminState>) -> Router {
     Router::new()
         .route("/", get(show_root))
         .route("/metrics", get(show_metrics))
@@ -161,7 +161,7 @@ fn router(state: Arc<State>) -> Router {
         .with_state(state)
 }
 
-async fn guard(Extract(state): Extract<Arc<State>>, request: Request, next: Next) -> Response {
+async fn guard(Extract(state): Extract<Arc<AdminState>>, request: Request, next: Next) -> Response {
     match doorkeeper::refusal(&state.rules, &request) {
         Some(refusal) => refusal,
         None => next.run(request).await,
@@ -175,7 +175,7 @@ async fn show_root() -> Html<&'static str> {
     Html(include_str!("root.html"))
 }
 
-async fn show_metrics(Extract(state): Extract<Arc<State>>) -> Response {
+async fn show_metrics(Extract(state): Extract<Arc<AdminState>>) -> Response {
     let Some(reports) = state.reports().await else { return going_down() };
     let snapshot = Snapshot::new(reports.shards, &state.labels, state.begun.elapsed())
         .with_feeds(&state.feeds, state.publisher.backlogs())
@@ -184,7 +184,7 @@ async fn show_metrics(Extract(state): Extract<Arc<State>>) -> Response {
 }
 
 /// Well: every shard answers.
-async fn show_health(Extract(state): Extract<Arc<State>>) -> Response {
+async fn show_health(Extract(state): Extract<Arc<AdminState>>) -> Response {
     let Some(reports) = state.reports().await else { return going_down() };
     let silent = reports.shards.iter().filter(|it| it.late.is_some()).count();
     match silent {
@@ -194,9 +194,9 @@ async fn show_health(Extract(state): Extract<Arc<State>>) -> Response {
 }
 
 /// Ready: every shard answers, and new clients are taken.
-async fn show_readiness(Extract(state): Extract<Arc<State>>) -> Response {
+async fn show_readiness(Extract(state): Extract<Arc<AdminState>>) -> Response {
     let Some(reports) = state.reports().await else { return going_down() };
-    let is_open = |it: &Seen| it.report.as_ref().is_some_and(|report| !report.tally.quiescing);
+    let is_open = |it: &Seen| it.report.as_ref().is_some_and(|report| !report.counters.draining);
     let ready = |it: &Seen| it.late.is_none() && is_open(it);
     match !reports.stopping && reports.shards.iter().all(ready) {
         true => "ready\n".into_response(),
@@ -208,24 +208,24 @@ pub(super) fn going_down() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, "not taking clients\n").into_response()
 }
 
-async fn show_status(Extract(state): Extract<Arc<State>>, asked: HeaderMap) -> Response {
+async fn show_status(Extract(state): Extract<Arc<AdminState>>, asked: HeaderMap) -> Response {
     let Some(reports) = state.reports().await else { return going_down() };
     let mut response = axum::Json(status(&state, &reports)).into_response();
     allow_origin(&state, &asked, &mut response);
     response
 }
 
-fn status(state: &State, reports: &Reports) -> serde_json::Value {
+fn status(state: &AdminState, reports: &Reports) -> serde_json::Value {
     let shards: Vec<_> = reports.shards.iter().enumerate().map(|(shard, seen)| shard_status(shard, seen)).collect();
-    let clients = |stage| sum(reports, |tally| tally.clients_in(stage));
+    let clients = |stage| sum(reports, |counters| counters.clients_in(stage));
     serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": state.begun.elapsed().as_secs(),
         "stopping": reports.stopping,
         "connections": Stage::ALL.iter().map(|&stage| clients(stage)).sum::<u64>(),
         "resident_memory_bytes": metrics::resident_bytes(),
-        "clients_refused_full": sum(reports, |tally| tally.refusals[Refused::Full as usize]),
-        "accept_errors": sum(reports, |tally| tally.accept_errors),
+        "clients_refused_full": sum(reports, |counters| counters.refusals[Refused::Full as usize]),
+        "accept_errors": sum(reports, |counters| counters.accept_errors),
         "log_lines_dropped": state.counts.log_dropped.get(),
         "shards": shards,
         "upstreams": state.labels.upstreams.iter().enumerate()
@@ -234,16 +234,16 @@ fn status(state: &State, reports: &Reports) -> serde_json::Value {
     })
 }
 
-fn sum(reports: &Reports, count: impl Fn(&Tally) -> u64) -> u64 {
-    reports.shards.iter().filter_map(|it| it.report.as_ref()).map(|report| count(&report.tally)).sum()
+fn sum(reports: &Reports, count: impl Fn(&Counters) -> u64) -> u64 {
+    reports.shards.iter().filter_map(|it| it.report.as_ref()).map(|report| count(&report.counters)).sum()
 }
 
-fn upstream_status((state, reports): (&State, &Reports), number: usize, name: &str) -> serde_json::Value {
+fn upstream_status((state, reports): (&AdminState, &Reports), number: usize, name: &str) -> serde_json::Value {
     serde_json::json!({
         "name": name,
         "up": state.labels.health.get(number).map(|it| it.is_up()),
-        "connections": sum(reports, |tally| tally.upstreams[number].connections),
-        "failures": sum(reports, |tally| tally.upstreams[number].failures),
+        "connections": sum(reports, |counters| counters.upstreams[number].connections),
+        "failures": sum(reports, |counters| counters.upstreams[number].failures),
     })
 }
 
@@ -251,29 +251,29 @@ fn feed_status(feed: &Feed) -> serde_json::Value {
     serde_json::json!({
         "name": feed.settings.name,
         "source": feed.settings.source.to_string(),
-        "state": feed.figures.state().word(),
-        "since": feed.figures.since(),
-        "messages": feed.figures.messages(),
-        "last_error": feed.figures.last_error(),
+        "state": feed.stats.state().word(),
+        "since": feed.stats.since(),
+        "messages": feed.stats.messages(),
+        "last_error": feed.stats.last_error(),
     })
 }
 
 /// What a shard has said last, even if it is late.
 fn shard_status(shard: usize, seen: &Seen) -> serde_json::Value {
-    let tally = seen.report.as_ref().map(|it| &it.tally);
+    let counters = seen.report.as_ref().map(|it| &it.counters);
     serde_json::json!({
         "shard": shard,
         "answers": seen.late.is_none(),
-        "slots": tally.map(|it| it.slots),
-        "used": tally.map(|it| it.used),
-        "full": tally.map(|it| it.used >= it.slots),
-        "parked": tally.map(|it| it.clients_in(Stage::Parked)),
-        "busy": tally.map(|it| it.clients_in(Stage::Busy)),
+        "slots": counters.map(|it| it.slots),
+        "used": counters.map(|it| it.used),
+        "full": counters.map(|it| it.used >= it.slots),
+        "parked": counters.map(|it| it.clients_in(Stage::Parked)),
+        "busy": counters.map(|it| it.clients_in(Stage::Busy)),
     })
 }
 
 /// The Fetch standard's CORS check, for the origins that the configuration names.
-pub(super) fn allow_origin(state: &State, asked: &HeaderMap, response: &mut Response) {
+pub(super) fn allow_origin(state: &AdminState, asked: &HeaderMap, response: &mut Response) {
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     let Some(origin) = asked.get(header::ORIGIN) else { return };

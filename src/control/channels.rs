@@ -3,8 +3,8 @@
 //! A page has 1000 channels at most; `next` is what `?after=` is to be for the page behind it. One page is gathered at
 //! a time, as each shard looks over all of its channels for it: those who find too many waiting are told to come again.
 
-use super::admin::{State, allow_origin, going_down};
-use crate::mesh::{ChannelKey, ChannelState, Listeners, Wanted};
+use super::admin::{AdminState, allow_origin, going_down};
+use crate::mesh::{ChannelKey, ChannelState, SubscriberCounts, Wanted};
 use axum::extract::{Path, Query, State as Extract};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -24,7 +24,7 @@ pub(super) struct Page {
 
 /// A page of all channels that anybody hears, or of which messages are kept, in the order of their names.
 pub(super) async fn show_all(
-    Extract(state): Extract<Arc<State>>,
+    Extract(state): Extract<Arc<AdminState>>,
     Query(page): Query<Page>,
     asked: HeaderMap,
 ) -> Response {
@@ -39,14 +39,14 @@ pub(super) async fn show_all(
 
 /// One channel; empty where nobody hears it and nothing is kept.
 pub(super) async fn show_one(
-    Extract(state): Extract<Arc<State>>,
+    Extract(state): Extract<Arc<AdminState>>,
     Path(channel): Path<String>,
     asked: HeaderMap,
 ) -> Response {
     show(&state, &asked, Wanted::One(channel.into()), PAGE).await
 }
 
-async fn show(state: &State, asked: &HeaderMap, wanted: Wanted, limit: usize) -> Response {
+async fn show(state: &AdminState, asked: &HeaderMap, wanted: Wanted, limit: usize) -> Response {
     let Ok(_turn) = state.turn_of_channels().await else { return busy() };
     let Some(shards) = state.listeners(wanted).await else { return going_down() };
     let silent: Vec<usize> = shards.iter().enumerate().filter(|(_, it)| it.is_none()).map(|(shard, _)| shard).collect();
@@ -74,7 +74,7 @@ fn key(cursor: &str) -> Option<ChannelKey> {
     Some((channel.into(), feed.parse().ok()?))
 }
 
-fn shown(state: &State, channel: &ChannelState) -> serde_json::Value {
+fn shown(state: &AdminState, channel: &ChannelState) -> serde_json::Value {
     serde_json::json!({
         "feed": state.feeds.get(usize::from(channel.feed)).map(|it| it.settings.name.as_str()),
         "channel": channel.channel,
@@ -85,7 +85,7 @@ fn shown(state: &State, channel: &ChannelState) -> serde_json::Value {
 }
 
 /// Subscribers are those of all shards together. Each shard keeps the same messages: of what is kept, the most of one.
-fn summed(shards: &[Option<Listeners>]) -> BTreeMap<ChannelKey, ChannelState> {
+fn summed(shards: &[Option<SubscriberCounts>]) -> BTreeMap<ChannelKey, ChannelState> {
     let mut all: BTreeMap<ChannelKey, ChannelState> = BTreeMap::new();
     for channel in shards.iter().flatten().flat_map(|it| &it.channels) {
         let sum = all
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn subscribers_are_summed_and_kept_messages_are_not() {
-        let shard = |shard, channels| Some(Listeners { shard, question: 1, channels });
+        let shard = |shard, channels| Some(SubscriberCounts { shard, question: 1, channels });
         let shards = [
             shard(0, vec![channel("b", 0, 2, 5), channel("a", 1, 1, 0)]),
             None,

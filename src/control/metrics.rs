@@ -1,9 +1,9 @@
 //! The metrics: one table, from which `/metrics` and docs/metrics.md are both written.
 
-use super::feeds::{Backlogs, Feed, Figures, Reason, State};
-use super::figures::Counts;
+use super::feeds::{Backlogs, Feed, FeedState, Reason, Stats};
 use super::reports::Seen;
-use crate::mesh::{Cause, Health, Refused, ServiceKind, Stage, Tally};
+use super::stats::Counts;
+use crate::mesh::{Cause, Counters, Health, Refused, ServiceKind, Stage};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,12 +47,12 @@ impl<'l> Snapshot<'l> {
         Snapshot { feeds, backlogs: Some(backlogs), ..self }
     }
 
-    fn tallies(&self) -> impl Iterator<Item = &Tally> {
-        self.shards.iter().filter_map(|it| it.report.as_ref()).map(|report| &report.tally)
+    fn all_counters(&self) -> impl Iterator<Item = &Counters> {
+        self.shards.iter().filter_map(|it| it.report.as_ref()).map(|report| &report.counters)
     }
 
-    fn sum(&self, count: impl Fn(&Tally) -> u64) -> u64 {
-        self.tallies().map(count).sum()
+    fn sum(&self, count: impl Fn(&Counters) -> u64) -> u64 {
+        self.all_counters().map(count).sum()
     }
 }
 
@@ -166,7 +166,7 @@ macro_rules! summed {
             kind: Kind::$kind,
             help: $help,
             labels: &[],
-            samples: |snapshot, samples| samples.add(&[], snapshot.sum(|tally| tally.$field)),
+            samples: |snapshot, samples| samples.add(&[], snapshot.sum(|counters| counters.$field)),
         }
     };
 }
@@ -201,7 +201,7 @@ const METRICS: &[Metric] = &[
         labels: &["listener"],
         samples: |snapshot, samples| {
             for (number, name) in snapshot.labels.listeners.iter().enumerate() {
-                samples.add(&[name], snapshot.sum(|tally| tally.accepts[number]));
+                samples.add(&[name], snapshot.sum(|counters| counters.accepts[number]));
             }
         },
     },
@@ -213,7 +213,7 @@ const METRICS: &[Metric] = &[
         labels: &["reason"],
         samples: |snapshot, samples| {
             for reason in Refused::ALL {
-                samples.add(&[reason.word()], snapshot.sum(|tally| tally.refusals[*reason as usize]));
+                samples.add(&[reason.word()], snapshot.sum(|counters| counters.refusals[*reason as usize]));
             }
         },
     },
@@ -224,7 +224,7 @@ const METRICS: &[Metric] = &[
         labels: &["cause"],
         samples: |snapshot, samples| {
             for cause in Cause::ALL {
-                samples.add(&[cause.word()], snapshot.sum(|tally| tally.closes[*cause as usize]));
+                samples.add(&[cause.word()], snapshot.sum(|counters| counters.closes[*cause as usize]));
             }
         },
     },
@@ -237,8 +237,8 @@ const METRICS: &[Metric] = &[
         samples: |snapshot, samples| {
             for service in ServiceKind::ALL {
                 let number = *service as usize;
-                samples.add(&[service.word(), "in"], snapshot.sum(|tally| tally.messages_in[number]));
-                samples.add(&[service.word(), "out"], snapshot.sum(|tally| tally.messages_out[number]));
+                samples.add(&[service.word(), "in"], snapshot.sum(|counters| counters.messages_in[number]));
+                samples.add(&[service.word(), "out"], snapshot.sum(|counters| counters.messages_out[number]));
             }
         },
     },
@@ -248,10 +248,10 @@ const METRICS: &[Metric] = &[
         help: "Bytes from (`in`) and to (`out`) clients and upstreams (`peer`).",
         labels: &["peer", "direction"],
         samples: |snapshot, samples| {
-            samples.add(&["client", "in"], snapshot.sum(|tally| tally.bytes_in));
-            samples.add(&["client", "out"], snapshot.sum(|tally| tally.bytes_out));
-            samples.add(&["upstream", "in"], snapshot.sum(|tally| tally.upstream_bytes_in));
-            samples.add(&["upstream", "out"], snapshot.sum(|tally| tally.upstream_bytes_out));
+            samples.add(&["client", "in"], snapshot.sum(|counters| counters.bytes_in));
+            samples.add(&["client", "out"], snapshot.sum(|counters| counters.bytes_out));
+            samples.add(&["upstream", "in"], snapshot.sum(|counters| counters.upstream_bytes_in));
+            samples.add(&["upstream", "out"], snapshot.sum(|counters| counters.upstream_bytes_out));
         },
     },
     summed!("edgehold_pending_bytes", Gauge, "Bytes queued and not yet taken by the kernel.", pending_bytes),
@@ -360,8 +360,8 @@ const METRICS: &[Metric] = &[
         help: "Messages that came deflated, or were deflated; one that goes to many counts once.",
         labels: &["direction"],
         samples: |snapshot, samples| {
-            samples.add(&["in"], snapshot.sum(|tally| tally.deflated_in));
-            samples.add(&["out"], snapshot.sum(|tally| tally.deflated_out));
+            samples.add(&["in"], snapshot.sum(|counters| counters.deflated_in));
+            samples.add(&["out"], snapshot.sum(|counters| counters.deflated_out));
         },
     },
     Metric {
@@ -370,8 +370,8 @@ const METRICS: &[Metric] = &[
         help: "Bytes by which deflated messages were shorter than what they say.",
         labels: &["direction"],
         samples: |snapshot, samples| {
-            samples.add(&["in"], snapshot.sum(|tally| tally.deflate_saved_in));
-            samples.add(&["out"], snapshot.sum(|tally| tally.deflate_saved_out));
+            samples.add(&["in"], snapshot.sum(|counters| counters.deflate_saved_in));
+            samples.add(&["out"], snapshot.sum(|counters| counters.deflate_saved_out));
         },
     },
     summed!(
@@ -392,21 +392,25 @@ const METRICS: &[Metric] = &[
         kind: Kind::Gauge,
         help: "Connections to an upstream, being called or open.",
         labels: &["upstream"],
-        samples: |snapshot, samples| upstreams(snapshot, samples, |tally, number| tally.upstreams[number].connections),
+        samples: |snapshot, samples| {
+            upstreams(snapshot, samples, |counters, number| counters.upstreams[number].connections)
+        },
     },
     Metric {
         name: "edgehold_upstream_dials_total",
         kind: Kind::Counter,
         help: "Calls to an upstream.",
         labels: &["upstream"],
-        samples: |snapshot, samples| upstreams(snapshot, samples, |tally, number| tally.upstreams[number].dials),
+        samples: |snapshot, samples| upstreams(snapshot, samples, |counters, number| counters.upstreams[number].dials),
     },
     Metric {
         name: "edgehold_upstream_failures_total",
         kind: Kind::Counter,
         help: "Times that no address of an upstream answered.",
         labels: &["upstream"],
-        samples: |snapshot, samples| upstreams(snapshot, samples, |tally, number| tally.upstreams[number].failures),
+        samples: |snapshot, samples| {
+            upstreams(snapshot, samples, |counters, number| counters.upstreams[number].failures)
+        },
     },
     Metric {
         name: "edgehold_upstream_up",
@@ -424,21 +428,21 @@ const METRICS: &[Metric] = &[
         kind: Kind::Gauge,
         help: "1 while the feed is connected, or listens.",
         labels: &["feed"],
-        samples: |snapshot, samples| feeds(snapshot, samples, |figures| u64::from(figures.state() == State::Up)),
+        samples: |snapshot, samples| feeds(snapshot, samples, |stats| u64::from(stats.state() == FeedState::Up)),
     },
     Metric {
         name: "edgehold_feed_messages_total",
         kind: Kind::Counter,
         help: "Messages of a feed that were handed over to the shards.",
         labels: &["feed"],
-        samples: |snapshot, samples| feeds(snapshot, samples, Figures::messages),
+        samples: |snapshot, samples| feeds(snapshot, samples, Stats::messages),
     },
     Metric {
         name: "edgehold_feed_bytes_total",
         kind: Kind::Counter,
         help: "Bytes of their payloads.",
         labels: &["feed"],
-        samples: |snapshot, samples| feeds(snapshot, samples, Figures::bytes),
+        samples: |snapshot, samples| feeds(snapshot, samples, Stats::bytes),
     },
     Metric {
         name: "edgehold_feed_refused_total",
@@ -448,7 +452,7 @@ const METRICS: &[Metric] = &[
         samples: |snapshot, samples| {
             for feed in snapshot.feeds {
                 for reason in Reason::ALL {
-                    samples.add(&[&feed.settings.name, reason.word()], feed.figures.refused(reason));
+                    samples.add(&[&feed.settings.name, reason.word()], feed.stats.refused(reason));
                 }
             }
         },
@@ -458,7 +462,7 @@ const METRICS: &[Metric] = &[
         kind: Kind::Counter,
         help: "Times that a feed was up again after it was lost.",
         labels: &["feed"],
-        samples: |snapshot, samples| feeds(snapshot, samples, Figures::reconnects),
+        samples: |snapshot, samples| feeds(snapshot, samples, Stats::reconnects),
     },
     Metric {
         name: "edgehold_feed_lost_total",
@@ -466,7 +470,7 @@ const METRICS: &[Metric] = &[
         help: "Messages that the source of a feed lost before they were read; one a time where their number is \
                unknown. Clients were told a gap.",
         labels: &["feed"],
-        samples: |snapshot, samples| feeds(snapshot, samples, Figures::lost),
+        samples: |snapshot, samples| feeds(snapshot, samples, Stats::lost),
     },
     Metric {
         name: "edgehold_publish_queue_bytes",
@@ -530,14 +534,14 @@ const METRICS: &[Metric] = &[
         kind: Kind::Gauge,
         help: "Connections that a shard can hold.",
         labels: &["shard"],
-        samples: |snapshot, samples| by_shard(snapshot, samples, |tally| tally.slots),
+        samples: |snapshot, samples| by_shard(snapshot, samples, |counters| counters.slots),
     },
     Metric {
         name: "edgehold_slots_used",
         kind: Kind::Gauge,
         help: "Connections that a shard holds, clients and upstreams.",
         labels: &["shard"],
-        samples: |snapshot, samples| by_shard(snapshot, samples, |tally| tally.used),
+        samples: |snapshot, samples| by_shard(snapshot, samples, |counters| counters.used),
     },
     summed!("edgehold_parks_total", Counter, "Connections put on a poll after `park_after` of quiet.", parks),
     summed!("edgehold_promotions_total", Counter, "Parked connections that went back to a receive.", promotions),
@@ -646,16 +650,17 @@ fn connections(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>) {
     for (number, listener) in listeners.enumerate() {
         for service in ServiceKind::ALL {
             for stage in Stage::ALL {
-                let count = |tally: &Tally| u64::from(tally.census[number][*service as usize][*stage as usize]);
+                let count =
+                    |counters: &Counters| u64::from(counters.stages[number][*service as usize][*stage as usize]);
                 samples.add(&[listener, service.word(), stage.word()], snapshot.sum(count));
             }
         }
     }
 }
 
-fn upstreams(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, count: fn(&Tally, usize) -> u64) {
+fn upstreams(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, count: fn(&Counters, usize) -> u64) {
     for (number, name) in snapshot.labels.upstreams.iter().enumerate() {
-        samples.add(&[name], snapshot.sum(|tally| count(tally, number)));
+        samples.add(&[name], snapshot.sum(|counters| count(counters, number)));
     }
 }
 
@@ -665,15 +670,15 @@ fn backlogs(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, value: impl Fn((
     }
 }
 
-fn feeds(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, count: fn(&Figures) -> u64) {
+fn feeds(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, count: fn(&Stats) -> u64) {
     for feed in snapshot.feeds {
-        samples.add(&[&feed.settings.name], count(&feed.figures));
+        samples.add(&[&feed.settings.name], count(&feed.stats));
     }
 }
 
-fn by_shard(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, count: fn(&Tally) -> u64) {
+fn by_shard(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, count: fn(&Counters) -> u64) {
     for report in snapshot.shards.iter().filter_map(|it| it.report.as_ref()) {
-        samples.add(&[&report.shard.to_string()], count(&report.tally));
+        samples.add(&[&report.shard.to_string()], count(&report.counters));
     }
 }
 
@@ -686,7 +691,7 @@ mod tests {
     fn every_metric_has_its_head_and_its_labels() {
         let labels =
             Labels { listeners: vec!["pub\"lic".into()], upstreams: vec!["tcp://b:1".into()], ..Labels::default() };
-        let report = Some(Arc::new(Report { shard: 0, tally: Tally::new(10, 1, 1) }));
+        let report = Some(Arc::new(Report { shard: 0, counters: Counters::new(10, 1, 1) }));
         let shards = vec![Seen { report, late: None }, Seen { report: None, late: Some(Duration::from_secs(9)) }];
         let text = render(&Snapshot::new(shards, &labels, Duration::from_secs(3)));
         for metric in METRICS {

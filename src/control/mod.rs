@@ -4,10 +4,10 @@
 mod admin;
 mod bodies;
 mod channels;
+mod dispatcher;
 mod doorkeeper;
 mod end;
 pub mod feeds;
-pub mod figures;
 mod files;
 pub mod metrics;
 mod names;
@@ -16,9 +16,9 @@ mod publish;
 pub mod readers;
 mod reports;
 mod signals;
-mod switchboard;
+pub mod stats;
 
-use crate::mesh::{Bell, Receiver, Sender, ToControl, ToShard};
+use crate::mesh::{Receiver, Sender, ToControl, ToShard, Waker};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -40,13 +40,13 @@ pub struct Line {
 }
 
 /// What the control thread is built with.
-pub struct Settings {
+pub struct ControlSettings {
     /// Where the admin API answers; `None`: nowhere.
     pub admin: Option<Admin>,
     /// How files are read.
-    pub files: readers::Settings,
+    pub files: readers::ReaderSettings,
     /// Counters that others count in too.
-    pub counts: figures::Counts,
+    pub counts: stats::Counts,
     /// Upstreams that have a name: number, host, port.
     pub names: Vec<(u32, String, u16)>,
     /// How long the addresses of a name are used.
@@ -56,7 +56,7 @@ pub struct Settings {
     /// Names for the labels of metrics.
     pub labels: metrics::Labels,
     /// Where messages come from, in the order of the configuration.
-    pub feeds: Vec<feeds::Settings>,
+    pub feeds: Vec<feeds::SourceSettings>,
     /// How far shards may be behind what these say.
     pub patience: feeds::Patience,
     /// Which run of the server counts the messages: the shards have the same.
@@ -98,34 +98,34 @@ pub enum Ending {
 /// Runs until the server has stopped. Call it on a thread of its own, with the shards running.
 ///
 /// # Errors
-/// No runtime, no signals, no bell: nothing that an operator could have written differently.
-pub fn run(settings: Settings, lines: Vec<Line>, bell: &Bell) -> io::Result<Ending> {
+/// No runtime, no signals, no waker: nothing that an operator could have written differently.
+pub fn run(settings: ControlSettings, lines: Vec<Line>, waker: &Waker) -> io::Result<Ending> {
     let resolving = settings.feeds.iter().filter(|it| it.resolves()).count().min(LIBRARY_THREADS);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(readers::THREADS_MOST + names::AT_ONCE + resolving)
         .build()?;
-    let ending = runtime.block_on(serve(settings, lines, bell));
+    let ending = runtime.block_on(serve(settings, lines, waker));
     runtime.shutdown_timeout(LINGER);
     ending
 }
 
-async fn serve(settings: Settings, lines: Vec<Line>, bell: &Bell) -> io::Result<Ending> {
-    let (asks, asked) = mpsc::channel(switchboard::ASKS);
+async fn serve(settings: ControlSettings, lines: Vec<Line>, waker: &Waker) -> io::Result<Ending> {
+    let (asks, asked) = mpsc::channel(dispatcher::ASKS);
     let shards = lines.len();
-    let (publisher, outlet) = feeds::publisher(settings.epoch, shards, settings.patience);
+    let (publisher, publish_queue) = feeds::publisher(settings.epoch, shards, settings.patience);
     let feeds = feeds::start(settings.feeds, &publisher);
     let (readers, read) = readers::Readers::new(shards, settings.files, &settings.counts);
     if let Some(Admin { listener, rules }) = settings.admin {
-        let state = admin::State::new(asks.clone(), (settings.labels, settings.counts), rules, (feeds, publisher));
+        let state = admin::AdminState::new(asks.clone(), (settings.labels, settings.counts), rules, (feeds, publisher));
         tokio::spawn(admin::serve(listener, state));
     }
     for name in settings.names {
         tokio::spawn(names::keep(name, settings.resolve_ttl, asks.clone()));
     }
     tokio::spawn(signals::Signals::new()?.heed(asks));
-    let mut switchboard = switchboard::Switchboard::new(lines, readers, outlet);
-    let ending = switchboard.run(bell, asked, read, settings.grace).await?;
+    let mut dispatcher = dispatcher::Dispatcher::new(lines, readers, publish_queue);
+    let ending = dispatcher.run(waker, asked, read, settings.grace).await?;
     tracing::info!(shards, ending = ?ending, "stopped");
     Ok(ending)
 }

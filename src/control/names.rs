@@ -1,7 +1,7 @@
 //! Upstream names: resolved at start, and again when what is known has grown old.
 
 use super::Addresses;
-use super::switchboard::Ask;
+use super::dispatcher::Ask;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;

@@ -25,7 +25,7 @@ impl Post {
     }
 
     /// Behind all others; goes as soon as there is room. What may wait has a bound: of reports and of questions one, of
-    /// the addresses of each upstream the last, of files what the switchboard lets through, of messages what their
+    /// the addresses of each upstream the last, of files what the dispatcher lets through, of messages what their
     /// publisher does.
     pub(super) fn send(&mut self, letter: ToShard) {
         if let ToShard::Addresses { upstream: new, .. } = &letter {
@@ -100,13 +100,13 @@ fn is_counted(letter: &ToShard) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesh::{Bell, letter_box};
+    use crate::mesh::{Waker, mailbox};
     use std::sync::Arc;
 
     #[test]
     fn messages_are_counted_until_they_are_taken() {
-        let bell = || Arc::new(Bell::new().unwrap());
-        let ((to, mut letters), (_shard, from)) = (letter_box(bell()), letter_box(bell()));
+        let waker = || Arc::new(Waker::new().unwrap());
+        let ((to, mut letters), (_shard, from)) = (mailbox(waker()), mailbox(waker()));
         let mut post = Post::new(Line { to, from });
         while !post.is_full() {
             post.send(ToShard::Report);
@@ -120,12 +120,12 @@ mod tests {
         post.retry();
         post.send(ToShard::Publish(Arc::from([])));
         post.send(ToShard::Publish(Arc::from([])));
-        post.send(ToShard::Quiesce);
+        post.send(ToShard::Drain);
         let given_up = post.give_up();
         assert!(given_up > 0 && post.unread() == unread + 1 - given_up, "{given_up} {unread}");
         while letters.take().is_some() {}
         post.retry();
-        assert!(matches!(letters.take(), Some(ToShard::Quiesce)));
+        assert!(matches!(letters.take(), Some(ToShard::Drain)));
         assert_eq!(post.unread(), 0);
     }
 }

@@ -6,9 +6,9 @@
 //! A batch is answered 200 where every line was published, else 400; either way the answer counts those that were and
 //! tells of those that were not. A batch whose connection ends on the way has been published up to some line.
 
-use super::admin::{State, allow_origin, going_down};
+use super::admin::{AdminState, allow_origin, going_down};
 use super::bodies;
-use super::feeds::reading::{self, Json, Reason, Said};
+use super::feeds::decoder::{self, Json, Reason, Said};
 use super::feeds::{Feed, Source, Stopping};
 use axum::body::Body;
 use axum::extract::{Path, Query, State as Extract};
@@ -51,7 +51,7 @@ type Refusal = (StatusCode, &'static str);
 
 /// One message.
 pub(super) async fn one(
-    Extract(state): Extract<Arc<State>>,
+    Extract(state): Extract<Arc<AdminState>>,
     Path(channel): Path<String>,
     Query(about): Query<About>,
     asked: HeaderMap,
@@ -62,26 +62,26 @@ pub(super) async fn one(
 }
 
 /// A message from each line.
-pub(super) async fn lines(Extract(state): Extract<Arc<State>>, asked: HeaderMap, body: Body) -> Response {
+pub(super) async fn lines(Extract(state): Extract<Arc<AdminState>>, asked: HeaderMap, body: Body) -> Response {
     let answer = publish_lines(&state, &asked, body).await;
     answered(&state, &asked, answer)
 }
 
-fn answered(state: &State, asked: &HeaderMap, answer: Result<Response, Refusal>) -> Response {
+fn answered(state: &AdminState, asked: &HeaderMap, answer: Result<Response, Refusal>) -> Response {
     let mut response = answer.unwrap_or_else(|(status, words)| (status, format!("{words}\n")).into_response());
     allow_origin(state, asked, &mut response);
     response
 }
 
 async fn publish_one(
-    state: &State,
+    state: &AdminState,
     channel: &str,
     about: &About,
     asked: &HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
     refuse_strangers(state, asked)?;
-    if !reading::is_channel(channel) {
+    if !decoder::is_channel(channel) {
         return Err(refusal(Reason::BadChannel));
     }
     let feed = feed_for(state, channel).ok_or_else(|| refusal(not_allowed(state)))?;
@@ -107,7 +107,7 @@ async fn publish_one(
     }
 }
 
-async fn publish_lines(state: &State, asked: &HeaderMap, body: Body) -> Result<Response, Refusal> {
+async fn publish_lines(state: &AdminState, asked: &HeaderMap, body: Body) -> Result<Response, Refusal> {
     refuse_strangers(state, asked)?;
     refuse_coded(asked)?;
     if media_type(asked).is_none_or(|it| it != "application/x-ndjson") {
@@ -142,7 +142,7 @@ impl Batch {
     }
 }
 
-async fn publish_line(state: &State, line: &[u8]) -> Result<Result<(), Reason>, Stopping> {
+async fn publish_line(state: &AdminState, line: &[u8]) -> Result<Result<(), Reason>, Stopping> {
     let json = match Json::read(line) {
         Ok(json) => json,
         Err(reason) => return Ok(Err(reason)),
@@ -159,16 +159,16 @@ async fn publish_line(state: &State, line: &[u8]) -> Result<Result<(), Reason>, 
 }
 
 /// The first http feed that takes this channel.
-fn feed_for<'s>(state: &'s State, channel: &str) -> Option<&'s Feed> {
+fn feed_for<'s>(state: &'s AdminState, channel: &str) -> Option<&'s Feed> {
     http_feeds(state).find(|feed| feed.settings.allows(channel))
 }
 
-fn http_feeds(state: &State) -> impl Iterator<Item = &Feed> {
+fn http_feeds(state: &AdminState) -> impl Iterator<Item = &Feed> {
     state.feeds.iter().map(|it| &**it).filter(|feed| feed.settings.source == Source::Http)
 }
 
 /// Counted at the first http feed, where there is one.
-fn not_allowed(state: &State) -> Reason {
+fn not_allowed(state: &AdminState) -> Reason {
     if let Some(feed) = http_feeds(state).next() {
         feed.refuse(Reason::NotAllowed);
     }
@@ -176,7 +176,7 @@ fn not_allowed(state: &State) -> Reason {
 }
 
 /// A page of an origin that is not allowed may send a request, though it would not see the answer.
-fn refuse_strangers(state: &State, asked: &HeaderMap) -> Result<(), Refusal> {
+fn refuse_strangers(state: &AdminState, asked: &HeaderMap) -> Result<(), Refusal> {
     match state.allows(asked) {
         true => Ok(()),
         false => Err((StatusCode::FORBIDDEN, "pages of this origin may not publish (admin_allow_origin)")),
@@ -217,7 +217,7 @@ fn media_type(asked: &HeaderMap) -> Option<String> {
     Some(text.split(';').next().unwrap_or_default().trim().to_owned()).filter(|it| !it.is_empty())
 }
 
-async fn read(state: &State, body: Body, limit: usize) -> Result<bodies::Whole, Refusal> {
+async fn read(state: &AdminState, body: Body, limit: usize) -> Result<bodies::Whole, Refusal> {
     let read = bodies::read(body, limit, state.rules.timeout).await;
     read.map_err(|error| if error == bodies::TOO_LARGE { refusal(Reason::Oversized) } else { error })
 }

@@ -5,8 +5,8 @@
 //! came before. The wishes of shards go in turn, those of one shard in their order. A client that comes when
 //! `queue` wishes wait at its folder is told so; a download is not, as there are no more of them than clients.
 
-use super::figures::{Count, Counts};
 use super::files::{self, Holding};
+use super::stats::{Count, Counts};
 use crate::mesh::{FileAnswer, FileAsk, FilePart, ShardNumber};
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,7 +23,7 @@ pub(super) const THREADS_MOST: usize = 16 * THREADS;
 
 /// What the readers are told at start.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ReaderSettings {
     /// Files that are held open between two parts, at most.
     pub held: u64,
     /// Wishes that may wait at one folder.
@@ -46,7 +46,7 @@ pub(super) struct Readers {
     roots: HashMap<PathBuf, Root>,
     /// Jobs under way for each shard.
     under_way: Vec<usize>,
-    settings: Settings,
+    settings: ReaderSettings,
     holding: Holding,
     queued: Count,
     refused: Count,
@@ -68,7 +68,7 @@ struct Waiting {
 
 impl Readers {
     /// For so many shards. What is done comes out of the receiver, and goes back in by [`Readers::done`].
-    pub(super) fn new(shards: usize, settings: Settings, counts: &Counts) -> (Readers, mpsc::Receiver<Done>) {
+    pub(super) fn new(shards: usize, settings: ReaderSettings, counts: &Counts) -> (Readers, mpsc::Receiver<Done>) {
         // As many as threads: who is done never waits.
         let (done, dones) = mpsc::channel(THREADS_MOST);
         let readers = Readers {
@@ -188,7 +188,7 @@ mod tests {
     const WAIT: Duration = Duration::from_secs(10);
 
     fn readers(queue: usize) -> (Readers, mpsc::Receiver<Done>) {
-        Readers::new(2, Settings { held: 0, queue, wait: WAIT }, &Counts::default())
+        Readers::new(2, ReaderSettings { held: 0, queue, wait: WAIT }, &Counts::default())
     }
 
     fn ask(root: &std::path::Path, shard: ShardNumber, asker: u64) -> Box<FileAsk> {

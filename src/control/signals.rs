@@ -3,7 +3,7 @@
 //! SIGHUP, SIGUSR1 and SIGUSR2 kill whoever has no handler for them, and are sent by tools that mean no harm (a closing
 //! terminal, logrotate, a reload by habit): each is answered by a line in the log.
 
-use super::switchboard::Ask;
+use super::dispatcher::Ask;
 use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;

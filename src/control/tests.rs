@@ -1,14 +1,14 @@
-//! Feeds and the admin address with a real switchboard: what comes in by real sockets is read where a shard would read
+//! Feeds and the admin address with a real dispatcher: what comes in by real sockets is read where a shard would read
 //! it, from the boxes of the mesh.
 
 #[path = "../../ci/load/ports.rs"]
 mod ports;
 
-use super::feeds::{Format, Framing, InvalidText, Patience, Settings, Source, Start, State};
-use super::{AdminRules, Line, admin, feeds, figures, metrics, readers, switchboard};
+use super::feeds::{FeedState, Format, Framing, InvalidText, Patience, Source, SourceSettings, Start};
+use super::{AdminRules, Line, admin, dispatcher, feeds, metrics, readers, stats};
 use crate::mesh::{
-    Bell, ChannelState, Listeners, Message, Missed, Receiver, Report, Sender, Tally, ToControl, ToShard, Wanted,
-    letter_box,
+    ChannelState, Counters, Message, Missed, Receiver, Report, Sender, SubscriberCounts, ToControl, ToShard, Waker,
+    Wanted, mailbox,
 };
 use ports::free_port;
 use serde_json::{Value, json};
@@ -38,8 +38,8 @@ struct Hall {
     admin: SocketAddr,
 }
 
-fn feed(source: Source) -> Settings {
-    Settings {
+fn feed(source: Source) -> SourceSettings {
+    SourceSettings {
         name: "feed".into(),
         source,
         channel: Some("c".into()),
@@ -63,32 +63,33 @@ fn rules() -> AdminRules {
 }
 
 impl Hall {
-    async fn new(settings: Vec<Settings>) -> Hall {
-        let control_bell = Arc::new(Bell::new().unwrap());
+    async fn new(settings: Vec<SourceSettings>) -> Hall {
+        let control_waker = Arc::new(Waker::new().unwrap());
         let (mut lines, mut seats) = (Vec::new(), Vec::new());
         for _ in 0..SHARDS {
-            let (to, letters) = letter_box(Arc::new(Bell::new().unwrap()));
-            let (to_control, from) = letter_box(control_bell.clone());
+            let (to, letters) = mailbox(Arc::new(Waker::new().unwrap()));
+            let (to_control, from) = mailbox(control_waker.clone());
             lines.push(Line { to, from });
             seats.push(Seat { letters, to_control });
         }
-        let (asks, asked) = mpsc::channel(switchboard::ASKS);
-        let (publisher, outlet) = feeds::publisher(0x5f3a_01bc, SHARDS, PATIENCE_WITH_SHARDS);
+        let (asks, asked) = mpsc::channel(dispatcher::ASKS);
+        let (publisher, publish_queue) = feeds::publisher(0x5f3a_01bc, SHARDS, PATIENCE_WITH_SHARDS);
         let feeds = feeds::start(settings, &publisher);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let admin = listener.local_addr().unwrap();
-        let counts = figures::Counts::default();
-        let settings = readers::Settings { held: 1, queue: 1, wait: PATIENCE };
+        let counts = stats::Counts::default();
+        let settings = readers::ReaderSettings { held: 1, queue: 1, wait: PATIENCE };
         let (readers, read) = readers::Readers::new(SHARDS, settings, &counts);
-        let state = admin::State::new(asks, (metrics::Labels::default(), counts), rules(), (feeds.clone(), publisher));
+        let state =
+            admin::AdminState::new(asks, (metrics::Labels::default(), counts), rules(), (feeds.clone(), publisher));
         tokio::spawn(admin::serve(listener, state));
-        let mut switchboard = switchboard::Switchboard::new(lines, readers, outlet);
-        tokio::spawn(async move { switchboard.run(&control_bell, asked, read, Duration::ZERO).await });
+        let mut dispatcher = dispatcher::Dispatcher::new(lines, readers, publish_queue);
+        tokio::spawn(async move { dispatcher.run(&control_waker, asked, read, Duration::ZERO).await });
         Hall { seats, feeds, admin }
     }
 
-    async fn with(settings: Settings) -> Hall {
+    async fn with(settings: SourceSettings) -> Hall {
         Hall::new(vec![settings]).await
     }
 
@@ -114,7 +115,7 @@ impl Hall {
     }
 
     async fn until_up(&self) {
-        until("the feed to be up", || self.feeds[0].figures.state() == State::Up).await;
+        until("the feed to be up", || self.feeds[0].stats.state() == FeedState::Up).await;
     }
 
     /// One request; the status and the body.
@@ -165,9 +166,9 @@ async fn datagrams(address: SocketAddr, from: &str) {
         socket.send_to(payload.as_bytes(), address).await.unwrap();
     }
     assert_eq!(hall.texts(4).await, ["one", &long, "", "two"]);
-    let figures = &hall.feeds[0].figures;
-    assert_eq!(figures.refused(feeds::Reason::Oversized), 1);
-    assert_eq!((figures.messages(), figures.bytes()), (4, 1006));
+    let stats = &hall.feeds[0].stats;
+    assert_eq!(stats.refused(feeds::Reason::Oversized), 1);
+    assert_eq!((stats.messages(), stats.bytes()), (4, 1006));
 }
 
 #[tokio::test]
@@ -215,28 +216,29 @@ async fn a_stream_is_called_again_when_it_has_ended() {
         stream.write_all(b"o\nrest").await.unwrap();
         drop(stream);
         assert_eq!(hall.texts(3).await, ["one", "two", "rest"]);
-        until("the reconnect to be counted", || hall.feeds[0].figures.reconnects() == round).await;
+        until("the reconnect to be counted", || hall.feeds[0].stats.reconnects() == round).await;
     }
-    assert_eq!(hall.feeds[0].figures.refused(feeds::Reason::NotUtf8), 2);
+    assert_eq!(hall.feeds[0].stats.refused(feeds::Reason::NotUtf8), 2);
 }
 
 #[tokio::test]
 async fn a_feed_that_cannot_connect_says_so_and_comes_when_it_can() {
     let port = free_port();
     let mut hall = Hall::with(feed(Source::Tcp { host: "127.0.0.1".into(), port })).await;
-    until("the feed to be down", || hall.feeds[0].figures.state() == State::Down).await;
-    assert!(hall.feeds[0].figures.last_error().unwrap().contains("refused"));
+    until("the feed to be down", || hall.feeds[0].stats.state() == FeedState::Down).await;
+    assert!(hall.feeds[0].stats.last_error().unwrap().contains("refused"));
     let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let (mut stream, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
     stream.write_all(b"here\n").await.unwrap();
     assert_eq!(hall.texts(1).await, ["here"]);
-    assert_eq!(hall.feeds[0].figures.reconnects(), 0);
+    assert_eq!(hall.feeds[0].stats.reconnects(), 0);
 }
 
 #[tokio::test]
 async fn many_may_connect_to_a_listening_feed() {
     let port = free_port();
-    let settings = Settings { framing: Framing::Length, ..feed(Source::TcpListen(([127, 0, 0, 1], port).into())) };
+    let settings =
+        SourceSettings { framing: Framing::Length, ..feed(Source::TcpListen(([127, 0, 0, 1], port).into())) };
     let mut hall = Hall::with(settings).await;
     hall.until_up().await;
     // More than are served at one time: the last are served when the first have gone.
@@ -263,7 +265,7 @@ async fn a_unix_socket_that_is_left_over_is_taken_over() {
 
 #[tokio::test]
 async fn the_demo_counts_from_one() {
-    let mut hall = Hall::with(Settings { channel: None, ..feed(Source::Demo) }).await;
+    let mut hall = Hall::with(SourceSettings { channel: None, ..feed(Source::Demo) }).await;
     let messages = hall.hear(3).await;
     for (n, message) in (1..).zip(&messages) {
         let value: Value = serde_json::from_slice(message.payload()).unwrap();
@@ -278,7 +280,7 @@ async fn the_demo_counts_from_one() {
 async fn megabytes(count: usize) -> (Hall, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let settings = Settings { message_bytes: 1 << 20, ..feed(Source::Tcp { host: "127.0.0.1".into(), port }) };
+    let settings = SourceSettings { message_bytes: 1 << 20, ..feed(Source::Tcp { host: "127.0.0.1".into(), port }) };
     let hall = Hall::with(settings).await;
     let (stream, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
     let (_, mut to) = stream.into_split();
@@ -288,7 +290,7 @@ async fn megabytes(count: usize) -> (Hall, tokio::task::JoinHandle<()>) {
             to.write_all(&line).await.unwrap();
         }
     });
-    until("the budget to be used up", || hall.feeds[0].figures.messages() >= 31).await;
+    until("the budget to be used up", || hall.feeds[0].stats.messages() >= 31).await;
     (hall, writer)
 }
 
@@ -297,7 +299,7 @@ async fn a_stream_is_held_back_while_no_shard_reads() {
     let (mut hall, writer) = megabytes(200).await;
     // Longer than one shard is waited for.
     sleep(2 * PATIENCE_WITH_SHARDS.time).await;
-    assert!(!writer.is_finished() && hall.feeds[0].figures.messages() <= 32);
+    assert!(!writer.is_finished() && hall.feeds[0].stats.messages() <= 32);
     let mut seen = [0; SHARDS];
     until("the rest", || {
         hall.seats.iter_mut().zip(&mut seen).for_each(|(seat, seen)| *seen += published(seat).len());
@@ -343,8 +345,8 @@ async fn a_shard_that_reads_nothing_is_left_behind_and_told_what_it_has_missed()
 // ---- the admin address ----
 
 async fn http_hall() -> Hall {
-    let limited = Settings { name: "limited".into(), channel: Some("news/*".into()), ..feed(Source::Http) };
-    let exact = Settings {
+    let limited = SourceSettings { name: "limited".into(), channel: Some("news/*".into()), ..feed(Source::Http) };
+    let exact = SourceSettings {
         name: "exact".into(),
         channel: Some("x".into()),
         invalid_text: InvalidText::Binary,
@@ -435,7 +437,7 @@ async fn a_batch_tells_of_each_line_that_was_refused() {
 async fn status_tells_of_feeds() {
     let port = free_port();
     let hall = Hall::with(feed(Source::Nats(feeds::Broker::new(format!("nats://me:secret@127.0.0.1:{port}"))))).await;
-    until("the feed to be down", || hall.feeds[0].figures.state() == State::Down).await;
+    until("the feed to be down", || hall.feeds[0].stats.state() == FeedState::Down).await;
     let (_, body) = hall.ask("GET /v1/status HTTP/1.1", b"").await;
     let feed = &serde_json::from_str::<Value>(&body).unwrap()["feeds"][0];
     assert_eq!((&feed["name"], &feed["state"], &feed["messages"]), (&json!("feed"), &json!("down"), &json!(0)));
@@ -475,7 +477,7 @@ async fn channels_are_asked_of_every_shard() {
 fn answer(seat: &mut Seat, shard: usize) -> usize {
     let mut count = 0;
     while let Some(letter) = seat.letters.take() {
-        let ToShard::Listeners(ask) = letter else { continue };
+        let ToShard::SubscriberCounts(ask) = letter else { continue };
         let question = ask.question;
         let x = ChannelState { feed: 1, channel: "x".into(), subscribers: 1 + shard as u32, kept: 4, kept_bytes: 400 };
         let channels = match ask.wanted {
@@ -486,15 +488,19 @@ fn answer(seat: &mut Seat, shard: usize) -> usize {
                 Vec::new()
             }
         };
-        assert!(seat.to_control.post(ToControl::Listeners(Box::new(Listeners { shard, question, channels }))).is_ok());
+        assert!(
+            seat.to_control
+                .post(ToControl::SubscriberCounts(Box::new(SubscriberCounts { shard, question, channels })))
+                .is_ok()
+        );
         count += 1;
     }
     count
 }
 
 fn report(seat: &mut Seat, shard: usize, accepts: u64) {
-    let tally = Tally { accept_errors: accepts, ..Tally::new(10, 0, 0) };
-    assert!(seat.to_control.post(ToControl::Report(Box::new(Report { shard, tally }))).is_ok());
+    let counters = Counters { accept_errors: accepts, ..Counters::new(10, 0, 0) };
+    assert!(seat.to_control.post(ToControl::Report(Box::new(Report { shard, counters }))).is_ok());
 }
 
 /// How often a seat was asked for a report.

@@ -43,8 +43,8 @@ pub enum Operation {
     Cancel,
     /// The shard's clock.
     Tick,
-    /// Another thread has rung the ring's bell. Known to the real ring only.
-    Bell,
+    /// Another thread has rung the ring's waker. Known to the real ring only.
+    Waker,
 }
 
 impl Operation {
@@ -59,7 +59,7 @@ impl Operation {
         Operation::Close,
         Operation::Cancel,
         Operation::Tick,
-        Operation::Bell,
+        Operation::Waker,
     ];
 
     fn from_number(number: u8) -> Option<Operation> {
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     /// An eventfd for rings in tests.
-    pub(super) fn bell() -> std::os::fd::OwnedFd {
+    pub(super) fn waker() -> std::os::fd::OwnedFd {
         rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).expect("an eventfd")
     }
 

@@ -65,8 +65,8 @@ pub struct Uring {
     /// to stays in `until_submitted`: nothing is submitted between two turns, in the middle of building an entry.
     overflow: VecDeque<squeue::Entry>,
     /// An eventfd: other threads wake the ring's by it.
-    bell: OwnedFd,
-    /// Why the bell's poll has failed.
+    waker: OwnedFd,
+    /// Why the waker's poll has failed.
     deaf: Option<i32>,
     /// Sends in flight: the kernel may read what they point to.
     sends: u32,
@@ -99,12 +99,12 @@ struct Gather {
 }
 
 impl Uring {
-    /// Builds the ring on the calling thread, which must be the shard's own. Whoever rings `bell` (an eventfd) ends
+    /// Builds the ring on the calling thread, which must be the shard's own. Whoever rings `waker` (an eventfd) ends
     /// its [`Uring::wait`].
     ///
     /// # Errors
     /// What the kernel refuses; `probe.rs` puts words to it.
-    pub fn new(setup: Setup, bell: OwnedFd, listeners: Vec<Socket>) -> io::Result<Uring> {
+    pub fn new(setup: Setup, waker: OwnedFd, listeners: Vec<Socket>) -> io::Result<Uring> {
         let ring: IoUring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -128,22 +128,22 @@ impl Uring {
             waiting,
             until_submitted,
             overflow,
-            bell,
+            waker,
             deaf: None,
             sends: 0,
             counts,
         };
-        uring.listen_to_bell();
+        uring.listen_to_waker();
         Ok(uring)
     }
 
     /// The poll is edge-triggered and each ring an edge, so the eventfd need not be read.
-    fn listen_to_bell(&mut self) {
-        let entry = opcode::PollAdd::new(Fd(self.bell.as_raw_fd()), libc::POLLIN as u32).multi(true).build();
-        self.push(&entry.user_data(Tag::new(0, 0, Operation::Bell).to_raw()));
+    fn listen_to_waker(&mut self) {
+        let entry = opcode::PollAdd::new(Fd(self.waker.as_raw_fd()), libc::POLLIN as u32).multi(true).build();
+        self.push(&entry.user_data(Tag::new(0, 0, Operation::Waker).to_raw()));
     }
 
-    /// Hands over what is queued and waits until there is a completion, until the bell is rung, or, where a time is
+    /// Hands over what is queued and waits until there is a completion, until the waker is rung, or, where a time is
     /// given, so long at most.
     ///
     /// # Errors
@@ -153,7 +153,7 @@ impl Uring {
         if !self.overflow.is_empty() || !self.ring.completion().is_empty() {
             return self.submit();
         }
-        self.check_bell()?;
+        self.check_waker()?;
         self.counts.enters += 1;
         let waited = match at_most.map(Timespec::from) {
             None => self.ring.submitter().submit_and_wait(1),
@@ -170,8 +170,8 @@ impl Uring {
         Ok(())
     }
 
-    /// A ring whose bell cannot be heard must not be slept in.
-    fn check_bell(&self) -> io::Result<()> {
+    /// A ring whose waker cannot be heard must not be slept in.
+    fn check_waker(&self) -> io::Result<()> {
         self.deaf.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
     }
 
@@ -412,17 +412,17 @@ impl Ring for Uring {
         loop {
             let completion = from_kernel(&self.ring.completion().next()?, self.buffers.memory());
             match completion.tag.operation() {
-                Some(Operation::Bell) => {}
+                Some(Operation::Waker) => {}
                 Some(Operation::Send) => self.sends -= 1,
                 Some(Operation::Accept) => self.accept_done(&completion),
                 _ => {}
             }
-            if completion.tag.operation() != Some(Operation::Bell) {
+            if completion.tag.operation() != Some(Operation::Waker) {
                 return Some(completion);
             }
             match completion.result {
                 Ok(_) if completion.more => {}
-                Ok(_) => self.listen_to_bell(),
+                Ok(_) => self.listen_to_waker(),
                 Err(errno) => self.deaf = Some(errno),
             }
         }
@@ -476,7 +476,7 @@ mod tests {
 
     fn ring() -> Uring {
         let setup = Setup { table: 16, buffers: 2, buffer_bytes: 512, unsent_bytes: 0, silence: Duration::ZERO };
-        Uring::new(setup, crate::engine::tests::bell(), Vec::new()).expect("a ring")
+        Uring::new(setup, crate::engine::tests::waker(), Vec::new()).expect("a ring")
     }
 
     /// Fills the submission queue to the brim with what does nothing.
@@ -497,11 +497,11 @@ mod tests {
 
     /// Rings before the wait, in it, and again: none is lost, none is needed twice.
     #[test]
-    fn the_bell_ends_a_wait() {
-        let bell = crate::engine::tests::bell();
-        let other = bell.try_clone().expect("a descriptor");
+    fn the_waker_ends_a_wait() {
+        let waker = crate::engine::tests::waker();
+        let other = waker.try_clone().expect("a descriptor");
         let setup = Setup { table: 16, buffers: 2, buffer_bytes: 512, unsent_bytes: 0, silence: Duration::ZERO };
-        let mut ring = Uring::new(setup, bell, Vec::new()).expect("a ring");
+        let mut ring = Uring::new(setup, waker, Vec::new()).expect("a ring");
         let ring_it = move || rustix::io::write(&other, &1u64.to_ne_bytes()).expect("a ring of the bell");
         for _ in 0..3 {
             ring_it();

@@ -1,6 +1,6 @@
 //! The letters themselves.
 
-use super::{FeedNumber, FileAnswer, FileAsk, Message, Tally};
+use super::{Counters, FeedNumber, FileAnswer, FileAsk, Message};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ pub enum ToShard {
     /// Send a [`Report`].
     Report,
     /// Take no new clients, and bid those that are here farewell.
-    Quiesce,
+    Drain,
     /// End now, with whatever is still open.
     Leave,
     /// Upstream `upstream` is at these addresses now. None: the name does not resolve.
@@ -30,8 +30,8 @@ pub enum ToShard {
     /// Something that this shard would have heard is lost: those who listen to it are to be told. In its place among
     /// the letters of [`ToShard::Publish`].
     Missed(Box<Missed>),
-    /// Send [`Listeners`].
-    Listeners(Box<ListenersAsk>),
+    /// Send [`SubscriberCounts`].
+    SubscriberCounts(Box<SubscribersQuery>),
 }
 
 /// A box is made for as many letters as it may hold: what is large stands behind a pointer.
@@ -39,7 +39,7 @@ const _: () = assert!(size_of::<ToShard>() <= 24 && size_of::<ToControl>() <= 16
 
 /// Which channels are asked for.
 #[derive(Clone, Debug)]
-pub struct ListenersAsk {
+pub struct SubscribersQuery {
     /// Which question this is: comes back in the answer.
     pub question: u64,
     /// The channels.
@@ -89,12 +89,12 @@ pub enum ToControl {
     /// A file, or its next part, is wanted.
     File(Box<FileAsk>),
     /// Who listens to what.
-    Listeners(Box<Listeners>),
+    SubscriberCounts(Box<SubscriberCounts>),
 }
 
 /// The channels of a shard at one moment.
 #[derive(Clone, Debug)]
-pub struct Listeners {
+pub struct SubscriberCounts {
     /// Whose.
     pub shard: ShardNumber,
     /// What was asked.
@@ -124,5 +124,5 @@ pub struct Report {
     /// Whose.
     pub shard: ShardNumber,
     /// The counters.
-    pub tally: Tally,
+    pub counters: Counters,
 }

@@ -22,7 +22,7 @@ pub type FeedNumber = u16;
 
 /// What a feed says, before it has its place among all messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Draft {
+pub struct NewMessage {
     /// Where it comes from.
     pub feed: FeedNumber,
     /// For whom it is.
@@ -122,7 +122,7 @@ struct Envelope<'m> {
 
 impl Message {
     /// Gives the draft its place. A text payload that is not UTF-8 becomes binary.
-    pub fn new(draft: Draft, epoch: u32, sequence: u64) -> Message {
+    pub fn new(draft: NewMessage, epoch: u32, sequence: u64) -> Message {
         let text = draft.text && simdutf8::basic::from_utf8(&draft.payload).is_ok();
         let opcode = if text { Opcode::Text } else { Opcode::Binary };
         let head = ws::head(opcode, true, draft.payload.len() as u64, None);
@@ -309,8 +309,8 @@ mod tests {
     use std::cell::Cell;
 
     fn message(text: bool, payload: &[u8]) -> Message {
-        let draft = Draft { event: Some("e".into()), text, payload: payload.into(), ..Draft::default() };
-        let draft = Draft { channel: "c".into(), ..draft };
+        let draft = NewMessage { event: Some("e".into()), text, payload: payload.into(), ..NewMessage::default() };
+        let draft = NewMessage { channel: "c".into(), ..draft };
         Message::new(draft, 0x5f3a_01bc, 42)
     }
 
@@ -343,16 +343,16 @@ mod tests {
     fn a_form_is_made_once_and_deflated_only_where_that_helps() {
         let (said, times) = (message(true, &[b'x'; 600]), Cell::new(0));
         let deflated = Form { body: Body::Plain, frame: Frame::Deflated };
-        let squeeze = |_: &[u8], out: &mut Vec<u8>| {
+        let compression = |_: &[u8], out: &mut Vec<u8>| {
             times.set(times.get() + 1);
             out.extend_from_slice(b"small");
         };
-        let first = said.form(deflated, squeeze).as_ptr();
+        let first = said.form(deflated, compression).as_ptr();
         form(&said, Body::Plain, Frame::Event);
-        assert_eq!((said.form(deflated, squeeze).as_ptr(), times.get()), (first, 1));
-        assert_eq!(said.form(deflated, squeeze), b"\xc1\x05small");
+        assert_eq!((said.form(deflated, compression).as_ptr(), times.get()), (first, 1));
+        assert_eq!(said.form(deflated, compression), b"\xc1\x05small");
         let short = message(true, b"x");
-        assert_eq!(short.form(deflated, squeeze), b"\x81\x01x");
+        assert_eq!(short.form(deflated, compression), b"\x81\x01x");
     }
 
     #[test]

@@ -1,39 +1,40 @@
 //! Letters: all that shards and the control thread say to each other.
 //!
 //! A letter is plain data. Each pair has one bounded box a direction (a single-producer ring); whoever posts
-//! rings the receiver's bell, an eventfd. A full box is an answer, not a wait: the letter comes back, and
+//! rings the receiver's waker, an eventfd. A full box is an answer, not a wait: the letter comes back, and
 //! the sender decides.
 
-mod bell;
+mod counters;
 mod files;
 mod health;
 mod letters;
 mod message;
-mod tally;
+mod waker;
 
-pub use bell::Bell;
+pub use counters::{Cause, Counters, Refused, ServiceKind, Stage, UpstreamCounters};
 pub use files::{Conditions, FileAnswer, FileAsk, FileHead, FileIdentity, FilePart, FileRest, HeldFile, Site};
 pub use health::{Health, is_up};
 pub use letters::{
-    ChannelKey, ChannelState, Listeners, ListenersAsk, Missed, Report, ShardNumber, ToControl, ToShard, Wanted,
+    ChannelKey, ChannelState, Missed, Report, ShardNumber, SubscriberCounts, SubscribersQuery, ToControl, ToShard,
+    Wanted,
 };
-pub use message::{Body, Draft, FeedNumber, Form, Frame, Message, epoch_of, id, sequence_of};
-pub use tally::{Cause, Refused, ServiceKind, Stage, Tally, UpstreamTally};
+pub use message::{Body, FeedNumber, Form, Frame, Message, NewMessage, epoch_of, id, sequence_of};
+pub use waker::Waker;
 
 use std::sync::Arc;
 
 /// Letters that may wait in one box.
 const BOX: usize = 1024;
 
-/// The writing end of a box, with the receiver's bell.
+/// The writing end of a box, with the receiver's waker.
 pub struct Sender<L> {
     // Dropped in this order: the receiver must find the box abandoned when the last ring wakes it.
     letters: rtrb::Producer<L>,
-    bell: LastRing,
+    waker: LastRing,
 }
 
 /// Rings once more when the sender goes: nothing more will come.
-struct LastRing(Arc<Bell>);
+struct LastRing(Arc<Waker>);
 
 impl Drop for LastRing {
     fn drop(&mut self) {
@@ -46,10 +47,10 @@ pub struct Receiver<L> {
     letters: rtrb::Consumer<L>,
 }
 
-/// A box whose reader listens for `bell`.
-pub fn letter_box<L>(bell: Arc<Bell>) -> (Sender<L>, Receiver<L>) {
+/// A box whose reader listens for `waker`.
+pub fn mailbox<L>(waker: Arc<Waker>) -> (Sender<L>, Receiver<L>) {
     let (producer, consumer) = rtrb::RingBuffer::new(BOX);
-    (Sender { letters: producer, bell: LastRing(bell) }, Receiver { letters: consumer })
+    (Sender { letters: producer, waker: LastRing(waker) }, Receiver { letters: consumer })
 }
 
 impl<L> Sender<L> {
@@ -59,7 +60,7 @@ impl<L> Sender<L> {
     /// The box is full: the letter comes back.
     pub fn post(&mut self, letter: L) -> Result<(), L> {
         self.letters.push(letter).map_err(|rtrb::PushError::Full(letter)| letter)?;
-        self.bell.0.ring();
+        self.waker.0.ring();
         Ok(())
     }
 
@@ -92,7 +93,7 @@ mod tests {
 
     #[test]
     fn letters_arrive_in_order_and_a_full_box_answers() {
-        let (mut sender, mut receiver) = letter_box(Arc::new(Bell::new().unwrap()));
+        let (mut sender, mut receiver) = mailbox(Arc::new(Waker::new().unwrap()));
         let posted = (0..).take_while(|&n| sender.post(n).is_ok()).count();
         assert_eq!(posted, BOX);
         assert_eq!((sender.post(7), sender.waiting()), (Err(7), BOX));

@@ -3,7 +3,7 @@
 //! A message that is there whole is sent back from where it lies; one that comes in pieces is drafted until
 //! its end is known. A client that does not read what comes back is not listened to meanwhile.
 
-use crate::shard::door::{Desk, Frame, Room};
+use crate::shard::door::{Backpressure, Desk, Frame};
 use crate::shard::slab::Handle;
 use edgehold_wire::http1::Head;
 use edgehold_wire::upgrade;
@@ -11,13 +11,13 @@ use edgehold_wire::ws::{CloseCode, Opcode};
 
 /// What an echo route says.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
+pub struct EchoPlan {
     /// Subprotocols that are agreed to.
     pub subprotocols: Vec<String>,
 }
 
 /// Every client is welcome.
-pub fn open(desk: &mut Desk, who: Handle, head: &Head<'_, '_>, settings: &Settings) {
+pub fn open(desk: &mut Desk, who: Handle, head: &Head<'_, '_>, settings: &EchoPlan) {
     if let Ok(opening) = upgrade::check(head) {
         desk.take(who, 0);
         desk.prepare_upgrade(who, &opening, upgrade::choose(head, &settings.subprotocols));
@@ -27,17 +27,17 @@ pub fn open(desk: &mut Desk, who: Handle, head: &Head<'_, '_>, settings: &Settin
 
 /// Back it goes.
 pub fn frame(desk: &mut Desk, who: Handle, frame: Frame<'_>) {
-    let room = match frame {
+    let written = match frame {
         Frame::Piece { text, first: true, last: true, payload } => desk.send(who, opcode(text), payload),
         Frame::Piece { text, last, payload, .. } => match desk.draft(who, payload) {
-            Room::Gone => Room::Gone,
+            Backpressure::Gone => Backpressure::Gone,
             _ if last => desk.send_draft(who, opcode(text)),
-            _ => Room::Enough,
+            _ => Backpressure::Ready,
         },
         Frame::End(code) => return desk.close(who, code.unwrap_or(CloseCode::NORMAL), ""),
         Frame::Bytes(_) => return,
     };
-    if room == Room::Full {
+    if written == Backpressure::Full {
         desk.pause(who);
     }
 }

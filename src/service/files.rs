@@ -4,7 +4,7 @@
 //! further part when the client has taken the one before.
 
 use crate::mesh::{Cause, Conditions, FileAnswer, FileAsk, FileHead, FilePart, FileRest, Site, ToControl};
-use crate::shard::door::{Desk, Room};
+use crate::shard::door::{Backpressure, Desk};
 use crate::shard::slab::Handle;
 use edgehold_wire::http1::Head;
 use edgehold_wire::status::Status;
@@ -17,7 +17,7 @@ const QUEUE: usize = 1024;
 
 /// What a files route says.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct FilesPlan {
     /// Where the files lie.
     pub site: Arc<Site>,
 }
@@ -51,7 +51,7 @@ impl Files {
     }
 
     /// Asks for the file.
-    pub fn open(&mut self, desk: &mut Desk, who: Handle, head: &Head<'_, '_>, settings: &Settings, route: &str) {
+    pub fn open(&mut self, desk: &mut Desk, who: Handle, head: &Head<'_, '_>, settings: &FilesPlan, route: &str) {
         let below = head.path.strip_prefix(route).unwrap_or("");
         let Some(path) = decode(below) else {
             return desk.refuse(who, Status::NOT_FOUND, &[], "no such file");
@@ -84,16 +84,16 @@ impl Files {
         if let Some(head) = &answer.head {
             begin(desk, who, head);
         }
-        let room = desk.write(who, &answer.bytes);
+        let written = desk.write(who, &answer.bytes);
         match answer.rest {
             None => {
                 self.downloads.remove(token);
-                desk.let_go(who);
+                desk.release(who);
                 desk.finish_answer(who);
             }
             Some(rest) => {
                 self.downloads[token].rest = Some(rest);
-                if room == Room::Enough {
+                if written == Backpressure::Ready {
                     self.go_on(desk, token);
                 }
             }
@@ -101,7 +101,7 @@ impl Files {
     }
 
     /// The client has taken what was queued.
-    pub fn drained(&mut self, desk: &mut Desk, _who: Handle, token: u32) {
+    pub fn writable(&mut self, desk: &mut Desk, _who: Handle, token: u32) {
         self.go_on(desk, token as usize);
     }
 
@@ -122,7 +122,7 @@ impl Files {
             }
             posted += 1;
         }
-        desk.tally().files_waiting = self.waiting.len() as u64;
+        desk.counters().files_waiting = self.waiting.len() as u64;
         posted
     }
 

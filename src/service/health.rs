@@ -18,7 +18,7 @@ impl Paths {
         }
         if !matches!(head.method, "GET" | "HEAD") {
             desk.refuse(who, Status::METHOD_NOT_ALLOWED, &[("Allow", "GET, HEAD")], "GET or HEAD it");
-        } else if desk.is_quiescing() {
+        } else if desk.is_draining() {
             desk.refuse(who, Status::SERVICE_UNAVAILABLE, &[], "the server is stopping");
         } else {
             let fields = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")];

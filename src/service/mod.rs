@@ -39,11 +39,11 @@ pub struct Route {
 #[derive(Clone, Debug)]
 pub enum Target {
     /// Messages come back.
-    Echo(echo::Settings),
+    Echo(echo::EchoPlan),
     /// Messages go to a back end.
-    Proxy(Arc<proxy::Settings>),
+    Proxy(Arc<proxy::ProxyPlan>),
     /// Files below a folder.
-    Files(files::Settings),
+    Files(files::FilesPlan),
     /// What feeds say: by the number of its settings.
     Broadcast(u16),
     /// The built-in demo page.
@@ -136,11 +136,11 @@ impl Service for Services {
         self.proxy.dialed(desk, who, token);
     }
 
-    fn drained(&mut self, desk: &mut Desk, who: Handle, token: u32) {
+    fn writable(&mut self, desk: &mut Desk, who: Handle, token: u32) {
         match desk.kind(who) {
             ServiceKind::Echo | ServiceKind::Broadcast => desk.resume(who),
-            ServiceKind::Proxy => self.proxy.drained(desk, who, token),
-            ServiceKind::Files => self.files.drained(desk, who, token),
+            ServiceKind::Proxy => self.proxy.writable(desk, who, token),
+            ServiceKind::Files => self.files.writable(desk, who, token),
             ServiceKind::Page | ServiceKind::None => {}
         }
     }
@@ -159,9 +159,9 @@ impl Service for Services {
             ToShard::Addresses { upstream, addresses } => self.proxy.moved(upstream, addresses),
             ToShard::File(answer) => self.files.answered(desk, *answer),
             ToShard::Publish(messages) => self.broadcast.publish(desk, &messages),
-            ToShard::Listeners(ask) => self.broadcast.count_listeners(desk, &ask),
+            ToShard::SubscriberCounts(ask) => self.broadcast.count_subscribers(desk, &ask),
             ToShard::Missed(missed) => self.broadcast.missed(desk, &missed),
-            ToShard::Report | ToShard::Quiesce | ToShard::Leave => {}
+            ToShard::Report | ToShard::Drain | ToShard::Leave => {}
         }
     }
 
@@ -179,9 +179,9 @@ impl Service for Services {
         self.files.turn(desk) + self.broadcast.turn(desk, budget)
     }
 
-    fn quiesce(&mut self, desk: &mut Desk, who: Handle, token: u32) {
+    fn drain(&mut self, desk: &mut Desk, who: Handle, token: u32) {
         if desk.kind(who) == ServiceKind::Broadcast {
-            return self.broadcast.quiesce(desk, who, token);
+            return self.broadcast.drain(desk, who, token);
         }
         desk.close(who, edgehold_wire::ws::CloseCode::GOING_AWAY, "the server is stopping");
     }

@@ -10,8 +10,8 @@ mod upstream;
 pub use upstream::{Backoff, Place, Places};
 
 use super::echo::opcode;
-use crate::mesh::{Cause, UpstreamTally};
-use crate::shard::door::{Address, Desk, Frame, Room};
+use crate::mesh::{Cause, UpstreamCounters};
+use crate::shard::door::{Address, Backpressure, Desk, Frame};
 use crate::shard::slab::Handle;
 use edgehold_wire::http1::Head;
 use edgehold_wire::status::Status;
@@ -25,7 +25,7 @@ use upstream::Upstream;
 
 /// What a proxy route says.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ProxyPlan {
     /// Numbers of its upstreams; at most 64.
     pub upstreams: Vec<u32>,
     /// What upstream bytes become.
@@ -61,11 +61,11 @@ pub struct Proxy {
 struct Session {
     client: Option<Handle>,
     upstream: Option<Handle>,
-    settings: Arc<Settings>,
+    settings: Arc<ProxyPlan>,
     limits: u16,
     call: Call,
     /// The code of the client's Close frame.
-    goodbye: Option<CloseCode>,
+    close_code: Option<CloseCode>,
     /// The last byte of the client's message so far (lines).
     last_byte: u8,
     /// Bytes that cannot be sent yet: a cut character (text), a CR that may belong to a line end (lines).
@@ -95,7 +95,7 @@ impl Proxy {
     }
 
     /// Calls an upstream for the client.
-    pub fn open(&mut self, desk: &mut Desk, who: Handle, head: &Head<'_, '_>, settings: &Arc<Settings>, limits: u16) {
+    pub fn open(&mut self, desk: &mut Desk, who: Handle, head: &Head<'_, '_>, settings: &Arc<ProxyPlan>, limits: u16) {
         let Ok(opening) = upgrade::check(head) else { return };
         let token = self.sessions.insert(Session::new(who, settings.clone(), limits));
         desk.take(who, token as u32);
@@ -126,7 +126,7 @@ impl Proxy {
     }
 
     /// One side has taken what was queued: the other is heard again.
-    pub fn drained(&mut self, desk: &mut Desk, who: Handle, token: u32) {
+    pub fn writable(&mut self, desk: &mut Desk, who: Handle, token: u32) {
         let Some(session) = self.sessions.get(token as usize) else { return };
         if let Some(other) = session.other(who) {
             desk.resume(other);
@@ -164,7 +164,7 @@ impl Proxy {
         let session = &mut self.sessions[token];
         let number = session.call.upstream;
         self.upstreams[number].connections -= 1;
-        tally(desk, number).connections -= 1;
+        counters(desk, number).connections -= 1;
         if session.call.answered {
             session.tell_client(desk, cause);
         } else if session.client.is_some() {
@@ -180,7 +180,7 @@ impl Proxy {
         let upstream = &mut self.upstreams[call.upstream];
         if call.addresses_tried >= upstream.addresses.len() {
             upstream.failed(desk.now(), call.verdict);
-            tally(desk, call.upstream).failures += 1;
+            counters(desk, call.upstream).failures += 1;
             self.call(desk, token);
         } else {
             self.dial(desk, token);
@@ -220,9 +220,9 @@ impl Proxy {
             Some(handle) => {
                 session.upstream = Some(handle);
                 upstream.connections += 1;
-                let tally = tally(desk, call.upstream);
-                tally.connections += 1;
-                tally.dials += 1;
+                let counters = counters(desk, call.upstream);
+                counters.connections += 1;
+                counters.dials += 1;
             }
             None => self.give_up(desk, token, "all slots of this shard are taken", "1"),
         }
@@ -231,7 +231,7 @@ impl Proxy {
     /// The client hears 503.
     fn give_up(&mut self, desk: &mut Desk, token: usize, words: &str, retry_after: &str) {
         if let Some(client) = self.sessions.remove(token).client {
-            desk.let_go(client);
+            desk.release(client);
             desk.refuse(client, Status::SERVICE_UNAVAILABLE, &[("Retry-After", retry_after)], words);
         }
     }
@@ -252,7 +252,7 @@ impl Call {
 }
 
 impl Session {
-    fn new(client: Handle, settings: Arc<Settings>, limits: u16) -> Session {
+    fn new(client: Handle, settings: Arc<ProxyPlan>, limits: u16) -> Session {
         let call = Call { tried: 0, upstream: 0, addresses_tried: 0, address: 0, verdict: 0, answered: false };
         Session {
             client: Some(client),
@@ -260,7 +260,7 @@ impl Session {
             settings,
             limits,
             call,
-            goodbye: None,
+            close_code: None,
             last_byte: 0,
             held_back: Vec::new(),
             line: Ok(Tail::new()),
@@ -275,24 +275,24 @@ impl Session {
 
     fn carry_up(&mut self, desk: &mut Desk, payload: &[u8], last: bool) {
         let Some(upstream) = self.upstream else { return };
-        let mut room = desk.write(upstream, payload);
+        let mut written = desk.write(upstream, payload);
         if self.settings.frames == Frames::Lines {
             self.last_byte = payload.last().copied().unwrap_or(self.last_byte);
             if last && std::mem::take(&mut self.last_byte) != b'\n' {
-                room = desk.write(upstream, b"\r\n");
+                written = desk.write(upstream, b"\r\n");
             }
         }
-        if let (Room::Full, Some(client)) = (room, self.client) {
+        if let (Backpressure::Full, Some(client)) = (written, self.client) {
             desk.pause(client);
         }
     }
 
     /// The client's Close frame: the upstream hears the end behind everything else, and may still answer.
     fn client_ends(&mut self, desk: &mut Desk, code: Option<CloseCode>) {
-        self.goodbye = Some(code.unwrap_or(CloseCode::NORMAL));
+        self.close_code = Some(code.unwrap_or(CloseCode::NORMAL));
         match self.upstream {
             Some(upstream) => desk.end(upstream),
-            None => self.bid_farewell(desk),
+            None => self.close_client(desk),
         }
     }
 
@@ -300,18 +300,18 @@ impl Session {
 
     fn carry_down(&mut self, desk: &mut Desk, bytes: &[u8], scratch: &mut Vec<u8>) {
         let Some(client) = self.client else { return };
-        let room = match self.settings.frames {
+        let written = match self.settings.frames {
             Frames::Binary => desk.send(client, opcode(false), bytes),
             Frames::Text => self.text(desk, client, bytes, scratch),
             Frames::Lines => self.lines(desk, client, bytes),
         };
-        if let (Room::Full, Some(upstream)) = (room, self.upstream) {
+        if let (Backpressure::Full, Some(upstream)) = (written, self.upstream) {
             desk.pause(upstream);
         }
     }
 
     /// As much as ends with a whole character; the rest waits for its other bytes.
-    fn text(&mut self, desk: &mut Desk, client: Handle, bytes: &[u8], scratch: &mut Vec<u8>) -> Room {
+    fn text(&mut self, desk: &mut Desk, client: Handle, bytes: &[u8], scratch: &mut Vec<u8>) -> Backpressure {
         let bytes = if self.held_back.is_empty() {
             bytes
         } else {
@@ -324,15 +324,15 @@ impl Session {
             return self.fail(desk, client, "the upstream sent bytes that are not UTF-8");
         };
         self.held_back.extend_from_slice(&bytes[whole..]);
-        if whole == 0 { Room::Enough } else { desk.send(client, opcode(true), &bytes[..whole]) }
+        if whole == 0 { Backpressure::Ready } else { desk.send(client, opcode(true), &bytes[..whole]) }
     }
 
-    fn lines(&mut self, desk: &mut Desk, client: Handle, bytes: &[u8]) -> Room {
-        let (mut rest, mut room) = (bytes, Room::Enough);
+    fn lines(&mut self, desk: &mut Desk, client: Handle, bytes: &[u8]) -> Backpressure {
+        let (mut rest, mut written) = (bytes, Backpressure::Ready);
         while let Some(end) = memchr::memchr(b'\n', rest) {
             let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
             if self.is_between_lines(desk, client) {
-                room = self.whole_line(desk, client, line);
+                written = self.whole_line(desk, client, line);
                 rest = &rest[end + 1..];
                 continue;
             }
@@ -340,7 +340,7 @@ impl Session {
             let came_between = end > 0;
             self.part_of_line(desk, client, line, came_between);
             self.held_back.clear();
-            room = self.end_of_line(desk, client);
+            written = self.end_of_line(desk, client);
             rest = &rest[end + 1..];
         }
         let (line, cr) = rest.strip_suffix(b"\r").map_or((rest, false), |line| (line, true));
@@ -351,7 +351,7 @@ impl Session {
         if desk.drafted(client) as u64 > desk.limits(client).message_bytes {
             return self.fail(desk, client, "the upstream sent a line longer than message_bytes");
         }
-        room
+        written
     }
 
     /// Nothing of the next line has come.
@@ -360,9 +360,9 @@ impl Session {
     }
 
     /// The usual case: the line lies in one piece.
-    fn whole_line(&self, desk: &mut Desk, client: Handle, line: &[u8]) -> Room {
+    fn whole_line(&self, desk: &mut Desk, client: Handle, line: &[u8]) -> Backpressure {
         let text = utf8::whole(line) == Ok(line.len());
-        desk.tally().lines_not_utf8 += u64::from(!text);
+        desk.counters().lines_not_utf8 += u64::from(!text);
         desk.send(client, opcode(text), line)
     }
 
@@ -381,9 +381,9 @@ impl Session {
     }
 
     /// A line that is not UTF-8 cannot be a text frame: it goes out as a binary one, so that nothing is lost.
-    fn end_of_line(&mut self, desk: &mut Desk, client: Handle) -> Room {
+    fn end_of_line(&mut self, desk: &mut Desk, client: Handle) -> Backpressure {
         let text = std::mem::replace(&mut self.line, Ok(Tail::new())).is_ok_and(|tail| tail.is_whole());
-        desk.tally().lines_not_utf8 += u64::from(!text);
+        desk.counters().lines_not_utf8 += u64::from(!text);
         if desk.drafted(client) == 0 {
             desk.send(client, opcode(true), b"")
         } else {
@@ -402,15 +402,15 @@ impl Session {
         } else if !self.held_back.is_empty() {
             self.fail(desk, client, "the upstream ended inside a character");
         }
-        self.bid_farewell(desk);
+        self.close_client(desk);
     }
 
     // ---- ends ----
 
     /// The client's own code back, or the news that the upstream has ended.
-    fn bid_farewell(&mut self, desk: &mut Desk) {
+    fn close_client(&mut self, desk: &mut Desk) {
         let Some(client) = self.client else { return };
-        match self.goodbye {
+        match self.close_code {
             Some(code) => desk.close(client, code, ""),
             None => desk.close_because(client, self.settings.end_code, "the upstream has ended", Cause::UpstreamEnded),
         }
@@ -420,7 +420,7 @@ impl Session {
     fn tell_client(&mut self, desk: &mut Desk, cause: Cause) {
         let Some(client) = self.client else { return };
         let words = match cause {
-            Cause::Closed | Cause::ClientLeft => return self.bid_farewell(desk),
+            Cause::Closed | Cause::ClientLeft => return self.close_client(desk),
             Cause::Stalled => "the upstream takes nothing",
             Cause::Overload => {
                 let words = "the edge is out of buffer memory";
@@ -432,15 +432,15 @@ impl Session {
     }
 
     /// The upstream broke what the route promises its clients.
-    fn fail(&mut self, desk: &mut Desk, client: Handle, words: &str) -> Room {
+    fn fail(&mut self, desk: &mut Desk, client: Handle, words: &str) -> Backpressure {
         desk.close_because(client, CloseCode::INTERNAL_ERROR, words, Cause::UpstreamLost);
         if let Some(upstream) = self.upstream {
             desk.cut(upstream, Cause::Protocol);
         }
-        Room::Gone
+        Backpressure::Gone
     }
 }
 
-fn tally(desk: &mut Desk, number: usize) -> &mut UpstreamTally {
-    &mut desk.tally().upstreams[number]
+fn counters(desk: &mut Desk, number: usize) -> &mut UpstreamCounters {
+    &mut desk.counters().upstreams[number]
 }

@@ -54,10 +54,10 @@ impl Routes {
     /// both before one for all hosts; then an exact path before what lies below, and the longer before the shorter.
     pub fn find(&self, authority: &str, path: &str) -> Option<&Route> {
         let host = without_port(authority);
-        let mut room = [0; HOST];
+        let mut written = [0; HOST];
         let sites = match same_address(host) {
-            Some(address) => self.hosts.covering(reversed(&address, &mut room)),
-            None => self.hosts.covering(reversed(host, &mut room)),
+            Some(address) => self.hosts.covering(reversed(&address, &mut written)),
+            None => self.hosts.covering(reversed(host, &mut written)),
         };
         let mut found = sites.filter_map(|site| site.covering(path.as_bytes()).next());
         found.next().and_then(|&place| self.routes.get(place))
@@ -80,9 +80,9 @@ fn same_address(host: &str) -> Option<String> {
 
 /// The key of a host. The root that may stand behind a name (RFC 3986 section 3.2.2) is no other name. One that is
 /// longer than any that a route can have is as good as none.
-fn reversed<'r>(host: &str, room: &'r mut [u8; HOST]) -> &'r [u8] {
+fn reversed<'r>(host: &str, written: &'r mut [u8; HOST]) -> &'r [u8] {
     let host = host.strip_suffix('.').unwrap_or(host);
-    let Some(key) = room.get_mut(..host.len()) else { return &[] };
+    let Some(key) = written.get_mut(..host.len()) else { return &[] };
     key.iter_mut().zip(host.bytes().rev()).for_each(|(to, from)| *to = from.to_ascii_lowercase());
     key
 }

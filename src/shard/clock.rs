@@ -66,7 +66,7 @@ impl Clock {
     }
 
     /// The slot is to be looked at in tick `at`, or somewhat before when that is far.
-    pub fn look_at(&mut self, slot: u32, at: u32) {
+    pub fn set_timer(&mut self, slot: u32, at: u32) {
         if self.due.len() <= slot as usize {
             self.due.resize(slot as usize + 1, 0);
         }
@@ -110,7 +110,7 @@ mod tests {
         for wanted in [1, 2, 253, 254] {
             let mut clock = Clock::new(4);
             clock.set(at(0));
-            clock.look_at(3, wanted);
+            clock.set_timer(3, wanted);
             let mut found = Vec::new();
             clock.set(at(wanted - 1));
             clock.sweep(&mut found);
@@ -129,8 +129,8 @@ mod tests {
         let mut clock = Clock::new(2);
         clock.set(at(10));
         clock.sweep(&mut Vec::new());
-        clock.look_at(0, 100_000);
-        clock.look_at(1, 3);
+        clock.set_timer(0, 100_000);
+        clock.set_timer(1, 3);
         let mut found = Vec::new();
         clock.set(at(11));
         clock.sweep(&mut found);

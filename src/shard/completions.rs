@@ -5,7 +5,7 @@ use super::conn::{Event, Flags, Held, State};
 use super::door::Service;
 use super::slab::Handle;
 use super::work::COMPLETION;
-use super::{Shard, inbox};
+use super::{Shard, read};
 use crate::engine::{Completion, Lent, Operation, Ring, Tag};
 use crate::mesh::Cause;
 
@@ -14,7 +14,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         let (begun, mut taken) = (self.desk.work.done(), 0);
         while !self.desk.work.is_over() || self.desk.work.done() < begun + self.desk.work.floor() {
             let Some(completion) = self.ring.next() else {
-                self.desk.tally.completions += u64::from(taken);
+                self.desk.counters.completions += u64::from(taken);
                 return taken;
             };
             taken += 1;
@@ -22,8 +22,8 @@ impl<R: Ring, S: Service> Shard<R, S> {
             let slot = completion.tag.slot();
             self.guarded(Some(slot), |shard| shard.completed(completion));
         }
-        self.desk.tally.completions += u64::from(taken);
-        self.desk.tally.budgets_used_up += 1;
+        self.desk.counters.completions += u64::from(taken);
+        self.desk.counters.budgets_used_up += 1;
         taken
     }
 
@@ -34,7 +34,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
             Some(Operation::Cancel) | None => {}
             Some(operation) if self.is_current(tag) => self.dispatch(slot, operation, completion),
             // A slot's former connection: dropped by rule.
-            Some(_) => self.desk.tally.late_completions += 1,
+            Some(_) => self.desk.counters.late_completions += 1,
         }
     }
 
@@ -57,7 +57,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
             Operation::Poll => Held::POLL,
             Operation::Send => Held::SEND,
             Operation::Shutdown => Held::SHUTDOWN,
-            Operation::Close | Operation::Cancel | Operation::Tick | Operation::Bell => Held::CLOSE,
+            Operation::Close | Operation::Cancel | Operation::Tick | Operation::Waker => Held::CLOSE,
         };
         if !completion.more {
             let conn = &mut self.desk.slab[slot];
@@ -73,7 +73,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
             Operation::Poll => self.polled(slot, completion.result),
             Operation::Send => self.sent(slot, completion.result),
             Operation::Close => self.release(slot),
-            Operation::Shutdown | Operation::Cancel | Operation::Tick | Operation::Bell => {}
+            Operation::Shutdown | Operation::Cancel | Operation::Tick | Operation::Waker => {}
         }
     }
 
@@ -83,7 +83,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         match (conn.state, result) {
             (State::Dial, Ok(_)) => {
                 conn.step(Event::Connected);
-                conn.heard = self.desk.clock.now();
+                conn.last_received = self.desk.clock.now();
                 let token = conn.token;
                 self.desk.watch(slot);
                 self.service.dialed(&mut self.desk, who, token);
@@ -101,13 +101,13 @@ impl<R: Ring, S: Service> Shard<R, S> {
             self.take_in(slot, completion);
         }
         let conn = &self.desk.slab[slot];
-        self.desk.tally.rearms += u64::from(!more && conn.wants_to_hear());
+        self.desk.counters.rearms += u64::from(!more && conn.wants_input());
     }
 
     /// A receive found no buffer. All of them are back when this turn ends, but as many as there are can be filled in
     /// the next, and no more: those who wait are armed again in their order, as many a turn as there are buffers.
     fn starves(&mut self, slot: u32) {
-        self.desk.tally.no_buffers += 1;
+        self.desk.counters.no_buffers += 1;
         let conn = &mut self.desk.slab[slot];
         if !conn.flags.contains(Flags::STARVED) {
             conn.flags.insert(Flags::STARVED);
@@ -143,7 +143,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
             _ => self.take_in(slot, completion),
         }
         if more {
-            self.desk.slab[slot].flags.insert(Flags::SPOKEN);
+            self.desk.slab[slot].flags.insert(Flags::READABLE);
         }
     }
 
@@ -153,7 +153,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         let hung_up = broken || events & libc::POLLRDHUP as u32 != 0;
         let conn = &mut self.desk.slab[slot];
         conn.flags.set(Flags::HUNG_UP, hung_up);
-        conn.flags.insert(Flags::SPOKEN);
+        conn.flags.insert(Flags::READABLE);
         // Its end cannot be read before what it has said is wanted. Where that is never, or means nothing any more, it
         // is taken at the poll's word; what is carried to somebody else is carried to its end first.
         let follows = conn.flags.contains(Flags::FOLLOWS);
@@ -171,9 +171,9 @@ impl<R: Ring, S: Service> Shard<R, S> {
         match (completion.result, completion.buffer) {
             (Ok(1..), Some(mut bytes)) if hears => {
                 self.unpark(slot);
-                inbox::heard(&mut self.desk, &mut self.service, slot, &mut bytes);
+                read::received(&mut self.desk, &mut self.service, slot, &mut bytes);
             }
-            (Ok(0), _) if hears => inbox::ended(&mut self.desk, &mut self.service, slot),
+            (Ok(0), _) if hears => read::ended(&mut self.desk, &mut self.service, slot),
             (Err(libc::ECANCELED), _) => {}
             (Err(_), _) => self.desk.cut(who, Cause::Reset),
             _ => {}
@@ -183,18 +183,18 @@ impl<R: Ring, S: Service> Shard<R, S> {
     fn unpark(&mut self, slot: u32) {
         let (now, park_ticks) = (self.desk.clock.now(), self.desk.park_ticks);
         let conn = &mut self.desk.slab[slot];
-        let busy = now.saturating_sub(conn.heard) < park_ticks || conn.held.contains(Held::RECV);
+        let busy = now.saturating_sub(conn.last_received) < park_ticks || conn.held.contains(Held::RECV);
         if conn.flags.contains(Flags::PARKED) && busy {
             conn.flags.remove(Flags::PARKED);
-            self.desk.tally.promotions += 1;
+            self.desk.counters.promotions += 1;
             self.desk.watch(slot);
         }
     }
 
     fn sent(&mut self, slot: u32, result: Result<u32, i32>) {
         let who = self.desk.slab.handle(slot);
-        if self.desk.slab[slot].flags.contains(Flags::FLIES) {
-            return self.landed(slot, result);
+        if self.desk.slab[slot].flags.contains(Flags::IN_FLIGHT) {
+            return self.batch_sent(slot, result);
         }
         match result {
             Ok(len) => self.took(slot, len as usize),
@@ -204,14 +204,14 @@ impl<R: Ring, S: Service> Shard<R, S> {
     }
 
     /// A batch has come back.
-    fn landed(&mut self, slot: u32, result: Result<u32, i32>) {
+    fn batch_sent(&mut self, slot: u32, result: Result<u32, i32>) {
         let now = self.desk.now();
-        match self.desk.land(slot, result) {
+        match self.desk.batch_done(slot, result) {
             Some(len) => {
-                self.desk.tally.bytes_out += len as u64;
+                self.desk.counters.bytes_out += len as u64;
                 let conn = &mut self.desk.slab[slot];
                 if len > 0 && !conn.flags.contains(Flags::WEBSOCKET) {
-                    conn.heard = now;
+                    conn.last_received = now;
                 }
             }
             None if self.desk.slab[slot].state == State::Leaving => {}
@@ -226,26 +226,26 @@ impl<R: Ring, S: Service> Shard<R, S> {
         self.desk.pool.sent(&mut conn.out, len);
         let max_pending = self.desk.limits[usize::from(conn.limits)].max_pending;
         if conn.flags.contains(Flags::UPSTREAM) {
-            self.desk.tally.upstream_bytes_out += len as u64;
+            self.desk.counters.upstream_bytes_out += len as u64;
         } else {
-            self.desk.tally.bytes_out += len as u64;
+            self.desk.counters.bytes_out += len as u64;
         }
         // A WebSocket client that takes all it is sent may still be dead beyond the next hop: then only what it says
         // counts. One with a backlog lives as long as that shrinks.
         if !conn.flags.contains(Flags::WEBSOCKET) || conn.flags.contains(Flags::PAUSED) || conn.out.pending() > 0 {
-            conn.heard = now;
+            conn.last_received = now;
         }
         // A goodbye takes as long as the peer goes on taking what is before it.
         if conn.is_parting() {
             conn.since = now;
         }
         if conn.flags.contains(Flags::FULL) && conn.out.pending() <= max_pending / 2 {
-            self.drained(who);
+            self.writable(who);
         }
     }
 
     /// Below half of `max_pending` again.
-    fn drained(&mut self, who: Handle) {
+    fn writable(&mut self, who: Handle) {
         let now = self.desk.now();
         let conn = &mut self.desk.slab[who.slot];
         conn.flags.remove(Flags::FULL);
@@ -253,9 +253,9 @@ impl<R: Ring, S: Service> Shard<R, S> {
         match state {
             State::Open => {
                 let owned = conn.flags.contains(Flags::OWNED);
-                inbox::pay_pong(&mut self.desk, who);
+                read::pay_pong(&mut self.desk, who);
                 if owned {
-                    self.service.drained(&mut self.desk, who, token);
+                    self.service.writable(&mut self.desk, who, token);
                 }
             }
             // Requests that came meanwhile wait in the spill.

@@ -146,17 +146,17 @@ bitflags! {
         /// FIN was asked of the kernel.
         const FIN_ASKED = 1 << 7;
         /// A Close frame is queued or sent.
-        const CLOSE_SAID = 1 << 8;
+        const CLOSE_SENT = 1 << 8;
         /// The peer's Close frame has come.
-        const CLOSE_HEARD = 1 << 9;
+        const CLOSE_RECEIVED = 1 << 9;
         /// What the peer says is thrown away.
-        const DEAF = 1 << 10;
+        const DISCARDS = 1 << 10;
         /// A ping is out and nothing was heard since.
         const PINGED = 1 << 11;
         /// Quiet for `park_after`: held by a poll rather than a recv.
         const PARKED = 1 << 12;
         /// A poll has spoken, and what it spoke of has not been read.
-        const SPOKEN = 1 << 13;
+        const READABLE = 1 << 13;
         /// The connection ends with the response that is being written.
         const LAST = 1 << 14;
         /// The request was a HEAD: the response has no body.
@@ -171,7 +171,7 @@ bitflags! {
         const OWNED = 1 << 19;
         /// At least one request was answered on this connection.
         const REUSED = 1 << 20;
-        /// Counted in the census as `stage`.
+        /// Counted in the stages as `stage`.
         const COUNTED = 1 << 21;
         /// A poll has said that the peer ended its side: there is an end to be read.
         const HUNG_UP = 1 << 22;
@@ -181,9 +181,9 @@ bitflags! {
         const FOLLOWS = 1 << 24;
         /// It follows, and there is something for it that it has not been sent.
         const OFFERED = 1 << 27;
-        /// The send in flight is a batch of shared messages: see `flights.rs`.
-        const FLIES = 1 << 25;
-        /// permessage-deflate was agreed on; what is not usual about it is a `Kept` in the annex.
+        /// The send in flight is a batch of shared messages: see `batches.rs`.
+        const IN_FLIGHT = 1 << 25;
+        /// permessage-deflate was agreed on; what is not usual about it is a `Kept` in the side.
         const DEFLATE = 1 << 26;
         /// A receive found no buffer: it is armed again when it is its turn.
         const STARVED = 1 << 28;
@@ -237,11 +237,11 @@ pub struct Conn {
     /// Who serves it.
     pub service: ServiceKind,
     /// The tick in which the peer was last heard.
-    pub heard: u32,
+    pub last_received: u32,
     /// What the service knows it by; the next free slot while it is free.
     pub token: u32,
-    /// Cold state beside the slab; [`NO_ANNEX`] for most.
-    pub annex: u32,
+    /// Cold state beside the slab; [`NO_SIDE`] for most.
+    pub side: u32,
     /// Number of the limits that hold for it.
     pub limits: u16,
     /// Number of the listener that it came by, or of the upstream that it goes to.
@@ -255,18 +255,18 @@ pub struct Conn {
     pub since: u32,
     /// Why it ends, once that is known.
     pub cause: Option<Cause>,
-    /// How it is counted in the census.
+    /// How it is counted in the stages.
     pub stage: Stage,
-    /// How the census knows its service.
+    /// How the stages knows its service.
     pub counted_service: ServiceKind,
     /// Who it is.
     pub peer: Peer,
     /// Number of the batch in flight, while there is one.
-    pub flight: u32,
+    pub batch: u32,
 }
 
 /// No cold state.
-pub const NO_ANNEX: u32 = u32::MAX;
+pub const NO_SIDE: u32 = u32::MAX;
 
 const _: () = assert!(size_of::<Conn>() <= 128, "Conn must fit two cache lines");
 const _: () = assert!(std::mem::offset_of!(Conn, out) <= 64, "what every frame touches must fit one cache line");
@@ -281,9 +281,9 @@ impl Conn {
             held: Held::empty(),
             cancelled: Held::empty(),
             service: ServiceKind::None,
-            heard: 0,
+            last_received: 0,
             token: 0,
-            annex: NO_ANNEX,
+            side: NO_SIDE,
             limits: 0,
             origin: 0,
             parser: ws::Parser::new(),
@@ -293,7 +293,7 @@ impl Conn {
             stage: Stage::Head,
             counted_service: ServiceKind::None,
             peer: Peer::default(),
-            flight: 0,
+            batch: 0,
         }
     }
 
@@ -310,13 +310,13 @@ impl Conn {
     }
 
     /// Remembers why it ends; the first reason counts.
-    pub fn blame(&mut self, cause: Cause) {
+    pub fn set_cause(&mut self, cause: Cause) {
         self.cause.get_or_insert(cause);
     }
 
     /// Something may still be said to the peer.
-    pub fn can_speak(&self) -> bool {
-        self.state == State::Open && !self.flags.contains(Flags::CLOSE_SAID)
+    pub fn can_send(&self) -> bool {
+        self.state == State::Open && !self.flags.contains(Flags::CLOSE_SENT)
     }
 
     /// What it hears is shared, and nothing can be asked of it but whether it still takes that.
@@ -325,17 +325,17 @@ impl Conn {
     }
 
     /// Something is on its way to the peer.
-    pub fn has_to_say(&self) -> bool {
+    pub fn has_unsent(&self) -> bool {
         self.out.pending() > 0 || self.held.contains(Held::SEND)
     }
 
     /// One side at least has said its last word.
     pub fn is_parting(&self) -> bool {
-        self.state == State::Closing || self.flags.intersects(Flags::CLOSE_HEARD | Flags::FIN_WANTED)
+        self.state == State::Closing || self.flags.intersects(Flags::CLOSE_RECEIVED | Flags::FIN_WANTED)
     }
 
     /// What comes from the peer is wanted, now or later.
-    pub fn listens(&self) -> bool {
+    pub fn accepts_input(&self) -> bool {
         self.reads() && !self.flags.contains(Flags::EOF)
     }
 
@@ -350,8 +350,8 @@ impl Conn {
     }
 
     /// What comes from the peer is wanted now.
-    pub fn wants_to_hear(&self) -> bool {
-        self.listens() && !self.is_held_back()
+    pub fn wants_input(&self) -> bool {
+        self.accepts_input() && !self.is_held_back()
     }
 
     /// The peer speaks frames, or bytes to be carried: many receives in a row. Before that it speaks requests, one at a

@@ -3,18 +3,18 @@
 //! What a service asks here is written down in the connection, in its outbox and on the list of connections to be
 //! settled before the turn ends. Nothing at the desk waits, and nothing here calls the kernel or the service.
 
-use super::annex::Annex;
+use super::batches::{Batch, Batches};
 use super::clock::{Clock, ticks};
+use super::compression::Compression;
 use super::conn::{Conn, Event, Flags, State};
-use super::flights::{Batch, Flights};
-use super::limits::{Limits, Settings};
+use super::limits::{RouteLimits, ShardSettings};
 use super::outbox::{Exhausted, Pool};
+use super::side_table::SideTable;
 use super::slab::{Handle, Slab};
-use super::squeeze::Squeeze;
 use super::work::Work;
-use super::{deadline, tally};
+use super::{counters, due};
 use crate::engine::Address;
-use crate::mesh::{Cause, Sender, ServiceKind, Tally, ToControl};
+use crate::mesh::{Cause, Counters, Sender, ServiceKind, ToControl};
 use edgehold_wire::http1::ResponseHead;
 use edgehold_wire::status::Status;
 use edgehold_wire::upgrade::{self, Opening};
@@ -27,10 +27,10 @@ const RETRY_AFTER: &str = "5";
 
 /// What became of something that was to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
+pub enum Backpressure {
     /// Queued.
-    Enough,
-    /// Queued, and more than `max_pending` now is: say no more until `Service::drained`.
+    Ready,
+    /// Queued, and more than `max_pending` now is: say no more until `Service::writable`.
     Full,
     /// Thrown away: the connection is ending.
     Gone,
@@ -42,9 +42,9 @@ pub enum Offer {
     /// The service is asked in this turn.
     Asked,
     /// A batch is in flight: to be offered again in the next turn.
-    Flies,
+    InFlight,
     /// The peer has not taken what it was sent: the service is asked when it has.
-    Waits,
+    Queued,
 }
 
 /// The chains of the pool in which bytes of a connection may lie.
@@ -68,15 +68,15 @@ pub(super) enum Chain {
 pub struct Desk {
     pub(super) slab: Slab,
     pub(super) pool: Pool,
-    pub(super) annex: Annex,
+    pub(super) side: SideTable,
     pub(super) clock: Clock,
-    pub(super) tally: Tally,
-    pub(super) limits: Vec<Limits>,
+    pub(super) counters: Counters,
+    pub(super) limits: Vec<RouteLimits>,
     pub(super) park_ticks: u32,
     pub(super) listed: Vec<u32>,
-    pub(super) quiescing: bool,
-    pub(super) flights: Flights,
-    pub(super) squeeze: Squeeze,
+    pub(super) draining: bool,
+    pub(super) batches: Batches,
+    pub(super) compression: Compression,
     /// Streams for which `Service::quiet` is due.
     pub(super) quiet: Vec<u32>,
     /// Connections whose receive found no buffer, in the order in which they are armed again.
@@ -96,20 +96,20 @@ pub struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(settings: &Settings, to_control: Sender<ToControl>) -> Desk {
+    pub(super) fn new(settings: &ShardSettings, to_control: Sender<ToControl>) -> Desk {
         let capacity = settings.slots + settings.spare_slots + settings.accepts_in_flight * settings.listeners as u32;
         Desk {
             slab: Slab::new(capacity),
             pool: Pool::new(settings.outbox_bytes),
-            annex: Annex::default(),
+            side: SideTable::default(),
             clock: Clock::new(capacity),
-            tally: Tally::new(u64::from(settings.slots), settings.listeners, settings.upstreams),
+            counters: Counters::new(u64::from(settings.slots), settings.listeners, settings.upstreams),
             limits: settings.limits.clone(),
             park_ticks: ticks(settings.park_after),
             listed: Vec::new(),
-            quiescing: false,
-            flights: Flights::default(),
-            squeeze: Squeeze::new(settings.deflate_window_bytes),
+            draining: false,
+            batches: Batches::default(),
+            compression: Compression::new(settings.deflate_window_bytes),
             quiet: Vec::new(),
             starved: VecDeque::new(),
             later: VecDeque::new(),
@@ -161,7 +161,7 @@ impl Desk {
     }
 
     /// The limits of this connection's route.
-    pub fn limits(&self, who: Handle) -> &Limits {
+    pub fn limits(&self, who: Handle) -> &RouteLimits {
         &self.limits[usize::from(self.slab[who.slot].limits)]
     }
 
@@ -171,13 +171,13 @@ impl Desk {
     }
 
     /// The shard's counters.
-    pub fn tally(&mut self) -> &mut Tally {
-        &mut self.tally
+    pub fn counters(&mut self) -> &mut Counters {
+        &mut self.counters
     }
 
     /// The server is stopping.
-    pub fn is_quiescing(&self) -> bool {
-        self.quiescing
+    pub fn is_draining(&self) -> bool {
+        self.draining
     }
 
     // ---- requests ----
@@ -202,7 +202,7 @@ impl Desk {
 
     /// The connection is the service's no longer: its token means nothing from now on. Due before the answer to a
     /// request that was taken; a connection that is still owned when it ends is reported by `Service::closed`.
-    pub fn let_go(&mut self, who: Handle) {
+    pub fn release(&mut self, who: Handle) {
         if let Some(conn) = self.slab.get(who) {
             conn.flags.remove(Flags::OWNED);
         }
@@ -228,10 +228,10 @@ impl Desk {
             // It ended its side while it waited: no WebSocket can be spoken with it.
             return self.cut(who, Cause::Gone);
         }
-        if self.quiescing {
+        if self.draining {
             return self.refuse_last(who, Status::SERVICE_UNAVAILABLE, "the server is stopping");
         }
-        self.pool.seal(&mut conn.out, &[]);
+        self.pool.commit_draft(&mut conn.out, &[]);
         conn.flags.insert(Flags::WEBSOCKET | Flags::UNREAD);
         self.resume(who);
         self.watch(who.slot);
@@ -256,7 +256,7 @@ impl Desk {
     /// A response of one line.
     fn tell(&mut self, who: Handle, status: Status, fields: &[(&str, &str)], words: &str) {
         if let Some(conn) = self.slab.get(who) {
-            self.pool.tear(&mut conn.out);
+            self.pool.discard_draft(&mut conn.out);
             let line = format!("{status}: {words}\n");
             let fields = [&[("Content-Type", "text/plain; charset=utf-8")], fields].concat();
             self.answer(who, status, &fields, line.as_bytes());
@@ -265,14 +265,14 @@ impl Desk {
 
     /// Counts the request among the refused ones, if the status says so.
     pub fn count_refusal(&mut self, status: Status) {
-        tally::refused(&mut self.tally, status);
+        counters::refused(&mut self.counters, status);
     }
 
     /// Refuses and closes: nothing after this request can be trusted, or read.
     pub fn refuse_last(&mut self, who: Handle, status: Status, words: &str) {
         if let Some(conn) = self.slab.get(who) {
             conn.flags.insert(Flags::LAST);
-            conn.blame(Cause::Refused);
+            conn.set_cause(Cause::Refused);
             self.refuse(who, status, &[], words);
         }
     }
@@ -281,7 +281,7 @@ impl Desk {
     pub(super) fn turn_away(&mut self, who: Handle, words: &str) {
         if let Some(conn) = self.slab.get(who) {
             conn.flags.insert(Flags::LAST | Flags::SPARE);
-            conn.blame(Cause::Refused);
+            conn.set_cause(Cause::Refused);
             self.tell(who, Status::SERVICE_UNAVAILABLE, &[("Retry-After", RETRY_AFTER)], words);
         }
     }
@@ -291,7 +291,7 @@ impl Desk {
         let Some(conn) = self.slab.get(who) else { return };
         conn.flags.insert(Flags::ANSWERING);
         // A stopping server answers, and waits for no further request.
-        conn.flags.set(Flags::LAST, self.quiescing || conn.flags.contains(Flags::LAST));
+        conn.flags.set(Flags::LAST, self.draining || conn.flags.contains(Flags::LAST));
         let (last, http10) = (conn.flags.contains(Flags::LAST), conn.flags.contains(Flags::HTTP10));
         let mut text = std::mem::take(&mut self.scratch);
         text.clear();
@@ -314,11 +314,11 @@ impl Desk {
     /// The response is complete: another request may follow, or the connection ends.
     pub fn finish_answer(&mut self, who: Handle) {
         let Some(conn) = self.slab.get(who) else { return };
-        self.tally.messages_in[conn.service as usize] += 1;
-        self.tally.messages_out[conn.service as usize] += 1;
+        self.counters.messages_in[conn.service as usize] += 1;
+        self.counters.messages_out[conn.service as usize] += 1;
         conn.flags.remove(Flags::HEAD_ONLY | Flags::ANSWERING);
         if conn.flags.contains(Flags::LAST) {
-            conn.blame(Cause::Closed);
+            conn.set_cause(Cause::Closed);
             self.finish(who);
             return;
         }
@@ -328,7 +328,7 @@ impl Desk {
         conn.flags.insert(Flags::REUSED | Flags::UNREAD);
         // The next head is read under the limits for all: its route is not known yet.
         conn.limits = 0;
-        (conn.since, conn.heard) = (self.clock.now(), self.clock.now());
+        (conn.since, conn.last_received) = (self.clock.now(), self.clock.now());
         self.resume(who);
         self.watch(who.slot);
         self.list(who.slot);
@@ -342,8 +342,8 @@ impl Desk {
     // ---- messages ----
 
     /// A whole message to a WebSocket client.
-    pub fn send(&mut self, who: Handle, opcode: Opcode, payload: &[u8]) -> Room {
-        let Some(conn) = speaker(&mut self.slab, who) else { return Room::Gone };
+    pub fn send(&mut self, who: Handle, opcode: Opcode, payload: &[u8]) -> Backpressure {
+        let Some(conn) = sendable(&mut self.slab, who) else { return Backpressure::Gone };
         let service = conn.service;
         let room = match self.deflated(who, payload) {
             Some(deflated) => self.send_deflated(who, opcode, deflated),
@@ -352,52 +352,52 @@ impl Desk {
                 self.write_parts(who, [head.as_bytes(), payload])
             }
         };
-        self.tally.messages_out[service as usize] += u64::from(room != Room::Gone);
+        self.counters.messages_out[service as usize] += u64::from(room != Backpressure::Gone);
         room
     }
 
     /// More of a message whose end is not known yet; nothing of it goes out before [`Desk::send_draft`].
-    pub fn draft(&mut self, who: Handle, piece: &[u8]) -> Room {
-        if speaker(&mut self.slab, who).is_none() {
-            return Room::Gone;
+    pub fn draft(&mut self, who: Handle, piece: &[u8]) -> Backpressure {
+        if sendable(&mut self.slab, who).is_none() {
+            return Backpressure::Gone;
         }
         let queued = self.put(who, Chain::Draft, [piece, b""]);
         self.room(who, queued)
     }
 
-    fn send_deflated(&mut self, who: Handle, opcode: Opcode, deflated: Vec<u8>) -> Room {
+    fn send_deflated(&mut self, who: Handle, opcode: Opcode, deflated: Vec<u8>) -> Backpressure {
         let head = ws::deflated_head(opcode, deflated.len() as u64);
         let room = self.write_parts(who, [head.as_bytes(), &deflated]);
-        self.squeeze.put_back(deflated);
+        self.compression.put_back(deflated);
         room
     }
 
     /// The drafted message is whole.
-    pub fn send_draft(&mut self, who: Handle, opcode: Opcode) -> Room {
-        let Some(conn) = speaker(&mut self.slab, who) else { return Room::Gone };
+    pub fn send_draft(&mut self, who: Handle, opcode: Opcode) -> Backpressure {
+        let Some(conn) = sendable(&mut self.slab, who) else { return Backpressure::Gone };
         let service = conn.service;
         if let Some(deflated) = self.deflated_draft(who) {
-            self.pool.tear(&mut self.slab[who.slot].out);
+            self.pool.discard_draft(&mut self.slab[who.slot].out);
             let room = self.send_deflated(who, opcode, deflated);
-            self.tally.messages_out[service as usize] += u64::from(room != Room::Gone);
+            self.counters.messages_out[service as usize] += u64::from(room != Backpressure::Gone);
             return room;
         }
         let conn = &mut self.slab[who.slot];
         let head = ws::head(opcode, true, conn.out.draft() as u64, None);
-        self.pool.seal(&mut conn.out, head.as_bytes());
-        self.tally.messages_out[service as usize] += 1;
+        self.pool.commit_draft(&mut conn.out, head.as_bytes());
+        self.counters.messages_out[service as usize] += 1;
         self.room(who, Ok(()))
     }
 
     /// Bytes to an upstream, or of a response's body.
-    pub fn write(&mut self, who: Handle, bytes: &[u8]) -> Room {
+    pub fn write(&mut self, who: Handle, bytes: &[u8]) -> Backpressure {
         self.write_parts(who, [bytes, b""])
     }
 
-    fn write_parts(&mut self, who: Handle, parts: [&[u8]; 2]) -> Room {
-        let Some(conn) = self.slab.get(who) else { return Room::Gone };
+    fn write_parts(&mut self, who: Handle, parts: [&[u8]; 2]) -> Backpressure {
+        let Some(conn) = self.slab.get(who) else { return Backpressure::Gone };
         if matches!(conn.state, State::Closing | State::Leaving) {
-            return Room::Gone;
+            return Backpressure::Gone;
         }
         let queued = self.put(who, Chain::Queue, parts);
         self.room(who, queued)
@@ -412,10 +412,10 @@ impl Desk {
 
     /// What became of it. A connection for which there is no memory left ends: it cannot be served, and
     /// pretending otherwise would lose messages silently.
-    fn room(&mut self, who: Handle, queued: Result<(), Exhausted>) -> Room {
+    fn room(&mut self, who: Handle, queued: Result<(), Exhausted>) -> Backpressure {
         if queued.is_err() {
             self.overloaded(who);
-            return Room::Gone;
+            return Backpressure::Gone;
         }
         let conn = &mut self.slab[who.slot];
         let max_pending = self.limits[usize::from(conn.limits)].max_pending;
@@ -424,7 +424,7 @@ impl Desk {
         }
         let full = conn.flags.contains(Flags::FULL);
         self.list(who.slot);
-        if full { Room::Full } else { Room::Enough }
+        if full { Backpressure::Full } else { Backpressure::Ready }
     }
 
     // ---- what many hear ----
@@ -438,7 +438,7 @@ impl Desk {
             // The client of a stream has nothing more to say: it costs least on a poll.
             if conn.is_stream() && !conn.flags.contains(Flags::PARKED) {
                 conn.flags.insert(Flags::PARKED);
-                self.tally.parks += 1;
+                self.counters.parks += 1;
             }
             self.watch(who.slot);
             self.list(who.slot);
@@ -457,12 +457,12 @@ impl Desk {
     /// the peer, or when what waits has been taken; not behind a batch in flight, for which the service offers again.
     pub fn offer(&mut self, who: Handle) -> Offer {
         let Some(conn) = self.slab.get(who) else { return Offer::Asked };
-        if conn.flags.contains(Flags::FLIES) && conn.out.pending() == 0 {
-            return Offer::Flies;
+        if conn.flags.contains(Flags::IN_FLIGHT) && conn.out.pending() == 0 {
+            return Offer::InFlight;
         }
         conn.flags.insert(Flags::OFFERED);
-        if conn.has_to_say() {
-            return Offer::Waits;
+        if conn.has_unsent() {
+            return Offer::Queued;
         }
         self.list(who.slot);
         Offer::Asked
@@ -475,20 +475,20 @@ impl Desk {
 
     /// A batch that did not fly: behind what the service has said to this peer alone, if anything.
     pub(super) fn queue_batch(&mut self, who: Handle, batch: Batch) {
-        if !batch.is_empty() && self.slab[who.slot].can_speak() {
+        if !batch.is_empty() && self.slab[who.slot].can_send() {
             let queued = batch.keep_rest(0, |bytes| self.put(who, Chain::Queue, [bytes, b""]));
             self.room(who, queued);
         }
-        self.flights.put_back(batch);
+        self.batches.put_back(batch);
     }
 
     /// The batch in flight has come back: what the socket had no room for waits in the outbox, in front of whatever was
     /// said meanwhile. Says how many bytes were taken; `None`: the connection has failed.
-    pub(super) fn land(&mut self, slot: u32, result: Result<u32, i32>) -> Option<usize> {
+    pub(super) fn batch_done(&mut self, slot: u32, result: Result<u32, i32>) -> Option<usize> {
         let who = self.slab.handle(slot);
         let conn = &mut self.slab[slot];
-        conn.flags.remove(Flags::FLIES);
-        let batch = self.flights.end(conn.flight);
+        conn.flags.remove(Flags::IN_FLIGHT);
+        let batch = self.batches.end(conn.batch);
         let taken = match result {
             Ok(len) => Some(len as usize),
             Err(libc::EAGAIN) => Some(0),
@@ -498,7 +498,7 @@ impl Desk {
             Some(len) if len < batch.len() => batch.keep_rest(len, |rest| self.put(who, Chain::Front, [rest, b""])),
             _ => Ok(()),
         };
-        self.flights.put_back(batch);
+        self.batches.put_back(batch);
         if kept.is_err() {
             // Part of a message is gone, and with it the order of the stream.
             self.cut(who, Cause::Overload);
@@ -520,7 +520,7 @@ impl Desk {
     /// A stream ends with these bytes, and the connection with it.
     pub fn end_stream(&mut self, who: Handle, tail: &[u8]) {
         self.unfollow(who);
-        self.let_go(who);
+        self.release(who);
         self.write(who, tail);
         if let Some(conn) = self.slab.get(who) {
             conn.flags.insert(Flags::LAST);
@@ -529,11 +529,11 @@ impl Desk {
     }
 
     /// What became of what was queued last.
-    pub fn room_of(&mut self, who: Handle) -> Room {
-        match speaker(&mut self.slab, who) {
-            None => Room::Gone,
-            Some(conn) if conn.flags.contains(Flags::FULL) => Room::Full,
-            Some(_) => Room::Enough,
+    pub fn backpressure_of(&mut self, who: Handle) -> Backpressure {
+        match sendable(&mut self.slab, who) {
+            None => Backpressure::Gone,
+            Some(conn) if conn.flags.contains(Flags::FULL) => Backpressure::Full,
+            Some(_) => Backpressure::Ready,
         }
     }
 
@@ -544,7 +544,7 @@ impl Desk {
         let Some(conn) = self.slab.get(who) else { return };
         if !conn.flags.contains(Flags::PAUSED) {
             conn.flags.insert(Flags::PAUSED);
-            self.tally.held_back += 1;
+            self.counters.held_back += 1;
             self.watch(who.slot);
             self.list(who.slot);
         }
@@ -557,7 +557,7 @@ impl Desk {
         if conn.flags.contains(Flags::PAUSED) {
             conn.flags.remove(Flags::PAUSED);
             conn.flags.insert(Flags::UNREAD);
-            conn.heard = now;
+            conn.last_received = now;
             self.watch(who.slot);
             self.list(who.slot);
         }
@@ -577,10 +577,10 @@ impl Desk {
         conn.step(Event::Dial);
         conn.flags.insert(Flags::UPSTREAM | Flags::OWNED);
         (conn.token, conn.limits, conn.origin) = (token, limits, upstream);
-        (conn.service, conn.heard) = (ServiceKind::Proxy, now);
+        (conn.service, conn.last_received) = (ServiceKind::Proxy, now);
         conn.since = now + timeout;
-        self.annex.make(&mut conn.annex).dial = Some(to);
-        self.tally.used += 1;
+        self.side.make(&mut conn.side).dial = Some(to);
+        self.counters.used += 1;
         self.watch(slot);
         self.list(slot);
         Some(self.slab.handle(slot))
@@ -588,7 +588,7 @@ impl Desk {
 
     /// All slots are taken: no client and no upstream can be added.
     pub fn is_full(&self) -> bool {
-        self.tally.used >= u64::from(self.slots)
+        self.counters.used >= u64::from(self.slots)
     }
 
     /// FIN to an upstream behind what is queued. It may go on speaking for `close_timeout`.
@@ -613,11 +613,11 @@ impl Desk {
         if !conn.flags.contains(Flags::WEBSOCKET) {
             return self.refuse_last(who, Status::SERVICE_UNAVAILABLE, reason);
         }
-        if !conn.can_speak() {
+        if !conn.can_send() {
             return;
         }
-        self.pool.tear(&mut conn.out);
-        conn.flags.insert(Flags::CLOSE_SAID);
+        self.pool.discard_draft(&mut conn.out);
+        conn.flags.insert(Flags::CLOSE_SENT);
         let body = ws::close_body(code, reason);
         let head = ws::head(Opcode::Close, true, body.as_bytes().len() as u64, None);
         self.write_urgent(who, [head.as_bytes(), body.as_bytes()]);
@@ -627,23 +627,23 @@ impl Desk {
     /// As [`Desk::close`], with the cause that the connection is counted under.
     pub fn close_because(&mut self, who: Handle, code: CloseCode, reason: &str, cause: Cause) {
         if let Some(conn) = self.slab.get(who) {
-            conn.blame(cause);
+            conn.set_cause(cause);
             self.close(who, code, reason);
         }
     }
 
     /// As [`Desk::close`], and whatever the peer still says is thrown away.
-    pub(super) fn close_deaf(&mut self, who: Handle, code: CloseCode, reason: &str) {
+    pub(super) fn close_discarding(&mut self, who: Handle, code: CloseCode, reason: &str) {
         self.close(who, code, reason);
         if let Some(conn) = self.slab.get(who) {
-            conn.flags.insert(Flags::DEAF);
+            conn.flags.insert(Flags::DISCARDS);
         }
     }
 
     /// Nothing more will be said, nothing more is heard.
     pub(super) fn finish(&mut self, who: Handle) {
         let Some(conn) = self.slab.get(who) else { return };
-        conn.flags.insert(Flags::DEAF);
+        conn.flags.insert(Flags::DISCARDS);
         self.step_finish(who);
     }
 
@@ -667,7 +667,7 @@ impl Desk {
         if matches!(conn.state, State::Free | State::Accept | State::Leaving) {
             return;
         }
-        conn.blame(cause);
+        conn.set_cause(cause);
         conn.step(Event::Cut);
         self.clock.forget(who.slot);
         self.list(who.slot);
@@ -686,7 +686,7 @@ impl Desk {
     /// Posts a letter to the control thread. `false`: the box is full.
     pub fn post(&mut self, letter: ToControl) -> bool {
         let posted = self.to_control.post(letter).is_ok();
-        self.tally.letters_refused += u64::from(!posted);
+        self.counters.letters_refused += u64::from(!posted);
         posted
     }
 
@@ -705,15 +705,15 @@ impl Desk {
     pub(super) fn watch(&mut self, slot: u32) {
         let conn = &self.slab[slot];
         let limits = &self.limits[usize::from(conn.limits)];
-        let spilled = self.annex.spilled(conn.annex);
-        match deadline::next(conn, limits, spilled, self.park_ticks, self.clock.now()) {
-            Some(at) => self.clock.look_at(slot, at),
+        let spilled = self.side.spilled(conn.side);
+        match due::next(conn, limits, spilled, self.park_ticks, self.clock.now()) {
+            Some(at) => self.clock.set_timer(slot, at),
             None => self.clock.forget(slot),
         }
     }
 }
 
 /// The connection, if something may still be said to it.
-fn speaker(slab: &mut Slab, who: Handle) -> Option<&mut Conn> {
-    slab.get(who).filter(|conn| conn.can_speak())
+fn sendable(slab: &mut Slab, who: Handle) -> Option<&mut Conn> {
+    slab.get(who).filter(|conn| conn.can_send())
 }

@@ -8,9 +8,9 @@ use crate::mesh::{Cause, ToShard};
 use edgehold_wire::http1::Head;
 use edgehold_wire::ws::CloseCode;
 
-pub use super::desk::{Desk, Offer, Room};
-pub use super::flights::{Batch, Payload};
-pub use super::limits::{Deflate, Limits, Settings};
+pub use super::batches::{Batch, Payload};
+pub use super::desk::{Backpressure, Desk, Offer};
+pub use super::limits::{Deflate, RouteLimits, ShardSettings};
 pub use crate::engine::Address;
 
 /// What an edge does for a client, on the shard.
@@ -24,8 +24,8 @@ pub trait Service {
     fn frame(&mut self, desk: &mut Desk, who: Handle, token: u32, frame: Frame<'_>);
     /// The upstream has answered the call.
     fn dialed(&mut self, desk: &mut Desk, who: Handle, token: u32);
-    /// Less than half of `max_pending` is queued, after [`Room::Full`].
-    fn drained(&mut self, desk: &mut Desk, who: Handle, token: u32);
+    /// Less than half of `max_pending` is queued, after [`Backpressure::Full`].
+    fn writable(&mut self, desk: &mut Desk, who: Handle, token: u32);
     /// The connection is gone; its handle and its token mean nothing from now on.
     fn closed(&mut self, desk: &mut Desk, who: Handle, token: u32, cause: Cause);
     /// A letter from the control thread.
@@ -38,7 +38,7 @@ pub trait Service {
     /// How many steps were done; none: there is nothing left.
     fn turn(&mut self, desk: &mut Desk, budget: u32) -> u32;
     /// The server is stopping: the client is to be bidden farewell.
-    fn quiesce(&mut self, desk: &mut Desk, who: Handle, token: u32);
+    fn drain(&mut self, desk: &mut Desk, who: Handle, token: u32);
 }
 
 /// What a peer says.

@@ -23,7 +23,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         if cfg!(debug_assertions) {
             resume_unwind(panic);
         }
-        self.desk.tally.faults += 1;
+        self.desk.counters.faults += 1;
         match slot.filter(|&slot| slot < self.desk.slab.touched()) {
             Some(slot) => self.close_faulty(slot),
             None => tracing::error!("a fault of edgehold itself: please report it with the lines above"),

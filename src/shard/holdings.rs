@@ -5,10 +5,10 @@
 //! the connection that holds the most loses what it holds, not the next one that asks: whoever holds less than
 //! [`HEAVY`] never gives way to another.
 
-use super::annex::Cold;
 use super::conn::{Conn, Flags, State};
 use super::desk::{Chain, Desk};
 use super::outbox::Exhausted;
+use super::side_table::Cold;
 use super::slab::Handle;
 use crate::mesh::Cause;
 use edgehold_wire::ws::CloseCode;
@@ -23,7 +23,7 @@ impl Desk {
     /// Bytes of the pool that a connection holds.
     pub(super) fn held(&self, slot: u32) -> usize {
         let conn = &self.slab[slot];
-        conn.out.held() + self.annex.held(conn.annex)
+        conn.out.held() + self.side.held(conn.side)
     }
 
     /// Puts the parts into a chain of a connection, whoever has to give way for it.
@@ -35,7 +35,7 @@ impl Desk {
         let most = self.limits[usize::from(self.slab[who.slot].limits)].connection_bytes;
         let bounded = !matches!(chain, Chain::Urgent | Chain::Front);
         if bounded && before > most || before + parts[0].len() + parts[1].len() > CHAIN {
-            self.tally.connection_bytes_passed += 1;
+            self.counters.connection_bytes_passed += 1;
             return Err(Exhausted);
         }
         while self.try_put(who.slot, chain, parts).is_err() {
@@ -50,15 +50,15 @@ impl Desk {
     }
 
     fn try_put(&mut self, slot: u32, chain: Chain, parts: [&[u8]; 2]) -> Result<(), Exhausted> {
-        let Desk { slab, annex, pool, .. } = self;
+        let Desk { slab, side, pool, .. } = self;
         let conn = &mut slab[slot];
         match chain {
             Chain::Queue => pool.append(&mut conn.out, parts),
             Chain::Urgent => pool.append_urgent(&mut conn.out, parts),
             Chain::Front => pool.prepend(&mut conn.out, parts[0]),
             Chain::Draft => pool.draft(&mut conn.out, parts[0]),
-            Chain::Gathered => pool.draft(&mut annex.make(&mut conn.annex).gathered, parts[0]),
-            Chain::Spill => pool.draft(&mut annex.make(&mut conn.annex).spill, parts[0]),
+            Chain::Gathered => pool.draft(&mut side.make(&mut conn.side).gathered, parts[0]),
+            Chain::Spill => pool.draft(&mut side.make(&mut conn.side).spill, parts[0]),
         }
     }
 
@@ -92,7 +92,7 @@ impl Desk {
     }
 
     fn give_up(&mut self, who: Handle) {
-        self.tally.evictions += 1;
+        self.counters.evictions += 1;
         tracing::debug!(peer = %self.peer(who), held = self.held(who.slot), "a connection gives way: memory is short");
         self.overloaded(who);
     }
@@ -101,15 +101,15 @@ impl Desk {
     /// messages silently. It loses at once what the kernel does not hold.
     pub(super) fn overloaded(&mut self, who: Handle) {
         let conn = &mut self.slab[who.slot];
-        conn.blame(Cause::Overload);
-        let Desk { annex, pool, .. } = self;
-        if let Some(Cold { spill, gathered, .. }) = annex.get(conn.annex) {
+        conn.set_cause(Cause::Overload);
+        let Desk { side, pool, .. } = self;
+        if let Some(Cold { spill, gathered, .. }) = side.get(conn.side) {
             pool.clear(spill);
             pool.clear(gathered);
         }
         // Behind a queue that is shed a Close frame would be taken for the rest of a message.
-        if conn.flags.contains(Flags::WEBSOCKET) && conn.can_speak() && conn.out.pending() < HEAVY {
-            self.close_deaf(who, CloseCode::TRY_AGAIN_LATER, "the edge is out of buffer memory");
+        if conn.flags.contains(Flags::WEBSOCKET) && conn.can_send() && conn.out.pending() < HEAVY {
+            self.close_discarding(who, CloseCode::TRY_AGAIN_LATER, "the edge is out of buffer memory");
         } else {
             self.cut(who, Cause::Overload);
             self.pool.shed(&mut self.slab[who.slot].out);

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 /// The limits of a route, in the shard's units.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct RouteLimits {
     /// Of request heads.
-    pub head: http1::Limits,
+    pub head: http1::HeadLimits,
     /// Of a message from a client, in bytes.
     pub message_bytes: u64,
     /// Ticks until a head must be whole.
@@ -40,7 +40,7 @@ pub struct Deflate {
 
 /// What a shard is built with.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ShardSettings {
     /// Which shard.
     pub shard: usize,
     /// Connections that it may hold.
@@ -53,8 +53,8 @@ pub struct Settings {
     pub listeners: usize,
     /// Upstreams in the configuration.
     pub upstreams: usize,
-    /// Limits by number; the first hold until a route is known.
-    pub limits: Vec<Limits>,
+    /// RouteLimits by number; the first hold until a route is known.
+    pub limits: Vec<RouteLimits>,
     /// Most bytes of outbox chunks.
     pub outbox_bytes: u64,
     /// Most bytes of deflate windows.

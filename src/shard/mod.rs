@@ -4,27 +4,27 @@
 //! that something happened to is settled with the kernel. A turn has a budget of work (`work.rs`) and never waits;
 //! `pump.rs` calls it again and again, and sleeps when there was nothing to do.
 
-pub mod annex;
-mod arrivals;
+mod accept;
+mod batches;
 mod chunks;
 pub mod clock;
 mod completions;
+mod compression;
 pub mod conn;
-mod deadline;
+mod counters;
 mod desk;
 pub mod door;
-mod flights;
+mod due;
+mod expired;
 mod guard;
 mod holdings;
-mod inbox;
 mod limits;
 pub mod outbox;
-mod overdue;
 pub mod pump;
-mod settle;
+mod read;
+mod reconcile;
+pub mod side_table;
 pub mod slab;
-mod squeeze;
-mod tally;
 mod trouble;
 mod work;
 
@@ -32,14 +32,14 @@ use crate::engine::Ring;
 use crate::mesh::{Cause, Receiver, Report, Sender, ToControl, ToShard};
 use clock::{Now, TICK};
 use conn::{Event, Flags, State};
-use door::{Desk, Service, Settings};
+use door::{Desk, Service, ShardSettings};
 use slab::Handle;
 use std::io;
 use trouble::Trouble;
 use work::LETTER;
 
 /// Slots that are bidden farewell in one turn of a stopping shard.
-const FAREWELLS: u32 = 1024;
+const DRAINED_PER_TURN: u32 = 1024;
 
 /// One core's loop.
 ///
@@ -52,7 +52,7 @@ pub struct Shard<R: Ring, S: Service> {
     accepts: Accepts,
     due: Vec<u32>,
     turn_events: u32,
-    farewells: Option<u32>,
+    drain_position: Option<u32>,
     left: bool,
 }
 
@@ -69,7 +69,7 @@ struct Accepts {
 }
 
 impl Accepts {
-    fn new(settings: &Settings) -> Accepts {
+    fn new(settings: &ShardSettings) -> Accepts {
         let (wanted, armed) = (settings.accepts_in_flight, vec![0; settings.listeners]);
         Accepts { wanted, armed, rests: false, refused: Trouble::default(), full: Trouble::default() }
     }
@@ -80,7 +80,7 @@ impl Accepts {
 pub enum Turn {
     /// Something: another turn is due at once.
     Worked,
-    /// Nothing: the shard may sleep until its bell rings.
+    /// Nothing: the shard may sleep until its waker rings.
     Idle,
 }
 
@@ -94,7 +94,7 @@ impl<R: Ring, S: Service> Drop for Shard<R, S> {
                 "the kernel does not let go of sends: their memory is left to it"
             );
             self.desk.pool.leak();
-            self.desk.flights.leak();
+            self.desk.batches.leak();
         }
     }
 }
@@ -104,7 +104,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
     pub fn new(
         mut ring: R,
         service: S,
-        settings: &Settings,
+        settings: &ShardSettings,
         letters: Receiver<ToShard>,
         to_control: Sender<ToControl>,
     ) -> Self {
@@ -117,7 +117,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
             accepts: Accepts::new(settings),
             due: Vec::new(),
             turn_events: settings.turn_events,
-            farewells: None,
+            drain_position: None,
             left: false,
         }
     }
@@ -128,21 +128,21 @@ impl<R: Ring, S: Service> Shard<R, S> {
     /// The ring failed; the shard cannot go on.
     pub fn turn(&mut self, now: Now) -> io::Result<Turn> {
         self.desk.clock.set(now);
-        self.desk.tally.turns += 1;
+        self.desk.counters.turns += 1;
         self.desk.work.begin();
-        let mut worked = self.take_letters() + self.bid_farewell() + self.arm_accepts() + self.feed_the_starved();
+        let mut worked = self.take_letters() + self.drain_some() + self.arm_accepts() + self.feed_the_starved();
         self.ring.turn()?;
         worked += self.take_completions();
-        worked += self.look_at_deadlines();
+        worked += self.expire_timers();
         worked += self.read_on();
         worked += self.go_on();
-        worked += self.settle_all();
+        worked += self.reconcile_all();
         Ok(if worked > 0 || !self.desk.later.is_empty() { Turn::Worked } else { Turn::Idle })
     }
 
     /// The shard was told to stop, and nobody is left.
     pub fn is_done(&self) -> bool {
-        self.left || self.farewells.is_some() && self.desk.slab.taken() == 0
+        self.left || self.drain_position.is_some() && self.desk.slab.taken() == 0
     }
 
     /// The ring.
@@ -158,14 +158,14 @@ impl<R: Ring, S: Service> Shard<R, S> {
     /// The shard's counters as they are now.
     pub fn report(&mut self) -> Report {
         let (ring, shard) = (self.ring.counts(), self.desk.shard());
-        let tally = &mut self.desk.tally;
-        (tally.cq_overflows, tally.enters) = (ring.cq_overflow, ring.enters);
-        (tally.outbox_bytes, tally.outbox_limit) = (self.desk.pool.in_use(), self.desk.pool.limit());
-        tally.outbox_resident = self.desk.pool.resident();
-        (tally.deflate_window_bytes, tally.deflate_window_limit) =
-            (self.desk.squeeze.window_bytes(), self.desk.squeeze.window_limit());
-        (tally.pending_bytes, tally.quiescing) = (self.desk.pool.pending(), self.desk.quiescing);
-        Report { shard, tally: tally.clone() }
+        let counters = &mut self.desk.counters;
+        (counters.cq_overflows, counters.enters) = (ring.cq_overflow, ring.enters);
+        (counters.outbox_bytes, counters.outbox_limit) = (self.desk.pool.in_use(), self.desk.pool.limit());
+        counters.outbox_resident = self.desk.pool.resident();
+        (counters.deflate_window_bytes, counters.deflate_window_limit) =
+            (self.desk.compression.window_bytes(), self.desk.compression.window_limit());
+        (counters.pending_bytes, counters.draining) = (self.desk.pool.pending(), self.desk.draining);
+        Report { shard, counters: counters.clone() }
     }
 
     // ---- letters ----
@@ -185,7 +185,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
     fn take_letter(&mut self, letter: ToShard) {
         match letter {
             ToShard::Report => self.send_report(),
-            ToShard::Quiesce => self.quiesce(),
+            ToShard::Drain => self.drain(),
             ToShard::Leave => self.left = true,
             letter => self.service.letter(&mut self.desk, letter),
         }
@@ -196,24 +196,24 @@ impl<R: Ring, S: Service> Shard<R, S> {
         self.desk.post(ToControl::Report(report));
     }
 
-    fn quiesce(&mut self) {
-        if self.farewells.is_none() {
-            self.desk.quiescing = true;
+    fn drain(&mut self) {
+        if self.drain_position.is_none() {
+            self.desk.draining = true;
             self.ring.close_listeners();
-            self.farewells = Some(0);
+            self.drain_position = Some(0);
         }
     }
 
     /// Goes over the slots once, some of them a turn.
-    fn bid_farewell(&mut self) -> u32 {
-        let Some(from) = self.farewells else { return 0 };
-        let to = (from + FAREWELLS).min(self.desk.slab.touched());
-        (from..to).for_each(|slot| self.farewell(slot));
-        self.farewells = Some(to);
+    fn drain_some(&mut self) -> u32 {
+        let Some(from) = self.drain_position else { return 0 };
+        let to = (from + DRAINED_PER_TURN).min(self.desk.slab.touched());
+        (from..to).for_each(|slot| self.drain_one(slot));
+        self.drain_position = Some(to);
         to - from
     }
 
-    fn farewell(&mut self, slot: u32) {
+    fn drain_one(&mut self, slot: u32) {
         let who = self.desk.slab.handle(slot);
         let conn = &mut self.desk.slab[slot];
         let (state, token) = (conn.state, conn.token);
@@ -221,14 +221,14 @@ impl<R: Ring, S: Service> Shard<R, S> {
             return;
         }
         match state {
-            State::Head if conn.has_to_say() => {
-                conn.blame(Cause::Quiesced);
+            State::Head if conn.has_unsent() => {
+                conn.set_cause(Cause::Drained);
                 self.desk.finish(who);
             }
-            State::Head => self.desk.cut(who, Cause::Quiesced),
+            State::Head => self.desk.cut(who, Cause::Drained),
             State::Open if conn.flags.intersects(Flags::WEBSOCKET | Flags::FOLLOWS) => {
-                conn.blame(Cause::Quiesced);
-                self.service.quiesce(&mut self.desk, who, token);
+                conn.set_cause(Cause::Drained);
+                self.service.drain(&mut self.desk, who, token);
             }
             State::Open => conn.flags.insert(Flags::LAST),
             _ => {}
@@ -237,11 +237,11 @@ impl<R: Ring, S: Service> Shard<R, S> {
 
     // ---- deadlines ----
 
-    fn look_at_deadlines(&mut self) -> u32 {
+    fn expire_timers(&mut self) -> u32 {
         self.desk.clock.sweep(&mut self.due);
         let looked = self.due.len().min(self.turn_events as usize);
         for slot in self.due.drain(..looked).collect::<Vec<_>>() {
-            self.guarded(Some(slot), |shard| overdue::look(&mut shard.desk, slot));
+            self.guarded(Some(slot), |shard| expired::look(&mut shard.desk, slot));
         }
         while let Some(slot) = self.desk.quiet.pop() {
             let (who, token) = (self.desk.slab.handle(slot), self.desk.slab[slot].token);
@@ -273,7 +273,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         }
         conn.flags.remove(Flags::LATER);
         self.desk.list(who.slot);
-        inbox::reread(&mut self.desk, &mut self.service, who.slot);
+        read::reread(&mut self.desk, &mut self.service, who.slot);
     }
 
     /// What services have begun and not finished. What has come goes first, or its completions would stand before
@@ -287,29 +287,29 @@ impl<R: Ring, S: Service> Shard<R, S> {
 
     // ---- the end of the turn ----
 
-    fn settle_all(&mut self) -> u32 {
-        let mut settled = 0;
+    fn reconcile_all(&mut self) -> u32 {
+        let mut reconciled = 0;
         while let Some(slot) = self.desk.listed.pop() {
-            settled += 1;
-            self.guarded(Some(slot), |shard| shard.settle(slot));
+            reconciled += 1;
+            self.guarded(Some(slot), |shard| shard.reconcile(slot));
         }
-        settled
+        reconciled
     }
 
-    fn settle(&mut self, slot: u32) {
+    fn reconcile(&mut self, slot: u32) {
         let conn = &mut self.desk.slab[slot];
         conn.flags.remove(Flags::LISTED);
         if conn.flags.contains(Flags::UNREAD) && conn.reads() {
             conn.flags.remove(Flags::UNREAD);
-            inbox::reread(&mut self.desk, &mut self.service, slot);
+            read::reread(&mut self.desk, &mut self.service, slot);
         }
-        inbox::end_requests(&mut self.desk, slot);
+        read::end_requests(&mut self.desk, slot);
         if self.desk.slab[slot].state == State::Leaving {
             self.tell_end(slot);
         }
-        settle::settle(&mut self.ring, &mut self.desk, &mut self.service, slot);
+        reconcile::reconcile(&mut self.ring, &mut self.desk, &mut self.service, slot);
         let conn = &mut self.desk.slab[slot];
-        tally::census(&mut self.desk.tally, conn);
+        counters::gauge_stage(&mut self.desk.counters, conn);
     }
 
     /// The service hears of the end once, whoever brought it about.
@@ -331,10 +331,10 @@ impl<R: Ring, S: Service> Shard<R, S> {
         }
         let conn = &mut self.desk.slab[slot];
         conn.step(Event::Release);
-        tally::census(&mut self.desk.tally, conn);
+        counters::gauge_stage(&mut self.desk.counters, conn);
         self.desk.pool.clear(&mut conn.out);
-        self.desk.annex.clear(conn.annex, &mut self.desk.pool);
-        self.desk.annex.drop(&mut conn.annex);
+        self.desk.side.clear(conn.side, &mut self.desk.pool);
+        self.desk.side.drop(&mut conn.side);
         self.desk.clock.forget(slot);
         self.desk.slab.give_back(slot);
     }
@@ -351,10 +351,10 @@ impl<R: Ring, S: Service> Shard<R, S> {
             "connection ended"
         );
         if !upstream {
-            self.desk.tally.closes[cause as usize] += 1;
+            self.desk.counters.closes[cause as usize] += 1;
         }
         if !conn.flags.contains(Flags::SPARE) {
-            self.desk.tally.used -= 1;
+            self.desk.counters.used -= 1;
         }
     }
 }

@@ -3,7 +3,8 @@
 //! An [`Outbox`] is a chain of chunks of the shard's [`Pool`], named by index. Bytes are written behind what
 //! is queued, and a send takes from the front; a chunk goes back to the pool when the kernel has taken all of
 //! it, never sooner. A message whose end is not known yet is written into a second chain, the *draft*, with
-//! room for its header in front; [`Pool::seal`] puts it behind the rest, [`Pool::tear`] throws it away.
+//! room for its header in front; [`Pool::commit_draft`] appends it to the queue,
+//! [`Pool::discard_draft`] drops it.
 
 use super::chunks::{Blocks, Chunks, Meta, NONE};
 use crate::engine::{GATHER, Piece};
@@ -202,11 +203,11 @@ impl Pool {
     }
 
     /// Queues the draft behind `head`, at most [`HEAD_ROOM`] bytes. Without a draft nothing happens.
-    pub fn seal(&mut self, out: &mut Outbox, head: &[u8]) {
+    pub fn commit_draft(&mut self, out: &mut Outbox, head: &[u8]) {
         if !out.has_draft() {
             return;
         }
-        if self.seal_small(out, head) {
+        if self.commit_small(out, head) {
             return;
         }
         let first = out.draft_first;
@@ -226,7 +227,7 @@ impl Pool {
 
     /// A small draft is copied behind what is queued, if there is room in the last chunk: else many short messages
     /// would take a chunk each.
-    fn seal_small(&mut self, out: &mut Outbox, head: &[u8]) -> bool {
+    fn commit_small(&mut self, out: &mut Outbox, head: &[u8]) -> bool {
         let len = out.draft();
         if len > SMALL_DRAFT || self.room(out.last) < len + head.len() {
             return false;
@@ -236,7 +237,7 @@ impl Pool {
         unsafe {
             self.address(out.draft_first, HEAD_ROOM).copy_to_nonoverlapping(NonNull::from(&mut copy).cast(), len)
         };
-        self.tear(out);
+        self.discard_draft(out);
         self.append_reserved(out, [head, &copy[..len]], head.len() + len);
         true
     }
@@ -264,7 +265,7 @@ impl Pool {
         let (before, mut left) = (self.in_use, len as u32);
         out.draft -= left;
         if out.draft == 0 {
-            return self.tear(out);
+            return self.discard_draft(out);
         }
         while left > 0 {
             let first = out.draft_first;
@@ -280,7 +281,7 @@ impl Pool {
     }
 
     /// Throws the draft away.
-    pub fn tear(&mut self, out: &mut Outbox) {
+    pub fn discard_draft(&mut self, out: &mut Outbox) {
         let before = self.in_use;
         self.release_chain(out.draft_first);
         self.charge(out, before);
@@ -326,7 +327,7 @@ impl Pool {
 
     /// Gives everything back. Only when the kernel holds no send of this outbox.
     pub fn clear(&mut self, out: &mut Outbox) {
-        self.tear(out);
+        self.discard_draft(out);
         self.release_chain(out.first);
         self.pending -= u64::from(out.pending);
         *out = Outbox::EMPTY;
@@ -334,7 +335,7 @@ impl Pool {
 
     /// Gives back what the kernel was not asked to send: the draft, and the queue behind the send in flight.
     pub fn shed(&mut self, out: &mut Outbox) {
-        self.tear(out);
+        self.discard_draft(out);
         let (mut chunk, mut left, mut last) = (out.first, out.sending, NONE);
         while chunk != NONE && left > 0 {
             let meta = self.meta(chunk);
@@ -501,7 +502,7 @@ mod tests {
         let mut read = b"so far ".to_vec();
         pool.read_draft(&out, &mut read);
         assert_eq!(read, [b"so far de", &long[..]].concat());
-        pool.seal(&mut out, b"C");
+        pool.commit_draft(&mut out, b"C");
         pool.append(&mut out, [b"z", b""]).unwrap();
         assert_eq!(everything(&mut pool, &mut out, 999), [b"abCde", &long[..], b"z"].concat());
         assert_eq!(pool.in_use(), 0);
@@ -560,8 +561,8 @@ mod tests {
     fn a_torn_draft_leaves_nothing() {
         let (mut pool, mut out) = (Pool::new(1 << 24), Outbox::EMPTY);
         pool.draft(&mut out, &[1; 5000]).unwrap();
-        pool.tear(&mut out);
-        pool.seal(&mut out, b"never");
+        pool.discard_draft(&mut out);
+        pool.commit_draft(&mut out, b"never");
         assert_eq!((pool.in_use(), out), (0, Outbox::EMPTY));
     }
 

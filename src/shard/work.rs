@@ -50,7 +50,7 @@ impl Work {
     }
 
     /// Charges bytes that were inflated or deflated: a unit each.
-    pub fn add_squeezed(&mut self, bytes: usize) {
+    pub fn add_deflated(&mut self, bytes: usize) {
         self.done += bytes as u64;
     }
 
@@ -113,7 +113,7 @@ mod tests {
         let mut work = Work::new(100);
         work.add(COMPLETION * 40);
         assert_eq!((work.steps_left(), work.is_over()), (60, false));
-        work.add_squeezed(1 << 20);
+        work.add_deflated(1 << 20);
         assert_eq!((work.steps_left(), work.is_over()), (25, true));
         work.begin();
         work.add_copied(64 << 10);

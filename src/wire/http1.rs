@@ -34,7 +34,7 @@ pub const MAX_ELEMENTS: usize = 64;
 
 /// The limits of a request head.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct HeadLimits {
     /// Bytes of the whole head, empty lines before and after included.
     pub head_bytes: usize,
     /// Field lines; at most [`MAX_HEADERS`].
@@ -288,7 +288,7 @@ refusals! {
 /// caller's scratch, `[EMPTY_HEADER; MAX_HEADERS]`; a shorter one lowers `limits.head_count`.
 pub fn read<'h, 'b>(
     bytes: &'b [u8],
-    limits: &Limits,
+    limits: &HeadLimits,
     store: &'h mut [Header<'b>],
 ) -> Result<Option<Head<'h, 'b>>, Refusal> {
     // What lies beyond the limit is never looked at, so passing it comes at the same place however bytes are cut.
@@ -653,7 +653,7 @@ fn keep_alive(headers: &[Header<'_>], version: Version) -> bool {
 /// content's size has no limit here; the caller counts what it is given.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyReader {
-    state: State,
+    state: BodyState,
     /// Content of this chunk or body that has not come yet; while the size is read, the size so far.
     left: u64,
     /// Bytes of chunk extensions and of trailers so far; one body can have each only up to its limit.
@@ -663,7 +663,7 @@ pub struct BodyReader {
 
 /// Named by what is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum BodyState {
     /// `left` bytes of a body that has a length.
     Content,
     /// The first digit of a chunk size.
@@ -711,9 +711,9 @@ impl BodyReader {
     /// At the first byte after the head.
     pub fn new(body: &Body) -> Self {
         let (state, left) = match *body {
-            Body::None | Body::Length(0) => (State::Done, 0),
-            Body::Length(length) => (State::Content, length),
-            Body::Chunked => (State::Size, 0),
+            Body::None | Body::Length(0) => (BodyState::Done, 0),
+            Body::Length(length) => (BodyState::Content, length),
+            Body::Chunked => (BodyState::Size, 0),
         };
         BodyReader { state, left, extension: 0, trailer: 0 }
     }
@@ -721,13 +721,13 @@ impl BodyReader {
     /// Takes the next piece, or the end, from the front of `input` and shortens it.
     pub fn next<'b>(&mut self, input: &mut &'b [u8]) -> Result<BodyEvent<'b>, Refusal> {
         loop {
-            if self.state == State::Done {
+            if self.state == BodyState::Done {
                 return Ok(BodyEvent::End);
             }
             let Some((&byte, rest)) = input.split_first() else {
                 return Ok(BodyEvent::More);
             };
-            if matches!(self.state, State::Content | State::Chunk) {
+            if matches!(self.state, BodyState::Content | BodyState::Chunk) {
                 return Ok(BodyEvent::Piece(self.piece(input)));
             }
             self.state = self.step(byte)?;
@@ -737,7 +737,7 @@ impl BodyReader {
 
     /// Whether the content has ended.
     pub fn is_done(&self) -> bool {
-        self.state == State::Done
+        self.state == BodyState::Done
     }
 
     fn piece<'b>(&mut self, input: &mut &'b [u8]) -> &'b [u8] {
@@ -746,49 +746,53 @@ impl BodyReader {
         *input = rest;
         self.left = self.left.saturating_sub(len as u64);
         if self.left == 0 {
-            self.state = if self.state == State::Content { State::Done } else { State::ChunkCr };
+            self.state = if self.state == BodyState::Content { BodyState::Done } else { BodyState::ChunkCr };
         }
         piece
     }
 
     /// One byte of what lies around the content of the chunks (RFC 9112 sections 7.1, 7.1.1 and 7.1.2).
-    fn step(&mut self, byte: u8) -> Result<State, Refusal> {
+    fn step(&mut self, byte: u8) -> Result<BodyState, Refusal> {
         Ok(match (self.state, byte) {
-            (State::Size | State::SizeMore, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => self.digit(byte)?,
-            (State::SizeMore | State::Extension, b'\r') => State::SizeEnd,
-            (State::SizeMore | State::ExtensionBegin, b' ' | b'\t') => self.extension(State::ExtensionBegin)?,
-            (State::SizeMore | State::ExtensionBegin, b';') => self.extension(State::Extension)?,
-            (State::Extension, _) if is_text(byte) => self.extension(State::Extension)?,
-            (State::SizeEnd, b'\n') if self.left == 0 => State::Trailer,
-            (State::SizeEnd, b'\n') => State::Chunk,
-            (State::ChunkCr, b'\r') => State::ChunkEnd,
-            (State::ChunkEnd, b'\n') => State::Size,
-            (State::Trailer, b'\r') => State::LastEnd,
-            (State::Trailer | State::TrailerName, _) if is_token(byte) => self.trailer(State::TrailerName)?,
-            (State::TrailerName, b':') => self.trailer(State::TrailerValue)?,
-            (State::TrailerValue, b'\r') => State::TrailerEnd,
-            (State::TrailerValue, _) if is_text(byte) => self.trailer(State::TrailerValue)?,
-            (State::TrailerEnd, b'\n') => State::Trailer,
-            (State::LastEnd, b'\n') => State::Done,
+            (BodyState::Size | BodyState::SizeMore, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => self.digit(byte)?,
+            (BodyState::SizeMore | BodyState::Extension, b'\r') => BodyState::SizeEnd,
+            (BodyState::SizeMore | BodyState::ExtensionBegin, b' ' | b'\t') => {
+                self.extension(BodyState::ExtensionBegin)?
+            }
+            (BodyState::SizeMore | BodyState::ExtensionBegin, b';') => self.extension(BodyState::Extension)?,
+            (BodyState::Extension, _) if is_text(byte) => self.extension(BodyState::Extension)?,
+            (BodyState::SizeEnd, b'\n') if self.left == 0 => BodyState::Trailer,
+            (BodyState::SizeEnd, b'\n') => BodyState::Chunk,
+            (BodyState::ChunkCr, b'\r') => BodyState::ChunkEnd,
+            (BodyState::ChunkEnd, b'\n') => BodyState::Size,
+            (BodyState::Trailer, b'\r') => BodyState::LastEnd,
+            (BodyState::Trailer | BodyState::TrailerName, _) if is_token(byte) => {
+                self.trailer(BodyState::TrailerName)?
+            }
+            (BodyState::TrailerName, b':') => self.trailer(BodyState::TrailerValue)?,
+            (BodyState::TrailerValue, b'\r') => BodyState::TrailerEnd,
+            (BodyState::TrailerValue, _) if is_text(byte) => self.trailer(BodyState::TrailerValue)?,
+            (BodyState::TrailerEnd, b'\n') => BodyState::Trailer,
+            (BodyState::LastEnd, b'\n') => BodyState::Done,
             _ => return Err(Refusal::BadChunk),
         })
     }
 
     /// RFC 9112 section 7.1: recipients must anticipate large sizes and prevent overflow.
-    fn digit(&mut self, byte: u8) -> Result<State, Refusal> {
+    fn digit(&mut self, byte: u8) -> Result<BodyState, Refusal> {
         let digit = char::from(byte).to_digit(16).unwrap_or(0);
         // A chunk begins with `left` at zero, since the one before has been used up.
         self.left = self.left.checked_mul(16).ok_or(Refusal::BigChunk)? | u64::from(digit);
         // Leading zeros never overflow; counted as extension they still end.
-        if self.left == 0 { self.extension(State::SizeMore) } else { Ok(State::SizeMore) }
+        if self.left == 0 { self.extension(BodyState::SizeMore) } else { Ok(BodyState::SizeMore) }
     }
 
-    fn extension(&mut self, then: State) -> Result<State, Refusal> {
+    fn extension(&mut self, then: BodyState) -> Result<BodyState, Refusal> {
         self.extension += 1;
         if self.extension > MAX_EXTENSION_BYTES { Err(Refusal::LongExtension) } else { Ok(then) }
     }
 
-    fn trailer(&mut self, then: State) -> Result<State, Refusal> {
+    fn trailer(&mut self, then: BodyState) -> Result<BodyState, Refusal> {
         self.trailer += 1;
         if self.trailer > MAX_TRAILER_BYTES { Err(Refusal::LongTrailer) } else { Ok(then) }
     }
@@ -887,7 +891,7 @@ mod tests {
     use alloc::string::String;
     use httparse::EMPTY_HEADER;
 
-    const LIMITS: Limits = Limits { head_bytes: 4096, head_count: 8, target_bytes: 64 };
+    const LIMITS: HeadLimits = HeadLimits { head_bytes: 4096, head_count: 8, target_bytes: 64 };
 
     /// A whole head, or the refusal that every reader of these bytes must see.
     fn refusal(bytes: impl AsRef<[u8]>) -> Option<Refusal> {
@@ -1037,7 +1041,7 @@ mod tests {
     #[test]
     fn a_head_may_have_exactly_the_limit() {
         let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nmore";
-        let limits = |head_bytes| Limits { head_bytes, ..LIMITS };
+        let limits = |head_bytes| HeadLimits { head_bytes, ..LIMITS };
         let len = request.len() - 4;
         assert_eq!(read(request, &limits(len), &mut [EMPTY_HEADER; 9]).unwrap().unwrap().len, len);
         assert_eq!(read(request, &limits(len - 1), &mut [EMPTY_HEADER; 9]).unwrap_err(), Refusal::LongHead);

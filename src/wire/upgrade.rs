@@ -224,7 +224,7 @@ fn confirm_deflate(headers: &[Header<'_>], offered: Option<Wishes>) -> Result<Op
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http1::{Limits, MAX_HEADERS, read};
+    use crate::http1::{HeadLimits, MAX_HEADERS, read};
     use alloc::format;
     use httparse::EMPTY_HEADER;
 
@@ -233,7 +233,7 @@ mod tests {
 
     fn with<T>(request: &[u8], look: impl Fn(&Head<'_, '_>) -> T) -> T {
         let mut store = [EMPTY_HEADER; MAX_HEADERS];
-        let limits = Limits { head_bytes: 4096, head_count: 64, target_bytes: 1024 };
+        let limits = HeadLimits { head_bytes: 4096, head_count: 64, target_bytes: 1024 };
         look(&read(request, &limits, &mut store).unwrap().unwrap())
     }
 

@@ -8,7 +8,7 @@ mod message;
 
 /// The part of the mesh that reading needs.
 mod mesh {
-    pub use crate::message::{Draft, FeedNumber};
+    pub use crate::message::{NewMessage, FeedNumber};
 }
 
 #[allow(dead_code, reason = "the target renders no metrics")]
@@ -16,14 +16,14 @@ mod mesh {
 mod framing;
 
 #[allow(dead_code, reason = "the target renders no metrics")]
-#[path = "../../../src/control/feeds/reading.rs"]
+#[path = "../../../src/control/feeds/decoder.rs"]
 mod reading;
 
 mod input;
 
 use framing::{Cutter, Framing};
 use libfuzzer_sys::fuzz_target;
-use mesh::Draft;
+use mesh::NewMessage;
 use reading::{Format, InvalidText, Reason, Rules, Said, WORD_BYTES};
 
 fuzz_target!(|data: &[u8]| {
@@ -90,7 +90,7 @@ fn law(rules: &Rules, raw: &[u8]) {
     ) else {
         return;
     };
-    let Draft {
+    let NewMessage {
         channel,
         id,
         event,

@@ -6,7 +6,7 @@ mod laws;
 
 mod input;
 
-use edgehold_wire::http1::Limits;
+use edgehold_wire::http1::HeadLimits;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -23,7 +23,7 @@ mod broadcast {
 mod input;
 
 use broadcast::requests::{self, Transport};
-use broadcast::settings::{Policy, Settings, Slow, is_channel};
+use broadcast::settings::{Policy, BroadcastPlan, Slow, is_channel};
 use broadcast::words;
 use edgehold_wire::EMPTY_HEADER;
 use edgehold_wire::http1::{self, Limits, MAX_HEADERS};
@@ -48,7 +48,7 @@ fn order(said: &[u8]) {
     }
 }
 
-fn request(bytes: &[u8], settings: &Settings) {
+fn request(bytes: &[u8], settings: &BroadcastPlan) {
     let mut store = [EMPTY_HEADER; MAX_HEADERS];
     let Ok(Some(head)) = http1::read(bytes, &LIMITS, &mut store) else { return };
     let Ok(wish) = requests::read(&head, settings, "/feed/") else { return };
@@ -57,8 +57,8 @@ fn request(bytes: &[u8], settings: &Settings) {
     assert!(wish.transport != Transport::WebSocket || head.has_token("Upgrade", "websocket"));
 }
 
-fn settings(channel_in_path: bool) -> Settings {
-    Settings {
+fn settings(channel_in_path: bool) -> BroadcastPlan {
+    BroadcastPlan {
         feeds: vec![0],
         channel_in_path,
         channels: Vec::new(),

@@ -6,7 +6,7 @@
 mod laws;
 
 use edgehold_wire::deflate::Wishes;
-use edgehold_wire::http1::Limits;
+use edgehold_wire::http1::HeadLimits;
 use edgehold_wire::upgrade::{self, Offer};
 use libfuzzer_sys::fuzz_target;
 

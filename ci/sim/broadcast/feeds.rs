@@ -4,7 +4,7 @@ use super::reader::Heard;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use edgehold::engine::script::Dice;
-use edgehold::mesh::{self, Draft, Message};
+use edgehold::mesh::{self, Message, NewMessage};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ impl History {
         let channel = CHANNELS[dice.below(CHANNELS.len())];
         let text = dice.chance(60);
         let key = dice.chance(50).then(|| format!("k{}", dice.below(3)));
-        let draft = Draft {
+        let draft = NewMessage {
             feed,
             channel: channel.into(),
             id: (feed == OWN_IDS).then(|| format!("own.{sequence}")),
@@ -71,7 +71,7 @@ impl History {
         }
         self.by_id.insert(message.id(), sequence);
         let (id, cost) = (message.id(), message.cost());
-        let Draft { event, payload, .. } = draft;
+        let NewMessage { event, payload, .. } = draft;
         self.said.push(Said { feed, channel, id, event, text, payload, cost, tick, superseded: false });
         Arc::new(message)
     }

@@ -3,7 +3,7 @@
 use edgehold::engine::script::Dice;
 use edgehold::mesh::Body;
 use edgehold::service::broadcast::Keep;
-use edgehold::service::broadcast::{FeedSettings, Policy, Settings, Slow};
+use edgehold::service::broadcast::{BroadcastPlan, FeedSettings, Policy, Slow};
 use edgehold::service::{Route, Routes, Target};
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ pub const FEEDS: u16 = 3;
 
 pub struct House {
     pub feeds: Vec<FeedSettings>,
-    pub routes: Arc<[Settings]>,
+    pub routes: Arc<[BroadcastPlan]>,
     /// The largest filler of a message.
     pub largest: usize,
     /// Bytes and ticks that may be due to somebody who keeps up.
@@ -27,7 +27,7 @@ impl House {
         let max_age_ticks = [8, 40][dice.below(2)];
         let policies = [Policy::DropOldest, Policy::Conflate, Policy::Close, Policy::Gap];
         let slow = |policy| Slow { policy, max_pending, max_age_ticks };
-        let routes: Arc<[Settings]> = policies.into_iter().map(|policy| route(dice, slow(policy))).collect();
+        let routes: Arc<[BroadcastPlan]> = policies.into_iter().map(|policy| route(dice, slow(policy))).collect();
         let feeds = (0..FEEDS).map(|number| feed(dice, number, &routes, max_pending)).collect();
         House { feeds, routes, largest, slack: (max_pending / 5, max_age_ticks / 4) }
     }
@@ -55,13 +55,13 @@ impl House {
     }
 }
 
-fn route(dice: &mut Dice, slow: Slow) -> Settings {
+fn route(dice: &mut Dice, slow: Slow) -> BroadcastPlan {
     let mut feeds: Vec<u16> = (0..FEEDS).filter(|_| dice.chance(60)).collect();
     if feeds.is_empty() {
         feeds.push(dice.below(usize::from(FEEDS)) as u16);
     }
     let some = ["a.*", "b*"].map(String::from).to_vec();
-    Settings {
+    BroadcastPlan {
         feeds,
         channel_in_path: dice.chance(50),
         channels: if dice.chance(30) { some } else { Vec::new() },
@@ -82,8 +82,8 @@ fn route(dice: &mut Dice, slow: Slow) -> Settings {
 }
 
 /// Last values are kept where a route may ask for them, and a backlog as large as a route allows.
-fn feed(dice: &mut Dice, number: u16, routes: &[Settings], backlog: u64) -> FeedSettings {
-    let wants = |route: &Settings| route.snapshot || route.slow.policy == Policy::Conflate;
+fn feed(dice: &mut Dice, number: u16, routes: &[BroadcastPlan], backlog: u64) -> FeedSettings {
+    let wants = |route: &BroadcastPlan| route.snapshot || route.slow.policy == Policy::Conflate;
     let values = routes.iter().any(|route| route.feeds.contains(&number) && wants(route));
     let messages = if number == 0 { 0 } else { [3, 20, 1000][dice.below(3)] };
     let bytes = [20_000, 1 << 30][dice.below(2)];

@@ -5,12 +5,12 @@ use super::house::{FEEDS, House};
 use super::listener::{Listener, World};
 use crate::play::Verdict;
 use edgehold::engine::script::{Dice, Script, Temper};
-use edgehold::mesh::{Bell, ChannelState, ListenersAsk, Receiver, Sender, ToControl, ToShard, Wanted, letter_box};
+use edgehold::mesh::{ChannelState, Receiver, Sender, SubscribersQuery, ToControl, ToShard, Waker, Wanted, mailbox};
 use edgehold::service::Services;
 use edgehold::service::broadcast::Broadcast;
 use edgehold::shard::Shard;
 use edgehold::shard::clock::{Now, TICK};
-use edgehold::shard::door::{Deflate, Limits, Settings};
+use edgehold::shard::door::{Deflate, RouteLimits, ShardSettings};
 use edgehold_wire::http1;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,9 +59,9 @@ impl Play {
         let temper = temper(&mut dice);
         let house = House::new(&mut dice, temper.window < 5000 || temper.delay > 50);
         let settings = settings(&mut dice);
-        let bell = || Arc::new(Bell::new().expect("an eventfd"));
-        let (to_shard, letters) = letter_box(bell());
-        let (to_control, from_shard) = letter_box(bell());
+        let waker = || Arc::new(Waker::new().expect("an eventfd"));
+        let (to_shard, letters) = mailbox(waker());
+        let (to_control, from_shard) = mailbox(waker());
         let broadcast = Broadcast::new(house.routes.clone(), &house.feeds, EPOCH);
         let services = Services::new(house.paths(), vec![], broadcast);
         let shard = Shard::new(Script::new(seed, temper), services, &settings, letters, to_control);
@@ -94,8 +94,14 @@ impl Play {
     pub fn run(mut self) -> Verdict {
         let fault = self.play().err();
         if self.tell {
-            let tally = self.shard.report().tally;
-            let slow = [tally.slow_dropped, tally.slow_conflated, tally.slow_closed, tally.gaps_told, tally.gaps_late];
+            let counters = self.shard.report().counters;
+            let slow = [
+                counters.slow_dropped,
+                counters.slow_conflated,
+                counters.slow_closed,
+                counters.gaps_told,
+                counters.gaps_late,
+            ];
             let said = self.history.len();
             println!("seed {}: {} steps, {said} said, slow and gaps {slow:?}, {fault:?}", self.seed, self.steps);
         }
@@ -219,17 +225,17 @@ impl Play {
     fn stuck(&mut self) -> String {
         let history = &self.history;
         let stories: Vec<_> = self.listeners.iter_mut().filter_map(|it| it.story(history)).collect();
-        format!("stuck: {stories:#?}; {:?}", self.shard.report().tally)
+        format!("stuck: {stories:#?}; {:?}", self.shard.report().counters)
     }
 
     // ---- what is kept ----
 
     fn channels(&mut self) -> Result<Vec<ChannelState>, String> {
         while self.from_shard.take().is_some() {}
-        self.to_shard.post(ToShard::Listeners(everything())).expect("room for a letter");
+        self.to_shard.post(ToShard::SubscriberCounts(everything())).expect("room for a letter");
         self.step()?;
         match self.from_shard.take() {
-            Some(ToControl::Listeners(listeners)) if listeners.question == 7 => Ok(listeners.channels),
+            Some(ToControl::SubscriberCounts(listeners)) if listeners.question == 7 => Ok(listeners.channels),
             other => Err(format!("asked for listeners, got {other:?}")),
         }
     }
@@ -266,7 +272,7 @@ impl Play {
     }
 
     fn miscounted(&mut self, rows: u64) -> Fault {
-        let gauge = self.shard.report().tally.channels;
+        let gauge = self.shard.report().counters.channels;
         (gauge != rows).then(|| format!("{rows} rows, and a gauge of {gauge}"))
     }
 
@@ -276,22 +282,23 @@ impl Play {
         self.last_orders = true;
         self.listeners.iter_mut().for_each(Listener::dismiss);
         let begun = self.steps;
-        while self.listeners.iter().any(Listener::is_here) || self.shard.report().tally.used > 0 {
+        while self.listeners.iter().any(Listener::is_here) || self.shard.report().counters.used > 0 {
             if self.steps > begun + MOST_STEPS {
                 return Err(self.stuck());
             }
             self.step()?;
         }
         self.check_kept(true)?;
-        let tally = self.shard.report().tally;
-        let left = [tally.subscriptions, tally.pending_bytes, tally.outbox_bytes, tally.deflate_window_bytes];
+        let counters = self.shard.report().counters;
+        let left =
+            [counters.subscriptions, counters.pending_bytes, counters.outbox_bytes, counters.deflate_window_bytes];
         if left == [0; 4] { Ok(()) } else { Err(format!("all have left, and {left:?} are left behind")) }
     }
 
     /// The shard is told to stop; everyone is bidden farewell, and nothing is left behind.
     fn stop(&mut self) -> Result<(), String> {
         (self.stopping, self.last_orders) = (true, true);
-        self.to_shard.post(ToShard::Quiesce).expect("room for a letter");
+        self.to_shard.post(ToShard::Drain).expect("room for a letter");
         for _ in 0..MOST_STEPS {
             if self.shard.is_done() && !self.listeners.iter().any(Listener::is_here) {
                 return self.left_behind();
@@ -303,12 +310,13 @@ impl Play {
     }
 
     fn left_behind(&mut self) -> Result<(), String> {
-        let tally = self.shard.report().tally;
-        let census: u32 = tally.census.iter().flatten().flatten().sum();
-        let left = [u64::from(census), tally.used, tally.pending_bytes, tally.outbox_bytes, tally.subscriptions];
+        let counters = self.shard.report().counters;
+        let stages: u32 = counters.stages.iter().flatten().flatten().sum();
+        let left =
+            [u64::from(stages), counters.used, counters.pending_bytes, counters.outbox_bytes, counters.subscriptions];
         match self.shard.ring().is_at_rest() && left == [0; 5] {
             true => Ok(()),
-            false => Err(format!("left behind: {tally:?}")),
+            false => Err(format!("left behind: {counters:?}")),
         }
     }
 }
@@ -327,10 +335,10 @@ fn temper(dice: &mut Dice) -> Temper {
 }
 
 /// `max_pending` of a listener alone bounds what is queued for it besides the messages of all.
-fn settings(dice: &mut Dice) -> Settings {
+fn settings(dice: &mut Dice) -> ShardSettings {
     let deflate = Deflate { on: dice.chance(60), takeover: dice.chance(50), min_bytes: [0, 200][dice.below(2)] };
-    let limits = Limits {
-        head: http1::Limits { head_bytes: 4096, head_count: 32, target_bytes: 1024 },
+    let limits = RouteLimits {
+        head: http1::HeadLimits { head_bytes: 4096, head_count: 32, target_bytes: 1024 },
         message_bytes: 1 << 20,
         head_ticks: 100_000,
         idle_ticks: 1_000_000,
@@ -340,7 +348,7 @@ fn settings(dice: &mut Dice) -> Settings {
         connection_bytes: 64 << 20,
         deflate,
     };
-    Settings {
+    ShardSettings {
         shard: 0,
         slots: 64,
         spare_slots: 2,
@@ -356,6 +364,6 @@ fn settings(dice: &mut Dice) -> Settings {
 }
 
 /// Asks for all channels.
-fn everything() -> Box<ListenersAsk> {
-    Box::new(ListenersAsk { question: 7, wanted: Wanted::Page { after: None, most: usize::MAX } })
+fn everything() -> Box<SubscribersQuery> {
+    Box::new(SubscribersQuery { question: 7, wanted: Wanted::Page { after: None, most: usize::MAX } })
 }

@@ -1,7 +1,7 @@
 //! `demo`: a counter and a price, ten times a second.
 
+use super::decoder::Said;
 use super::feed::{Fault, Feed, Session};
-use super::reading::Said;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 

@@ -1,11 +1,11 @@
 //! What every feed does, whatever its source: pass messages on, count, and come back by itself.
 
-use super::Settings;
+use super::SourceSettings;
 use super::backoff::Backoff;
-use super::figures::Figures;
+use super::decoder::{Format, Reason, Rules, Said};
 use super::publisher::{Publisher, Stopping};
-use super::reading::{Format, Reason, Rules, Said};
-use crate::mesh::{Draft, FeedNumber, Message};
+use super::stats::Stats;
+use crate::mesh::{FeedNumber, Message, NewMessage};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ pub(super) type Fault = String;
 /// A feed at work.
 pub struct Feed {
     /// How it was configured.
-    pub settings: Settings,
+    pub settings: SourceSettings,
     /// How it is.
-    pub figures: Figures,
+    pub stats: Stats,
     pub(in crate::control) rules: Rules,
     publisher: Publisher,
 }
@@ -33,9 +33,9 @@ pub(super) trait Session: Send {
 }
 
 impl Feed {
-    pub(super) fn new(number: FeedNumber, settings: Settings, publisher: Publisher) -> Feed {
+    pub(super) fn new(number: FeedNumber, settings: SourceSettings, publisher: Publisher) -> Feed {
         let rules = settings.rules(number);
-        Feed { settings, figures: Figures::default(), rules, publisher }
+        Feed { settings, stats: Stats::default(), rules, publisher }
     }
 
     /// Passes a message on, or counts why not. Waits while the shards are behind.
@@ -48,10 +48,10 @@ impl Feed {
     }
 
     /// Passes a message on that was read already.
-    pub(in crate::control) async fn hand_over(&self, draft: Draft) -> Result<Arc<Message>, Stopping> {
+    pub(in crate::control) async fn hand_over(&self, draft: NewMessage) -> Result<Arc<Message>, Stopping> {
         let bytes = draft.payload.len();
         let message = self.publisher.publish(draft).await?;
-        self.figures.passed_on(bytes);
+        self.stats.passed_on(bytes);
         Ok(message)
     }
 
@@ -60,7 +60,7 @@ impl Feed {
     pub(super) async fn lost(&self, channel: Option<&str>, count: Option<u64>, why: &str) {
         let name = &self.settings.name;
         tracing::warn!(feed = name, count, channel, "the source has lost messages: {why}; clients are told a gap");
-        self.figures.lost_some(count.unwrap_or(1));
+        self.stats.lost_some(count.unwrap_or(1));
         let channel = self.channel_of(channel);
         // A server that is stopping tells nobody any more.
         let _ = self.publisher.miss(self.rules.feed, channel).await;
@@ -77,7 +77,7 @@ impl Feed {
 
     /// Counts; the first of each reason is told.
     pub(in crate::control) fn refuse(&self, reason: Reason) {
-        if self.figures.refused_one(reason) {
+        if self.stats.refused_one(reason) {
             tracing::warn!(
                 feed = self.settings.name,
                 reason = reason.word(),
@@ -89,13 +89,13 @@ impl Feed {
 
     /// The source is there.
     pub(super) fn up(&self) {
-        if self.figures.up() {
+        if self.stats.up() {
             tracing::info!(feed = self.settings.name, source = %self.settings.source, "the feed is up");
         }
     }
 
     fn down(&self, why: &str) {
-        match self.figures.down(why) {
+        match self.stats.down(why) {
             true => tracing::warn!(feed = self.settings.name, source = %self.settings.source, why, "the feed is down"),
             false => tracing::debug!(feed = self.settings.name, why, "the feed is still down"),
         }
@@ -107,7 +107,7 @@ pub(super) async fn keep(feed: Arc<Feed>, mut session: impl Session) {
     let mut backoff = Backoff::new();
     loop {
         let why = session.run(&feed).await;
-        if feed.figures.up_for().is_some_and(|it| it >= STEADY) {
+        if feed.stats.up_for().is_some_and(|it| it >= STEADY) {
             backoff.reset();
         }
         feed.down(&why);

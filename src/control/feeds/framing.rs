@@ -3,7 +3,7 @@
 //! What is kept is at most one message and what was pushed last. A message that is too long is refused once and then
 //! passed over without being kept.
 
-use super::reading::Reason;
+use super::decoder::Reason;
 
 /// How a byte stream is cut into messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,9 +3,9 @@
 //! | file | what |
 //! |---|---|
 //! | `feed` | passing on, counting, coming back |
-//! | `reading`, `framing` | bytes into messages |
+//! | `decoder`, `framing` | bytes into messages |
 //! | `publisher` | messages into one line, and to the shards |
-//! | `figures` | what the admin address shows of a feed |
+//! | `stats` | what the admin address shows of a feed |
 //! | `broker`, `backoff`, `stream` | a broker's URL, waits, byte streams |
 //!
 //! A feed never gives up, never spins, and never holds more than one message that it could not pass on: what comes
@@ -13,31 +13,31 @@
 
 mod backoff;
 mod broker;
+pub mod decoder;
 mod demo;
 mod feed;
-mod figures;
 mod framing;
 mod listen;
 mod mqtt;
 mod nats;
 mod publisher;
-pub mod reading;
 mod redis;
+mod stats;
 mod stream;
 mod tcp;
 mod udp;
 
 pub use broker::Broker;
+pub use decoder::{Format, InvalidText, Reason};
 pub use feed::Feed;
-pub use figures::{Figures, State};
 pub use framing::Framing;
-pub use reading::{Format, InvalidText, Reason};
+pub use stats::{FeedState, Stats};
 
 pub use publisher::{Backlogs, Patience};
-pub(super) use publisher::{Letter, Outlet, Publisher, Stopping, Verdict, publisher};
+pub(super) use publisher::{Letter, PublishQueue, Publisher, Stopping, Verdict, publisher};
 
 use crate::mesh::FeedNumber;
-use reading::Rules;
+use decoder::Rules;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -45,7 +45,7 @@ use std::sync::Arc;
 
 /// One `[[feed]]`, as the control thread needs it.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct SourceSettings {
     /// A metric label.
     pub name: String,
     /// Where messages come from.
@@ -112,7 +112,7 @@ pub enum Start {
     Sequence(u64),
 }
 
-impl Settings {
+impl SourceSettings {
     fn rules(&self, feed: FeedNumber) -> Rules {
         // The channel of an http feed is a rule for those that publish, not an answer.
         let channel = self.channel.clone().filter(|_| self.source != Source::Http);
@@ -162,7 +162,7 @@ impl fmt::Display for Source {
 }
 
 /// Starts all feeds; their numbers are their places.
-pub(super) fn start(all: Vec<Settings>, publisher: &Publisher) -> Arc<[Arc<Feed>]> {
+pub(super) fn start(all: Vec<SourceSettings>, publisher: &Publisher) -> Arc<[Arc<Feed>]> {
     let numbered = (0..).zip(all);
     let feeds = numbered.map(|(number, settings)| Arc::new(Feed::new(number, settings, publisher.clone())));
     let feeds: Arc<[Arc<Feed>]> = feeds.collect();

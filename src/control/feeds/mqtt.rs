@@ -5,8 +5,8 @@
 //! last ones are remembered.
 
 use super::broker::{Broker, Parts};
+use super::decoder::{Reason, Said};
 use super::feed::{Fault, Feed, Session};
-use super::reading::{Reason, Said};
 use super::stable_hash;
 use rumqttc::{
     AsyncClient, ConnAck, Event, EventLoop, MqttOptions, Packet, Publish, QoS, SubAck, SubscribeFilter,

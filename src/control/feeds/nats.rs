@@ -9,8 +9,8 @@
 
 use super::Start;
 use super::broker::{Broker, Parts};
+use super::decoder::Said;
 use super::feed::{Fault, Feed, Session};
-use super::reading::Said;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::{Config, Info};
 use async_nats::{Client, ConnectOptions, Event, jetstream};

@@ -1,8 +1,8 @@
 //! From feeds to shards: one line in which every message has its place.
 //!
 //! [`Publisher`] is what feeds hold: it gives a draft its sequence and puts it into the queue, both under one lock,
-//! so that the order of the queue is that of the sequences. [`Outlet`] is the switchboard's end: what is ready goes
-//! to all shards in one letter.
+//! so that the order of the queue is that of the sequences. [`PublishQueue`] is the dispatcher's end: what is
+//! ready goes to all shards in one letter.
 //!
 //! What was taken from feeds and not yet read by every shard costs a part of `publish_backlog_bytes`. Where that is
 //! used up, publishing waits, and so do the feeds: memory stays bounded however slow the shards are. But where only
@@ -11,7 +11,7 @@
 //! sequence it missed something ([`Missed`]), so that its clients are told a gap. One shard at least is never left
 //! behind: where all are slow, the feeds wait.
 
-use crate::mesh::{Draft, FeedNumber, Message, Missed, ShardNumber, ToShard};
+use crate::mesh::{FeedNumber, Message, Missed, NewMessage, ShardNumber, ToShard};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,7 +37,7 @@ pub struct Patience {
     pub time: Duration,
 }
 
-/// The switchboard has gone: the server is stopping.
+/// The dispatcher has gone: the server is stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stopping;
 
@@ -67,7 +67,7 @@ pub(crate) struct Publisher {
 }
 
 /// Gives letters.
-pub(crate) struct Outlet {
+pub(crate) struct PublishQueue {
     queue: mpsc::Receiver<Entry>,
     budget: Arc<Semaphore>,
     gathered: VecDeque<Entry>,
@@ -126,7 +126,7 @@ pub struct ShardBacklog {
 }
 
 /// Both ends, for so many shards. Sequences begin at one.
-pub(crate) fn publisher(epoch: u32, shards: usize, patience: Patience) -> (Publisher, Outlet) {
+pub(crate) fn publisher(epoch: u32, shards: usize, patience: Patience) -> (Publisher, PublishQueue) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let budget = Arc::new(Semaphore::new(patience.backlog_bytes));
     let backlogs = Arc::new(Backlogs {
@@ -136,7 +136,7 @@ pub(crate) fn publisher(epoch: u32, shards: usize, patience: Patience) -> (Publi
     });
     let publisher =
         Publisher { queue: sender, budget: budget.clone(), last: Arc::default(), epoch, backlogs: backlogs.clone() };
-    let outlet = Outlet {
+    let publish_queue = PublishQueue {
         queue: receiver,
         budget,
         gathered: VecDeque::new(),
@@ -148,7 +148,7 @@ pub(crate) fn publisher(epoch: u32, shards: usize, patience: Patience) -> (Publi
         patience,
         backlogs,
     };
-    (publisher, outlet)
+    (publisher, publish_queue)
 }
 
 impl Publisher {
@@ -156,7 +156,7 @@ impl Publisher {
     ///
     /// # Errors
     /// The server is stopping.
-    pub(crate) async fn publish(&self, draft: Draft) -> Result<Arc<Message>, Stopping> {
+    pub(crate) async fn publish(&self, draft: NewMessage) -> Result<Arc<Message>, Stopping> {
         let (room, place) = self.reserve(draft.payload.len()).await?;
         // The outlet gives it back.
         room.forget();
@@ -195,7 +195,7 @@ impl Publisher {
     }
 }
 
-impl Outlet {
+impl PublishQueue {
     /// What is ready, one message at least. May be dropped while it waits: nothing is lost.
     pub(crate) async fn letter(&mut self) -> Letter {
         if self.gathered.is_empty() {
@@ -243,7 +243,7 @@ impl Outlet {
 
     /// Notes how many letters each shard has still to read, gives room for those that are read, and says what is to be
     /// done about shards that are behind, or were.
-    pub(crate) fn reckon(
+    pub(crate) fn credit(
         &mut self,
         now: Instant,
         unread: impl IntoIterator<Item = usize>,
@@ -387,8 +387,8 @@ mod tests {
     const BYTES: usize = 1 << 20;
     const PATIENCE: Patience = Patience { backlog_bytes: BYTES, time: Duration::from_secs(1) };
 
-    fn draft(payload: usize) -> Draft {
-        Draft { channel: "c".into(), payload: vec![0; payload], ..Draft::default() }
+    fn draft(payload: usize) -> NewMessage {
+        NewMessage { channel: "c".into(), payload: vec![0; payload], ..NewMessage::default() }
     }
 
     fn sequences(letter: &Letter) -> Vec<u64> {
@@ -398,16 +398,16 @@ mod tests {
         }
     }
 
-    async fn publish_quarters(publisher: &Publisher, outlet: &mut Outlet, count: usize) {
+    async fn publish_quarters(publisher: &Publisher, publish_queue: &mut PublishQueue, count: usize) {
         for _ in 0..count {
             publisher.publish(draft(BYTES / 4 - AROUND)).await.unwrap();
-            outlet.letter().await;
+            publish_queue.letter().await;
         }
     }
 
     #[tokio::test]
     async fn letters_hold_what_is_ready_in_order() {
-        let (publisher, mut outlet) = publisher(7, 1, PATIENCE);
+        let (publisher, mut publish_queue) = publisher(7, 1, PATIENCE);
         for sequence in 1..=300 {
             let message = publisher.publish(draft(1)).await.unwrap();
             assert_eq!((message.epoch, message.sequence), (7, sequence));
@@ -416,7 +416,7 @@ mod tests {
         publisher.publish(draft(1)).await.unwrap();
         let mut all = Vec::new();
         for count in [LETTER, 300 - LETTER, 1, 1] {
-            let letter = outlet.letter().await;
+            let letter = publish_queue.letter().await;
             assert_eq!(sequences(&letter).len(), count);
             assert_eq!(matches!(letter, Letter::Missed(_)), sequences(&letter) == [301]);
             all.extend(sequences(&letter));
@@ -426,44 +426,44 @@ mod tests {
 
     #[tokio::test]
     async fn publishing_waits_until_letters_are_read() {
-        let (publisher, mut outlet) = publisher(1, 2, PATIENCE);
-        publish_quarters(&publisher, &mut outlet, 4).await;
+        let (publisher, mut publish_queue) = publisher(1, 2, PATIENCE);
+        publish_quarters(&publisher, &mut publish_queue, 4).await;
         assert!(timeout(SOON, publisher.publish(draft(1))).await.is_err());
-        assert!(outlet.reckon(Instant::now(), [4, 4]).is_empty());
-        assert!(outlet.is_behind() && publisher.backlogs().unread_bytes() == BYTES as u64);
+        assert!(publish_queue.credit(Instant::now(), [4, 4]).is_empty());
+        assert!(publish_queue.is_behind() && publisher.backlogs().unread_bytes() == BYTES as u64);
         assert!(timeout(SOON, publisher.publish(draft(1))).await.is_err());
-        assert!(outlet.reckon(Instant::now(), [0, 0]).is_empty());
-        assert!(!outlet.is_behind() && publisher.backlogs().unread_bytes() == 0);
+        assert!(publish_queue.credit(Instant::now(), [0, 0]).is_empty());
+        assert!(!publish_queue.is_behind() && publisher.backlogs().unread_bytes() == 0);
         assert_eq!(publisher.publish(draft(1)).await.unwrap().sequence, 5);
     }
 
     #[tokio::test]
     async fn one_that_does_not_read_is_left_behind_and_told_when_it_is_back() {
-        let (publisher, mut outlet) = publisher(1, 2, PATIENCE);
-        publish_quarters(&publisher, &mut outlet, 4).await;
+        let (publisher, mut publish_queue) = publisher(1, 2, PATIENCE);
+        publish_quarters(&publisher, &mut publish_queue, 4).await;
         let begun = Instant::now();
-        assert!(outlet.reckon(begun, [0, 4]).is_empty());
+        assert!(publish_queue.credit(begun, [0, 4]).is_empty());
         assert!(timeout(SOON, publisher.publish(draft(1))).await.is_err(), "the others wait for a while");
-        assert!(outlet.reckon(begun + PATIENCE.time / 2, [0, 4]).is_empty());
-        assert_eq!(outlet.reckon(begun + PATIENCE.time, [0, 4]), [(1, Verdict::GiveUp)]);
+        assert!(publish_queue.credit(begun + PATIENCE.time / 2, [0, 4]).is_empty());
+        assert_eq!(publish_queue.credit(begun + PATIENCE.time, [0, 4]), [(1, Verdict::GiveUp)]);
         // One of its letters was not in its box.
-        outlet.given_up(1, 1);
-        assert!(outlet.is_for(0) && !outlet.is_for(1));
-        publish_quarters(&publisher, &mut outlet, 4).await;
-        assert!(outlet.reckon(begun + PATIENCE.time * 9, [0, 3]).is_empty(), "it is waited for no more");
+        publish_queue.given_up(1, 1);
+        assert!(publish_queue.is_for(0) && !publish_queue.is_for(1));
+        publish_quarters(&publisher, &mut publish_queue, 4).await;
+        assert!(publish_queue.credit(begun + PATIENCE.time * 9, [0, 3]).is_empty(), "it is waited for no more");
         let shown: Vec<_> = publisher.backlogs().by_shard().collect();
         assert_eq!(shown, [(0, false, 0), (3 * BYTES as u64 / 4, true, 1)]);
         let missed = Missed { feed: None, channel: None, sequence: 8 };
-        assert_eq!(outlet.reckon(begun, [0, 0]), [(1, Verdict::Tell(missed))]);
-        assert!(outlet.is_for(1) && !outlet.is_behind());
+        assert_eq!(publish_queue.credit(begun, [0, 0]), [(1, Verdict::Tell(missed))]);
+        assert!(publish_queue.is_for(1) && !publish_queue.is_behind());
     }
 
     #[tokio::test]
     async fn one_that_reads_slowly_is_left_behind_as_well() {
-        let (publisher, mut outlet) = publisher(1, 2, PATIENCE);
-        publish_quarters(&publisher, &mut outlet, 4).await;
+        let (publisher, mut publish_queue) = publisher(1, 2, PATIENCE);
+        publish_quarters(&publisher, &mut publish_queue, 4).await;
         let begun = Instant::now();
-        outlet.reckon(begun, [0, 4]);
+        publish_queue.credit(begun, [0, 4]);
         let mut verdicts = Vec::new();
         for step in 1..=4 {
             let waits = tokio::spawn({
@@ -471,50 +471,50 @@ mod tests {
                 async move { publisher.publish(draft(BYTES / 4 - AROUND)).await }
             });
             tokio::task::yield_now().await;
-            verdicts.extend(outlet.reckon(begun + PATIENCE.time * step / 3, [0, 3]));
+            verdicts.extend(publish_queue.credit(begun + PATIENCE.time * step / 3, [0, 3]));
             assert!(waits.await.unwrap().is_ok());
-            outlet.letter().await;
+            publish_queue.letter().await;
         }
         assert_eq!(verdicts, [(1, Verdict::GiveUp)]);
     }
 
     #[tokio::test]
     async fn where_all_are_behind_nobody_is_left_behind() {
-        let (publisher, mut outlet) = publisher(1, 2, PATIENCE);
-        publish_quarters(&publisher, &mut outlet, 4).await;
+        let (publisher, mut publish_queue) = publisher(1, 2, PATIENCE);
+        publish_quarters(&publisher, &mut publish_queue, 4).await;
         let begun = Instant::now();
         for seconds in 0..100 {
-            assert!(outlet.reckon(begun + Duration::from_secs(seconds), [4, 4]).is_empty());
+            assert!(publish_queue.credit(begun + Duration::from_secs(seconds), [4, 4]).is_empty());
         }
         // They come back one after the other, soon.
-        assert!(outlet.reckon(begun + Duration::from_secs(100), [0, 4]).is_empty());
-        assert!(outlet.reckon(begun + Duration::from_secs(100), [0, 0]).is_empty());
+        assert!(publish_queue.credit(begun + Duration::from_secs(100), [0, 4]).is_empty());
+        assert!(publish_queue.credit(begun + Duration::from_secs(100), [0, 0]).is_empty());
     }
 
     #[tokio::test]
     async fn who_missed_nothing_is_told_nothing() {
-        let (publisher, mut outlet) = publisher(1, 2, PATIENCE);
-        publish_quarters(&publisher, &mut outlet, 4).await;
+        let (publisher, mut publish_queue) = publisher(1, 2, PATIENCE);
+        publish_quarters(&publisher, &mut publish_queue, 4).await;
         let begun = Instant::now();
-        outlet.reckon(begun, [0, 4]);
-        assert_eq!(outlet.reckon(begun + PATIENCE.time, [0, 4]), [(1, Verdict::GiveUp)]);
-        outlet.given_up(1, 0);
-        assert!(outlet.reckon(begun, [0, 0]).is_empty() && outlet.is_for(1));
+        publish_queue.credit(begun, [0, 4]);
+        assert_eq!(publish_queue.credit(begun + PATIENCE.time, [0, 4]), [(1, Verdict::GiveUp)]);
+        publish_queue.given_up(1, 0);
+        assert!(publish_queue.credit(begun, [0, 0]).is_empty() && publish_queue.is_for(1));
     }
 
     #[tokio::test]
     async fn a_message_above_the_budget_goes_alone() {
-        let (publisher, mut outlet) = publisher(1, 1, PATIENCE);
+        let (publisher, mut publish_queue) = publisher(1, 1, PATIENCE);
         publisher.publish(draft(BYTES + 1)).await.unwrap();
         assert!(timeout(SOON, publisher.publish(draft(1))).await.is_err());
-        outlet.letter().await;
-        outlet.reckon(Instant::now(), [0]);
+        publish_queue.letter().await;
+        publish_queue.credit(Instant::now(), [0]);
         assert_eq!(publisher.publish(draft(1)).await.unwrap().sequence, 2);
     }
 
     #[tokio::test]
     async fn many_at_once_keep_their_order() {
-        let (publisher, mut outlet) = publisher(1, 1, PATIENCE);
+        let (publisher, mut publish_queue) = publisher(1, 1, PATIENCE);
         for _ in 0..50 {
             let publisher = publisher.clone();
             tokio::spawn(async move {
@@ -526,18 +526,18 @@ mod tests {
         }
         let mut next = 1;
         while next <= 5000 {
-            for sequence in sequences(&outlet.letter().await) {
+            for sequence in sequences(&publish_queue.letter().await) {
                 assert_eq!(sequence, next);
                 next += 1;
             }
-            outlet.reckon(Instant::now(), [0]);
+            publish_queue.credit(Instant::now(), [0]);
         }
     }
 
     #[tokio::test]
     async fn nobody_publishes_to_a_server_that_has_gone() {
-        let (publisher, outlet) = publisher(1, 1, PATIENCE);
-        drop(outlet);
+        let (publisher, publish_queue) = publisher(1, 1, PATIENCE);
+        drop(publish_queue);
         assert_eq!(publisher.publish(draft(1)).await.err(), Some(Stopping));
         assert_eq!(publisher.miss(0, None).await.err(), Some(Stopping));
     }

@@ -1,8 +1,8 @@
 //! A byte stream as a source: `tcp`, `tcp-listen`, `unix`.
 
+use super::decoder::{Format, Reason, Said};
 use super::feed::{Fault, Feed};
 use super::framing::Cutter;
-use super::reading::{Format, Reason, Said};
 use socket2::{SockRef, TcpKeepalive};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};

@@ -1,7 +1,7 @@
 //! `udp://`: one datagram, one message. What comes while the shards are behind is dropped by the kernel.
 
+use super::decoder::Said;
 use super::feed::{Fault, Feed, Session};
-use super::reading::Said;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

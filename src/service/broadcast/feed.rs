@@ -1,8 +1,8 @@
 //! A feed as a shard sees it: which rows its channels and prefixes have, and what is remembered of those without one.
 
 use super::FeedSettings;
+use super::channel_log::ChannelLog;
 use super::ids::Ids;
-use super::rows::Row;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 
@@ -74,7 +74,7 @@ impl Feed {
 
     /// The rows of the channels that a prefix covers.
     pub fn covered<'f>(&'f self, prefix: &'f str) -> impl Iterator<Item = u32> + 'f {
-        below(&self.names, prefix).map(|(_, &row)| row)
+        below(&self.names, prefix).map(|(_, &log)| log)
     }
 
     /// Messages up to this sequence may be gone that a prefix covers and that are in no row.
@@ -102,32 +102,32 @@ impl Feed {
     }
 
     /// A row is there.
-    pub fn enter(&mut self, row: &Row, number: u32) {
-        match row.name.strip_suffix('*') {
+    pub fn enter(&mut self, log: &ChannelLog, number: u32) {
+        match log.name.strip_suffix('*') {
             Some(prefix) => {
                 *self.lengths.entry(prefix.len()).or_default() += 1;
                 self.prefixes.insert(prefix.into(), number);
             }
             None => {
-                self.names.insert(row.name.clone(), number);
-                self.channels.insert(row.name.clone(), number);
+                self.names.insert(log.name.clone(), number);
+                self.channels.insert(log.name.clone(), number);
             }
         }
     }
 
     /// A row is given up.
-    pub fn leave(&mut self, row: &Row) {
-        let Some(prefix) = row.name.strip_suffix('*') else { return self.depart(row) };
+    pub fn leave(&mut self, log: &ChannelLog) {
+        let Some(prefix) = log.name.strip_suffix('*') else { return self.depart(log) };
         self.prefixes.remove(prefix);
         self.lengths.entry(prefix.len()).and_modify(|count| *count -= 1);
         self.lengths.retain(|_, count| *count > 0);
     }
 
-    fn depart(&mut self, row: &Row) {
-        self.channels.remove(&row.name);
-        self.names.remove(&row.name);
-        self.departed.insert(row.name.clone(), row.gone());
-        self.departures.push_back(row.name.clone());
+    fn depart(&mut self, log: &ChannelLog) {
+        self.channels.remove(&log.name);
+        self.names.remove(&log.name);
+        self.departed.insert(log.name.clone(), log.gone());
+        self.departures.push_back(log.name.clone());
         if self.departures.len() > DEPARTED {
             let oldest = self.departures.pop_front().and_then(|oldest| self.departed.remove(&oldest));
             self.gone = self.gone.max(oldest.unwrap_or(0));

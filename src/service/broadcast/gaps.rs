@@ -7,7 +7,7 @@
 //! all that it was given has been kept waiting by the shard, or the feed was faster than a row may keep. That one is
 //! told, and goes on with the oldest message that is still there, whatever the policy.
 
-use super::rows::Next;
+use super::channel_log::Next;
 use super::words::Gap;
 use super::{Broadcast, Desk};
 
@@ -19,17 +19,17 @@ impl Broadcast {
     /// nothing more.
     pub(super) fn settle_lost(&mut self, desk: &mut Desk, numbers: &[u32], waited: bool) -> bool {
         for &number in numbers {
-            let subscription = self.roll.get(number);
-            let row = &self.rows[subscription.row as usize];
-            match row.ahead(subscription.cursor) {
-                Next::Lost if waited && !row.never_came(subscription.cursor) => self.too_slow(desk, number),
+            let subscription = self.subscribers.get(number);
+            let log = &self.logs[subscription.log as usize];
+            match log.ahead(subscription.cursor) {
+                Next::Lost if waited && !log.never_came(subscription.cursor) => self.too_slow(desk, number),
                 Next::Lost => {
-                    desk.tally().gaps_late += 1;
-                    self.roll.set(number, subscription.cursor.moved(row.gone()).owing(false));
+                    desk.counters().gaps_late += 1;
+                    self.subscribers.set(number, subscription.cursor.moved(log.gone()).owing(false));
                 }
                 _ => {}
             }
-            if self.roll.clients[subscription.client as usize].count == 0 {
+            if self.subscribers.clients[subscription.client as usize].count == 0 {
                 return false;
             }
         }
@@ -38,22 +38,23 @@ impl Broadcast {
 
     /// Tells a client of the gaps that it is owed. `false`: not of all of them yet.
     pub(super) fn tell_gaps(&mut self, desk: &mut Desk, token: u32, numbers: &[u32]) -> bool {
-        let (who, route) = (self.roll.clients[token as usize].who, self.roll.clients[token as usize].route);
+        let (who, route) =
+            (self.subscribers.clients[token as usize].who, self.subscribers.clients[token as usize].route);
         let most = self.settings[usize::from(route)].slow.max_pending / 2;
         let mut told = 0;
         for &number in numbers {
-            let subscription = self.roll.get(number);
+            let subscription = self.subscribers.get(number);
             if !subscription.cursor.owes_gap() {
                 continue;
             }
             if told == NOTICES || desk.pending(who) as u64 > most {
                 return false;
             }
-            let name = self.rows[subscription.row as usize].name.clone();
+            let name = self.logs[subscription.log as usize].name.clone();
             let after = self.returns.get(&token).filter(|_| subscription.cursor.owes_return()).map(|it| it.to_string());
             let gap = self.gap(numbers, &name, after);
             self.tell_gap(desk, token, &gap);
-            self.roll.set(number, subscription.cursor.told());
+            self.subscribers.set(number, subscription.cursor.told());
             told += 1;
         }
         if told > 0 {
@@ -65,10 +66,10 @@ impl Broadcast {
     /// What the client of these subscriptions is told that has lost something of a channel.
     pub(super) fn gap(&self, numbers: &[u32], channel: &str, after: Option<String>) -> Gap {
         let next = |&number: &u32| {
-            let subscription = self.roll.get(number);
-            let row = &self.rows[subscription.row as usize];
-            match row.ahead(subscription.cursor) {
-                Next::Message(payload, ..) if *row.name == *channel => Some((payload.sequence, payload.id())),
+            let subscription = self.subscribers.get(number);
+            let log = &self.logs[subscription.log as usize];
+            match log.ahead(subscription.cursor) {
+                Next::Message(payload, ..) if *log.name == *channel => Some((payload.sequence, payload.id())),
                 _ => None,
             }
         };

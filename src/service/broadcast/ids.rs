@@ -59,10 +59,10 @@ impl Ids {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesh::Draft;
+    use crate::mesh::NewMessage;
 
     fn message(id: &str, sequence: u64) -> Message {
-        Message::new(Draft { id: Some(id.into()), ..Draft::default() }, 1, sequence)
+        Message::new(NewMessage { id: Some(id.into()), ..NewMessage::default() }, 1, sequence)
     }
 
     #[test]

@@ -1,16 +1,16 @@
-//! Which channels a shard has, a page at a time: what is answered to [`ListenersAsk`].
+//! Which channels a shard has, a page at a time: what is answered to [`SubscribersQuery`].
 
-use super::rows::Row;
-use crate::mesh::{ChannelState, ListenersAsk, Wanted};
+use super::channel_log::ChannelLog;
+use crate::mesh::{ChannelState, SubscribersQuery, Wanted};
 use std::collections::BinaryHeap;
 
 /// The channels that are asked for. What is not on the page costs a comparison each, and no memory.
-pub(super) fn listing<'r>(rows: impl Iterator<Item = &'r Row>, ask: &ListenersAsk) -> Vec<ChannelState> {
+pub(super) fn listing<'r>(logs: impl Iterator<Item = &'r ChannelLog>, ask: &SubscribersQuery) -> Vec<ChannelState> {
     match &ask.wanted {
-        Wanted::One(name) => rows.filter(|row| *row.name == **name).map(state).collect(),
+        Wanted::One(name) => logs.filter(|log| *log.name == **name).map(state).collect(),
         Wanted::Page { after, most } => {
             let after = after.as_ref().map(|(name, feed)| (&**name, *feed));
-            page(rows, after, *most)
+            page(logs, after, *most)
         }
     }
 }
@@ -18,11 +18,11 @@ pub(super) fn listing<'r>(rows: impl Iterator<Item = &'r Row>, ask: &ListenersAs
 /// A channel's place among all.
 type Place<'r> = (&'r str, u16);
 
-fn page<'r>(rows: impl Iterator<Item = &'r Row>, after: Option<Place<'_>>, most: usize) -> Vec<ChannelState> {
+fn page<'r>(logs: impl Iterator<Item = &'r ChannelLog>, after: Option<Place<'_>>, most: usize) -> Vec<ChannelState> {
     let mut first = BinaryHeap::new();
-    for row in rows.filter(|row| after.is_none_or(|after| place(row) > after)) {
-        if first.len() < most || first.peek().is_some_and(|last: &Placed<'_>| place(row) < place(last.0)) {
-            first.push(Placed(row));
+    for log in logs.filter(|log| after.is_none_or(|after| place(log) > after)) {
+        if first.len() < most || first.peek().is_some_and(|last: &Placed<'_>| place(log) < place(last.0)) {
+            first.push(Placed(log));
         }
         if first.len() > most {
             first.pop();
@@ -31,12 +31,12 @@ fn page<'r>(rows: impl Iterator<Item = &'r Row>, after: Option<Place<'_>>, most:
     first.into_sorted_vec().into_iter().map(|it| state(it.0)).collect()
 }
 
-fn place(row: &Row) -> Place<'_> {
-    (&row.name, row.feed)
+fn place(log: &ChannelLog) -> Place<'_> {
+    (&log.name, log.feed)
 }
 
 /// A row, ordered by its place.
-struct Placed<'r>(&'r Row);
+struct Placed<'r>(&'r ChannelLog);
 
 impl PartialEq for Placed<'_> {
     fn eq(&self, other: &Self) -> bool {
@@ -58,13 +58,13 @@ impl Ord for Placed<'_> {
     }
 }
 
-fn state(row: &Row) -> ChannelState {
+fn state(log: &ChannelLog) -> ChannelState {
     ChannelState {
-        feed: row.feed,
-        channel: (*row.name).into(),
-        subscribers: row.subscribers.len() as u32,
-        kept: row.kept() as u32,
-        kept_bytes: row.kept_bytes(),
+        feed: log.feed,
+        channel: (*log.name).into(),
+        subscribers: log.subscribers.len() as u32,
+        kept: log.kept() as u32,
+        kept_bytes: log.kept_bytes(),
     }
 }
 
@@ -73,21 +73,21 @@ mod tests {
     use super::super::Keep;
     use super::*;
 
-    fn names(rows: &[Row], after: Option<(&str, u16)>, most: usize) -> Vec<String> {
+    fn names(logs: &[ChannelLog], after: Option<(&str, u16)>, most: usize) -> Vec<String> {
         let after = after.map(|(name, feed)| (name.into(), feed));
-        let ask = ListenersAsk { question: 1, wanted: Wanted::Page { after, most } };
-        listing(rows.iter(), &ask).into_iter().map(|it| format!("{}/{}", it.channel, it.feed)).collect()
+        let ask = SubscribersQuery { question: 1, wanted: Wanted::Page { after, most } };
+        listing(logs.iter(), &ask).into_iter().map(|it| format!("{}/{}", it.channel, it.feed)).collect()
     }
 
     #[test]
     fn a_page_has_the_first_behind_its_cursor_in_order() {
         let names_of = [(0, "d"), (0, "b"), (1, "a"), (1, "b"), (0, "c*")];
-        let rows: Vec<Row> = names_of.map(|(feed, name)| Row::new(feed, name, 0, &Keep::NOTHING)).into();
-        assert_eq!(names(&rows, None, 9), ["a/1", "b/0", "b/1", "c*/0", "d/0"]);
-        assert_eq!(names(&rows, None, 2), ["a/1", "b/0"]);
-        assert_eq!(names(&rows, Some(("b", 0)), 2), ["b/1", "c*/0"]);
-        assert_eq!(names(&rows, Some(("d", 0)), 2), [""; 0]);
-        let one = ListenersAsk { question: 1, wanted: Wanted::One("b".into()) };
-        assert_eq!(listing(rows.iter(), &one).len(), 2);
+        let logs: Vec<ChannelLog> = names_of.map(|(feed, name)| ChannelLog::new(feed, name, 0, &Keep::NOTHING)).into();
+        assert_eq!(names(&logs, None, 9), ["a/1", "b/0", "b/1", "c*/0", "d/0"]);
+        assert_eq!(names(&logs, None, 2), ["a/1", "b/0"]);
+        assert_eq!(names(&logs, Some(("b", 0)), 2), ["b/1", "c*/0"]);
+        assert_eq!(names(&logs, Some(("d", 0)), 2), [""; 0]);
+        let one = SubscribersQuery { question: 1, wanted: Wanted::One("b".into()) };
+        assert_eq!(listing(logs.iter(), &one).len(), 2);
     }
 }

@@ -1,6 +1,6 @@
 //! What a request asks of a broadcast route: by which transport, which channels, and from where.
 
-use super::settings::{Settings, is_channel};
+use super::settings::{BroadcastPlan, is_channel};
 use edgehold_wire::http1::{Head, Version};
 use edgehold_wire::upgrade;
 
@@ -21,7 +21,7 @@ pub enum Transport {
 
 /// What is asked.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Wish {
+pub struct SubscribeRequest {
     /// By which transport.
     pub transport: Transport,
     /// Which channels; may be empty.
@@ -36,8 +36,8 @@ pub struct Wish {
 ///
 /// # Errors
 /// Words for a 400.
-pub fn read(head: &Head<'_, '_>, settings: &Settings, path: &str) -> Result<Wish, &'static str> {
-    let mut wish = Wish {
+pub fn read(head: &Head<'_, '_>, settings: &BroadcastPlan, path: &str) -> Result<SubscribeRequest, &'static str> {
+    let mut request = SubscribeRequest {
         transport: by_accept(head),
         channels: Vec::new(),
         last: None,
@@ -45,19 +45,19 @@ pub fn read(head: &Head<'_, '_>, settings: &Settings, path: &str) -> Result<Wish
     };
     if settings.channel_in_path {
         let channel = decode(&head.path[path.len().min(head.path.len())..], false);
-        wish.channels.push(channel.ok_or("the channel is not UTF-8")?);
+        request.channels.push(channel.ok_or("the channel is not UTF-8")?);
     }
     for pair in head.query.unwrap_or("").split('&') {
-        parameter(pair, &mut wish)?;
+        parameter(pair, &mut request)?;
     }
     // An EventSource comes back to its URL, with an id that may be old by then; the header has what it has heard since.
     let heard = head.get("Last-Event-ID").and_then(|id| str::from_utf8(id).ok()).filter(|id| !id.is_empty());
-    wish.last = heard.map(Into::into).or(wish.last);
+    request.last = heard.map(Into::into).or(request.last);
     if upgrade::wanted(head) {
-        wish.transport = Transport::WebSocket;
+        request.transport = Transport::WebSocket;
     }
-    match wish.channels.iter().all(|channel| is_channel(channel)) {
-        true => Ok(wish),
+    match request.channels.iter().all(|channel| is_channel(channel)) {
+        true => Ok(request),
         false => Err("a channel is 1 to 255 bytes of UTF-8 without control characters, with `*` only at its end"),
     }
 }
@@ -75,21 +75,21 @@ fn by_accept(head: &Head<'_, '_>) -> Transport {
     most.map_or(Transport::Lines, |(_, transport)| transport)
 }
 
-fn parameter(pair: &str, wish: &mut Wish) -> Result<(), &'static str> {
+fn parameter(pair: &str, request: &mut SubscribeRequest) -> Result<(), &'static str> {
     let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
     let value = || decode(value, true).ok_or("the query is not UTF-8");
     match name {
-        "channel" => wish.channels.push(value()?),
-        "lastEventId" => wish.last = Some(value()?),
+        "channel" => request.channels.push(value()?),
+        "lastEventId" => request.last = Some(value()?),
         "after" => {
-            wish.transport = Transport::Poll;
-            wish.last = Some(value()?);
+            request.transport = Transport::Poll;
+            request.last = Some(value()?);
         }
-        "transport" => wish.transport = by_name(&value()?)?,
+        "transport" => request.transport = by_name(&value()?)?,
         _ => {}
     }
     // An empty id is what a client has that has heard nothing yet.
-    wish.last.take_if(|last| last.is_empty());
+    request.last.take_if(|last| last.is_empty());
     Ok(())
 }
 
@@ -123,18 +123,18 @@ mod tests {
     use super::super::settings::tests::settings;
     use super::*;
     use edgehold_wire::EMPTY_HEADER;
-    use edgehold_wire::http1::{Limits, MAX_HEADERS};
+    use edgehold_wire::http1::{HeadLimits, MAX_HEADERS};
 
-    fn wish(request: &str) -> Result<Wish, &'static str> {
+    fn parse(request: &str) -> Result<SubscribeRequest, &'static str> {
         let mut store = [EMPTY_HEADER; MAX_HEADERS];
-        let limits = Limits { head_bytes: 4096, head_count: 20, target_bytes: 200 };
+        let limits = HeadLimits { head_bytes: 4096, head_count: 20, target_bytes: 200 };
         let text = request.replace('\n', "\r\n") + "\r\n\r\n";
         let head = edgehold_wire::http1::read(text.as_bytes(), &limits, &mut store).unwrap().unwrap();
         read(&head, &settings(), "/feed/")
     }
 
     fn transport(request: &str) -> Transport {
-        wish(&format!("GET /feed/a{request}")).unwrap().transport
+        parse(&format!("GET /feed/a{request}")).unwrap().transport
     }
 
     #[test]
@@ -155,22 +155,22 @@ mod tests {
         assert_eq!(transport("?transport=raw HTTP/1.1\nHost: h"), Transport::Raw);
         let socket = " HTTP/1.1\nHost: h\nUpgrade: websocket\nConnection: Upgrade\nAccept: text/event-stream";
         assert_eq!(transport(socket), Transport::WebSocket);
-        assert!(wish("GET /feed/a?transport=pigeon HTTP/1.1\nHost: h").is_err());
+        assert!(parse("GET /feed/a?transport=pigeon HTTP/1.1\nHost: h").is_err());
     }
 
     #[test]
     fn channels_come_from_the_path_and_the_query() {
-        let wish = wish("GET /feed/a%2Fb%20c?channel=d*&x&channel=e+f HTTP/1.1\nHost: h").unwrap();
-        assert_eq!(wish.channels, ["a/b c", "d*", "e f"]);
-        assert!(self::wish("GET /feed/ HTTP/1.1\nHost: h").is_err());
-        assert!(self::wish("GET /feed/a%ff HTTP/1.1\nHost: h").is_err());
-        assert!(self::wish("GET /feed/a%2 HTTP/1.1\nHost: h").is_err());
-        assert!(self::wish("GET /feed/a*b HTTP/1.1\nHost: h").is_err());
+        let request = parse("GET /feed/a%2Fb%20c?channel=d*&x&channel=e+f HTTP/1.1\nHost: h").unwrap();
+        assert_eq!(request.channels, ["a/b c", "d*", "e f"]);
+        assert!(parse("GET /feed/ HTTP/1.1\nHost: h").is_err());
+        assert!(parse("GET /feed/a%ff HTTP/1.1\nHost: h").is_err());
+        assert!(parse("GET /feed/a%2 HTTP/1.1\nHost: h").is_err());
+        assert!(parse("GET /feed/a*b HTTP/1.1\nHost: h").is_err());
     }
 
     #[test]
     fn the_last_id_comes_from_the_header_before_the_query() {
-        let last = |request: &str| wish(request).unwrap().last;
+        let last = |request: &str| parse(request).unwrap().last;
         let header = "HTTP/1.1\nHost: h\nLast-Event-ID: 7";
         assert_eq!(last(&format!("GET /feed/a {header}")).as_deref(), Some("7"));
         assert_eq!(last(&format!("GET /feed/a?lastEventId=8 {header}")).as_deref(), Some("7"));

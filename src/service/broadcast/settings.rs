@@ -4,7 +4,7 @@ use crate::mesh::{Body, FeedNumber, Form, Frame};
 
 /// What a broadcast route says.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct BroadcastPlan {
     /// Its feeds.
     pub feeds: Vec<FeedNumber>,
     /// What follows the route's path is the channel.
@@ -126,7 +126,7 @@ impl FeedSettings {
     }
 }
 
-impl Settings {
+impl BroadcastPlan {
     /// Whether a client may take this channel or prefix.
     pub fn allows(&self, channel: &str) -> bool {
         self.channels.is_empty() || self.channels.iter().any(|pattern| matches(pattern, channel))
@@ -157,8 +157,8 @@ pub(super) mod tests {
     use super::*;
 
     /// A route as it is when nothing is written.
-    pub fn settings() -> Settings {
-        Settings {
+    pub fn settings() -> BroadcastPlan {
+        BroadcastPlan {
             feeds: vec![0],
             channel_in_path: true,
             channels: Vec::new(),
@@ -180,7 +180,7 @@ pub(super) mod tests {
 
     #[test]
     fn patterns_cover_what_begins_so() {
-        let settings = Settings { channels: vec!["a".into(), "b.*".into()], ..settings() };
+        let settings = BroadcastPlan { channels: vec!["a".into(), "b.*".into()], ..settings() };
         let allowed = ["a", "ab", "b.", "b.c", "b.c*", "b*", "*"].map(|it| settings.allows(it));
         assert_eq!(allowed, [true, false, true, true, true, false, false]);
     }

@@ -1,10 +1,10 @@
 //! How a client comes in, how it is spoken to, and how it is sent away: by transport.
 
 use super::Broadcast;
-use super::orders::{ID_BYTES, tell};
-use super::requests::{self, Transport, Wish};
-use super::roll::{Client, Traits};
-use super::settings::Settings;
+use super::commands::{ID_BYTES, tell};
+use super::requests::{self, SubscribeRequest, Transport};
+use super::settings::BroadcastPlan;
+use super::subscribers::{Client, Traits};
 use super::words::{self, Gap};
 use crate::mesh::{self, Body, Cause, Form, Frame};
 use crate::shard::door::{Desk, Payload};
@@ -37,48 +37,53 @@ impl Broadcast {
             _ => return desk.refuse(who, Status::METHOD_NOT_ALLOWED, &allow, "a feed can only be read"),
         }
         let fields: Vec<(&'static str, &str)> = cors.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let wish = match self.wish(head, settings, path) {
-            Ok(wish) => wish,
+        let request = match self.request(head, settings, path) {
+            Ok(request) => request,
             Err((status, words)) => return desk.refuse(who, status, &fields, words),
         };
-        match wish.transport {
-            Transport::WebSocket => self.open_socket(desk, who, head, route, &wish),
-            Transport::Poll => self.open_poll(desk, who, route, &wish, &fields),
+        match request.transport {
+            Transport::WebSocket => self.open_socket(desk, who, head, route, &request),
+            Transport::Poll => self.open_poll(desk, who, route, &request, &fields),
             _ if desk.is_head_only(who) => {
-                desk.begin_answer(who, Status::OK, &stream_fields(&wish, &fields), None);
+                desk.begin_answer(who, Status::OK, &stream_fields(&request, &fields), None);
                 desk.finish_answer(who);
             }
-            _ => self.open_stream(desk, who, route, &wish, &fields),
+            _ => self.open_stream(desk, who, route, &request, &fields),
         }
     }
 
     /// What is asked, if it is allowed.
-    fn wish(&self, head: &Head<'_, '_>, settings: &Settings, path: &str) -> Result<Wish, (Status, &'static str)> {
-        let mut wish = requests::read(head, settings, path).map_err(|words| (Status::BAD_REQUEST, words))?;
-        if wish.last.as_ref().is_some_and(|last| last.len() > ID_BYTES) {
+    fn request(
+        &self,
+        head: &Head<'_, '_>,
+        settings: &BroadcastPlan,
+        path: &str,
+    ) -> Result<SubscribeRequest, (Status, &'static str)> {
+        let mut request = requests::read(head, settings, path).map_err(|words| (Status::BAD_REQUEST, words))?;
+        if request.last.as_ref().is_some_and(|last| last.len() > ID_BYTES) {
             return Err((Status::BAD_REQUEST, "an id is 255 bytes at most"));
         }
-        if wish.channels.is_empty() {
-            let may_ask = settings.subscribe && wish.transport == Transport::WebSocket;
+        if request.channels.is_empty() {
+            let may_ask = settings.subscribe && request.transport == Transport::WebSocket;
             match self.only_channel(settings) {
-                Some(only) => wish.channels = only,
+                Some(only) => request.channels = only,
                 None if may_ask => {}
                 None => return Err((Status::BAD_REQUEST, "name a channel: ?channel=…")),
             }
         }
-        wish.channels.sort_unstable();
-        wish.channels.dedup();
-        if wish.channels.len() > settings.subscriptions_max as usize {
+        request.channels.sort_unstable();
+        request.channels.dedup();
+        if request.channels.len() > settings.subscriptions_max as usize {
             return Err((Status::BAD_REQUEST, "more channels than subscriptions_max"));
         }
-        match wish.channels.iter().find_map(|channel| self.forbids(settings, channel)) {
+        match request.channels.iter().find_map(|channel| self.forbids(settings, channel)) {
             Some(words) => Err((Status::FORBIDDEN, words)),
-            None => Ok(wish),
+            None => Ok(request),
         }
     }
 
     /// Where there is but one channel it need not be named.
-    fn only_channel(&self, settings: &Settings) -> Option<Vec<String>> {
+    fn only_channel(&self, settings: &BroadcastPlan) -> Option<Vec<String>> {
         let own = |feed: &u16| self.feeds[usize::from(*feed)].settings.channel.clone();
         let mut channels = match settings.channels.is_empty() {
             true => settings.feeds.iter().map(own).collect::<Option<Vec<_>>>()?,
@@ -90,7 +95,7 @@ impl Broadcast {
     }
 
     /// Why a client may not have a channel.
-    pub(super) fn forbids(&self, settings: &Settings, channel: &str) -> Option<&'static str> {
+    pub(super) fn forbids(&self, settings: &BroadcastPlan, channel: &str) -> Option<&'static str> {
         let carried = settings.feeds.iter().any(|&feed| self.feeds[usize::from(feed)].settings.may_carry(channel));
         match (settings.allows(channel), carried) {
             (false, _) => Some("this route does not let clients have this channel"),
@@ -99,55 +104,69 @@ impl Broadcast {
         }
     }
 
-    pub(super) fn enroll(&mut self, desk: &Desk, who: Handle, route: u16, form: Form, traits: Traits) -> u32 {
-        self.roll.reserve(desk.slots());
-        self.roll.clients.insert(Client::new(who, route, form, traits)) as u32
+    pub(super) fn add_client(&mut self, desk: &Desk, who: Handle, route: u16, form: Form, traits: Traits) -> u32 {
+        self.subscribers.reserve(desk.slots());
+        self.subscribers.clients.insert(Client::new(who, route, form, traits)) as u32
     }
 
     /// Subscribes a new client to all that it asked for; the channels of which it has lost something.
-    pub(super) fn begin(&mut self, desk: &mut Desk, token: u32, wish: &Wish) -> Vec<String> {
-        self.subscribe(desk, token, &wish.channels, wish.last.as_deref()).0
+    pub(super) fn begin(&mut self, desk: &mut Desk, token: u32, request: &SubscribeRequest) -> Vec<String> {
+        self.subscribe(desk, token, &request.channels, request.last.as_deref()).0
     }
 
     // ---- WebSocket ----
 
-    fn open_socket(&mut self, desk: &mut Desk, who: Handle, head: &Head<'_, '_>, route: u16, wish: &Wish) {
+    fn open_socket(
+        &mut self,
+        desk: &mut Desk,
+        who: Handle,
+        head: &Head<'_, '_>,
+        route: u16,
+        request: &SubscribeRequest,
+    ) {
         let Ok(opening) = upgrade::check(head) else { return super::super::gate::refuse_opening(desk, who, head) };
         let form = self.settings[usize::from(route)].form(Frame::WebSocket);
-        let token = self.enroll(desk, who, route, form, Traits::empty());
+        let token = self.add_client(desk, who, route, form, Traits::empty());
         desk.take(who, token);
         desk.prepare_upgrade(who, &opening, None);
         desk.upgrade(who);
         if desk.takes_deflated(who).is_some() {
-            self.roll.clients[token as usize].form.frame = Frame::Deflated;
+            self.subscribers.clients[token as usize].form.frame = Frame::Deflated;
         }
-        self.begin(desk, token, wish);
+        self.begin(desk, token, request);
         desk.follow(who);
     }
 
     // ---- streams ----
 
-    fn open_stream(&mut self, desk: &mut Desk, who: Handle, route: u16, wish: &Wish, fields: &[(&str, &str)]) {
+    fn open_stream(
+        &mut self,
+        desk: &mut Desk,
+        who: Handle,
+        route: u16,
+        request: &SubscribeRequest,
+        fields: &[(&str, &str)],
+    ) {
         let settings = self.settings.clone();
         let settings = &settings[usize::from(route)];
-        let token = self.enroll(desk, who, route, settings.form(Frame::Piece), Traits::empty());
+        let token = self.add_client(desk, who, route, settings.form(Frame::Piece), Traits::empty());
         desk.take(who, token);
-        let lost = self.begin(desk, token, wish);
-        let mut fields = stream_fields(wish, fields);
+        let lost = self.begin(desk, token, request);
+        let mut fields = stream_fields(request, fields);
         if !lost.is_empty() {
             // The one way to tell it where only payloads are sent.
             fields.push(("Edgehold-Gap", "yes"));
         }
         let chunked = desk.begin_stream(who, &fields);
-        self.roll.clients[token as usize].form = form(wish.transport, settings.body, chunked);
-        let said = preamble(wish, settings);
+        self.subscribers.clients[token as usize].form = form(request.transport, settings.body, chunked);
+        let said = preamble(request, settings);
         self.say(desk, token, &said);
         desk.follow(who);
     }
 
     /// Bytes of the body of a stream.
     fn say(&self, desk: &mut Desk, token: u32, bytes: &[u8]) {
-        let Client { who, form, .. } = self.roll.clients[token as usize];
+        let Client { who, form, .. } = self.subscribers.clients[token as usize];
         match form.frame {
             Frame::EventChunk | Frame::PieceChunk => desk.write(who, &http1::chunk(bytes)),
             _ => desk.write(who, bytes),
@@ -156,7 +175,7 @@ impl Broadcast {
 
     /// A stream was quiet.
     pub fn quiet(&mut self, desk: &mut Desk, token: u32) {
-        let Some(client) = self.roll.clients.get(token as usize) else { return };
+        let Some(client) = self.subscribers.clients.get(token as usize) else { return };
         match (client.form.frame, client.form.body) {
             _ if client.traits.contains(Traits::POLLS) => {}
             // What waits for it keeps the road open, if it takes anything.
@@ -170,8 +189,8 @@ impl Broadcast {
 
     /// Something that the client wanted to hear is gone.
     pub(super) fn tell_gap(&self, desk: &mut Desk, token: u32, gap: &Gap) {
-        desk.tally().gaps_told += 1;
-        let Client { who, form, route, .. } = self.roll.clients[token as usize];
+        desk.counters().gaps_told += 1;
+        let Client { who, form, route, .. } = self.subscribers.clients[token as usize];
         let (json, event) = (gap.json(), &self.settings[usize::from(route)].gap_event);
         match (form.frame, form.body) {
             (Frame::WebSocket | Frame::Deflated, _) => drop(tell(desk, who, &json)),
@@ -185,7 +204,7 @@ impl Broadcast {
 
     /// Sends a client away.
     pub(super) fn close(&self, desk: &mut Desk, token: u32, code: CloseCode, words: &str, cause: Cause) {
-        let Client { who, form, .. } = self.roll.clients[token as usize];
+        let Client { who, form, .. } = self.subscribers.clients[token as usize];
         match form.frame {
             Frame::WebSocket | Frame::Deflated => desk.close_because(who, code, words, cause),
             // The body has no other way to say that it is not whole.
@@ -194,8 +213,8 @@ impl Broadcast {
     }
 
     /// The server is stopping.
-    pub fn quiesce(&mut self, desk: &mut Desk, who: Handle, token: u32) {
-        let Some(client) = self.roll.clients.get(token as usize) else { return };
+    pub fn drain(&mut self, desk: &mut Desk, who: Handle, token: u32) {
+        let Some(client) = self.subscribers.clients.get(token as usize) else { return };
         if client.traits.contains(Traits::POLLS) {
             return self.finish_poll(desk, token, &[]);
         }
@@ -239,24 +258,24 @@ fn form(transport: Transport, body: Body, chunked: bool) -> Form {
 }
 
 /// What a stream begins with.
-fn preamble(wish: &Wish, settings: &Settings) -> Vec<u8> {
+fn preamble(request: &SubscribeRequest, settings: &BroadcastPlan) -> Vec<u8> {
     let mut said = Vec::new();
-    let spaces = if wish.buffered { " ".repeat(PADDING) } else { String::new() };
-    match wish.transport {
+    let spaces = if request.buffered { " ".repeat(PADDING) } else { String::new() };
+    match request.transport {
         Transport::Events => {
-            if wish.buffered {
+            if request.buffered {
                 said.extend_from_slice(format!(":{spaces}\n").as_bytes());
             }
             sse::retry(&mut said, settings.retry_millis);
         }
-        Transport::Lines if wish.buffered => said.extend_from_slice(format!("{spaces}\n").as_bytes()),
+        Transport::Lines if request.buffered => said.extend_from_slice(format!("{spaces}\n").as_bytes()),
         _ => {}
     }
     said
 }
 
-fn stream_fields<'f>(wish: &Wish, fields: &[(&'f str, &'f str)]) -> Vec<(&'f str, &'f str)> {
-    let media = match wish.transport {
+fn stream_fields<'f>(request: &SubscribeRequest, fields: &[(&'f str, &'f str)]) -> Vec<(&'f str, &'f str)> {
+    let media = match request.transport {
         Transport::Events => sse::MEDIA_TYPE,
         Transport::Lines => "application/x-ndjson",
         _ => "application/octet-stream",
@@ -265,7 +284,7 @@ fn stream_fields<'f>(wish: &Wish, fields: &[(&'f str, &'f str)]) -> Vec<(&'f str
 }
 
 /// Who may read the answer from a page of another origin (the Fetch standard's CORS check).
-fn cors(head: &Head<'_, '_>, settings: &Settings) -> Fields {
+fn cors(head: &Head<'_, '_>, settings: &BroadcastPlan) -> Fields {
     let mut fields = Fields::new();
     if settings.allow_origin.is_empty() {
         return fields;

@@ -49,7 +49,7 @@ impl Values {
     pub fn outlives(&mut self, sequence: u64) -> bool {
         let Some(value) = self.live.get_mut(&sequence) else { return false };
         if let Some(bare) = value.payload.without_forms() {
-            value.payload = super::rows::payload(&bare.into());
+            value.payload = super::channel_log::payload(&bare.into());
         }
         value.alone = true;
         self.alone += 1;

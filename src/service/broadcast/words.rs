@@ -17,7 +17,7 @@ use serde_json::json;
 /// What a client says.
 #[derive(Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
-pub struct Order {
+pub struct Command {
     /// Channels and prefixes that it wants to hear.
     pub subscribe: Vec<String>,
     /// Channels and prefixes that it no longer wants to hear.
@@ -30,7 +30,7 @@ pub struct Order {
 ///
 /// # Errors
 /// It is none: words for the client.
-pub fn order(text: &[u8]) -> Result<Order, &'static str> {
+pub fn command(text: &[u8]) -> Result<Command, &'static str> {
     let words = "this is no {\"subscribe\":[…]} and no {\"unsubscribe\":[…]}";
     // A list would be read as the object's values in their order.
     let is_object = text.trim_ascii_start().starts_with(b"{");
@@ -91,10 +91,10 @@ mod tests {
 
     #[test]
     fn orders_are_read_and_anything_else_is_not() {
-        let read = order(br#"{"subscribe":["a"],"after":"x"}"#).unwrap();
-        assert_eq!(read, Order { subscribe: vec!["a".into()], unsubscribe: vec![], after: Some("x".into()) });
+        let read = command(br#"{"subscribe":["a"],"after":"x"}"#).unwrap();
+        assert_eq!(read, Command { subscribe: vec!["a".into()], unsubscribe: vec![], after: Some("x".into()) });
         for wrong in ["", "[]", "{", r#"{"subscribe":"a"}"#, r#"{"publish":["a"]}"#, "\u{0}"] {
-            assert!(order(wrong.as_bytes()).is_err(), "{wrong}");
+            assert!(command(wrong.as_bytes()).is_err(), "{wrong}");
         }
     }
 

@@ -2,13 +2,13 @@
 
 mod laws;
 
-use edgehold_wire::http1::{Body, Limits};
+use edgehold_wire::http1::{Body, HeadLimits};
 use proptest::prelude::*;
 
-fn limits() -> impl Strategy<Value = Limits> {
+fn limits() -> impl Strategy<Value = HeadLimits> {
     let tight = (0..300_usize, 0..6_usize, 0..40_usize);
     let wide = Just((4096, 64, 1024));
-    prop_oneof![wide, tight].prop_map(|(head_bytes, head_count, target_bytes)| Limits {
+    prop_oneof![wide, tight].prop_map(|(head_bytes, head_count, target_bytes)| HeadLimits {
         head_bytes,
         head_count,
         target_bytes,

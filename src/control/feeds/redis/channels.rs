@@ -1,8 +1,8 @@
 //! Channels and patterns of Redis. What is published while nobody listens is lost: Redis keeps none of it.
 
 use super::super::broker::Broker;
+use super::super::decoder::Said;
 use super::super::feed::{Fault, Feed, Session};
-use super::super::reading::Said;
 use super::{Line, bytes, items};
 use redis::Value;
 use std::convert::Infallible;

@@ -10,8 +10,8 @@
 
 use super::super::Start;
 use super::super::broker::Broker;
+use super::super::decoder::{Reason, Said};
 use super::super::feed::{Fault, Feed, Session};
-use super::super::reading::{Reason, Said};
 use super::super::stable_hash;
 use super::{Line, bytes, items};
 use redis::{Cmd, Value};
@@ -94,7 +94,7 @@ impl Streams {
                 self.take_all(feed, stream).await?;
             }
             if looked.elapsed() >= BLOCK {
-                self.look(&mut line, feed, Moment::Reading).await?;
+                self.look(&mut line, feed, Moment::Decoder).await?;
                 looked = Instant::now();
             }
         }
@@ -157,7 +157,7 @@ enum Moment {
     /// The connection is new.
     Back,
     /// Between two answers.
-    Reading,
+    Decoder,
 }
 
 fn places(streams: Vec<String>) -> Vec<Place> {
@@ -352,7 +352,7 @@ mod tests {
     }
 
     fn looks(place: &mut Place, info: Option<Info>) -> Option<Missed> {
-        place.look(info, Moment::Reading, Start::New)
+        place.look(info, Moment::Decoder, Start::New)
     }
 
     #[test]
@@ -409,7 +409,7 @@ mod tests {
         for (first, expected) in [(9, None), (12, Some(Missed::Dropped(None)))] {
             let mut place = places(vec!["s".into()]).remove(0);
             place.look(old(5, 10), Moment::Back, Start::New);
-            assert_eq!(place.look(old(first, 14), Moment::Reading, Start::New), None);
+            assert_eq!(place.look(old(first, 14), Moment::Decoder, Start::New), None);
             assert_eq!(place.look(old(first, 14), Moment::Back, Start::New), expected);
         }
     }

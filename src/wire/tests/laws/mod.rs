@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "every test binary asks for some of the laws")]
 
 use edgehold_wire::deflate::{self, Agreed, Deflater, Inflater, Window, Wishes};
-use edgehold_wire::http1::{self, Body, BodyEvent, BodyReader, Head, Limits, MAX_HEADERS, Refusal};
+use edgehold_wire::http1::{self, Body, BodyEvent, BodyReader, Head, HeadLimits, MAX_HEADERS, Refusal};
 use edgehold_wire::mask::{self, Kind};
 use edgehold_wire::utf8::{self, Tail};
 use edgehold_wire::ws::{Event, Fault, MAX_LEFT, Parser, Rules};
@@ -25,13 +25,13 @@ pub(crate) fn pieces<'b>(mut bytes: &'b [u8], cuts: &'b [u8]) -> impl Iterator<I
     })
 }
 
-fn read<T>(bytes: &[u8], limits: &Limits, look: impl Fn(&Head<'_, '_>) -> T) -> Result<Option<T>, Refusal> {
+fn read<T>(bytes: &[u8], limits: &HeadLimits, look: impl Fn(&Head<'_, '_>) -> T) -> Result<Option<T>, Refusal> {
     let mut store = [EMPTY_HEADER; MAX_HEADERS];
     Ok(http1::read(bytes, limits, &mut store)?.map(|head| look(&head)))
 }
 
 /// On every prefix the answer is "not yet" or the answer on the whole.
-pub(crate) fn head(bytes: &[u8], limits: &Limits) {
+pub(crate) fn head(bytes: &[u8], limits: &HeadLimits) {
     let answer = |len| read(&bytes[..len], limits, |head| format!("{head:?}"));
     let whole = answer(bytes.len());
     for len in 0..bytes.len() {
@@ -69,7 +69,7 @@ pub(crate) fn body(bytes: &[u8], body: &Body, cuts: &[u8]) {
 }
 
 /// An accepted opening is answered with the accept key of its own key, and speaks what both sides have.
-pub(crate) fn opening(bytes: &[u8], limits: &Limits, supported: &[String]) {
+pub(crate) fn opening(bytes: &[u8], limits: &HeadLimits, supported: &[String]) {
     let judge = |head: &Head<'_, '_>| {
         if let Some(name) = upgrade::choose(head, supported) {
             assert!(upgrade::offers(head) && head.list("Sec-WebSocket-Protocol").any(|offer| offer == name));
@@ -94,7 +94,7 @@ pub(crate) fn agreed(lines: &[&[u8]], wishes: Wishes) -> Option<Agreed> {
         request.extend([b"Sec-WebSocket-Extensions: ", *line, b"\r\n"].concat());
     }
     request.extend(b"\r\n");
-    let limits = Limits { head_bytes: 8192, head_count: 64, target_bytes: 64 };
+    let limits = HeadLimits { head_bytes: 8192, head_count: 64, target_bytes: 64 };
     read(&request, &limits, |head| deflate::negotiate(head, wishes)).ok()??
 }
 

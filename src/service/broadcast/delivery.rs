@@ -6,8 +6,8 @@
 //! keep up with its messages finds more of them at each client, and they go out in one send.
 
 use super::Broadcast;
-use super::roll::{NONE, Traits};
 use super::settings::{Policy, Slow};
+use super::subscribers::{NONE, Traits};
 use crate::mesh::Cause;
 use crate::shard::door::{Desk, Offer};
 use edgehold_wire::ws::CloseCode;
@@ -16,24 +16,24 @@ use edgehold_wire::ws::CloseCode;
 const SHARE: u32 = 256;
 
 /// Rows that are looked at in a tick whether something in them is too old.
-const ROWS_PER_TICK: usize = 1024;
+const LOGS_PER_TICK: usize = 1024;
 
 impl Broadcast {
     /// There is something new in the row.
-    pub(super) fn begin_round(&mut self, number: u32) {
-        let row = &mut self.rows[number as usize];
-        row.round.remaining = row.subscribers.len() as u32;
-        if row.subscribers.is_empty() {
+    pub(super) fn begin_pass(&mut self, number: u32) {
+        let log = &mut self.logs[number as usize];
+        log.pass.remaining = log.subscribers.len() as u32;
+        if log.subscribers.is_empty() {
             return;
         }
-        if !std::mem::replace(&mut row.round.active, true) {
+        if !std::mem::replace(&mut log.pass.active, true) {
             self.active.push_back(number);
         }
     }
 
     /// What is under way, at most `budget` visits of it; says how many were made.
     pub fn turn(&mut self, desk: &mut Desk, budget: u32) -> u32 {
-        let mut left = budget - self.revisit(desk, budget);
+        let mut left = budget - self.redeliver(desk, budget);
         while let Some(number) = self.finished.pop() {
             self.trim(desk, number);
         }
@@ -43,49 +43,49 @@ impl Broadcast {
         }
         while left > 0 {
             let Some(number) = self.active.pop_front() else { break };
-            left -= self.go_round(desk, number, left.min(SHARE)).clamp(1, left);
+            left -= self.continue_pass(desk, number, left.min(SHARE)).clamp(1, left);
         }
         self.gauge(desk);
         budget - left
     }
 
-    fn go_round(&mut self, desk: &mut Desk, number: u32, most: u32) -> u32 {
-        let mut visits = 0;
-        while visits < most {
+    fn continue_pass(&mut self, desk: &mut Desk, number: u32, most: u32) -> u32 {
+        let mut deliveries = 0;
+        while deliveries < most {
             // A prefix may have been given up.
-            let Some(row) = self.rows.get_mut(number as usize) else { return visits };
-            if row.round.remaining == 0 || row.subscribers.is_empty() {
+            let Some(log) = self.logs.get_mut(number as usize) else { return deliveries };
+            if log.pass.remaining == 0 || log.subscribers.is_empty() {
                 break;
             }
-            row.round.remaining -= 1;
-            let at = row.round.position % row.subscribers.len() as u32;
+            log.pass.remaining -= 1;
+            let at = log.pass.position % log.subscribers.len() as u32;
             // Around by now: behind a shorter list the one at its front would be passed by.
-            row.round.position = (at + 1) % row.subscribers.len() as u32;
-            let subscription = row.subscribers[at as usize];
-            visits += 1;
-            self.visit(desk, subscription);
+            log.pass.position = (at + 1) % log.subscribers.len() as u32;
+            let subscription = log.subscribers[at as usize];
+            deliveries += 1;
+            self.deliver(desk, subscription);
         }
-        self.end_round(number);
-        visits
+        self.end_pass(number);
+        deliveries
     }
 
-    fn end_round(&mut self, number: u32) {
-        let Some(row) = self.rows.get_mut(number as usize) else { return };
-        if row.round.remaining > 0 && !row.subscribers.is_empty() {
+    fn end_pass(&mut self, number: u32) {
+        let Some(log) = self.logs.get_mut(number as usize) else { return };
+        if log.pass.remaining > 0 && !log.subscribers.is_empty() {
             self.active.push_back(number);
         } else {
-            (row.round.remaining, row.round.active) = (0, false);
+            (log.pass.remaining, log.pass.active) = (0, false);
             self.finished.push(number);
         }
     }
 
     /// Those who are to be offered something again, as many as there were and as the budget allows.
-    fn revisit(&mut self, desk: &mut Desk, budget: u32) -> u32 {
-        let count = self.revisit.len().min(budget as usize);
+    fn redeliver(&mut self, desk: &mut Desk, budget: u32) -> u32 {
+        let count = self.redeliver.len().min(budget as usize);
         for _ in 0..count {
-            let Some(number) = self.revisit.pop_front() else { break };
-            if self.roll.get(number).row != NONE {
-                self.visit(desk, number);
+            let Some(number) = self.redeliver.pop_front() else { break };
+            if self.subscribers.get(number).log != NONE {
+                self.deliver(desk, number);
             }
         }
         count as u32
@@ -94,36 +94,36 @@ impl Broadcast {
     /// Somebody is to be visited in a later turn, and the row keeps what there is for it until then.
     pub(super) fn offer_again(&mut self, number: u32) {
         self.lags(number);
-        self.revisit.push_back(number);
+        self.redeliver.push_back(number);
     }
 
     fn trim(&mut self, desk: &Desk, number: u32) {
-        if !self.rows.contains(number as usize) {
+        if !self.logs.contains(number as usize) {
             return;
         }
-        self.keeping(number, |row, feed| {
-            let lagging = row.round.active || !row.laggards.is_empty();
-            row.trim(desk.now(), lagging, &feed.settings.keep, &mut feed.ids);
+        self.keeping(number, |log, feed| {
+            let lagging = log.pass.active || !log.laggards.is_empty();
+            log.trim(desk.now(), lagging, &feed.settings.keep, &mut feed.ids);
         });
         self.forget_idle(number);
     }
 
     /// Somebody who listens: there may be something.
-    pub(super) fn visit(&mut self, desk: &mut Desk, number: u32) {
-        let subscription = self.roll.get(number);
-        let row = &self.rows[subscription.row as usize];
-        if !row.is_behind(subscription.cursor) {
+    pub(super) fn deliver(&mut self, desk: &mut Desk, number: u32) {
+        let subscription = self.subscribers.get(number);
+        let log = &self.logs[subscription.log as usize];
+        if !log.is_behind(subscription.cursor) {
             return;
         }
-        let client = &self.roll.clients[subscription.client as usize];
+        let client = &self.subscribers.clients[subscription.client as usize];
         if client.traits.contains(Traits::POLLS) {
             return self.answer_poll(desk, subscription.client);
         }
         match desk.offer(client.who) {
             Offer::Asked => {}
             // The shard has still to hear what became of a send that does not wait: that is not the client's fault.
-            Offer::Flies => self.offer_again(number),
-            Offer::Waits => {
+            Offer::InFlight => self.offer_again(number),
+            Offer::Queued => {
                 self.lags(number);
                 self.judge(desk, number);
             }
@@ -132,8 +132,8 @@ impl Broadcast {
 
     /// Somebody does not have all that has come: the row keeps it for a while.
     pub(super) fn lags(&mut self, number: u32) {
-        let place = self.roll.get(number).row;
-        self.rows[place as usize].laggards.push(number);
+        let place = self.subscribers.get(number).log;
+        self.logs[place as usize].laggards.push(number);
         self.lagging.insert(place);
     }
 
@@ -142,18 +142,18 @@ impl Broadcast {
     /// Somebody who has not taken what it was sent, and more to come: too much, or too old? Its age counts from when
     /// the client was first found so: what the shard was late with is not held against it.
     fn judge(&mut self, desk: &mut Desk, number: u32) {
-        let subscription = self.roll.get(number);
-        let client = &mut self.roll.clients[subscription.client as usize];
+        let subscription = self.subscribers.get(number);
+        let client = &mut self.subscribers.clients[subscription.client as usize];
         if client.waits == NONE {
             client.waits = desk.now();
         }
-        let row = &self.rows[subscription.row as usize];
-        let caught_up = subscription.cursor.heard() >= row.last();
+        let log = &self.logs[subscription.log as usize];
+        let caught_up = subscription.cursor.heard() >= log.last();
         if client.traits.contains(Traits::REPLAYS) || subscription.cursor.conflates() || caught_up {
             return;
         }
         let Slow { max_pending, max_age_ticks, .. } = self.settings[usize::from(client.route)].slow;
-        let (bytes, ticks) = row.lag(subscription.cursor, desk.now());
+        let (bytes, ticks) = log.lag(subscription.cursor, desk.now());
         let ticks = ticks.min(desk.now() - client.waits);
         if bytes + desk.pending(client.who) as u64 > max_pending || ticks > max_age_ticks {
             self.too_slow(desk, number);
@@ -162,34 +162,34 @@ impl Broadcast {
 
     /// The route's policy for somebody whose backlog is above its limit, or gone.
     pub(super) fn too_slow(&mut self, desk: &mut Desk, number: u32) {
-        let subscription = self.roll.get(number);
-        let (row, cursor) = (&self.rows[subscription.row as usize], subscription.cursor);
-        let client = &self.roll.clients[subscription.client as usize];
+        let subscription = self.subscribers.get(number);
+        let (log, cursor) = (&self.logs[subscription.log as usize], subscription.cursor);
+        let client = &self.subscribers.clients[subscription.client as usize];
         let slow = self.settings[usize::from(client.route)].slow;
         let who = client.who;
         let moved = match slow.policy {
             Policy::DropOldest => {
-                let half = row.within(slow.max_pending / 2, slow.max_age_ticks / 2, desk.now());
-                cursor.moved(half.max(cursor.heard()).max(row.gone()))
+                let half = log.within(slow.max_pending / 2, slow.max_age_ticks / 2, desk.now());
+                cursor.moved(half.max(cursor.heard()).max(log.gone()))
             }
-            Policy::Gap => cursor.moved(row.last()).owing(false),
+            Policy::Gap => cursor.moved(log.last()).owing(false),
             Policy::Conflate => cursor.conflated(),
             Policy::Close => return self.close_slow(desk, subscription.client),
         };
         match slow.policy {
-            Policy::Conflate => desk.tally().slow_conflated += 1,
-            _ => desk.tally().slow_dropped += row.between(cursor.heard(), moved.heard()),
+            Policy::Conflate => desk.counters().slow_conflated += 1,
+            _ => desk.counters().slow_dropped += log.between(cursor.heard(), moved.heard()),
         }
-        self.roll.set(number, moved);
+        self.subscribers.set(number, moved);
         desk.offer(who);
     }
 
     fn close_slow(&mut self, desk: &mut Desk, client: u32) {
-        desk.tally().slow_closed += 1;
+        desk.counters().slow_closed += 1;
         let words = "this client does not take what it is sent";
         self.close(desk, client, CloseCode::TRY_AGAIN_LATER, words, Cause::Stalled);
         // It hears nothing more: nothing is kept for it, and it is not found slow again.
-        let numbers: Vec<u32> = self.roll.of(client).collect();
+        let numbers: Vec<u32> = self.subscribers.of(client).collect();
         numbers.into_iter().for_each(|number| self.leave(desk, number));
     }
 
@@ -207,20 +207,20 @@ impl Broadcast {
     /// Those who were behind: some have caught up, others have become too old.
     fn look_after(&mut self, desk: &mut Desk, number: u32) {
         // A poll that was answered meanwhile may have been the last to listen.
-        let Some(row) = self.rows.get_mut(number as usize) else { return };
-        let mut laggards = std::mem::take(&mut row.laggards);
+        let Some(log) = self.logs.get_mut(number as usize) else { return };
+        let mut laggards = std::mem::take(&mut log.laggards);
         laggards.sort_unstable();
         laggards.dedup();
         for subscription in laggards {
-            let is_here = self.roll.get(subscription).row == number;
+            let is_here = self.subscribers.get(subscription).log == number;
             if is_here {
-                self.visit(desk, subscription);
+                self.deliver(desk, subscription);
             }
-            if !self.rows.contains(number as usize) {
+            if !self.logs.contains(number as usize) {
                 return;
             }
         }
-        if self.rows[number as usize].laggards.is_empty() {
+        if self.logs[number as usize].laggards.is_empty() {
             self.lagging.remove(&number);
         }
         // Not yet: those who were offered something just now are asked at the end of this turn.
@@ -229,9 +229,9 @@ impl Broadcast {
 
     /// What is too old goes, some rows a tick.
     fn sweep(&mut self, desk: &Desk) {
-        let rows: Vec<usize> =
-            self.rows.iter().map(|(number, _)| number).skip(self.swept).take(ROWS_PER_TICK).collect();
-        self.swept = if rows.len() < ROWS_PER_TICK { 0 } else { self.swept + rows.len() };
-        rows.into_iter().for_each(|number| self.trim(desk, number as u32));
+        let logs: Vec<usize> =
+            self.logs.iter().map(|(number, _)| number).skip(self.swept).take(LOGS_PER_TICK).collect();
+        self.swept = if logs.len() < LOGS_PER_TICK { 0 } else { self.swept + logs.len() };
+        logs.into_iter().for_each(|number| self.trim(desk, number as u32));
     }
 }

@@ -1,8 +1,8 @@
 //! Cold state beside the slab: what few connections have, and those not for long.
 
-use super::conn::NO_ANNEX;
+use super::compression::Kept;
+use super::conn::NO_SIDE;
 use super::outbox::{Outbox, Pool};
-use super::squeeze::Kept;
 use crate::engine::Address;
 use edgehold_wire::http1::BodyReader;
 use slab::Slab;
@@ -25,57 +25,57 @@ pub struct Cold {
     pub dial: Option<Address>,
 }
 
-/// All cold state of a shard, by the number in `Conn::annex`.
+/// All cold state of a shard, by the number in `Conn::side`.
 #[derive(Default)]
-pub struct Annex(Slab<Cold>);
+pub struct SideTable(Slab<Cold>);
 
-impl Annex {
+impl SideTable {
     /// The cold state, if there is any.
-    pub fn get(&mut self, annex: u32) -> Option<&mut Cold> {
-        self.0.get_mut(annex as usize)
+    pub fn get(&mut self, side: u32) -> Option<&mut Cold> {
+        self.0.get_mut(side as usize)
     }
 
     /// The cold state, made where there was none.
-    pub fn make(&mut self, annex: &mut u32) -> &mut Cold {
-        if *annex == NO_ANNEX {
-            *annex = self.0.insert(Cold::default()) as u32;
+    pub fn make(&mut self, side: &mut u32) -> &mut Cold {
+        if *side == NO_SIDE {
+            *side = self.0.insert(Cold::default()) as u32;
         }
-        &mut self.0[*annex as usize]
+        &mut self.0[*side as usize]
     }
 
     /// Spilled bytes.
-    pub fn spilled(&self, annex: u32) -> usize {
-        self.0.get(annex as usize).map_or(0, |cold| cold.spill.draft())
+    pub fn spilled(&self, side: u32) -> usize {
+        self.0.get(side as usize).map_or(0, |cold| cold.spill.draft())
     }
 
     /// Bytes of the pool that are held here.
-    pub fn held(&self, annex: u32) -> usize {
-        self.0.get(annex as usize).map_or(0, |cold| cold.spill.held() + cold.gathered.held())
+    pub fn held(&self, side: u32) -> usize {
+        self.0.get(side as usize).map_or(0, |cold| cold.spill.held() + cold.gathered.held())
     }
 
     /// Gives what is held here back to the pool.
-    pub fn clear(&mut self, annex: u32, pool: &mut Pool) {
-        if let Some(cold) = self.get(annex) {
+    pub fn clear(&mut self, side: u32, pool: &mut Pool) {
+        if let Some(cold) = self.get(side) {
             pool.clear(&mut cold.spill);
             pool.clear(&mut cold.gathered);
         }
     }
 
     /// Gives the cold state back when it holds nothing.
-    pub fn tidy(&mut self, annex: &mut u32) {
+    pub fn tidy(&mut self, side: &mut u32) {
         let empty = |cold: &mut Cold| {
             let reads = cold.spill != Outbox::EMPTY || cold.body.is_some() || cold.gathered != Outbox::EMPTY;
             !reads && cold.owed_pong.is_none() && cold.deflate.is_none() && cold.dial.is_none()
         };
-        if self.get(*annex).is_some_and(empty) {
-            self.drop(annex);
+        if self.get(*side).is_some_and(empty) {
+            self.drop(side);
         }
     }
 
     /// Gives the cold state back, whatever it holds.
-    pub fn drop(&mut self, annex: &mut u32) {
-        let number = std::mem::replace(annex, NO_ANNEX);
-        if number != NO_ANNEX {
+    pub fn drop(&mut self, side: &mut u32) {
+        let number = std::mem::replace(side, NO_SIDE);
+        if number != NO_SIDE {
             self.0.remove(number as usize);
         }
     }

@@ -3,9 +3,9 @@
 
 use super::Shard;
 use super::conn::{Event, Held, Peer};
+use super::counters;
 use super::door::Service;
 use super::slab::Handle;
-use super::tally;
 use crate::engine::{Completion, Operation, Ring, Tag};
 use std::io;
 
@@ -13,7 +13,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
     /// Keeps accepts in flight at every listener, as long as there are slots to accept into.
     pub(super) fn arm_accepts(&mut self) -> u32 {
         let mut armed = 0;
-        if self.desk.quiescing || self.accepts.rests {
+        if self.desk.draining || self.accepts.rests {
             return 0;
         }
         for listener in 0..self.accepts.armed.len() {
@@ -48,10 +48,10 @@ impl<R: Ring, S: Service> Shard<R, S> {
     }
 
     fn accept_failed(&mut self, errno: i32) {
-        if self.desk.quiescing {
+        if self.desk.draining {
             return;
         }
-        self.desk.tally.accept_errors += 1;
+        self.desk.counters.accept_errors += 1;
         // A client that gave up while it waited is no reason to rest.
         self.accepts.rests |= errno != libc::ECONNABORTED;
         let (error, now) = (io::Error::from_raw_os_error(errno), self.desk.now());
@@ -66,12 +66,12 @@ impl<R: Ring, S: Service> Shard<R, S> {
         let conn = &mut self.desk.slab[slot];
         conn.step(Event::Accepted);
         conn.peer = Peer::new(self.ring.peer(tag));
-        (conn.since, conn.heard) = (now, now);
-        self.desk.tally.accepts[listener] += 1;
-        if self.desk.quiescing || full {
+        (conn.since, conn.last_received) = (now, now);
+        self.desk.counters.accepts[listener] += 1;
+        if self.desk.draining || full {
             self.turn_away(who);
         } else {
-            self.desk.tally.used += 1;
+            self.desk.counters.used += 1;
             self.desk.watch(slot);
             self.desk.list(slot);
         }
@@ -90,10 +90,10 @@ impl<R: Ring, S: Service> Shard<R, S> {
 
     /// There is no slot for the client, and it is told so from a spare one.
     fn turn_away(&mut self, who: Handle) {
-        if self.desk.quiescing {
+        if self.desk.draining {
             return self.desk.turn_away(who, "the server is stopping");
         }
-        tally::refused_full(&mut self.desk.tally);
+        counters::refused_full(&mut self.desk.counters);
         let now = self.desk.now();
         if self.accepts.full.meet(now) {
             let (shard, slots) = (self.desk.shard(), self.desk.slots());

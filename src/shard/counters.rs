@@ -2,19 +2,19 @@
 //! stand in the mesh.
 
 use super::conn::{Conn, Flags, State};
-use crate::mesh::{Refused, Tally};
+use crate::mesh::{Counters, Refused};
 use edgehold_wire::status::Status;
 
 /// A request was answered with this status: a refusal, from 400 on.
-pub fn refused(tally: &mut Tally, status: Status) {
+pub fn refused(counters: &mut Counters, status: Status) {
     if status.code() >= 400 {
-        tally.refusals[reason(status) as usize] += 1;
+        counters.refusals[reason(status) as usize] += 1;
     }
 }
 
 /// A client was refused because all slots are taken.
-pub fn refused_full(tally: &mut Tally) {
-    tally.refusals[Refused::Full as usize] += 1;
+pub fn refused_full(counters: &mut Counters) {
+    counters.refusals[Refused::Full as usize] += 1;
 }
 
 fn reason(status: Status) -> Refused {
@@ -33,16 +33,16 @@ fn reason(status: Status) -> Refused {
 }
 
 /// Counts the connection under its present stage and service, and no longer under the former ones.
-pub fn census(tally: &mut Tally, conn: &mut Conn) {
+pub fn gauge_stage(counters: &mut Counters, conn: &mut Conn) {
     let (stage, service) = (conn.stage_now(), conn.service);
     let counts = !matches!(conn.state, State::Free | State::Accept) && !conn.flags.contains(Flags::SPARE);
     let counted = conn.flags.contains(Flags::COUNTED);
     if counted && counts && stage == conn.stage && service == conn.counted_service {
         return;
     }
-    let last = tally.census.len() - 1;
+    let last = counters.stages.len() - 1;
     let origin = if conn.flags.contains(Flags::UPSTREAM) { last } else { usize::from(conn.origin) };
-    let row = &mut tally.census[origin];
+    let row = &mut counters.stages[origin];
     if counted {
         row[conn.counted_service as usize][conn.stage as usize] -= 1;
     }

@@ -22,7 +22,7 @@ const PIECE: usize = 4 << 10;
 const SPILL: usize = 16 << 10;
 
 /// The peer has said something.
-pub fn heard<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut [u8]) {
+pub fn received<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut [u8]) {
     note(desk, slot, bytes.len());
     let before = desk.work.done();
     desk.work.add_copied(bytes.len());
@@ -46,7 +46,7 @@ fn take_in<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut 
     if conn.flags.intersects(Flags::PAUSED | Flags::LATER) {
         // Nothing is read before what the spill has, or will have.
         spill(desk, slot, bytes);
-    } else if desk.annex.spilled(conn.annex) == 0 {
+    } else if desk.side.spilled(conn.side) == 0 {
         let used = read(desk, service, slot, bytes);
         spill(desk, slot, &bytes[used..]);
     } else {
@@ -70,7 +70,7 @@ fn read_spill<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
     if !conn.reads() {
         return;
     }
-    desk.annex.tidy(&mut conn.annex);
+    desk.side.tidy(&mut conn.side);
     hold_back(desk, slot);
     desk.watch(slot);
     end_behind_spill(desk, service, slot);
@@ -79,19 +79,19 @@ fn read_spill<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
 /// Reads what the spill begins with, in the shard's one buffer for that. `true`: there may be more to be read.
 fn read_piece<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, most: usize) -> bool {
     let who = desk.slab.handle(slot);
-    let all = desk.annex.spilled(desk.slab[slot].annex);
+    let all = desk.side.spilled(desk.slab[slot].side);
     if all == 0 || desk.slab[slot].flags.contains(Flags::LATER) {
         return false;
     }
     let mut piece = std::mem::take(&mut desk.spilled);
-    if let Some(cold) = desk.annex.get(desk.slab[slot].annex) {
+    if let Some(cold) = desk.side.get(desk.slab[slot].side) {
         desk.pool.read_draft_front(&cold.spill, most, &mut piece);
     }
     let (len, used) = (piece.len(), read(desk, service, slot, &mut piece));
     piece.clear();
     desk.spilled = piece;
     let Some(conn) = desk.slab.get(who) else { return false };
-    if let Some(cold) = desk.annex.get(conn.annex) {
+    if let Some(cold) = desk.side.get(conn.side) {
         let used = used.min(cold.spill.draft());
         desk.pool.skip_draft(&mut cold.spill, used);
     }
@@ -127,10 +127,10 @@ pub fn ended<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
     match state {
         State::Open if flags.contains(Flags::UPSTREAM) => service.frame(desk, who, token, Frame::End(None)),
         // Behind its Close frame a client may end its side: what is said before our Close still reaches it.
-        State::Open if flags.contains(Flags::CLOSE_HEARD) => {}
+        State::Open if flags.contains(Flags::CLOSE_RECEIVED) => {}
         // Nobody waits for the end of a stream that has none: who ends his side has left.
         State::Open if flags.intersects(Flags::WEBSOCKET | Flags::FOLLOWS) => desk.cut(who, Cause::Gone),
-        State::Closing if !flags.intersects(Flags::DEAF | Flags::CLOSE_HEARD) => desk.cut(who, Cause::Gone),
+        State::Closing if !flags.intersects(Flags::DISCARDS | Flags::CLOSE_RECEIVED) => desk.cut(who, Cause::Gone),
         _ => {}
     }
 }
@@ -144,10 +144,10 @@ pub fn end_requests(desk: &mut Desk, slot: u32) {
         return;
     }
     let who = desk.slab.handle(slot);
-    let answered = conn.flags.contains(Flags::REUSED) && desk.annex.spilled(conn.annex) == 0;
+    let answered = conn.flags.contains(Flags::REUSED) && desk.side.spilled(conn.side) == 0;
     let cause = if answered { Cause::Closed } else { Cause::Gone };
-    if conn.has_to_say() {
-        desk.slab[slot].blame(cause);
+    if conn.has_unsent() {
+        desk.slab[slot].set_cause(cause);
         desk.finish(who);
     } else {
         desk.cut(who, cause);
@@ -157,18 +157,18 @@ pub fn end_requests(desk: &mut Desk, slot: u32) {
 fn note(desk: &mut Desk, slot: u32, len: usize) {
     let now = desk.clock.now();
     let conn = &mut desk.slab[slot];
-    conn.heard = now;
+    conn.last_received = now;
     conn.flags.remove(Flags::PINGED);
     if conn.flags.contains(Flags::UPSTREAM) {
-        desk.tally.upstream_bytes_in += len as u64;
+        desk.counters.upstream_bytes_in += len as u64;
     } else {
-        desk.tally.bytes_in += len as u64;
+        desk.counters.bytes_in += len as u64;
     }
 }
 
 /// Keeps what could not be used.
 fn spill(desk: &mut Desk, slot: u32, rest: &[u8]) {
-    let first = desk.annex.spilled(desk.slab[slot].annex) == 0;
+    let first = desk.side.spilled(desk.slab[slot].side) == 0;
     if rest.is_empty() || !keep(desk, slot, rest) {
         return;
     }
@@ -201,9 +201,9 @@ fn hold_back(desk: &mut Desk, slot: u32) {
         State::Head => conn.flags.contains(Flags::FULL),
         _ => false,
     };
-    if waits && desk.annex.spilled(conn.annex) > SPILL && !conn.flags.contains(Flags::HELD) {
+    if waits && desk.side.spilled(conn.side) > SPILL && !conn.flags.contains(Flags::HELD) {
         conn.flags.insert(Flags::HELD);
-        desk.tally.held_back += 1;
+        desk.counters.held_back += 1;
         desk.watch(slot);
         desk.list(slot);
     }
@@ -229,7 +229,7 @@ fn read<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut [u8
         conn.flags.remove(Flags::UNREAD);
         let (state, flags, token) = (conn.state, conn.flags, conn.token);
         let enough = desk.work.is_over() || desk.work.has_had_share(begun);
-        if rest.len() < len && enough && !flags.contains(Flags::DEAF) {
+        if rest.len() < len && enough && !flags.contains(Flags::DISCARDS) {
             read_later(desk, who);
             break;
         }
@@ -238,7 +238,7 @@ fn read<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut [u8
             State::Head if flags.contains(Flags::FULL) => false,
             State::Head if has_body(desk, slot) => skip_body(desk, slot, &mut rest),
             State::Head => head(desk, service, who, &mut rest),
-            State::Open | State::Closing if flags.contains(Flags::DEAF) => return len,
+            State::Open | State::Closing if flags.contains(Flags::DISCARDS) => return len,
             // The other side takes nothing for now.
             State::Open if flags.contains(Flags::PAUSED) => false,
             State::Open | State::Closing if flags.contains(Flags::WEBSOCKET) => frames(desk, service, who, &mut rest),
@@ -287,7 +287,7 @@ fn head<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, rest: &mut &m
 
 fn request<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, head: &Head<'_, '_>) {
     let conn = &mut desk.slab[who.slot];
-    conn.flags.set(Flags::LAST, !head.keep_alive || desk.quiescing);
+    conn.flags.set(Flags::LAST, !head.keep_alive || desk.draining);
     conn.flags.set(Flags::HEAD_ONLY, head.method == "HEAD");
     conn.flags.set(Flags::HTTP10, head.version == Version::Http10);
     if expect_body(desk, who, head) {
@@ -311,20 +311,20 @@ fn expect_body(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
     if head.get("Expect").is_some() {
         conn.flags.insert(Flags::LAST);
     } else {
-        desk.annex.make(&mut conn.annex).body = Some((BodyReader::new(&head.body), most));
+        desk.side.make(&mut conn.side).body = Some((BodyReader::new(&head.body), most));
     }
     true
 }
 
 fn has_body(desk: &mut Desk, slot: u32) -> bool {
-    let annex = desk.slab[slot].annex;
-    desk.annex.get(annex).is_some_and(|cold| cold.body.is_some())
+    let side = desk.slab[slot].side;
+    desk.side.get(side).is_some_and(|cold| cold.body.is_some())
 }
 
 fn skip_body(desk: &mut Desk, slot: u32, rest: &mut &mut [u8]) -> bool {
     let who = desk.slab.handle(slot);
     let conn = &desk.slab[slot];
-    let Some(cold) = desk.annex.get(conn.annex) else { return false };
+    let Some(cold) = desk.side.get(conn.side) else { return false };
     let Some((reader, left)) = &mut cold.body else { return false };
     let mut input: &[u8] = rest;
     let step = loop {
@@ -385,18 +385,18 @@ fn frame<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, event: Event
             deflated(desk, service, who, text, (first, last), payload);
         }
         Event::Data { text, first, last, payload, .. } => {
-            desk.tally.messages_in[kind as usize] += u64::from(last);
+            desk.counters.messages_in[kind as usize] += u64::from(last);
             service.frame(desk, who, token, Frame::Piece { text, first, last, payload });
         }
         Event::Ping(payload) => pong(desk, who, payload),
         Event::Pong(_) | Event::Empty => {}
         Event::Close(close) => {
-            goodbye(desk, service, who, close.map(|(code, _)| code));
+            peer_closes(desk, service, who, close.map(|(code, _)| code));
             return false;
         }
     }
     let conn = &desk.slab[who.slot];
-    matches!(conn.state, State::Open | State::Closing) && !conn.flags.intersects(Flags::DEAF | Flags::PAUSED)
+    matches!(conn.state, State::Open | State::Closing) && !conn.flags.intersects(Flags::DISCARDS | Flags::PAUSED)
 }
 
 /// A deflated message is inflated when it is whole: from where it lies, if it came in one piece.
@@ -413,13 +413,13 @@ fn deflated<S: Service>(
     }
     if !desk.gather(who, piece) {
         desk.overloaded(who);
-        desk.slab[who.slot].flags.insert(Flags::DEAF);
+        desk.slab[who.slot].flags.insert(Flags::DISCARDS);
         return;
     }
     if last {
         let message = desk.gathered(who);
         inflate(desk, service, who, text, &message);
-        desk.squeeze.put_back(message);
+        desk.compression.put_back(message);
     }
 }
 
@@ -428,9 +428,9 @@ fn inflate<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, text: bool
         Ok(plain) => {
             let conn = &desk.slab[who.slot];
             let (token, kind) = (conn.token, conn.service);
-            desk.tally.messages_in[kind as usize] += 1;
+            desk.counters.messages_in[kind as usize] += 1;
             service.frame(desk, who, token, Frame::Piece { text, first: true, last: true, payload: &plain });
-            desk.squeeze.put_back(plain);
+            desk.compression.put_back(plain);
         }
         Err(fault) => fail(desk, who, fault),
     }
@@ -441,8 +441,8 @@ fn inflate<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, text: bool
 fn pong(desk: &mut Desk, who: Handle, payload: &[u8]) {
     let conn = &mut desk.slab[who.slot];
     if conn.flags.contains(Flags::FULL) {
-        desk.annex.make(&mut conn.annex).owed_pong = Some(payload.into());
-    } else if conn.can_speak() {
+        desk.side.make(&mut conn.side).owed_pong = Some(payload.into());
+    } else if conn.can_send() {
         let head = ws::head(Opcode::Pong, true, payload.len() as u64, None);
         desk.write_urgent(who, [head.as_bytes(), payload]);
     }
@@ -451,20 +451,20 @@ fn pong(desk: &mut Desk, who: Handle, payload: &[u8]) {
 /// The pong that was owed while the peer did not read.
 pub fn pay_pong(desk: &mut Desk, who: Handle) {
     let conn = &mut desk.slab[who.slot];
-    let owed = desk.annex.get(conn.annex).and_then(|cold| cold.owed_pong.take());
-    desk.annex.tidy(&mut conn.annex);
+    let owed = desk.side.get(conn.side).and_then(|cold| cold.owed_pong.take());
+    desk.side.tidy(&mut conn.side);
     if let Some(payload) = owed {
         pong(desk, who, &payload);
     }
 }
 
 /// The peer's Close frame. Whoever has not said goodbye yet is asked to.
-fn goodbye<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, code: Option<CloseCode>) {
+fn peer_closes<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, code: Option<CloseCode>) {
     let now = desk.clock.now();
     let conn = &mut desk.slab[who.slot];
-    conn.flags.insert(Flags::CLOSE_HEARD | Flags::DEAF);
-    conn.blame(Cause::Closed);
-    if !conn.flags.contains(Flags::CLOSE_SAID) {
+    conn.flags.insert(Flags::CLOSE_RECEIVED | Flags::DISCARDS);
+    conn.set_cause(Cause::Closed);
+    if !conn.flags.contains(Flags::CLOSE_SENT) {
         conn.since = now;
         let token = conn.token;
         desk.watch(who.slot);
@@ -475,6 +475,6 @@ fn goodbye<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, code: Opti
 
 /// RFC 6455 section 7.1.7: the peer is told its fault, and is not listened to any more.
 fn fail(desk: &mut Desk, who: Handle, fault: Fault) {
-    desk.slab[who.slot].blame(Cause::Protocol);
-    desk.close_deaf(who, fault.code(), fault.words());
+    desk.slab[who.slot].set_cause(Cause::Protocol);
+    desk.close_discarding(who, fault.code(), fault.words());
 }

@@ -12,17 +12,17 @@ use crate::engine::{Operation, Ring, Tag};
 use crate::mesh::Cause;
 
 /// Asks of the kernel what this connection wants now.
-pub fn settle<R: Ring, S: Service>(ring: &mut R, desk: &mut Desk, service: &mut S, slot: u32) {
+pub fn reconcile<R: Ring, S: Service>(ring: &mut R, desk: &mut Desk, service: &mut S, slot: u32) {
     match desk.slab[slot].state {
         State::Free | State::Accept | State::Leaving => {}
         State::Dial => dial(ring, desk, slot),
         State::Head | State::Open => {
-            listen(ring, desk, slot);
-            speak(ring, desk, service, slot);
+            arm_read(ring, desk, slot);
+            write(ring, desk, service, slot);
         }
         State::Closing => {
-            listen(ring, desk, slot);
-            speak(ring, desk, service, slot);
+            arm_read(ring, desk, slot);
+            write(ring, desk, service, slot);
             part(desk, slot);
         }
     }
@@ -38,8 +38,8 @@ fn tag(desk: &Desk, slot: u32, operation: Operation) -> Tag {
 fn dial<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
     let tag = tag(desk, slot, Operation::Connect);
     let conn = &mut desk.slab[slot];
-    let to = desk.annex.get(conn.annex).and_then(|cold| cold.dial.take());
-    desk.annex.tidy(&mut conn.annex);
+    let to = desk.side.get(conn.side).and_then(|cold| cold.dial.take());
+    desk.side.tidy(&mut conn.side);
     let Some(to) = to else { return };
     match ring.connect(tag, &to) {
         Ok(()) => conn.held.insert(Held::CONNECT),
@@ -54,11 +54,11 @@ fn dial<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
 /// multishot poll, one that is held back not at all until it is parked, soon after. So whoever is held back for longer
 /// is still heard to leave. To go from one to another, the first is cancelled, and its last completion lets the second
 /// begin.
-fn listen<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
+fn arm_read<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
     let conn = &desk.slab[slot];
     let parked = conn.flags.contains(Flags::PARKED);
     let wanted = match () {
-        () if !conn.listens() => Held::empty(),
+        () if !conn.accepts_input() => Held::empty(),
         () if parked => Held::POLL,
         () if conn.is_held_back() => Held::empty(),
         () => Held::RECV,
@@ -104,25 +104,25 @@ fn operation(held: Held) -> Operation {
 /// A poll has spoken: what came is read without waiting. A paused connection remembers it.
 fn read_once<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
     let conn = &desk.slab[slot];
-    let possible = conn.wants_to_hear() && !conn.held.intersects(Held::ONCE | Held::RECV);
-    if !conn.flags.contains(Flags::PARKED | Flags::SPOKEN) || !possible {
+    let possible = conn.wants_input() && !conn.held.intersects(Held::ONCE | Held::RECV);
+    if !conn.flags.contains(Flags::PARKED | Flags::READABLE) || !possible {
         return;
     }
     ring.recv_once(tag(desk, slot, Operation::RecvOnce));
     let conn = &mut desk.slab[slot];
-    conn.flags.remove(Flags::SPOKEN);
+    conn.flags.remove(Flags::READABLE);
     conn.held.insert(Held::ONCE);
 }
 
 /// One send at a time; each takes what has queued since the last. FIN follows the last byte.
-fn speak<R: Ring, S: Service>(ring: &mut R, desk: &mut Desk, service: &mut S, slot: u32) {
+fn write<R: Ring, S: Service>(ring: &mut R, desk: &mut Desk, service: &mut S, slot: u32) {
     let conn = &desk.slab[slot];
     if conn.held.contains(Held::SEND) {
         return;
     }
     let offered = Flags::FOLLOWS | Flags::OFFERED;
-    let follows = conn.flags.contains(offered) && conn.out.pending() == 0 && conn.can_speak();
-    if follows && fly(ring, desk, service, slot) {
+    let follows = conn.flags.contains(offered) && conn.out.pending() == 0 && conn.can_send();
+    if follows && send_batch(ring, desk, service, slot) {
         return;
     }
     let conn = &mut desk.slab[slot];
@@ -138,25 +138,25 @@ fn speak<R: Ring, S: Service>(ring: &mut R, desk: &mut Desk, service: &mut S, sl
     }
 }
 
-/// A connection that follows is sent what its service has for it, as far as the socket has room; see `flights.rs`.
-fn fly<R: Ring, S: Service>(ring: &mut R, desk: &mut Desk, service: &mut S, slot: u32) -> bool {
+/// A connection that follows is sent what its service has for it, as far as the socket has room; see `batches.rs`.
+fn send_batch<R: Ring, S: Service>(ring: &mut R, desk: &mut Desk, service: &mut S, slot: u32) -> bool {
     let (who, token) = (desk.slab.handle(slot), desk.slab[slot].token);
-    let mut batch = desk.flights.batch();
+    let mut batch = desk.batches.batch();
     desk.slab[slot].flags.remove(Flags::OFFERED);
     service.more(desk, who, token, &mut batch);
     let conn = &desk.slab[slot];
-    if batch.is_empty() || !conn.can_speak() || conn.out.pending() > 0 {
+    if batch.is_empty() || !conn.can_send() || conn.out.pending() > 0 {
         desk.queue_batch(who, batch);
         return false;
     }
     let send = tag(desk, slot, Operation::Send);
-    let flight = desk.flights.begin(batch);
+    let batch = desk.batches.begin(batch);
     let conn = &mut desk.slab[slot];
-    conn.flags.insert(Flags::FLIES);
+    conn.flags.insert(Flags::IN_FLIGHT);
     conn.held.insert(Held::SEND);
-    conn.flight = flight;
+    conn.batch = batch;
     // SAFETY: the batch holds the messages that the pieces lie in, until the completion of this send ends the flight.
-    unsafe { ring.send_now(send, desk.flights.get(flight).pieces()) };
+    unsafe { ring.send_now(send, desk.batches.get(batch).pieces()) };
     true
 }
 
@@ -177,7 +177,7 @@ fn end_speech<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
 fn part(desk: &mut Desk, slot: u32) {
     let conn = &mut desk.slab[slot];
     let all_sent = conn.out.pending() == 0 && !conn.held.contains(Held::SEND);
-    if !all_sent || !conn.flags.intersects(Flags::DEAF | Flags::CLOSE_HEARD) {
+    if !all_sent || !conn.flags.intersects(Flags::DISCARDS | Flags::CLOSE_RECEIVED) {
     } else if conn.flags.contains(Flags::EOF) && !conn.held.contains(Held::SHUTDOWN) {
         desk.cut(desk.slab.handle(slot), Cause::Closed);
     } else if !conn.flags.contains(Flags::FIN_WANTED) {

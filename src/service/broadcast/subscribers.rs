@@ -4,7 +4,7 @@
 //! be a million of them: together, and with their place in the row's list, they are what a subscriber costs beyond an
 //! idle connection.
 
-use super::rows::{Cursor, Row};
+use super::channel_log::{ChannelLog, Cursor};
 use crate::mesh::Form;
 use crate::shard::slab::Handle;
 use bitflags::bitflags;
@@ -53,7 +53,7 @@ pub struct Subscription {
     /// Whose.
     pub client: u32,
     /// Where.
-    pub row: u32,
+    pub log: u32,
     /// What it hears next.
     pub cursor: Cursor,
     /// The next one of this client, or of the free ones.
@@ -66,7 +66,7 @@ pub struct Subscription {
 const _: () = assert!(size_of::<Client>().next_multiple_of(8) + size_of::<Subscription>() + size_of::<u32>() <= 60);
 
 /// All clients and subscriptions of a shard.
-pub struct Roll {
+pub struct Subscribers {
     pub clients: Slab<Client>,
     subscriptions: Vec<Subscription>,
     free: u32,
@@ -80,10 +80,10 @@ impl Client {
     }
 }
 
-impl Roll {
+impl Subscribers {
     /// Nobody.
-    pub fn new() -> Roll {
-        Roll { clients: Slab::new(), subscriptions: Vec::new(), free: NONE, count: 0 }
+    pub fn new() -> Subscribers {
+        Subscribers { clients: Slab::new(), subscriptions: Vec::new(), free: NONE, count: 0 }
     }
 
     /// Sets address space aside for so many clients, once: growing would leave holes behind it.
@@ -110,10 +110,10 @@ impl Roll {
     }
 
     /// Subscribes the client to the row, from there.
-    pub fn add(&mut self, client: u32, row_number: u32, row: &mut Row, cursor: Cursor) {
+    pub fn add(&mut self, client: u32, log_number: u32, log: &mut ChannelLog, cursor: Cursor) {
         let owner = &mut self.clients[client as usize];
-        let place = row.subscribers.len() as u32;
-        let entry = Subscription { client, row: row_number, cursor, next: owner.first, place };
+        let place = log.subscribers.len() as u32;
+        let entry = Subscription { client, log: log_number, cursor, next: owner.first, place };
         let number = self.free;
         if number == NONE {
             owner.first = self.subscriptions.len() as u32;
@@ -124,25 +124,25 @@ impl Roll {
         }
         owner.count += 1;
         self.count += 1;
-        row.subscribers.push(owner.first);
+        log.subscribers.push(owner.first);
         // The round goes around the list: one more is in its way.
-        row.round.remaining += u32::from(row.round.remaining > 0);
+        log.pass.remaining += u32::from(log.pass.remaining > 0);
     }
 
     /// Ends a subscription. The last one of the row's list takes its place; `Some`: that one, if a round is under way,
     /// which might pass it by now.
-    pub fn remove(&mut self, number: u32, row: &mut Row) -> Option<u32> {
+    pub fn remove(&mut self, number: u32, log: &mut ChannelLog) -> Option<u32> {
         let gone = self.get(number);
         self.unlink(number, gone);
-        self.subscriptions[number as usize] = Subscription { next: self.free, row: NONE, ..gone };
+        self.subscriptions[number as usize] = Subscription { next: self.free, log: NONE, ..gone };
         self.free = number;
         self.count -= 1;
-        row.subscribers.swap_remove(gone.place as usize);
-        let moved = row.subscribers.get(gone.place as usize).copied();
+        log.subscribers.swap_remove(gone.place as usize);
+        let moved = log.subscribers.get(gone.place as usize).copied();
         if let Some(moved) = moved {
             self.subscriptions[moved as usize].place = gone.place;
         }
-        moved.filter(|_| row.round.remaining > 0)
+        moved.filter(|_| log.pass.remaining > 0)
     }
 
     fn unlink(&mut self, number: u32, gone: Subscription) {
@@ -173,42 +173,45 @@ mod tests {
     use super::*;
     use crate::mesh::{Body, Frame};
 
-    fn enroll(roll: &mut Roll) -> u32 {
+    fn add_client(subscribers: &mut Subscribers) -> u32 {
         let form = Form { body: Body::Plain, frame: Frame::WebSocket };
         let who = Handle { slot: 0, generation: 0 };
-        roll.clients.insert(Client::new(who, 0, form, Traits::empty())) as u32
+        subscribers.clients.insert(Client::new(who, 0, form, Traits::empty())) as u32
     }
 
-    fn row(name: &str) -> Row {
-        Row::new(0, name, 0, &Keep::NOTHING)
+    fn log(name: &str) -> ChannelLog {
+        ChannelLog::new(0, name, 0, &Keep::NOTHING)
     }
 
     #[test]
     fn a_client_has_its_places_and_they_are_used_again() {
-        let (mut roll, mut rows) = (Roll::new(), [row("a"), row("b")]);
-        let (one, other) = (enroll(&mut roll), enroll(&mut roll));
-        for (client, row) in [(one, 0), (one, 1), (other, 0)] {
-            roll.add(client, row as u32, &mut rows[row], Cursor::at(0));
+        let (mut subscribers, mut logs) = (Subscribers::new(), [log("a"), log("b")]);
+        let (one, other) = (add_client(&mut subscribers), add_client(&mut subscribers));
+        for (client, log) in [(one, 0), (one, 1), (other, 0)] {
+            subscribers.add(client, log as u32, &mut logs[log], Cursor::at(0));
         }
-        assert_eq!((roll.of(one).count(), roll.of(other).count(), roll.count()), (2, 1, 3));
-        let first = roll.of(one).last().unwrap();
-        roll.remove(first, &mut rows[0]);
-        assert_eq!((rows[0].subscribers.as_slice(), roll.get(rows[0].subscribers[0]).place), ([2].as_slice(), 0));
-        assert_eq!(roll.of(one).map(|it| roll.get(it).row).collect::<Vec<_>>(), [1]);
-        roll.add(other, 1, &mut rows[1], Cursor::at(0));
-        assert_eq!((roll.of(other).next(), roll.count()), (Some(first), 3));
+        assert_eq!((subscribers.of(one).count(), subscribers.of(other).count(), subscribers.count()), (2, 1, 3));
+        let first = subscribers.of(one).last().unwrap();
+        subscribers.remove(first, &mut logs[0]);
+        assert_eq!(
+            (logs[0].subscribers.as_slice(), subscribers.get(logs[0].subscribers[0]).place),
+            ([2].as_slice(), 0)
+        );
+        assert_eq!(subscribers.of(one).map(|it| subscribers.get(it).log).collect::<Vec<_>>(), [1]);
+        subscribers.add(other, 1, &mut logs[1], Cursor::at(0));
+        assert_eq!((subscribers.of(other).next(), subscribers.count()), (Some(first), 3));
     }
 
     #[test]
     fn a_round_learns_whom_it_may_have_passed() {
-        let (mut roll, mut row) = (Roll::new(), row("a"));
+        let (mut subscribers, mut log) = (Subscribers::new(), log("a"));
         for _ in 0..4 {
-            let client = enroll(&mut roll);
-            roll.add(client, 0, &mut row, Cursor::at(0));
+            let client = add_client(&mut subscribers);
+            subscribers.add(client, 0, &mut log, Cursor::at(0));
         }
-        assert_eq!(roll.remove(0, &mut row), None, "no round is under way");
-        row.round.remaining = 2;
-        assert_eq!(roll.remove(1, &mut row), Some(2));
-        assert_eq!(roll.remove(2, &mut row), None, "the last of the list moves nobody");
+        assert_eq!(subscribers.remove(0, &mut log), None, "no round is under way");
+        log.pass.remaining = 2;
+        assert_eq!(subscribers.remove(1, &mut log), Some(2));
+        assert_eq!(subscribers.remove(2, &mut log), None, "the last of the list moves nobody");
     }
 }

@@ -1,12 +1,12 @@
 //! Where all letters pass: the one task that holds the lines to the shards.
 
 use super::end::{End, Step};
-use super::feeds::{Letter, Outlet, Verdict};
+use super::feeds::{Letter, PublishQueue, Verdict};
 use super::post::Post;
 use super::readers::{Answer, Done, Readers};
 use super::reports::{PATIENCE, Reports, Roll};
 use super::{Addresses, Ending, Line};
-use crate::mesh::{Bell, Listeners, ListenersAsk, ToControl, ToShard, Wanted};
+use crate::mesh::{SubscriberCounts, SubscribersQuery, ToControl, ToShard, Waker, Wanted};
 use std::io;
 use std::time::Duration;
 use tokio::io::Interest;
@@ -31,7 +31,7 @@ pub(super) enum Ask {
     /// A report of every shard.
     Reports(oneshot::Sender<Reports>),
     /// Who listens to these channels, in every shard.
-    Listeners(Wanted, oneshot::Sender<Vec<Option<Listeners>>>),
+    SubscriberCounts(Wanted, oneshot::Sender<Vec<Option<SubscriberCounts>>>),
     /// All shards are to know these addresses.
     Addresses(u32, Addresses),
     /// The server is to stop.
@@ -41,12 +41,12 @@ pub(super) enum Ask {
 /// Someone who waits to hear who listens.
 struct Listening {
     question: u64,
-    shards: Vec<Option<Listeners>>,
-    reply: oneshot::Sender<Vec<Option<Listeners>>>,
+    shards: Vec<Option<SubscriberCounts>>,
+    reply: oneshot::Sender<Vec<Option<SubscriberCounts>>>,
     until: Instant,
 }
 
-pub(super) struct Switchboard {
+pub(super) struct Dispatcher {
     posts: Vec<Post>,
     roll: Roll,
     readers: Readers,
@@ -54,46 +54,46 @@ pub(super) struct Switchboard {
     questions: u64,
     /// Shards that have not answered the last question about listeners.
     questioned: Vec<bool>,
-    outlet: Outlet,
+    publish_queue: PublishQueue,
     end: End,
 }
 
-impl Switchboard {
-    pub(super) fn new(lines: Vec<Line>, readers: Readers, outlet: Outlet) -> Switchboard {
-        Switchboard {
+impl Dispatcher {
+    pub(super) fn new(lines: Vec<Line>, readers: Readers, publish_queue: PublishQueue) -> Dispatcher {
+        Dispatcher {
             roll: Roll::new(lines.len()),
             questioned: vec![false; lines.len()],
             posts: lines.into_iter().map(Post::new).collect(),
             readers,
             listening: Vec::new(),
             questions: 0,
-            outlet,
+            publish_queue,
             end: End::default(),
         }
     }
 
     pub(super) async fn run(
         &mut self,
-        bell: &Bell,
+        waker: &Waker,
         mut asked: mpsc::Receiver<Ask>,
         mut read: mpsc::Receiver<Done>,
         grace: Duration,
     ) -> io::Result<Ending> {
         // SAFETY: the descriptor is ours alone, and closed only with the AsyncFd that owns it.
-        let ear = unsafe { AsyncFd::register_with_interest(bell.reader()?, Interest::READABLE) }?;
+        let ear = unsafe { AsyncFd::register_with_interest(waker.reader()?, Interest::READABLE) }?;
         loop {
             let wake_at = self.wake_at();
             tokio::select! {
                 rung = ear.readable() => {
                     rung?.clear_ready();
-                    bell.hush();
+                    waker.clear();
                 }
                 Some(ask) = asked.recv() => match ask {
                     Ask::Stop if self.end.is_near() => return Ok(Ending::Forced),
                     ask => self.asked(ask, grace),
                 },
                 Some(done) = read.recv() => self.files_read(done, &mut read),
-                letter = self.outlet.letter() => self.publish(&letter),
+                letter = self.publish_queue.letter() => self.publish(&letter),
                 () = sleep_until(wake_at) => {}
             }
             self.read_letters();
@@ -103,13 +103,13 @@ impl Switchboard {
                 return Ok(ending);
             }
             self.posts.iter_mut().for_each(Post::retry);
-            self.reckon();
+            self.credit();
         }
     }
 
     fn wake_at(&self) -> Instant {
         let now = Instant::now();
-        let is_behind = self.outlet.is_behind() || self.posts.iter().any(Post::is_full);
+        let is_behind = self.publish_queue.is_behind() || self.posts.iter().any(Post::is_full);
         let retry = is_behind.then_some(now + RETRY);
         let files = (self.readers.waiting() > 0).then_some(now + if self.lacks_room() { RETRY } else { LOOK });
         let listening = self.listening.iter().map(|it| it.until).min();
@@ -123,14 +123,14 @@ impl Switchboard {
     fn asked(&mut self, ask: Ask, grace: Duration) {
         match ask {
             Ask::Reports(reply) => self.want_reports(reply),
-            Ask::Listeners(wanted, reply) => self.want_listeners(&wanted, reply),
+            Ask::SubscriberCounts(wanted, reply) => self.want_subscribers(&wanted, reply),
             Ask::Addresses(upstream, addresses) => {
                 self.post_all(|| ToShard::Addresses { upstream, addresses: addresses.clone() });
             }
             Ask::Stop => {
                 tracing::info!(?grace, "stopping: no new clients, those that are here are bidden farewell");
                 self.end.stop(grace);
-                self.post_all(|| ToShard::Quiesce);
+                self.post_all(|| ToShard::Drain);
             }
         }
     }
@@ -141,7 +141,7 @@ impl Switchboard {
         }
     }
 
-    fn want_listeners(&mut self, wanted: &Wanted, reply: oneshot::Sender<Vec<Option<Listeners>>>) {
+    fn want_subscribers(&mut self, wanted: &Wanted, reply: oneshot::Sender<Vec<Option<SubscriberCounts>>>) {
         self.questions += 1;
         let question = self.questions;
         let shards = vec![None; self.posts.len()];
@@ -149,7 +149,7 @@ impl Switchboard {
         for (shard, post) in self.posts.iter_mut().enumerate() {
             // One that still looks for the last answer would find the questions in a heap.
             if !std::mem::replace(&mut self.questioned[shard], true) {
-                post.send(ToShard::Listeners(Box::new(ListenersAsk { question, wanted: wanted.clone() })));
+                post.send(ToShard::SubscriberCounts(Box::new(SubscribersQuery { question, wanted: wanted.clone() })));
             }
         }
     }
@@ -160,14 +160,14 @@ impl Switchboard {
                 match letter {
                     ToControl::Report(report) => self.roll.heard(*report),
                     ToControl::File(ask) => self.answer_file(|readers| readers.ask(ask)),
-                    ToControl::Listeners(listeners) => self.listened(*listeners),
+                    ToControl::SubscriberCounts(listeners) => self.listened(*listeners),
                 }
             }
         }
     }
 
     /// An answer that comes too late is to a question that nobody asks any more.
-    fn listened(&mut self, listeners: Listeners) {
+    fn listened(&mut self, listeners: SubscriberCounts) {
         self.questioned[listeners.shard] = false;
         if let Some(listening) = self.listening.iter_mut().find(|it| it.question == listeners.question) {
             let shard = listeners.shard;
@@ -226,18 +226,18 @@ impl Switchboard {
     /// To all but those that are left behind.
     fn publish(&mut self, letter: &Letter) {
         for (shard, post) in self.posts.iter_mut().enumerate() {
-            if self.outlet.is_for(shard) {
+            if self.publish_queue.is_for(shard) {
                 post.send(letter.to_shard());
             }
         }
     }
 
     /// How far the shards have read what feeds say, and what becomes of those that are behind.
-    fn reckon(&mut self) {
+    fn credit(&mut self) {
         let unread = self.posts.iter_mut().map(Post::unread);
-        for (shard, verdict) in self.outlet.reckon(Instant::now(), unread) {
+        for (shard, verdict) in self.publish_queue.credit(Instant::now(), unread) {
             match verdict {
-                Verdict::GiveUp => self.outlet.given_up(shard, self.posts[shard].give_up()),
+                Verdict::GiveUp => self.publish_queue.given_up(shard, self.posts[shard].give_up()),
                 Verdict::Tell(missed) => self.posts[shard].send(ToShard::Missed(Box::new(missed))),
             }
         }
@@ -250,7 +250,7 @@ impl Switchboard {
             Step::Wait => {}
             Step::Lost(shard) => {
                 tracing::error!(shard, "a shard has ended by itself: the others bid farewell, and the server ends");
-                self.post_all(|| ToShard::Quiesce);
+                self.post_all(|| ToShard::Drain);
                 return self.end();
             }
             Step::CutOff => {

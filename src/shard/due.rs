@@ -1,16 +1,16 @@
 //! When a connection is to be looked at: every timeout, by state, as plain sums.
 //!
-//! Hearing from a peer only notes the tick in `Conn::heard`; `overdue.rs` looks when the time has come, and finds
+//! Hearing from a peer only notes the tick in `Conn::heard`; `expired.rs` looks when the time has come, and finds
 //! out whether anything is due.
 
 use super::conn::{Conn, Flags, State};
-use super::limits::Limits;
+use super::limits::RouteLimits;
 
 /// Ticks that a connection in a spare slot stays when all was said to it.
 const SPARE_TICKS: u32 = 4;
 
 /// The tick in which the connection is to be looked at; `None` where nothing can become due.
-pub(super) fn next(conn: &Conn, limits: &Limits, spilled: usize, park_ticks: u32, now: u32) -> Option<u32> {
+pub(super) fn next(conn: &Conn, limits: &RouteLimits, spilled: usize, park_ticks: u32, now: u32) -> Option<u32> {
     let due = match conn.state {
         State::Free | State::Accept | State::Leaving => return None,
         State::Dial => return Some(conn.since),
@@ -23,45 +23,45 @@ pub(super) fn next(conn: &Conn, limits: &Limits, spilled: usize, park_ticks: u32
 
 /// Ticks that the peer's goodbye may take. In a spare slot others wait for that to be over: a client that was told 503
 /// gets no more than the time to read it.
-pub(super) fn closing(conn: &Conn, limits: &Limits) -> u32 {
-    let told = conn.flags.contains(Flags::SPARE) && !conn.has_to_say();
+pub(super) fn closing(conn: &Conn, limits: &RouteLimits) -> u32 {
+    let told = conn.flags.contains(Flags::SPARE) && !conn.has_unsent();
     if told { limits.close_ticks.min(SPARE_TICKS) } else { limits.close_ticks }
 }
 
 /// It is held back and nothing is armed that would tell of its end: it is parked within a tick.
 pub(super) fn is_unheard(conn: &Conn) -> bool {
-    conn.listens() && conn.is_held_back() && !conn.flags.contains(Flags::PARKED)
+    conn.accepts_input() && conn.is_held_back() && !conn.flags.contains(Flags::PARKED)
 }
 
 /// A first head has `head_timeout` from the accept; a later one from its first byte, before which the
 /// connection may be quiet for `idle_timeout`.
-pub(super) fn head(conn: &Conn, limits: &Limits, spilled: usize) -> u32 {
+pub(super) fn head(conn: &Conn, limits: &RouteLimits, spilled: usize) -> u32 {
     let between = conn.flags.contains(Flags::REUSED) && spilled == 0;
     // What a client has sent behind requests whose responses it does not take is not looked at: no head is late.
     let waits_between = between || conn.flags.contains(Flags::FULL);
-    if waits_between { conn.heard + limits.idle_ticks } else { conn.since + limits.head_ticks }
+    if waits_between { conn.last_received + limits.idle_ticks } else { conn.since + limits.head_ticks }
 }
 
-fn open(conn: &Conn, limits: &Limits, park_ticks: u32, now: u32) -> u32 {
-    if says_goodbye(conn) {
+fn open(conn: &Conn, limits: &RouteLimits, park_ticks: u32, now: u32) -> u32 {
+    if is_closing(conn) {
         return conn.since + limits.close_ticks;
     }
-    let mut due = conn.heard + limits.idle_ticks;
+    let mut due = conn.last_received + limits.idle_ticks;
     if conn.flags.contains(Flags::WEBSOCKET) && !conn.flags.contains(Flags::PINGED) {
-        due = due.min(conn.heard + limits.idle_ticks / 2);
+        due = due.min(conn.last_received + limits.idle_ticks / 2);
     }
     if conn.is_stream() {
         // What is on its way now may be gone soon, and nobody looks again before.
         let keep_alive = limits.keep_alive_ticks;
-        due = if conn.has_to_say() { due.min(now + keep_alive) } else { conn.heard + keep_alive };
+        due = if conn.has_unsent() { due.min(now + keep_alive) } else { conn.last_received + keep_alive };
     }
-    if conn.wants_to_hear() && !conn.flags.contains(Flags::PARKED) {
-        due = due.min((conn.heard + park_ticks).max(now + 1));
+    if conn.wants_input() && !conn.flags.contains(Flags::PARKED) {
+        due = due.min((conn.last_received + park_ticks).max(now + 1));
     }
     due
 }
 
 /// One side of an open connection has said its last word and waits for the other.
-pub(super) fn says_goodbye(conn: &Conn) -> bool {
-    conn.flags.intersects(Flags::CLOSE_HEARD | Flags::FIN_WANTED)
+pub(super) fn is_closing(conn: &Conn) -> bool {
+    conn.flags.intersects(Flags::CLOSE_RECEIVED | Flags::FIN_WANTED)
 }

@@ -8,7 +8,7 @@
 //! are asked for, the last message of each key stays behind (`values.rs`).
 //!
 //! A prefix begins empty, with what is said from then on. What its channels keep of earlier days is fetched when
-//! somebody comes back for it ([`Row::fetch`]), from the newest on, no more than that client is sent.
+//! somebody comes back for it ([`ChannelLog::fetch`]), from the newest on, no more than that client is sent.
 
 use super::ids::Ids;
 use super::settings::Keep;
@@ -109,7 +109,7 @@ const SUMS: u64 = 1 << 62;
 pub const FRESH: u32 = 8;
 
 /// A channel of a feed, or a prefix.
-pub struct Row {
+pub struct ChannelLog {
     /// The feed.
     pub feed: u16,
     /// The channel, or the prefix with its `*`.
@@ -119,7 +119,7 @@ pub struct Row {
     /// Those of them that were found behind.
     pub laggards: Vec<u32>,
     /// The round: who is next, and how many are still to be visited.
-    pub round: Round,
+    pub pass: Pass,
     /// Of a prefix that nobody listens to: the tick until which it stays.
     pub rests_until: u32,
     items: VecDeque<Item>,
@@ -140,7 +140,7 @@ pub struct Row {
 
 /// A round over the subscribers of a row, which a new message begins anew where it stands.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Round {
+pub struct Pass {
     /// Who is next.
     pub position: u32,
     /// Visits left.
@@ -150,7 +150,7 @@ pub struct Round {
 }
 
 /// Finds the rows of the channels that a prefix covers, for whoever needs them.
-pub type Below<'r> = &'r dyn Fn() -> Vec<&'r Row>;
+pub type Below<'r> = &'r dyn Fn() -> Vec<&'r ChannelLog>;
 
 /// What comes next for a listener.
 pub enum Next<'r> {
@@ -162,15 +162,15 @@ pub enum Next<'r> {
     Lost,
 }
 
-impl Row {
+impl ChannelLog {
     /// An empty row. Messages up to the sequence `gone` may have been missed; of a prefix, they may be fetched.
-    pub fn new(feed: u16, name: &str, gone: u64, keep: &Keep) -> Row {
-        Row {
+    pub fn new(feed: u16, name: &str, gone: u64, keep: &Keep) -> ChannelLog {
+        ChannelLog {
             feed,
             name: name.into(),
             subscribers: Vec::new(),
             laggards: Vec::new(),
-            round: Round::default(),
+            pass: Pass::default(),
             rests_until: 0,
             items: VecDeque::new(),
             last: 0,
@@ -320,20 +320,20 @@ impl Row {
     /// Puts in front of a prefix what its channels have of the time behind `sequence`, from the newest on, as much as
     /// the feed keeps for replay. `gone`: messages up to this are gone that are in none of the rows. Says how many rows
     /// and messages were looked at.
-    pub fn fetch(&mut self, sequence: u64, gone: u64, rows: Below<'_>, now: u32, keep: &Keep) -> u64 {
+    pub fn fetch(&mut self, sequence: u64, gone: u64, logs: Below<'_>, now: u32, keep: &Keep) -> u64 {
         if self.whole || sequence >= self.gone {
             return 0;
         }
-        let rows = rows();
+        let logs = logs();
         // Older than what is gone of one of them: with it there would be more than one gap.
-        let floor = rows.iter().map(|row| row.gone).max().unwrap_or(0).max(gone).min(self.gone).max(sequence);
-        let last = |row: &Row| row.items.partition_point(|item| item.sequence <= self.gone);
-        let heads = rows.iter().enumerate().filter_map(|(number, row)| row.head(number, last(row)));
+        let floor = logs.iter().map(|log| log.gone).max().unwrap_or(0).max(gone).min(self.gone).max(sequence);
+        let last = |log: &ChannelLog| log.items.partition_point(|item| item.sequence <= self.gone);
+        let heads = logs.iter().enumerate().filter_map(|(number, log)| log.head(number, last(log)));
         let mut heads: BinaryHeap<(u64, usize, usize)> = heads.collect();
-        let mut steps = rows.len() as u64;
+        let mut steps = logs.len() as u64;
         self.gone = loop {
             let Some(&(newest, number, behind)) = heads.peek().filter(|head| head.0 > floor) else { break floor };
-            let item = &rows[number].items[behind - 1];
+            let item = &logs[number].items[behind - 1];
             if !self.takes_in_front(item, now, keep) {
                 self.whole = true;
                 break newest;
@@ -341,7 +341,7 @@ impl Row {
             self.put_in_front(item);
             steps += 1;
             heads.pop();
-            heads.extend(rows[number].head(number, behind - 1));
+            heads.extend(logs[number].head(number, behind - 1));
         };
         self.whole |= floor > sequence;
         steps
@@ -372,11 +372,11 @@ impl Row {
     }
 
     /// Gives a prefix the last values of its channels, once. Says how many rows and messages were looked at.
-    pub fn fetch_values(&mut self, rows: Below<'_>) -> u64 {
+    pub fn fetch_values(&mut self, logs: Below<'_>) -> u64 {
         let Some(values) = self.values.as_mut().filter(|values| !values.whole) else { return 0 };
-        let rows = rows();
-        let mut steps = rows.len() as u64;
-        for (payload, tick) in rows.iter().filter_map(|row| row.values.as_ref()).flat_map(|values| values.all()) {
+        let logs = logs();
+        let mut steps = logs.len() as u64;
+        for (payload, tick) in logs.iter().filter_map(|log| log.values.as_ref()).flat_map(|values| values.all()) {
             steps += 1;
             self.last = self.last.max(payload.sequence);
             values.put_below(payload, tick);
@@ -469,114 +469,114 @@ pub fn payload(message: &Arc<Message>) -> Payload {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesh::{Body, Draft, Form, Frame};
+    use crate::mesh::{Body, Form, Frame, NewMessage};
 
     const KEEP: Keep = Keep { messages: 3, bytes: 1 << 20, age_ticks: 100, ..Keep::NOTHING };
 
     fn message(sequence: u64, key: &str) -> Payload {
         let key = Some(key.to_owned()).filter(|key| !key.is_empty());
-        let draft = Draft { channel: "a".into(), key, payload: vec![b'x'; 100], ..Draft::default() };
+        let draft = NewMessage { channel: "a".into(), key, payload: vec![b'x'; 100], ..NewMessage::default() };
         payload(&Arc::new(Message::new(draft, 7, sequence)))
     }
 
-    fn say(row: &mut Row, sequence: u64, key: &str, keep: &Keep) {
-        row.push(&message(sequence, key), 0, keep, &mut Ids::default());
+    fn say(log: &mut ChannelLog, sequence: u64, key: &str, keep: &Keep) {
+        log.push(&message(sequence, key), 0, keep, &mut Ids::default());
     }
 
-    fn trim(row: &mut Row, now: u32, lagging: bool, keep: &Keep) {
-        row.trim(now, lagging, keep, &mut Ids::default());
+    fn trim(log: &mut ChannelLog, now: u32, lagging: bool, keep: &Keep) {
+        log.trim(now, lagging, keep, &mut Ids::default());
     }
 
     /// With somebody who listens.
-    fn row(keys: &[&str], keep: &Keep) -> Row {
-        let mut row = Row::new(0, "a", 0, keep);
-        row.subscribers.push(0);
-        keys.iter().zip(1..).for_each(|(key, sequence)| say(&mut row, sequence * 10, key, keep));
-        row
+    fn log(keys: &[&str], keep: &Keep) -> ChannelLog {
+        let mut log = ChannelLog::new(0, "a", 0, keep);
+        log.subscribers.push(0);
+        keys.iter().zip(1..).for_each(|(key, sequence)| say(&mut log, sequence * 10, key, keep));
+        log
     }
 
-    fn heard(row: &Row, mut cursor: Cursor) -> Vec<u64> {
+    fn heard(log: &ChannelLog, mut cursor: Cursor) -> Vec<u64> {
         let mut heard = Vec::new();
-        while let Next::Message(payload, next, _) = row.ahead(cursor) {
+        while let Next::Message(payload, next, _) = log.ahead(cursor) {
             heard.push(payload.sequence);
             cursor = next;
         }
-        assert!(matches!(row.ahead(cursor), Next::Nothing(_)));
+        assert!(matches!(log.ahead(cursor), Next::Nothing(_)));
         heard
     }
 
     #[test]
     fn what_is_beyond_the_replay_goes_unless_somebody_lags() {
         let keep = Keep { backlog: 1 << 20, ..KEEP };
-        let mut row = row(&["", "", "", "", ""], &keep);
-        trim(&mut row, 0, true, &keep);
-        assert_eq!((row.kept(), row.gone()), (5, 0));
-        trim(&mut row, 0, false, &keep);
-        assert_eq!((row.kept(), row.gone()), (3, 20));
-        assert!(matches!(row.ahead(Cursor::at(10)), Next::Lost));
-        trim(&mut row, 101, false, &keep);
-        assert_eq!((row.kept(), row.gone()), (0, 50));
-        row.subscribers.clear();
-        assert!(row.is_idle());
+        let mut log = log(&["", "", "", "", ""], &keep);
+        trim(&mut log, 0, true, &keep);
+        assert_eq!((log.kept(), log.gone()), (5, 0));
+        trim(&mut log, 0, false, &keep);
+        assert_eq!((log.kept(), log.gone()), (3, 20));
+        assert!(matches!(log.ahead(Cursor::at(10)), Next::Lost));
+        trim(&mut log, 101, false, &keep);
+        assert_eq!((log.kept(), log.gone()), (0, 50));
+        log.subscribers.clear();
+        assert!(log.is_idle());
     }
 
     #[test]
     fn the_backlog_has_its_own_limit_beyond_the_next_message() {
         let (len, cost) = (message(1, "").frame_len(), message(1, "").cost());
         let keep = Keep { messages: 0, backlog: 2 * len, ..KEEP };
-        let mut row = row(&["", "", "", "", ""], &keep);
-        assert_eq!((row.kept(), row.kept_bytes()), (3, 3 * cost), "no round was needed for it");
-        assert_eq!(row.lag(Cursor::at(20), 5), (2 * len, 5));
-        assert_eq!(row.lag(Cursor::at(50), 5), (0, 0));
-        assert_eq!([0, len, 9 * len].map(|bytes| row.within(bytes, 9, 0)), [49, 49, 29]);
-        assert_eq!(row.between(20, 49), 2);
-        trim(&mut row, 0, true, &Keep { backlog: 0, ..keep });
-        assert_eq!(row.kept(), 1, "a message that is larger than the backlog still goes to those who wait for it");
+        let mut log = log(&["", "", "", "", ""], &keep);
+        assert_eq!((log.kept(), log.kept_bytes()), (3, 3 * cost), "no round was needed for it");
+        assert_eq!(log.lag(Cursor::at(20), 5), (2 * len, 5));
+        assert_eq!(log.lag(Cursor::at(50), 5), (0, 0));
+        assert_eq!([0, len, 9 * len].map(|bytes| log.within(bytes, 9, 0)), [49, 49, 29]);
+        assert_eq!(log.between(20, 49), 2);
+        trim(&mut log, 0, true, &Keep { backlog: 0, ..keep });
+        assert_eq!(log.kept(), 1, "a message that is larger than the backlog still goes to those who wait for it");
     }
 
     #[test]
     fn who_comes_back_goes_on_behind_what_it_has_heard() {
-        let mut row = row(&["", "", "", "", ""], &KEEP);
-        trim(&mut row, 0, false, &KEEP);
-        assert_eq!(heard(&row, row.behind(30).unwrap()), [40, 50]);
-        assert_eq!(heard(&row, row.behind(35).unwrap()), [40, 50]);
-        assert_eq!(heard(&row, row.behind(20).unwrap()), [30, 40, 50]);
-        assert_eq!(heard(&row, row.behind(19).unwrap_err()), [30, 40, 50]);
-        assert!(heard(&row, row.behind(99).unwrap()).is_empty());
-        assert_eq!(row.sequence_before(row.behind(30).unwrap()), Some(39));
+        let mut log = log(&["", "", "", "", ""], &KEEP);
+        trim(&mut log, 0, false, &KEEP);
+        assert_eq!(heard(&log, log.behind(30).unwrap()), [40, 50]);
+        assert_eq!(heard(&log, log.behind(35).unwrap()), [40, 50]);
+        assert_eq!(heard(&log, log.behind(20).unwrap()), [30, 40, 50]);
+        assert_eq!(heard(&log, log.behind(19).unwrap_err()), [30, 40, 50]);
+        assert!(heard(&log, log.behind(99).unwrap()).is_empty());
+        assert_eq!(log.sequence_before(log.behind(30).unwrap()), Some(39));
     }
 
     #[test]
     fn of_each_key_the_last_value_stays() {
         let keep = Keep { messages: 1, values: true, backlog: 1 << 20, ..KEEP };
-        let mut row = row(&["k", "l", "k", "", "m", ""], &keep);
-        assert_eq!(heard(&row, Cursor::conflating(0)), [20, 30, 50, 60]);
-        trim(&mut row, 0, false, &keep);
-        assert_eq!((row.kept(), row.bytes()), (4, 4 * message(1, "").cost() + 3));
-        assert_eq!(heard(&row, Cursor::conflating(0)), [20, 30, 50, 60]);
-        assert_eq!(heard(&row, Cursor::conflating(20)), [30, 50, 60]);
-        say(&mut row, 70, "l", &keep);
-        say(&mut row, 80, "m", &keep);
-        assert_eq!(heard(&row, Cursor::conflating(0)), [30, 60, 70, 80]);
-        assert_eq!(heard(&row, Cursor::at(60)), [70, 80]);
+        let mut log = log(&["k", "l", "k", "", "m", ""], &keep);
+        assert_eq!(heard(&log, Cursor::conflating(0)), [20, 30, 50, 60]);
+        trim(&mut log, 0, false, &keep);
+        assert_eq!((log.kept(), log.bytes()), (4, 4 * message(1, "").cost() + 3));
+        assert_eq!(heard(&log, Cursor::conflating(0)), [20, 30, 50, 60]);
+        assert_eq!(heard(&log, Cursor::conflating(20)), [30, 50, 60]);
+        say(&mut log, 70, "l", &keep);
+        say(&mut log, 80, "m", &keep);
+        assert_eq!(heard(&log, Cursor::conflating(0)), [30, 60, 70, 80]);
+        assert_eq!(heard(&log, Cursor::at(60)), [70, 80]);
     }
 
     #[test]
     fn last_values_have_limits_of_their_own() {
         let keep = Keep { messages: 1, values: true, values_max: 2, ..KEEP };
-        let mut row = row(&["a", "b", "c"], &keep);
-        trim(&mut row, 0, false, &keep);
-        assert_eq!(heard(&row, Cursor::conflating(0)), [20, 30]);
+        let mut log = log(&["a", "b", "c"], &keep);
+        trim(&mut log, 0, false, &keep);
+        assert_eq!(heard(&log, Cursor::conflating(0)), [20, 30]);
         let keep = Keep { values_max: 9, value_age_ticks: 50, ..keep };
-        trim(&mut row, 51, false, &keep);
-        assert_eq!(heard(&row, Cursor::conflating(0)), [30], "what replay keeps is there in any case");
-        say(&mut row, 40, "d", &keep);
-        trim(&mut row, 0, false, &Keep { value_bytes: 0, ..keep });
-        assert_eq!((heard(&row, Cursor::conflating(0)), row.kept()), (vec![40], 1));
+        trim(&mut log, 51, false, &keep);
+        assert_eq!(heard(&log, Cursor::conflating(0)), [30], "what replay keeps is there in any case");
+        say(&mut log, 40, "d", &keep);
+        trim(&mut log, 0, false, &Keep { value_bytes: 0, ..keep });
+        assert_eq!((heard(&log, Cursor::conflating(0)), log.kept()), (vec![40], 1));
     }
 
-    fn channels(keep: &Keep) -> (Row, Row) {
-        let (mut one, mut other) = (Row::new(0, "a", 5, keep), Row::new(0, "b", 3, keep));
+    fn channels(keep: &Keep) -> (ChannelLog, ChannelLog) {
+        let (mut one, mut other) = (ChannelLog::new(0, "a", 5, keep), ChannelLog::new(0, "b", 3, keep));
         [10, 40].into_iter().for_each(|sequence| say(&mut one, sequence, "", keep));
         [20, 30].into_iter().for_each(|sequence| say(&mut other, sequence, "k", keep));
         (one, other)
@@ -587,7 +587,7 @@ mod tests {
         let keep = Keep { values: true, messages: 9, ..KEEP };
         let (one, other) = channels(&keep);
         let below = || vec![&one, &other];
-        let mut all = Row::new(0, "*", 45, &keep);
+        let mut all = ChannelLog::new(0, "*", 45, &keep);
         say(&mut all, 50, "new", &keep);
         assert_eq!((all.fetch(30, 1, &below, 0, &keep), all.gone()), (3, 30), "two rows and a message");
         assert_eq!(heard(&all, all.behind(30).unwrap()), [40, 50]);
@@ -603,7 +603,7 @@ mod tests {
         let keep = Keep { messages: 2, ..KEEP };
         let (one, other) = channels(&keep);
         let below = || vec![&one, &other];
-        let mut all = Row::new(0, "*", 45, &keep);
+        let mut all = ChannelLog::new(0, "*", 45, &keep);
         assert_eq!((all.fetch(0, 1, &below, 0, &keep), all.gone()), (4, 20));
         assert_eq!(heard(&all, all.behind(0).unwrap_err()), [30, 40]);
     }
@@ -613,7 +613,7 @@ mod tests {
         let keep = Keep { values: true, ..KEEP };
         let (one, other) = channels(&keep);
         let below = || vec![&one, &other];
-        let mut all = Row::new(0, "*", 45, &keep);
+        let mut all = ChannelLog::new(0, "*", 45, &keep);
         assert_eq!((all.fetch_values(&below), all.fetch_values(&below)), (4, 0));
         assert_eq!((heard(&all, Cursor::conflating(0)), all.last()), (vec![30, 40], 40));
     }
@@ -621,18 +621,18 @@ mod tests {
     #[test]
     fn forms_go_when_a_message_is_only_kept_for_replay() {
         let keep = Keep { messages: 9, values: true, ..KEEP };
-        let mut row = row(&["", ""], &keep);
+        let mut log = log(&["", ""], &keep);
         let form = Form { body: Body::Json, frame: Frame::Piece };
-        let first = |row: &Row| match row.ahead(Cursor::at(0)) {
+        let first = |log: &ChannelLog| match log.ahead(Cursor::at(0)) {
             Next::Message(payload, ..) => payload.clone(),
             _ => unreachable!("there are two messages"),
         };
-        let new = first(&row);
+        let new = first(&log);
         new.form(form, |_, _| {});
-        trim(&mut row, FRESH, false, &keep);
-        assert!(Rc::ptr_eq(&first(&row), &new));
-        trim(&mut row, FRESH + 1, false, &keep);
-        let old = first(&row);
+        trim(&mut log, FRESH, false, &keep);
+        assert!(Rc::ptr_eq(&first(&log), &new));
+        trim(&mut log, FRESH + 1, false, &keep);
+        let old = first(&log);
         assert!(old.without_forms().is_none() && old.payload() == new.payload());
         assert_eq!((old.form_once(form), old.without_forms().is_none()), (new.form_once(form), true));
         assert_eq!(Rc::strong_count(&new), 1, "nobody else holds the forms");

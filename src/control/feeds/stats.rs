@@ -1,13 +1,13 @@
 //! How a feed is: its state and its counters, written by its task and read by the admin address.
 
-use super::reading::Reason;
+use super::decoder::Reason;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What a feed is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum FeedState {
     /// It has not been up yet, and nothing has gone wrong yet.
     Starting,
     /// Connected, or listening: messages come when there are any.
@@ -16,13 +16,13 @@ pub enum State {
     Down,
 }
 
-impl State {
+impl FeedState {
     /// As `/v1/status` says it.
     pub fn word(self) -> &'static str {
         match self {
-            State::Starting => "starting",
-            State::Up => "up",
-            State::Down => "down",
+            FeedState::Starting => "starting",
+            FeedState::Up => "up",
+            FeedState::Down => "down",
         }
     }
 }
@@ -30,7 +30,7 @@ impl State {
 /// What changes together.
 #[derive(Debug)]
 struct Standing {
-    state: State,
+    state: FeedState,
     since: SystemTime,
     has_been_up: bool,
     last_error: Option<String>,
@@ -38,7 +38,7 @@ struct Standing {
 
 /// The state and the counters of one feed.
 #[derive(Debug)]
-pub struct Figures {
+pub struct Stats {
     standing: Mutex<Standing>,
     messages: AtomicU64,
     bytes: AtomicU64,
@@ -47,11 +47,11 @@ pub struct Figures {
     lost: AtomicU64,
 }
 
-impl Default for Figures {
-    fn default() -> Figures {
+impl Default for Stats {
+    fn default() -> Stats {
         let standing =
-            Standing { state: State::Starting, since: SystemTime::now(), has_been_up: false, last_error: None };
-        Figures {
+            Standing { state: FeedState::Starting, since: SystemTime::now(), has_been_up: false, last_error: None };
+        Stats {
             standing: Mutex::new(standing),
             messages: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -62,12 +62,12 @@ impl Default for Figures {
     }
 }
 
-impl Figures {
+impl Stats {
     /// Notes that the feed is up; says whether that is new.
     pub(super) fn up(&self) -> bool {
         let mut standing = self.standing();
         let again = standing.has_been_up;
-        let new = standing.enter(State::Up);
+        let new = standing.enter(FeedState::Up);
         standing.has_been_up = true;
         if new && again {
             self.reconnects.fetch_add(1, Relaxed);
@@ -79,7 +79,7 @@ impl Figures {
     pub(super) fn down(&self, why: &str) -> bool {
         let mut standing = self.standing();
         standing.last_error = Some(why.to_owned());
-        standing.enter(State::Down)
+        standing.enter(FeedState::Down)
     }
 
     pub(super) fn passed_on(&self, bytes: usize) {
@@ -98,14 +98,14 @@ impl Figures {
     }
 
     /// What it is doing.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> FeedState {
         self.standing().state
     }
 
     /// How long it has been up; `None` where it is not.
     pub(super) fn up_for(&self) -> Option<Duration> {
         let standing = self.standing();
-        (standing.state == State::Up).then(|| standing.since.elapsed().unwrap_or_default())
+        (standing.state == FeedState::Up).then(|| standing.since.elapsed().unwrap_or_default())
     }
 
     /// Since when, in seconds since 1970.
@@ -149,7 +149,7 @@ impl Figures {
 }
 
 impl Standing {
-    fn enter(&mut self, state: State) -> bool {
+    fn enter(&mut self, state: FeedState) -> bool {
         let new = self.state != state;
         if new {
             (self.state, self.since) = (state, SystemTime::now());
@@ -164,13 +164,13 @@ mod tests {
 
     #[test]
     fn coming_up_again_is_counted_once() {
-        let figures = Figures::default();
-        assert_eq!(figures.state(), State::Starting);
-        assert!(figures.down("refused") && !figures.down("refused again"));
-        assert!(figures.up() && !figures.up());
-        assert_eq!(figures.reconnects(), 0);
-        assert!(figures.down("gone") && figures.up());
-        assert_eq!((figures.reconnects(), figures.last_error().as_deref()), (1, Some("gone")));
-        assert!(figures.up_for().is_some());
+        let stats = Stats::default();
+        assert_eq!(stats.state(), FeedState::Starting);
+        assert!(stats.down("refused") && !stats.down("refused again"));
+        assert!(stats.up() && !stats.up());
+        assert_eq!(stats.reconnects(), 0);
+        assert!(stats.down("gone") && stats.up());
+        assert_eq!((stats.reconnects(), stats.last_error().as_deref()), (1, Some("gone")));
+        assert!(stats.up_for().is_some());
     }
 }

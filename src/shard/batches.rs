@@ -122,13 +122,13 @@ impl Batch {
 
 /// The batches of a shard: those in flight by number, and those that wait to be used again.
 #[derive(Default)]
-pub struct Flights {
+pub struct Batches {
     flying: Vec<Option<Batch>>,
     free: Vec<u32>,
     spare: Vec<Batch>,
 }
 
-impl Flights {
+impl Batches {
     /// An empty batch.
     pub fn batch(&mut self) -> Batch {
         self.spare.pop().unwrap_or_default()

@@ -5,11 +5,11 @@
 //! a change of its subscriptions, and so is each [`STEPS`] rows and messages that were looked at for it. Whoever has
 //! used up the changes of a second is told so once, and closed if it goes on in that second.
 
-use super::words::{self, Order};
-use super::{Broadcast, Settings};
+use super::words::{self, Command};
+use super::{Broadcast, BroadcastPlan};
 use crate::mesh::Cause;
 use crate::shard::clock::TICK;
-use crate::shard::door::{self, Desk, Room};
+use crate::shard::door::{self, Backpressure, Desk};
 use crate::shard::slab::Handle;
 use edgehold_wire::ws::{CloseCode, Opcode};
 use std::collections::{HashMap, HashSet};
@@ -67,7 +67,7 @@ impl Broadcast {
         match frame {
             door::Frame::Piece { first: true, last: true, payload, .. } => self.ordered(desk, who, token, payload),
             door::Frame::Piece { last, payload, .. } => {
-                let Some(client) = self.roll.clients.get(token as usize) else { return };
+                let Some(client) = self.subscribers.clients.get(token as usize) else { return };
                 let most = self.settings[usize::from(client.route)].order_bytes;
                 let said = self.partial.entry(token).or_default();
                 // One byte more than what is taken tells that it is too long.
@@ -82,7 +82,7 @@ impl Broadcast {
     }
 
     fn ordered(&mut self, desk: &mut Desk, who: Handle, token: u32, said: &[u8]) {
-        let Some(client) = self.roll.clients.get(token as usize) else { return };
+        let Some(client) = self.subscribers.clients.get(token as usize) else { return };
         let settings = self.settings.clone();
         let settings = &settings[usize::from(client.route)];
         let mut answer = Answer::default();
@@ -91,7 +91,7 @@ impl Broadcast {
             Some(0) => self.refuse_busy(desk, token, &mut answer),
             Some(left) => self.read_order(desk, token, settings, said, left, &mut answer),
         }
-        if answer.parts.iter().fold(Room::Enough, |_, json| tell(desk, who, json)) == Room::Full {
+        if answer.parts.iter().fold(Backpressure::Ready, |_, json| tell(desk, who, json)) == Backpressure::Full {
             desk.pause(who);
         }
         // What it was offered has to wait behind the answer.
@@ -100,8 +100,8 @@ impl Broadcast {
     }
 
     /// Changes that a client may still make in this second. `None`: it was told that it may not, and goes on.
-    fn allowance(&mut self, desk: &Desk, token: u32, settings: &Settings) -> Option<u32> {
-        let client = &mut self.roll.clients[token as usize];
+    fn allowance(&mut self, desk: &Desk, token: u32, settings: &BroadcastPlan) -> Option<u32> {
+        let client = &mut self.subscribers.clients[token as usize];
         let now = desk.now() as u16;
         if now.wrapping_sub(client.second) >= SECOND {
             (client.second, client.changes) = (now, 0);
@@ -110,13 +110,13 @@ impl Broadcast {
     }
 
     fn refuse_busy(&mut self, desk: &mut Desk, token: u32, answer: &mut Answer) {
-        self.roll.clients[token as usize].changes = TOLD;
-        desk.tally().changes_refused += 1;
+        self.subscribers.clients[token as usize].changes = TOLD;
+        desk.counters().changes_refused += 1;
         answer.refuse(TOO_MANY, None);
     }
 
     fn close_busy(&mut self, desk: &mut Desk, token: u32) {
-        desk.tally().changes_refused += 1;
+        desk.counters().changes_refused += 1;
         self.close(desk, token, CloseCode::POLICY_VIOLATION, TOO_MANY, Cause::Refused);
     }
 
@@ -124,25 +124,25 @@ impl Broadcast {
         &mut self,
         desk: &mut Desk,
         token: u32,
-        settings: &Settings,
+        settings: &BroadcastPlan,
         said: &[u8],
         left: u32,
         answer: &mut Answer,
     ) {
         let mut spent = 1;
-        match words::order(said) {
+        match words::command(said) {
             _ if !settings.subscribe => answer.refuse("this route takes no messages", None),
             _ if said.len() > settings.order_bytes => answer.refuse("this message is too long", None),
-            Ok(order) if order.after.as_ref().is_some_and(|after| after.len() > ID_BYTES) => {
+            Ok(command) if command.after.as_ref().is_some_and(|after| after.len() > ID_BYTES) => {
                 answer.refuse("an id is 255 bytes at most", None);
             }
-            Ok(order) if order.subscribe.is_empty() && order.unsubscribe.is_empty() => {
+            Ok(command) if command.subscribe.is_empty() && command.unsubscribe.is_empty() => {
                 answer.refuse("nothing is asked for", None);
             }
-            Ok(order) => spent = self.obey(desk, token, settings, &order, left, answer),
+            Ok(command) => spent = self.obey(desk, token, settings, &command, left, answer),
             Err(words) => answer.refuse(words, None),
         }
-        let client = &mut self.roll.clients[token as usize];
+        let client = &mut self.subscribers.clients[token as usize];
         client.changes = client.changes.saturating_add(spent).min(TOLD - 1);
     }
 
@@ -151,18 +151,18 @@ impl Broadcast {
         &mut self,
         desk: &mut Desk,
         token: u32,
-        settings: &Settings,
-        order: &Order,
+        settings: &BroadcastPlan,
+        command: &Command,
         left: u32,
         answer: &mut Answer,
     ) -> u32 {
-        let ends = order.unsubscribe.len().min(left as usize);
-        let begins = order.subscribe.len().min(left as usize - ends);
-        self.end_all(desk, token, &order.unsubscribe[..ends], answer);
-        let done = self.allowed(token, settings, &order.subscribe[..begins], answer);
-        let (_, steps) = self.subscribe(desk, token, &done, order.after.as_deref());
-        let rest = order.unsubscribe.len() + order.subscribe.len() - ends - begins;
-        desk.tally().changes_refused += rest as u64;
+        let ends = command.unsubscribe.len().min(left as usize);
+        let begins = command.subscribe.len().min(left as usize - ends);
+        self.end_all(desk, token, &command.unsubscribe[..ends], answer);
+        let done = self.allowed(token, settings, &command.subscribe[..begins], answer);
+        let (_, steps) = self.subscribe(desk, token, &done, command.after.as_deref());
+        let rest = command.unsubscribe.len() + command.subscribe.len() - ends - begins;
+        desk.counters().changes_refused += rest as u64;
         answer.refuse_rest(rest, TOO_MANY);
         answer.sum();
         if !done.is_empty() {
@@ -176,8 +176,8 @@ impl Broadcast {
         let mut held = self.held(token);
         let mut done = Vec::new();
         for channel in channels {
-            let rows = self.feeds_of(token, channel).filter_map(|feed| self.feeds[usize::from(feed)].find(channel));
-            let numbers: Vec<u32> = rows.filter_map(|row| held.remove(&row)).collect();
+            let logs = self.feeds_of(token, channel).filter_map(|feed| self.feeds[usize::from(feed)].find(channel));
+            let numbers: Vec<u32> = logs.filter_map(|log| held.remove(&log)).collect();
             match numbers.is_empty() {
                 true => answer.refuse("this was not subscribed to", Some(channel)),
                 false => done.push(channel.clone()),
@@ -191,18 +191,18 @@ impl Broadcast {
 
     /// The subscriptions of a client, by their rows.
     fn held(&self, token: u32) -> HashMap<u32, u32> {
-        self.roll.of(token).map(|number| (self.roll.get(number).row, number)).collect()
+        self.subscribers.of(token).map(|number| (self.subscribers.get(number).log, number)).collect()
     }
 
     /// Of these channels, those that a client may subscribe to.
-    fn allowed(&self, token: u32, settings: &Settings, channels: &[String], answer: &mut Answer) -> Vec<String> {
+    fn allowed(&self, token: u32, settings: &BroadcastPlan, channels: &[String], answer: &mut Answer) -> Vec<String> {
         let (held, mut seen, mut done) = (self.held(token), HashSet::new(), Vec::new());
-        let mut count = self.roll.clients[token as usize].count;
+        let mut count = self.subscribers.clients[token as usize].count;
         for channel in channels {
-            let rows = || self.feeds_of(token, channel).filter_map(|feed| self.feeds[usize::from(feed)].find(channel));
+            let logs = || self.feeds_of(token, channel).filter_map(|feed| self.feeds[usize::from(feed)].find(channel));
             let refusal = match () {
                 () if !super::settings::is_channel(channel) => Some("this cannot be a channel"),
-                () if seen.contains(channel) || rows().any(|row| held.contains_key(&row)) => {
+                () if seen.contains(channel) || logs().any(|log| held.contains_key(&log)) => {
                     Some("this is subscribed to already")
                 }
                 () if count >= settings.subscriptions_max => Some("more channels than subscriptions_max"),
@@ -221,6 +221,6 @@ impl Broadcast {
 }
 
 /// A word to one WebSocket client.
-pub(super) fn tell(desk: &mut Desk, who: Handle, json: &str) -> Room {
+pub(super) fn tell(desk: &mut Desk, who: Handle, json: &str) -> Backpressure {
     desk.send(who, Opcode::Text, json.as_bytes())
 }

@@ -1,7 +1,7 @@
 //! A shard's plain counters, and the names under which they are seen from outside.
 //!
 //! They stand here and not in the shard's room because they travel: a report is a letter with a copy of
-//! them. Only the shard that owns a tally counts in it.
+//! them. Only the shard that owns a counters counts in it.
 
 /// An enum whose members are the values of a metric's label.
 macro_rules! labels {
@@ -91,7 +91,7 @@ labels! {
         /// A fault of ours: see the log.
         Fault = "fault",
         /// The server is stopping.
-        Quiesced = "quiesced",
+        Drained = "quiesced",
     }
 }
 
@@ -125,7 +125,7 @@ labels! {
 
 /// Counters of one upstream, in one shard.
 #[derive(Clone, Debug, Default)]
-pub struct UpstreamTally {
+pub struct UpstreamCounters {
     /// Open connections to it.
     pub connections: u64,
     /// Connections asked for.
@@ -136,13 +136,13 @@ pub struct UpstreamTally {
 
 /// Counters of one shard.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub struct Counters {
     /// Connections that the shard can hold.
     pub slots: u64,
     /// Connections that it holds now, clients and upstreams.
     pub used: u64,
     /// Open connections by listener, then service and stage. The last listener stands for upstreams.
-    pub census: Vec<[[u32; Stage::COUNT]; ServiceKind::COUNT]>,
+    pub stages: Vec<[[u32; Stage::COUNT]; ServiceKind::COUNT]>,
     /// Clients accepted, by listener.
     pub accepts: Vec<u64>,
     /// Accepts that failed, all listeners.
@@ -242,26 +242,26 @@ pub struct Tally {
     /// Letters that could not be posted because the box was full.
     pub letters_refused: u64,
     /// By upstream, in the order of the configuration.
-    pub upstreams: Vec<UpstreamTally>,
+    pub upstreams: Vec<UpstreamCounters>,
     /// The shard takes no new clients.
-    pub quiescing: bool,
+    pub draining: bool,
 }
 
-impl Tally {
+impl Counters {
     /// For so many listeners and upstreams.
-    pub fn new(slots: u64, listeners: usize, upstreams: usize) -> Tally {
-        Tally {
+    pub fn new(slots: u64, listeners: usize, upstreams: usize) -> Counters {
+        Counters {
             slots,
-            census: vec![Default::default(); listeners + 1],
+            stages: vec![Default::default(); listeners + 1],
             accepts: vec![0; listeners],
-            upstreams: vec![UpstreamTally::default(); upstreams],
-            ..Tally::default()
+            upstreams: vec![UpstreamCounters::default(); upstreams],
+            ..Counters::default()
         }
     }
 
     /// Open connections in a stage, over all listeners and services, upstreams not counted.
     pub fn clients_in(&self, stage: Stage) -> u64 {
-        let clients = &self.census[..self.census.len() - 1];
+        let clients = &self.stages[..self.stages.len() - 1];
         clients.iter().flatten().map(|stages| u64::from(stages[stage as usize])).sum()
     }
 }

@@ -3,7 +3,7 @@
 //! Nothing here waits or counts. A message comes raw (all of it is the payload) or as a JSON object; what its source
 //! says of it besides (the topic, the stream's own id) is [`Said`], and the object's own words go before it.
 
-use crate::mesh::{Draft, FeedNumber};
+use crate::mesh::{FeedNumber, NewMessage};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use edgehold_wire::sse;
@@ -143,7 +143,7 @@ impl Rules {
     ///
     /// # Errors
     /// Why it is not passed on.
-    pub fn read(&self, raw: &[u8], said: Said<'_>) -> Result<Draft, Reason> {
+    pub fn read(&self, raw: &[u8], said: Said<'_>) -> Result<NewMessage, Reason> {
         match self.format {
             _ if raw.len() > self.raw_bytes_max() => Err(Reason::Oversized),
             Format::Raw => self.raw(raw, self.text, said),
@@ -155,7 +155,7 @@ impl Rules {
     ///
     /// # Errors
     /// Why it is not passed on.
-    pub fn raw(&self, payload: &[u8], text: bool, said: Said<'_>) -> Result<Draft, Reason> {
+    pub fn raw(&self, payload: &[u8], text: bool, said: Said<'_>) -> Result<NewMessage, Reason> {
         let text = self.text && text;
         let is_text = text && simdutf8::basic::from_utf8(payload).is_ok();
         if text && !is_text && self.invalid_text == InvalidText::Drop {
@@ -168,7 +168,7 @@ impl Rules {
     ///
     /// # Errors
     /// Why it is not passed on.
-    pub fn json(&self, json: Json<'_>, said: Said<'_>) -> Result<Draft, Reason> {
+    pub fn json(&self, json: Json<'_>, said: Said<'_>) -> Result<NewMessage, Reason> {
         let (id, key) = (json.id.map(word_of).transpose()?, json.key.map(word_of).transpose()?);
         let said = Said {
             channel: json.channel.as_deref().or(said.channel),
@@ -186,7 +186,7 @@ impl Rules {
         }
     }
 
-    fn draft(&self, payload: Vec<u8>, text: bool, said: Said<'_>) -> Result<Draft, Reason> {
+    fn draft(&self, payload: Vec<u8>, text: bool, said: Said<'_>) -> Result<NewMessage, Reason> {
         if payload.len() > self.message_bytes {
             return Err(Reason::Oversized);
         }
@@ -194,7 +194,7 @@ impl Rules {
         if !is_channel(channel) {
             return Err(Reason::BadChannel);
         }
-        Ok(Draft {
+        Ok(NewMessage {
             feed: self.feed,
             channel: channel.to_owned(),
             id: word(said.id, is_id)?,
@@ -294,14 +294,14 @@ mod tests {
         Rules { feed: 3, channel: None, format, text: true, invalid_text: InvalidText::Drop, message_bytes: 64 }
     }
 
-    fn read(text: &str) -> Result<Draft, Reason> {
+    fn read(text: &str) -> Result<NewMessage, Reason> {
         rules(Format::Json).read(text.as_bytes(), Said { channel: Some("topic"), ..Said::default() })
     }
 
     #[test]
     fn json_says_all_there_is_to_a_message() {
         let text = r#" {"channel":"a/b","id":"7","event":"e","key":"k","data":"Gr\u00fc\u00dfe","more":[1]} "#;
-        let expected = Draft {
+        let expected = NewMessage {
             feed: 3,
             channel: "a/b".into(),
             id: Some("7".into()),

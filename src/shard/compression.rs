@@ -2,15 +2,15 @@
 //!
 //! What was agreed with a client is one flag of its connection (`Flags::DEFLATE`) where nothing is kept from message
 //! to message and the windows are of the usual size, which is what nearly all have. Everything else is a [`Kept`] in
-//! the annex. Windows are lent out of `deflate_window_bytes`; when that is used up, further clients are agreed with
+//! the side. Windows are lent out of `deflate_window_bytes`; when that is used up, further clients are agreed with
 //! without context takeover, and nobody is refused for it.
 
-use super::annex::Cold;
 use super::conn::Flags;
 use super::desk::{Chain, Desk};
 use super::limits::Deflate;
+use super::side_table::Cold;
 use super::slab::Handle;
-use crate::mesh::{ServiceKind, Tally};
+use crate::mesh::{Counters, ServiceKind};
 use edgehold_wire::deflate::{Agreed, Deflater, InflateFault, Inflater, MAX_WINDOW_BITS, Window};
 use edgehold_wire::utf8;
 use edgehold_wire::ws::Fault;
@@ -27,17 +27,17 @@ const DEFLATING: usize = 8;
 const BUFFERS: usize = 3;
 
 /// A shard's one deflater and one inflater, and where their results lie for a moment.
-pub struct Squeeze {
+pub struct Compression {
     deflater: Deflater,
     inflater: Inflater,
     windows: Windows,
     scratch: Vec<Vec<u8>>,
 }
 
-impl Squeeze {
+impl Compression {
     /// Windows may take `window_bytes` in all.
-    pub fn new(window_bytes: u64) -> Squeeze {
-        Squeeze {
+    pub fn new(window_bytes: u64) -> Compression {
+        Compression {
             deflater: Deflater::default(),
             inflater: Inflater::default(),
             windows: Windows { limit: window_bytes, lent: Rc::default() },
@@ -55,7 +55,7 @@ impl Squeeze {
         self.windows.limit
     }
 
-    /// An empty buffer; [`Squeeze::put_back`] when it is done with.
+    /// An empty buffer; [`Compression::put_back`] when it is done with.
     pub fn scratch(&mut self) -> Vec<u8> {
         self.scratch.pop().unwrap_or_default()
     }
@@ -133,7 +133,7 @@ impl Desk {
         let Deflate { on, takeover, .. } = self.limits(who).deflate;
         let conn = self.slab.get(who)?;
         conn.flags.remove(Flags::DEFLATE);
-        if let Some(cold) = self.annex.get(conn.annex) {
+        if let Some(cold) = self.side.get(conn.side) {
             cold.deflate = None;
         }
         let mut agreed = offered.filter(|_| on)?;
@@ -141,10 +141,10 @@ impl Desk {
         let alone = conn.service != ServiceKind::Broadcast;
         agreed.server_takeover &= takeover && alone;
         agreed.client_takeover &= takeover;
-        let kept = Kept::new(&mut agreed, &self.squeeze.windows);
+        let kept = Kept::new(&mut agreed, &self.compression.windows);
         conn.flags.insert(Flags::DEFLATE);
         if !kept.is_plain() {
-            self.annex.make(&mut conn.annex).deflate = Some(Box::new(kept));
+            self.side.make(&mut conn.side).deflate = Some(Box::new(kept));
         }
         Some(agreed)
     }
@@ -154,7 +154,7 @@ impl Desk {
     pub fn takes_deflated(&mut self, who: Handle) -> Option<usize> {
         let min_bytes = self.limits(who).deflate.min_bytes;
         let conn = self.slab.get(who).filter(|conn| conn.flags.contains(Flags::DEFLATE))?;
-        let kept = self.annex.get(conn.annex).and_then(|cold| cold.deflate.as_ref());
+        let kept = self.side.get(conn.side).and_then(|cold| cold.deflate.as_ref());
         let suits = kept.is_none_or(|kept| kept.server_bits == MAX_WINDOW_BITS && kept.to_client.is_none());
         suits.then_some(min_bytes)
     }
@@ -162,9 +162,9 @@ impl Desk {
     /// Deflates a message that is to go to many, behind what is in `out`.
     pub fn deflate(&mut self, message: &[u8], out: &mut Vec<u8>) {
         let before = out.len();
-        self.work.add_squeezed(DEFLATING * message.len());
-        self.squeeze.deflater.message(message, None, MAX_WINDOW_BITS, out);
-        count_out(&mut self.tally, message.len(), out.len() - before);
+        self.work.add_deflated(DEFLATING * message.len());
+        self.compression.deflater.message(message, None, MAX_WINDOW_BITS, out);
+        count_out(&mut self.counters, message.len(), out.len() - before);
     }
 
     /// The deflated form of a message to this client, where that was agreed on and is worth it. The buffer is the
@@ -175,16 +175,16 @@ impl Desk {
         if message.len() < min_bytes {
             return None;
         }
-        self.work.add_squeezed(DEFLATING * message.len());
-        let mut out = self.squeeze.scratch();
-        let kept = self.annex.get(conn.annex).and_then(|cold| cold.deflate.as_deref_mut());
+        self.work.add_deflated(DEFLATING * message.len());
+        let mut out = self.compression.scratch();
+        let kept = self.side.get(conn.side).and_then(|cold| cold.deflate.as_deref_mut());
         let (bits, window) =
             kept.map_or((MAX_WINDOW_BITS, None), |kept| (kept.server_bits, window(&mut kept.to_client)));
-        if self.squeeze.deflater.shorter(message, window, bits, &mut out) {
-            count_out(&mut self.tally, message.len(), out.len());
+        if self.compression.deflater.shorter(message, window, bits, &mut out) {
+            count_out(&mut self.counters, message.len(), out.len());
             return Some(out);
         }
-        self.squeeze.put_back(out);
+        self.compression.put_back(out);
         None
     }
 
@@ -195,10 +195,10 @@ impl Desk {
         if conn.out.draft() < min_bytes {
             return None;
         }
-        let mut message = self.squeeze.scratch();
+        let mut message = self.compression.scratch();
         self.pool.read_draft(&conn.out, &mut message);
         let out = self.deflated(who, &message);
-        self.squeeze.put_back(message);
+        self.compression.put_back(message);
         out
     }
 
@@ -209,13 +209,13 @@ impl Desk {
 
     /// What was gathered, in the shard's scratch.
     pub(super) fn gathered(&mut self, who: Handle) -> Vec<u8> {
-        let mut message = self.squeeze.scratch();
+        let mut message = self.compression.scratch();
         let conn = &mut self.slab[who.slot];
-        if let Some(Cold { gathered, .. }) = self.annex.get(conn.annex) {
+        if let Some(Cold { gathered, .. }) = self.side.get(conn.side) {
             self.pool.read_draft(gathered, &mut message);
             self.pool.clear(gathered);
         }
-        self.annex.tidy(&mut conn.annex);
+        self.side.tidy(&mut conn.side);
         message
     }
 
@@ -225,22 +225,22 @@ impl Desk {
     /// It is corrupt, above `message_bytes`, or text that is not UTF-8.
     pub(super) fn inflated(&mut self, who: Handle, text: bool, message: &[u8]) -> Result<Vec<u8>, Fault> {
         let limit = self.limits(who).message_bytes;
-        let kept = self.annex.get(self.slab[who.slot].annex).and_then(|cold| cold.deflate.as_deref_mut());
+        let kept = self.side.get(self.slab[who.slot].side).and_then(|cold| cold.deflate.as_deref_mut());
         let window = kept.and_then(|kept| window(&mut kept.from_client));
-        let mut out = self.squeeze.scratch();
-        let read = self.squeeze.inflater.message(message, window, limit, &mut out);
+        let mut out = self.compression.scratch();
+        let read = self.compression.inflater.message(message, window, limit, &mut out);
         // What it has cost, though it may be refused and `out` be empty again.
-        self.work.add_squeezed(self.squeeze.inflater.work() as usize);
+        self.work.add_deflated(self.compression.inflater.work() as usize);
         let checked = read.map_err(fault).and_then(|()| if text { check_text(&out) } else { Ok(()) });
         match checked {
             Ok(()) => {
-                self.tally.deflated_in += 1;
-                self.tally.deflate_saved_in += out.len().saturating_sub(message.len()) as u64;
+                self.counters.deflated_in += 1;
+                self.counters.deflate_saved_in += out.len().saturating_sub(message.len()) as u64;
                 Ok(out)
             }
             Err(fault) => {
-                self.tally.inflate_refusals += 1;
-                self.squeeze.put_back(out);
+                self.counters.inflate_refusals += 1;
+                self.compression.put_back(out);
                 Err(fault)
             }
         }
@@ -259,7 +259,7 @@ fn check_text(message: &[u8]) -> Result<(), Fault> {
     if utf8::whole(message) == Ok(message.len()) { Ok(()) } else { Err(Fault::Text) }
 }
 
-fn count_out(tally: &mut Tally, plain: usize, deflated: usize) {
-    tally.deflated_out += 1;
-    tally.deflate_saved_out += plain.saturating_sub(deflated) as u64;
+fn count_out(counters: &mut Counters, plain: usize, deflated: usize) {
+    counters.deflated_out += 1;
+    counters.deflate_saved_out += plain.saturating_sub(deflated) as u64;
 }
