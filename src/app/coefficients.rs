@@ -10,13 +10,11 @@ use serde::Serialize;
 const IDLE: &str = "bench/runs/2026-11-20-idle";
 /// Messages that are answered, or carried to a back end; new connections.
 const PEERS: &str = "bench/runs/2026-11-20-peers";
-/// The same echo at four rates.
-const SLEEP: &str = "bench/runs/2026-11-20-sleep";
-/// One message to many.
-const FANOUT: &str = "bench/runs/2026-11-20-fanout";
-/// One message to many, faster than it can be sent to each by itself.
-const GATHER: &str = "bench/runs/2026-11-20-fanout-gather";
-/// Memory of the program itself and of what it keeps.
+/// Large messages as fast as one core goes.
+const BUFFERS: &str = "bench/runs/2026-11-20-buffers";
+/// Echo and proxy as fast as one core goes.
+const TURNS: &str = "bench/runs/2026-11-30-turns";
+/// Memory of the program itself and of what it keeps; CPU of echo, proxy and broadcast over the rate.
 const PLAN: &str = "bench/runs/2026-11-30-plan";
 /// What lies below the product: TLS sessions, sends to many.
 const MICRO: &str = "bench/runs/2026-11-20-micro";
@@ -105,7 +103,7 @@ pub const UNACKNOWLEDGED_MESSAGE: Coefficient = Coefficient {
 /// The program before its first client.
 pub const PROGRAM: Coefficient = Coefficient {
     name: "program",
-    value: 7_030_000.0,
+    value: 7_690_000.0,
     unit: "B",
     meaning: "resident memory of the program without shards and clients",
     source: PLAN,
@@ -114,7 +112,7 @@ pub const PROGRAM: Coefficient = Coefficient {
 /// A shard before its first client.
 pub const SHARD: Coefficient = Coefficient {
     name: "shard",
-    value: 391_000.0,
+    value: 416_000.0,
     unit: "B",
     meaning: "resident memory of a shard without clients, its receive buffers not yet used",
     source: PLAN,
@@ -132,7 +130,7 @@ pub const SUBSCRIBER: Coefficient = Coefficient {
 /// What is kept of a message beside its bytes.
 pub const KEPT_MESSAGE: Coefficient = Coefficient {
     name: "kept_message",
-    value: 266.0,
+    value: 289.0,
     unit: "B",
     meaning: "resident memory of a message that is kept, beside its payload and the forms that it was sent in",
     source: PLAN,
@@ -177,112 +175,192 @@ impl Point {
 }
 
 /// CPU of a small message and its answer, by the messages of a shard in a second.
-pub const ECHO: [Point; 5] = [
+pub const ECHO: [Point; 7] = [
     Point {
         per_second: 1_000.0,
         cost: Coefficient {
             name: "echo_1k",
-            value: 23.5,
+            value: 27.9,
             unit: CPU,
             meaning: "CPU of a 64-byte message that is taken, answered and sent, at 1 000 a second",
-            source: SLEEP,
+            source: PLAN,
+        },
+    },
+    Point {
+        per_second: 5_000.0,
+        cost: Coefficient {
+            name: "echo_5k",
+            value: 27.7,
+            unit: CPU,
+            meaning: "CPU of a 64-byte message that is taken, answered and sent, at 5 000 a second",
+            source: PLAN,
         },
     },
     Point {
         per_second: 10_000.0,
         cost: Coefficient {
             name: "echo_10k",
-            value: 19.5,
+            value: 23.2,
             unit: CPU,
             meaning: "CPU of a 64-byte message that is taken, answered and sent, at 10 000 a second",
-            source: SLEEP,
+            source: PLAN,
         },
     },
     Point {
         per_second: 20_000.0,
         cost: Coefficient {
             name: "echo_20k",
-            value: 15.0,
+            value: 15.1,
             unit: CPU,
             meaning: "CPU of a 64-byte message that is taken, answered and sent, at 20 000 a second",
-            source: SLEEP,
+            source: PLAN,
         },
     },
     Point {
         per_second: 40_000.0,
         cost: Coefficient {
             name: "echo_40k",
-            value: 11.1,
+            value: 11.6,
             unit: CPU,
             meaning: "CPU of a 64-byte message that is taken, answered and sent, at 40 000 a second",
-            source: SLEEP,
+            source: PLAN,
         },
     },
     Point {
-        per_second: 210_000.0,
+        per_second: 80_000.0,
         cost: Coefficient {
-            name: "echo_210k",
-            value: 4.6,
+            name: "echo_80k",
+            value: 7.8,
             unit: CPU,
-            meaning: "CPU of a 64-byte message that is taken, answered and sent, at 210 000 a second",
-            source: PEERS,
+            meaning: "CPU of a 64-byte message that is taken, answered and sent, at 80 000 a second",
+            source: PLAN,
+        },
+    },
+    Point {
+        per_second: 216_000.0,
+        cost: Coefficient {
+            name: "echo_216k",
+            value: 4.61,
+            unit: CPU,
+            meaning: "CPU of a 64-byte message that is taken, answered and sent, at 216 000 a second",
+            source: TURNS,
         },
     },
 ];
 
-/// CPU of a large message and its answer, at the rate of [`ECHO`]'s second point.
+/// CPU of a large message and its answer, as fast as one core goes: beside [`ECHO`]'s last point, what bytes cost.
 pub const ECHO_LARGE: Coefficient = Coefficient {
     name: "echo_large",
-    value: 23.5,
+    value: 6.32,
     unit: CPU,
-    meaning: "CPU of a 16 KiB message that is taken, answered and sent, at 10 000 a second",
-    source: PEERS,
+    meaning: "CPU of a 16 KiB message that is taken, answered and sent, as fast as one core goes",
+    source: BUFFERS,
 };
 
 /// CPU of a small message to an upstream and of the answer to the client, by the messages of a shard in a second.
-pub const PROXY: [Point; 2] = [
+pub const PROXY: [Point; 6] = [
+    Point {
+        per_second: 1_000.0,
+        cost: Coefficient {
+            name: "proxy_1k",
+            value: 40.7,
+            unit: CPU,
+            meaning: "CPU of a 64-byte message to an upstream, and of its answer, at 1 000 a second",
+            source: PLAN,
+        },
+    },
+    Point {
+        per_second: 5_000.0,
+        cost: Coefficient {
+            name: "proxy_5k",
+            value: 40.7,
+            unit: CPU,
+            meaning: "CPU of a 64-byte message to an upstream, and of its answer, at 5 000 a second",
+            source: PLAN,
+        },
+    },
     Point {
         per_second: 10_000.0,
         cost: Coefficient {
             name: "proxy_10k",
-            value: 28.1,
+            value: 36.9,
             unit: CPU,
-            meaning: "CPU of a 64-byte message that is carried to an upstream, and of its answer, at 10 000 a second",
-            source: PEERS,
+            meaning: "CPU of a 64-byte message to an upstream, and of its answer, at 10 000 a second",
+            source: PLAN,
         },
     },
     Point {
-        per_second: 66_000.0,
+        per_second: 20_000.0,
         cost: Coefficient {
-            name: "proxy_66k",
-            value: 8.24,
+            name: "proxy_20k",
+            value: 25.6,
             unit: CPU,
-            meaning: "CPU of a 64-byte message that is carried to an upstream, and of its answer, at 66 000 a second",
-            source: PEERS,
+            meaning: "CPU of a 64-byte message to an upstream, and of its answer, at 20 000 a second",
+            source: PLAN,
+        },
+    },
+    Point {
+        per_second: 40_000.0,
+        cost: Coefficient {
+            name: "proxy_40k",
+            value: 17.7,
+            unit: CPU,
+            meaning: "CPU of a 64-byte message to an upstream, and of its answer, at 40 000 a second",
+            source: PLAN,
+        },
+    },
+    Point {
+        per_second: 106_000.0,
+        cost: Coefficient {
+            name: "proxy_106k",
+            value: 9.44,
+            unit: CPU,
+            meaning: "CPU of a 64-byte message to an upstream, and of its answer, at 106 000 a second",
+            source: TURNS,
         },
     },
 ];
 
 /// CPU of one delivery of a small message, by the deliveries of a shard in a second.
-pub const DELIVERY: [Point; 2] = [
+pub const DELIVERY: [Point; 4] = [
+    Point {
+        per_second: 10_000.0,
+        cost: Coefficient {
+            name: "delivery_10k",
+            value: 6.9,
+            unit: CPU,
+            meaning: "CPU of a 64-byte message to one of many subscribers, at 10 000 a second",
+            source: PLAN,
+        },
+    },
+    Point {
+        per_second: 50_000.0,
+        cost: Coefficient {
+            name: "delivery_50k",
+            value: 6.3,
+            unit: CPU,
+            meaning: "CPU of a 64-byte message to one of many subscribers, at 50 000 a second",
+            source: PLAN,
+        },
+    },
     Point {
         per_second: 180_000.0,
         cost: Coefficient {
             name: "delivery_180k",
-            value: 4.8,
+            value: 5.29,
             unit: CPU,
-            meaning: "CPU of a 64-byte message to one of many subscribers, at 180 000 deliveries a second",
-            source: FANOUT,
+            meaning: "CPU of a 64-byte message to one of many subscribers, at 180 000 a second",
+            source: PLAN,
         },
     },
     Point {
-        per_second: 716_651.0,
+        per_second: 710_000.0,
         cost: Coefficient {
-            name: "delivery_717k",
-            value: 1.3,
+            name: "delivery_710k",
+            value: 1.35,
             unit: CPU,
-            meaning: "CPU of a 64-byte message to one of many subscribers, at 720 000 deliveries a second",
-            source: GATHER,
+            meaning: "CPU of a 64-byte message to one of many subscribers, at 710 000 a second",
+            source: PLAN,
         },
     },
 ];
@@ -324,7 +402,7 @@ pub const TLS_LARGE: Coefficient = Coefficient {
 };
 
 /// All of them, in the order of a report.
-pub const TABLE: [Coefficient; 26] = [
+pub const TABLE: [Coefficient; 34] = [
     PROGRAM,
     SHARD,
     USER_CONNECTION,
@@ -342,11 +420,19 @@ pub const TABLE: [Coefficient; 26] = [
     ECHO[2].cost,
     ECHO[3].cost,
     ECHO[4].cost,
+    ECHO[5].cost,
+    ECHO[6].cost,
     ECHO_LARGE,
     PROXY[0].cost,
     PROXY[1].cost,
+    PROXY[2].cost,
+    PROXY[3].cost,
+    PROXY[4].cost,
+    PROXY[5].cost,
     DELIVERY[0].cost,
     DELIVERY[1].cost,
+    DELIVERY[2].cost,
+    DELIVERY[3].cost,
     HANDSHAKE,
     TLS_HANDSHAKE,
     TLS_SMALL,
@@ -357,7 +443,7 @@ pub const TABLE: [Coefficient; 26] = [
 pub const CONNECTION_BYTES: u64 = KERNEL_CONNECTION.whole() + PARKED_POLL.whole() + USER_CONNECTION.whole();
 
 // What a byte costs, and what a connection that is not parked costs more, are differences.
-const _: () = assert!(ECHO_LARGE.value > ECHO[1].cost.value && TLS_LARGE.value > TLS_SMALL.value);
+const _: () = assert!(ECHO_LARGE.value > ECHO[6].cost.value && TLS_LARGE.value > TLS_SMALL.value);
 const _: () = assert!(ARMED_RECEIVE.value > PARKED_POLL.value);
 
 #[cfg(test)]

@@ -43,6 +43,8 @@ struct Sub {
     start: Start,
     after: u64,
     before: u64,
+    /// What had been said when the listener learnt that it is subscribed.
+    known: u64,
     /// Last values come first, until the listener was seen to have all of them.
     values: bool,
     values_end: u64,
@@ -79,6 +81,8 @@ pub struct Ear {
     looked: u64,
     /// It did not read for a while.
     pub stalled: bool,
+    /// It may have been found slow before it learnt that it is subscribed, and has not caught up since.
+    may_be_behind: bool,
     /// The id that it came with.
     given: Option<String>,
     /// The last that came.
@@ -140,6 +144,7 @@ impl Ear {
             newest: 0,
             looked: 0,
             stalled: false,
+            may_be_behind: false,
             given,
             last: None,
             open: false,
@@ -147,8 +152,9 @@ impl Ear {
         }
     }
 
-    /// Subscribed, behind a sequence in this span at the latest.
-    pub fn subscribe(&mut self, house: &House, pattern: &str, start: Start, span: (u64, u64)) {
+    /// Subscribed, behind a sequence in this span at the latest. `known`: what had been said when it learnt of that, if it
+    /// has.
+    pub fn subscribe(&mut self, house: &House, pattern: &str, start: Start, span: (u64, u64), known: Option<u64>) {
         let values = self.snapshot && matches!(start, Start::Live | Start::Unknown);
         let (after, before) = match start {
             Start::Live if values => (0, span.1),
@@ -165,6 +171,7 @@ impl Ear {
                 start,
                 after,
                 before,
+                known: known.unwrap_or(u64::MAX),
                 values,
                 values_end: u64::MAX,
                 active: true,
@@ -203,6 +210,7 @@ impl Ear {
     pub fn opened(&mut self, history: &History, gap: bool) -> Result<(), String> {
         self.open = true;
         for sub in &mut self.subs {
+            sub.known = history.len();
             if matches!(sub.start, Start::Live | Start::Unknown) {
                 sub.before = history.len();
             }
@@ -298,7 +306,7 @@ impl Ear {
             return Err(format!("a gap in {pattern}, which it does not hear"));
         }
         match after {
-            None if self.policy == Policy::Gap && self.stalled => {}
+            None if self.policy == Policy::Gap && self.may_be_slow(history) => {}
             None => return Err(format!("a gap in {pattern} for one who keeps up")),
             Some(after) if self.given.as_deref() != Some(after) => return Err(format!("a gap behind {after}")),
             // A poll that is refused is told of all its channels.
@@ -326,6 +334,38 @@ impl Ear {
         if feeds > 1 {
             self.subs.iter_mut().for_each(|sub| sub.next = None);
         }
+    }
+
+    /// It stalled; or it has still to hear of what was said before it learnt that it is subscribed. The judge did not know
+    /// that this is due, so time did not wait for it, and to the shard it may be a client that takes nothing.
+    pub fn may_be_slow(&self, history: &History) -> bool {
+        let awaits = |sub: &Sub| {
+            let unsure = sub.after + 1..=sub.known.min(history.len());
+            sub.active
+                && self.newest <= sub.known
+                && unsure.into_iter().any(|it| sub.covers(history.get(it)) && !self.heard.contains(&it))
+        };
+        self.stalled || self.subs.iter().any(awaits)
+    }
+
+    /// Once a step: who may be slow may be given less than all from then on, until it has caught up.
+    pub fn look(&mut self, history: &History) {
+        if self.stalled {
+        } else if self.may_be_slow(history) {
+            self.may_be_behind = true;
+        } else if self.may_be_behind && self.missing(history, Upto::Now).is_none() {
+            let skipped = (1..=history.len()).filter(|&it| self.is_skipped(history, it));
+            let skipped: Vec<u64> = skipped.collect();
+            self.heard.extend(skipped);
+            self.may_be_behind = false;
+        }
+    }
+
+    /// It was not heard and is excused for no other reason than that the listener may have been slow.
+    fn is_skipped(&self, history: &History, sequence: u64) -> bool {
+        let said = history.get(sequence);
+        let is_for_it = self.subs.iter().any(|sub| sub.active && sub.covers(said) && sequence > sub.after);
+        is_for_it && !self.heard.contains(&sequence) && self.is_excused(said)
     }
 
     /// All that was said behind the id is kept without doubt.
@@ -382,7 +422,7 @@ impl Ear {
             Policy::Gap => untold,
             Policy::Close => false,
         };
-        unseen || self.stalled && slow
+        unseen || (self.stalled || self.may_be_behind) && slow
     }
 
     /// What is due to it: bytes, and the tick of the oldest.

@@ -122,6 +122,7 @@ impl Listener {
             return Ok(false);
         };
         let came = self.read(&mut visit, world).map_err(|fault| self.name(&visit, &fault))?;
+        visit.ear.look(world.history);
         visit.speak(world);
         if world.ring.is_ended(visit.end) {
             self.end(visit, world)?;
@@ -183,7 +184,7 @@ impl Listener {
         let mut ear = Ear::new(house, route, way, last.clone());
         let start = start(last.as_deref(), house, route, world.history);
         for pattern in &self.patterns {
-            ear.subscribe(house, pattern, start, (world.history.len(), u64::MAX));
+            ear.subscribe(house, pattern, start, (world.history.len(), u64::MAX), None);
         }
         ear.stalled = self.pace == Pace::Slow;
         let leave = 200 + dice.below(1500);
@@ -301,7 +302,7 @@ impl Listener {
         let fault = match () {
             () if own || world.breaks && broken => None,
             () if world.stopping => self.farewell(&visit, broken),
-            () => self.sent_away(&visit, broken),
+            () => self.sent_away(&visit, world.history, broken),
         };
         let story = visit.ear.missing(world.history, Upto::Heard).filter(|_| self.way != Way::Poll);
         let story = story.map(|missing| visit.ear.story(world.history, missing));
@@ -327,9 +328,9 @@ impl Listener {
     }
 
     /// Only those who have stalled are sent away.
-    fn sent_away(&self, visit: &Visit, broken: bool) -> Option<String> {
+    fn sent_away(&self, visit: &Visit, history: &History, broken: bool) -> Option<String> {
         let code = visit.reader.close_code;
-        let policy = visit.ear.policy() == Policy::Close && visit.ear.stalled;
+        let policy = visit.ear.policy() == Policy::Close && visit.ear.may_be_slow(history);
         let kind = match self.way {
             Way::Socket => code == Some(1013),
             _ => !visit.reader.ended,
@@ -503,7 +504,8 @@ impl Visit {
                 let at = mesh::sequence_of(&after, EPOCH).ok_or(format!("subscribed behind {after}"))?;
                 let start = start(given.as_deref(), house, self.ear.route, history);
                 self.ear.give(given);
-                due.iter().for_each(|pattern| self.ear.subscribe(house, pattern, start, (at, at)));
+                let known = Some(history.len());
+                due.iter().for_each(|pattern| self.ear.subscribe(house, pattern, start, (at, at), known));
                 Ok(())
             }
             (word, _) => Err(format!("{word:?} was not the answer that was due")),

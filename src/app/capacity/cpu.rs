@@ -89,7 +89,7 @@ impl Price {
     fn with_bytes(mut self, bytes: u64, times: f64) -> Price {
         self.seconds += bytes_seconds(bytes, times);
         let used = |cost: &Coefficient| self.from.iter().any(|one| one.name == cost.name);
-        let more = [costs::ECHO[1].cost, costs::ECHO_LARGE].into_iter().filter(|cost| !used(cost));
+        let more = [costs::ECHO[6].cost, costs::ECHO_LARGE].into_iter().filter(|cost| !used(cost));
         let more: Vec<Coefficient> = more.filter(|_| bytes > SMALL_BYTES).collect();
         self.from.extend(more);
         self
@@ -112,7 +112,7 @@ fn beyond_small(bytes: u64) -> f64 {
 
 /// CPU seconds of the bytes of one message beyond a small one, carried so many times.
 fn bytes_seconds(bytes: u64, times: f64) -> f64 {
-    times * beyond_small(bytes) * byte_seconds(&costs::ECHO[1].cost, &costs::ECHO_LARGE)
+    times * beyond_small(bytes) * byte_seconds(&costs::ECHO[6].cost, &costs::ECHO_LARGE)
 }
 
 /// What a message that is answered costs; a ping and its pong are one, too, and make the others cheaper.
