@@ -1,7 +1,7 @@
 //! What the kernel has done, told to the connection that it was done for.
 
 use super::clock::TICK;
-use super::conn::{Event, Flags, Held, State};
+use super::conn::{Event, Flags, Held, Hold, ReadEvent, Sending, State};
 use super::door::Service;
 use super::slab::Handle;
 use super::work::COMPLETION;
@@ -109,8 +109,8 @@ impl<R: Ring, S: Service> Shard<R, S> {
     fn starves(&mut self, slot: u32) {
         self.desk.counters.no_buffers += 1;
         let conn = &mut self.desk.slab[slot];
-        if !conn.flags.contains(Flags::STARVED) {
-            conn.flags.insert(Flags::STARVED);
+        if !conn.hold.contains(Hold::BUFFER) {
+            conn.hold.insert(Hold::BUFFER);
             self.desk.starved.push_back(self.desk.slab.handle(slot));
         }
     }
@@ -120,7 +120,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         let count = self.desk.starved.len().min(self.ring.buffers());
         for who in self.desk.starved.drain(..count).collect::<Vec<_>>() {
             if let Some(conn) = self.desk.slab.get(who) {
-                conn.flags.remove(Flags::STARVED);
+                conn.hold.remove(Hold::BUFFER);
                 self.desk.list(who.slot);
             }
         }
@@ -131,19 +131,18 @@ impl<R: Ring, S: Service> Shard<R, S> {
     /// when something new comes; after a hang-up, until the end has been read.
     fn received_once(&mut self, slot: u32, completion: Completion) {
         let filled = completion.buffer.as_ref().is_some_and(Lent::is_full);
-        let hung_up = self.desk.slab[slot].flags.contains(Flags::HUNG_UP);
-        let more = match completion.result {
-            Err(libc::EAGAIN) => false,
-            Err(libc::ENOBUFS) => true,
-            _ => hung_up || filled || completion.nonempty,
+        let after = match completion.result {
+            Err(libc::EAGAIN) => Some(ReadEvent::Nothing),
+            Err(libc::ENOBUFS) => Some(ReadEvent::More),
+            _ => (filled || completion.nonempty).then_some(ReadEvent::More),
         };
         match completion.result {
             Err(libc::EAGAIN) => {}
             Err(libc::ENOBUFS) => self.starves(slot),
             _ => self.take_in(slot, completion),
         }
-        if more {
-            self.desk.slab[slot].flags.insert(Flags::READABLE);
+        if let Some(event) = after {
+            self.desk.slab[slot].step_read(event);
         }
     }
 
@@ -152,12 +151,11 @@ impl<R: Ring, S: Service> Shard<R, S> {
         let broken = events & (libc::POLLHUP | libc::POLLERR) as u32 != 0;
         let hung_up = broken || events & libc::POLLRDHUP as u32 != 0;
         let conn = &mut self.desk.slab[slot];
-        conn.flags.set(Flags::HUNG_UP, hung_up);
-        conn.flags.insert(Flags::READABLE);
+        conn.step_read(if hung_up { ReadEvent::HangUp } else { ReadEvent::Ready });
         // Its end cannot be read before what it has said is wanted. Where that is never, or means nothing any more, it
         // is taken at the poll's word; what is carried to somebody else is carried to its end first.
         let follows = conn.flags.contains(Flags::FOLLOWS);
-        let speaks_in_vain = conn.state == State::Open && (follows || !conn.is_carried());
+        let speaks_in_vain = conn.state == State::Open && (follows || !conn.protocol.is_carried());
         if conn.is_held_back() && speaks_in_vain && (broken || hung_up && follows) {
             self.desk.cut(self.desk.slab.handle(slot), if broken { Cause::Reset } else { Cause::Gone });
         }
@@ -184,8 +182,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         let (now, park_ticks) = (self.desk.clock.now(), self.desk.park_ticks);
         let conn = &mut self.desk.slab[slot];
         let busy = now.saturating_sub(conn.last_received) < park_ticks || conn.held.contains(Held::RECV);
-        if conn.flags.contains(Flags::PARKED) && busy {
-            conn.flags.remove(Flags::PARKED);
+        if busy && conn.step_read(ReadEvent::Unpark) {
             self.desk.counters.promotions += 1;
             self.desk.watch(slot);
         }
@@ -193,8 +190,9 @@ impl<R: Ring, S: Service> Shard<R, S> {
 
     fn sent(&mut self, slot: u32, result: Result<u32, i32>) {
         let who = self.desk.slab.handle(slot);
-        if self.desk.slab[slot].flags.contains(Flags::IN_FLIGHT) {
-            return self.batch_sent(slot, result);
+        let conn = &mut self.desk.slab[slot];
+        if let Sending::Batch(batch) = std::mem::take(&mut conn.sending) {
+            return self.batch_sent(slot, batch, result);
         }
         match result {
             Ok(len) => self.took(slot, len as usize),
@@ -204,13 +202,13 @@ impl<R: Ring, S: Service> Shard<R, S> {
     }
 
     /// A batch has come back.
-    fn batch_sent(&mut self, slot: u32, result: Result<u32, i32>) {
+    fn batch_sent(&mut self, slot: u32, batch: u32, result: Result<u32, i32>) {
         let now = self.desk.now();
-        match self.desk.batch_done(slot, result) {
+        match self.desk.batch_done(slot, batch, result) {
             Some(len) => {
                 self.desk.counters.bytes_out += len as u64;
                 let conn = &mut self.desk.slab[slot];
-                if len > 0 && !conn.flags.contains(Flags::WEBSOCKET) {
+                if len > 0 && !conn.is_websocket() {
                     conn.last_received = now;
                 }
             }
@@ -225,18 +223,18 @@ impl<R: Ring, S: Service> Shard<R, S> {
         let conn = &mut self.desk.slab[slot];
         self.desk.pool.sent(&mut conn.out, len);
         let max_pending = self.desk.limits[usize::from(conn.limits)].max_pending;
-        if conn.flags.contains(Flags::UPSTREAM) {
+        if conn.is_upstream() {
             self.desk.counters.upstream_bytes_out += len as u64;
         } else {
             self.desk.counters.bytes_out += len as u64;
         }
         // A WebSocket client that takes all it is sent may still be dead beyond the next hop: then only what it says
         // counts. One with a backlog lives as long as that shrinks.
-        if !conn.flags.contains(Flags::WEBSOCKET) || conn.flags.contains(Flags::PAUSED) || conn.out.pending() > 0 {
+        if !conn.is_websocket() || conn.hold.contains(Hold::SERVICE) || conn.out.pending() > 0 {
             conn.last_received = now;
         }
         // A goodbye takes as long as the peer goes on taking what is before it.
-        if conn.is_parting() {
+        if conn.state == State::Closing || conn.is_ending() {
             conn.since = now;
         }
         if conn.flags.contains(Flags::FULL) && conn.out.pending() <= max_pending / 2 {

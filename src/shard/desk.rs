@@ -6,7 +6,7 @@
 use super::batches::{Batch, Batches};
 use super::clock::{Clock, ticks};
 use super::compression::Compression;
-use super::conn::{Conn, Event, Flags, State};
+use super::conn::{Conn, Event, Exchange, Flags, Hold, Protocol, ReadEvent, Sending, State, WriteEnd};
 use super::limits::{RouteLimits, ShardSettings};
 use super::outbox::{Exhausted, Pool};
 use super::side_table::SideTable;
@@ -18,7 +18,7 @@ use crate::mesh::{Cause, Counters, Sender, ServiceKind, ToControl};
 use edgehold_wire::http1::ResponseHead;
 use edgehold_wire::status::Status;
 use edgehold_wire::upgrade::{self, Opening};
-use edgehold_wire::ws::{self, CloseCode, Opcode};
+use edgehold_wire::ws::{self, CloseCode, Opcode, Role};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
@@ -224,7 +224,7 @@ impl Desk {
         if conn.state != State::Open {
             return;
         }
-        if conn.flags.contains(Flags::EOF) {
+        if conn.read.has_ended() {
             // It ended its side while it waited: no WebSocket can be spoken with it.
             return self.cut(who, Cause::Gone);
         }
@@ -232,7 +232,8 @@ impl Desk {
             return self.refuse_last(who, Status::SERVICE_UNAVAILABLE, "the server is stopping");
         }
         self.pool.commit_draft(&mut conn.out, &[]);
-        conn.flags.insert(Flags::WEBSOCKET | Flags::UNREAD);
+        conn.protocol = Protocol::WebSocket(Role::Server);
+        conn.flags.insert(Flags::UNREAD);
         self.resume(who);
         self.watch(who.slot);
         self.list(who.slot);
@@ -271,7 +272,7 @@ impl Desk {
     /// Refuses and closes: nothing after this request can be trusted, or read.
     pub fn refuse_last(&mut self, who: Handle, status: Status, words: &str) {
         if let Some(conn) = self.slab.get(who) {
-            conn.flags.insert(Flags::LAST);
+            conn.exchange.insert(Exchange::LAST);
             conn.set_cause(Cause::Refused);
             self.refuse(who, status, &[], words);
         }
@@ -280,7 +281,8 @@ impl Desk {
     /// Tells a client that came to a full or stopping shard, from a spare slot. Who turns it away counts it.
     pub(super) fn turn_away(&mut self, who: Handle, words: &str) {
         if let Some(conn) = self.slab.get(who) {
-            conn.flags.insert(Flags::LAST | Flags::SPARE);
+            conn.exchange.insert(Exchange::LAST);
+            conn.flags.insert(Flags::SPARE);
             conn.set_cause(Cause::Refused);
             self.tell(who, Status::SERVICE_UNAVAILABLE, &[("Retry-After", RETRY_AFTER)], words);
         }
@@ -289,10 +291,10 @@ impl Desk {
     /// The response's head. `length`: of the body; `None` where the status has none.
     pub fn begin_answer(&mut self, who: Handle, status: Status, fields: &[(&str, &str)], length: Option<u64>) {
         let Some(conn) = self.slab.get(who) else { return };
-        conn.flags.insert(Flags::ANSWERING);
+        conn.exchange.insert(Exchange::ANSWERING);
         // A stopping server answers, and waits for no further request.
-        conn.flags.set(Flags::LAST, self.draining || conn.flags.contains(Flags::LAST));
-        let (last, http10) = (conn.flags.contains(Flags::LAST), conn.flags.contains(Flags::HTTP10));
+        conn.exchange.set(Exchange::LAST, self.draining || conn.exchange.contains(Exchange::LAST));
+        let (last, http10) = (conn.exchange.contains(Exchange::LAST), conn.exchange.contains(Exchange::HTTP10));
         let mut text = std::mem::take(&mut self.scratch);
         text.clear();
         let mut head = ResponseHead::begin(&mut text, status).header("Date", self.clock.date());
@@ -316,8 +318,8 @@ impl Desk {
         let Some(conn) = self.slab.get(who) else { return };
         self.counters.messages_in[conn.service as usize] += 1;
         self.counters.messages_out[conn.service as usize] += 1;
-        conn.flags.remove(Flags::HEAD_ONLY | Flags::ANSWERING);
-        if conn.flags.contains(Flags::LAST) {
+        conn.exchange.remove(Exchange::HEAD_ONLY | Exchange::ANSWERING);
+        if conn.exchange.contains(Exchange::LAST) {
             conn.set_cause(Cause::Closed);
             self.finish(who);
             return;
@@ -325,7 +327,8 @@ impl Desk {
         if conn.state == State::Open {
             conn.step(Event::Answered);
         }
-        conn.flags.insert(Flags::REUSED | Flags::UNREAD);
+        conn.exchange.insert(Exchange::REUSED);
+        conn.flags.insert(Flags::UNREAD);
         // The next head is read under the limits for all: its route is not known yet.
         conn.limits = 0;
         (conn.since, conn.last_received) = (self.clock.now(), self.clock.now());
@@ -336,7 +339,7 @@ impl Desk {
 
     /// The request was a HEAD: the response has no body.
     pub fn is_head_only(&mut self, who: Handle) -> bool {
-        self.slab.get(who).is_some_and(|conn| conn.flags.contains(Flags::HEAD_ONLY))
+        self.slab.get(who).is_some_and(|conn| conn.exchange.contains(Exchange::HEAD_ONLY))
     }
 
     // ---- messages ----
@@ -435,10 +438,10 @@ impl Desk {
     pub fn follow(&mut self, who: Handle) {
         if let Some(conn) = self.slab.get(who) {
             conn.flags.insert(Flags::FOLLOWS | Flags::OFFERED);
-            // The client of a stream has nothing more to say: it costs least on a poll.
-            if conn.is_stream() && !conn.flags.contains(Flags::PARKED) {
-                conn.flags.insert(Flags::PARKED);
-                self.counters.parks += 1;
+            // Nothing that the client of a stream sends matters: it costs least on a poll.
+            if !conn.is_websocket() {
+                conn.protocol = Protocol::Stream;
+                self.counters.parks += u64::from(conn.step_read(ReadEvent::Park));
             }
             self.watch(who.slot);
             self.list(who.slot);
@@ -449,6 +452,9 @@ impl Desk {
     pub fn unfollow(&mut self, who: Handle) {
         if let Some(conn) = self.slab.get(who) {
             conn.flags.remove(Flags::FOLLOWS);
+            if conn.is_stream() {
+                conn.protocol = Protocol::Http1;
+            }
             self.watch(who.slot);
         }
     }
@@ -457,7 +463,7 @@ impl Desk {
     /// the peer, or when what waits has been taken; not behind a batch in flight, for which the service offers again.
     pub fn offer(&mut self, who: Handle) -> Offer {
         let Some(conn) = self.slab.get(who) else { return Offer::Asked };
-        if conn.flags.contains(Flags::IN_FLIGHT) && conn.out.pending() == 0 {
+        if matches!(conn.sending, Sending::Batch(_)) && conn.out.pending() == 0 {
             return Offer::InFlight;
         }
         conn.flags.insert(Flags::OFFERED);
@@ -484,11 +490,9 @@ impl Desk {
 
     /// The batch in flight has come back: what the socket had no room for waits in the outbox, in front of whatever was
     /// said meanwhile. Says how many bytes were taken; `None`: the connection has failed.
-    pub(super) fn batch_done(&mut self, slot: u32, result: Result<u32, i32>) -> Option<usize> {
+    pub(super) fn batch_done(&mut self, slot: u32, batch: u32, result: Result<u32, i32>) -> Option<usize> {
         let who = self.slab.handle(slot);
-        let conn = &mut self.slab[slot];
-        conn.flags.remove(Flags::IN_FLIGHT);
-        let batch = self.batches.end(conn.batch);
+        let batch = self.batches.end(batch);
         let taken = match result {
             Ok(len) => Some(len as usize),
             Err(libc::EAGAIN) => Some(0),
@@ -510,8 +514,8 @@ impl Desk {
     /// connection where the client speaks HTTP/1.0. Says whether the body is to be chunked.
     pub fn begin_stream(&mut self, who: Handle, fields: &[(&str, &str)]) -> bool {
         let Some(conn) = self.slab.get(who) else { return false };
-        let chunked = !conn.flags.contains(Flags::HTTP10);
-        conn.flags.set(Flags::LAST, !chunked || conn.flags.contains(Flags::LAST));
+        let chunked = !conn.exchange.contains(Exchange::HTTP10);
+        conn.exchange.set(Exchange::LAST, !chunked || conn.exchange.contains(Exchange::LAST));
         let chunks: &[_] = if chunked { &[("Transfer-Encoding", "chunked")] } else { &[] };
         self.begin_answer(who, Status::OK, &[fields, chunks].concat(), None);
         chunked
@@ -523,7 +527,7 @@ impl Desk {
         self.release(who);
         self.write(who, tail);
         if let Some(conn) = self.slab.get(who) {
-            conn.flags.insert(Flags::LAST);
+            conn.exchange.insert(Exchange::LAST);
             self.finish_answer(who);
         }
     }
@@ -542,8 +546,8 @@ impl Desk {
     /// Nothing more of this peer is wanted for now.
     pub fn pause(&mut self, who: Handle) {
         let Some(conn) = self.slab.get(who) else { return };
-        if !conn.flags.contains(Flags::PAUSED) {
-            conn.flags.insert(Flags::PAUSED);
+        if !conn.hold.contains(Hold::SERVICE) {
+            conn.hold.insert(Hold::SERVICE);
             self.counters.held_back += 1;
             self.watch(who.slot);
             self.list(who.slot);
@@ -554,8 +558,8 @@ impl Desk {
     pub fn resume(&mut self, who: Handle) {
         let now = self.clock.now();
         let Some(conn) = self.slab.get(who) else { return };
-        if conn.flags.contains(Flags::PAUSED) {
-            conn.flags.remove(Flags::PAUSED);
+        if conn.hold.contains(Hold::SERVICE) {
+            conn.hold.remove(Hold::SERVICE);
             conn.flags.insert(Flags::UNREAD);
             conn.last_received = now;
             self.watch(who.slot);
@@ -575,6 +579,7 @@ impl Desk {
         let now = self.clock.now();
         let conn = &mut self.slab[slot];
         conn.step(Event::Dial);
+        conn.protocol = Protocol::Raw;
         conn.flags.insert(Flags::UPSTREAM | Flags::OWNED);
         (conn.token, conn.limits, conn.origin) = (token, limits, upstream);
         (conn.service, conn.last_received) = (ServiceKind::Proxy, now);
@@ -597,8 +602,8 @@ impl Desk {
         let Some(conn) = self.slab.get(who) else { return };
         if conn.state == State::Dial {
             self.cut(who, Cause::ClientLeft);
-        } else if !conn.flags.contains(Flags::FIN_WANTED) {
-            conn.flags.insert(Flags::FIN_WANTED);
+        } else if conn.write == WriteEnd::Open {
+            conn.write = WriteEnd::FinWanted;
             conn.since = now;
             self.watch(who.slot);
             self.list(who.slot);
@@ -610,7 +615,7 @@ impl Desk {
     /// A Close frame behind what is queued, then the end. A client that waits for its 101 is told 503.
     pub fn close(&mut self, who: Handle, code: CloseCode, reason: &str) {
         let Some(conn) = self.slab.get(who) else { return };
-        if !conn.flags.contains(Flags::WEBSOCKET) {
+        if !conn.is_websocket() {
             return self.refuse_last(who, Status::SERVICE_UNAVAILABLE, reason);
         }
         if !conn.can_send() {
@@ -654,7 +659,7 @@ impl Desk {
             conn.step(Event::Finish);
             conn.since = now;
             // The goodbye must be heard even from a peer that was held back.
-            conn.flags.remove(Flags::PAUSED);
+            conn.hold.remove(Hold::SERVICE);
             conn.flags.insert(Flags::UNREAD);
             self.watch(who.slot);
             self.list(who.slot);

@@ -1,6 +1,6 @@
 //! What is done when a deadline has come.
 
-use super::conn::{Flags, State};
+use super::conn::{Exchange, Flags, ReadEvent, State};
 use super::desk::Desk;
 use super::due;
 use crate::mesh::Cause;
@@ -39,7 +39,7 @@ fn expired_head(desk: &mut Desk, slot: u32) {
         desk.slab[slot].set_cause(Cause::HeadTimeout);
         desk.refuse_last(who, Status::REQUEST_TIMEOUT, "no whole request head came within head_timeout");
     } else {
-        let reused = conn.flags.contains(Flags::REUSED);
+        let reused = conn.exchange.contains(Exchange::REUSED);
         desk.cut(who, if reused { Cause::IdleTimeout } else { Cause::HeadTimeout });
     }
 }
@@ -91,7 +91,7 @@ fn expired_open(desk: &mut Desk, slot: u32) {
 /// A client's Close was not answered by the service, or an upstream goes on after our FIN.
 fn close_is_late(desk: &mut Desk, slot: u32) {
     let who = desk.slab.handle(slot);
-    if desk.slab[slot].flags.contains(Flags::UPSTREAM) {
+    if desk.slab[slot].is_upstream() {
         desk.cut(who, Cause::ClientLeft);
     } else {
         desk.close(who, CloseCode::NORMAL, "");
@@ -104,14 +104,14 @@ fn silence_is_over(desk: &mut Desk, slot: u32) {
     let conn = &mut desk.slab[slot];
     if conn.out.pending() > 0 {
         desk.cut(who, Cause::Stalled);
-    } else if conn.flags.contains(Flags::UPSTREAM) || conn.is_held_back() {
+    } else if conn.is_upstream() || conn.is_held_back() {
         // An upstream may be silent for as long as its client is there; a paused peer cannot be heard.
         conn.last_received = desk.clock.now();
         park_it(desk, slot);
-    } else if conn.flags.contains(Flags::ANSWERING) {
+    } else if conn.exchange.contains(Exchange::ANSWERING) {
         // The head of a response is out: nothing but its body can follow.
         desk.cut(who, Cause::UpstreamLost);
-    } else if conn.flags.contains(Flags::WEBSOCKET) {
+    } else if conn.is_websocket() {
         conn.set_cause(Cause::IdleTimeout);
         desk.close(who, CloseCode::GOING_AWAY, "idle_timeout");
     } else {
@@ -122,7 +122,7 @@ fn silence_is_over(desk: &mut Desk, slot: u32) {
 
 fn ping(desk: &mut Desk, slot: u32) {
     let conn = &mut desk.slab[slot];
-    if !conn.flags.contains(Flags::WEBSOCKET) || conn.flags.intersects(Flags::PINGED | Flags::CLOSE_SENT) {
+    if !conn.is_websocket() || conn.flags.intersects(Flags::PINGED | Flags::CLOSE_SENT) {
         return;
     }
     conn.flags.insert(Flags::PINGED);
@@ -133,8 +133,7 @@ fn ping(desk: &mut Desk, slot: u32) {
 /// From a multishot recv to a poll: see `reconcile.rs`.
 fn park_it(desk: &mut Desk, slot: u32) {
     let conn = &mut desk.slab[slot];
-    if conn.accepts_input() && !conn.flags.contains(Flags::PARKED) {
-        conn.flags.insert(Flags::PARKED);
+    if conn.accepts_input() && conn.step_read(ReadEvent::Park) {
         desk.counters.parks += 1;
         desk.list(slot);
     }

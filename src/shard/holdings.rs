@@ -5,7 +5,7 @@
 //! the connection that holds the most loses what it holds, not the next one that asks: whoever holds less than
 //! [`HEAVY`] never gives way to another.
 
-use super::conn::{Conn, Flags, State};
+use super::conn::{Conn, State};
 use super::desk::{Chain, Desk};
 use super::outbox::Exhausted;
 use super::side_table::Cold;
@@ -108,7 +108,7 @@ impl Desk {
             pool.clear(gathered);
         }
         // Behind a queue that is shed a Close frame would be taken for the rest of a message.
-        if conn.flags.contains(Flags::WEBSOCKET) && conn.can_send() && conn.out.pending() < HEAVY {
+        if conn.is_websocket() && conn.can_send() && conn.out.pending() < HEAVY {
             self.close_discarding(who, CloseCode::TRY_AGAIN_LATER, "the edge is out of buffer memory");
         } else {
             self.cut(who, Cause::Overload);

@@ -31,7 +31,7 @@ mod work;
 use crate::engine::Ring;
 use crate::mesh::{Cause, Receiver, Report, Sender, ToControl, ToShard};
 use clock::{Now, TICK};
-use conn::{Event, Flags, State};
+use conn::{Event, Exchange, Flags, Hold, State};
 use door::{Desk, Service, ShardSettings};
 use slab::Handle;
 use std::io;
@@ -217,7 +217,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         let who = self.desk.slab.handle(slot);
         let conn = &mut self.desk.slab[slot];
         let (state, token) = (conn.state, conn.token);
-        if conn.flags.contains(Flags::UPSTREAM) {
+        if conn.is_upstream() {
             return;
         }
         match state {
@@ -226,11 +226,11 @@ impl<R: Ring, S: Service> Shard<R, S> {
                 self.desk.finish(who);
             }
             State::Head => self.desk.cut(who, Cause::Drained),
-            State::Open if conn.flags.intersects(Flags::WEBSOCKET | Flags::FOLLOWS) => {
+            State::Open if conn.is_websocket() || conn.is_stream() => {
                 conn.set_cause(Cause::Drained);
                 self.service.drain(&mut self.desk, who, token);
             }
-            State::Open => conn.flags.insert(Flags::LAST),
+            State::Open => conn.exchange.insert(Exchange::LAST),
             _ => {}
         }
     }
@@ -271,7 +271,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         if debt > 0 && conn.reads() {
             return self.desk.later.push_back((who, self.desk.work.pay(debt)));
         }
-        conn.flags.remove(Flags::LATER);
+        conn.hold.remove(Hold::TURN);
         self.desk.list(who.slot);
         read::reread(&mut self.desk, &mut self.service, who.slot);
     }
@@ -342,7 +342,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
     fn count_end(&mut self, slot: u32) {
         let conn = &self.desk.slab[slot];
         let cause = conn.cause.unwrap_or(Cause::Closed);
-        let upstream = conn.flags.contains(Flags::UPSTREAM);
+        let upstream = conn.is_upstream();
         tracing::debug!(
             peer = %conn.peer.address(),
             upstream,

@@ -4,7 +4,7 @@
 //! request behind one that is not answered) goes into the connection's spill, and is put in front of what
 //! comes next. So how bytes are cut changes nothing but the copying.
 
-use super::conn::{Flags, State};
+use super::conn::{Exchange, Flags, Hold, Protocol, ReadEnd, ReadEvent, State};
 use super::desk::Chain;
 use super::door::{Desk, Frame, Service};
 use super::slab::Handle;
@@ -43,7 +43,7 @@ fn owe(desk: &mut Desk, slot: u32, before: u64) {
 
 fn take_in<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut [u8]) {
     let conn = &desk.slab[slot];
-    if conn.flags.intersects(Flags::PAUSED | Flags::LATER) {
+    if conn.hold.intersects(Hold::SERVICE | Hold::TURN) {
         // Nothing is read before what the spill has, or will have.
         spill(desk, slot, bytes);
     } else if desk.side.spilled(conn.side) == 0 {
@@ -64,7 +64,7 @@ pub fn reread<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
 }
 
 fn read_spill<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
-    desk.slab[slot].flags.remove(Flags::HELD);
+    desk.slab[slot].hold.remove(Hold::SPILL);
     while read_piece(desk, service, slot, PIECE) {}
     let conn = &mut desk.slab[slot];
     if !conn.reads() {
@@ -80,7 +80,7 @@ fn read_spill<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
 fn read_piece<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, most: usize) -> bool {
     let who = desk.slab.handle(slot);
     let all = desk.side.spilled(desk.slab[slot].side);
-    if all == 0 || desk.slab[slot].flags.contains(Flags::LATER) {
+    if all == 0 || desk.slab[slot].hold.contains(Hold::TURN) {
         return false;
     }
     let mut piece = std::mem::take(&mut desk.spilled);
@@ -106,8 +106,7 @@ fn read_piece<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, most: usi
 /// The peer's end, once all that came before it has been read.
 fn end_behind_spill<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
     let conn = &mut desk.slab[slot];
-    if conn.flags.contains(Flags::END) && !conn.must_be_read_first() {
-        conn.flags.remove(Flags::END);
+    if conn.read == ReadEnd::Ending && !conn.must_be_read_first() {
         ended(desk, service, slot);
     }
 }
@@ -116,21 +115,21 @@ fn end_behind_spill<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
 pub fn ended<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
     let who = desk.slab.handle(slot);
     let conn = &mut desk.slab[slot];
-    conn.flags.insert(Flags::EOF);
     if conn.must_be_read_first() {
-        conn.flags.insert(Flags::END);
+        conn.step_read(ReadEvent::FinBehind);
         return;
     }
+    conn.step_read(ReadEvent::Fin);
     desk.list(slot);
     let conn = &desk.slab[slot];
-    let (state, flags, token) = (conn.state, conn.flags, conn.token);
-    match state {
-        State::Open if flags.contains(Flags::UPSTREAM) => service.frame(desk, who, token, Frame::End(None)),
+    let (state, protocol, flags, token) = (conn.state, conn.protocol, conn.flags, conn.token);
+    match (state, protocol) {
+        (State::Open, Protocol::Raw) => service.frame(desk, who, token, Frame::End(None)),
         // Behind its Close frame a client may end its side: what is said before our Close still reaches it.
-        State::Open if flags.contains(Flags::CLOSE_RECEIVED) => {}
+        (State::Open, _) if flags.contains(Flags::CLOSE_RECEIVED) => {}
         // Nobody waits for the end of a stream that has none: who ends his side has left.
-        State::Open if flags.intersects(Flags::WEBSOCKET | Flags::FOLLOWS) => desk.cut(who, Cause::Gone),
-        State::Closing if !flags.intersects(Flags::DISCARDS | Flags::CLOSE_RECEIVED) => desk.cut(who, Cause::Gone),
+        (State::Open, Protocol::WebSocket(_) | Protocol::Stream) => desk.cut(who, Cause::Gone),
+        (State::Closing, _) if !flags.intersects(Flags::DISCARDS | Flags::CLOSE_RECEIVED) => desk.cut(who, Cause::Gone),
         _ => {}
     }
 }
@@ -139,12 +138,12 @@ pub fn ended<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
 /// sent is answered, the connection ends behind the answer.
 pub fn end_requests(desk: &mut Desk, slot: u32) {
     let conn = &desk.slab[slot];
-    let over = conn.state == State::Head && conn.flags.contains(Flags::EOF);
-    if !over || conn.flags.intersects(Flags::FULL | Flags::UNREAD | Flags::LATER) {
+    let over = conn.state == State::Head && conn.read.has_ended();
+    if !over || conn.flags.intersects(Flags::FULL | Flags::UNREAD) || conn.hold.contains(Hold::TURN) {
         return;
     }
     let who = desk.slab.handle(slot);
-    let answered = conn.flags.contains(Flags::REUSED) && desk.side.spilled(conn.side) == 0;
+    let answered = conn.exchange.contains(Exchange::REUSED) && desk.side.spilled(conn.side) == 0;
     let cause = if answered { Cause::Closed } else { Cause::Gone };
     if conn.has_unsent() {
         desk.slab[slot].set_cause(cause);
@@ -159,7 +158,7 @@ fn note(desk: &mut Desk, slot: u32, len: usize) {
     let conn = &mut desk.slab[slot];
     conn.last_received = now;
     conn.flags.remove(Flags::PINGED);
-    if conn.flags.contains(Flags::UPSTREAM) {
+    if conn.is_upstream() {
         desk.counters.upstream_bytes_in += len as u64;
     } else {
         desk.counters.bytes_in += len as u64;
@@ -175,7 +174,7 @@ fn spill(desk: &mut Desk, slot: u32, rest: &[u8]) {
     let conn = &mut desk.slab[slot];
     if first && conn.state == State::Head {
         // The first byte of a head starts its clock.
-        if conn.flags.contains(Flags::REUSED) {
+        if conn.exchange.contains(Exchange::REUSED) {
             conn.since = desk.clock.now();
         }
         desk.watch(slot);
@@ -197,12 +196,12 @@ fn keep(desk: &mut Desk, slot: u32, rest: &[u8]) -> bool {
 fn hold_back(desk: &mut Desk, slot: u32) {
     let conn = &mut desk.slab[slot];
     let waits = match conn.state {
-        State::Open => !conn.is_carried(),
+        State::Open => !conn.protocol.is_carried(),
         State::Head => conn.flags.contains(Flags::FULL),
         _ => false,
     };
-    if waits && desk.side.spilled(conn.side) > SPILL && !conn.flags.contains(Flags::HELD) {
-        conn.flags.insert(Flags::HELD);
+    if waits && desk.side.spilled(conn.side) > SPILL && !conn.hold.contains(Hold::SPILL) {
+        conn.hold.insert(Hold::SPILL);
         desk.counters.held_back += 1;
         desk.watch(slot);
         desk.list(slot);
@@ -212,8 +211,8 @@ fn hold_back(desk: &mut Desk, slot: u32) {
 /// The turn's work is done: what else this peer has said is read in the next.
 fn read_later(desk: &mut Desk, who: Handle) {
     let conn = &mut desk.slab[who.slot];
-    if !conn.flags.contains(Flags::LATER) {
-        conn.flags.insert(Flags::LATER);
+    if !conn.hold.contains(Hold::TURN) {
+        conn.hold.insert(Hold::TURN);
         desk.later.push_back((who, 0));
         desk.list(who.slot);
     }
@@ -227,22 +226,26 @@ fn read<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut [u8
     while !rest.is_empty() {
         let Some(conn) = desk.slab.get(who) else { return len };
         conn.flags.remove(Flags::UNREAD);
-        let (state, flags, token) = (conn.state, conn.flags, conn.token);
+        let (state, token, protocol) = (conn.state, conn.token, conn.protocol);
+        let (full, paused) = (conn.flags.contains(Flags::FULL), conn.hold.contains(Hold::SERVICE));
+        let discards = matches!(state, State::Open | State::Closing) && conn.discards();
         let enough = desk.work.is_over() || desk.work.has_had_share(begun);
-        if rest.len() < len && enough && !flags.contains(Flags::DISCARDS) {
+        if rest.len() < len && enough && !discards {
             read_later(desk, who);
             break;
         }
         let went_on = match state {
             // A client that does not take its responses gets no more of them.
-            State::Head if flags.contains(Flags::FULL) => false,
+            State::Head if full => false,
             State::Head if has_body(desk, slot) => skip_body(desk, slot, &mut rest),
             State::Head => head(desk, service, who, &mut rest),
-            State::Open | State::Closing if flags.contains(Flags::DISCARDS) => return len,
+            State::Open | State::Closing if discards => return len,
             // The other side takes nothing for now.
-            State::Open if flags.contains(Flags::PAUSED) => false,
-            State::Open | State::Closing if flags.contains(Flags::WEBSOCKET) => frames(desk, service, who, &mut rest),
-            State::Open if flags.contains(Flags::UPSTREAM) => {
+            State::Open if paused => false,
+            State::Open | State::Closing if matches!(protocol, Protocol::WebSocket(_)) => {
+                frames(desk, service, who, &mut rest)
+            }
+            State::Open if protocol == Protocol::Raw => {
                 desk.work.add(FRAME);
                 service.frame(desk, who, token, Frame::Bytes(rest));
                 return len;
@@ -287,9 +290,9 @@ fn head<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, rest: &mut &m
 
 fn request<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, head: &Head<'_, '_>) {
     let conn = &mut desk.slab[who.slot];
-    conn.flags.set(Flags::LAST, !head.keep_alive || desk.draining);
-    conn.flags.set(Flags::HEAD_ONLY, head.method == "HEAD");
-    conn.flags.set(Flags::HTTP10, head.version == Version::Http10);
+    conn.exchange.set(Exchange::LAST, !head.keep_alive || desk.draining);
+    conn.exchange.set(Exchange::HEAD_ONLY, head.method == "HEAD");
+    conn.exchange.set(Exchange::HTTP10, head.version == Version::Http10);
     if expect_body(desk, who, head) {
         service.open(desk, who, head);
     }
@@ -309,7 +312,7 @@ fn expect_body(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
         _ => {}
     }
     if head.get("Expect").is_some() {
-        conn.flags.insert(Flags::LAST);
+        conn.exchange.insert(Exchange::LAST);
     } else {
         desk.side.make(&mut conn.side).body = Some((BodyReader::new(&head.body), most));
     }
@@ -396,7 +399,7 @@ fn frame<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, event: Event
         }
     }
     let conn = &desk.slab[who.slot];
-    matches!(conn.state, State::Open | State::Closing) && !conn.flags.intersects(Flags::DISCARDS | Flags::PAUSED)
+    matches!(conn.state, State::Open | State::Closing) && !conn.discards() && !conn.hold.contains(Hold::SERVICE)
 }
 
 /// A deflated message is inflated when it is whole: from where it lies, if it came in one piece.

@@ -5,7 +5,7 @@
 //! before the turn ends, from its state alone, so that a receive that ended, a full queue or a lost race mend
 //! themselves the next time.
 
-use super::conn::{Flags, Held, State};
+use super::conn::{Flags, Held, ReadEvent, Sending, State, WriteEnd};
 use super::desk::Desk;
 use super::door::Service;
 use crate::engine::{Operation, Ring, Tag};
@@ -56,7 +56,7 @@ fn dial<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
 /// begin.
 fn arm_read<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
     let conn = &desk.slab[slot];
-    let parked = conn.flags.contains(Flags::PARKED);
+    let parked = conn.read.is_parked();
     let wanted = match () {
         () if !conn.accepts_input() => Held::empty(),
         () if parked => Held::POLL,
@@ -73,7 +73,7 @@ fn arm_read<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
 
 fn arm<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32, wanted: Held) {
     match wanted {
-        Held::RECV if desk.slab[slot].is_carried() => ring.recv(tag(desk, slot, Operation::Recv)),
+        Held::RECV if desk.slab[slot].protocol.is_carried() => ring.recv(tag(desk, slot, Operation::Recv)),
         Held::RECV => ring.recv_next(tag(desk, slot, Operation::Recv)),
         _ => ring.poll(tag(desk, slot, Operation::Poll)),
     }
@@ -105,12 +105,12 @@ fn operation(held: Held) -> Operation {
 fn read_once<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
     let conn = &desk.slab[slot];
     let possible = conn.wants_input() && !conn.held.intersects(Held::ONCE | Held::RECV);
-    if !conn.flags.contains(Flags::PARKED | Flags::READABLE) || !possible {
+    if !conn.read.is_readable() || !possible {
         return;
     }
     ring.recv_once(tag(desk, slot, Operation::RecvOnce));
     let conn = &mut desk.slab[slot];
-    conn.flags.remove(Flags::READABLE);
+    conn.step_read(ReadEvent::Submit);
     conn.held.insert(Held::ONCE);
 }
 
@@ -129,6 +129,7 @@ fn write<R: Ring, S: Service>(ring: &mut R, desk: &mut Desk, service: &mut S, sl
     if conn.out.pending() > 0 {
         let (pieces, count) = desk.pool.gather(&mut conn.out);
         conn.held.insert(Held::SEND);
+        conn.sending = Sending::Queue;
         let send = tag(desk, slot, Operation::Send);
         // SAFETY: the pool keeps the pieces in place until `Pool::sent` or `Pool::clear`, which are called
         // only for the completion of this send or after it.
@@ -152,9 +153,8 @@ fn send_batch<R: Ring, S: Service>(ring: &mut R, desk: &mut Desk, service: &mut 
     let send = tag(desk, slot, Operation::Send);
     let batch = desk.batches.begin(batch);
     let conn = &mut desk.slab[slot];
-    conn.flags.insert(Flags::IN_FLIGHT);
     conn.held.insert(Held::SEND);
-    conn.batch = batch;
+    conn.sending = Sending::Batch(batch);
     // SAFETY: the batch holds the messages that the pieces lie in, until the completion of this send ends the flight.
     unsafe { ring.send_now(send, desk.batches.get(batch).pieces()) };
     true
@@ -163,11 +163,11 @@ fn send_batch<R: Ring, S: Service>(ring: &mut R, desk: &mut Desk, service: &mut 
 fn end_speech<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
     let shutdown = tag(desk, slot, Operation::Shutdown);
     let conn = &mut desk.slab[slot];
-    if conn.flags.contains(Flags::FIN_WANTED) && !conn.flags.contains(Flags::FIN_ASKED) {
-        conn.flags.insert(Flags::FIN_ASKED);
+    if conn.write == WriteEnd::FinWanted {
+        conn.write = WriteEnd::FinSent;
         conn.held.insert(Held::SHUTDOWN);
         ring.shutdown(shutdown);
-    } else if conn.flags.contains(Flags::FIN_ASKED | Flags::EOF) && !conn.held.contains(Held::SHUTDOWN) {
+    } else if conn.write == WriteEnd::FinSent && conn.read.has_ended() && !conn.held.contains(Held::SHUTDOWN) {
         desk.cut(desk.slab.handle(slot), Cause::Closed);
     }
 }
@@ -178,10 +178,10 @@ fn part(desk: &mut Desk, slot: u32) {
     let conn = &mut desk.slab[slot];
     let all_sent = conn.out.pending() == 0 && !conn.held.contains(Held::SEND);
     if !all_sent || !conn.flags.intersects(Flags::DISCARDS | Flags::CLOSE_RECEIVED) {
-    } else if conn.flags.contains(Flags::EOF) && !conn.held.contains(Held::SHUTDOWN) {
+    } else if conn.read.has_ended() && !conn.held.contains(Held::SHUTDOWN) {
         desk.cut(desk.slab.handle(slot), Cause::Closed);
-    } else if !conn.flags.contains(Flags::FIN_WANTED) {
-        conn.flags.insert(Flags::FIN_WANTED);
+    } else if conn.write == WriteEnd::Open {
+        conn.write = WriteEnd::FinWanted;
         desk.list(slot);
     }
 }
