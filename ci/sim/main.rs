@@ -15,6 +15,7 @@ mod far_ends;
 mod hostile;
 mod missed;
 mod play;
+mod requests;
 mod stage;
 
 use play::{Play, Verdict};

@@ -6,13 +6,13 @@
 use crate::source::Source;
 use crate::tree::{Breach, File};
 
-/// What each room may import of ours. `shard::door` stands for the room's module and what is in it.
+/// What each room may import of ours. `shard::service` stands for the room's module and what is in it.
 const ROOMS: [(&str, &[&str]); 7] = [
     ("wire", &[]),
     ("engine", &[]),
     ("mesh", &["wire"]),
     ("shard", &["wire", "engine", "mesh"]),
-    ("service", &["wire", "mesh", "shard::door", "shard::slab", "shard::clock"]),
+    ("service", &["wire", "mesh", "shard::service", "shard::slab", "shard::clock"]),
     ("control", &["wire", "mesh", "engine::claim"]),
     ("app", &["wire", "engine", "mesh", "shard", "service", "control"]),
 ];

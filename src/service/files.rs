@@ -3,8 +3,9 @@
 //! The shard never touches a file: it asks the control thread for the head and the first part, and for each
 //! further part when the client has taken the one before.
 
-use crate::mesh::{Cause, Conditions, FileAnswer, FileAsk, FileHead, FilePart, FileRest, Site, ToControl};
-use crate::shard::door::{Backpressure, Desk};
+use super::{Admits, Request, Service};
+use crate::mesh::{Cause, Conditions, FileAnswer, FileAsk, FileHead, FilePart, FileRest, Site, ToControl, ToShard};
+use crate::shard::service::{Backpressure, Desk, Event, Verdict};
 use crate::shard::slab::Handle;
 use edgehold_wire::http1::Head;
 use edgehold_wire::status::Status;
@@ -44,6 +45,37 @@ impl Default for Files {
     }
 }
 
+impl Service for Files {
+    type Plan = FilesPlan;
+
+    const ADMITS: Admits = Admits::Reading;
+
+    fn request(&mut self, desk: &mut Desk, request: &Request<'_, '_>, plan: &FilesPlan) -> Verdict {
+        self.open(desk, request.who, request.head, plan, request.path);
+        Verdict::Served
+    }
+
+    fn event(&mut self, desk: &mut Desk, _who: Handle, token: u32, event: Event<'_>) {
+        match event {
+            Event::Writable => self.go_on(desk, token as usize),
+            Event::Closed(_) => self.closed(desk, token),
+            _ => {}
+        }
+    }
+
+    fn letter(&mut self, desk: &mut Desk, letter: ToShard) -> Option<ToShard> {
+        match letter {
+            ToShard::File(answer) => self.answered(desk, *answer),
+            other => return Some(other),
+        }
+        None
+    }
+
+    fn poll(&mut self, desk: &mut Desk, _budget: u32) -> u32 {
+        self.turn(desk)
+    }
+}
+
 impl Files {
     /// With room for so many wishes that wait.
     pub fn new(queue: usize) -> Files {
@@ -51,7 +83,7 @@ impl Files {
     }
 
     /// Asks for the file.
-    pub fn open(&mut self, desk: &mut Desk, who: Handle, head: &Head<'_, '_>, settings: &FilesPlan, route: &str) {
+    fn open(&mut self, desk: &mut Desk, who: Handle, head: &Head<'_, '_>, settings: &FilesPlan, route: &str) {
         let below = head.path.strip_prefix(route).unwrap_or("");
         let Some(path) = decode(below) else {
             return desk.refuse(who, Status::NOT_FOUND, &[], "no such file");
@@ -73,7 +105,7 @@ impl Files {
     }
 
     /// The control thread has read something.
-    pub fn answered(&mut self, desk: &mut Desk, answer: FileAnswer) {
+    fn answered(&mut self, desk: &mut Desk, answer: FileAnswer) {
         let who = Handle::from_raw(answer.asker);
         let Some(token) = desk.token(who).map(|it| it as usize) else {
             return self.give_back(desk, who, answer.rest);
@@ -100,20 +132,15 @@ impl Files {
         }
     }
 
-    /// The client has taken what was queued.
-    pub fn writable(&mut self, desk: &mut Desk, _who: Handle, token: u32) {
-        self.go_on(desk, token as usize);
-    }
-
     /// The client has left.
-    pub fn closed(&mut self, desk: &mut Desk, token: u32) {
+    fn closed(&mut self, desk: &mut Desk, token: u32) {
         if let Some(download) = self.downloads.try_remove(token as usize) {
             self.give_back(desk, download.client, download.rest);
         }
     }
 
     /// Posts what had to wait, as far as there is room now. How many were posted.
-    pub fn turn(&mut self, desk: &mut Desk) -> u32 {
+    fn turn(&mut self, desk: &mut Desk) -> u32 {
         let mut posted = 0;
         while let Some(ask) = self.next_waiting(desk) {
             if let Err(ToControl::File(ask)) = desk.try_post(ToControl::File(ask)) {

@@ -1,7 +1,7 @@
 //! The verdict on a request head before any service sees it: method, opening, the route's own limits.
 
-use crate::mesh::ServiceKind;
-use crate::shard::door::Desk;
+use super::Admits;
+use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
 use edgehold_wire::http1::Head;
 use edgehold_wire::status::Status;
@@ -21,14 +21,13 @@ pub fn answer_for_all(desk: &mut Desk, who: Handle) {
 }
 
 /// Whether the request may go on; where not, it has been refused.
-pub fn passes(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
+pub fn passes(desk: &mut Desk, who: Handle, head: &Head<'_, '_>, admits: Admits) -> bool {
     within_limits(desk, who, head)
         && knows_method(desk, who, head)
-        && match desk.kind(who) {
-            // By what transport a client comes is part of what it asks for: broadcast judges that by itself.
-            ServiceKind::Broadcast => true,
-            ServiceKind::Echo | ServiceKind::Proxy => opens_websocket(desk, who, head),
-            ServiceKind::Files | ServiceKind::Page | ServiceKind::None => reads(desk, who, head),
+        && match admits {
+            Admits::Anything => true,
+            Admits::Opening => opens_websocket(desk, who, head),
+            Admits::Reading => reads(desk, who, head),
         }
 }
 

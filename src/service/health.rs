@@ -1,6 +1,6 @@
 //! Health for a balancer that does not reach the admin address: a path of a listener, answered by the shard itself.
 
-use crate::shard::door::Desk;
+use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
 use edgehold_wire::http1::Head;
 use edgehold_wire::status::Status;

@@ -10,10 +10,10 @@ mod upstream;
 pub use upstream::{Backoff, Place, Places};
 
 use super::echo::opcode;
-use crate::mesh::{Cause, UpstreamCounters};
-use crate::shard::door::{Address, Backpressure, Desk, Frame};
+use super::{Admits, Request, Service};
+use crate::mesh::{Cause, ServiceKind, ToShard, UpstreamCounters};
+use crate::shard::service::{Address, Backpressure, Desk, Dial, Event, Verdict};
 use crate::shard::slab::Handle;
-use edgehold_wire::http1::Head;
 use edgehold_wire::status::Status;
 use edgehold_wire::upgrade;
 use edgehold_wire::utf8::{self, Tail};
@@ -88,24 +88,57 @@ struct Call {
     answered: bool,
 }
 
+impl Service for Proxy {
+    type Plan = Arc<ProxyPlan>;
+
+    const ADMITS: Admits = Admits::Opening;
+
+    /// Calls an upstream for the client.
+    fn request(&mut self, desk: &mut Desk, request: &Request<'_, '_>, plan: &Arc<ProxyPlan>) -> Verdict {
+        let Ok(opening) = upgrade::check(request.head) else { return Verdict::Served };
+        let token = self.sessions.insert(Session::new(request.who, plan.clone(), request.limits));
+        desk.take(request.who, token as u32);
+        desk.prepare_upgrade(request.who, &opening, upgrade::choose(request.head, &plan.subprotocols));
+        self.call(desk, token);
+        Verdict::Served
+    }
+
+    fn event(&mut self, desk: &mut Desk, who: Handle, token: u32, event: Event<'_>) {
+        if let Event::Closed(cause) = event {
+            return self.closed(desk, who, token as usize, cause);
+        }
+        let Some(session) = self.sessions.get_mut(token as usize) else { return };
+        match event {
+            Event::Message { last, payload, .. } => session.carry_up(desk, payload, last),
+            Event::Bytes(bytes) => session.carry_down(desk, bytes, &mut self.scratch),
+            Event::Close(code) => session.client_ends(desk, code),
+            Event::Fin => session.upstream_ends(desk),
+            Event::Connected => self.connected(desk, token as usize),
+            // One side takes more again: the other is read on.
+            Event::Writable => session.other(who).into_iter().for_each(|other| desk.resume(other)),
+            Event::Drain => desk.close(who, CloseCode::GOING_AWAY, "the server is stopping"),
+            _ => {}
+        }
+    }
+
+    fn letter(&mut self, _desk: &mut Desk, letter: ToShard) -> Option<ToShard> {
+        match letter {
+            ToShard::Addresses { upstream, addresses } => self.moved(upstream, &addresses),
+            other => return Some(other),
+        }
+        None
+    }
+}
+
 impl Proxy {
     /// Upstreams by their numbers.
     pub fn new(places: Places) -> Proxy {
         Proxy { sessions: Slab::new(), upstreams: Upstream::all(places), scratch: Vec::new() }
     }
 
-    /// Calls an upstream for the client.
-    pub fn open(&mut self, desk: &mut Desk, who: Handle, head: &Head<'_, '_>, settings: &Arc<ProxyPlan>, limits: u16) {
-        let Ok(opening) = upgrade::check(head) else { return };
-        let token = self.sessions.insert(Session::new(who, settings.clone(), limits));
-        desk.take(who, token as u32);
-        desk.prepare_upgrade(who, &opening, upgrade::choose(head, &settings.subprotocols));
-        self.call(desk, token);
-    }
-
-    /// The upstream has answered: the client hears its 101.
-    pub fn dialed(&mut self, desk: &mut Desk, _who: Handle, token: u32) {
-        let Some(session) = self.sessions.get_mut(token as usize) else { return };
+    /// The upstream has accepted: the client's 101 goes out.
+    fn connected(&mut self, desk: &mut Desk, token: usize) {
+        let Some(session) = self.sessions.get_mut(token) else { return };
         session.call.answered = true;
         let number = session.call.upstream;
         self.upstreams[number].answered(session.call.address);
@@ -114,28 +147,8 @@ impl Proxy {
         }
     }
 
-    /// One side has said something.
-    pub fn frame(&mut self, desk: &mut Desk, who: Handle, token: u32, frame: Frame<'_>) {
-        let Some(session) = self.sessions.get_mut(token as usize) else { return };
-        match frame {
-            Frame::Piece { last, payload, .. } => session.carry_up(desk, payload, last),
-            Frame::Bytes(bytes) => session.carry_down(desk, bytes, &mut self.scratch),
-            Frame::End(code) if session.client == Some(who) => session.client_ends(desk, code),
-            Frame::End(_) => session.upstream_ends(desk),
-        }
-    }
-
-    /// One side has taken what was queued: the other is heard again.
-    pub fn writable(&mut self, desk: &mut Desk, who: Handle, token: u32) {
-        let Some(session) = self.sessions.get(token as usize) else { return };
-        if let Some(other) = session.other(who) {
-            desk.resume(other);
-        }
-    }
-
     /// One side is gone.
-    pub fn closed(&mut self, desk: &mut Desk, who: Handle, token: u32, cause: Cause) {
-        let token = token as usize;
+    fn closed(&mut self, desk: &mut Desk, who: Handle, token: usize, cause: Cause) {
         let Some(session) = self.sessions.get_mut(token) else { return };
         if session.client == Some(who) {
             session.client = None;
@@ -154,7 +167,7 @@ impl Proxy {
     }
 
     /// A name leads elsewhere now.
-    pub fn moved(&mut self, upstream: u32, addresses: Arc<[SocketAddr]>) {
+    fn moved(&mut self, upstream: u32, addresses: &[SocketAddr]) {
         let upstream = &mut self.upstreams[upstream as usize];
         upstream.addresses = addresses.iter().copied().map(Address::Tcp).collect();
         upstream.preferred = 0;
@@ -216,7 +229,9 @@ impl Proxy {
         call.address = (call.address + usize::from(call.addresses_tried > 0)) % upstream.addresses.len();
         call.addresses_tried += 1;
         let (to, timeout) = (upstream.addresses[call.address].clone(), session.settings.connect_ticks);
-        match desk.dial(to, call.upstream as u16, token as u32, session.limits, timeout) {
+        let (upstream_number, limits) = (call.upstream as u16, session.limits);
+        let dial = Dial { to, upstream: upstream_number, service: ServiceKind::Proxy, limits, timeout };
+        match desk.dial(dial, token as u32) {
             Some(handle) => {
                 session.upstream = Some(handle);
                 upstream.connections += 1;

@@ -2,14 +2,14 @@
 //! there is no room.
 
 use super::Shard;
-use super::conn::{Event, Held, Peer};
+use super::conn::{Held, Peer, StateEvent};
 use super::counters;
-use super::door::Service;
+use super::service::Services;
 use super::slab::Handle;
 use crate::engine::{Completion, Operation, Ring, Tag};
 use std::io;
 
-impl<R: Ring, S: Service> Shard<R, S> {
+impl<R: Ring, S: Services> Shard<R, S> {
     /// Keeps accepts in flight at every listener, as long as there are slots to accept into.
     pub(super) fn arm_accepts(&mut self) -> u32 {
         let mut armed = 0;
@@ -28,7 +28,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
 
     fn accept(&mut self, slot: u32, listener: usize) {
         let conn = &mut self.desk.slab[slot];
-        conn.step(Event::Reserve);
+        conn.step(StateEvent::Reserve);
         conn.held.insert(Held::ACCEPT);
         conn.origin = listener as u16;
         self.accepts.armed[listener] += 1;
@@ -64,7 +64,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         let (full, now) = (self.desk.is_full(), self.desk.now());
         let who = self.desk.slab.handle(slot);
         let conn = &mut self.desk.slab[slot];
-        conn.step(Event::Accepted);
+        conn.step(StateEvent::Accepted);
         conn.peer = Peer::new(self.ring.peer(tag));
         (conn.since, conn.last_received) = (now, now);
         self.desk.counters.accepts[listener] += 1;

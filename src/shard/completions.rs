@@ -1,15 +1,15 @@
 //! What the kernel has done, told to the connection that it was done for.
 
 use super::clock::TICK;
-use super::conn::{Event, Flags, Held, Hold, ReadEvent, Sending, State};
-use super::door::Service;
+use super::conn::{Flags, Held, Hold, ReadEvent, Sending, State, StateEvent};
+use super::service::{Event, Services};
 use super::slab::Handle;
 use super::work::COMPLETION;
 use super::{Shard, read};
 use crate::engine::{Completion, Lent, Operation, Ring, Tag};
 use crate::mesh::Cause;
 
-impl<R: Ring, S: Service> Shard<R, S> {
+impl<R: Ring, S: Services> Shard<R, S> {
     pub(super) fn take_completions(&mut self) -> u32 {
         let (begun, mut taken) = (self.desk.work.done(), 0);
         while !self.desk.work.is_over() || self.desk.work.done() < begun + self.desk.work.floor() {
@@ -82,11 +82,11 @@ impl<R: Ring, S: Service> Shard<R, S> {
         let conn = &mut self.desk.slab[slot];
         match (conn.state, result) {
             (State::Dial, Ok(_)) => {
-                conn.step(Event::Connected);
+                conn.step(StateEvent::Connected);
                 conn.last_received = self.desk.clock.now();
                 let token = conn.token;
                 self.desk.watch(slot);
-                self.service.dialed(&mut self.desk, who, token);
+                self.service.event(&mut self.desk, who, token, Event::Connected);
             }
             (State::Dial, Err(_)) => self.desk.cut(who, Cause::UpstreamLost),
             _ => {}
@@ -155,7 +155,8 @@ impl<R: Ring, S: Service> Shard<R, S> {
         // Its end cannot be read before what it has said is wanted. Where that is never, or means nothing any more, it
         // is taken at the poll's word; what is carried to somebody else is carried to its end first.
         let follows = conn.flags.contains(Flags::FOLLOWS);
-        let speaks_in_vain = conn.state == State::Open && (follows || !conn.protocol.is_carried());
+        let waits = conn.state == State::Open || conn.hold.contains(Hold::VERDICT);
+        let speaks_in_vain = waits && (follows || !conn.protocol.is_carried());
         if conn.is_held_back() && speaks_in_vain && (broken || hung_up && follows) {
             self.desk.cut(self.desk.slab.handle(slot), if broken { Cause::Reset } else { Cause::Gone });
         }
@@ -253,7 +254,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
                 let owned = conn.flags.contains(Flags::OWNED);
                 read::pay_pong(&mut self.desk, who);
                 if owned {
-                    self.service.writable(&mut self.desk, who, token);
+                    self.service.event(&mut self.desk, who, token, Event::Writable);
                 }
             }
             // Requests that came meanwhile wait in the spill.

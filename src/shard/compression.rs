@@ -10,7 +10,7 @@ use super::desk::{Chain, Desk};
 use super::limits::Deflate;
 use super::side_table::Cold;
 use super::slab::Handle;
-use crate::mesh::{Counters, ServiceKind};
+use crate::mesh::Counters;
 use edgehold_wire::deflate::{Agreed, Deflater, InflateFault, Inflater, MAX_WINDOW_BITS, Window};
 use edgehold_wire::utf8;
 use edgehold_wire::ws::Fault;
@@ -137,9 +137,7 @@ impl Desk {
             cold.deflate = None;
         }
         let mut agreed = offered.filter(|_| on)?;
-        // A broadcast message is deflated once for all, so it refers to nothing that one client has heard before.
-        let alone = conn.service != ServiceKind::Broadcast;
-        agreed.server_takeover &= takeover && alone;
+        agreed.server_takeover &= takeover;
         agreed.client_takeover &= takeover;
         let kept = Kept::new(&mut agreed, &self.compression.windows);
         conn.flags.insert(Flags::DEFLATE);

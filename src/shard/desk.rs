@@ -6,7 +6,7 @@
 use super::batches::{Batch, Batches};
 use super::clock::{Clock, ticks};
 use super::compression::Compression;
-use super::conn::{Conn, Event, Exchange, Flags, Hold, Protocol, ReadEvent, Sending, State, WriteEnd};
+use super::conn::{Conn, Exchange, Flags, Hold, Protocol, ReadEvent, Sending, State, StateEvent, WriteEnd};
 use super::limits::{RouteLimits, ShardSettings};
 use super::outbox::{Exhausted, Pool};
 use super::side_table::SideTable;
@@ -45,6 +45,21 @@ pub enum Offer {
     InFlight,
     /// The peer has not taken what it was sent: the service is asked when it has.
     Queued,
+}
+
+/// A call to an upstream.
+#[derive(Debug)]
+pub struct Dial {
+    /// Where it is.
+    pub to: Address,
+    /// Its number in the configuration.
+    pub upstream: u16,
+    /// Whose connection it is.
+    pub service: ServiceKind,
+    /// Number of the limits that hold for it.
+    pub limits: u16,
+    /// Ticks that the connect may take.
+    pub timeout: u32,
 }
 
 /// The chains of the pool in which bytes of a connection may lie.
@@ -193,15 +208,47 @@ impl Desk {
     /// The connection is the service's from now on, which answers the request later or opens a WebSocket.
     pub fn take(&mut self, who: Handle, token: u32) {
         let Some(conn) = self.slab.get(who) else { return };
-        conn.step(Event::Opened);
+        conn.step(StateEvent::Opened);
         conn.token = token;
         conn.flags.insert(Flags::OWNED);
         self.watch(who.slot);
         self.list(who.slot);
     }
 
+    /// The verdict on a request that waits ([`Verdict::Wait`](super::service::Verdict)) is known: the request comes to its
+    /// service again. Without effect where the client has left meanwhile.
+    pub fn decide(&mut self, who: Handle) {
+        let now = self.clock.now();
+        let Some(conn) = self.slab.get(who).filter(|conn| conn.hold.contains(Hold::VERDICT)) else { return };
+        conn.hold.remove(Hold::VERDICT);
+        conn.flags.remove(Flags::OWNED);
+        conn.flags.insert(Flags::UNREAD);
+        (conn.since, conn.last_received) = (now, now);
+        self.watch(who.slot);
+        self.list(who.slot);
+    }
+
+    /// The service, which has taken the connection, takes the request's body: `Event::Body`, piece by piece, as fast as it
+    /// does not [`pause`](Desk::pause), and `Event::BodyEnd`. A client that waits to be asked for it is sent 100
+    /// (RFC 9110 section 15.2.1). `false`: there is no body, and no event will come.
+    pub fn want_body(&mut self, who: Handle) -> bool {
+        let Some(conn) = self.slab.get(who).filter(|conn| conn.state == State::Open) else { return false };
+        if self.side.get(conn.side).is_none_or(|cold| cold.body.is_none()) {
+            return false;
+        }
+        let expects = conn.exchange.contains(Exchange::EXPECTS);
+        conn.exchange.remove(Exchange::EXPECTS);
+        conn.exchange.insert(Exchange::BODY_WANTED);
+        conn.flags.insert(Flags::UNREAD);
+        self.list(who.slot);
+        if expects {
+            self.write_urgent(who, [b"HTTP/1.1 100 Continue\r\n\r\n", b""]);
+        }
+        true
+    }
+
     /// The connection is the service's no longer: its token means nothing from now on. Due before the answer to a
-    /// request that was taken; a connection that is still owned when it ends is reported by `Service::closed`.
+    /// request that was taken; a connection that is still owned when it ends is reported by `Event::Closed`.
     pub fn release(&mut self, who: Handle) {
         if let Some(conn) = self.slab.get(who) {
             conn.flags.remove(Flags::OWNED);
@@ -292,8 +339,10 @@ impl Desk {
     pub fn begin_answer(&mut self, who: Handle, status: Status, fields: &[(&str, &str)], length: Option<u64>) {
         let Some(conn) = self.slab.get(who) else { return };
         conn.exchange.insert(Exchange::ANSWERING);
-        // A stopping server answers, and waits for no further request.
-        conn.exchange.set(Exchange::LAST, self.draining || conn.exchange.contains(Exchange::LAST));
+        // A stopping server answers, and waits for no further request; a client that was not asked for its body may send
+        // it or not, so that nobody knows where the next request begins.
+        let last = self.draining || conn.exchange.intersects(Exchange::LAST | Exchange::EXPECTS);
+        conn.exchange.set(Exchange::LAST, last);
         let (last, http10) = (conn.exchange.contains(Exchange::LAST), conn.exchange.contains(Exchange::HTTP10));
         let mut text = std::mem::take(&mut self.scratch);
         text.clear();
@@ -318,14 +367,14 @@ impl Desk {
         let Some(conn) = self.slab.get(who) else { return };
         self.counters.messages_in[conn.service as usize] += 1;
         self.counters.messages_out[conn.service as usize] += 1;
-        conn.exchange.remove(Exchange::HEAD_ONLY | Exchange::ANSWERING);
+        conn.exchange.remove(Exchange::HEAD_ONLY | Exchange::ANSWERING | Exchange::BODY_WANTED | Exchange::EXPECTS);
         if conn.exchange.contains(Exchange::LAST) {
             conn.set_cause(Cause::Closed);
             self.finish(who);
             return;
         }
         if conn.state == State::Open {
-            conn.step(Event::Answered);
+            conn.step(StateEvent::Answered);
         }
         conn.exchange.insert(Exchange::REUSED);
         conn.flags.insert(Flags::UNREAD);
@@ -432,7 +481,7 @@ impl Desk {
 
     // ---- what many hear ----
 
-    /// From now on the service is asked for more ([`Service::more`](super::door::Service)): now, and whenever it says
+    /// From now on the service is asked for more ([`Service::more`](super::service::Service)): now, and whenever it says
     /// that there is something ([`Desk::offer`]). Not whenever a send is done: what a feed says all the time would keep
     /// every follower's completions in the queue, and all others waiting behind them.
     pub fn follow(&mut self, who: Handle) {
@@ -569,22 +618,22 @@ impl Desk {
 
     // ---- upstreams ----
 
-    /// Calls an upstream. The connection is the service's at once; it is told `Service::dialed` or
-    /// `Service::closed`. What is written meanwhile is queued. `None`: all slots are taken.
-    pub fn dial(&mut self, to: Address, upstream: u16, token: u32, limits: u16, timeout: u32) -> Option<Handle> {
+    /// Calls an upstream. The connection is the service's at once, by this token; it is told `Event::Connected` or
+    /// `Event::Closed`. What is written meanwhile is queued. `None`: all slots are taken.
+    pub fn dial(&mut self, dial: Dial, token: u32) -> Option<Handle> {
         if self.is_full() {
             return None;
         }
         let slot = self.slab.take()?;
         let now = self.clock.now();
         let conn = &mut self.slab[slot];
-        conn.step(Event::Dial);
+        conn.step(StateEvent::Dial);
         conn.protocol = Protocol::Raw;
         conn.flags.insert(Flags::UPSTREAM | Flags::OWNED);
-        (conn.token, conn.limits, conn.origin) = (token, limits, upstream);
-        (conn.service, conn.last_received) = (ServiceKind::Proxy, now);
-        conn.since = now + timeout;
-        self.side.make(&mut conn.side).dial = Some(to);
+        (conn.token, conn.limits, conn.origin) = (token, dial.limits, dial.upstream);
+        (conn.service, conn.last_received) = (dial.service, now);
+        conn.since = now + dial.timeout;
+        self.side.make(&mut conn.side).dial = Some(dial.to);
         self.counters.used += 1;
         self.watch(slot);
         self.list(slot);
@@ -656,7 +705,7 @@ impl Desk {
         let now = self.clock.now();
         let Some(conn) = self.slab.get(who) else { return };
         if matches!(conn.state, State::Head | State::Open) {
-            conn.step(Event::Finish);
+            conn.step(StateEvent::Finish);
             conn.since = now;
             // The goodbye must be heard even from a peer that was held back.
             conn.hold.remove(Hold::SERVICE);
@@ -673,7 +722,7 @@ impl Desk {
             return;
         }
         conn.set_cause(cause);
-        conn.step(Event::Cut);
+        conn.step(StateEvent::Cut);
         self.clock.forget(who.slot);
         self.list(who.slot);
     }

@@ -3,7 +3,7 @@
 //! Hearing from a peer only notes the tick in `Conn::heard`; `expired.rs` looks when the time has come, and finds
 //! out whether anything is due.
 
-use super::conn::{Conn, Exchange, Flags, State};
+use super::conn::{Conn, Exchange, Flags, Hold, State};
 use super::limits::RouteLimits;
 
 /// Ticks that a connection in a spare slot stays when all was said to it.
@@ -38,7 +38,7 @@ pub(super) fn is_unheard(conn: &Conn) -> bool {
 pub(super) fn head(conn: &Conn, limits: &RouteLimits, spilled: usize) -> u32 {
     let between = conn.exchange.contains(Exchange::REUSED) && spilled == 0;
     // What a client has sent behind requests whose responses it does not take is not looked at: no head is late.
-    let waits_between = between || conn.flags.contains(Flags::FULL);
+    let waits_between = between || conn.flags.contains(Flags::FULL) || conn.hold.contains(Hold::VERDICT);
     if waits_between { conn.last_received + limits.idle_ticks } else { conn.since + limits.head_ticks }
 }
 

@@ -1,6 +1,6 @@
 //! What is done when a deadline has come.
 
-use super::conn::{Exchange, Flags, ReadEvent, State};
+use super::conn::{Exchange, Flags, Hold, ReadEvent, State};
 use super::desk::Desk;
 use super::due;
 use crate::mesh::Cause;
@@ -33,6 +33,11 @@ fn expired_head(desk: &mut Desk, slot: u32) {
     let who = desk.slab.handle(slot);
     let spilled = desk.side.spilled(conn.side);
     if desk.now() < due::head(conn, &desk.limits[usize::from(conn.limits)], spilled) {
+    } else if conn.hold.contains(Hold::VERDICT) {
+        let conn = &mut desk.slab[slot];
+        conn.hold.remove(Hold::VERDICT);
+        conn.set_cause(Cause::IdleTimeout);
+        desk.refuse_last(who, Status::GATEWAY_TIMEOUT, "no verdict on this request came within idle_timeout");
     } else if conn.flags.contains(Flags::FULL) {
         desk.cut(who, Cause::Stalled);
     } else if spilled > 0 {

@@ -9,12 +9,12 @@
 
 use super::Shard;
 use super::conn::{Flags, State};
-use super::door::Service;
+use super::service::Services;
 use crate::engine::Ring;
 use crate::mesh::Cause;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-impl<R: Ring, S: Service> Shard<R, S> {
+impl<R: Ring, S: Services> Shard<R, S> {
     /// Does what is to be done for a connection, or, without one, for a service.
     pub(super) fn guarded(&mut self, slot: Option<u32>, work: impl FnOnce(&mut Self)) {
         // What is half done when it unwinds belongs to the connection, which ends, or is counted anew by the next

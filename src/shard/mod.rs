@@ -13,7 +13,6 @@ mod compression;
 pub mod conn;
 mod counters;
 mod desk;
-pub mod door;
 mod due;
 mod expired;
 mod guard;
@@ -23,6 +22,7 @@ pub mod outbox;
 pub mod pump;
 mod read;
 mod reconcile;
+pub mod service;
 pub mod side_table;
 pub mod slab;
 mod trouble;
@@ -31,8 +31,8 @@ mod work;
 use crate::engine::Ring;
 use crate::mesh::{Cause, Receiver, Report, Sender, ToControl, ToShard};
 use clock::{Now, TICK};
-use conn::{Event, Exchange, Flags, Hold, State};
-use door::{Desk, Service, ShardSettings};
+use conn::{Exchange, Flags, Hold, State, StateEvent};
+use service::{Desk, Event, Services, ShardSettings};
 use slab::Handle;
 use std::io;
 use trouble::Trouble;
@@ -44,7 +44,7 @@ const DRAINED_PER_TURN: u32 = 1024;
 /// One core's loop.
 ///
 /// Built by [`Shard::new`], driven by [`Shard::turn`] until [`Shard::is_done`].
-pub struct Shard<R: Ring, S: Service> {
+pub struct Shard<R: Ring, S: Services> {
     ring: R,
     desk: Desk,
     service: S,
@@ -86,7 +86,7 @@ pub enum Turn {
 
 /// What sends point to outlives them: the ring lets go of everything first, and where it does not within a bound the
 /// memory is left to the kernel.
-impl<R: Ring, S: Service> Drop for Shard<R, S> {
+impl<R: Ring, S: Services> Drop for Shard<R, S> {
     fn drop(&mut self) {
         if !self.ring.end() {
             tracing::error!(
@@ -99,7 +99,7 @@ impl<R: Ring, S: Service> Drop for Shard<R, S> {
     }
 }
 
-impl<R: Ring, S: Service> Shard<R, S> {
+impl<R: Ring, S: Services> Shard<R, S> {
     /// A shard that accepts at its first turn.
     pub fn new(
         mut ring: R,
@@ -148,6 +148,11 @@ impl<R: Ring, S: Service> Shard<R, S> {
     /// The ring.
     pub fn ring(&mut self) -> &mut R {
         &mut self.ring
+    }
+
+    /// The services.
+    pub fn services(&mut self) -> &mut S {
+        &mut self.service
     }
 
     /// Letters wait to be read.
@@ -221,6 +226,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
             return;
         }
         match state {
+            State::Head if conn.hold.contains(Hold::VERDICT) => conn.exchange.insert(Exchange::LAST),
             State::Head if conn.has_unsent() => {
                 conn.set_cause(Cause::Drained);
                 self.desk.finish(who);
@@ -228,7 +234,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
             State::Head => self.desk.cut(who, Cause::Drained),
             State::Open if conn.is_websocket() || conn.is_stream() => {
                 conn.set_cause(Cause::Drained);
-                self.service.drain(&mut self.desk, who, token);
+                self.service.event(&mut self.desk, who, token, Event::Drain);
             }
             State::Open => conn.exchange.insert(Exchange::LAST),
             _ => {}
@@ -245,7 +251,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         }
         while let Some(slot) = self.desk.quiet.pop() {
             let (who, token) = (self.desk.slab.handle(slot), self.desk.slab[slot].token);
-            self.guarded(Some(slot), |shard| shard.service.quiet(&mut shard.desk, who, token));
+            self.guarded(Some(slot), |shard| shard.service.event(&mut shard.desk, who, token, Event::KeepAlive));
         }
         looked as u32
     }
@@ -281,7 +287,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
     fn go_on(&mut self) -> u32 {
         let mut done = 0;
         let budget = self.desk.work.steps_left();
-        self.guarded(None, |shard| done = shard.service.turn(&mut shard.desk, budget));
+        self.guarded(None, |shard| done = shard.service.poll(&mut shard.desk, budget));
         done
     }
 
@@ -319,7 +325,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         let (token, cause) = (conn.token, conn.cause.unwrap_or(Cause::Closed));
         if conn.flags.contains(Flags::OWNED) {
             conn.flags.remove(Flags::OWNED);
-            self.service.closed(&mut self.desk, who, token, cause);
+            self.service.event(&mut self.desk, who, token, Event::Closed(cause));
         }
     }
 
@@ -330,7 +336,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
             self.count_end(slot);
         }
         let conn = &mut self.desk.slab[slot];
-        conn.step(Event::Release);
+        conn.step(StateEvent::Release);
         counters::gauge_stage(&mut self.desk.counters, conn);
         self.desk.pool.clear(&mut conn.out);
         self.desk.side.clear(conn.side, &mut self.desk.pool);

@@ -6,14 +6,15 @@
 
 use super::conn::{Exchange, Flags, Hold, Protocol, ReadEnd, ReadEvent, State};
 use super::desk::Chain;
-use super::door::{Desk, Frame, Service};
+use super::service::{Desk, Event, Services, Verdict};
+use super::side_table::Cold;
 use super::slab::Handle;
 use super::work::FRAME;
 use crate::mesh::Cause;
 use edgehold_wire::http1::{self, Body, BodyEvent, BodyReader, Head, MAX_HEADERS, Version};
 use edgehold_wire::status::Status;
 use edgehold_wire::ws;
-use edgehold_wire::ws::{CloseCode, Event, Fault, Opcode, Role, Rules};
+use edgehold_wire::ws::{CloseCode, Fault, Opcode, Role, Rules};
 
 /// Bytes of a spill that are read at a time, if they make a head or a frame.
 const PIECE: usize = 4 << 10;
@@ -22,7 +23,7 @@ const PIECE: usize = 4 << 10;
 const SPILL: usize = 16 << 10;
 
 /// The peer has said something.
-pub fn received<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut [u8]) {
+pub fn received<S: Services>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut [u8]) {
     note(desk, slot, bytes.len());
     let before = desk.work.done();
     desk.work.add_copied(bytes.len());
@@ -41,9 +42,9 @@ fn owe(desk: &mut Desk, slot: u32, before: u64) {
     }
 }
 
-fn take_in<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut [u8]) {
+fn take_in<S: Services>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut [u8]) {
     let conn = &desk.slab[slot];
-    if conn.hold.intersects(Hold::SERVICE | Hold::TURN) {
+    if conn.hold.intersects(Hold::SERVICE | Hold::TURN | Hold::VERDICT) {
         // Nothing is read before what the spill has, or will have.
         spill(desk, slot, bytes);
     } else if desk.side.spilled(conn.side) == 0 {
@@ -57,13 +58,13 @@ fn take_in<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut 
 
 /// The spill may be read now: the request before it has been answered, the other side takes more, another turn has
 /// begun.
-pub fn reread<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
+pub fn reread<S: Services>(desk: &mut Desk, service: &mut S, slot: u32) {
     let before = desk.work.done();
     read_spill(desk, service, slot);
     owe(desk, slot, before);
 }
 
-fn read_spill<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
+fn read_spill<S: Services>(desk: &mut Desk, service: &mut S, slot: u32) {
     desk.slab[slot].hold.remove(Hold::SPILL);
     while read_piece(desk, service, slot, PIECE) {}
     let conn = &mut desk.slab[slot];
@@ -77,7 +78,7 @@ fn read_spill<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
 }
 
 /// Reads what the spill begins with, in the shard's one buffer for that. `true`: there may be more to be read.
-fn read_piece<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, most: usize) -> bool {
+fn read_piece<S: Services>(desk: &mut Desk, service: &mut S, slot: u32, most: usize) -> bool {
     let who = desk.slab.handle(slot);
     let all = desk.side.spilled(desk.slab[slot].side);
     if all == 0 || desk.slab[slot].hold.contains(Hold::TURN) {
@@ -104,7 +105,7 @@ fn read_piece<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, most: usi
 }
 
 /// The peer's end, once all that came before it has been read.
-fn end_behind_spill<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
+fn end_behind_spill<S: Services>(desk: &mut Desk, service: &mut S, slot: u32) {
     let conn = &mut desk.slab[slot];
     if conn.read == ReadEnd::Ending && !conn.must_be_read_first() {
         ended(desk, service, slot);
@@ -112,7 +113,7 @@ fn end_behind_spill<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
 }
 
 /// The peer will say nothing more.
-pub fn ended<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
+pub fn ended<S: Services>(desk: &mut Desk, service: &mut S, slot: u32) {
     let who = desk.slab.handle(slot);
     let conn = &mut desk.slab[slot];
     if conn.must_be_read_first() {
@@ -124,11 +125,13 @@ pub fn ended<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
     let conn = &desk.slab[slot];
     let (state, protocol, flags, token) = (conn.state, conn.protocol, conn.flags, conn.token);
     match (state, protocol) {
-        (State::Open, Protocol::Raw) => service.frame(desk, who, token, Frame::End(None)),
+        (State::Open, Protocol::Raw) => service.event(desk, who, token, Event::Fin),
         // Behind its Close frame a client may end its side: what is said before our Close still reaches it.
         (State::Open, _) if flags.contains(Flags::CLOSE_RECEIVED) => {}
         // Nobody waits for the end of a stream that has none: who ends his side has left.
         (State::Open, Protocol::WebSocket(_) | Protocol::Stream) => desk.cut(who, Cause::Gone),
+        // The rest of the body will not come.
+        (State::Open, _) if conn.exchange.contains(Exchange::BODY_WANTED) => desk.cut(who, Cause::Gone),
         (State::Closing, _) if !flags.intersects(Flags::DISCARDS | Flags::CLOSE_RECEIVED) => desk.cut(who, Cause::Gone),
         _ => {}
     }
@@ -139,7 +142,8 @@ pub fn ended<S: Service>(desk: &mut Desk, service: &mut S, slot: u32) {
 pub fn end_requests(desk: &mut Desk, slot: u32) {
     let conn = &desk.slab[slot];
     let over = conn.state == State::Head && conn.read.has_ended();
-    if !over || conn.flags.intersects(Flags::FULL | Flags::UNREAD) || conn.hold.contains(Hold::TURN) {
+    let goes_on = conn.hold.intersects(Hold::TURN | Hold::VERDICT);
+    if !over || goes_on || conn.flags.intersects(Flags::FULL | Flags::UNREAD) {
         return;
     }
     let who = desk.slab.handle(slot);
@@ -197,7 +201,7 @@ fn hold_back(desk: &mut Desk, slot: u32) {
     let conn = &mut desk.slab[slot];
     let waits = match conn.state {
         State::Open => !conn.protocol.is_carried(),
-        State::Head => conn.flags.contains(Flags::FULL),
+        State::Head => conn.flags.contains(Flags::FULL) || conn.hold.contains(Hold::VERDICT),
         _ => false,
     };
     if waits && desk.side.spilled(conn.side) > SPILL && !conn.hold.contains(Hold::SPILL) {
@@ -219,7 +223,7 @@ fn read_later(desk: &mut Desk, who: Handle) {
 }
 
 /// Reads as far as the connection's state allows; says how many bytes are used up.
-fn read<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut [u8]) -> usize {
+fn read<S: Services>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut [u8]) -> usize {
     let (len, begun) = (bytes.len(), desk.work.done());
     let who = desk.slab.handle(slot);
     let mut rest = bytes;
@@ -227,7 +231,8 @@ fn read<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut [u8
         let Some(conn) = desk.slab.get(who) else { return len };
         conn.flags.remove(Flags::UNREAD);
         let (state, token, protocol) = (conn.state, conn.token, conn.protocol);
-        let (full, paused) = (conn.flags.contains(Flags::FULL), conn.hold.contains(Hold::SERVICE));
+        let (full, waits) = (conn.flags.contains(Flags::FULL), conn.hold.contains(Hold::VERDICT));
+        let (paused, body) = (conn.hold.contains(Hold::SERVICE), conn.exchange.contains(Exchange::BODY_WANTED));
         let discards = matches!(state, State::Open | State::Closing) && conn.discards();
         let enough = desk.work.is_over() || desk.work.has_had_share(begun);
         if rest.len() < len && enough && !discards {
@@ -236,7 +241,7 @@ fn read<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut [u8
         }
         let went_on = match state {
             // A client that does not take its responses gets no more of them.
-            State::Head if full => false,
+            State::Head if full || waits => false,
             State::Head if has_body(desk, slot) => skip_body(desk, slot, &mut rest),
             State::Head => head(desk, service, who, &mut rest),
             State::Open | State::Closing if discards => return len,
@@ -247,9 +252,10 @@ fn read<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut [u8
             }
             State::Open if protocol == Protocol::Raw => {
                 desk.work.add(FRAME);
-                service.frame(desk, who, token, Frame::Bytes(rest));
+                service.event(desk, who, token, Event::Bytes(rest));
                 return len;
             }
+            State::Open if body && has_body(desk, slot) => take_body(desk, service, who, &mut rest),
             // A response is being made, or the upstream is being called: what follows waits.
             State::Open => false,
             _ => return len,
@@ -265,7 +271,7 @@ fn read<S: Service>(desk: &mut Desk, service: &mut S, slot: u32, bytes: &mut [u8
 
 /// A head that was cut is read from its beginning whenever more of it comes: that costs less than the packet that
 /// brought it, and a limit is found passed at once.
-fn head<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, rest: &mut &mut [u8]) -> bool {
+fn head<S: Services>(desk: &mut Desk, service: &mut S, who: Handle, rest: &mut &mut [u8]) -> bool {
     let limits = desk.limits(who).head;
     let mut store = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let bytes = std::mem::take(rest);
@@ -276,8 +282,12 @@ fn head<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, rest: &mut &m
         }
         Ok(Some(head)) => {
             desk.work.add(FRAME);
-            request(desk, service, who, &head);
-            let len = head.len;
+            let (len, verdict) = (head.len, request(desk, service, who, &head));
+            if let Verdict::Wait(token) = verdict {
+                wait(desk, who, token);
+                *rest = bytes;
+                return false;
+            }
             *rest = &mut bytes[len..];
             true
         }
@@ -288,18 +298,29 @@ fn head<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, rest: &mut &m
     }
 }
 
-fn request<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, head: &Head<'_, '_>) {
+fn request<S: Services>(desk: &mut Desk, service: &mut S, who: Handle, head: &Head<'_, '_>) -> Verdict {
     let conn = &mut desk.slab[who.slot];
     conn.exchange.set(Exchange::LAST, !head.keep_alive || desk.draining);
     conn.exchange.set(Exchange::HEAD_ONLY, head.method == "HEAD");
     conn.exchange.set(Exchange::HTTP10, head.version == Version::Http10);
-    if expect_body(desk, who, head) {
-        service.open(desk, who, head);
-    }
+    if expect_body(desk, who, head) { service.request(desk, who, head) } else { Verdict::Served }
 }
 
-/// No service here takes a body: it is skipped behind the answer. One that is too large to be skipped, or whose
-/// sender waits to be asked for it (Expect: 100-continue), ends the connection.
+/// The head stays unread until the verdict has come.
+fn wait(desk: &mut Desk, who: Handle, token: u32) {
+    let now = desk.clock.now();
+    forget_body(desk, who.slot);
+    let Some(conn) = desk.slab.get(who) else { return };
+    (conn.token, conn.last_received) = (token, now);
+    conn.flags.insert(Flags::OWNED);
+    conn.hold.insert(Hold::VERDICT);
+    desk.watch(who.slot);
+    desk.list(who.slot);
+}
+
+/// A body goes to the service that asks for it (`Desk::want_body`), and is skipped behind the response otherwise. One that
+/// is too large is refused; where its sender waits to be asked for it (Expect: 100-continue, RFC 9110 section 10.1.1) and
+/// is not, the connection ends behind the response.
 fn expect_body(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
     let most = desk.limits(who).message_bytes;
     let conn = &mut desk.slab[who.slot];
@@ -311,11 +332,8 @@ fn expect_body(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
         }
         _ => {}
     }
-    if head.get("Expect").is_some() {
-        conn.exchange.insert(Exchange::LAST);
-    } else {
-        desk.side.make(&mut conn.side).body = Some((BodyReader::new(&head.body), most));
-    }
+    conn.exchange.set(Exchange::EXPECTS, head.get("Expect").is_some());
+    desk.side.make(&mut conn.side).body = Some((BodyReader::new(&head.body), most));
     true
 }
 
@@ -324,36 +342,107 @@ fn has_body(desk: &mut Desk, slot: u32) -> bool {
     desk.side.get(side).is_some_and(|cold| cold.body.is_some())
 }
 
+/// Skips a body that no service wants. `false`: there is more of it to come.
 fn skip_body(desk: &mut Desk, slot: u32, rest: &mut &mut [u8]) -> bool {
     let who = desk.slab.handle(slot);
-    let conn = &desk.slab[slot];
-    let Some(cold) = desk.side.get(conn.side) else { return false };
-    let Some((reader, left)) = &mut cold.body else { return false };
-    let mut input: &[u8] = rest;
-    let step = loop {
-        match reader.next(&mut input) {
-            Ok(BodyEvent::Piece(piece)) if piece.len() as u64 > *left => {
-                break Err((Status::CONTENT_TOO_LARGE, "the body is larger than message_bytes"));
+    loop {
+        match next_of_body(desk, who, rest) {
+            Ok(BodyEvent::Piece(_)) => {}
+            Ok(BodyEvent::More) => return false,
+            Ok(BodyEvent::End) => {
+                forget_body(desk, slot);
+                return true;
             }
-            Ok(BodyEvent::Piece(piece)) => *left -= piece.len() as u64,
-            Ok(BodyEvent::More) => break Ok(false),
-            Ok(BodyEvent::End) => break Ok(true),
-            Err(refusal) => break Err((refusal.status(), refusal.words())),
+            Err((status, words)) => {
+                desk.refuse_last(who, status, words);
+                return true;
+            }
         }
-    };
-    let used = rest.len() - input.len();
-    *rest = &mut std::mem::take(rest)[used..];
-    match step {
-        Ok(true) => cold.body = None,
-        Ok(false) => return false,
-        Err((status, words)) => desk.refuse_last(who, status, words),
     }
+}
+
+/// Hands the next piece of a body to its service, and its end with the last one. `false`: there is more of it to come.
+fn take_body<S: Services>(desk: &mut Desk, service: &mut S, who: Handle, rest: &mut &mut [u8]) -> bool {
+    let token = desk.slab[who.slot].token;
+    desk.work.add(FRAME);
+    match next_of_body(desk, who, rest) {
+        Ok(BodyEvent::Piece(piece)) => service.event(desk, who, token, Event::Body(piece)),
+        Ok(BodyEvent::More) => return false,
+        Ok(BodyEvent::End) => {}
+        Err((status, words)) => {
+            fail_body(desk, who, status, words);
+            return true;
+        }
+    }
+    end_body(desk, service, who);
     true
+}
+
+/// The service is told of the end as soon as it is known, held back or not: it costs nobody anything.
+fn end_body<S: Services>(desk: &mut Desk, service: &mut S, who: Handle) {
+    let Some(conn) = desk.slab.get(who) else { return };
+    let (token, wanted) = (conn.token, conn.exchange.contains(Exchange::BODY_WANTED));
+    let is_over = |cold: &mut Cold| cold.body.as_ref().is_none_or(|(reader, _)| reader.is_done());
+    if !wanted || !desk.side.get(conn.side).is_none_or(is_over) {
+        return;
+    }
+    conn.exchange.remove(Exchange::BODY_WANTED);
+    forget_body(desk, who.slot);
+    service.event(desk, who, token, Event::BodyEnd);
+}
+
+/// A body that cannot be read on. Where the response has begun its end is all that can tell.
+fn fail_body(desk: &mut Desk, who: Handle, status: Status, words: &str) {
+    if desk.slab[who.slot].exchange.contains(Exchange::ANSWERING) {
+        return desk.cut(who, Cause::Protocol);
+    }
+    desk.refuse_last(who, status, words);
+}
+
+/// Behind it the next request is read.
+fn forget_body(desk: &mut Desk, slot: u32) {
+    let conn = &mut desk.slab[slot];
+    if let Some(cold) = desk.side.get(conn.side) {
+        cold.body = None;
+    }
+    desk.side.tidy(&mut conn.side);
+}
+
+/// The next piece of the body, or its end.
+///
+/// # Errors
+/// The body is malformed or larger than `message_bytes`: the status and the words for its sender.
+fn next_of_body<'b>(
+    desk: &mut Desk,
+    who: Handle,
+    rest: &mut &'b mut [u8],
+) -> Result<BodyEvent<'b>, (Status, &'static str)> {
+    let side = desk.slab[who.slot].side;
+    let Some((reader, left)) = desk.side.get(side).and_then(|cold| cold.body.as_mut()) else {
+        return Ok(BodyEvent::End);
+    };
+    let bytes = std::mem::take(rest);
+    let mut input: &[u8] = bytes;
+    let event = reader.next(&mut input).map_err(|refusal| (refusal.status(), refusal.words()))?;
+    let len = if let BodyEvent::Piece(piece) = event { piece.len() } else { 0 };
+    let is_end = event == BodyEvent::End;
+    let used = bytes.len() - input.len();
+    let (read, behind) = bytes.split_at_mut(used);
+    *rest = behind;
+    match len as u64 {
+        0 if is_end => Ok(BodyEvent::End),
+        0 => Ok(BodyEvent::More),
+        len if len > *left => Err((Status::CONTENT_TOO_LARGE, "the body is larger than message_bytes")),
+        long => {
+            *left -= long;
+            Ok(BodyEvent::Piece(&read[used - len..]))
+        }
+    }
 }
 
 // ---- WebSocket ----
 
-fn frames<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, rest: &mut &mut [u8]) -> bool {
+fn frames<S: Services>(desk: &mut Desk, service: &mut S, who: Handle, rest: &mut &mut [u8]) -> bool {
     let deflate = desk.slab[who.slot].flags.contains(Flags::DEFLATE);
     let rules = Rules { role: Role::Server, message_bytes: desk.limits(who).message_bytes, deflate };
     let mut parser = desk.slab[who.slot].parser;
@@ -380,20 +469,20 @@ fn frames<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, rest: &mut 
 }
 
 /// `false`: nothing more is to be parsed.
-fn frame<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, event: Event<'_>) -> bool {
+fn frame<S: Services>(desk: &mut Desk, service: &mut S, who: Handle, event: ws::Event<'_>) -> bool {
     let conn = &mut desk.slab[who.slot];
     let (token, kind) = (conn.token, conn.service);
     match event {
-        Event::Data { text, deflated: true, first, last, payload } => {
+        ws::Event::Data { text, deflated: true, first, last, payload } => {
             deflated(desk, service, who, text, (first, last), payload);
         }
-        Event::Data { text, first, last, payload, .. } => {
+        ws::Event::Data { text, first, last, payload, .. } => {
             desk.counters.messages_in[kind as usize] += u64::from(last);
-            service.frame(desk, who, token, Frame::Piece { text, first, last, payload });
+            service.event(desk, who, token, Event::Message { text, first, last, payload });
         }
-        Event::Ping(payload) => pong(desk, who, payload),
-        Event::Pong(_) | Event::Empty => {}
-        Event::Close(close) => {
+        ws::Event::Ping(payload) => pong(desk, who, payload),
+        ws::Event::Pong(_) | ws::Event::Empty => {}
+        ws::Event::Close(close) => {
             peer_closes(desk, service, who, close.map(|(code, _)| code));
             return false;
         }
@@ -403,7 +492,7 @@ fn frame<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, event: Event
 }
 
 /// A deflated message is inflated when it is whole: from where it lies, if it came in one piece.
-fn deflated<S: Service>(
+fn deflated<S: Services>(
     desk: &mut Desk,
     service: &mut S,
     who: Handle,
@@ -426,13 +515,13 @@ fn deflated<S: Service>(
     }
 }
 
-fn inflate<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, text: bool, message: &[u8]) {
+fn inflate<S: Services>(desk: &mut Desk, service: &mut S, who: Handle, text: bool, message: &[u8]) {
     match desk.inflated(who, text, message) {
         Ok(plain) => {
             let conn = &desk.slab[who.slot];
             let (token, kind) = (conn.token, conn.service);
             desk.counters.messages_in[kind as usize] += 1;
-            service.frame(desk, who, token, Frame::Piece { text, first: true, last: true, payload: &plain });
+            service.event(desk, who, token, Event::Message { text, first: true, last: true, payload: &plain });
             desk.compression.put_back(plain);
         }
         Err(fault) => fail(desk, who, fault),
@@ -462,7 +551,7 @@ pub fn pay_pong(desk: &mut Desk, who: Handle) {
 }
 
 /// The peer's Close frame. Whoever has not said goodbye yet is asked to.
-fn peer_closes<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, code: Option<CloseCode>) {
+fn peer_closes<S: Services>(desk: &mut Desk, service: &mut S, who: Handle, code: Option<CloseCode>) {
     let now = desk.clock.now();
     let conn = &mut desk.slab[who.slot];
     conn.flags.insert(Flags::CLOSE_RECEIVED | Flags::DISCARDS);
@@ -471,7 +560,7 @@ fn peer_closes<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, code: 
         conn.since = now;
         let token = conn.token;
         desk.watch(who.slot);
-        service.frame(desk, who, token, Frame::End(code));
+        service.event(desk, who, token, Event::Close(code));
     }
     desk.list(who.slot);
 }

@@ -7,12 +7,12 @@
 
 use super::conn::{Flags, Held, ReadEvent, Sending, State, WriteEnd};
 use super::desk::Desk;
-use super::door::Service;
+use super::service::{Event, Services};
 use crate::engine::{Operation, Ring, Tag};
 use crate::mesh::Cause;
 
 /// Asks of the kernel what this connection wants now.
-pub fn reconcile<R: Ring, S: Service>(ring: &mut R, desk: &mut Desk, service: &mut S, slot: u32) {
+pub fn reconcile<R: Ring, S: Services>(ring: &mut R, desk: &mut Desk, service: &mut S, slot: u32) {
     match desk.slab[slot].state {
         State::Free | State::Accept | State::Leaving => {}
         State::Dial => dial(ring, desk, slot),
@@ -115,7 +115,7 @@ fn read_once<R: Ring>(ring: &mut R, desk: &mut Desk, slot: u32) {
 }
 
 /// One send at a time; each takes what has queued since the last. FIN follows the last byte.
-fn write<R: Ring, S: Service>(ring: &mut R, desk: &mut Desk, service: &mut S, slot: u32) {
+fn write<R: Ring, S: Services>(ring: &mut R, desk: &mut Desk, service: &mut S, slot: u32) {
     let conn = &desk.slab[slot];
     if conn.held.contains(Held::SEND) {
         return;
@@ -140,11 +140,11 @@ fn write<R: Ring, S: Service>(ring: &mut R, desk: &mut Desk, service: &mut S, sl
 }
 
 /// A connection that follows is sent what its service has for it, as far as the socket has room; see `batches.rs`.
-fn send_batch<R: Ring, S: Service>(ring: &mut R, desk: &mut Desk, service: &mut S, slot: u32) -> bool {
+fn send_batch<R: Ring, S: Services>(ring: &mut R, desk: &mut Desk, service: &mut S, slot: u32) -> bool {
     let (who, token) = (desk.slab.handle(slot), desk.slab[slot].token);
     let mut batch = desk.batches.batch();
     desk.slab[slot].flags.remove(Flags::OFFERED);
-    service.more(desk, who, token, &mut batch);
+    service.event(desk, who, token, Event::Fill(&mut batch));
     let conn = &desk.slab[slot];
     if batch.is_empty() || !conn.can_send() || conn.out.pending() > 0 {
         desk.queue_batch(who, batch);

@@ -9,7 +9,7 @@ use super::words::{self, Command};
 use super::{Broadcast, BroadcastPlan};
 use crate::mesh::Cause;
 use crate::shard::clock::TICK;
-use crate::shard::door::{self, Backpressure, Desk};
+use crate::shard::service::{Backpressure, Desk};
 use crate::shard::slab::Handle;
 use edgehold_wire::ws::{CloseCode, Opcode};
 use std::collections::{HashMap, HashSet};
@@ -62,22 +62,25 @@ impl Answer {
 }
 
 impl Broadcast {
-    /// A client says something: it wants to hear more, or less.
-    pub fn frame(&mut self, desk: &mut Desk, who: Handle, token: u32, frame: door::Frame<'_>) {
-        match frame {
-            door::Frame::Piece { first: true, last: true, payload, .. } => self.ordered(desk, who, token, payload),
-            door::Frame::Piece { last, payload, .. } => {
-                let Some(client) = self.subscribers.clients.get(token as usize) else { return };
-                let most = self.settings[usize::from(client.route)].order_bytes;
-                let said = self.partial.entry(token).or_default();
-                // One byte more than what is taken tells that it is too long.
-                said.extend_from_slice(&payload[..payload.len().min(most + 1 - said.len())]);
-                if let Some(said) = last.then(|| self.partial.remove(&token)).flatten() {
-                    self.ordered(desk, who, token, &said);
-                }
-            }
-            door::Frame::End(code) => desk.close(who, code.unwrap_or(CloseCode::NORMAL), ""),
-            door::Frame::Bytes(_) => {}
+    /// A piece of a client's message: it is a command when it is whole.
+    pub(super) fn received(
+        &mut self,
+        desk: &mut Desk,
+        who: Handle,
+        token: u32,
+        (first, last): (bool, bool),
+        piece: &[u8],
+    ) {
+        if first && last {
+            return self.ordered(desk, who, token, piece);
+        }
+        let Some(client) = self.subscribers.clients.get(token as usize) else { return };
+        let most = self.settings[usize::from(client.route)].order_bytes;
+        let received = self.partial.entry(token).or_default();
+        // One byte more than what is taken tells that it is too long.
+        received.extend_from_slice(&piece[..piece.len().min(most + 1 - received.len())]);
+        if let Some(whole) = last.then(|| self.partial.remove(&token)).flatten() {
+            self.ordered(desk, who, token, &whole);
         }
     }
 

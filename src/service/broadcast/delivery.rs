@@ -9,7 +9,7 @@ use super::Broadcast;
 use super::settings::{Policy, Slow};
 use super::subscribers::{NONE, Traits};
 use crate::mesh::Cause;
-use crate::shard::door::{Desk, Offer};
+use crate::shard::service::{Desk, Offer};
 use edgehold_wire::ws::CloseCode;
 
 /// Visits to one row before the next has its share of the turn.

@@ -19,6 +19,7 @@ mod ids;
 mod listing;
 mod polls;
 mod requests;
+mod service;
 mod settings;
 mod streams;
 mod subscribers;
@@ -26,7 +27,7 @@ mod values;
 mod words;
 
 use crate::mesh::{self, Message, Missed, SubscriberCounts, SubscribersQuery, ToControl};
-use crate::shard::door::{Batch, Desk, Payload};
+use crate::shard::service::{Batch, Desk, Payload};
 use channel_log::{Below, ChannelLog, Cursor, Next};
 use feed::Feed;
 use settings::matches;

@@ -4,7 +4,7 @@ use super::Broadcast;
 use super::requests::SubscribeRequest;
 use super::subscribers::{Client, Traits};
 use crate::mesh::{self, Body, Form, Frame};
-use crate::shard::door::Desk;
+use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
 use edgehold_wire::status::Status;
 

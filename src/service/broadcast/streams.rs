@@ -7,7 +7,7 @@ use super::settings::BroadcastPlan;
 use super::subscribers::{Client, Traits};
 use super::words::{self, Gap};
 use crate::mesh::{self, Body, Cause, Form, Frame};
-use crate::shard::door::{Desk, Payload};
+use crate::shard::service::{Desk, Payload};
 use crate::shard::slab::Handle;
 use edgehold_wire::http1::{self, Head};
 use edgehold_wire::sse;
@@ -124,7 +124,9 @@ impl Broadcast {
         route: u16,
         request: &SubscribeRequest,
     ) {
-        let Ok(opening) = upgrade::check(head) else { return super::super::gate::refuse_opening(desk, who, head) };
+        let Ok(mut opening) = upgrade::check(head) else { return super::super::gate::refuse_opening(desk, who, head) };
+        // A message is deflated once for all, so it refers to nothing that one client was sent before.
+        opening.deflate.iter_mut().for_each(|agreed| agreed.server_takeover = false);
         let form = self.settings[usize::from(route)].form(Frame::WebSocket);
         let token = self.add_client(desk, who, route, form, Traits::empty());
         desk.take(who, token);

@@ -10,7 +10,7 @@ mod state;
 
 pub use io::{Hold, ReadEnd, ReadEvent, Sending, WriteEnd};
 pub use protocol::{Exchange, Protocol};
-pub use state::{Event, State};
+pub use state::{State, StateEvent};
 
 use super::outbox::Outbox;
 use crate::mesh::{Cause, ServiceKind, Stage};
@@ -198,7 +198,7 @@ impl Conn {
     /// # Panics
     /// The table does not know the event in this state: a fault of ours, for which the connection is closed
     /// (`guard.rs`).
-    pub fn step(&mut self, event: Event) {
+    pub fn step(&mut self, event: StateEvent) {
         match self.state.after(event) {
             Some(state) => self.state = state,
             None => panic!("{event:?} in {:?}", self.state),
@@ -279,8 +279,9 @@ impl Conn {
 
     /// Its end, when it comes, changes nothing before what is in the spill has been read.
     pub fn must_be_read_first(&self) -> bool {
-        let follows = self.flags.contains(Flags::FOLLOWS);
-        self.protocol.is_carried() && !follows && self.hold.intersects(Hold::SERVICE | Hold::TURN)
+        let carried = self.protocol.is_carried() && !self.flags.contains(Flags::FOLLOWS);
+        let is_read = carried || self.exchange.contains(Exchange::BODY_WANTED);
+        is_read && self.hold.intersects(Hold::SERVICE | Hold::TURN)
     }
 
     /// The stage as an operator sees it.

@@ -40,7 +40,7 @@ pub enum State {
 
 /// What changes a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Event {
+pub enum StateEvent {
     /// The slot is set aside for the next client.
     Reserve,
     /// An accept has completed.
@@ -67,35 +67,35 @@ impl State {
         [State::Free, State::Accept, State::Dial, State::Head, State::Open, State::Closing, State::Leaving];
 
     /// The one table of transitions. `None`: the event cannot happen in this state.
-    pub fn after(self, event: Event) -> Option<State> {
+    pub fn after(self, event: StateEvent) -> Option<State> {
         match (self, event) {
-            (State::Free, Event::Reserve) => Some(State::Accept),
-            (State::Free, Event::Dial) => Some(State::Dial),
-            (State::Accept, Event::Accepted) => Some(State::Head),
-            (State::Accept, Event::Release) => Some(State::Free),
-            (State::Dial, Event::Connected) => Some(State::Open),
-            (State::Head, Event::Opened) => Some(State::Open),
-            (State::Open, Event::Answered) => Some(State::Head),
-            (State::Head | State::Open, Event::Finish) => Some(State::Closing),
-            (State::Dial | State::Head | State::Open | State::Closing, Event::Cut) => Some(State::Leaving),
-            (State::Leaving, Event::Release) => Some(State::Free),
+            (State::Free, StateEvent::Reserve) => Some(State::Accept),
+            (State::Free, StateEvent::Dial) => Some(State::Dial),
+            (State::Accept, StateEvent::Accepted) => Some(State::Head),
+            (State::Accept, StateEvent::Release) => Some(State::Free),
+            (State::Dial, StateEvent::Connected) => Some(State::Open),
+            (State::Head, StateEvent::Opened) => Some(State::Open),
+            (State::Open, StateEvent::Answered) => Some(State::Head),
+            (State::Head | State::Open, StateEvent::Finish) => Some(State::Closing),
+            (State::Dial | State::Head | State::Open | State::Closing, StateEvent::Cut) => Some(State::Leaving),
+            (State::Leaving, StateEvent::Release) => Some(State::Free),
             _ => None,
         }
     }
 }
 
-impl Event {
+impl StateEvent {
     /// All events.
-    pub const ALL: [Event; 9] = [
-        Event::Reserve,
-        Event::Accepted,
-        Event::Dial,
-        Event::Connected,
-        Event::Opened,
-        Event::Answered,
-        Event::Finish,
-        Event::Cut,
-        Event::Release,
+    pub const ALL: [StateEvent; 9] = [
+        StateEvent::Reserve,
+        StateEvent::Accepted,
+        StateEvent::Dial,
+        StateEvent::Connected,
+        StateEvent::Opened,
+        StateEvent::Answered,
+        StateEvent::Finish,
+        StateEvent::Cut,
+        StateEvent::Release,
     ];
 }
 
@@ -107,7 +107,7 @@ mod tests {
     fn printed() -> String {
         let mut lines = String::new();
         for state in State::ALL {
-            for event in Event::ALL {
+            for event in StateEvent::ALL {
                 if let Some(next) = state.after(event) {
                     lines += &format!("{state:?} + {event:?} -> {next:?}\n");
                 }
@@ -125,8 +125,8 @@ mod tests {
     #[test]
     fn every_state_can_be_left_and_ends_free() {
         for state in State::ALL {
-            assert!(Event::ALL.iter().any(|&event| state.after(event).is_some()), "{state:?} is a trap");
+            assert!(StateEvent::ALL.iter().any(|&event| state.after(event).is_some()), "{state:?} is a trap");
         }
-        assert_eq!(State::Leaving.after(Event::Release), Some(State::Free));
+        assert_eq!(State::Leaving.after(StateEvent::Release), Some(State::Free));
     }
 }
