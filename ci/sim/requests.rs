@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Seeds of an ordinary run.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 150;
 /// Turns in which everything must be over.
 const TURNS: usize = 60_000;
 
@@ -30,7 +30,7 @@ struct Copier {
     bodies: HashMap<u32, (Handle, Vec<u8>)>,
     tokens: u32,
     /// Requests without a verdict, each with the turns that it will take.
-    waiting: VecDeque<(Handle, u32, usize)>,
+    waiting: Vec<(Handle, u32, usize)>,
     /// Connections whose request, which comes again, has its verdict.
     decided: Vec<Handle>,
     /// Connections that are not read for a while.
@@ -54,7 +54,7 @@ impl Copier {
         place.map(|place| self.decided.swap_remove(place)).is_some()
     }
 
-    fn finish(&mut self, desk: &mut Desk, token: u32) {
+    fn finish(&mut self, desk: &mut Desk<'_>, token: u32) {
         let Some((who, body)) = self.bodies.remove(&token) else { return };
         desk.release(who);
         desk.answer(who, Status::OK, &[], &body);
@@ -62,14 +62,16 @@ impl Copier {
 }
 
 impl Services for Copier {
-    fn request(&mut self, desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> Verdict {
+    fn request(&mut self, desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>) -> Verdict {
         desk.route(who, ServiceKind::Echo, 0);
         self.tokens += 1;
         let token = self.tokens;
         if !self.has_verdict(who) && self.chance(40) {
             self.waits += 1;
-            let turns = self.below(20);
-            self.waiting.push_back((who, token, turns));
+            // Long enough to be parked, at times.
+            let most = [20, 20, 600][self.below(3)];
+            let turns = self.below(most);
+            self.waiting.push((who, token, turns));
             return Verdict::Wait(token);
         }
         if head.body == Body::None {
@@ -84,7 +86,7 @@ impl Services for Copier {
         Verdict::Served
     }
 
-    fn event(&mut self, desk: &mut Desk, who: Handle, token: u32, event: Event<'_>) {
+    fn event(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, event: Event<'_>) {
         match event {
             Event::Body(piece) => {
                 self.bodies.get_mut(&token).expect("a body that was asked for").1.extend_from_slice(piece);
@@ -106,9 +108,9 @@ impl Services for Copier {
         }
     }
 
-    fn letter(&mut self, _desk: &mut Desk, _letter: ToShard) {}
+    fn letter(&mut self, _desk: &mut Desk<'_>, _letter: ToShard) {}
 
-    fn poll(&mut self, desk: &mut Desk, _budget: u32) -> u32 {
+    fn poll(&mut self, desk: &mut Desk<'_>, _budget: u32) -> u32 {
         self.waiting.iter_mut().for_each(|it| it.2 = it.2.saturating_sub(1));
         self.paused.iter_mut().for_each(|it| it.1 = it.1.saturating_sub(1));
         for (who, _, _) in self.waiting.extract_if(.., |it| it.2 == 0) {
@@ -205,12 +207,25 @@ impl Client {
     }
 
     fn is_done(&self) -> bool {
-        let due: usize = self.expected.iter().map(|body| body.len()).sum();
-        self.gone || self.outgoing.is_empty() && self.received.len() > due && self.responses() >= self.expected.len()
+        self.gone || self.outgoing.is_empty() && self.has_all()
     }
 
-    fn responses(&self) -> usize {
-        self.received.windows(15).filter(|it| *it == b"HTTP/1.1 200 OK").count()
+    /// As many responses have come as requests were sent, the last of them whole.
+    fn has_all(&self) -> bool {
+        let mut rest: &[u8] = &self.received;
+        self.expected.iter().all(|expected| {
+            while let Some(behind) = rest.strip_prefix(CONTINUE) {
+                rest = behind;
+            }
+            let Some(end) = rest.windows(4).position(|it| it == b"\r\n\r\n") else { return false };
+            rest = rest.get(end + 4 + expected.len()..).unwrap_or_default();
+            self.received.len() >= end + 4 + expected.len() && !(rest.is_empty() && self.is_cut(expected))
+        })
+    }
+
+    /// What was received does not end with this body.
+    fn is_cut(&self, body: &[u8]) -> bool {
+        !self.received.ends_with(body)
     }
 }
 
@@ -296,7 +311,12 @@ impl Play {
 fn settings(dice: &mut Dice) -> ShardSettings {
     let limits = RouteLimits { max_pending: [256, 1 << 20][dice.below(2)], ..super::stage::limits() };
     let park_after = Duration::from_millis([250, 1_000_000][dice.below(2)]);
-    ShardSettings { turn_events: [4, 16, 256][dice.below(3)], limits: vec![limits], park_after, ..super::stage::settings() }
+    ShardSettings {
+        turn_events: [4, 16, 256][dice.below(3)],
+        limits: vec![limits],
+        park_after,
+        ..super::stage::settings()
+    }
 }
 
 #[test]
@@ -311,7 +331,7 @@ fn every_request_is_answered_with_its_body_whenever_the_verdict_comes() {
         let (more_waits, more_left) = played.unwrap_or_else(|_| panic!("play it again with EDGEHOLD_SEED={seed}"));
         (waits, left) = (waits + more_waits, left + more_left);
     }
-    assert!(seeds.count() < 100 || waits > 100 && left > 5, "{waits} waits, {left} left meanwhile");
+    assert!(seeds.count() < 100 || waits > 100 && left > 2, "{waits} waits, {left} left meanwhile");
 }
 
 /// Nobody decides: the client is told 504 within `idle_timeout`.
@@ -319,14 +339,14 @@ fn every_request_is_answered_with_its_body_whenever_the_verdict_comes() {
 fn a_verdict_that_does_not_come_is_a_504() {
     struct Never;
     impl Services for Never {
-        fn request(&mut self, _desk: &mut Desk, _who: Handle, _head: &Head<'_, '_>) -> Verdict {
+        fn request(&mut self, _desk: &mut Desk<'_>, _who: Handle, _head: &Head<'_, '_>) -> Verdict {
             Verdict::Wait(7)
         }
-        fn event(&mut self, _desk: &mut Desk, _who: Handle, token: u32, event: Event<'_>) {
+        fn event(&mut self, _desk: &mut Desk<'_>, _who: Handle, token: u32, event: Event<'_>) {
             assert!(token == 7 && matches!(event, Event::Closed(_)));
         }
-        fn letter(&mut self, _desk: &mut Desk, _letter: ToShard) {}
-        fn poll(&mut self, _desk: &mut Desk, _budget: u32) -> u32 {
+        fn letter(&mut self, _desk: &mut Desk<'_>, _letter: ToShard) {}
+        fn poll(&mut self, _desk: &mut Desk<'_>, _budget: u32) -> u32 {
             0
         }
     }
@@ -349,4 +369,3 @@ fn a_verdict_that_does_not_come_is_a_504() {
     assert!(received.starts_with(b"HTTP/1.1 504"), "{:?}", String::from_utf8_lossy(&received));
     shard.ring().break_off(end);
 }
-

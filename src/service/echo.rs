@@ -24,7 +24,7 @@ impl Service for Echo {
 
     const ADMITS: Admits = Admits::Opening;
 
-    fn request(&mut self, desk: &mut Desk, request: &Request<'_, '_>, plan: &EchoPlan) -> Verdict {
+    fn request(&mut self, desk: &mut Desk<'_>, request: &Request<'_, '_>, plan: &EchoPlan) -> Verdict {
         if let Ok(opening) = upgrade::check(request.head) {
             desk.take(request.who, 0);
             let protocol = upgrade::choose(request.head, &plan.subprotocols);
@@ -34,13 +34,9 @@ impl Service for Echo {
         Verdict::Served
     }
 
-    fn event(&mut self, desk: &mut Desk, who: Handle, _token: u32, event: Event<'_>) {
+    fn event(&mut self, desk: &mut Desk<'_>, who: Handle, _token: u32, event: Event<'_>) {
         match event {
-            Event::Message { text, first, last, payload } => {
-                if echo(desk, who, text, (first, last), payload) == Backpressure::Full {
-                    desk.pause(who);
-                }
-            }
+            Event::Message { text, first, last, payload } => echo(desk, who, text, (first, last), payload),
             Event::Writable => desk.resume(who),
             Event::Close(code) => desk.close(who, code.unwrap_or(CloseCode::NORMAL), ""),
             Event::Drain => desk.close(who, CloseCode::GOING_AWAY, "the server is stopping"),
@@ -49,14 +45,17 @@ impl Service for Echo {
     }
 }
 
-fn echo(desk: &mut Desk, who: Handle, text: bool, part: (bool, bool), payload: &[u8]) -> Backpressure {
-    match part {
+fn echo(desk: &mut Desk<'_>, who: Handle, text: bool, part: (bool, bool), payload: &[u8]) {
+    let written = match part {
         (true, true) => desk.send(who, opcode(text), payload),
         (_, last) => match desk.draft(who, payload) {
             Backpressure::Gone => Backpressure::Gone,
             _ if last => desk.send_draft(who, opcode(text)),
             _ => Backpressure::Ready,
         },
+    };
+    if written == Backpressure::Full {
+        desk.pause(who);
     }
 }
 

@@ -33,18 +33,18 @@ pub trait Service {
     const ADMITS: Admits;
 
     /// A request has come for one of its routes: see [`Services::request`](crate::shard::service::Services::request).
-    fn request(&mut self, desk: &mut Desk, request: &Request<'_, '_>, plan: &Self::Plan) -> Verdict;
+    fn request(&mut self, desk: &mut Desk<'_>, request: &Request<'_, '_>, plan: &Self::Plan) -> Verdict;
 
     /// Something has happened to one of its connections.
-    fn event(&mut self, desk: &mut Desk, who: Handle, token: u32, event: Event<'_>);
+    fn event(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, event: Event<'_>);
 
     /// A letter; it comes back if it is for another service.
-    fn letter(&mut self, _desk: &mut Desk, letter: ToShard) -> Option<ToShard> {
+    fn letter(&mut self, _desk: &mut Desk<'_>, letter: ToShard) -> Option<ToShard> {
         Some(letter)
     }
 
     /// Once a turn: what is begun and not finished, at most `budget` steps of it. How many steps were done.
-    fn poll(&mut self, _desk: &mut Desk, _budget: u32) -> u32 {
+    fn poll(&mut self, _desk: &mut Desk<'_>, _budget: u32) -> u32 {
         0
     }
 }
@@ -114,11 +114,11 @@ macro_rules! dispatch {
         }
 
         impl Services {
-            fn serve(&mut self, desk: &mut Desk, request: &Request<'_, '_>, target: &Target) -> Verdict {
+            fn serve(&mut self, desk: &mut Desk<'_>, request: &Request<'_, '_>, target: &Target) -> Verdict {
                 match target { $(Target::$name(plan) => self.$module.request(desk, request, plan),)* }
             }
 
-            fn tell(&mut self, desk: &mut Desk, who: Handle, token: u32, event: Event<'_>) {
+            fn tell(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, event: Event<'_>) {
                 match desk.kind(who) {
                     $(ServiceKind::$name => self.$module.event(desk, who, token, event),)*
                     ServiceKind::None => {}
@@ -126,12 +126,12 @@ macro_rules! dispatch {
             }
 
             /// To the first service that it is for.
-            fn deliver(&mut self, desk: &mut Desk, letter: ToShard) -> Option<ToShard> {
+            fn deliver(&mut self, desk: &mut Desk<'_>, letter: ToShard) -> Option<ToShard> {
                 $(let letter = self.$module.letter(desk, letter)?;)*
                 Some(letter)
             }
 
-            fn go_on(&mut self, desk: &mut Desk, budget: u32) -> u32 {
+            fn go_on(&mut self, desk: &mut Desk<'_>, budget: u32) -> u32 {
                 let mut done = 0;
                 $(done += self.$module.poll(desk, budget - budget.min(done));)*
                 done
@@ -162,7 +162,7 @@ impl Services {
 }
 
 impl crate::shard::service::Services for Services {
-    fn request(&mut self, desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> Verdict {
+    fn request(&mut self, desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>) -> Verdict {
         if self.health.answers(desk, who, head) {
             return Verdict::Served;
         }
@@ -185,16 +185,16 @@ impl crate::shard::service::Services for Services {
         self.serve(desk, &request, &route.target)
     }
 
-    fn event(&mut self, desk: &mut Desk, who: Handle, token: u32, event: Event<'_>) {
+    fn event(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, event: Event<'_>) {
         self.tell(desk, who, token, event);
     }
 
-    fn letter(&mut self, desk: &mut Desk, letter: ToShard) {
+    fn letter(&mut self, desk: &mut Desk<'_>, letter: ToShard) {
         let unread = self.deliver(desk, letter);
         debug_assert!(unread.is_none(), "a letter for nobody: {unread:?}");
     }
 
-    fn poll(&mut self, desk: &mut Desk, budget: u32) -> u32 {
+    fn poll(&mut self, desk: &mut Desk<'_>, budget: u32) -> u32 {
         self.go_on(desk, budget)
     }
 }

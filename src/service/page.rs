@@ -21,7 +21,7 @@ impl Service for Page {
 
     const ADMITS: Admits = Admits::Reading;
 
-    fn request(&mut self, desk: &mut Desk, request: &Request<'_, '_>, _plan: &()) -> Verdict {
+    fn request(&mut self, desk: &mut Desk<'_>, request: &Request<'_, '_>, _plan: &()) -> Verdict {
         match request.head.path {
             "/" => desk.answer(request.who, Status::OK, &FIELDS, PAGE.as_bytes()),
             _ => desk.refuse(request.who, Status::NOT_FOUND, &[], "the demo has one page, at /"),
@@ -29,5 +29,5 @@ impl Service for Page {
         Verdict::Served
     }
 
-    fn event(&mut self, _desk: &mut Desk, _who: Handle, _token: u32, _event: Event<'_>) {}
+    fn event(&mut self, _desk: &mut Desk<'_>, _who: Handle, _token: u32, _event: Event<'_>) {}
 }

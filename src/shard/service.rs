@@ -20,14 +20,14 @@ pub use crate::engine::Address;
 pub trait Services {
     /// A request head has come, and nothing of its body. A service answers it, or takes the connection and answers
     /// later. Called again with the same head after [`Verdict::Wait`].
-    fn request(&mut self, desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> Verdict;
+    fn request(&mut self, desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>) -> Verdict;
     /// Something has happened to a connection that is owned.
-    fn event(&mut self, desk: &mut Desk, who: Handle, token: u32, event: Event<'_>);
+    fn event(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, event: Event<'_>);
     /// A letter has come.
-    fn letter(&mut self, desk: &mut Desk, letter: ToShard);
+    fn letter(&mut self, desk: &mut Desk<'_>, letter: ToShard);
     /// Once a turn, behind the completions: what services have begun and not finished, at most `budget` steps of it.
     /// How many steps were done; none: there is nothing left.
-    fn poll(&mut self, desk: &mut Desk, budget: u32) -> u32;
+    fn poll(&mut self, desk: &mut Desk<'_>, budget: u32) -> u32;
 }
 
 /// What becomes of a request.

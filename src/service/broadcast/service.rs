@@ -14,12 +14,12 @@ impl Service for Broadcast {
     // By what transport a client comes is part of what it asks for.
     const ADMITS: Admits = Admits::Anything;
 
-    fn request(&mut self, desk: &mut Desk, request: &Request<'_, '_>, plan: &u16) -> Verdict {
+    fn request(&mut self, desk: &mut Desk<'_>, request: &Request<'_, '_>, plan: &u16) -> Verdict {
         self.open(desk, request.who, request.head, *plan, request.path);
         Verdict::Served
     }
 
-    fn event(&mut self, desk: &mut Desk, who: Handle, token: u32, event: Event<'_>) {
+    fn event(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, event: Event<'_>) {
         match event {
             Event::Fill(batch) => self.more(desk, token, batch),
             Event::Message { first, last, payload, .. } => self.received(desk, who, token, (first, last), payload),
@@ -32,7 +32,7 @@ impl Service for Broadcast {
         }
     }
 
-    fn letter(&mut self, desk: &mut Desk, letter: ToShard) -> Option<ToShard> {
+    fn letter(&mut self, desk: &mut Desk<'_>, letter: ToShard) -> Option<ToShard> {
         match letter {
             ToShard::Publish(messages) => self.publish(desk, &messages),
             ToShard::SubscriberCounts(query) => self.count_subscribers(desk, &query),
@@ -42,7 +42,7 @@ impl Service for Broadcast {
         None
     }
 
-    fn poll(&mut self, desk: &mut Desk, budget: u32) -> u32 {
+    fn poll(&mut self, desk: &mut Desk<'_>, budget: u32) -> u32 {
         self.turn(desk, budget)
     }
 }
