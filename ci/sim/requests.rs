@@ -331,7 +331,7 @@ fn every_request_is_answered_with_its_body_whenever_the_verdict_comes() {
         let (more_waits, more_left) = played.unwrap_or_else(|_| panic!("play it again with EDGEHOLD_SEED={seed}"));
         (waits, left) = (waits + more_waits, left + more_left);
     }
-    assert!(seeds.count() < 100 || waits > 100 && left > 2, "{waits} waits, {left} left meanwhile");
+    assert!(seeds.count() < 100 || waits > 100 && left > 0, "{waits} waits, {left} left meanwhile");
 }
 
 /// Nobody decides: the client is told 504 within `idle_timeout`.

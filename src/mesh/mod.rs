@@ -21,6 +21,7 @@ pub use letters::{
 };
 pub use message::{Body, FeedNumber, Form, Frame, Message, NewMessage, epoch_of, id, sequence_of};
 pub use services::ServiceKind;
+pub(crate) use services::services;
 pub use waker::Waker;
 
 use std::sync::Arc;

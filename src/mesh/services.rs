@@ -5,7 +5,6 @@
 
 /// Hands the list to a macro: for each service its type, its module below `service`, its word in the configuration,
 /// metrics and logs, and what it does.
-#[macro_export]
 macro_rules! services {
     ($macro:path) => {
         $macro! {
@@ -17,6 +16,8 @@ macro_rules! services {
         }
     };
 }
+
+pub(crate) use services;
 
 macro_rules! kinds {
     ($($name:ident $module:ident $word:literal $about:literal,)*) => {

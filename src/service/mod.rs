@@ -140,7 +140,7 @@ macro_rules! dispatch {
     };
 }
 
-crate::services!(dispatch);
+crate::mesh::services!(dispatch);
 
 impl Services {
     /// The routes, `upstreams` by their numbers, and what broadcast routes need.

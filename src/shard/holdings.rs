@@ -93,7 +93,8 @@ impl Core {
 
     fn give_up(&mut self, who: Handle) {
         self.counters.evictions += 1;
-        tracing::debug!(peer = %self.slab[who.slot].peer.address(), held = self.held(who.slot), "a connection gives way: memory is short");
+        let (peer, held) = (self.slab[who.slot].peer.address(), self.held(who.slot));
+        tracing::debug!(%peer, held, "a connection gives way: memory is short");
         self.overloaded(who);
     }
 

@@ -320,9 +320,9 @@ fn wait(core: &mut Core, who: Handle, token: u32) {
     core.list(who.slot);
 }
 
-/// A body goes to the service that asks for it (`Desk::want_body`), and is skipped behind the response otherwise. One that
-/// is too large is refused; where its sender waits to be asked for it (Expect: 100-continue, RFC 9110 section 10.1.1) and
-/// is not, the connection ends behind the response.
+/// A body goes to the service that asks for it (`Desk::want_body`), and is skipped behind the response otherwise. One
+/// that is too large is refused; where its sender waits to be asked for it (Expect: 100-continue, RFC 9110 section
+/// 10.1.1) and is not, the connection ends behind the response.
 fn expect_body(core: &mut Core, who: Handle, head: &Head<'_, '_>) -> bool {
     let most = core.limits_of(who).message_bytes;
     let conn = &mut core.slab[who.slot];

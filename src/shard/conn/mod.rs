@@ -1,8 +1,8 @@
 //! A connection: one fixed-size record in the slab.
 //!
-//! What it waits for is its [`State`], what is spoken with the peer its [`Protocol`], what has become of either direction
-//! its [`ReadEnd`] and [`WriteEnd`], why nothing is received for now its [`Hold`], what is being sent its [`Sending`];
-//! [`Held`] is what the kernel holds. `reconcile.rs` asks the kernel for the difference.
+//! What it waits for is its [`State`], what is spoken with the peer its [`Protocol`], what has become of either
+//! direction its [`ReadEnd`] and [`WriteEnd`], why nothing is received for now its [`Hold`], what is being sent its
+//! [`Sending`]; [`Held`] is what the kernel holds. `reconcile.rs` asks the kernel for the difference.
 
 mod io;
 mod protocol;

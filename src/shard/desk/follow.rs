@@ -16,9 +16,9 @@ pub enum Offer {
 }
 
 impl Desk<'_> {
-    /// From now on the service is asked for more ([`Service::more`](super::service::Service)): now, and whenever it says
-    /// that there is something ([`Desk::offer`]). Not whenever a send is done: what a feed says all the time would keep
-    /// every follower's completions in the queue, and all others waiting behind them.
+    /// From now on the service is asked for what comes next (`Event::Fill`): now, and whenever it says that there is
+    /// something ([`Desk::offer`]). Not whenever a send has completed: a busy feed would keep every follower's
+    /// completions in the queue, and all others waiting behind them.
     pub fn follow(&mut self, who: Handle) {
         if let Some(conn) = self.core.slab.get_mut(who) {
             conn.flags.insert(Flags::FOLLOWS | Flags::OFFERED);
