@@ -43,9 +43,9 @@ impl Desk<'_> {
         self.core.list(who.slot);
     }
 
-    /// The service, which has taken the connection, takes the request's body: `Event::Body` for each piece, while it does
-    /// not [`pause`](Desk::pause), and `Event::BodyEnd`. A client that waits to be asked for it is sent 100 (RFC 9110
-    /// section 15.2.1). `false`: there is no body, and no event will come.
+    /// The service, which has taken the connection, takes the request's body: `Event::Body` for each piece, while it
+    /// does not [`pause`](Desk::pause), and `Event::BodyEnd`. A client that waits to be asked for it is sent 100 (RFC
+    /// 9110 section 15.2.1). `false`: there is no body, and no event will come.
     pub fn want_body(&mut self, who: Handle) -> bool {
         let Some(conn) = self.core.slab.get_mut(who).filter(|conn| conn.state == State::Open) else { return false };
         if self.core.side.get_mut(conn.side).is_none_or(|cold| cold.body.is_none()) {
@@ -123,8 +123,8 @@ impl Desk<'_> {
     pub fn begin_answer(&mut self, who: Handle, status: Status, fields: &[(&str, &str)], length: Option<u64>) {
         let Some(conn) = self.core.slab.get_mut(who) else { return };
         conn.exchange.insert(Exchange::ANSWERING);
-        // A stopping server answers, and waits for no further request. A client that was not asked for its body may send
-        // it or not, so that nobody knows where the next request begins.
+        // A stopping server answers, and waits for no further request. A client that was not asked for its body may
+        // send it or not, so that nobody knows where the next request begins.
         let last = self.core.draining || conn.exchange.intersects(Exchange::LAST | Exchange::EXPECTS);
         conn.exchange.set(Exchange::LAST, last);
         let (last, http10) = (conn.exchange.contains(Exchange::LAST), conn.exchange.contains(Exchange::HTTP10));
