@@ -2,7 +2,7 @@
 
 use crate::stage::{KIND, PLAIN, Stage, settings};
 use edgehold::engine::script::FarEnd;
-use edgehold::shard::door::ShardSettings;
+use edgehold::shard::service::ShardSettings;
 
 const SUBSCRIBERS: usize = 100;
 /// Few, so that a backlog is many turns long.

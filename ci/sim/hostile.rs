@@ -7,7 +7,7 @@
 use crate::stage::{KIND, PLAIN, Stage, limits, settings};
 use edgehold::engine::script::{Dice, FarEnd, Temper};
 use edgehold::mesh::{Cause, Counters};
-use edgehold::shard::door::{RouteLimits, ShardSettings};
+use edgehold::shard::service::{RouteLimits, ShardSettings};
 use edgehold_wire::deflate::{Deflater, MAX_WINDOW_BITS, Wishes};
 use edgehold_wire::upgrade::Offer;
 use edgehold_wire::ws::{self, Opcode};

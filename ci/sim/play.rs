@@ -8,7 +8,7 @@ use edgehold::service::proxy::{self, Frames, Place};
 use edgehold::service::{Route, Routes, Services, Target, echo};
 use edgehold::shard::Shard;
 use edgehold::shard::clock::Now;
-use edgehold::shard::door::{Deflate, RouteLimits, ShardSettings};
+use edgehold::shard::service::{Deflate, RouteLimits, ShardSettings};
 use edgehold_wire::http1;
 use edgehold_wire::ws::CloseCode;
 use std::sync::Arc;
@@ -248,7 +248,7 @@ fn routes() -> Arc<Routes> {
     let routes = [
         route("/echo", 1, Target::Echo(echo::EchoPlan::default())),
         route("/proxy", 2, Target::Proxy(Arc::new(proxy))),
-        route("/", 3, Target::Page),
+        route("/", 3, Target::Page(())),
     ];
     Arc::new(routes.into_iter().collect())
 }

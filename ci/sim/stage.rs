@@ -7,7 +7,7 @@ use edgehold::service::proxy::{self, Frames, Place};
 use edgehold::service::{Route, Services, Target, broadcast, echo};
 use edgehold::shard::Shard;
 use edgehold::shard::clock::Now;
-use edgehold::shard::door::{Deflate, RouteLimits, ShardSettings};
+use edgehold::shard::service::{Deflate, RouteLimits, ShardSettings};
 use edgehold_wire::http1;
 use edgehold_wire::upgrade::{self, Offer};
 use edgehold_wire::ws::CloseCode;

@@ -6,13 +6,13 @@
 use crate::source::Source;
 use crate::tree::{Breach, File};
 
-/// What each room may import of ours. `shard::door` stands for the room's module and what is in it.
+/// What each room may import of ours. `shard::service` stands for the room's module and what is in it.
 const ROOMS: [(&str, &[&str]); 7] = [
     ("wire", &[]),
     ("engine", &[]),
     ("mesh", &["wire"]),
     ("shard", &["wire", "engine", "mesh"]),
-    ("service", &["wire", "mesh", "shard::door", "shard::slab", "shard::clock"]),
+    ("service", &["wire", "mesh", "shard::service", "shard::slab", "shard::clock"]),
     ("control", &["wire", "mesh", "engine::claim"]),
     ("app", &["wire", "engine", "mesh", "shard", "service", "control"]),
 ];
@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(count("src/mesh/a.rs", "use crate::shard::Shard;"), 1);
         assert_eq!(count("src/engine/a.rs", "use edgehold_wire::ws;"), 1);
         assert_eq!(count("src/control/a.rs", "fn f() { crate::engine::probe(); }"), 1);
-        assert_eq!(count("src/service/a.rs", "use crate::{mesh::Cause, shard::{door::Desk, conn, slab}};"), 1);
+        assert_eq!(count("src/service/a.rs", "use crate::{mesh::Cause, shard::{service::Desk, conn, slab}};"), 1);
         assert_eq!(count("src/service/mod.rs", "use super::engine;"), 1);
         assert_eq!(count("src/service/a.rs", "mod b { use super::super::super::{mesh, control as c}; }"), 1);
         assert_eq!(count("src/wire/a.rs", "use edgehold::mesh;"), 1);

@@ -16,7 +16,7 @@ use crate::mesh::{self, Health, Receiver, Sender, Site, ToControl, ToShard, Wake
 use crate::service::proxy::{self, Backoff, Place, Places};
 use crate::service::{Route, Routes, Services, Target, broadcast, echo, files};
 use crate::shard::clock::ticks;
-use crate::shard::door::{Deflate, RouteLimits, ShardSettings};
+use crate::shard::service::{Deflate, RouteLimits, ShardSettings};
 use crate::shard::{Shard, pump};
 use edgehold_wire::http1;
 use edgehold_wire::ws::CloseCode;
@@ -430,7 +430,7 @@ fn routes(config: &Config, upstreams: &[&config::Upstream]) -> Arc<Routes> {
 fn target(config: &Config, service: &config::Service, all: &[&config::Upstream]) -> Target {
     match service {
         config::Service::Echo { subprotocols } => Target::Echo(echo::EchoPlan { subprotocols: subprotocols.clone() }),
-        config::Service::Page => Target::Page,
+        config::Service::Page => Target::Page(()),
         config::Service::Broadcast(route) => Target::Broadcast(super::broadcast::number(config, route)),
         config::Service::Files { root, cache_control, charset } => {
             let (root, cache_control, charset) = (root.clone(), cache_control.clone(), charset.clone());

@@ -1,7 +1,9 @@
 //! A shard's plain counters, and the names under which they are seen from outside.
 //!
 //! They stand here and not in the shard's room because they travel: a report is a letter with a copy of
-//! them. Only the shard that owns a counters counts in it.
+//! them. Only the shard that owns them counts.
+
+use super::services::ServiceKind;
 
 /// An enum whose members are the values of a metric's label.
 macro_rules! labels {
@@ -25,23 +27,7 @@ macro_rules! labels {
     };
 }
 
-labels! {
-    /// What serves a connection.
-    ServiceKind {
-        /// Not known yet: no request head has come.
-        None = "none",
-        /// `service = "echo"`.
-        Echo = "echo",
-        /// `service = "proxy"`.
-        Proxy = "proxy",
-        /// `service = "files"`.
-        Files = "files",
-        /// `service = "page"`.
-        Page = "page",
-        /// `service = "broadcast"`.
-        Broadcast = "broadcast",
-    }
-}
+pub(super) use labels;
 
 labels! {
     /// How far a connection has come, as an operator sees it.

@@ -9,9 +9,10 @@ mod files;
 mod health;
 mod letters;
 mod message;
+mod services;
 mod waker;
 
-pub use counters::{Cause, Counters, Refused, ServiceKind, Stage, UpstreamCounters};
+pub use counters::{Cause, Counters, Refused, Stage, UpstreamCounters};
 pub use files::{Conditions, FileAnswer, FileAsk, FileHead, FileIdentity, FilePart, FileRest, HeldFile, Site};
 pub use health::{Health, is_up};
 pub use letters::{
@@ -19,6 +20,8 @@ pub use letters::{
     Wanted,
 };
 pub use message::{Body, FeedNumber, Form, Frame, Message, NewMessage, epoch_of, id, sequence_of};
+pub use services::ServiceKind;
+pub(crate) use services::services;
 pub use waker::Waker;
 
 use std::sync::Arc;

@@ -1,11 +1,11 @@
-//! Echo: what a client says comes back. The smallest service, and the one to read first.
+//! Echo: each message comes back. The smallest service, and the one to read first.
 //!
-//! A message that is there whole is sent back from where it lies; one that comes in pieces is drafted until
-//! its end is known. A client that does not read what comes back is not listened to meanwhile.
+//! A message that is there whole is sent back from where it lies; one that comes in pieces is drafted until its end is
+//! known. A client that does not take what is sent back is not read meanwhile.
 
-use crate::shard::door::{Backpressure, Desk, Frame};
+use super::{Admits, Request, Service};
+use crate::shard::service::{Backpressure, Desk, Event, Verdict};
 use crate::shard::slab::Handle;
-use edgehold_wire::http1::Head;
 use edgehold_wire::upgrade;
 use edgehold_wire::ws::{CloseCode, Opcode};
 
@@ -16,26 +16,43 @@ pub struct EchoPlan {
     pub subprotocols: Vec<String>,
 }
 
-/// Every client is welcome.
-pub fn open(desk: &mut Desk, who: Handle, head: &Head<'_, '_>, settings: &EchoPlan) {
-    if let Ok(opening) = upgrade::check(head) {
-        desk.take(who, 0);
-        desk.prepare_upgrade(who, &opening, upgrade::choose(head, &settings.subprotocols));
-        desk.upgrade(who);
+/// The echo service: it remembers nothing.
+pub struct Echo;
+
+impl Service for Echo {
+    type Plan = EchoPlan;
+
+    const ADMITS: Admits = Admits::Opening;
+
+    fn request(&mut self, desk: &mut Desk<'_>, request: &Request<'_, '_>, plan: &EchoPlan) -> Verdict {
+        if let Ok(opening) = upgrade::check(request.head) {
+            desk.take(request.who, 0);
+            let protocol = upgrade::choose(request.head, &plan.subprotocols);
+            desk.prepare_upgrade(request.who, &opening, protocol);
+            desk.upgrade(request.who);
+        }
+        Verdict::Served
+    }
+
+    fn event(&mut self, desk: &mut Desk<'_>, who: Handle, _token: u32, event: Event<'_>) {
+        match event {
+            Event::Message { text, first, last, payload } => echo(desk, who, text, (first, last), payload),
+            Event::Writable => desk.resume(who),
+            Event::Close(code) => desk.close(who, code.unwrap_or(CloseCode::NORMAL), ""),
+            Event::Drain => desk.close(who, CloseCode::GOING_AWAY, "the server is stopping"),
+            _ => {}
+        }
     }
 }
 
-/// Back it goes.
-pub fn frame(desk: &mut Desk, who: Handle, frame: Frame<'_>) {
-    let written = match frame {
-        Frame::Piece { text, first: true, last: true, payload } => desk.send(who, opcode(text), payload),
-        Frame::Piece { text, last, payload, .. } => match desk.draft(who, payload) {
+fn echo(desk: &mut Desk<'_>, who: Handle, text: bool, part: (bool, bool), payload: &[u8]) {
+    let written = match part {
+        (true, true) => desk.send(who, opcode(text), payload),
+        (_, last) => match desk.draft(who, payload) {
             Backpressure::Gone => Backpressure::Gone,
             _ if last => desk.send_draft(who, opcode(text)),
             _ => Backpressure::Ready,
         },
-        Frame::End(code) => return desk.close(who, code.unwrap_or(CloseCode::NORMAL), ""),
-        Frame::Bytes(_) => return,
     };
     if written == Backpressure::Full {
         desk.pause(who);

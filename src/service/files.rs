@@ -3,8 +3,9 @@
 //! The shard never touches a file: it asks the control thread for the head and the first part, and for each
 //! further part when the client has taken the one before.
 
-use crate::mesh::{Cause, Conditions, FileAnswer, FileAsk, FileHead, FilePart, FileRest, Site, ToControl};
-use crate::shard::door::{Backpressure, Desk};
+use super::{Admits, Request, Service};
+use crate::mesh::{Cause, Conditions, FileAnswer, FileAsk, FileHead, FilePart, FileRest, Site, ToControl, ToShard};
+use crate::shard::service::{Backpressure, Desk, Event, Verdict};
 use crate::shard::slab::Handle;
 use edgehold_wire::http1::Head;
 use edgehold_wire::status::Status;
@@ -44,6 +45,37 @@ impl Default for Files {
     }
 }
 
+impl Service for Files {
+    type Plan = FilesPlan;
+
+    const ADMITS: Admits = Admits::Reading;
+
+    fn request(&mut self, desk: &mut Desk<'_>, request: &Request<'_, '_>, plan: &FilesPlan) -> Verdict {
+        self.open(desk, request.who, request.head, plan, request.path);
+        Verdict::Served
+    }
+
+    fn event(&mut self, desk: &mut Desk<'_>, _who: Handle, token: u32, event: Event<'_>) {
+        match event {
+            Event::Writable => self.go_on(desk, token as usize),
+            Event::Closed(_) => self.closed(desk, token),
+            _ => {}
+        }
+    }
+
+    fn letter(&mut self, desk: &mut Desk<'_>, letter: ToShard) -> Option<ToShard> {
+        match letter {
+            ToShard::File(answer) => self.answered(desk, *answer),
+            other => return Some(other),
+        }
+        None
+    }
+
+    fn poll(&mut self, desk: &mut Desk<'_>, _budget: u32) -> u32 {
+        self.turn(desk)
+    }
+}
+
 impl Files {
     /// With room for so many wishes that wait.
     pub fn new(queue: usize) -> Files {
@@ -51,7 +83,7 @@ impl Files {
     }
 
     /// Asks for the file.
-    pub fn open(&mut self, desk: &mut Desk, who: Handle, head: &Head<'_, '_>, settings: &FilesPlan, route: &str) {
+    fn open(&mut self, desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>, settings: &FilesPlan, route: &str) {
         let below = head.path.strip_prefix(route).unwrap_or("");
         let Some(path) = decode(below) else {
             return desk.refuse(who, Status::NOT_FOUND, &[], "no such file");
@@ -73,7 +105,7 @@ impl Files {
     }
 
     /// The control thread has read something.
-    pub fn answered(&mut self, desk: &mut Desk, answer: FileAnswer) {
+    fn answered(&mut self, desk: &mut Desk<'_>, answer: FileAnswer) {
         let who = Handle::from_raw(answer.asker);
         let Some(token) = desk.token(who).map(|it| it as usize) else {
             return self.give_back(desk, who, answer.rest);
@@ -100,20 +132,15 @@ impl Files {
         }
     }
 
-    /// The client has taken what was queued.
-    pub fn writable(&mut self, desk: &mut Desk, _who: Handle, token: u32) {
-        self.go_on(desk, token as usize);
-    }
-
     /// The client has left.
-    pub fn closed(&mut self, desk: &mut Desk, token: u32) {
+    fn closed(&mut self, desk: &mut Desk<'_>, token: u32) {
         if let Some(download) = self.downloads.try_remove(token as usize) {
             self.give_back(desk, download.client, download.rest);
         }
     }
 
     /// Posts what had to wait, as far as there is room now. How many were posted.
-    pub fn turn(&mut self, desk: &mut Desk) -> u32 {
+    fn turn(&mut self, desk: &mut Desk<'_>) -> u32 {
         let mut posted = 0;
         while let Some(ask) = self.next_waiting(desk) {
             if let Err(ToControl::File(ask)) = desk.try_post(ToControl::File(ask)) {
@@ -127,7 +154,7 @@ impl Files {
     }
 
     /// Who has left since then wants nothing but that its file is closed.
-    fn next_waiting(&mut self, desk: &mut Desk) -> Option<Box<FileAsk>> {
+    fn next_waiting(&mut self, desk: &mut Desk<'_>) -> Option<Box<FileAsk>> {
         while let Some(mut ask) = self.waiting.pop_front() {
             if desk.token(Handle::from_raw(ask.asker)).is_some() {
                 return Some(ask);
@@ -143,7 +170,7 @@ impl Files {
         None
     }
 
-    fn go_on(&mut self, desk: &mut Desk, token: usize) {
+    fn go_on(&mut self, desk: &mut Desk<'_>, token: usize) {
         let Some(download) = self.downloads.get_mut(token) else { return };
         if let Some(rest) = download.rest.take() {
             let client = download.client;
@@ -152,21 +179,21 @@ impl Files {
     }
 
     /// A file is not closed here: that may wait for its disk.
-    fn give_back(&mut self, desk: &mut Desk, who: Handle, rest: Option<Box<FileRest>>) {
+    fn give_back(&mut self, desk: &mut Desk<'_>, who: Handle, rest: Option<Box<FileRest>>) {
         if let Some(rest) = rest.filter(|it| it.held.is_some()) {
             self.ask(desk, who, FilePart::Close(rest));
         }
     }
 
     /// Behind those that wait already.
-    fn ask(&mut self, desk: &mut Desk, who: Handle, part: FilePart) {
+    fn ask(&mut self, desk: &mut Desk<'_>, who: Handle, part: FilePart) {
         let shard = desk.shard();
         self.waiting.push_back(Box::new(FileAsk { shard, asker: who.to_raw(), part }));
         self.turn(desk);
     }
 }
 
-fn begin(desk: &mut Desk, who: Handle, head: &FileHead) {
+fn begin(desk: &mut Desk<'_>, who: Handle, head: &FileHead) {
     let fields: Vec<(&str, &str)> = head.fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
     desk.count_refusal(head.status);
     desk.begin_answer(who, head.status, &fields, head.length);

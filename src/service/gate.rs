@@ -1,7 +1,7 @@
 //! The verdict on a request head before any service sees it: method, opening, the route's own limits.
 
-use crate::mesh::ServiceKind;
-use crate::shard::door::Desk;
+use super::Admits;
+use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
 use edgehold_wire::http1::Head;
 use edgehold_wire::status::Status;
@@ -15,25 +15,24 @@ const UPGRADE_FIELDS: [(&str, &str); 3] =
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
 /// `OPTIONS *` asks about the server as a whole (RFC 9110 section 9.3.7): what some resource here allows.
-pub fn answer_for_all(desk: &mut Desk, who: Handle) {
+pub fn answer_for_all(desk: &mut Desk<'_>, who: Handle) {
     desk.begin_answer(who, Status::NO_CONTENT, &[("Allow", "GET, HEAD, OPTIONS")], None);
     desk.finish_answer(who);
 }
 
 /// Whether the request may go on; where not, it has been refused.
-pub fn passes(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
+pub fn passes(desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>, admits: Admits) -> bool {
     within_limits(desk, who, head)
         && knows_method(desk, who, head)
-        && match desk.kind(who) {
-            // By what transport a client comes is part of what it asks for: broadcast judges that by itself.
-            ServiceKind::Broadcast => true,
-            ServiceKind::Echo | ServiceKind::Proxy => opens_websocket(desk, who, head),
-            ServiceKind::Files | ServiceKind::Page | ServiceKind::None => reads(desk, who, head),
+        && match admits {
+            Admits::Anything => true,
+            Admits::Opening => opens_websocket(desk, who, head),
+            Admits::Reading => reads(desk, who, head),
         }
 }
 
 /// The head was read under the limits for all; the route's may be tighter.
-fn within_limits(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
+fn within_limits(desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>) -> bool {
     let limits = &desk.limits(who).head;
     let fits = head.len <= limits.head_bytes && head.headers.len() <= limits.head_count;
     if !fits {
@@ -43,7 +42,7 @@ fn within_limits(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
 }
 
 /// RFC 9110 section 9.1: 501 for a method that is not known at all.
-fn knows_method(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
+fn knows_method(desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>) -> bool {
     let known = METHODS.contains(&head.method);
     if !known {
         desk.refuse(who, Status::NOT_IMPLEMENTED, &[], "this method is not known here");
@@ -51,7 +50,7 @@ fn knows_method(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
     known
 }
 
-fn opens_websocket(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
+fn opens_websocket(desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>) -> bool {
     let opens = upgrade::check(head).is_ok();
     if !opens {
         refuse_opening(desk, who, head);
@@ -60,7 +59,7 @@ fn opens_websocket(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
 }
 
 /// Says what is wrong with a WebSocket opening.
-pub(super) fn refuse_opening(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) {
+pub(super) fn refuse_opening(desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>) {
     let Err(refusal) = upgrade::check(head) else { return };
     let fields: &[(&str, &str)] = match refusal.status() {
         Status::METHOD_NOT_ALLOWED => &[("Allow", "GET")],
@@ -70,7 +69,7 @@ pub(super) fn refuse_opening(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) 
     desk.refuse(who, refusal.status(), fields, refusal.words());
 }
 
-fn reads(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
+fn reads(desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>) -> bool {
     let reads = matches!(head.method, "GET" | "HEAD");
     if !reads {
         desk.refuse(who, Status::METHOD_NOT_ALLOWED, &[("Allow", "GET, HEAD")], "this resource can only be read");

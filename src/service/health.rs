@@ -1,6 +1,6 @@
 //! Health for a balancer that does not reach the admin address: a path of a listener, answered by the shard itself.
 
-use crate::shard::door::Desk;
+use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
 use edgehold_wire::http1::Head;
 use edgehold_wire::status::Status;
@@ -11,7 +11,7 @@ pub(super) struct Paths(pub(super) Vec<Option<String>>);
 
 impl Paths {
     /// Answers a request for the listener's path: 200, or 503 while the server is stopping. `false`: it is for another.
-    pub(super) fn answers(&self, desk: &mut Desk, who: Handle, head: &Head<'_, '_>) -> bool {
+    pub(super) fn answers(&self, desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>) -> bool {
         let path = self.0.get(desk.listener(who)).and_then(Option::as_deref);
         if path != Some(head.path) {
             return false;

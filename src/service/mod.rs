@@ -1,7 +1,8 @@
-//! What the edge does for a client: routing, the gate, and one file per service.
+//! What the edge does for a client: routing, the gate, and one file or folder per service.
 //!
 //! A request head goes to the route that matches it best, through the gate, to its service; from then on the
-//! connection's `ServiceKind` leads straight to it. Read `echo.rs` first.
+//! connection's `ServiceKind` leads straight to it. Read `echo.rs` first; the list of services is
+//! src/mesh/services.rs.
 
 pub mod broadcast;
 pub mod echo;
@@ -12,13 +13,64 @@ pub mod page;
 pub mod proxy;
 mod routes;
 
-use crate::mesh::{Cause, ServiceKind, ToShard};
-use crate::shard::door::{Batch, Desk, Frame, Service};
+use crate::mesh::{ServiceKind, ToShard};
+use crate::shard::service::{Desk, Event, Verdict};
 use crate::shard::slab::Handle;
 use edgehold_wire::http1::Head;
 use edgehold_wire::status::Status;
 pub use routes::Routes;
 use std::sync::Arc;
+
+/// What an edge does for the clients of a route.
+///
+/// A service keeps what it must remember of a connection in a slab of its own, behind the token that it gave to
+/// [`Desk::take`].
+pub trait Service {
+    /// What a route says for this service.
+    type Plan;
+
+    /// What a request must be before the service sees it.
+    const ADMITS: Admits;
+
+    /// A request has come for one of its routes: see [`Services::request`](crate::shard::service::Services::request).
+    fn request(&mut self, desk: &mut Desk<'_>, request: &Request<'_, '_>, plan: &Self::Plan) -> Verdict;
+
+    /// Something has happened to one of its connections.
+    fn event(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, event: Event<'_>);
+
+    /// A letter; it comes back if it is for another service.
+    fn letter(&mut self, _desk: &mut Desk<'_>, letter: ToShard) -> Option<ToShard> {
+        Some(letter)
+    }
+
+    /// Once a turn: what is begun and not finished, at most `budget` steps of it. How many steps were done.
+    fn poll(&mut self, _desk: &mut Desk<'_>, _budget: u32) -> u32 {
+        0
+    }
+}
+
+/// What a request must be before a service sees it; the gate refuses what is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admits {
+    /// The opening of a WebSocket (RFC 6455 section 4.1).
+    Opening,
+    /// GET or HEAD.
+    Reading,
+    /// Anything: the service judges by itself.
+    Anything,
+}
+
+/// A request as a service sees it.
+pub struct Request<'h, 'b> {
+    /// Its connection.
+    pub who: Handle,
+    /// Its head.
+    pub head: &'h Head<'h, 'b>,
+    /// The path of its route.
+    pub path: &'h str,
+    /// The number of its route's limits.
+    pub limits: u16,
+}
 
 /// One `[[route]]`, as a shard needs it.
 #[derive(Clone, Debug)]
@@ -35,47 +87,67 @@ pub struct Route {
     pub target: Target,
 }
 
-/// A route's service and its settings.
-#[derive(Clone, Debug)]
-pub enum Target {
-    /// Messages come back.
-    Echo(echo::EchoPlan),
-    /// Messages go to a back end.
-    Proxy(Arc<proxy::ProxyPlan>),
-    /// Files below a folder.
-    Files(files::FilesPlan),
-    /// What feeds say: by the number of its settings.
-    Broadcast(u16),
-    /// The built-in demo page.
-    Page,
-}
-
-impl Target {
-    fn kind(&self) -> ServiceKind {
-        match self {
-            Target::Echo(_) => ServiceKind::Echo,
-            Target::Proxy(_) => ServiceKind::Proxy,
-            Target::Files(_) => ServiceKind::Files,
-            Target::Broadcast(_) => ServiceKind::Broadcast,
-            Target::Page => ServiceKind::Page,
+/// What the list of services (src/mesh/services.rs) becomes: a field for each, a plan for each, and the dispatch.
+macro_rules! dispatch {
+    ($($name:ident $module:ident $word:literal $about:literal,)*) => {
+        /// A route's service, with what the route says for it.
+        #[derive(Clone, Debug)]
+        pub enum Target {
+            $(#[doc = $about] $name(<$module::$name as Service>::Plan),)*
         }
-    }
+
+        impl Target {
+            fn kind(&self) -> ServiceKind {
+                match self { $(Target::$name(_) => ServiceKind::$name,)* }
+            }
+
+            fn admits(&self) -> Admits {
+                match self { $(Target::$name(_) => $module::$name::ADMITS,)* }
+            }
+        }
+
+        /// All services of a shard.
+        pub struct Services {
+            routes: Arc<Routes>,
+            health: health::Paths,
+            $($module: $module::$name,)*
+        }
+
+        impl Services {
+            fn serve(&mut self, desk: &mut Desk<'_>, request: &Request<'_, '_>, target: &Target) -> Verdict {
+                match target { $(Target::$name(plan) => self.$module.request(desk, request, plan),)* }
+            }
+
+            fn tell(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, event: Event<'_>) {
+                match desk.kind(who) {
+                    $(ServiceKind::$name => self.$module.event(desk, who, token, event),)*
+                    ServiceKind::None => {}
+                }
+            }
+
+            /// To the first service that it is for.
+            fn deliver(&mut self, desk: &mut Desk<'_>, letter: ToShard) -> Option<ToShard> {
+                $(let letter = self.$module.letter(desk, letter)?;)*
+                Some(letter)
+            }
+
+            fn go_on(&mut self, desk: &mut Desk<'_>, budget: u32) -> u32 {
+                let mut done = 0;
+                $(done += self.$module.poll(desk, budget - budget.min(done));)*
+                done
+            }
+        }
+    };
 }
 
-/// All services of a shard.
-pub struct Services {
-    routes: Arc<Routes>,
-    proxy: proxy::Proxy,
-    files: files::Files,
-    broadcast: broadcast::Broadcast,
-    health: health::Paths,
-}
+crate::mesh::services!(dispatch);
 
 impl Services {
     /// The routes, `upstreams` by their numbers, and what broadcast routes need.
     pub fn new(routes: Arc<Routes>, upstreams: impl Into<proxy::Places>, broadcast: broadcast::Broadcast) -> Services {
         let (files, health) = (files::Files::default(), health::Paths::default());
-        Services { routes, proxy: proxy::Proxy::new(upstreams.into()), files, broadcast, health }
+        let (proxy, echo, page) = (proxy::Proxy::new(upstreams.into()), echo::Echo, page::Page);
+        Services { routes, health, echo, proxy, files, page, broadcast }
     }
 
     /// With room for so many requests for files that wait.
@@ -89,100 +161,40 @@ impl Services {
     }
 }
 
-/// Only one service asks for what it is called for here. A token of another's would name another client, so that costs
-/// the connection (`Shard::guarded`), in every build.
-fn is_of(desk: &Desk, who: Handle, kind: ServiceKind) {
-    assert_eq!(desk.kind(who), kind, "the service of this connection has not asked for this");
-}
-
-impl Service for Services {
-    fn open(&mut self, desk: &mut Desk, who: Handle, head: &Head<'_, '_>) {
+impl crate::shard::service::Services for Services {
+    fn request(&mut self, desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>) -> Verdict {
         if self.health.answers(desk, who, head) {
-            return;
+            return Verdict::Served;
         }
         let routes = self.routes.clone();
         // What no route answers is none of the service's that the request before went to.
         desk.route(who, ServiceKind::None, 0);
         if head.path == "*" {
-            return gate::answer_for_all(desk, who);
+            gate::answer_for_all(desk, who);
+            return Verdict::Served;
         }
         let Some(route) = routes.find(head.host.unwrap_or(""), head.path) else {
-            return desk.refuse(who, Status::NOT_FOUND, &[], "no route of this server has this path");
+            desk.refuse(who, Status::NOT_FOUND, &[], "no route of this server has this path");
+            return Verdict::Served;
         };
         desk.route(who, route.target.kind(), route.limits);
-        if !gate::passes(desk, who, head) {
-            return;
+        if !gate::passes(desk, who, head, route.target.admits()) {
+            return Verdict::Served;
         }
-        match &route.target {
-            Target::Echo(settings) => echo::open(desk, who, head, settings),
-            Target::Proxy(settings) => self.proxy.open(desk, who, head, settings, route.limits),
-            Target::Files(settings) => self.files.open(desk, who, head, settings, &route.path),
-            Target::Broadcast(number) => self.broadcast.open(desk, who, head, *number, &route.path),
-            Target::Page => page::open(desk, who, head),
-        }
+        let request = Request { who, head, path: &route.path, limits: route.limits };
+        self.serve(desk, &request, &route.target)
     }
 
-    fn frame(&mut self, desk: &mut Desk, who: Handle, token: u32, frame: Frame<'_>) {
-        match desk.kind(who) {
-            ServiceKind::Echo => echo::frame(desk, who, frame),
-            ServiceKind::Proxy => self.proxy.frame(desk, who, token, frame),
-            ServiceKind::Broadcast => self.broadcast.frame(desk, who, token, frame),
-            ServiceKind::Files | ServiceKind::Page | ServiceKind::None => {}
-        }
+    fn event(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, event: Event<'_>) {
+        self.tell(desk, who, token, event);
     }
 
-    fn dialed(&mut self, desk: &mut Desk, who: Handle, token: u32) {
-        is_of(desk, who, ServiceKind::Proxy);
-        self.proxy.dialed(desk, who, token);
+    fn letter(&mut self, desk: &mut Desk<'_>, letter: ToShard) {
+        let unread = self.deliver(desk, letter);
+        debug_assert!(unread.is_none(), "a letter for nobody: {unread:?}");
     }
 
-    fn writable(&mut self, desk: &mut Desk, who: Handle, token: u32) {
-        match desk.kind(who) {
-            ServiceKind::Echo | ServiceKind::Broadcast => desk.resume(who),
-            ServiceKind::Proxy => self.proxy.writable(desk, who, token),
-            ServiceKind::Files => self.files.writable(desk, who, token),
-            ServiceKind::Page | ServiceKind::None => {}
-        }
-    }
-
-    fn closed(&mut self, desk: &mut Desk, who: Handle, token: u32, cause: Cause) {
-        match desk.kind(who) {
-            ServiceKind::Proxy => self.proxy.closed(desk, who, token, cause),
-            ServiceKind::Files => self.files.closed(desk, token),
-            ServiceKind::Broadcast => self.broadcast.closed(desk, token),
-            ServiceKind::Echo | ServiceKind::Page | ServiceKind::None => {}
-        }
-    }
-
-    fn letter(&mut self, desk: &mut Desk, letter: ToShard) {
-        match letter {
-            ToShard::Addresses { upstream, addresses } => self.proxy.moved(upstream, addresses),
-            ToShard::File(answer) => self.files.answered(desk, *answer),
-            ToShard::Publish(messages) => self.broadcast.publish(desk, &messages),
-            ToShard::SubscriberCounts(ask) => self.broadcast.count_subscribers(desk, &ask),
-            ToShard::Missed(missed) => self.broadcast.missed(desk, &missed),
-            ToShard::Report | ToShard::Drain | ToShard::Leave => {}
-        }
-    }
-
-    fn more(&mut self, desk: &mut Desk, who: Handle, token: u32, batch: &mut Batch) {
-        is_of(desk, who, ServiceKind::Broadcast);
-        self.broadcast.more(desk, token, batch);
-    }
-
-    fn quiet(&mut self, desk: &mut Desk, who: Handle, token: u32) {
-        is_of(desk, who, ServiceKind::Broadcast);
-        self.broadcast.quiet(desk, token);
-    }
-
-    fn turn(&mut self, desk: &mut Desk, budget: u32) -> u32 {
-        self.files.turn(desk) + self.broadcast.turn(desk, budget)
-    }
-
-    fn drain(&mut self, desk: &mut Desk, who: Handle, token: u32) {
-        if desk.kind(who) == ServiceKind::Broadcast {
-            return self.broadcast.drain(desk, who, token);
-        }
-        desk.close(who, edgehold_wire::ws::CloseCode::GOING_AWAY, "the server is stopping");
+    fn poll(&mut self, desk: &mut Desk<'_>, budget: u32) -> u32 {
+        self.go_on(desk, budget)
     }
 }

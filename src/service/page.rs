@@ -1,8 +1,8 @@
 //! The built-in demo page: an echo console and a live count of connections.
 
-use crate::shard::door::Desk;
+use super::{Admits, Request, Service};
+use crate::shard::service::{Desk, Event, Verdict};
 use crate::shard::slab::Handle;
-use edgehold_wire::http1::Head;
 use edgehold_wire::status::Status;
 
 const PAGE: &str = include_str!("page.html");
@@ -13,10 +13,21 @@ const FIELDS: [(&str, &str); 3] = [
     ("X-Content-Type-Options", "nosniff"),
 ];
 
-/// The page, at the path `/` only.
-pub fn open(desk: &mut Desk, who: Handle, head: &Head<'_, '_>) {
-    match head.path {
-        "/" => desk.answer(who, Status::OK, &FIELDS, PAGE.as_bytes()),
-        _ => desk.refuse(who, Status::NOT_FOUND, &[], "the demo has one page, at /"),
+/// The page service: it answers at once and remembers nothing.
+pub struct Page;
+
+impl Service for Page {
+    type Plan = ();
+
+    const ADMITS: Admits = Admits::Reading;
+
+    fn request(&mut self, desk: &mut Desk<'_>, request: &Request<'_, '_>, _plan: &()) -> Verdict {
+        match request.head.path {
+            "/" => desk.answer(request.who, Status::OK, &FIELDS, PAGE.as_bytes()),
+            _ => desk.refuse(request.who, Status::NOT_FOUND, &[], "the demo has one page, at /"),
+        }
+        Verdict::Served
     }
+
+    fn event(&mut self, _desk: &mut Desk<'_>, _who: Handle, _token: u32, _event: Event<'_>) {}
 }

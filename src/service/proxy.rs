@@ -10,10 +10,10 @@ mod upstream;
 pub use upstream::{Backoff, Place, Places};
 
 use super::echo::opcode;
-use crate::mesh::{Cause, UpstreamCounters};
-use crate::shard::door::{Address, Backpressure, Desk, Frame};
+use super::{Admits, Request, Service};
+use crate::mesh::{Cause, ServiceKind, ToShard, UpstreamCounters};
+use crate::shard::service::{Address, Backpressure, Desk, Dial, Event, Verdict};
 use crate::shard::slab::Handle;
-use edgehold_wire::http1::Head;
 use edgehold_wire::status::Status;
 use edgehold_wire::upgrade;
 use edgehold_wire::utf8::{self, Tail};
@@ -88,24 +88,57 @@ struct Call {
     answered: bool,
 }
 
+impl Service for Proxy {
+    type Plan = Arc<ProxyPlan>;
+
+    const ADMITS: Admits = Admits::Opening;
+
+    /// Calls an upstream for the client.
+    fn request(&mut self, desk: &mut Desk<'_>, request: &Request<'_, '_>, plan: &Arc<ProxyPlan>) -> Verdict {
+        let Ok(opening) = upgrade::check(request.head) else { return Verdict::Served };
+        let token = self.sessions.insert(Session::new(request.who, plan.clone(), request.limits));
+        desk.take(request.who, token as u32);
+        desk.prepare_upgrade(request.who, &opening, upgrade::choose(request.head, &plan.subprotocols));
+        self.call(desk, token);
+        Verdict::Served
+    }
+
+    fn event(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, event: Event<'_>) {
+        if let Event::Closed(cause) = event {
+            return self.closed(desk, who, token as usize, cause);
+        }
+        let Some(session) = self.sessions.get_mut(token as usize) else { return };
+        match event {
+            Event::Message { last, payload, .. } => session.carry_up(desk, payload, last),
+            Event::Bytes(bytes) => session.carry_down(desk, bytes, &mut self.scratch),
+            Event::Close(code) => session.client_ends(desk, code),
+            Event::Fin => session.upstream_ends(desk),
+            Event::Connected => self.connected(desk, token as usize),
+            // One side takes more again: the other is read on.
+            Event::Writable => session.other(who).into_iter().for_each(|other| desk.resume(other)),
+            Event::Drain => desk.close(who, CloseCode::GOING_AWAY, "the server is stopping"),
+            _ => {}
+        }
+    }
+
+    fn letter(&mut self, _desk: &mut Desk<'_>, letter: ToShard) -> Option<ToShard> {
+        match letter {
+            ToShard::Addresses { upstream, addresses } => self.moved(upstream, &addresses),
+            other => return Some(other),
+        }
+        None
+    }
+}
+
 impl Proxy {
     /// Upstreams by their numbers.
     pub fn new(places: Places) -> Proxy {
         Proxy { sessions: Slab::new(), upstreams: Upstream::all(places), scratch: Vec::new() }
     }
 
-    /// Calls an upstream for the client.
-    pub fn open(&mut self, desk: &mut Desk, who: Handle, head: &Head<'_, '_>, settings: &Arc<ProxyPlan>, limits: u16) {
-        let Ok(opening) = upgrade::check(head) else { return };
-        let token = self.sessions.insert(Session::new(who, settings.clone(), limits));
-        desk.take(who, token as u32);
-        desk.prepare_upgrade(who, &opening, upgrade::choose(head, &settings.subprotocols));
-        self.call(desk, token);
-    }
-
-    /// The upstream has answered: the client hears its 101.
-    pub fn dialed(&mut self, desk: &mut Desk, _who: Handle, token: u32) {
-        let Some(session) = self.sessions.get_mut(token as usize) else { return };
+    /// The upstream has accepted: the client's 101 goes out.
+    fn connected(&mut self, desk: &mut Desk<'_>, token: usize) {
+        let Some(session) = self.sessions.get_mut(token) else { return };
         session.call.answered = true;
         let number = session.call.upstream;
         self.upstreams[number].answered(session.call.address);
@@ -114,28 +147,8 @@ impl Proxy {
         }
     }
 
-    /// One side has said something.
-    pub fn frame(&mut self, desk: &mut Desk, who: Handle, token: u32, frame: Frame<'_>) {
-        let Some(session) = self.sessions.get_mut(token as usize) else { return };
-        match frame {
-            Frame::Piece { last, payload, .. } => session.carry_up(desk, payload, last),
-            Frame::Bytes(bytes) => session.carry_down(desk, bytes, &mut self.scratch),
-            Frame::End(code) if session.client == Some(who) => session.client_ends(desk, code),
-            Frame::End(_) => session.upstream_ends(desk),
-        }
-    }
-
-    /// One side has taken what was queued: the other is heard again.
-    pub fn writable(&mut self, desk: &mut Desk, who: Handle, token: u32) {
-        let Some(session) = self.sessions.get(token as usize) else { return };
-        if let Some(other) = session.other(who) {
-            desk.resume(other);
-        }
-    }
-
     /// One side is gone.
-    pub fn closed(&mut self, desk: &mut Desk, who: Handle, token: u32, cause: Cause) {
-        let token = token as usize;
+    fn closed(&mut self, desk: &mut Desk<'_>, who: Handle, token: usize, cause: Cause) {
         let Some(session) = self.sessions.get_mut(token) else { return };
         if session.client == Some(who) {
             session.client = None;
@@ -154,13 +167,13 @@ impl Proxy {
     }
 
     /// A name leads elsewhere now.
-    pub fn moved(&mut self, upstream: u32, addresses: Arc<[SocketAddr]>) {
+    fn moved(&mut self, upstream: u32, addresses: &[SocketAddr]) {
         let upstream = &mut self.upstreams[upstream as usize];
         upstream.addresses = addresses.iter().copied().map(Address::Tcp).collect();
         upstream.preferred = 0;
     }
 
-    fn upstream_gone(&mut self, desk: &mut Desk, token: usize, cause: Cause) {
+    fn upstream_gone(&mut self, desk: &mut Desk<'_>, token: usize, cause: Cause) {
         let session = &mut self.sessions[token];
         let number = session.call.upstream;
         self.upstreams[number].connections -= 1;
@@ -175,7 +188,7 @@ impl Proxy {
     // ---- calling ----
 
     /// The next address of this upstream, or else the next upstream.
-    fn call_failed(&mut self, desk: &mut Desk, token: usize) {
+    fn call_failed(&mut self, desk: &mut Desk<'_>, token: usize) {
         let call = &mut self.sessions[token].call;
         let upstream = &mut self.upstreams[call.upstream];
         if call.addresses_tried >= upstream.addresses.len() {
@@ -188,7 +201,7 @@ impl Proxy {
     }
 
     /// Calls an upstream, or gives up.
-    fn call(&mut self, desk: &mut Desk, token: usize) {
+    fn call(&mut self, desk: &mut Desk<'_>, token: usize) {
         let (now, session) = (desk.now(), &mut self.sessions[token]);
         let (upstreams, call) = (&mut self.upstreams, &mut session.call);
         session.settings.upstreams.iter().for_each(|&number| upstreams[number as usize].heed(now));
@@ -203,20 +216,22 @@ impl Proxy {
         self.dial(desk, token);
     }
 
-    fn nobody_answers(&mut self, desk: &mut Desk, token: usize) {
+    fn nobody_answers(&mut self, desk: &mut Desk<'_>, token: usize) {
         let numbers = &self.sessions[token].settings.upstreams;
         let retry_after = upstream::retry_after(numbers.iter().map(|&it| &self.upstreams[it as usize]));
         self.give_up(desk, token, "no upstream answers", retry_after);
     }
 
-    fn dial(&mut self, desk: &mut Desk, token: usize) {
+    fn dial(&mut self, desk: &mut Desk<'_>, token: usize) {
         let session = &mut self.sessions[token];
         let call = &mut session.call;
         let upstream = &mut self.upstreams[call.upstream];
         call.address = (call.address + usize::from(call.addresses_tried > 0)) % upstream.addresses.len();
         call.addresses_tried += 1;
         let (to, timeout) = (upstream.addresses[call.address].clone(), session.settings.connect_ticks);
-        match desk.dial(to, call.upstream as u16, token as u32, session.limits, timeout) {
+        let (upstream_number, limits) = (call.upstream as u16, session.limits);
+        let dial = Dial { to, upstream: upstream_number, service: ServiceKind::Proxy, limits, timeout };
+        match desk.dial(dial, token as u32) {
             Some(handle) => {
                 session.upstream = Some(handle);
                 upstream.connections += 1;
@@ -229,7 +244,7 @@ impl Proxy {
     }
 
     /// The client hears 503.
-    fn give_up(&mut self, desk: &mut Desk, token: usize, words: &str, retry_after: &str) {
+    fn give_up(&mut self, desk: &mut Desk<'_>, token: usize, words: &str, retry_after: &str) {
         if let Some(client) = self.sessions.remove(token).client {
             desk.release(client);
             desk.refuse(client, Status::SERVICE_UNAVAILABLE, &[("Retry-After", retry_after)], words);
@@ -273,7 +288,7 @@ impl Session {
 
     // ---- from the client ----
 
-    fn carry_up(&mut self, desk: &mut Desk, payload: &[u8], last: bool) {
+    fn carry_up(&mut self, desk: &mut Desk<'_>, payload: &[u8], last: bool) {
         let Some(upstream) = self.upstream else { return };
         let mut written = desk.write(upstream, payload);
         if self.settings.frames == Frames::Lines {
@@ -288,7 +303,7 @@ impl Session {
     }
 
     /// The client's Close frame: the upstream hears the end behind everything else, and may still answer.
-    fn client_ends(&mut self, desk: &mut Desk, code: Option<CloseCode>) {
+    fn client_ends(&mut self, desk: &mut Desk<'_>, code: Option<CloseCode>) {
         self.close_code = Some(code.unwrap_or(CloseCode::NORMAL));
         match self.upstream {
             Some(upstream) => desk.end(upstream),
@@ -298,7 +313,7 @@ impl Session {
 
     // ---- from the upstream ----
 
-    fn carry_down(&mut self, desk: &mut Desk, bytes: &[u8], scratch: &mut Vec<u8>) {
+    fn carry_down(&mut self, desk: &mut Desk<'_>, bytes: &[u8], scratch: &mut Vec<u8>) {
         let Some(client) = self.client else { return };
         let written = match self.settings.frames {
             Frames::Binary => desk.send(client, opcode(false), bytes),
@@ -311,7 +326,7 @@ impl Session {
     }
 
     /// As much as ends with a whole character; the rest waits for its other bytes.
-    fn text(&mut self, desk: &mut Desk, client: Handle, bytes: &[u8], scratch: &mut Vec<u8>) -> Backpressure {
+    fn text(&mut self, desk: &mut Desk<'_>, client: Handle, bytes: &[u8], scratch: &mut Vec<u8>) -> Backpressure {
         let bytes = if self.held_back.is_empty() {
             bytes
         } else {
@@ -327,7 +342,7 @@ impl Session {
         if whole == 0 { Backpressure::Ready } else { desk.send(client, opcode(true), &bytes[..whole]) }
     }
 
-    fn lines(&mut self, desk: &mut Desk, client: Handle, bytes: &[u8]) -> Backpressure {
+    fn lines(&mut self, desk: &mut Desk<'_>, client: Handle, bytes: &[u8]) -> Backpressure {
         let (mut rest, mut written) = (bytes, Backpressure::Ready);
         while let Some(end) = memchr::memchr(b'\n', rest) {
             let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
@@ -355,18 +370,18 @@ impl Session {
     }
 
     /// Nothing of the next line has come.
-    fn is_between_lines(&self, desk: &Desk, client: Handle) -> bool {
+    fn is_between_lines(&self, desk: &Desk<'_>, client: Handle) -> bool {
         self.held_back.is_empty() && desk.drafted(client) == 0
     }
 
     /// The usual case: the line lies in one piece.
-    fn whole_line(&self, desk: &mut Desk, client: Handle, line: &[u8]) -> Backpressure {
+    fn whole_line(&self, desk: &mut Desk<'_>, client: Handle, line: &[u8]) -> Backpressure {
         let text = utf8::whole(line) == Ok(line.len());
         desk.counters().lines_not_utf8 += u64::from(!text);
         desk.send(client, opcode(text), line)
     }
 
-    fn part_of_line(&mut self, desk: &mut Desk, client: Handle, part: &[u8], with_held_back: bool) {
+    fn part_of_line(&mut self, desk: &mut Desk<'_>, client: Handle, part: &[u8], with_held_back: bool) {
         if with_held_back && !self.held_back.is_empty() {
             self.held_back.clear();
             self.part_of_line(desk, client, b"\r", false);
@@ -381,7 +396,7 @@ impl Session {
     }
 
     /// A line that is not UTF-8 cannot be a text frame: it goes out as a binary one, so that nothing is lost.
-    fn end_of_line(&mut self, desk: &mut Desk, client: Handle) -> Backpressure {
+    fn end_of_line(&mut self, desk: &mut Desk<'_>, client: Handle) -> Backpressure {
         let text = std::mem::replace(&mut self.line, Ok(Tail::new())).is_ok_and(|tail| tail.is_whole());
         desk.counters().lines_not_utf8 += u64::from(!text);
         if desk.drafted(client) == 0 {
@@ -392,7 +407,7 @@ impl Session {
     }
 
     /// The upstream's FIN.
-    fn upstream_ends(&mut self, desk: &mut Desk) {
+    fn upstream_ends(&mut self, desk: &mut Desk<'_>) {
         let Some(client) = self.client else { return };
         if self.settings.frames == Frames::Lines {
             self.part_of_line(desk, client, b"", true);
@@ -408,7 +423,7 @@ impl Session {
     // ---- ends ----
 
     /// The client's own code back, or the news that the upstream has ended.
-    fn close_client(&mut self, desk: &mut Desk) {
+    fn close_client(&mut self, desk: &mut Desk<'_>) {
         let Some(client) = self.client else { return };
         match self.close_code {
             Some(code) => desk.close(client, code, ""),
@@ -417,7 +432,7 @@ impl Session {
     }
 
     /// The connection to the upstream is gone for good.
-    fn tell_client(&mut self, desk: &mut Desk, cause: Cause) {
+    fn tell_client(&mut self, desk: &mut Desk<'_>, cause: Cause) {
         let Some(client) = self.client else { return };
         let words = match cause {
             Cause::Closed | Cause::ClientLeft => return self.close_client(desk),
@@ -432,7 +447,7 @@ impl Session {
     }
 
     /// The upstream broke what the route promises its clients.
-    fn fail(&mut self, desk: &mut Desk, client: Handle, words: &str) -> Backpressure {
+    fn fail(&mut self, desk: &mut Desk<'_>, client: Handle, words: &str) -> Backpressure {
         desk.close_because(client, CloseCode::INTERNAL_ERROR, words, Cause::UpstreamLost);
         if let Some(upstream) = self.upstream {
             desk.cut(upstream, Cause::Protocol);
@@ -441,6 +456,6 @@ impl Session {
     }
 }
 
-fn counters(desk: &mut Desk, number: usize) -> &mut UpstreamCounters {
+fn counters<'d>(desk: &'d mut Desk<'_>, number: usize) -> &'d mut UpstreamCounters {
     &mut desk.counters().upstreams[number]
 }

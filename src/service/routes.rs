@@ -167,7 +167,7 @@ mod tests {
 
     fn route(host: Option<&str>, path: &str) -> Route {
         let (path, below) = (path.into(), path.ends_with('/'));
-        Route { path, below, host: host.map(Into::into), limits: 0, target: Target::Page }
+        Route { path, below, host: host.map(Into::into), limits: 0, target: Target::Page(()) }
     }
 
     /// Where the route that is found stands in the configuration: its limits say so.

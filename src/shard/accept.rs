@@ -2,23 +2,23 @@
 //! there is no room.
 
 use super::Shard;
-use super::conn::{Event, Held, Peer};
+use super::conn::{Held, Peer, StateEvent};
 use super::counters;
-use super::door::Service;
+use super::service::Services;
 use super::slab::Handle;
 use crate::engine::{Completion, Operation, Ring, Tag};
 use std::io;
 
-impl<R: Ring, S: Service> Shard<R, S> {
+impl<R: Ring, S: Services> Shard<R, S> {
     /// Keeps accepts in flight at every listener, as long as there are slots to accept into.
     pub(super) fn arm_accepts(&mut self) -> u32 {
         let mut armed = 0;
-        if self.desk.draining || self.accepts.rests {
+        if self.core.draining || self.accepts.rests {
             return 0;
         }
         for listener in 0..self.accepts.armed.len() {
             while self.accepts.armed[listener] < self.accepts.wanted {
-                let Some(slot) = self.desk.slab.take() else { return armed };
+                let Some(slot) = self.core.slab.take() else { return armed };
                 self.accept(slot, listener);
                 armed += 1;
             }
@@ -27,8 +27,8 @@ impl<R: Ring, S: Service> Shard<R, S> {
     }
 
     fn accept(&mut self, slot: u32, listener: usize) {
-        let conn = &mut self.desk.slab[slot];
-        conn.step(Event::Reserve);
+        let conn = &mut self.core.slab[slot];
+        conn.step(StateEvent::Reserve);
         conn.held.insert(Held::ACCEPT);
         conn.origin = listener as u16;
         self.accepts.armed[listener] += 1;
@@ -36,7 +36,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
     }
 
     pub(super) fn accepted(&mut self, slot: u32, completion: Completion) {
-        let listener = usize::from(self.desk.slab[slot].origin);
+        let listener = usize::from(self.core.slab[slot].origin);
         self.accepts.armed[listener] -= 1;
         match completion.result {
             Ok(_) => self.welcome(slot, listener, completion.tag),
@@ -48,38 +48,38 @@ impl<R: Ring, S: Service> Shard<R, S> {
     }
 
     fn accept_failed(&mut self, errno: i32) {
-        if self.desk.draining {
+        if self.core.draining {
             return;
         }
-        self.desk.counters.accept_errors += 1;
+        self.core.counters.accept_errors += 1;
         // A client that gave up while it waited is no reason to rest.
         self.accepts.rests |= errno != libc::ECONNABORTED;
-        let (error, now) = (io::Error::from_raw_os_error(errno), self.desk.now());
+        let (error, now) = (io::Error::from_raw_os_error(errno), self.core.now());
         if errno != libc::ECONNABORTED && self.accepts.refused.meet(now) {
-            tracing::warn!(%error, shard = self.desk.shard(), "accepts fail; more of them are only counted");
+            tracing::warn!(%error, shard = self.core.shard, "accepts fail; more of them are only counted");
         }
     }
 
     fn welcome(&mut self, slot: u32, listener: usize, tag: Tag) {
-        let (full, now) = (self.desk.is_full(), self.desk.now());
-        let who = self.desk.slab.handle(slot);
-        let conn = &mut self.desk.slab[slot];
-        conn.step(Event::Accepted);
+        let (full, now) = (self.core.is_full(), self.core.now());
+        let who = self.core.slab.handle(slot);
+        let conn = &mut self.core.slab[slot];
+        conn.step(StateEvent::Accepted);
         conn.peer = Peer::new(self.ring.peer(tag));
         (conn.since, conn.last_received) = (now, now);
-        self.desk.counters.accepts[listener] += 1;
-        if self.desk.draining || full {
+        self.core.counters.accepts[listener] += 1;
+        if self.core.draining || full {
             self.turn_away(who);
         } else {
-            self.desk.counters.used += 1;
-            self.desk.watch(slot);
-            self.desk.list(slot);
+            self.core.counters.used += 1;
+            self.core.watch(slot);
+            self.core.list(slot);
         }
     }
 
     /// What clients met and meet no longer.
     pub(super) fn look_at_troubles(&mut self) {
-        let (shard, now) = (self.desk.shard(), self.desk.now());
+        let (shard, now) = (self.core.shard, self.core.now());
         if let Some(times) = self.accepts.full.over(now) {
             tracing::info!(shard, times, "the shard has free slots again");
         }
@@ -90,15 +90,15 @@ impl<R: Ring, S: Service> Shard<R, S> {
 
     /// There is no slot for the client, and it is told so from a spare one.
     fn turn_away(&mut self, who: Handle) {
-        if self.desk.draining {
-            return self.desk.turn_away(who, "the server is stopping");
+        if self.core.draining {
+            return self.core.desk().turn_away(who, "the server is stopping");
         }
-        counters::refused_full(&mut self.desk.counters);
-        let now = self.desk.now();
+        counters::refused_full(&mut self.core.counters);
+        let now = self.core.now();
         if self.accepts.full.meet(now) {
-            let (shard, slots) = (self.desk.shard(), self.desk.slots());
+            let (shard, slots) = (self.core.shard, self.core.slots);
             tracing::warn!(shard, slots, "all slots of a shard are taken: clients are told 503; more are only counted");
         }
-        self.desk.turn_away(who, "all slots of this shard are taken");
+        self.core.desk().turn_away(who, "all slots of this shard are taken");
     }
 }

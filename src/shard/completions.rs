@@ -1,29 +1,29 @@
 //! What the kernel has done, told to the connection that it was done for.
 
 use super::clock::TICK;
-use super::conn::{Event, Flags, Held, State};
-use super::door::Service;
+use super::conn::{Flags, Held, Hold, ReadEvent, Sending, State, StateEvent};
+use super::service::{Event, Services};
 use super::slab::Handle;
 use super::work::COMPLETION;
 use super::{Shard, read};
 use crate::engine::{Completion, Lent, Operation, Ring, Tag};
 use crate::mesh::Cause;
 
-impl<R: Ring, S: Service> Shard<R, S> {
+impl<R: Ring, S: Services> Shard<R, S> {
     pub(super) fn take_completions(&mut self) -> u32 {
-        let (begun, mut taken) = (self.desk.work.done(), 0);
-        while !self.desk.work.is_over() || self.desk.work.done() < begun + self.desk.work.floor() {
+        let (begun, mut taken) = (self.core.work.done(), 0);
+        while !self.core.work.is_over() || self.core.work.done() < begun + self.core.work.floor() {
             let Some(completion) = self.ring.next() else {
-                self.desk.counters.completions += u64::from(taken);
+                self.core.counters.completions += u64::from(taken);
                 return taken;
             };
             taken += 1;
-            self.desk.work.add(COMPLETION);
+            self.core.work.add(COMPLETION);
             let slot = completion.tag.slot();
             self.guarded(Some(slot), |shard| shard.completed(completion));
         }
-        self.desk.counters.completions += u64::from(taken);
-        self.desk.counters.budgets_used_up += 1;
+        self.core.counters.completions += u64::from(taken);
+        self.core.counters.budgets_used_up += 1;
         taken
     }
 
@@ -34,12 +34,12 @@ impl<R: Ring, S: Service> Shard<R, S> {
             Some(Operation::Cancel) | None => {}
             Some(operation) if self.is_current(tag) => self.dispatch(slot, operation, completion),
             // A slot's former connection: dropped by rule.
-            Some(_) => self.desk.counters.late_completions += 1,
+            Some(_) => self.core.counters.late_completions += 1,
         }
     }
 
     fn is_current(&self, tag: Tag) -> bool {
-        tag.slot() < self.desk.slab.touched() && self.desk.slab[tag.slot()].generation == tag.generation()
+        tag.slot() < self.core.slab.touched() && self.core.slab[tag.slot()].generation == tag.generation()
     }
 
     fn ticked(&mut self) {
@@ -60,11 +60,11 @@ impl<R: Ring, S: Service> Shard<R, S> {
             Operation::Close | Operation::Cancel | Operation::Tick | Operation::Waker => Held::CLOSE,
         };
         if !completion.more {
-            let conn = &mut self.desk.slab[slot];
+            let conn = &mut self.core.slab[slot];
             conn.held.remove(held);
             conn.cancelled.remove(held);
         }
-        self.desk.list(slot);
+        self.core.list(slot);
         match operation {
             Operation::Accept => self.accepted(slot, completion),
             Operation::Connect => self.connected(slot, completion.result),
@@ -78,17 +78,17 @@ impl<R: Ring, S: Service> Shard<R, S> {
     }
 
     fn connected(&mut self, slot: u32, result: Result<u32, i32>) {
-        let who = self.desk.slab.handle(slot);
-        let conn = &mut self.desk.slab[slot];
+        let who = self.core.slab.handle(slot);
+        let conn = &mut self.core.slab[slot];
         match (conn.state, result) {
             (State::Dial, Ok(_)) => {
-                conn.step(Event::Connected);
-                conn.last_received = self.desk.clock.now();
+                conn.step(StateEvent::Connected);
+                conn.last_received = self.core.clock.now();
                 let token = conn.token;
-                self.desk.watch(slot);
-                self.service.dialed(&mut self.desk, who, token);
+                self.core.watch(slot);
+                self.service.event(&mut self.core.desk(), who, token, Event::Connected);
             }
-            (State::Dial, Err(_)) => self.desk.cut(who, Cause::UpstreamLost),
+            (State::Dial, Err(_)) => self.core.cut(who, Cause::UpstreamLost),
             _ => {}
         }
     }
@@ -100,28 +100,28 @@ impl<R: Ring, S: Service> Shard<R, S> {
         } else {
             self.take_in(slot, completion);
         }
-        let conn = &self.desk.slab[slot];
-        self.desk.counters.rearms += u64::from(!more && conn.wants_input());
+        let conn = &self.core.slab[slot];
+        self.core.counters.rearms += u64::from(!more && conn.wants_input());
     }
 
     /// A receive found no buffer. All of them are back when this turn ends, but as many as there are can be filled in
     /// the next, and no more: those who wait are armed again in their order, as many a turn as there are buffers.
     fn starves(&mut self, slot: u32) {
-        self.desk.counters.no_buffers += 1;
-        let conn = &mut self.desk.slab[slot];
-        if !conn.flags.contains(Flags::STARVED) {
-            conn.flags.insert(Flags::STARVED);
-            self.desk.starved.push_back(self.desk.slab.handle(slot));
+        self.core.counters.no_buffers += 1;
+        let conn = &mut self.core.slab[slot];
+        if !conn.hold.contains(Hold::BUFFER) {
+            conn.hold.insert(Hold::BUFFER);
+            self.core.starved.push_back(self.core.slab.handle(slot));
         }
     }
 
     /// Those who found no buffer are heard again, as many as there are buffers.
     pub(super) fn feed_the_starved(&mut self) -> u32 {
-        let count = self.desk.starved.len().min(self.ring.buffers());
-        for who in self.desk.starved.drain(..count).collect::<Vec<_>>() {
-            if let Some(conn) = self.desk.slab.get(who) {
-                conn.flags.remove(Flags::STARVED);
-                self.desk.list(who.slot);
+        let count = self.core.starved.len().min(self.ring.buffers());
+        for who in self.core.starved.drain(..count).collect::<Vec<_>>() {
+            if let Some(conn) = self.core.slab.get_mut(who) {
+                conn.hold.remove(Hold::BUFFER);
+                self.core.list(who.slot);
             }
         }
         count as u32
@@ -131,19 +131,18 @@ impl<R: Ring, S: Service> Shard<R, S> {
     /// when something new comes; after a hang-up, until the end has been read.
     fn received_once(&mut self, slot: u32, completion: Completion) {
         let filled = completion.buffer.as_ref().is_some_and(Lent::is_full);
-        let hung_up = self.desk.slab[slot].flags.contains(Flags::HUNG_UP);
-        let more = match completion.result {
-            Err(libc::EAGAIN) => false,
-            Err(libc::ENOBUFS) => true,
-            _ => hung_up || filled || completion.nonempty,
+        let after = match completion.result {
+            Err(libc::EAGAIN) => Some(ReadEvent::Nothing),
+            Err(libc::ENOBUFS) => Some(ReadEvent::More),
+            _ => (filled || completion.nonempty).then_some(ReadEvent::More),
         };
         match completion.result {
             Err(libc::EAGAIN) => {}
             Err(libc::ENOBUFS) => self.starves(slot),
             _ => self.take_in(slot, completion),
         }
-        if more {
-            self.desk.slab[slot].flags.insert(Flags::READABLE);
+        if let Some(event) = after {
+            self.core.slab[slot].step_read(event);
         }
     }
 
@@ -151,92 +150,92 @@ impl<R: Ring, S: Service> Shard<R, S> {
         let Ok(events) = result else { return };
         let broken = events & (libc::POLLHUP | libc::POLLERR) as u32 != 0;
         let hung_up = broken || events & libc::POLLRDHUP as u32 != 0;
-        let conn = &mut self.desk.slab[slot];
-        conn.flags.set(Flags::HUNG_UP, hung_up);
-        conn.flags.insert(Flags::READABLE);
+        let conn = &mut self.core.slab[slot];
+        conn.step_read(if hung_up { ReadEvent::HangUp } else { ReadEvent::Ready });
         // Its end cannot be read before what it has said is wanted. Where that is never, or means nothing any more, it
         // is taken at the poll's word; what is carried to somebody else is carried to its end first.
         let follows = conn.flags.contains(Flags::FOLLOWS);
-        let speaks_in_vain = conn.state == State::Open && (follows || !conn.is_carried());
+        let waits = conn.state == State::Open || conn.hold.contains(Hold::VERDICT);
+        let speaks_in_vain = waits && (follows || !conn.protocol.is_carried());
         if conn.is_held_back() && speaks_in_vain && (broken || hung_up && follows) {
-            self.desk.cut(self.desk.slab.handle(slot), if broken { Cause::Reset } else { Cause::Gone });
+            self.core.cut(self.core.slab.handle(slot), if broken { Cause::Reset } else { Cause::Gone });
         }
     }
 
     /// Bytes, the end, or a failure: what a receive brought.
     fn take_in(&mut self, slot: u32, completion: Completion) {
-        let who = self.desk.slab.handle(slot);
-        let conn = &mut self.desk.slab[slot];
+        let who = self.core.slab.handle(slot);
+        let conn = &mut self.core.slab[slot];
         let hears = matches!(conn.state, State::Head | State::Open | State::Closing);
         match (completion.result, completion.buffer) {
             (Ok(1..), Some(mut bytes)) if hears => {
                 self.unpark(slot);
-                read::received(&mut self.desk, &mut self.service, slot, &mut bytes);
+                read::received(&mut self.core, &mut self.service, slot, &mut bytes);
             }
-            (Ok(0), _) if hears => read::ended(&mut self.desk, &mut self.service, slot),
+            (Ok(0), _) if hears => read::ended(&mut self.core, &mut self.service, slot),
             (Err(libc::ECANCELED), _) => {}
-            (Err(_), _) => self.desk.cut(who, Cause::Reset),
+            (Err(_), _) => self.core.cut(who, Cause::Reset),
             _ => {}
         }
     }
 
     fn unpark(&mut self, slot: u32) {
-        let (now, park_ticks) = (self.desk.clock.now(), self.desk.park_ticks);
-        let conn = &mut self.desk.slab[slot];
+        let (now, park_ticks) = (self.core.clock.now(), self.core.park_ticks);
+        let conn = &mut self.core.slab[slot];
         let busy = now.saturating_sub(conn.last_received) < park_ticks || conn.held.contains(Held::RECV);
-        if conn.flags.contains(Flags::PARKED) && busy {
-            conn.flags.remove(Flags::PARKED);
-            self.desk.counters.promotions += 1;
-            self.desk.watch(slot);
+        if busy && conn.step_read(ReadEvent::Unpark) {
+            self.core.counters.promotions += 1;
+            self.core.watch(slot);
         }
     }
 
     fn sent(&mut self, slot: u32, result: Result<u32, i32>) {
-        let who = self.desk.slab.handle(slot);
-        if self.desk.slab[slot].flags.contains(Flags::IN_FLIGHT) {
-            return self.batch_sent(slot, result);
+        let who = self.core.slab.handle(slot);
+        let conn = &mut self.core.slab[slot];
+        if let Sending::Batch(batch) = std::mem::take(&mut conn.sending) {
+            return self.batch_sent(slot, batch, result);
         }
         match result {
             Ok(len) => self.took(slot, len as usize),
-            Err(libc::ECANCELED) if self.desk.slab[slot].state == State::Leaving => {}
-            Err(_) => self.desk.cut(who, Cause::Reset),
+            Err(libc::ECANCELED) if self.core.slab[slot].state == State::Leaving => {}
+            Err(_) => self.core.cut(who, Cause::Reset),
         }
     }
 
     /// A batch has come back.
-    fn batch_sent(&mut self, slot: u32, result: Result<u32, i32>) {
-        let now = self.desk.now();
-        match self.desk.batch_done(slot, result) {
+    fn batch_sent(&mut self, slot: u32, batch: u32, result: Result<u32, i32>) {
+        let now = self.core.now();
+        match self.core.batch_done(slot, batch, result) {
             Some(len) => {
-                self.desk.counters.bytes_out += len as u64;
-                let conn = &mut self.desk.slab[slot];
-                if len > 0 && !conn.flags.contains(Flags::WEBSOCKET) {
+                self.core.counters.bytes_out += len as u64;
+                let conn = &mut self.core.slab[slot];
+                if len > 0 && !conn.is_websocket() {
                     conn.last_received = now;
                 }
             }
-            None if self.desk.slab[slot].state == State::Leaving => {}
-            None => self.desk.cut(self.desk.slab.handle(slot), Cause::Reset),
+            None if self.core.slab[slot].state == State::Leaving => {}
+            None => self.core.cut(self.core.slab.handle(slot), Cause::Reset),
         }
     }
 
     /// The kernel has taken bytes for the peer.
     fn took(&mut self, slot: u32, len: usize) {
-        let (who, now) = (self.desk.slab.handle(slot), self.desk.now());
-        let conn = &mut self.desk.slab[slot];
-        self.desk.pool.sent(&mut conn.out, len);
-        let max_pending = self.desk.limits[usize::from(conn.limits)].max_pending;
-        if conn.flags.contains(Flags::UPSTREAM) {
-            self.desk.counters.upstream_bytes_out += len as u64;
+        let (who, now) = (self.core.slab.handle(slot), self.core.now());
+        let conn = &mut self.core.slab[slot];
+        self.core.pool.sent(&mut conn.out, len);
+        let max_pending = self.core.limits[usize::from(conn.limits)].max_pending;
+        if conn.is_upstream() {
+            self.core.counters.upstream_bytes_out += len as u64;
         } else {
-            self.desk.counters.bytes_out += len as u64;
+            self.core.counters.bytes_out += len as u64;
         }
         // A WebSocket client that takes all it is sent may still be dead beyond the next hop: then only what it says
         // counts. One with a backlog lives as long as that shrinks.
-        if !conn.flags.contains(Flags::WEBSOCKET) || conn.flags.contains(Flags::PAUSED) || conn.out.pending() > 0 {
+        if !conn.is_websocket() || conn.hold.contains(Hold::SERVICE) || conn.out.pending() > 0 {
             conn.last_received = now;
         }
         // A goodbye takes as long as the peer goes on taking what is before it.
-        if conn.is_parting() {
+        if conn.state == State::Closing || conn.is_ending() {
             conn.since = now;
         }
         if conn.flags.contains(Flags::FULL) && conn.out.pending() <= max_pending / 2 {
@@ -246,23 +245,22 @@ impl<R: Ring, S: Service> Shard<R, S> {
 
     /// Below half of `max_pending` again.
     fn writable(&mut self, who: Handle) {
-        let now = self.desk.now();
-        let conn = &mut self.desk.slab[who.slot];
+        let now = self.core.now();
+        let conn = &mut self.core.slab[who.slot];
         conn.flags.remove(Flags::FULL);
         let (state, token) = (conn.state, conn.token);
         match state {
             State::Open => {
                 let owned = conn.flags.contains(Flags::OWNED);
-                read::pay_pong(&mut self.desk, who);
+                read::pay_pong(&mut self.core, who);
                 if owned {
-                    self.service.writable(&mut self.desk, who, token);
+                    self.service.event(&mut self.core.desk(), who, token, Event::Writable);
                 }
             }
             // Requests that came meanwhile wait in the spill.
             State::Head => {
                 conn.flags.insert(Flags::UNREAD);
                 conn.since = now;
-                self.desk.resume(who);
             }
             _ => {}
         }

@@ -6,11 +6,11 @@
 //! without context takeover, and nobody is refused for it.
 
 use super::conn::Flags;
-use super::desk::{Chain, Desk};
+use super::core::{Chain, Core};
 use super::limits::Deflate;
 use super::side_table::Cold;
 use super::slab::Handle;
-use crate::mesh::{Counters, ServiceKind};
+use crate::mesh::Counters;
 use edgehold_wire::deflate::{Agreed, Deflater, InflateFault, Inflater, MAX_WINDOW_BITS, Window};
 use edgehold_wire::utf8;
 use edgehold_wire::ws::Fault;
@@ -127,19 +127,17 @@ fn window(lent: &mut Option<Lent>) -> Option<&mut Window> {
     lent.as_mut().map(|lent| &mut lent.window)
 }
 
-impl Desk {
+impl Core {
     /// What is agreed with a client whose offer allows this much. Remembered until the connection ends or opens again.
     pub(super) fn agree(&mut self, who: Handle, offered: Option<Agreed>) -> Option<Agreed> {
-        let Deflate { on, takeover, .. } = self.limits(who).deflate;
-        let conn = self.slab.get(who)?;
+        let Deflate { on, takeover, .. } = self.limits_of(who).deflate;
+        let conn = self.slab.get_mut(who)?;
         conn.flags.remove(Flags::DEFLATE);
-        if let Some(cold) = self.side.get(conn.side) {
+        if let Some(cold) = self.side.get_mut(conn.side) {
             cold.deflate = None;
         }
         let mut agreed = offered.filter(|_| on)?;
-        // A broadcast message is deflated once for all, so it refers to nothing that one client has heard before.
-        let alone = conn.service != ServiceKind::Broadcast;
-        agreed.server_takeover &= takeover && alone;
+        agreed.server_takeover &= takeover;
         agreed.client_takeover &= takeover;
         let kept = Kept::new(&mut agreed, &self.compression.windows);
         conn.flags.insert(Flags::DEFLATE);
@@ -151,8 +149,8 @@ impl Desk {
 
     /// From how many bytes on a deflated message that refers to nothing may go to this client as it is; `None`: it
     /// takes none. For messages that are deflated once for many ([`Desk::deflate`]).
-    pub fn takes_deflated(&mut self, who: Handle) -> Option<usize> {
-        let min_bytes = self.limits(who).deflate.min_bytes;
+    pub(super) fn takes_deflated(&self, who: Handle) -> Option<usize> {
+        let min_bytes = self.limits_of(who).deflate.min_bytes;
         let conn = self.slab.get(who).filter(|conn| conn.flags.contains(Flags::DEFLATE))?;
         let kept = self.side.get(conn.side).and_then(|cold| cold.deflate.as_ref());
         let suits = kept.is_none_or(|kept| kept.server_bits == MAX_WINDOW_BITS && kept.to_client.is_none());
@@ -160,7 +158,7 @@ impl Desk {
     }
 
     /// Deflates a message that is to go to many, behind what is in `out`.
-    pub fn deflate(&mut self, message: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn deflate(&mut self, message: &[u8], out: &mut Vec<u8>) {
         let before = out.len();
         self.work.add_deflated(DEFLATING * message.len());
         self.compression.deflater.message(message, None, MAX_WINDOW_BITS, out);
@@ -170,14 +168,14 @@ impl Desk {
     /// The deflated form of a message to this client, where that was agreed on and is worth it. The buffer is the
     /// shard's scratch.
     pub(super) fn deflated(&mut self, who: Handle, message: &[u8]) -> Option<Vec<u8>> {
-        let min_bytes = self.limits(who).deflate.min_bytes;
-        let conn = self.slab.get(who).filter(|conn| conn.flags.contains(Flags::DEFLATE))?;
+        let min_bytes = self.limits_of(who).deflate.min_bytes;
+        let conn = self.slab.get_mut(who).filter(|conn| conn.flags.contains(Flags::DEFLATE))?;
         if message.len() < min_bytes {
             return None;
         }
         self.work.add_deflated(DEFLATING * message.len());
         let mut out = self.compression.scratch();
-        let kept = self.side.get(conn.side).and_then(|cold| cold.deflate.as_deref_mut());
+        let kept = self.side.get_mut(conn.side).and_then(|cold| cold.deflate.as_deref_mut());
         let (bits, window) =
             kept.map_or((MAX_WINDOW_BITS, None), |kept| (kept.server_bits, window(&mut kept.to_client)));
         if self.compression.deflater.shorter(message, window, bits, &mut out) {
@@ -190,8 +188,8 @@ impl Desk {
 
     /// The deflated form of the message that is being drafted for this client, as [`Desk::deflated`].
     pub(super) fn deflated_draft(&mut self, who: Handle) -> Option<Vec<u8>> {
-        let min_bytes = self.limits(who).deflate.min_bytes;
-        let conn = self.slab.get(who).filter(|conn| conn.flags.contains(Flags::DEFLATE))?;
+        let min_bytes = self.limits_of(who).deflate.min_bytes;
+        let conn = self.slab.get_mut(who).filter(|conn| conn.flags.contains(Flags::DEFLATE))?;
         if conn.out.draft() < min_bytes {
             return None;
         }
@@ -211,7 +209,7 @@ impl Desk {
     pub(super) fn gathered(&mut self, who: Handle) -> Vec<u8> {
         let mut message = self.compression.scratch();
         let conn = &mut self.slab[who.slot];
-        if let Some(Cold { gathered, .. }) = self.side.get(conn.side) {
+        if let Some(Cold { gathered, .. }) = self.side.get_mut(conn.side) {
             self.pool.read_draft(gathered, &mut message);
             self.pool.clear(gathered);
         }
@@ -224,8 +222,8 @@ impl Desk {
     /// # Errors
     /// It is corrupt, above `message_bytes`, or text that is not UTF-8.
     pub(super) fn inflated(&mut self, who: Handle, text: bool, message: &[u8]) -> Result<Vec<u8>, Fault> {
-        let limit = self.limits(who).message_bytes;
-        let kept = self.side.get(self.slab[who.slot].side).and_then(|cold| cold.deflate.as_deref_mut());
+        let limit = self.limits_of(who).message_bytes;
+        let kept = self.side.get_mut(self.slab[who.slot].side).and_then(|cold| cold.deflate.as_deref_mut());
         let window = kept.and_then(|kept| window(&mut kept.from_client));
         let mut out = self.compression.scratch();
         let read = self.compression.inflater.message(message, window, limit, &mut out);

@@ -41,7 +41,7 @@ pub fn gauge_stage(counters: &mut Counters, conn: &mut Conn) {
         return;
     }
     let last = counters.stages.len() - 1;
-    let origin = if conn.flags.contains(Flags::UPSTREAM) { last } else { usize::from(conn.origin) };
+    let origin = if conn.is_upstream() { last } else { usize::from(conn.origin) };
     let row = &mut counters.stages[origin];
     if counted {
         row[conn.counted_service as usize][conn.stage as usize] -= 1;

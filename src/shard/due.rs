@@ -3,7 +3,7 @@
 //! Hearing from a peer only notes the tick in `Conn::heard`; `expired.rs` looks when the time has come, and finds
 //! out whether anything is due.
 
-use super::conn::{Conn, Flags, State};
+use super::conn::{Conn, Exchange, Flags, Hold, State};
 use super::limits::RouteLimits;
 
 /// Ticks that a connection in a spare slot stays when all was said to it.
@@ -30,15 +30,15 @@ pub(super) fn closing(conn: &Conn, limits: &RouteLimits) -> u32 {
 
 /// It is held back and nothing is armed that would tell of its end: it is parked within a tick.
 pub(super) fn is_unheard(conn: &Conn) -> bool {
-    conn.accepts_input() && conn.is_held_back() && !conn.flags.contains(Flags::PARKED)
+    conn.accepts_input() && conn.is_held_back() && !conn.read.is_parked()
 }
 
 /// A first head has `head_timeout` from the accept; a later one from its first byte, before which the
 /// connection may be quiet for `idle_timeout`.
 pub(super) fn head(conn: &Conn, limits: &RouteLimits, spilled: usize) -> u32 {
-    let between = conn.flags.contains(Flags::REUSED) && spilled == 0;
+    let between = conn.exchange.contains(Exchange::REUSED) && spilled == 0;
     // What a client has sent behind requests whose responses it does not take is not looked at: no head is late.
-    let waits_between = between || conn.flags.contains(Flags::FULL);
+    let waits_between = between || conn.flags.contains(Flags::FULL) || conn.hold.contains(Hold::VERDICT);
     if waits_between { conn.last_received + limits.idle_ticks } else { conn.since + limits.head_ticks }
 }
 
@@ -47,7 +47,7 @@ fn open(conn: &Conn, limits: &RouteLimits, park_ticks: u32, now: u32) -> u32 {
         return conn.since + limits.close_ticks;
     }
     let mut due = conn.last_received + limits.idle_ticks;
-    if conn.flags.contains(Flags::WEBSOCKET) && !conn.flags.contains(Flags::PINGED) {
+    if conn.is_websocket() && !conn.flags.contains(Flags::PINGED) {
         due = due.min(conn.last_received + limits.idle_ticks / 2);
     }
     if conn.is_stream() {
@@ -55,7 +55,7 @@ fn open(conn: &Conn, limits: &RouteLimits, park_ticks: u32, now: u32) -> u32 {
         let keep_alive = limits.keep_alive_ticks;
         due = if conn.has_unsent() { due.min(now + keep_alive) } else { conn.last_received + keep_alive };
     }
-    if conn.wants_input() && !conn.flags.contains(Flags::PARKED) {
+    if conn.wants_input() && !conn.read.is_parked() {
         due = due.min((conn.last_received + park_ticks).max(now + 1));
     }
     due
@@ -63,5 +63,5 @@ fn open(conn: &Conn, limits: &RouteLimits, park_ticks: u32, now: u32) -> u32 {
 
 /// One side of an open connection has said its last word and waits for the other.
 pub(super) fn is_closing(conn: &Conn) -> bool {
-    conn.flags.intersects(Flags::CLOSE_RECEIVED | Flags::FIN_WANTED)
+    conn.is_ending()
 }

@@ -1,141 +1,145 @@
 //! What is done when a deadline has come.
 
-use super::conn::{Flags, State};
-use super::desk::Desk;
+use super::conn::{Exchange, Flags, Hold, ReadEvent, State};
+use super::core::Core;
 use super::due;
 use crate::mesh::Cause;
 use edgehold_wire::status::Status;
 use edgehold_wire::ws::{self, CloseCode, Opcode};
 
 /// Does what is due and sets the next deadline.
-pub(super) fn look(desk: &mut Desk, slot: u32) {
-    if due::is_unheard(&desk.slab[slot]) {
-        park_it(desk, slot);
+pub(super) fn look(core: &mut Core, slot: u32) {
+    if due::is_unheard(&core.slab[slot]) {
+        park_it(core, slot);
     }
-    match desk.slab[slot].state {
+    match core.slab[slot].state {
         State::Free | State::Accept | State::Leaving => return,
-        State::Dial => expired_dial(desk, slot),
-        State::Head => expired_head(desk, slot),
-        State::Closing => expired_closing(desk, slot),
-        State::Open => expired_open(desk, slot),
+        State::Dial => expired_dial(core, slot),
+        State::Head => expired_head(core, slot),
+        State::Closing => expired_closing(core, slot),
+        State::Open => expired_open(core, slot),
     }
-    desk.watch(slot);
+    core.watch(slot);
 }
 
-fn expired_dial(desk: &mut Desk, slot: u32) {
-    if desk.now() >= desk.slab[slot].since {
-        desk.cut(desk.slab.handle(slot), Cause::UpstreamLost);
+fn expired_dial(core: &mut Core, slot: u32) {
+    if core.now() >= core.slab[slot].since {
+        core.cut(core.slab.handle(slot), Cause::UpstreamLost);
     }
 }
 
-fn expired_head(desk: &mut Desk, slot: u32) {
-    let conn = &desk.slab[slot];
-    let who = desk.slab.handle(slot);
-    let spilled = desk.side.spilled(conn.side);
-    if desk.now() < due::head(conn, &desk.limits[usize::from(conn.limits)], spilled) {
+fn expired_head(core: &mut Core, slot: u32) {
+    let conn = &core.slab[slot];
+    let who = core.slab.handle(slot);
+    let spilled = core.side.spilled(conn.side);
+    if core.now() < due::head(conn, &core.limits[usize::from(conn.limits)], spilled) {
+    } else if conn.hold.contains(Hold::VERDICT) {
+        let conn = &mut core.slab[slot];
+        conn.hold.remove(Hold::VERDICT);
+        conn.set_cause(Cause::IdleTimeout);
+        core.desk().refuse_last(who, Status::GATEWAY_TIMEOUT, "no verdict on this request came within idle_timeout");
     } else if conn.flags.contains(Flags::FULL) {
-        desk.cut(who, Cause::Stalled);
+        core.cut(who, Cause::Stalled);
     } else if spilled > 0 {
-        desk.slab[slot].set_cause(Cause::HeadTimeout);
-        desk.refuse_last(who, Status::REQUEST_TIMEOUT, "no whole request head came within head_timeout");
+        core.slab[slot].set_cause(Cause::HeadTimeout);
+        core.desk().refuse_last(who, Status::REQUEST_TIMEOUT, "no whole request head came within head_timeout");
     } else {
-        let reused = conn.flags.contains(Flags::REUSED);
-        desk.cut(who, if reused { Cause::IdleTimeout } else { Cause::HeadTimeout });
+        let reused = conn.exchange.contains(Exchange::REUSED);
+        core.cut(who, if reused { Cause::IdleTimeout } else { Cause::HeadTimeout });
     }
 }
 
 /// The last bytes, or the peer's goodbye, did not come: it is cut off.
-fn expired_closing(desk: &mut Desk, slot: u32) {
-    let conn = &desk.slab[slot];
-    if desk.now() >= conn.since + due::closing(conn, &desk.limits[usize::from(conn.limits)]) {
-        let who = desk.slab.handle(slot);
+fn expired_closing(core: &mut Core, slot: u32) {
+    let conn = &core.slab[slot];
+    if core.now() >= conn.since + due::closing(conn, &core.limits[usize::from(conn.limits)]) {
+        let who = core.slab.handle(slot);
         if conn.out.pending() > 0 {
             // What was to be the last word did not arrive: that is how the connection ended.
-            desk.slab[slot].cause = Some(Cause::CloseTimeout);
+            core.slab[slot].cause = Some(Cause::CloseTimeout);
         }
-        desk.cut(who, Cause::CloseTimeout);
+        core.cut(who, Cause::CloseTimeout);
     }
 }
 
-fn expired_open(desk: &mut Desk, slot: u32) {
-    let now = desk.now();
-    let conn = &desk.slab[slot];
-    let limits = &desk.limits[usize::from(conn.limits)];
+fn expired_open(core: &mut Core, slot: u32) {
+    let now = core.now();
+    let conn = &core.slab[slot];
+    let limits = &core.limits[usize::from(conn.limits)];
     let quiet = now.saturating_sub(conn.last_received);
-    let (idle, park) = (limits.idle_ticks, desk.park_ticks);
+    let (idle, park) = (limits.idle_ticks, core.park_ticks);
     if due::is_closing(conn) {
         // Whoever has said goodbye is not asked whether it is there.
         if now >= conn.since + limits.close_ticks {
-            close_is_late(desk, slot);
+            close_is_late(core, slot);
         }
     } else if conn.is_stream() && !conn.has_unsent() {
         if quiet >= limits.keep_alive_ticks {
-            desk.slab[slot].last_received = now;
-            desk.quiet.push(slot);
+            core.slab[slot].last_received = now;
+            core.quiet.push(slot);
         }
         if quiet >= park {
-            park_it(desk, slot);
+            park_it(core, slot);
         }
     } else if quiet >= idle {
-        silence_is_over(desk, slot);
+        silence_is_over(core, slot);
     } else {
         if quiet >= idle / 2 {
-            ping(desk, slot);
+            ping(core, slot);
         }
         if quiet >= park {
-            park_it(desk, slot);
+            park_it(core, slot);
         }
     }
 }
 
 /// A client's Close was not answered by the service, or an upstream goes on after our FIN.
-fn close_is_late(desk: &mut Desk, slot: u32) {
-    let who = desk.slab.handle(slot);
-    if desk.slab[slot].flags.contains(Flags::UPSTREAM) {
-        desk.cut(who, Cause::ClientLeft);
+fn close_is_late(core: &mut Core, slot: u32) {
+    let who = core.slab.handle(slot);
+    if core.slab[slot].is_upstream() {
+        core.cut(who, Cause::ClientLeft);
     } else {
-        desk.close(who, CloseCode::NORMAL, "");
+        core.desk().close(who, CloseCode::NORMAL, "");
     }
 }
 
 /// Nothing was heard, or nothing taken, for all of `idle_timeout`.
-fn silence_is_over(desk: &mut Desk, slot: u32) {
-    let who = desk.slab.handle(slot);
-    let conn = &mut desk.slab[slot];
+fn silence_is_over(core: &mut Core, slot: u32) {
+    let who = core.slab.handle(slot);
+    let conn = &mut core.slab[slot];
     if conn.out.pending() > 0 {
-        desk.cut(who, Cause::Stalled);
-    } else if conn.flags.contains(Flags::UPSTREAM) || conn.is_held_back() {
+        core.cut(who, Cause::Stalled);
+    } else if conn.is_upstream() || conn.is_held_back() {
         // An upstream may be silent for as long as its client is there; a paused peer cannot be heard.
-        conn.last_received = desk.clock.now();
-        park_it(desk, slot);
-    } else if conn.flags.contains(Flags::ANSWERING) {
+        conn.last_received = core.clock.now();
+        park_it(core, slot);
+    } else if conn.exchange.contains(Exchange::ANSWERING) {
         // The head of a response is out: nothing but its body can follow.
-        desk.cut(who, Cause::UpstreamLost);
-    } else if conn.flags.contains(Flags::WEBSOCKET) {
+        core.cut(who, Cause::UpstreamLost);
+    } else if conn.is_websocket() {
         conn.set_cause(Cause::IdleTimeout);
-        desk.close(who, CloseCode::GOING_AWAY, "idle_timeout");
+        core.desk().close(who, CloseCode::GOING_AWAY, "idle_timeout");
     } else {
         conn.set_cause(Cause::IdleTimeout);
-        desk.refuse_last(who, Status::GATEWAY_TIMEOUT, "the service did not answer within idle_timeout");
+        core.desk().refuse_last(who, Status::GATEWAY_TIMEOUT, "the service did not answer within idle_timeout");
     }
 }
 
-fn ping(desk: &mut Desk, slot: u32) {
-    let conn = &mut desk.slab[slot];
-    if !conn.flags.contains(Flags::WEBSOCKET) || conn.flags.intersects(Flags::PINGED | Flags::CLOSE_SENT) {
+fn ping(core: &mut Core, slot: u32) {
+    let conn = &mut core.slab[slot];
+    if !conn.is_websocket() || conn.flags.intersects(Flags::PINGED | Flags::CLOSE_SENT) {
         return;
     }
     conn.flags.insert(Flags::PINGED);
     let head = ws::head(Opcode::Ping, true, 0, None);
-    desk.write_urgent(desk.slab.handle(slot), [head.as_bytes(), b""]);
+    core.write_urgent(core.slab.handle(slot), [head.as_bytes(), b""]);
 }
 
 /// From a multishot recv to a poll: see `reconcile.rs`.
-fn park_it(desk: &mut Desk, slot: u32) {
-    let conn = &mut desk.slab[slot];
-    if conn.accepts_input() && !conn.flags.contains(Flags::PARKED) {
-        conn.flags.insert(Flags::PARKED);
-        desk.counters.parks += 1;
-        desk.list(slot);
+fn park_it(core: &mut Core, slot: u32) {
+    let conn = &mut core.slab[slot];
+    if conn.accepts_input() && conn.step_read(ReadEvent::Park) {
+        core.counters.parks += 1;
+        core.list(slot);
     }
 }

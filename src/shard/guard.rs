@@ -9,12 +9,12 @@
 
 use super::Shard;
 use super::conn::{Flags, State};
-use super::door::Service;
+use super::service::Services;
 use crate::engine::Ring;
 use crate::mesh::Cause;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-impl<R: Ring, S: Service> Shard<R, S> {
+impl<R: Ring, S: Services> Shard<R, S> {
     /// Does what is to be done for a connection, or, without one, for a service.
     pub(super) fn guarded(&mut self, slot: Option<u32>, work: impl FnOnce(&mut Self)) {
         // What is half done when it unwinds belongs to the connection, which ends, or is counted anew by the next
@@ -23,15 +23,15 @@ impl<R: Ring, S: Service> Shard<R, S> {
         if cfg!(debug_assertions) {
             resume_unwind(panic);
         }
-        self.desk.counters.faults += 1;
-        match slot.filter(|&slot| slot < self.desk.slab.touched()) {
+        self.core.counters.faults += 1;
+        match slot.filter(|&slot| slot < self.core.slab.touched()) {
             Some(slot) => self.close_faulty(slot),
             None => tracing::error!("a fault of edgehold itself: please report it with the lines above"),
         }
     }
 
     fn close_faulty(&mut self, slot: u32) {
-        let conn = &mut self.desk.slab[slot];
+        let conn = &mut self.core.slab[slot];
         tracing::error!(
             peer = %conn.peer.address(),
             service = conn.service.word(),
@@ -40,10 +40,10 @@ impl<R: Ring, S: Service> Shard<R, S> {
         );
         if !matches!(conn.state, State::Free | State::Accept | State::Leaving) {
             conn.cause = Some(Cause::Fault);
-            self.desk.cut(self.desk.slab.handle(slot), Cause::Fault);
+            self.core.cut(self.core.slab.handle(slot), Cause::Fault);
         }
         // It may have been taken off the list without having been settled.
-        self.desk.slab[slot].flags.remove(Flags::LISTED);
-        self.desk.list(slot);
+        self.core.slab[slot].flags.remove(Flags::LISTED);
+        self.core.list(slot);
     }
 }

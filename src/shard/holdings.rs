@@ -5,8 +5,8 @@
 //! the connection that holds the most loses what it holds, not the next one that asks: whoever holds less than
 //! [`HEAVY`] never gives way to another.
 
-use super::conn::{Conn, Flags, State};
-use super::desk::{Chain, Desk};
+use super::conn::{Conn, State};
+use super::core::{Chain, Core};
 use super::outbox::Exhausted;
 use super::side_table::Cold;
 use super::slab::Handle;
@@ -19,7 +19,7 @@ const HEAVY: usize = 64 << 10;
 /// Bytes of a chain that its 32-bit counts hold.
 const CHAIN: usize = u32::MAX as usize;
 
-impl Desk {
+impl Core {
     /// Bytes of the pool that a connection holds.
     pub(super) fn held(&self, slot: u32) -> usize {
         let conn = &self.slab[slot];
@@ -50,7 +50,7 @@ impl Desk {
     }
 
     fn try_put(&mut self, slot: u32, chain: Chain, parts: [&[u8]; 2]) -> Result<(), Exhausted> {
-        let Desk { slab, side, pool, .. } = self;
+        let Core { slab, side, pool, .. } = self;
         let conn = &mut slab[slot];
         match chain {
             Chain::Queue => pool.append(&mut conn.out, parts),
@@ -75,7 +75,7 @@ impl Desk {
         let mut heavy = std::mem::take(&mut self.heavy);
         heavy.sort_unstable_by_key(|who| who.to_raw());
         heavy.dedup();
-        heavy.retain(|&who| self.slab.get(who).is_some() && self.held(who.slot) >= HEAVY);
+        heavy.retain(|&who| self.slab.get_mut(who).is_some() && self.held(who.slot) >= HEAVY);
         self.heavy = heavy;
     }
 
@@ -93,7 +93,8 @@ impl Desk {
 
     fn give_up(&mut self, who: Handle) {
         self.counters.evictions += 1;
-        tracing::debug!(peer = %self.peer(who), held = self.held(who.slot), "a connection gives way: memory is short");
+        let (peer, held) = (self.slab[who.slot].peer.address(), self.held(who.slot));
+        tracing::debug!(%peer, held, "a connection gives way: memory is short");
         self.overloaded(who);
     }
 
@@ -102,13 +103,13 @@ impl Desk {
     pub(super) fn overloaded(&mut self, who: Handle) {
         let conn = &mut self.slab[who.slot];
         conn.set_cause(Cause::Overload);
-        let Desk { side, pool, .. } = self;
-        if let Some(Cold { spill, gathered, .. }) = side.get(conn.side) {
+        let Core { side, pool, .. } = self;
+        if let Some(Cold { spill, gathered, .. }) = side.get_mut(conn.side) {
             pool.clear(spill);
             pool.clear(gathered);
         }
         // Behind a queue that is shed a Close frame would be taken for the rest of a message.
-        if conn.flags.contains(Flags::WEBSOCKET) && conn.can_send() && conn.out.pending() < HEAVY {
+        if conn.is_websocket() && conn.can_send() && conn.out.pending() < HEAVY {
             self.close_discarding(who, CloseCode::TRY_AGAIN_LATER, "the edge is out of buffer memory");
         } else {
             self.cut(who, Cause::Overload);

@@ -11,9 +11,9 @@ pub mod clock;
 mod completions;
 mod compression;
 pub mod conn;
+mod core;
 mod counters;
 mod desk;
-pub mod door;
 mod due;
 mod expired;
 mod guard;
@@ -23,16 +23,18 @@ pub mod outbox;
 pub mod pump;
 mod read;
 mod reconcile;
+pub mod service;
 pub mod side_table;
 pub mod slab;
 mod trouble;
 mod work;
 
+use self::core::Core;
 use crate::engine::Ring;
 use crate::mesh::{Cause, Receiver, Report, Sender, ToControl, ToShard};
 use clock::{Now, TICK};
-use conn::{Event, Flags, State};
-use door::{Desk, Service, ShardSettings};
+use conn::{Exchange, Flags, Hold, State, StateEvent};
+use service::{Event, Services, ShardSettings};
 use slab::Handle;
 use std::io;
 use trouble::Trouble;
@@ -44,9 +46,9 @@ const DRAINED_PER_TURN: u32 = 1024;
 /// One core's loop.
 ///
 /// Built by [`Shard::new`], driven by [`Shard::turn`] until [`Shard::is_done`].
-pub struct Shard<R: Ring, S: Service> {
+pub struct Shard<R: Ring, S: Services> {
     ring: R,
-    desk: Desk,
+    core: Core,
     service: S,
     letters: Receiver<ToShard>,
     accepts: Accepts,
@@ -86,20 +88,17 @@ pub enum Turn {
 
 /// What sends point to outlives them: the ring lets go of everything first, and where it does not within a bound the
 /// memory is left to the kernel.
-impl<R: Ring, S: Service> Drop for Shard<R, S> {
+impl<R: Ring, S: Services> Drop for Shard<R, S> {
     fn drop(&mut self) {
         if !self.ring.end() {
-            tracing::error!(
-                shard = self.desk.shard(),
-                "the kernel does not let go of sends: their memory is left to it"
-            );
-            self.desk.pool.leak();
-            self.desk.batches.leak();
+            tracing::error!(shard = self.core.shard, "the kernel does not let go of sends: their memory is left to it");
+            self.core.pool.leak();
+            self.core.batches.leak();
         }
     }
 }
 
-impl<R: Ring, S: Service> Shard<R, S> {
+impl<R: Ring, S: Services> Shard<R, S> {
     /// A shard that accepts at its first turn.
     pub fn new(
         mut ring: R,
@@ -111,7 +110,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
         ring.tick(TICK);
         Shard {
             ring,
-            desk: Desk::new(settings, to_control),
+            core: Core::new(settings, to_control),
             service,
             letters,
             accepts: Accepts::new(settings),
@@ -127,9 +126,9 @@ impl<R: Ring, S: Service> Shard<R, S> {
     /// # Errors
     /// The ring failed; the shard cannot go on.
     pub fn turn(&mut self, now: Now) -> io::Result<Turn> {
-        self.desk.clock.set(now);
-        self.desk.counters.turns += 1;
-        self.desk.work.begin();
+        self.core.clock.set(now);
+        self.core.counters.turns += 1;
+        self.core.work.begin();
         let mut worked = self.take_letters() + self.drain_some() + self.arm_accepts() + self.feed_the_starved();
         self.ring.turn()?;
         worked += self.take_completions();
@@ -137,17 +136,22 @@ impl<R: Ring, S: Service> Shard<R, S> {
         worked += self.read_on();
         worked += self.go_on();
         worked += self.reconcile_all();
-        Ok(if worked > 0 || !self.desk.later.is_empty() { Turn::Worked } else { Turn::Idle })
+        Ok(if worked > 0 || !self.core.later.is_empty() { Turn::Worked } else { Turn::Idle })
     }
 
     /// The shard was told to stop, and nobody is left.
     pub fn is_done(&self) -> bool {
-        self.left || self.drain_position.is_some() && self.desk.slab.taken() == 0
+        self.left || self.drain_position.is_some() && self.core.slab.taken() == 0
     }
 
     /// The ring.
     pub fn ring(&mut self) -> &mut R {
         &mut self.ring
+    }
+
+    /// The services.
+    pub fn services(&mut self) -> &mut S {
+        &mut self.service
     }
 
     /// Letters wait to be read.
@@ -157,14 +161,14 @@ impl<R: Ring, S: Service> Shard<R, S> {
 
     /// The shard's counters as they are now.
     pub fn report(&mut self) -> Report {
-        let (ring, shard) = (self.ring.counts(), self.desk.shard());
-        let counters = &mut self.desk.counters;
+        let (ring, shard) = (self.ring.counts(), self.core.shard);
+        let counters = &mut self.core.counters;
         (counters.cq_overflows, counters.enters) = (ring.cq_overflow, ring.enters);
-        (counters.outbox_bytes, counters.outbox_limit) = (self.desk.pool.in_use(), self.desk.pool.limit());
-        counters.outbox_resident = self.desk.pool.resident();
+        (counters.outbox_bytes, counters.outbox_limit) = (self.core.pool.in_use(), self.core.pool.limit());
+        counters.outbox_resident = self.core.pool.resident();
         (counters.deflate_window_bytes, counters.deflate_window_limit) =
-            (self.desk.compression.window_bytes(), self.desk.compression.window_limit());
-        (counters.pending_bytes, counters.draining) = (self.desk.pool.pending(), self.desk.draining);
+            (self.core.compression.window_bytes(), self.core.compression.window_limit());
+        (counters.pending_bytes, counters.draining) = (self.core.pool.pending(), self.core.draining);
         Report { shard, counters: counters.clone() }
     }
 
@@ -173,10 +177,10 @@ impl<R: Ring, S: Service> Shard<R, S> {
     /// As many as there are, or as a quarter of a turn has room for: the rest waits in the box.
     fn take_letters(&mut self) -> u32 {
         let mut taken = 0;
-        while self.desk.work.done() < self.desk.work.floor() {
+        while self.core.work.done() < self.core.work.floor() {
             let Some(letter) = self.letters.take() else { break };
             taken += 1;
-            self.desk.work.add(LETTER * letter.weight());
+            self.core.work.add(LETTER * letter.weight());
             self.guarded(None, |shard| shard.take_letter(letter));
         }
         taken
@@ -187,18 +191,18 @@ impl<R: Ring, S: Service> Shard<R, S> {
             ToShard::Report => self.send_report(),
             ToShard::Drain => self.drain(),
             ToShard::Leave => self.left = true,
-            letter => self.service.letter(&mut self.desk, letter),
+            letter => self.service.letter(&mut self.core.desk(), letter),
         }
     }
 
     fn send_report(&mut self) {
         let report = Box::new(self.report());
-        self.desk.post(ToControl::Report(report));
+        self.core.desk().post(ToControl::Report(report));
     }
 
     fn drain(&mut self) {
         if self.drain_position.is_none() {
-            self.desk.draining = true;
+            self.core.draining = true;
             self.ring.close_listeners();
             self.drain_position = Some(0);
         }
@@ -207,30 +211,31 @@ impl<R: Ring, S: Service> Shard<R, S> {
     /// Goes over the slots once, some of them a turn.
     fn drain_some(&mut self) -> u32 {
         let Some(from) = self.drain_position else { return 0 };
-        let to = (from + DRAINED_PER_TURN).min(self.desk.slab.touched());
+        let to = (from + DRAINED_PER_TURN).min(self.core.slab.touched());
         (from..to).for_each(|slot| self.drain_one(slot));
         self.drain_position = Some(to);
         to - from
     }
 
     fn drain_one(&mut self, slot: u32) {
-        let who = self.desk.slab.handle(slot);
-        let conn = &mut self.desk.slab[slot];
+        let who = self.core.slab.handle(slot);
+        let conn = &mut self.core.slab[slot];
         let (state, token) = (conn.state, conn.token);
-        if conn.flags.contains(Flags::UPSTREAM) {
+        if conn.is_upstream() {
             return;
         }
         match state {
+            State::Head if conn.hold.contains(Hold::VERDICT) => conn.exchange.insert(Exchange::LAST),
             State::Head if conn.has_unsent() => {
                 conn.set_cause(Cause::Drained);
-                self.desk.finish(who);
+                self.core.finish(who);
             }
-            State::Head => self.desk.cut(who, Cause::Drained),
-            State::Open if conn.flags.intersects(Flags::WEBSOCKET | Flags::FOLLOWS) => {
+            State::Head => self.core.cut(who, Cause::Drained),
+            State::Open if conn.is_websocket() || conn.is_stream() => {
                 conn.set_cause(Cause::Drained);
-                self.service.drain(&mut self.desk, who, token);
+                self.service.event(&mut self.core.desk(), who, token, Event::Drain);
             }
-            State::Open => conn.flags.insert(Flags::LAST),
+            State::Open => conn.exchange.insert(Exchange::LAST),
             _ => {}
         }
     }
@@ -238,14 +243,14 @@ impl<R: Ring, S: Service> Shard<R, S> {
     // ---- deadlines ----
 
     fn expire_timers(&mut self) -> u32 {
-        self.desk.clock.sweep(&mut self.due);
+        self.core.clock.sweep(&mut self.due);
         let looked = self.due.len().min(self.turn_events as usize);
         for slot in self.due.drain(..looked).collect::<Vec<_>>() {
-            self.guarded(Some(slot), |shard| expired::look(&mut shard.desk, slot));
+            self.guarded(Some(slot), |shard| expired::look(&mut shard.core, slot));
         }
-        while let Some(slot) = self.desk.quiet.pop() {
-            let (who, token) = (self.desk.slab.handle(slot), self.desk.slab[slot].token);
-            self.guarded(Some(slot), |shard| shard.service.quiet(&mut shard.desk, who, token));
+        while let Some(slot) = self.core.quiet.pop() {
+            let (who, token) = (self.core.slab.handle(slot), self.core.slab[slot].token);
+            self.guarded(Some(slot), |shard| shard.service.event(&mut shard.core.desk(), who, token, Event::KeepAlive));
         }
         looked as u32
     }
@@ -255,33 +260,33 @@ impl<R: Ring, S: Service> Shard<R, S> {
     /// What peers have said and what the last turn had no time for. What has come goes first, and each of these goes on
     /// once a turn; a quarter of a turn is theirs whatever has come.
     fn read_on(&mut self) -> u32 {
-        let (begun, count) = (self.desk.work.done(), self.desk.later.len());
+        let (begun, count) = (self.core.work.done(), self.core.later.len());
         for read in 0..count {
-            if self.desk.work.is_over() && self.desk.work.done() >= begun + self.desk.work.floor() {
+            if self.core.work.is_over() && self.core.work.done() >= begun + self.core.work.floor() {
                 return read as u32;
             }
-            let Some((who, debt)) = self.desk.later.pop_front() else { break };
+            let Some((who, debt)) = self.core.later.pop_front() else { break };
             self.guarded(Some(who.slot), |shard| shard.read_one(who, debt));
         }
         count as u32
     }
 
     fn read_one(&mut self, who: Handle, debt: u64) {
-        let Some(conn) = self.desk.slab.get(who) else { return };
+        let Some(conn) = self.core.slab.get_mut(who) else { return };
         if debt > 0 && conn.reads() {
-            return self.desk.later.push_back((who, self.desk.work.pay(debt)));
+            return self.core.later.push_back((who, self.core.work.pay(debt)));
         }
-        conn.flags.remove(Flags::LATER);
-        self.desk.list(who.slot);
-        read::reread(&mut self.desk, &mut self.service, who.slot);
+        conn.hold.remove(Hold::TURN);
+        self.core.list(who.slot);
+        read::reread(&mut self.core, &mut self.service, who.slot);
     }
 
     /// What services have begun and not finished. What has come goes first, or its completions would stand before
     /// everything for ever; a quarter of a turn is the services' whatever has come, or they would never finish.
     fn go_on(&mut self) -> u32 {
         let mut done = 0;
-        let budget = self.desk.work.steps_left();
-        self.guarded(None, |shard| done = shard.service.turn(&mut shard.desk, budget));
+        let budget = self.core.work.steps_left();
+        self.guarded(None, |shard| done = shard.service.poll(&mut shard.core.desk(), budget));
         done
     }
 
@@ -289,7 +294,7 @@ impl<R: Ring, S: Service> Shard<R, S> {
 
     fn reconcile_all(&mut self) -> u32 {
         let mut reconciled = 0;
-        while let Some(slot) = self.desk.listed.pop() {
+        while let Some(slot) = self.core.listed.pop() {
             reconciled += 1;
             self.guarded(Some(slot), |shard| shard.reconcile(slot));
         }
@@ -297,52 +302,52 @@ impl<R: Ring, S: Service> Shard<R, S> {
     }
 
     fn reconcile(&mut self, slot: u32) {
-        let conn = &mut self.desk.slab[slot];
+        let conn = &mut self.core.slab[slot];
         conn.flags.remove(Flags::LISTED);
         if conn.flags.contains(Flags::UNREAD) && conn.reads() {
             conn.flags.remove(Flags::UNREAD);
-            read::reread(&mut self.desk, &mut self.service, slot);
+            read::reread(&mut self.core, &mut self.service, slot);
         }
-        read::end_requests(&mut self.desk, slot);
-        if self.desk.slab[slot].state == State::Leaving {
+        read::end_requests(&mut self.core, slot);
+        if self.core.slab[slot].state == State::Leaving {
             self.tell_end(slot);
         }
-        reconcile::reconcile(&mut self.ring, &mut self.desk, &mut self.service, slot);
-        let conn = &mut self.desk.slab[slot];
-        counters::gauge_stage(&mut self.desk.counters, conn);
+        reconcile::reconcile(&mut self.ring, &mut self.core, &mut self.service, slot);
+        let conn = &mut self.core.slab[slot];
+        counters::gauge_stage(&mut self.core.counters, conn);
     }
 
     /// The service hears of the end once, whoever brought it about.
     fn tell_end(&mut self, slot: u32) {
-        let who = self.desk.slab.handle(slot);
-        let conn = &mut self.desk.slab[slot];
+        let who = self.core.slab.handle(slot);
+        let conn = &mut self.core.slab[slot];
         let (token, cause) = (conn.token, conn.cause.unwrap_or(Cause::Closed));
         if conn.flags.contains(Flags::OWNED) {
             conn.flags.remove(Flags::OWNED);
-            self.service.closed(&mut self.desk, who, token, cause);
+            self.service.event(&mut self.core.desk(), who, token, Event::Closed(cause));
         }
     }
 
     /// The kernel holds nothing of the slot any more.
     fn release(&mut self, slot: u32) {
-        let conn = &mut self.desk.slab[slot];
+        let conn = &mut self.core.slab[slot];
         if conn.state == State::Leaving {
             self.count_end(slot);
         }
-        let conn = &mut self.desk.slab[slot];
-        conn.step(Event::Release);
-        counters::gauge_stage(&mut self.desk.counters, conn);
-        self.desk.pool.clear(&mut conn.out);
-        self.desk.side.clear(conn.side, &mut self.desk.pool);
-        self.desk.side.drop(&mut conn.side);
-        self.desk.clock.forget(slot);
-        self.desk.slab.give_back(slot);
+        let conn = &mut self.core.slab[slot];
+        conn.step(StateEvent::Release);
+        counters::gauge_stage(&mut self.core.counters, conn);
+        self.core.pool.clear(&mut conn.out);
+        self.core.side.clear(conn.side, &mut self.core.pool);
+        self.core.side.drop(&mut conn.side);
+        self.core.clock.forget(slot);
+        self.core.slab.give_back(slot);
     }
 
     fn count_end(&mut self, slot: u32) {
-        let conn = &self.desk.slab[slot];
+        let conn = &self.core.slab[slot];
         let cause = conn.cause.unwrap_or(Cause::Closed);
-        let upstream = conn.flags.contains(Flags::UPSTREAM);
+        let upstream = conn.is_upstream();
         tracing::debug!(
             peer = %conn.peer.address(),
             upstream,
@@ -351,10 +356,10 @@ impl<R: Ring, S: Service> Shard<R, S> {
             "connection ended"
         );
         if !upstream {
-            self.desk.counters.closes[cause as usize] += 1;
+            self.core.counters.closes[cause as usize] += 1;
         }
         if !conn.flags.contains(Flags::SPARE) {
-            self.desk.counters.used -= 1;
+            self.core.counters.used -= 1;
         }
     }
 }

@@ -5,7 +5,7 @@
 //! else to run, so nobody waits for it meanwhile; docs/decisions/ring.md tells what sleeping in glommio cost.
 
 use super::clock::Now;
-use super::door::Service;
+use super::service::Services;
 use super::{Shard, Turn};
 use crate::engine::uring::Uring;
 use std::io;
@@ -15,7 +15,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 ///
 /// # Errors
 /// The ring failed.
-pub async fn run<S: Service>(mut shard: Shard<Uring, S>) -> io::Result<()> {
+pub async fn run<S: Services>(mut shard: Shard<Uring, S>) -> io::Result<()> {
     let begun = Instant::now();
     while !shard.is_done() {
         // The turn may have taken the waker's completion after it had read its letters. A letter that comes after this

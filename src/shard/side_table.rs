@@ -31,7 +31,12 @@ pub struct SideTable(Slab<Cold>);
 
 impl SideTable {
     /// The cold state, if there is any.
-    pub fn get(&mut self, side: u32) -> Option<&mut Cold> {
+    pub fn get(&self, side: u32) -> Option<&Cold> {
+        self.0.get(side as usize)
+    }
+
+    /// As [`SideTable::get`], to be changed.
+    pub fn get_mut(&mut self, side: u32) -> Option<&mut Cold> {
         self.0.get_mut(side as usize)
     }
 
@@ -55,7 +60,7 @@ impl SideTable {
 
     /// Gives what is held here back to the pool.
     pub fn clear(&mut self, side: u32, pool: &mut Pool) {
-        if let Some(cold) = self.get(side) {
+        if let Some(cold) = self.get_mut(side) {
             pool.clear(&mut cold.spill);
             pool.clear(&mut cold.gathered);
         }
@@ -63,7 +68,7 @@ impl SideTable {
 
     /// Gives the cold state back when it holds nothing.
     pub fn tidy(&mut self, side: &mut u32) {
-        let empty = |cold: &mut Cold| {
+        let empty = |cold: &Cold| {
             let reads = cold.spill != Outbox::EMPTY || cold.body.is_some() || cold.gathered != Outbox::EMPTY;
             !reads && cold.owed_pong.is_none() && cold.deflate.is_none() && cold.dial.is_none()
         };

@@ -74,7 +74,13 @@ impl Slab {
     }
 
     /// The connection, if it is still the one that was named.
-    pub fn get(&mut self, who: Handle) -> Option<&mut Conn> {
+    pub fn get(&self, who: Handle) -> Option<&Conn> {
+        let conn = self.conns.get(who.slot as usize)?;
+        (conn.generation == who.generation && conn.state != State::Free).then_some(conn)
+    }
+
+    /// As [`Slab::get`], to be changed.
+    pub fn get_mut(&mut self, who: Handle) -> Option<&mut Conn> {
         let conn = self.conns.get_mut(who.slot as usize)?;
         (conn.generation == who.generation && conn.state != State::Free).then_some(conn)
     }

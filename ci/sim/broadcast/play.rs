@@ -10,7 +10,7 @@ use edgehold::service::Services;
 use edgehold::service::broadcast::Broadcast;
 use edgehold::shard::Shard;
 use edgehold::shard::clock::{Now, TICK};
-use edgehold::shard::door::{Deflate, RouteLimits, ShardSettings};
+use edgehold::shard::service::{Deflate, RouteLimits, ShardSettings};
 use edgehold_wire::http1;
 use std::sync::Arc;
 use std::time::Duration;

@@ -14,7 +14,7 @@ use super::ids::Ids;
 use super::settings::Keep;
 use super::values::Values;
 use crate::mesh::Message;
-use crate::shard::door::Payload;
+use crate::shard::service::Payload;
 use std::collections::{BinaryHeap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;

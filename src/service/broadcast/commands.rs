@@ -9,7 +9,7 @@ use super::words::{self, Command};
 use super::{Broadcast, BroadcastPlan};
 use crate::mesh::Cause;
 use crate::shard::clock::TICK;
-use crate::shard::door::{self, Backpressure, Desk};
+use crate::shard::service::{Backpressure, Desk};
 use crate::shard::slab::Handle;
 use edgehold_wire::ws::{CloseCode, Opcode};
 use std::collections::{HashMap, HashSet};
@@ -62,26 +62,29 @@ impl Answer {
 }
 
 impl Broadcast {
-    /// A client says something: it wants to hear more, or less.
-    pub fn frame(&mut self, desk: &mut Desk, who: Handle, token: u32, frame: door::Frame<'_>) {
-        match frame {
-            door::Frame::Piece { first: true, last: true, payload, .. } => self.ordered(desk, who, token, payload),
-            door::Frame::Piece { last, payload, .. } => {
-                let Some(client) = self.subscribers.clients.get(token as usize) else { return };
-                let most = self.settings[usize::from(client.route)].order_bytes;
-                let said = self.partial.entry(token).or_default();
-                // One byte more than what is taken tells that it is too long.
-                said.extend_from_slice(&payload[..payload.len().min(most + 1 - said.len())]);
-                if let Some(said) = last.then(|| self.partial.remove(&token)).flatten() {
-                    self.ordered(desk, who, token, &said);
-                }
-            }
-            door::Frame::End(code) => desk.close(who, code.unwrap_or(CloseCode::NORMAL), ""),
-            door::Frame::Bytes(_) => {}
+    /// A piece of a client's message: it is a command when it is whole.
+    pub(super) fn received(
+        &mut self,
+        desk: &mut Desk<'_>,
+        who: Handle,
+        token: u32,
+        (first, last): (bool, bool),
+        piece: &[u8],
+    ) {
+        if first && last {
+            return self.ordered(desk, who, token, piece);
+        }
+        let Some(client) = self.subscribers.clients.get(token as usize) else { return };
+        let most = self.settings[usize::from(client.route)].order_bytes;
+        let received = self.partial.entry(token).or_default();
+        // One byte more than what is taken tells that it is too long.
+        received.extend_from_slice(&piece[..piece.len().min(most + 1 - received.len())]);
+        if let Some(whole) = last.then(|| self.partial.remove(&token)).flatten() {
+            self.ordered(desk, who, token, &whole);
         }
     }
 
-    fn ordered(&mut self, desk: &mut Desk, who: Handle, token: u32, said: &[u8]) {
+    fn ordered(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, said: &[u8]) {
         let Some(client) = self.subscribers.clients.get(token as usize) else { return };
         let settings = self.settings.clone();
         let settings = &settings[usize::from(client.route)];
@@ -100,7 +103,7 @@ impl Broadcast {
     }
 
     /// Changes that a client may still make in this second. `None`: it was told that it may not, and goes on.
-    fn allowance(&mut self, desk: &Desk, token: u32, settings: &BroadcastPlan) -> Option<u32> {
+    fn allowance(&mut self, desk: &Desk<'_>, token: u32, settings: &BroadcastPlan) -> Option<u32> {
         let client = &mut self.subscribers.clients[token as usize];
         let now = desk.now() as u16;
         if now.wrapping_sub(client.second) >= SECOND {
@@ -109,20 +112,20 @@ impl Broadcast {
         (client.changes != TOLD).then(|| settings.changes_max.saturating_sub(client.changes))
     }
 
-    fn refuse_busy(&mut self, desk: &mut Desk, token: u32, answer: &mut Answer) {
+    fn refuse_busy(&mut self, desk: &mut Desk<'_>, token: u32, answer: &mut Answer) {
         self.subscribers.clients[token as usize].changes = TOLD;
         desk.counters().changes_refused += 1;
         answer.refuse(TOO_MANY, None);
     }
 
-    fn close_busy(&mut self, desk: &mut Desk, token: u32) {
+    fn close_busy(&mut self, desk: &mut Desk<'_>, token: u32) {
         desk.counters().changes_refused += 1;
         self.close(desk, token, CloseCode::POLICY_VIOLATION, TOO_MANY, Cause::Refused);
     }
 
     fn read_order(
         &mut self,
-        desk: &mut Desk,
+        desk: &mut Desk<'_>,
         token: u32,
         settings: &BroadcastPlan,
         said: &[u8],
@@ -149,7 +152,7 @@ impl Broadcast {
     /// Does what is asked, as far as `left` changes go; says how many it took.
     fn obey(
         &mut self,
-        desk: &mut Desk,
+        desk: &mut Desk<'_>,
         token: u32,
         settings: &BroadcastPlan,
         command: &Command,
@@ -172,7 +175,7 @@ impl Broadcast {
     }
 
     /// Ends all subscriptions of a client to these channels.
-    fn end_all(&mut self, desk: &mut Desk, token: u32, channels: &[String], answer: &mut Answer) {
+    fn end_all(&mut self, desk: &mut Desk<'_>, token: u32, channels: &[String], answer: &mut Answer) {
         let mut held = self.held(token);
         let mut done = Vec::new();
         for channel in channels {
@@ -221,6 +224,6 @@ impl Broadcast {
 }
 
 /// A word to one WebSocket client.
-pub(super) fn tell(desk: &mut Desk, who: Handle, json: &str) -> Backpressure {
+pub(super) fn tell(desk: &mut Desk<'_>, who: Handle, json: &str) -> Backpressure {
     desk.send(who, Opcode::Text, json.as_bytes())
 }

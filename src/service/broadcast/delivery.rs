@@ -9,7 +9,7 @@ use super::Broadcast;
 use super::settings::{Policy, Slow};
 use super::subscribers::{NONE, Traits};
 use crate::mesh::Cause;
-use crate::shard::door::{Desk, Offer};
+use crate::shard::service::{Desk, Offer};
 use edgehold_wire::ws::CloseCode;
 
 /// Visits to one row before the next has its share of the turn.
@@ -32,7 +32,7 @@ impl Broadcast {
     }
 
     /// What is under way, at most `budget` visits of it; says how many were made.
-    pub fn turn(&mut self, desk: &mut Desk, budget: u32) -> u32 {
+    pub fn turn(&mut self, desk: &mut Desk<'_>, budget: u32) -> u32 {
         let mut left = budget - self.redeliver(desk, budget);
         while let Some(number) = self.finished.pop() {
             self.trim(desk, number);
@@ -49,7 +49,7 @@ impl Broadcast {
         budget - left
     }
 
-    fn continue_pass(&mut self, desk: &mut Desk, number: u32, most: u32) -> u32 {
+    fn continue_pass(&mut self, desk: &mut Desk<'_>, number: u32, most: u32) -> u32 {
         let mut deliveries = 0;
         while deliveries < most {
             // A prefix may have been given up.
@@ -80,7 +80,7 @@ impl Broadcast {
     }
 
     /// Those who are to be offered something again, as many as there were and as the budget allows.
-    fn redeliver(&mut self, desk: &mut Desk, budget: u32) -> u32 {
+    fn redeliver(&mut self, desk: &mut Desk<'_>, budget: u32) -> u32 {
         let count = self.redeliver.len().min(budget as usize);
         for _ in 0..count {
             let Some(number) = self.redeliver.pop_front() else { break };
@@ -97,7 +97,7 @@ impl Broadcast {
         self.redeliver.push_back(number);
     }
 
-    fn trim(&mut self, desk: &Desk, number: u32) {
+    fn trim(&mut self, desk: &Desk<'_>, number: u32) {
         if !self.logs.contains(number as usize) {
             return;
         }
@@ -109,7 +109,7 @@ impl Broadcast {
     }
 
     /// Somebody who listens: there may be something.
-    pub(super) fn deliver(&mut self, desk: &mut Desk, number: u32) {
+    pub(super) fn deliver(&mut self, desk: &mut Desk<'_>, number: u32) {
         let subscription = self.subscribers.get(number);
         let log = &self.logs[subscription.log as usize];
         if !log.is_behind(subscription.cursor) {
@@ -141,7 +141,7 @@ impl Broadcast {
 
     /// Somebody who has not taken what it was sent, and more to come: too much, or too old? Its age counts from when
     /// the client was first found so: what the shard was late with is not held against it.
-    fn judge(&mut self, desk: &mut Desk, number: u32) {
+    fn judge(&mut self, desk: &mut Desk<'_>, number: u32) {
         let subscription = self.subscribers.get(number);
         let client = &mut self.subscribers.clients[subscription.client as usize];
         if client.waits == NONE {
@@ -161,7 +161,7 @@ impl Broadcast {
     }
 
     /// The route's policy for somebody whose backlog is above its limit, or gone.
-    pub(super) fn too_slow(&mut self, desk: &mut Desk, number: u32) {
+    pub(super) fn too_slow(&mut self, desk: &mut Desk<'_>, number: u32) {
         let subscription = self.subscribers.get(number);
         let (log, cursor) = (&self.logs[subscription.log as usize], subscription.cursor);
         let client = &self.subscribers.clients[subscription.client as usize];
@@ -184,7 +184,7 @@ impl Broadcast {
         desk.offer(who);
     }
 
-    fn close_slow(&mut self, desk: &mut Desk, client: u32) {
+    fn close_slow(&mut self, desk: &mut Desk<'_>, client: u32) {
         desk.counters().slow_closed += 1;
         let words = "this client does not take what it is sent";
         self.close(desk, client, CloseCode::TRY_AGAIN_LATER, words, Cause::Stalled);
@@ -195,7 +195,7 @@ impl Broadcast {
 
     // ---- time ----
 
-    fn tick(&mut self, desk: &mut Desk) {
+    fn tick(&mut self, desk: &mut Desk<'_>) {
         self.end_polls(desk);
         self.expire_prefixes(desk.now());
         // Before those who lag are offered something: until they have taken it they are not counted as lagging.
@@ -205,7 +205,7 @@ impl Broadcast {
     }
 
     /// Those who were behind: some have caught up, others have become too old.
-    fn look_after(&mut self, desk: &mut Desk, number: u32) {
+    fn look_after(&mut self, desk: &mut Desk<'_>, number: u32) {
         // A poll that was answered meanwhile may have been the last to listen.
         let Some(log) = self.logs.get_mut(number as usize) else { return };
         let mut laggards = std::mem::take(&mut log.laggards);
@@ -228,7 +228,7 @@ impl Broadcast {
     }
 
     /// What is too old goes, some rows a tick.
-    fn sweep(&mut self, desk: &Desk) {
+    fn sweep(&mut self, desk: &Desk<'_>) {
         let logs: Vec<usize> =
             self.logs.iter().map(|(number, _)| number).skip(self.swept).take(LOGS_PER_TICK).collect();
         self.swept = if logs.len() < LOGS_PER_TICK { 0 } else { self.swept + logs.len() };

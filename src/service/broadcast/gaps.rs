@@ -7,9 +7,10 @@
 //! all that it was given has been kept waiting by the shard, or the feed was faster than a row may keep. That one is
 //! told, and goes on with the oldest message that is still there, whatever the policy.
 
+use super::Broadcast;
 use super::channel_log::Next;
 use super::words::Gap;
-use super::{Broadcast, Desk};
+use crate::shard::service::Desk;
 
 /// Notices to one client in a turn; each costs a look at all of its subscriptions.
 const NOTICES: u32 = 16;
@@ -17,7 +18,7 @@ const NOTICES: u32 = 16;
 impl Broadcast {
     /// What has left the rows before a client has heard it. `waited`: the client was found slow. `false`: it hears
     /// nothing more.
-    pub(super) fn settle_lost(&mut self, desk: &mut Desk, numbers: &[u32], waited: bool) -> bool {
+    pub(super) fn settle_lost(&mut self, desk: &mut Desk<'_>, numbers: &[u32], waited: bool) -> bool {
         for &number in numbers {
             let subscription = self.subscribers.get(number);
             let log = &self.logs[subscription.log as usize];
@@ -37,7 +38,7 @@ impl Broadcast {
     }
 
     /// Tells a client of the gaps that it is owed. `false`: not of all of them yet.
-    pub(super) fn tell_gaps(&mut self, desk: &mut Desk, token: u32, numbers: &[u32]) -> bool {
+    pub(super) fn tell_gaps(&mut self, desk: &mut Desk<'_>, token: u32, numbers: &[u32]) -> bool {
         let (who, route) =
             (self.subscribers.clients[token as usize].who, self.subscribers.clients[token as usize].route);
         let most = self.settings[usize::from(route)].slow.max_pending / 2;

@@ -19,6 +19,7 @@ mod ids;
 mod listing;
 mod polls;
 mod requests;
+mod service;
 mod settings;
 mod streams;
 mod subscribers;
@@ -26,7 +27,7 @@ mod values;
 mod words;
 
 use crate::mesh::{self, Message, Missed, SubscriberCounts, SubscribersQuery, ToControl};
-use crate::shard::door::{Batch, Desk, Payload};
+use crate::shard::service::{Batch, Desk, Payload};
 use channel_log::{Below, ChannelLog, Cursor, Next};
 use feed::Feed;
 use settings::matches;
@@ -117,13 +118,13 @@ impl Broadcast {
     // ---- what feeds say ----
 
     /// Messages have come.
-    pub fn publish(&mut self, desk: &mut Desk, messages: &[Arc<Message>]) {
+    pub fn publish(&mut self, desk: &mut Desk<'_>, messages: &[Arc<Message>]) {
         messages.iter().for_each(|message| self.take_in(desk, message));
         self.gauge(desk);
     }
 
     /// Messages that will not come: whoever would have heard them is told so, in a round like that of a message.
-    pub fn missed(&mut self, desk: &mut Desk, missed: &Missed) {
+    pub fn missed(&mut self, desk: &mut Desk<'_>, missed: &Missed) {
         self.heard = self.heard.max(missed.sequence);
         for (number, feed) in (0..).zip(&mut self.feeds) {
             if missed.feed.is_none_or(|it| it == number) {
@@ -143,7 +144,7 @@ impl Broadcast {
         self.gauge(desk);
     }
 
-    fn take_in(&mut self, desk: &mut Desk, message: &Arc<Message>) {
+    fn take_in(&mut self, desk: &mut Desk<'_>, message: &Arc<Message>) {
         self.heard = message.sequence;
         let payload = channel_log::payload(message);
         let feed = usize::from(message.feed);
@@ -159,7 +160,7 @@ impl Broadcast {
     }
 
     /// The row of the channel a message is for; `None`: nobody listens and nothing is kept.
-    fn log_for(&mut self, desk: &mut Desk, feed: usize, channel: &str) -> Option<u32> {
+    fn log_for(&mut self, desk: &mut Desk<'_>, feed: usize, channel: &str) -> Option<u32> {
         let it = &mut self.feeds[feed];
         if let Some(log) = it.find(channel) {
             return Some(log);
@@ -200,7 +201,7 @@ impl Broadcast {
     // ---- what a client is sent ----
 
     /// What comes next for a client, in the order of sequence.
-    pub fn more(&mut self, desk: &mut Desk, token: u32, batch: &mut Batch) {
+    pub fn more(&mut self, desk: &mut Desk<'_>, token: u32, batch: &mut Batch) {
         let Some(client) = self.subscribers.clients.get_mut(token as usize) else { return };
         batch.limit(self.settings[usize::from(client.route)].slow.max_pending / 2);
         if client.traits.contains(Traits::POLLS) || client.count == 0 {
@@ -225,7 +226,7 @@ impl Broadcast {
     }
 
     /// The next message of a subscription; `false`: there is none for now.
-    fn step(&mut self, desk: &mut Desk, token: u32, number: u32, batch: &mut Batch) -> bool {
+    fn step(&mut self, desk: &mut Desk<'_>, token: u32, number: u32, batch: &mut Batch) -> bool {
         let subscription = self.subscribers.get(number);
         let Some(client) = self.subscribers.clients.get_mut(token as usize) else { return false };
         match self.logs[subscription.log as usize].ahead(subscription.cursor) {
@@ -273,7 +274,7 @@ impl Broadcast {
     }
 
     /// The next messages of all subscriptions of a client; one that several of them have is sent once.
-    fn merge(&mut self, desk: &mut Desk, token: u32, numbers: &[u32], batch: &mut Batch) {
+    fn merge(&mut self, desk: &mut Desk<'_>, token: u32, numbers: &[u32], batch: &mut Batch) {
         let mut heads = std::mem::take(&mut self.heads);
         heads.clear();
         heads.extend(numbers.iter().filter_map(|&number| Some(Reverse((self.peek(number)?, number)))));
@@ -376,7 +377,7 @@ impl Broadcast {
     /// The channels of which something is gone; how many rows and messages were looked at for it.
     fn subscribe(
         &mut self,
-        desk: &mut Desk,
+        desk: &mut Desk<'_>,
         token: u32,
         channels: &[String],
         last: Option<&str>,
@@ -422,7 +423,7 @@ impl Broadcast {
     }
 
     /// Where to begin in a row, whether something is gone, and how many rows and messages were looked at.
-    fn place(&mut self, desk: &Desk, token: u32, number: u32, start: Start) -> (Cursor, bool, u64) {
+    fn place(&mut self, desk: &Desk<'_>, token: u32, number: u32, start: Start) -> (Cursor, bool, u64) {
         let snapshot = self.settings[usize::from(self.subscribers.clients[token as usize].route)].snapshot;
         let sequence = match start {
             Start::Live if snapshot => {
@@ -482,7 +483,7 @@ impl Broadcast {
         other_epoch || logs.iter().flatten().any(|&log| self.logs[log as usize].has_own_ids())
     }
 
-    fn leave(&mut self, desk: &mut Desk, number: u32) {
+    fn leave(&mut self, desk: &mut Desk<'_>, number: u32) {
         let place = self.subscribers.get(number).log;
         let log = &mut self.logs[place as usize];
         let moved = self.subscribers.remove(number, log);
@@ -497,7 +498,7 @@ impl Broadcast {
     }
 
     /// A prefix that somebody has used lately stays for a while: it is likely to be asked for again.
-    fn rest(&mut self, desk: &Desk, number: u32) {
+    fn rest(&mut self, desk: &Desk<'_>, number: u32) {
         let log = &mut self.logs[number as usize];
         let feed = &mut self.feeds[usize::from(log.feed)];
         log.rests_until = desk.now() + feed.settings.linger_ticks;
@@ -539,7 +540,7 @@ impl Broadcast {
     }
 
     /// A client is gone.
-    pub fn closed(&mut self, desk: &mut Desk, token: u32) {
+    pub fn closed(&mut self, desk: &mut Desk<'_>, token: u32) {
         if !self.subscribers.clients.contains(token as usize) {
             return;
         }
@@ -553,7 +554,7 @@ impl Broadcast {
 
     // ---- what is seen from outside ----
 
-    fn gauge(&self, desk: &mut Desk) {
+    fn gauge(&self, desk: &mut Desk<'_>) {
         let counters = desk.counters();
         counters.subscriptions = u64::from(self.subscribers.count());
         counters.channels = self.logs.len() as u64;
@@ -561,7 +562,7 @@ impl Broadcast {
     }
 
     /// Who listens to what.
-    pub fn count_subscribers(&self, desk: &mut Desk, ask: &SubscribersQuery) {
+    pub fn count_subscribers(&self, desk: &mut Desk<'_>, ask: &SubscribersQuery) {
         let channels = listing::listing(self.logs.iter().map(|(_, log)| log), ask);
         let listeners = SubscriberCounts { shard: desk.shard(), question: ask.question, channels };
         desk.post(ToControl::SubscriberCounts(Box::new(listeners)));

@@ -4,7 +4,7 @@ use super::Broadcast;
 use super::requests::SubscribeRequest;
 use super::subscribers::{Client, Traits};
 use crate::mesh::{self, Body, Form, Frame};
-use crate::shard::door::Desk;
+use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
 use edgehold_wire::status::Status;
 
@@ -19,7 +19,7 @@ impl Broadcast {
     /// A request for what comes behind an id.
     pub(super) fn open_poll(
         &mut self,
-        desk: &mut Desk,
+        desk: &mut Desk<'_>,
         who: Handle,
         route: u16,
         request: &SubscribeRequest,
@@ -78,12 +78,12 @@ impl Broadcast {
     }
 
     /// Something has come for a poll.
-    pub(super) fn answer_poll(&mut self, desk: &mut Desk, token: u32) {
+    pub(super) fn answer_poll(&mut self, desk: &mut Desk<'_>, token: u32) {
         self.finish_poll(desk, token, &[]);
     }
 
     /// All that has come until now, as far as it goes into one answer.
-    pub(super) fn finish_poll(&mut self, desk: &mut Desk, token: u32, gaps: &[String]) {
+    pub(super) fn finish_poll(&mut self, desk: &mut Desk<'_>, token: u32, gaps: &[String]) {
         let (messages, last) = self.collect(desk, token);
         let nothing = messages.is_empty() && gaps.is_empty();
         let last = last.unwrap_or_else(|| self.last_seen(token));
@@ -107,7 +107,7 @@ impl Broadcast {
     }
 
     /// Messages for one answer, and the id of the last of them.
-    fn collect(&mut self, desk: &mut Desk, token: u32) -> (Vec<String>, Option<String>) {
+    fn collect(&mut self, desk: &mut Desk<'_>, token: u32) -> (Vec<String>, Option<String>) {
         let most = desk.limits(self.subscribers.clients[token as usize].who).max_pending;
         let (mut messages, mut last, mut bytes) = (Vec::new(), None, 0);
         let numbers: Vec<u32> = self.subscribers.of(token).collect();
@@ -124,7 +124,7 @@ impl Broadcast {
     }
 
     /// Polls that have waited long enough.
-    pub(super) fn end_polls(&mut self, desk: &mut Desk) {
+    pub(super) fn end_polls(&mut self, desk: &mut Desk<'_>) {
         for route in 0..self.polls.len() {
             while self.polls[route].front().is_some_and(|poll| poll.until <= desk.now()) {
                 let Some(poll) = self.polls[route].pop_front() else { break };

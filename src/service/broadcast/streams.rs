@@ -7,7 +7,7 @@ use super::settings::BroadcastPlan;
 use super::subscribers::{Client, Traits};
 use super::words::{self, Gap};
 use crate::mesh::{self, Body, Cause, Form, Frame};
-use crate::shard::door::{Desk, Payload};
+use crate::shard::service::{Desk, Payload};
 use crate::shard::slab::Handle;
 use edgehold_wire::http1::{self, Head};
 use edgehold_wire::sse;
@@ -26,7 +26,7 @@ type Fields = Vec<(&'static str, String)>;
 
 impl Broadcast {
     /// A request for a broadcast route. `path`: the route's.
-    pub fn open(&mut self, desk: &mut Desk, who: Handle, head: &Head<'_, '_>, route: u16, path: &str) {
+    pub fn open(&mut self, desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>, route: u16, path: &str) {
         let settings = self.settings.clone();
         let settings = &settings[usize::from(route)];
         let cors = cors(head, settings);
@@ -104,13 +104,13 @@ impl Broadcast {
         }
     }
 
-    pub(super) fn add_client(&mut self, desk: &Desk, who: Handle, route: u16, form: Form, traits: Traits) -> u32 {
+    pub(super) fn add_client(&mut self, desk: &Desk<'_>, who: Handle, route: u16, form: Form, traits: Traits) -> u32 {
         self.subscribers.reserve(desk.slots());
         self.subscribers.clients.insert(Client::new(who, route, form, traits)) as u32
     }
 
     /// Subscribes a new client to all that it asked for; the channels of which it has lost something.
-    pub(super) fn begin(&mut self, desk: &mut Desk, token: u32, request: &SubscribeRequest) -> Vec<String> {
+    pub(super) fn begin(&mut self, desk: &mut Desk<'_>, token: u32, request: &SubscribeRequest) -> Vec<String> {
         self.subscribe(desk, token, &request.channels, request.last.as_deref()).0
     }
 
@@ -118,13 +118,15 @@ impl Broadcast {
 
     fn open_socket(
         &mut self,
-        desk: &mut Desk,
+        desk: &mut Desk<'_>,
         who: Handle,
         head: &Head<'_, '_>,
         route: u16,
         request: &SubscribeRequest,
     ) {
-        let Ok(opening) = upgrade::check(head) else { return super::super::gate::refuse_opening(desk, who, head) };
+        let Ok(mut opening) = upgrade::check(head) else { return super::super::gate::refuse_opening(desk, who, head) };
+        // A message is deflated once for all, so it refers to nothing that one client was sent before.
+        opening.deflate.iter_mut().for_each(|agreed| agreed.server_takeover = false);
         let form = self.settings[usize::from(route)].form(Frame::WebSocket);
         let token = self.add_client(desk, who, route, form, Traits::empty());
         desk.take(who, token);
@@ -141,7 +143,7 @@ impl Broadcast {
 
     fn open_stream(
         &mut self,
-        desk: &mut Desk,
+        desk: &mut Desk<'_>,
         who: Handle,
         route: u16,
         request: &SubscribeRequest,
@@ -165,7 +167,7 @@ impl Broadcast {
     }
 
     /// Bytes of the body of a stream.
-    fn say(&self, desk: &mut Desk, token: u32, bytes: &[u8]) {
+    fn say(&self, desk: &mut Desk<'_>, token: u32, bytes: &[u8]) {
         let Client { who, form, .. } = self.subscribers.clients[token as usize];
         match form.frame {
             Frame::EventChunk | Frame::PieceChunk => desk.write(who, &http1::chunk(bytes)),
@@ -174,7 +176,7 @@ impl Broadcast {
     }
 
     /// A stream was quiet.
-    pub fn quiet(&mut self, desk: &mut Desk, token: u32) {
+    pub fn quiet(&mut self, desk: &mut Desk<'_>, token: u32) {
         let Some(client) = self.subscribers.clients.get(token as usize) else { return };
         match (client.form.frame, client.form.body) {
             _ if client.traits.contains(Traits::POLLS) => {}
@@ -188,7 +190,7 @@ impl Broadcast {
     }
 
     /// Something that the client wanted to hear is gone.
-    pub(super) fn tell_gap(&self, desk: &mut Desk, token: u32, gap: &Gap) {
+    pub(super) fn tell_gap(&self, desk: &mut Desk<'_>, token: u32, gap: &Gap) {
         desk.counters().gaps_told += 1;
         let Client { who, form, route, .. } = self.subscribers.clients[token as usize];
         let (json, event) = (gap.json(), &self.settings[usize::from(route)].gap_event);
@@ -203,7 +205,7 @@ impl Broadcast {
     // ---- ends ----
 
     /// Sends a client away.
-    pub(super) fn close(&self, desk: &mut Desk, token: u32, code: CloseCode, words: &str, cause: Cause) {
+    pub(super) fn close(&self, desk: &mut Desk<'_>, token: u32, code: CloseCode, words: &str, cause: Cause) {
         let Client { who, form, .. } = self.subscribers.clients[token as usize];
         match form.frame {
             Frame::WebSocket | Frame::Deflated => desk.close_because(who, code, words, cause),
@@ -213,7 +215,7 @@ impl Broadcast {
     }
 
     /// The server is stopping.
-    pub fn drain(&mut self, desk: &mut Desk, who: Handle, token: u32) {
+    pub fn drain(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32) {
         let Some(client) = self.subscribers.clients.get(token as usize) else { return };
         if client.traits.contains(Traits::POLLS) {
             return self.finish_poll(desk, token, &[]);
@@ -236,7 +238,7 @@ impl Broadcast {
 }
 
 /// How a message is laid out for a client: small ones are not deflated.
-pub(super) fn form_of(desk: &Desk, client: &Client, payload: &Payload) -> Form {
+pub(super) fn form_of(desk: &Desk<'_>, client: &Client, payload: &Payload) -> Form {
     let small =
         client.form.frame == Frame::Deflated && payload.payload().len() < desk.limits(client.who).deflate.min_bytes;
     if small { Form { frame: Frame::WebSocket, ..client.form } } else { client.form }
@@ -302,7 +304,7 @@ fn cors(head: &Head<'_, '_>, settings: &BroadcastPlan) -> Fields {
     fields
 }
 
-fn preflight(desk: &mut Desk, who: Handle, cors: &Fields) {
+fn preflight(desk: &mut Desk<'_>, who: Handle, cors: &Fields) {
     let mut fields: Vec<(&str, &str)> = cors.iter().map(|(name, value)| (*name, value.as_str())).collect();
     fields.extend([
         ("Allow", "GET, HEAD, OPTIONS"),

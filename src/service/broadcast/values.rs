@@ -6,7 +6,7 @@
 
 use super::settings::Keep;
 use crate::mesh::Message;
-use crate::shard::door::Payload;
+use crate::shard::service::Payload;
 use std::collections::{BTreeMap, HashMap};
 
 /// The last values of a row.

@@ -7,7 +7,7 @@
 
 use crate::mesh::{Health, is_up};
 use crate::shard::clock::ticks;
-use crate::shard::door::Address;
+use crate::shard::service::Address;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,0 +1,132 @@
+//! What a connection waits for: the one table of its states.
+//!
+//! ```text
+//!            reserve               accepted             opened
+//!   Free ────────────▶ Accept ────────────▶ Head ◀───────────────▶ Open
+//!    ▲ │                 │ release           │      answered        │
+//!    │ │ dial            ▼                   │ finish               │ finish
+//!    │ └─▶ Dial ───────┬──▶ Free             ├────────▶ Closing ◀───┤
+//!    │      │ connected│ cut                 │            │         │
+//!    │      └──▶ Open  │                     │ cut        │ cut     │ cut
+//!    │                 ▼                     ▼            ▼         ▼
+//!    └──────────────── Leaving ◀────────────────────────────────────┘
+//!        release (the kernel holds nothing any more)
+//! ```
+//!
+//! A TLS handshake will stand between `Accept` and `Head`, and between `Dial` and `Open`; a client's opening towards an
+//! upstream between `Dial` and `Open`. What is spoken in `Open` and `Closing` is the connection's
+//! [`Protocol`](super::Protocol).
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[repr(u8)]
+pub enum State {
+    /// Nothing: the slot is free.
+    #[default]
+    Free,
+    /// The completion of an accept.
+    Accept,
+    /// The completion of a connect.
+    Dial,
+    /// A request head (RFC 9112 section 2.1), or the rest of the body of the request before.
+    Head,
+    /// The end of a response, or of what its [`Protocol`](super::Protocol) carries.
+    Open,
+    /// The last bytes to be sent, and the peer's FIN.
+    Closing,
+    /// The last completion of what the kernel holds.
+    Leaving,
+}
+
+/// What changes a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StateEvent {
+    /// The slot is set aside for the next client.
+    Reserve,
+    /// An accept has completed.
+    Accepted,
+    /// A connection to an upstream is asked for.
+    Dial,
+    /// The connect has completed.
+    Connected,
+    /// A service has taken the request.
+    Opened,
+    /// The response is complete, another request may follow.
+    Answered,
+    /// Nothing will be sent behind what is queued.
+    Finish,
+    /// The connection is to end now.
+    Cut,
+    /// The kernel holds nothing of the slot.
+    Release,
+}
+
+impl State {
+    /// All states.
+    pub const ALL: [State; 7] =
+        [State::Free, State::Accept, State::Dial, State::Head, State::Open, State::Closing, State::Leaving];
+
+    /// The one table of transitions. `None`: the event cannot happen in this state.
+    pub fn after(self, event: StateEvent) -> Option<State> {
+        match (self, event) {
+            (State::Free, StateEvent::Reserve) => Some(State::Accept),
+            (State::Free, StateEvent::Dial) => Some(State::Dial),
+            (State::Accept, StateEvent::Accepted) => Some(State::Head),
+            (State::Accept, StateEvent::Release) => Some(State::Free),
+            (State::Dial, StateEvent::Connected) => Some(State::Open),
+            (State::Head, StateEvent::Opened) => Some(State::Open),
+            (State::Open, StateEvent::Answered) => Some(State::Head),
+            (State::Head | State::Open, StateEvent::Finish) => Some(State::Closing),
+            (State::Dial | State::Head | State::Open | State::Closing, StateEvent::Cut) => Some(State::Leaving),
+            (State::Leaving, StateEvent::Release) => Some(State::Free),
+            _ => None,
+        }
+    }
+}
+
+impl StateEvent {
+    /// All events.
+    pub const ALL: [StateEvent; 9] = [
+        StateEvent::Reserve,
+        StateEvent::Accepted,
+        StateEvent::Dial,
+        StateEvent::Connected,
+        StateEvent::Opened,
+        StateEvent::Answered,
+        StateEvent::Finish,
+        StateEvent::Cut,
+        StateEvent::Release,
+    ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The whole table, as docs/ARCHITECTURE.md shows it.
+    fn printed() -> String {
+        let mut lines = String::new();
+        for state in State::ALL {
+            for event in StateEvent::ALL {
+                if let Some(next) = state.after(event) {
+                    lines += &format!("{state:?} + {event:?} -> {next:?}\n");
+                }
+            }
+        }
+        lines
+    }
+
+    #[test]
+    fn the_table_is_the_one_in_the_architecture_page() {
+        let page = include_str!("../../../docs/ARCHITECTURE.md");
+        assert!(page.contains(&printed()), "docs/ARCHITECTURE.md should hold:\n{}", printed());
+    }
+
+    #[test]
+    fn every_state_can_be_left_and_ends_free() {
+        for state in State::ALL {
+            assert!(StateEvent::ALL.iter().any(|&event| state.after(event).is_some()), "{state:?} is a trap");
+        }
+        assert_eq!(State::Leaving.after(StateEvent::Release), Some(State::Free));
+    }
+}

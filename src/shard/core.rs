@@ -1,0 +1,263 @@
+//! The core of a shard: its slots, its pool, its time and its counters, and what is done with them whoever asks.
+//!
+//! Nothing here calls the kernel or a service. What a service may ask for stands above, at its desk (`desk`).
+
+use super::batches::{Batch, Batches};
+use super::clock::{Clock, ticks};
+use super::compression::Compression;
+use super::conn::{Conn, Flags, Hold, State, StateEvent};
+use super::desk::{Backpressure, Desk};
+use super::due;
+use super::limits::{RouteLimits, ShardSettings};
+use super::outbox::{Exhausted, Pool};
+use super::side_table::SideTable;
+use super::slab::{Handle, Slab};
+use super::work::Work;
+use crate::mesh::{Cause, Counters, Sender, ToControl};
+use edgehold_wire::ws::{self, CloseCode, Opcode};
+use std::collections::VecDeque;
+
+/// The chains of the pool in which bytes of a connection may lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::shard) enum Chain {
+    /// Behind what is queued.
+    Queue,
+    /// Behind what is queued, out of the reserve if need be.
+    Urgent,
+    /// In front of what is queued.
+    Front,
+    /// The message that is being written.
+    Draft,
+    /// The pieces of a deflated message that is not whole.
+    Gathered,
+    /// What the peer has said and what could not be read yet.
+    Spill,
+}
+
+/// What a shard has.
+pub struct Core {
+    pub(super) slab: Slab,
+    pub(super) pool: Pool,
+    pub(super) side: SideTable,
+    pub(super) clock: Clock,
+    pub(super) counters: Counters,
+    pub(super) limits: Vec<RouteLimits>,
+    pub(super) park_ticks: u32,
+    pub(super) listed: Vec<u32>,
+    pub(super) draining: bool,
+    pub(super) batches: Batches,
+    pub(super) compression: Compression,
+    /// Streams for which `Event::KeepAlive` is due.
+    pub(super) quiet: Vec<u32>,
+    /// Connections whose receive found no buffer, in the order in which they are armed again.
+    pub(super) starved: VecDeque<Handle>,
+    /// Connections whose spill is read on in a later turn, in that order, and the work that each has to sit out before.
+    pub(super) later: VecDeque<(Handle, u64)>,
+    /// What this turn has cost.
+    pub(super) work: Work,
+    /// Where a spill lies while it is read.
+    pub(super) spilled: Vec<u8>,
+    /// Connections that hold much, and some that did.
+    pub(super) heavy: Vec<Handle>,
+    pub(super) shard: usize,
+    pub(super) slots: u32,
+    pub(super) to_control: Sender<ToControl>,
+    /// Where the text of a head is written.
+    pub(super) scratch: Vec<u8>,
+}
+
+impl Core {
+    pub(super) fn new(settings: &ShardSettings, to_control: Sender<ToControl>) -> Core {
+        let capacity = settings.slots + settings.spare_slots + settings.accepts_in_flight * settings.listeners as u32;
+        Core {
+            slab: Slab::new(capacity),
+            pool: Pool::new(settings.outbox_bytes),
+            side: SideTable::default(),
+            clock: Clock::new(capacity),
+            counters: Counters::new(u64::from(settings.slots), settings.listeners, settings.upstreams),
+            limits: settings.limits.clone(),
+            park_ticks: ticks(settings.park_after),
+            listed: Vec::new(),
+            draining: false,
+            batches: Batches::default(),
+            compression: Compression::new(settings.deflate_window_bytes),
+            quiet: Vec::new(),
+            starved: VecDeque::new(),
+            later: VecDeque::new(),
+            work: Work::new(settings.turn_events),
+            spilled: Vec::new(),
+            heavy: Vec::new(),
+            shard: settings.shard,
+            slots: settings.slots,
+            to_control,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// For a call of a service, or of what a service may call.
+    pub(super) fn desk(&mut self) -> Desk<'_> {
+        Desk { core: self }
+    }
+
+    /// The tick of this turn.
+    pub(super) fn now(&self) -> u32 {
+        self.clock.now()
+    }
+
+    /// The limits that hold for a connection; for one that is gone those for all.
+    pub(super) fn limits_of(&self, who: Handle) -> &RouteLimits {
+        &self.limits[self.slab.get(who).map_or(0, |conn| usize::from(conn.limits))]
+    }
+
+    // ---- what is to be done before the turn ends ----
+
+    /// The connection is looked at before the turn ends.
+    pub(super) fn list(&mut self, slot: u32) {
+        let conn = &mut self.slab[slot];
+        if !conn.flags.contains(Flags::LISTED) {
+            conn.flags.insert(Flags::LISTED);
+            self.listed.push(slot);
+        }
+    }
+
+    /// Sets the slot's deadline by its state.
+    pub(super) fn watch(&mut self, slot: u32) {
+        let conn = &self.slab[slot];
+        let limits = &self.limits[usize::from(conn.limits)];
+        let spilled = self.side.spilled(conn.side);
+        match due::next(conn, limits, spilled, self.park_ticks, self.clock.now()) {
+            Some(at) => self.clock.set_timer(slot, at),
+            None => self.clock.forget(slot),
+        }
+    }
+
+    /// All slots are taken: no client and no upstream can be added.
+    pub(in crate::shard) fn is_full(&self) -> bool {
+        self.counters.used >= u64::from(self.slots)
+    }
+
+    // ---- what is sent ----
+
+    pub(in crate::shard) fn write_parts(&mut self, who: Handle, parts: [&[u8]; 2]) -> Backpressure {
+        let Some(conn) = self.slab.get_mut(who) else { return Backpressure::Gone };
+        if matches!(conn.state, State::Closing | State::Leaving) {
+            return Backpressure::Gone;
+        }
+        let queued = self.put(who, Chain::Queue, parts);
+        self.room(who, queued)
+    }
+
+    pub(super) fn write_urgent(&mut self, who: Handle, parts: [&[u8]; 2]) {
+        if self.slab.get_mut(who).is_some() {
+            let queued = self.put(who, Chain::Urgent, parts);
+            self.room(who, queued);
+        }
+    }
+
+    /// What became of it. A connection for which there is no memory left ends: it cannot be served, and
+    /// pretending otherwise would lose messages silently.
+    pub(in crate::shard) fn room(&mut self, who: Handle, queued: Result<(), Exhausted>) -> Backpressure {
+        if queued.is_err() {
+            self.overloaded(who);
+            return Backpressure::Gone;
+        }
+        let conn = &mut self.slab[who.slot];
+        let max_pending = self.limits[usize::from(conn.limits)].max_pending;
+        if conn.out.pending() > max_pending {
+            conn.flags.insert(Flags::FULL);
+        }
+        let full = conn.flags.contains(Flags::FULL);
+        self.list(who.slot);
+        if full { Backpressure::Full } else { Backpressure::Ready }
+    }
+
+    /// A batch that did not fly: behind what the service has said to this peer alone, if anything.
+    pub(super) fn queue_batch(&mut self, who: Handle, batch: Batch) {
+        if !batch.is_empty() && self.slab[who.slot].can_send() {
+            let queued = batch.keep_rest(0, |bytes| self.put(who, Chain::Queue, [bytes, b""]));
+            self.room(who, queued);
+        }
+        self.batches.put_back(batch);
+    }
+
+    /// The batch in flight has come back: what the socket had no room for waits in the outbox, in front of whatever was
+    /// said meanwhile. Says how many bytes were taken; `None`: the connection has failed.
+    pub(super) fn batch_done(&mut self, slot: u32, batch: u32, result: Result<u32, i32>) -> Option<usize> {
+        let who = self.slab.handle(slot);
+        let batch = self.batches.end(batch);
+        let taken = match result {
+            Ok(len) => Some(len as usize),
+            Err(libc::EAGAIN) => Some(0),
+            Err(_) => None,
+        };
+        let kept = match taken {
+            Some(len) if len < batch.len() => batch.keep_rest(len, |rest| self.put(who, Chain::Front, [rest, b""])),
+            _ => Ok(()),
+        };
+        self.batches.put_back(batch);
+        if kept.is_err() {
+            // Part of a message is gone, and with it the order of the stream.
+            self.cut(who, Cause::Overload);
+        }
+        taken
+    }
+
+    // ---- ends ----
+
+    /// A Close frame behind what is queued (RFC 6455 section 7.1.2), then FIN. Without effect where one was sent.
+    pub(super) fn close_websocket(&mut self, who: Handle, code: CloseCode, reason: &str) {
+        let Some(conn) = sendable(&mut self.slab, who) else { return };
+        self.pool.discard_draft(&mut conn.out);
+        conn.flags.insert(Flags::CLOSE_SENT);
+        let body = ws::close_body(code, reason);
+        let head = ws::head(Opcode::Close, true, body.as_bytes().len() as u64, None);
+        self.write_urgent(who, [head.as_bytes(), body.as_bytes()]);
+        self.step_finish(who);
+    }
+
+    /// As [`Core::close_websocket`], and whatever the peer still sends is thrown away.
+    pub(super) fn close_discarding(&mut self, who: Handle, code: CloseCode, reason: &str) {
+        self.close_websocket(who, code, reason);
+        if let Some(conn) = self.slab.get_mut(who) {
+            conn.flags.insert(Flags::DISCARDS);
+        }
+    }
+
+    /// Nothing more will be said, nothing more is heard.
+    pub(super) fn finish(&mut self, who: Handle) {
+        let Some(conn) = self.slab.get_mut(who) else { return };
+        conn.flags.insert(Flags::DISCARDS);
+        self.step_finish(who);
+    }
+
+    pub(in crate::shard) fn step_finish(&mut self, who: Handle) {
+        let now = self.clock.now();
+        let Some(conn) = self.slab.get_mut(who) else { return };
+        if matches!(conn.state, State::Head | State::Open) {
+            conn.step(StateEvent::Finish);
+            conn.since = now;
+            // The goodbye must be heard even from a peer that was held back.
+            conn.hold.remove(Hold::SERVICE);
+            conn.flags.insert(Flags::UNREAD);
+            self.watch(who.slot);
+            self.list(who.slot);
+        }
+    }
+
+    /// The connection ends now; what is queued is lost.
+    pub(in crate::shard) fn cut(&mut self, who: Handle, cause: Cause) {
+        let Some(conn) = self.slab.get_mut(who) else { return };
+        if matches!(conn.state, State::Free | State::Accept | State::Leaving) {
+            return;
+        }
+        conn.set_cause(cause);
+        conn.step(StateEvent::Cut);
+        self.clock.forget(who.slot);
+        self.list(who.slot);
+    }
+}
+
+/// The connection, if more may be sent on it.
+pub(super) fn sendable(slab: &mut Slab, who: Handle) -> Option<&mut Conn> {
+    slab.get_mut(who).filter(|conn| conn.can_send())
+}

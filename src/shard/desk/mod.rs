@@ -1,0 +1,152 @@
+//! The desk: all that a service may ask of its shard, in a file for each concern.
+//!
+//! What is asked here is written down in the connection, in its outbox and on the list of connections to be reconciled
+//! before the turn ends. Nothing at the desk waits, and nothing here calls the kernel or a service.
+
+mod follow;
+mod http;
+mod upstream;
+mod websocket;
+
+pub use follow::Offer;
+pub use upstream::Dial;
+
+use super::conn::{Flags, Hold, Peer};
+use super::core::Core;
+use super::limits::RouteLimits;
+use super::slab::Handle;
+use crate::mesh::{Cause, Counters, ServiceKind, ToControl};
+use std::net::SocketAddr;
+
+/// What became of something that was to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backpressure {
+    /// Queued.
+    Ready,
+    /// Queued, and more than `max_pending` now is: say no more until `Event::Writable`.
+    Full,
+    /// Thrown away: the connection is ending.
+    Gone,
+}
+
+/// All that a service sees of a shard: borrowed for one call.
+///
+/// A handle of a connection that is gone is never an error: what is asked for it has no effect, and what is read of it
+/// is what holds for none.
+pub struct Desk<'c> {
+    pub(super) core: &'c mut Core,
+}
+
+impl Desk<'_> {
+    // ---- what is known ----
+
+    /// Number of the listener that the client came through.
+    pub fn listener(&self, who: Handle) -> usize {
+        self.core.slab.get(who).map_or(0, |conn| usize::from(conn.origin))
+    }
+
+    /// Who serves this connection.
+    pub fn kind(&self, who: Handle) -> ServiceKind {
+        self.core.slab.get(who).map_or(ServiceKind::None, |conn| conn.service)
+    }
+
+    /// The tick of this turn.
+    pub fn now(&self) -> u32 {
+        self.core.clock.now()
+    }
+
+    /// What the service knows this connection by, while it is the service's.
+    pub fn token(&self, who: Handle) -> Option<u32> {
+        self.core.slab.get(who).filter(|conn| conn.flags.contains(Flags::OWNED)).map(|conn| conn.token)
+    }
+
+    /// The client's address; of one that is gone `[::]:0`.
+    pub fn peer(&self, who: Handle) -> SocketAddr {
+        self.core.slab.get(who).map_or_else(Peer::default, |conn| conn.peer).address()
+    }
+
+    /// Connections that the shard may hold.
+    pub fn slots(&self) -> u32 {
+        self.core.slots
+    }
+
+    /// Which shard this is.
+    pub fn shard(&self) -> usize {
+        self.core.shard
+    }
+
+    /// The limits of this connection's route.
+    pub fn limits(&self, who: Handle) -> &RouteLimits {
+        self.core.limits_of(who)
+    }
+
+    /// The shard's counters.
+    pub fn counters(&mut self) -> &mut Counters {
+        &mut self.core.counters
+    }
+
+    /// The server is stopping.
+    pub fn is_draining(&self) -> bool {
+        self.core.draining
+    }
+
+    // ---- flow ----
+
+    /// Nothing more of this peer is wanted for now.
+    pub fn pause(&mut self, who: Handle) {
+        let Some(conn) = self.core.slab.get_mut(who) else { return };
+        if !conn.hold.contains(Hold::SERVICE) {
+            conn.hold.insert(Hold::SERVICE);
+            self.core.counters.held_back += 1;
+            self.core.watch(who.slot);
+            self.core.list(who.slot);
+        }
+    }
+
+    /// More of this peer is wanted again: first of all what waits in its spill.
+    pub fn resume(&mut self, who: Handle) {
+        let now = self.core.clock.now();
+        let Some(conn) = self.core.slab.get_mut(who) else { return };
+        if conn.hold.contains(Hold::SERVICE) {
+            conn.hold.remove(Hold::SERVICE);
+            conn.flags.insert(Flags::UNREAD);
+            conn.last_received = now;
+            self.core.watch(who.slot);
+            self.core.list(who.slot);
+        }
+    }
+
+    /// What became of what was queued last.
+    pub fn backpressure_of(&self, who: Handle) -> Backpressure {
+        match self.core.slab.get(who).filter(|conn| conn.can_send()) {
+            None => Backpressure::Gone,
+            Some(conn) if conn.flags.contains(Flags::FULL) => Backpressure::Full,
+            Some(_) => Backpressure::Ready,
+        }
+    }
+
+    /// Bytes to an upstream, or of a response's body.
+    pub fn write(&mut self, who: Handle, bytes: &[u8]) -> Backpressure {
+        self.core.write_parts(who, [bytes, b""])
+    }
+
+    /// Posts a letter to the control thread.
+    ///
+    /// # Errors
+    /// The box is full: the letter comes back, to be tried again.
+    pub fn try_post(&mut self, letter: ToControl) -> Result<(), ToControl> {
+        self.core.to_control.post(letter)
+    }
+
+    /// Posts a letter to the control thread. `false`: the box is full.
+    pub fn post(&mut self, letter: ToControl) -> bool {
+        let posted = self.core.to_control.post(letter).is_ok();
+        self.core.counters.letters_refused += u64::from(!posted);
+        posted
+    }
+
+    /// The connection ends now; what is queued is lost.
+    pub fn cut(&mut self, who: Handle, cause: Cause) {
+        self.core.cut(who, cause);
+    }
+}

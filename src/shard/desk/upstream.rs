@@ -1,0 +1,60 @@
+//! At the desk: connections to upstreams.
+
+use super::Desk;
+use crate::engine::Address;
+use crate::mesh::{Cause, ServiceKind};
+use crate::shard::conn::{Flags, Protocol, State, StateEvent, WriteEnd};
+use crate::shard::slab::Handle;
+
+/// A call to an upstream.
+#[derive(Debug)]
+pub struct Dial {
+    /// Where it is.
+    pub to: Address,
+    /// Its number in the configuration.
+    pub upstream: u16,
+    /// Whose connection it is.
+    pub service: ServiceKind,
+    /// Number of the limits that hold for it.
+    pub limits: u16,
+    /// Ticks that the connect may take.
+    pub timeout: u32,
+}
+
+impl Desk<'_> {
+    /// Calls an upstream. The connection is the service's at once, by this token; it is told `Event::Connected` or
+    /// `Event::Closed`. What is written meanwhile is queued. `None`: all slots are taken.
+    pub fn dial(&mut self, dial: Dial, token: u32) -> Option<Handle> {
+        if self.core.is_full() {
+            return None;
+        }
+        let slot = self.core.slab.take()?;
+        let now = self.core.clock.now();
+        let conn = &mut self.core.slab[slot];
+        conn.step(StateEvent::Dial);
+        conn.protocol = Protocol::Raw;
+        conn.flags.insert(Flags::UPSTREAM | Flags::OWNED);
+        (conn.token, conn.limits, conn.origin) = (token, dial.limits, dial.upstream);
+        (conn.service, conn.last_received) = (dial.service, now);
+        conn.since = now + dial.timeout;
+        self.core.side.make(&mut conn.side).dial = Some(dial.to);
+        self.core.counters.used += 1;
+        self.core.watch(slot);
+        self.core.list(slot);
+        Some(self.core.slab.handle(slot))
+    }
+
+    /// FIN to an upstream behind what is queued. It may go on speaking for `close_timeout`.
+    pub fn end(&mut self, who: Handle) {
+        let now = self.core.clock.now();
+        let Some(conn) = self.core.slab.get_mut(who) else { return };
+        if conn.state == State::Dial {
+            self.core.cut(who, Cause::ClientLeft);
+        } else if conn.write == WriteEnd::Open {
+            conn.write = WriteEnd::FinWanted;
+            conn.since = now;
+            self.core.watch(who.slot);
+            self.core.list(who.slot);
+        }
+    }
+}
