@@ -128,6 +128,33 @@ impl<'b> Head<'_, 'b> {
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         list(self.headers, name).any(|element| element.eq_ignore_ascii_case(token))
     }
+
+    /// Whether the client waits for [`CONTINUE`] before it sends the content (RFC 9110 section 10.1.1): `Expect:
+    /// 100-continue`, in any case, in a request that has content. In HTTP/1.0 the field is ignored, as the RFC demands.
+    ///
+    /// A client need not wait for long, and may send the content before anything has come; who has received the first
+    /// byte of it may leave [`CONTINUE`] out. A final status instead of it refuses the content: the client then sends
+    /// either the content all the same or nothing more, so the connection ends behind the answer.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownExpectation`] where the field has any other expectation, with content or without.
+    pub fn expects_continue(&self) -> Result<bool, Refusal> {
+        if self.version == Version::Http10 {
+            return Ok(false);
+        }
+        let mut expected = false;
+        for line in values(self.headers, "Expect") {
+            // Every expectation with a value is unknown, so a comma in a quoted string changes nothing.
+            let line = str::from_utf8(line).map_err(|_| Refusal::UnknownExpectation)?;
+            for expectation in line.split(',').map(|it| it.trim_matches([' ', '\t'])).filter(|it| !it.is_empty()) {
+                if !expectation.eq_ignore_ascii_case("100-continue") {
+                    return Err(Refusal::UnknownExpectation);
+                }
+                expected = true;
+            }
+        }
+        Ok(expected && !self.body.is_empty())
+    }
 }
 
 fn values<'s, 'b>(headers: &'s [Header<'b>], name: &'s str) -> impl Iterator<Item = &'b [u8]> + 's {
@@ -262,6 +289,8 @@ refusals! {
     LongExtension BAD_REQUEST "the chunk extensions are longer than the limit",
     /// RFC 9112 section 7.1.2.
     LongTrailer REQUEST_HEADER_FIELDS_TOO_LARGE "the trailer section is longer than the limit",
+    /// RFC 9110 section 10.1.1.
+    UnknownExpectation EXPECTATION_FAILED "the expectation is not supported, only 100-continue is",
     /// RFC 6455 section 4.2.1.
     OpeningMethod METHOD_NOT_ALLOWED "the WebSocket opening must be a GET request",
     /// RFC 6455 section 4.2.1.
@@ -814,6 +843,10 @@ pub fn chunk(data: &[u8]) -> Vec<u8> {
     if data.is_empty() { Vec::new() } else { [size.as_bytes(), data, b"\r\n"].concat() }
 }
 
+/// The interim response that asks a client for the content of its request (RFC 9110 section 15.2.1), whole: a status
+/// line without fields. Only for a client that waits for it ([`Head::expects_continue`]), before its final response.
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 /// Writes a response head to the end of a `Vec` that the caller reuses.
 ///
 /// `ResponseHead::begin(out, Status::OK).header("Content-Type", "text/html").number("Content-Length", n).end()`
@@ -1118,6 +1151,47 @@ mod tests {
         assert!(!keeps("1.0", "") && !keeps("1.1", "keep-alive, CLOSE") && !keeps("1.0", "close, keep-alive"));
     }
 
+    #[test]
+    fn a_client_with_content_may_wait_to_be_asked_for_it() {
+        let expects = |version: &str, fields: &str| {
+            let request = format!("POST / HTTP/{version}\r\nHost: a\r\n{fields}\r\n");
+            with(&request, |head| head.expects_continue())
+        };
+        let (yes, no, unknown) = (Ok(true), Ok(false), Err(Refusal::UnknownExpectation));
+        for (fields, wanted) in [
+            ("", no),
+            ("Content-Length: 1\r\n", no),
+            ("Content-Length: 1\r\nExpect: 100-continue\r\n", yes),
+            ("Transfer-Encoding: chunked\r\nexpect:\t100-Continue \r\n", yes),
+            // Without content there is nothing to wait for.
+            ("Expect: 100-continue\r\n", no),
+            ("Content-Length: 0\r\nExpect: 100-continue\r\n", no),
+            // A list, over several lines, with empty elements.
+            ("Content-Length: 1\r\nExpect: , 100-continue ,\r\nExpect: 100-CONTINUE\r\n", yes),
+            ("Content-Length: 1\r\nExpect: ,\r\nExpect:\r\n", no),
+            ("Content-Length: 1\r\nExpect: 100-continue\r\nExpect: x\r\n", unknown),
+            ("Content-Length: 1\r\nExpect: x, 100-continue\r\n", unknown),
+            ("Content-Length: 1\r\nExpect: x=\"a, 100-continue\"\r\n", unknown),
+            ("Content-Length: 1\r\nExpect: 100-continue;q=1\r\n", unknown),
+            ("Content-Length: 1\r\nExpect: 100-continue=1\r\n", unknown),
+            ("Content-Length: 1\r\nExpect: 100 continue\r\n", unknown),
+            ("Content-Length: 1\r\nExpect: 100-continue\u{e9}\r\n", unknown),
+            ("Expect: x\r\n", unknown),
+        ] {
+            assert_eq!(expects("1.1", fields), wanted, "{fields:?}");
+            if !fields.contains("Transfer-Encoding") {
+                assert_eq!(expects("1.0", fields), no, "{fields:?}");
+            }
+        }
+        let not_text = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: \xff\r\n\r\n";
+        let mut store = [EMPTY_HEADER; MAX_HEADERS];
+        assert_eq!(read(not_text, &LIMITS, &mut store).unwrap().unwrap().expects_continue(), unknown);
+        // More elements than a list is read for elsewhere hide nothing.
+        let far = format!("Content-Length: 1\r\nExpect: {}x\r\n", "100-continue,".repeat(MAX_ELEMENTS));
+        assert_eq!(expects("1.1", &far), unknown);
+        assert_eq!(Refusal::UnknownExpectation.status(), Status::EXPECTATION_FAILED);
+    }
+
     /// All content, what is left behind the end, or the refusal.
     fn content(bytes: &[u8], body: Body) -> Result<(String, usize), Refusal> {
         let (mut reader, mut input, mut content) = (BodyReader::new(&body), bytes, String::new());
@@ -1186,6 +1260,13 @@ mod tests {
         let mut out = Vec::from(b"before");
         ResponseHead::begin(&mut out, Status::NOT_FOUND).header("A", "b c").number("N", 0).number("M", u64::MAX).end();
         assert_eq!(out, b"beforeHTTP/1.1 404 Not Found\r\nA: b c\r\nN: 0\r\nM: 18446744073709551615\r\n\r\n");
+    }
+
+    #[test]
+    fn the_interim_response_is_what_would_be_written() {
+        let mut out = Vec::new();
+        ResponseHead::begin(&mut out, Status::CONTINUE).end();
+        assert_eq!(out, CONTINUE);
     }
 
     #[test]
