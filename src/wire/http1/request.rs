@@ -1,0 +1,279 @@
+//! Request heads (RFC 9112 sections 3 and 5): what a whole one says.
+
+use core::str;
+
+use httparse::Header;
+
+use super::fields::{self, list, values};
+use super::framing;
+use super::scan::{Lines, RequestLine, scan};
+use super::target::{Form, host};
+use super::{Body, Refusal};
+
+/// The most field lines a head may have, whatever the configuration says; the size of the caller's scratch.
+pub const MAX_HEADERS: usize = 256;
+
+/// The limits of a request head.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLimits {
+    /// Bytes of the whole head, empty lines before and after included.
+    pub head_bytes: usize,
+    /// Field lines; at most [`MAX_HEADERS`].
+    pub head_count: usize,
+    /// Bytes of the request target.
+    pub target_bytes: usize,
+}
+
+/// The version of a request. A later minor version is taken as 1.1 (RFC 9110 section 2.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    Http11,
+}
+
+/// A whole request head. Everything in it lies in the caller's bytes.
+#[derive(Clone, Debug)]
+pub struct Head<'h, 'b> {
+    /// The method, case-sensitive.
+    pub method: &'b str,
+    /// The request target as it was sent; visible ASCII without `#`.
+    pub target: &'b str,
+    /// The path of the target, not decoded; `/...`, or `*` for OPTIONS.
+    pub path: &'b str,
+    /// What follows the first `?` of the target.
+    pub query: Option<&'b str>,
+    /// The version.
+    pub version: Version,
+    /// The field lines in their order, values without the white space around them.
+    pub headers: &'h [Header<'b>],
+    /// The length of the head in bytes; content begins there.
+    pub len: usize,
+    /// How the content is delimited.
+    pub body: Body,
+    /// Whether another request may follow on this connection (RFC 9112 section 9.3).
+    pub keep_alive: bool,
+    /// The authority asked for, with its port: of an absolute target, else of Host (RFC 9112 section 3.2.2).
+    pub host: Option<&'b str>,
+}
+
+impl<'b> Head<'_, 'b> {
+    /// The value of the first line of this name, in any case.
+    pub fn get(&self, name: &str) -> Option<&'b [u8]> {
+        values(self.headers, name).next()
+    }
+
+    /// The values of all lines of this name, in any case, in their order.
+    pub fn all<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'b [u8]> + 's {
+        values(self.headers, name)
+    }
+
+    /// The elements of a comma list over all lines of this name (RFC 9110 section 5.6.1): without the white space
+    /// around them, empty ones left out; of the first [`MAX_ELEMENTS`]. Not for lists whose elements may be quoted
+    /// strings. A line that is not UTF-8 counts as empty.
+    pub fn list<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'b str> + 's {
+        list(self.headers, name)
+    }
+
+    /// How much a media type, `type/subtype`, is wanted by Accept (RFC 9110 section 12.5.1): in thousandths, the most
+    /// of all that name it, in any case, whatever their parameters. 0: it is not named, or is refused (`q=0`).
+    /// Wildcards name nothing, so that who takes anything can be given what is usual. Of all that is named the first
+    /// [`MAX_ELEMENTS`] are looked at.
+    pub fn quality(&self, media_type: &str) -> u16 {
+        fields::quality(self.headers, media_type)
+    }
+
+    /// Whether the comma list of this name has this token, in any case.
+    pub fn has_token(&self, name: &str, token: &str) -> bool {
+        list(self.headers, name).any(|element| element.eq_ignore_ascii_case(token))
+    }
+
+    /// Whether the client waits for [`CONTINUE`] before it sends the content (RFC 9110 section 10.1.1): `Expect:
+    /// 100-continue`, in any case, in a request that has content. In HTTP/1.0 the field is ignored, as the RFC demands.
+    ///
+    /// A client need not wait for long, and may send the content before anything has come; who has received the first
+    /// byte of it may leave [`CONTINUE`] out. A final status instead of it refuses the content: the client then sends
+    /// either the content all the same or nothing more, so the connection ends behind the answer.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownExpectation`] where the field has any other expectation, with content or without.
+    pub fn expects_continue(&self) -> Result<bool, Refusal> {
+        if self.version == Version::Http10 {
+            return Ok(false);
+        }
+        let mut expected = false;
+        for line in values(self.headers, "Expect") {
+            // Every expectation with a value is unknown, so a comma in a quoted string changes nothing.
+            let line = str::from_utf8(line).map_err(|_| Refusal::UnknownExpectation)?;
+            for expectation in line.split(',').map(|it| it.trim_matches([' ', '\t'])).filter(|it| !it.is_empty()) {
+                if !expectation.eq_ignore_ascii_case("100-continue") {
+                    return Err(Refusal::UnknownExpectation);
+                }
+                expected = true;
+            }
+        }
+        Ok(expected && !self.body.is_empty())
+    }
+}
+
+/// Reads the request head at the front of `bytes`.
+///
+/// `Ok(None)`: it is not whole yet. The answer on a prefix is `Ok(None)` or the answer on the whole. `store` is the
+/// caller's scratch, `[EMPTY_HEADER; MAX_HEADERS]`; a shorter one lowers `limits.head_count`.
+pub fn read<'h, 'b>(
+    bytes: &'b [u8],
+    limits: &HeadLimits,
+    store: &'h mut [Header<'b>],
+) -> Result<Option<Head<'h, 'b>>, Refusal> {
+    // What lies beyond the limit is never looked at, so passing it comes at the same place however bytes are cut.
+    let seen = bytes.get(..limits.head_bytes).unwrap_or(bytes);
+    let count = limits.head_count.min(store.len());
+    match scan(seen, count, limits.target_bytes)? {
+        Some(lines) => judge(lines, store).map(Some),
+        None if bytes.len() > limits.head_bytes => Err(Refusal::LongHead),
+        None => Ok(None),
+    }
+}
+
+/// What a whole head says, or what is wrong with it.
+fn judge<'h, 'b>(lines: Lines<'b>, store: &'h mut [Header<'b>]) -> Result<Head<'h, 'b>, Refusal> {
+    let RequestLine { method, target, version } = lines.request;
+    let headers = field_lines(lines.fields, store)?;
+    let form = Form::of(method, target)?;
+    let host = host(headers, version)?;
+    Ok(Head {
+        method,
+        target,
+        path: form.path,
+        query: form.query,
+        version,
+        headers,
+        len: lines.len,
+        body: framing::body(headers, version)?,
+        keep_alive: keep_alive(headers, version),
+        host: form.authority.or(host),
+    })
+}
+
+/// Takes the field lines apart.
+fn field_lines<'h, 'b>(bytes: &'b [u8], store: &'h mut [Header<'b>]) -> Result<&'h [Header<'b>], Refusal> {
+    match httparse::parse_headers(bytes, store) {
+        Ok(httparse::Status::Complete((_, headers))) => Ok(headers),
+        Err(httparse::Error::TooManyHeaders) => Err(Refusal::ManyHeaders),
+        Err(httparse::Error::HeaderValue) => Err(Refusal::BadHeaderValue),
+        // The scan has seen the blank line, so "partial" can only mean a line without a colon.
+        Ok(httparse::Status::Partial) | Err(_) => Err(Refusal::BadHeaderName),
+    }
+}
+
+/// RFC 9112 section 9.3: close wins; 1.1 keeps unless told otherwise, 1.0 only when told so.
+fn keep_alive(headers: &[Header<'_>], version: Version) -> bool {
+    let says = |token: &str| list(headers, "Connection").any(|element| element.eq_ignore_ascii_case(token));
+    !says("close") && (version == Version::Http11 || says("keep-alive"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::MAX_ELEMENTS;
+    use super::super::sample::{LIMITS, fields_refusal, with};
+    use super::*;
+    use crate::status::Status;
+    use alloc::format;
+    use httparse::EMPTY_HEADER;
+
+    #[test]
+    fn a_head_is_taken_apart() {
+        let request = "\r\nGET /a/b?c=d?e HTTP/1.1\r\nHost: [::1]:80\r\nX-Y:  one , ,\ttwo\t\r\nx-y: three\r\n\r\nrest";
+        with(request, |head| {
+            assert_eq!((head.method, head.path, head.query), ("GET", "/a/b", Some("c=d?e")));
+            assert_eq!((head.version, head.body, head.keep_alive), (Version::Http11, Body::None, true));
+            assert_eq!(&request[head.len..], "rest");
+            assert_eq!(head.host, Some("[::1]:80"));
+            assert_eq!(head.get("X-y"), Some(&b"one , ,\ttwo"[..]));
+            assert_eq!(head.all("x-Y").count(), 2);
+            assert!(head.list("X-Y").eq(["one", "two", "three"]));
+            assert_eq!(head.get("x"), None);
+        });
+    }
+
+    #[test]
+    fn a_head_may_have_exactly_the_limit() {
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nmore";
+        let limits = |head_bytes| HeadLimits { head_bytes, ..LIMITS };
+        let len = request.len() - 4;
+        assert_eq!(read(request, &limits(len), &mut [EMPTY_HEADER; 9]).unwrap().unwrap().len, len);
+        assert_eq!(read(request, &limits(len - 1), &mut [EMPTY_HEADER; 9]).unwrap_err(), Refusal::LongHead);
+        assert_eq!(read(request, &limits(len), &mut []).unwrap_err(), Refusal::ManyHeaders);
+    }
+
+    #[test]
+    fn field_lines_are_strict() {
+        for (fields, wanted) in [
+            ("A: b\n", Refusal::BadLineEnd),
+            ("A: b\rc\r\n", Refusal::BadLineEnd),
+            ("A: b\r\n c\r\n", Refusal::FoldedLine),
+            ("A: b\r\n\tc\r\n", Refusal::FoldedLine),
+            ("A : b\r\n", Refusal::BadHeaderName),
+            (": b\r\n", Refusal::BadHeaderName),
+            ("A\r\n", Refusal::BadHeaderName),
+            ("\u{e9}: b\r\n", Refusal::BadHeaderName),
+            ("A: b\0c\r\n", Refusal::BadHeaderValue),
+            ("A: b\x7f\r\n", Refusal::BadHeaderValue),
+            ("A: \x0b\r\n", Refusal::BadHeaderValue),
+        ] {
+            assert_eq!(fields_refusal(fields), Some(wanted), "{fields:?}");
+        }
+        assert_eq!(fields_refusal("A:\r\nB: \u{e9}\r\nC:d\r\n"), None);
+    }
+
+    #[test]
+    fn close_wins_and_1_0_must_ask() {
+        let keeps = |version: &str, connection: &str| {
+            with(&format!("GET / HTTP/{version}\r\nHost: a\r\nConnection: {connection}\r\n\r\n"), |h| h.keep_alive)
+        };
+        assert!(keeps("1.1", "x") && keeps("1.2", "") && keeps("1.0", "x, Keep-Alive"));
+        assert!(!keeps("1.0", "") && !keeps("1.1", "keep-alive, CLOSE") && !keeps("1.0", "close, keep-alive"));
+    }
+
+    #[test]
+    fn a_client_with_content_may_wait_to_be_asked_for_it() {
+        let expects = |version: &str, fields: &str| {
+            let request = format!("POST / HTTP/{version}\r\nHost: a\r\n{fields}\r\n");
+            with(&request, |head| head.expects_continue())
+        };
+        let (yes, no, unknown) = (Ok(true), Ok(false), Err(Refusal::UnknownExpectation));
+        for (fields, wanted) in [
+            ("", no),
+            ("Content-Length: 1\r\n", no),
+            ("Content-Length: 1\r\nExpect: 100-continue\r\n", yes),
+            ("Transfer-Encoding: chunked\r\nexpect:\t100-Continue \r\n", yes),
+            // Without content there is nothing to wait for.
+            ("Expect: 100-continue\r\n", no),
+            ("Content-Length: 0\r\nExpect: 100-continue\r\n", no),
+            // A list, over several lines, with empty elements.
+            ("Content-Length: 1\r\nExpect: , 100-continue ,\r\nExpect: 100-CONTINUE\r\n", yes),
+            ("Content-Length: 1\r\nExpect: ,\r\nExpect:\r\n", no),
+            ("Content-Length: 1\r\nExpect: 100-continue\r\nExpect: x\r\n", unknown),
+            ("Content-Length: 1\r\nExpect: x, 100-continue\r\n", unknown),
+            ("Content-Length: 1\r\nExpect: x=\"a, 100-continue\"\r\n", unknown),
+            ("Content-Length: 1\r\nExpect: 100-continue;q=1\r\n", unknown),
+            ("Content-Length: 1\r\nExpect: 100-continue=1\r\n", unknown),
+            ("Content-Length: 1\r\nExpect: 100 continue\r\n", unknown),
+            ("Content-Length: 1\r\nExpect: 100-continue\u{e9}\r\n", unknown),
+            ("Expect: x\r\n", unknown),
+        ] {
+            assert_eq!(expects("1.1", fields), wanted, "{fields:?}");
+            if !fields.contains("Transfer-Encoding") {
+                assert_eq!(expects("1.0", fields), no, "{fields:?}");
+            }
+        }
+        let not_text = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: \xff\r\n\r\n";
+        let mut store = [EMPTY_HEADER; MAX_HEADERS];
+        assert_eq!(read(not_text, &LIMITS, &mut store).unwrap().unwrap().expects_continue(), unknown);
+        // More elements than a list is read for elsewhere hide nothing.
+        let far = format!("Content-Length: 1\r\nExpect: {}x\r\n", "100-continue,".repeat(MAX_ELEMENTS));
+        assert_eq!(expects("1.1", &far), unknown);
+        assert_eq!(Refusal::UnknownExpectation.status(), Status::EXPECTATION_FAILED);
+    }
+}
