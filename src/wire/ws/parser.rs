@@ -1,41 +1,13 @@
-//! WebSocket frames (RFC 6455), parsed where they lie and written in their shortest form.
-//!
-//! [`Parser::next`] is called in a loop on the bytes at hand until it says `None`; what is then left (a cut header or
-//! a cut control frame) goes in front of the next bytes. A data frame is never waited for: its payload comes out in
-//! pieces as it lies there, unmasked in place, its text checked. The parser itself carries only counts, the key and
-//! three bytes of a cut character.
-//!
-//! Every check is made as soon as its own byte is there and in the order of the bytes, so a fault does not depend on
-//! where the bytes were cut.
+//! Frames are read where they lie: the state between two reads, and the checks in the order of the bytes.
 
+use super::close::close;
+use super::frame::{FIN, LEN_16, LEN_64, MASKED, RSV, RSV1};
+use super::{CloseCode, Fault, MAX_CONTROL, Opcode, Role};
 use crate::mask;
 use crate::utf8::{Invalid, Tail};
 
-/// The longest payload of a control frame (RFC 6455 section 5.5).
-pub const MAX_CONTROL: usize = 125;
-/// The longest head of a frame without a mask, as a server sends it.
-pub const MAX_SERVER_HEAD: usize = 10;
-/// The longest head of a frame with a mask, as a client sends it.
-pub const MAX_CLIENT_HEAD: usize = 14;
 /// The most that [`Parser::next`] leaves to be presented again: one byte less than a whole masked control frame.
 pub const MAX_LEFT: usize = 2 + 4 + MAX_CONTROL - 1;
-
-const FIN: u8 = 0x80;
-const RSV: u8 = 0x70;
-/// The first reserved bit: the message is deflated (RFC 7692 section 6).
-const RSV1: u8 = 0x40;
-const MASKED: u8 = 0x80;
-const LEN_16: u8 = 126;
-const LEN_64: u8 = 127;
-
-/// Which end reads. RFC 6455 section 5.1: a client masks every frame, a server none; the other end checks it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Frames that come in must be masked.
-    Server,
-    /// Frames that come in must not be masked.
-    Client,
-}
 
 /// What one listener or route demands of the frames that come in.
 #[derive(Clone, Copy, Debug)]
@@ -47,153 +19,6 @@ pub struct Rules {
     /// permessage-deflate was agreed on: the first frame of a data message may say that the message is deflated
     /// (RFC 7692 section 6). `message_bytes` then bounds what goes over the wire.
     pub deflate: bool,
-}
-
-/// The meaning of a frame (RFC 6455 section 5.2); the other ten numbers are reserved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Opcode {
-    /// Goes on with the message that is under way.
-    Continuation = 0x0,
-    /// Begins a text message.
-    Text = 0x1,
-    /// Begins a binary message.
-    Binary = 0x2,
-    /// Ends the connection.
-    Close = 0x8,
-    /// Asks for a pong with the same payload.
-    Ping = 0x9,
-    /// Answers a ping, or comes unasked.
-    Pong = 0xa,
-}
-
-impl Opcode {
-    const fn from_bits(bits: u8) -> Option<Opcode> {
-        Some(match bits {
-            0x0 => Opcode::Continuation,
-            0x1 => Opcode::Text,
-            0x2 => Opcode::Binary,
-            0x8 => Opcode::Close,
-            0x9 => Opcode::Ping,
-            0xa => Opcode::Pong,
-            _ => return None,
-        })
-    }
-
-    /// Close, ping and pong: short, whole, and free to come between the frames of a message.
-    pub const fn is_control(self) -> bool {
-        self as u8 & 0x8 != 0
-    }
-}
-
-/// Why a connection ends (RFC 6455 section 7.4 and the registry that grew from it).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CloseCode(pub u16);
-
-impl CloseCode {
-    /// The purpose is fulfilled.
-    pub const NORMAL: CloseCode = CloseCode(1000);
-    /// The server goes down, or the page was left.
-    pub const GOING_AWAY: CloseCode = CloseCode(1001);
-    /// The peer broke the protocol.
-    pub const PROTOCOL_ERROR: CloseCode = CloseCode(1002);
-    /// A kind of data that this end cannot take.
-    pub const UNSUPPORTED_DATA: CloseCode = CloseCode(1003);
-    /// Never on the wire: the close frame had no code.
-    pub const NO_STATUS_RECEIVED: CloseCode = CloseCode(1005);
-    /// Never on the wire: there was no close frame.
-    pub const ABNORMAL_CLOSURE: CloseCode = CloseCode(1006);
-    /// Text that is not UTF-8.
-    pub const INVALID_PAYLOAD: CloseCode = CloseCode(1007);
-    /// A rule of this server, told in the reason.
-    pub const POLICY_VIOLATION: CloseCode = CloseCode(1008);
-    /// The message is longer than this end takes.
-    pub const MESSAGE_TOO_BIG: CloseCode = CloseCode(1009);
-    /// Something unexpected on this end.
-    pub const INTERNAL_ERROR: CloseCode = CloseCode(1011);
-    /// The server restarts; come again.
-    pub const SERVICE_RESTART: CloseCode = CloseCode(1012);
-    /// The server is overloaded; come again later.
-    pub const TRY_AGAIN_LATER: CloseCode = CloseCode(1013);
-    /// The upstream gave no good answer.
-    pub const BAD_GATEWAY: CloseCode = CloseCode(1014);
-
-    /// Whether a close frame may carry it: the registered codes up to 1014 without the three that only name what did
-    /// not happen (1004 to 1006, and 1015), and 3000 to 4999 (RFC 6455 sections 7.4.1 and 7.4.2).
-    pub const fn allowed_on_wire(self) -> bool {
-        matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
-    }
-}
-
-/// What the peer did wrong. The peer is at fault in every line; the connection must be failed with [`Fault::code`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// A reserved bit without an extension that gives it a meaning (5.2), or where it has none (RFC 7692 section 6).
-    ReservedBits,
-    /// A reserved opcode (5.2).
-    ReservedOpcode,
-    /// A control frame without FIN (5.5).
-    FragmentedControl,
-    /// A control frame above 125 bytes (5.5).
-    LongControl,
-    /// A continuation while no message is under way (5.4).
-    StrayContinuation,
-    /// A new message inside another (5.4).
-    InterleavedMessage,
-    /// A client's frame without a mask (5.1).
-    Unmasked,
-    /// A server's frame with a mask (5.1).
-    Masked,
-    /// A length in more bytes than it needs (5.2).
-    LengthNotMinimal,
-    /// A 64-bit length with its top bit set (5.2).
-    LengthTopBit,
-    /// A close frame with half a code (5.5.1).
-    CloseLength,
-    /// A close code that must not be sent (7.4).
-    CloseCode,
-    /// A close reason that is not UTF-8 (5.5.1).
-    CloseReason,
-    /// A text message that is not UTF-8 (8.1).
-    Text,
-    /// A message above the limit.
-    TooBig,
-    /// A deflated message that cannot be inflated (RFC 7692 section 7.2.2).
-    Corrupt,
-}
-
-impl Fault {
-    /// The code of the close frame that answers the fault.
-    pub const fn code(self) -> CloseCode {
-        match self {
-            // RFC 7692 names no code; this is what RFC 6455 section 7.4.1 has for data that is not of its type.
-            Fault::CloseReason | Fault::Text | Fault::Corrupt => CloseCode::INVALID_PAYLOAD,
-            Fault::TooBig => CloseCode::MESSAGE_TOO_BIG,
-            _ => CloseCode::PROTOCOL_ERROR,
-        }
-    }
-
-    /// The fault in words, fit for a log and for the reason of the close frame.
-    pub const fn words(self) -> &'static str {
-        match self {
-            Fault::ReservedBits => "reserved bit set without an extension",
-            Fault::ReservedOpcode => "reserved opcode",
-            Fault::FragmentedControl => "fragmented control frame",
-            Fault::LongControl => "control frame above 125 bytes",
-            Fault::StrayContinuation => "continuation without a message",
-            Fault::InterleavedMessage => "new message inside another",
-            Fault::Unmasked => "client frame without mask",
-            Fault::Masked => "server frame with mask",
-            Fault::LengthNotMinimal => "frame length not in its shortest form",
-            Fault::LengthTopBit => "frame length with top bit set",
-            Fault::CloseLength => "close frame with half a code",
-            Fault::CloseCode => "close code that must not be sent",
-            Fault::CloseReason => "close reason is not UTF-8",
-            Fault::Text => "text message is not UTF-8",
-            Fault::TooBig => "message above the limit",
-            Fault::Corrupt => "deflated message is corrupt",
-        }
-    }
 }
 
 /// What [`Parser::next`] found.
@@ -475,19 +300,6 @@ fn control<'b>(head: &Incoming, input: &mut &'b mut [u8]) -> Result<Option<Event
     }
 }
 
-/// RFC 6455 section 5.5.1: no body, or a code of two bytes and a reason in UTF-8.
-fn close(body: &[u8]) -> Result<Option<(CloseCode, &str)>, Fault> {
-    let Some((code, reason)) = body.split_first_chunk() else {
-        return Ok(None);
-    };
-    let code = CloseCode(u16::from_be_bytes(*code));
-    if !code.allowed_on_wire() {
-        return Err(Fault::CloseCode);
-    }
-    let reason = core::str::from_utf8(reason).map_err(|_| Fault::CloseReason)?;
-    Ok(Some((code, reason)))
-}
-
 /// Splits `len` bytes off the front; callers have looked that they are there.
 #[inline]
 fn take<'b>(input: &mut &'b mut [u8], len: usize) -> &'b mut [u8] {
@@ -496,108 +308,11 @@ fn take<'b>(input: &mut &'b mut [u8], len: usize) -> &'b mut [u8] {
     front
 }
 
-/// The head of one frame to send.
-#[derive(Clone, Copy, Debug)]
-pub struct FrameHead {
-    bytes: [u8; MAX_CLIENT_HEAD],
-    len: u8,
-}
-
-#[allow(clippy::indexing_slicing, reason = "the longest head that there is fits in")]
-impl FrameHead {
-    /// The bytes that go in front of the payload.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
-    }
-
-    /// Says that the message is deflated (RFC 7692 section 6). For the first frame of a data message.
-    #[must_use]
-    pub fn deflated(mut self) -> FrameHead {
-        debug_assert!(matches!(self.bytes[0] & 0x0f, 0x1 | 0x2));
-        self.bytes[0] |= RSV1;
-        self
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        let at = usize::from(self.len);
-        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
-        self.len += bytes.len() as u8;
-    }
-}
-
-/// Writes a frame head; the length takes the shortest form (RFC 6455 section 5.2).
-///
-/// `mask` is `None` on a server's side and a fresh key on a client's; the caller masks the payload
-/// ([`mask::apply`]). `payload_len` must stay below 2^63, and at or below 125 in a control frame.
-#[inline]
-pub fn head(opcode: Opcode, fin: bool, payload_len: u64, mask: Option<[u8; 4]>) -> FrameHead {
-    debug_assert!(payload_len >> 63 == 0);
-    debug_assert!(!opcode.is_control() || fin && payload_len <= MAX_CONTROL as u64);
-    let mut head = FrameHead { bytes: [0; MAX_CLIENT_HEAD], len: 0 };
-    let masked = if mask.is_some() { MASKED } else { 0 };
-    head.push(&[opcode as u8 | if fin { FIN } else { 0 }]);
-    match payload_len {
-        0..=125 => head.push(&[masked | payload_len as u8]),
-        126..=0xffff => {
-            head.push(&[masked | LEN_16]);
-            head.push(&(payload_len as u16).to_be_bytes());
-        }
-        _ => {
-            head.push(&[masked | LEN_64]);
-            head.push(&payload_len.to_be_bytes());
-        }
-    }
-    if let Some(key) = mask {
-        head.push(&key);
-    }
-    head
-}
-
-/// Writes the head of a whole message whose payload was deflated (RFC 7692 section 6): RSV1 is set.
-#[inline]
-pub fn deflated_head(opcode: Opcode, payload_len: u64) -> FrameHead {
-    head(opcode, true, payload_len, None).deflated()
-}
-
-/// The body of a close frame to send, at most [`MAX_CONTROL`] bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct CloseBody {
-    bytes: [u8; MAX_CONTROL],
-    len: u8,
-}
-
-impl CloseBody {
-    /// Code and reason as they go on the wire.
-    pub fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
-    }
-}
-
-/// Writes a close frame's body. A reason that is too long is cut in front of the character that does not fit.
-///
-/// `code` must be one that is allowed on the wire; another one is sent as 1011, since it is our own mistake.
-#[allow(clippy::indexing_slicing, reason = "the reason was cut to what fits in")]
-pub fn close_body(code: CloseCode, reason: &str) -> CloseBody {
-    debug_assert!(code.allowed_on_wire());
-    let code = if code.allowed_on_wire() { code } else { CloseCode::INTERNAL_ERROR };
-    let reason = cut(reason, MAX_CONTROL - 2).as_bytes();
-    let mut body = CloseBody { bytes: [0; MAX_CONTROL], len: 2 + reason.len() as u8 };
-    body.bytes[..2].copy_from_slice(&code.0.to_be_bytes());
-    body.bytes[2..2 + reason.len()].copy_from_slice(reason);
-    body
-}
-
-/// The longest front of `text` that has at most `len` bytes and cuts no character.
-fn cut(text: &str, len: usize) -> &str {
-    (0..=len.min(text.len())).rev().find_map(|end| text.get(..end)).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::{deflated_head, head};
     use super::*;
-    use alloc::string::String;
     use alloc::vec;
-    use alloc::vec::Vec;
 
     const SERVER: Rules = Rules { role: Role::Server, message_bytes: 1 << 20, deflate: false };
     const CLIENT: Rules = Rules { role: Role::Client, message_bytes: 1 << 20, deflate: false };
@@ -757,50 +472,5 @@ mod tests {
         assert_eq!(input.len(), MAX_LEFT);
         assert!(matches!(Parser::new().next(&mut &mut whole[..], &SERVER), Ok(Some(Event::Ping(p))) if p.len() == 125));
         assert_eq!(whole.len(), MAX_LEFT + 1);
-    }
-
-    #[test]
-    fn lengths_take_their_shortest_form() {
-        for (len, size) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10), (1 << 40, 10)] {
-            assert_eq!(head(Opcode::Binary, true, len, None).as_bytes().len(), size);
-            assert_eq!(head(Opcode::Binary, false, len, Some([0; 4])).as_bytes().len(), size + 4);
-        }
-    }
-
-    #[test]
-    fn a_long_reason_is_cut_between_characters() {
-        let reason = String::from("a") + &"é".repeat(100);
-        let body = close_body(CloseCode::NORMAL, &reason);
-        assert_eq!(body.as_bytes().len(), MAX_CONTROL);
-        assert_eq!(close(body.as_bytes()), Ok(Some((CloseCode::NORMAL, &reason[..123]))));
-        assert_eq!(close_body(CloseCode::NORMAL, &reason[1..]).as_bytes().len(), MAX_CONTROL - 1);
-        assert_eq!(close_body(CloseCode(4000), "").as_bytes(), [0x0f, 0xa0]);
-    }
-
-    #[test]
-    fn every_fault_has_a_code_that_may_be_sent_and_words_that_fit() {
-        use Fault::*;
-        let all: Vec<Fault> = vec![
-            ReservedBits,
-            ReservedOpcode,
-            FragmentedControl,
-            LongControl,
-            StrayContinuation,
-            InterleavedMessage,
-            Unmasked,
-            Masked,
-            LengthNotMinimal,
-            LengthTopBit,
-            CloseLength,
-            CloseCode,
-            CloseReason,
-            Text,
-            TooBig,
-            Corrupt,
-        ];
-        for fault in all {
-            assert!(fault.code().allowed_on_wire());
-            assert!((1..=MAX_CONTROL - 2).contains(&fault.words().len()));
-        }
     }
 }
