@@ -1,27 +1,29 @@
-//! Content: a request's is read piece by piece as it comes, chunks of a response's are written.
+//! Content: that of a request is read in pieces as it comes, chunks of a response are written.
 
 use alloc::vec::Vec;
 
 use super::fields::{is_text, is_token};
 use super::{Body, Refusal};
 
-/// The most bytes of chunk extensions in one body (RFC 9112 section 7.1.1 asks for such a limit).
+/// The most bytes of chunk extensions in one body, leading zeros of chunk sizes included (RFC 9112 section 7.1.1 asks
+/// for such a limit).
 pub const MAX_EXTENSION_BYTES: u32 = 4096;
 
-/// The most bytes of trailer section in one body.
+/// The most bytes of names and values in the trailer section of one body (RFC 9112 section 7.1.2).
 pub const MAX_TRAILER_BYTES: u32 = 8192;
 
-/// Reads the content of a request, piece by piece as it comes.
+/// Reads the content of one request in pieces as it comes. Trailer fields and chunk extensions are checked and dropped.
 ///
-/// Call [`next`](BodyReader::next) until `More` or `End`. After an `Err` the reader must not be used again. The
-/// content's size has no limit here; the caller counts what it is given.
+/// Call [`next`](BodyReader::next) until it gives `More` or `End`. The content's size has no limit here: the caller
+/// counts the bytes of the pieces. Holds no content, allocates nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyReader {
     state: BodyState,
-    /// Content of this chunk or body that has not come yet; while the size is read, the size so far.
+    /// Bytes of content of this chunk or body that have not come yet; while a chunk size is read, the size so far.
     left: u64,
-    /// Bytes of chunk extensions and of trailers so far; one body can have each only up to its limit.
+    /// Bytes of chunk extensions so far, in all chunks; at most [`MAX_EXTENSION_BYTES`].
     extension: u32,
+    /// Bytes of trailer fields so far; at most [`MAX_TRAILER_BYTES`].
     trailer: u32,
 }
 
@@ -60,19 +62,20 @@ enum BodyState {
     Done,
 }
 
-/// What [`BodyReader::next`] found.
+/// What [`BodyReader::next`] found at the front of its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyEvent<'b> {
-    /// The next piece of content; never empty.
+    /// The next piece of content, never empty: all that is there of this chunk or body.
     Piece(&'b [u8]),
-    /// The input is used up and the content goes on.
+    /// The input is used up and the content has not ended.
     More,
-    /// The content has ended; what is left in the input belongs to the next request. Said again on every call.
+    /// The content has ended; what is left in the input belongs to the next request. Returned again by every later
+    /// call.
     End,
 }
 
 impl BodyReader {
-    /// At the first byte after the head.
+    /// A reader that stands at the first byte behind the head.
     pub fn new(body: &Body) -> Self {
         let (state, left) = match *body {
             Body::None | Body::Length(0) => (BodyState::Done, 0),
@@ -82,7 +85,11 @@ impl BodyReader {
         BodyReader { state, left, extension: 0, trailer: 0 }
     }
 
-    /// Takes the next piece, or the end, from the front of `input` and shortens it.
+    /// Takes the next piece, or the end, off the front of `input`, together with the framing before it.
+    ///
+    /// # Errors
+    /// [`Refusal::BadChunk`], [`Refusal::BigChunk`], [`Refusal::LongExtension`] or [`Refusal::LongTrailer`], at the
+    /// same byte however the content is cut. The reader must not be used again; nothing behind can be read.
     pub fn next<'b>(&mut self, input: &mut &'b [u8]) -> Result<BodyEvent<'b>, Refusal> {
         loop {
             if self.state == BodyState::Done {
@@ -99,11 +106,12 @@ impl BodyReader {
         }
     }
 
-    /// Whether the content has ended.
+    /// Whether the last byte of the content and its framing has been read.
     pub fn is_done(&self) -> bool {
         self.state == BodyState::Done
     }
 
+    /// What is there of the current chunk or body.
     fn piece<'b>(&mut self, input: &mut &'b [u8]) -> &'b [u8] {
         let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len());
         let (piece, rest) = input.split_at_checked(len).unwrap_or_default();
@@ -115,7 +123,7 @@ impl BodyReader {
         piece
     }
 
-    /// One byte of what lies around the content of the chunks (RFC 9112 sections 7.1, 7.1.1 and 7.1.2).
+    /// The state behind one byte of framing, that is, of anything but content (RFC 9112 sections 7.1, 7.1.1 and 7.1.2).
     fn step(&mut self, byte: u8) -> Result<BodyState, Refusal> {
         Ok(match (self.state, byte) {
             (BodyState::Size | BodyState::SizeMore, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => self.digit(byte)?,
@@ -142,30 +150,33 @@ impl BodyReader {
         })
     }
 
-    /// RFC 9112 section 7.1: recipients must anticipate large sizes and prevent overflow.
+    /// A digit of a chunk size. RFC 9112 section 7.1: recipients must anticipate large sizes and prevent overflow.
     fn digit(&mut self, byte: u8) -> Result<BodyState, Refusal> {
         let digit = char::from(byte).to_digit(16).unwrap_or(0);
         // A chunk begins with `left` at zero, since the one before has been used up.
         self.left = self.left.checked_mul(16).ok_or(Refusal::BigChunk)? | u64::from(digit);
-        // Leading zeros never overflow; counted as extension they still end.
+        // Leading zeros never overflow the size, so they are counted as extension to bound them.
         if self.left == 0 { self.extension(BodyState::SizeMore) } else { Ok(BodyState::SizeMore) }
     }
 
+    /// Counts one byte of a chunk extension and goes on with `then`.
     fn extension(&mut self, then: BodyState) -> Result<BodyState, Refusal> {
         self.extension += 1;
         if self.extension > MAX_EXTENSION_BYTES { Err(Refusal::LongExtension) } else { Ok(then) }
     }
 
+    /// Counts one byte of a trailer field and goes on with `then`.
     fn trailer(&mut self, then: BodyState) -> Result<BodyState, Refusal> {
         self.trailer += 1;
         if self.trailer > MAX_TRAILER_BYTES { Err(Refusal::LongTrailer) } else { Ok(then) }
     }
 }
 
-/// The chunk that ends a body (RFC 9112 section 7.1).
+/// The last chunk, which ends a chunked body without trailer fields (RFC 9112 section 7.1).
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// The bytes as one chunk of a body (RFC 9112 section 7.1). An empty chunk would end the body: nothing is written.
+/// `data` as one chunk (RFC 9112 section 7.1): its size in hexadecimal, CR LF, the data, CR LF. Empty for empty `data`,
+/// since a chunk of size 0 would end the body.
 pub fn chunk(data: &[u8]) -> Vec<u8> {
     use core::fmt::Write as _;
     let mut size = alloc::string::String::new();
@@ -180,7 +191,7 @@ mod tests {
     use alloc::string::String;
     use core::str;
 
-    /// All content, what is left behind the end, or the refusal.
+    /// All content and the number of bytes behind its end (`usize::MAX`: it has not ended), or the refusal.
     fn content(bytes: &[u8], body: Body) -> Result<(String, usize), Refusal> {
         let (mut reader, mut input, mut content) = (BodyReader::new(&body), bytes, String::new());
         loop {

@@ -4,19 +4,21 @@ use core::str;
 
 use httparse::Header;
 
-/// How many elements of one list are looked at, empty ones too: RFC 9110 section 5.6.1.2 asks not to let them be used
-/// against the server, and a head has room for thousands, each of which is held against something.
+/// How many elements of one comma list are looked at, empty ones included: a head has room for thousands, each of which
+/// costs a comparison, and RFC 9110 section 5.6.1.2 warns of many empty ones as a denial of service.
 pub const MAX_ELEMENTS: usize = 64;
 
+/// The values of all lines of this name, in their order.
 pub(super) fn values<'s, 'b>(headers: &'s [Header<'b>], name: &'s str) -> impl Iterator<Item = &'b [u8]> + 's {
     headers.iter().filter(move |line| line.name.eq_ignore_ascii_case(name)).map(|line| line.value)
 }
 
+/// See [`Head::list`](super::Head::list).
 pub(super) fn list<'s, 'b>(headers: &'s [Header<'b>], name: &'s str) -> impl Iterator<Item = &'b str> + 's {
     values(headers, name).flat_map(elements).take(MAX_ELEMENTS).filter(|element| !element.is_empty())
 }
 
-/// The elements of one line, empty ones included.
+/// The elements of one line, empty ones included, without the white space around them.
 pub(super) fn elements(value: &[u8]) -> impl Iterator<Item = &str> {
     str::from_utf8(value).unwrap_or("").split(',').map(|element| element.trim_matches([' ', '\t']))
 }
@@ -32,7 +34,7 @@ fn unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
     })
 }
 
-/// How much a media type is wanted by the lines of Accept; see [`Head::quality`](super::Head::quality).
+/// See [`Head::quality`](super::Head::quality).
 pub(super) fn quality(headers: &[Header<'_>], media_type: &str) -> u16 {
     let lines = values(headers, "Accept").filter_map(|line| str::from_utf8(line).ok());
     let elements = lines.flat_map(|line| unquoted(line, ','));
@@ -40,7 +42,7 @@ pub(super) fn quality(headers: &[Header<'_>], media_type: &str) -> u16 {
     ranges.max().unwrap_or(0)
 }
 
-/// The weight of a media range, where it names this type.
+/// The weight of a media range in thousandths; `None` where it does not name this type.
 fn quality_of(range: &str, media_type: &str) -> Option<u16> {
     let mut parts = unquoted(range, ';').map(|part| part.trim_matches([' ', '\t']));
     let is_it = parts.next().is_some_and(|named| named.eq_ignore_ascii_case(media_type));
@@ -49,8 +51,8 @@ fn quality_of(range: &str, media_type: &str) -> Option<u16> {
     is_it.then(|| parts.find_map(weight).unwrap_or(1000))
 }
 
-/// A weight in thousandths (RFC 9110 section 12.4.2). One that is malformed, or has more than three digits behind the
-/// point, says no more than that the type is taken.
+/// A weight (RFC 9110 section 12.4.2) in thousandths. One that is malformed, or has more than three digits behind the
+/// point, counts as 1000: the type is acceptable.
 fn weight(value: &str) -> u16 {
     let (whole, part) = value.split_once('.').unwrap_or((value, ""));
     let digits = part.bytes().all(|byte| byte.is_ascii_digit()) && part.len() <= 3;
@@ -68,7 +70,7 @@ pub(crate) const fn is_token(byte: u8) -> bool {
         || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
-/// What may stand in a field value or a quoted string (RFC 9110 section 5.5): no control character but the tab.
+/// What a field value or a quoted string may have (RFC 9110 section 5.5): no control character but the tab.
 pub(super) const fn is_text(byte: u8) -> bool {
     byte == b'\t' || byte >= b' ' && byte != 0x7f
 }

@@ -7,14 +7,14 @@ use httparse::Header;
 use super::fields::{elements, values};
 use super::{Refusal, Version};
 
-/// How the content after the head is delimited (RFC 9112 section 6.3).
+/// How the content behind a request head is delimited (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// Neither field: there is none.
+    /// Neither Content-Length nor Transfer-Encoding: there is no content.
     None,
-    /// Content-Length.
+    /// Content-Length: so many bytes.
     Length(u64),
-    /// Transfer-Encoding: chunked.
+    /// Transfer-Encoding: chunked (RFC 9112 section 7.1); the length is known at its end.
     Chunked,
 }
 
@@ -25,7 +25,7 @@ impl Body {
     }
 }
 
-/// RFC 9112 section 6.3, without its leniencies.
+/// RFC 9112 section 6.3, without what it allows a server to repair: both fields at once are refused.
 pub(super) fn body(headers: &[Header<'_>], version: Version) -> Result<Body, Refusal> {
     let length = content_length(headers)?;
     let chunked = transfer_coding(headers)?;
@@ -38,7 +38,8 @@ pub(super) fn body(headers: &[Header<'_>], version: Version) -> Result<Body, Ref
     }
 }
 
-/// RFC 9112 section 6.3 allows a repeated equal value; we do not, since no client has a reason to send it.
+/// The one Content-Length. RFC 9112 section 6.3 allows equal repeated values; here they are refused, since readers
+/// differ on them and no client has a reason to send them.
 fn content_length(headers: &[Header<'_>]) -> Result<Option<u64>, Refusal> {
     let mut lengths = values(headers, "Content-Length");
     let Some(length) = lengths.next() else {
@@ -56,7 +57,8 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     if digits.starts_with('+') { None } else { digits.parse().ok() }
 }
 
-/// Whether the content is chunked. RFC 9112 section 6.1: chunked last and once; 501 for a coding not understood.
+/// Whether the content is chunked (RFC 9112 section 6.1): `chunked` must be the last coding and be there once; another
+/// coding is answered with 501.
 fn transfer_coding(headers: &[Header<'_>]) -> Result<bool, Refusal> {
     let mut chunked = false;
     for coding in values(headers, "Transfer-Encoding").flat_map(elements) {

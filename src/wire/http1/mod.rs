@@ -1,17 +1,17 @@
-//! HTTP/1.1 messages (RFC 9112): request heads and bodies are read, response heads are written.
+//! HTTP/1.1 messages (RFC 9112): request heads and content are read, response heads and chunks are written.
 //!
-//! A head is read in two steps. First a scan from the front (`scan`), one byte position after the other: line ends,
-//! the request line and the limits. It refuses as early as its byte is there, so a TLS ClientHello or an endless
-//! target is not waited for. When the scan has seen the blank line, httparse takes the field lines apart and the few
-//! fields that decide about framing and routing are judged (`judge`). The second step only ever runs on a whole head,
-//! which is what makes the answer independent of where the bytes were cut.
+//! A head is read in two steps. `scan` goes over the bytes from the front, one position after the other: line ends, the
+//! request line, the limits. It refuses at the first byte that no request can have there, so neither a TLS ClientHello
+//! nor an endless target is buffered to its end. When it has found the blank line, httparse takes the field lines apart
+//! and `interpret` checks the few fields that decide about framing and routing. The second step runs on whole heads
+//! only, which makes the result independent of where the bytes were cut.
 //!
-//! Strict where leniency lets two readers of the same bytes disagree (request smuggling): RFC 9112 allows a bare LF as
-//! line end and equal repeated Content-Length; here both are refused.
+//! Strict where leniency lets two readers of the same bytes disagree (request smuggling, RFC 9112 section 11.2): the
+//! RFC allows a bare LF as line end and equal repeated Content-Length; here both are refused.
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | `request` | the head as a whole: [`read`], [`Head`] and what it answers about its fields |
+//! | `request` | the head as a whole: [`read`], [`Head`] and its look-ups of fields |
 //! | `scan` | the first step: line ends, the request line, limits |
 //! | `target` | request targets and hosts |
 //! | `fields` | field values: lists, tokens, weights |
@@ -49,17 +49,17 @@ mod sample {
 
     pub(super) const LIMITS: HeadLimits = HeadLimits { head_bytes: 4096, head_count: 8, target_bytes: 64 };
 
-    /// A whole head, or the refusal that every reader of these bytes must see.
+    /// The refusal of these bytes; `None` where a head is read or is not whole.
     pub(super) fn refusal(bytes: impl AsRef<[u8]>) -> Option<Refusal> {
         read(bytes.as_ref(), &LIMITS, &mut [EMPTY_HEADER; MAX_HEADERS]).err()
     }
 
-    /// What is wrong with these field lines under HTTP/1.1 and a good Host.
+    /// The refusal of these field lines in an HTTP/1.1 request with a good Host.
     pub(super) fn fields_refusal(fields: &str) -> Option<Refusal> {
         refusal(format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"))
     }
 
-    /// What `look` sees in the head of this request.
+    /// What `look` returns for the head of this request, which must be whole and good.
     pub(super) fn with<T>(request: &str, look: impl Fn(&Head<'_, '_>) -> T) -> T {
         let mut store = [EMPTY_HEADER; MAX_HEADERS];
         let head = read(request.as_bytes(), &LIMITS, &mut store).unwrap().unwrap();

@@ -4,7 +4,8 @@ use crate::status::Status;
 
 macro_rules! refusals {
     ($($(#[$doc:meta])* $name:ident $status:ident $words:literal,)+) => {
-        /// Why a request is refused. Always the client's fault, except where the words say "not supported".
+        /// Why a request is refused: it breaks the named section, or passes a limit, or asks for what the words call
+        /// not supported.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Refusal {
             $(
@@ -15,17 +16,17 @@ macro_rules! refusals {
         }
 
         impl Refusal {
-            /// Every refusal, for tables in tests and documents.
+            /// Every refusal, in the order of the table.
             pub const ALL: &'static [Refusal] = &[$(Refusal::$name),+];
 
-            /// The status of the answer.
+            /// The status code of the response that refuses the request.
             pub const fn status(&self) -> Status {
                 match self {
                     $(Refusal::$name => Status::$status,)+
                 }
             }
 
-            /// What is wrong, for the log and for the content of the answer.
+            /// What is wrong: one line in lower case without a period, for the log and for the content of the response.
             pub const fn words(&self) -> &'static str {
                 match self {
                     $(Refusal::$name => $words,)+

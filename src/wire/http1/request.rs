@@ -1,4 +1,4 @@
-//! Request heads (RFC 9112 sections 3 and 5): what a whole one says.
+//! Request heads (RFC 9112 sections 3 and 5): from whole lines to a [`Head`].
 
 use core::str;
 
@@ -10,21 +10,21 @@ use super::scan::{Lines, RequestLine, scan};
 use super::target::{Form, host};
 use super::{Body, Refusal};
 
-/// The most field lines a head may have, whatever the configuration says; the size of the caller's scratch.
+/// The most field lines a head may have, whatever the configuration allows: the length of `store` in [`read`].
 pub const MAX_HEADERS: usize = 256;
 
-/// The limits of a request head.
+/// The limits of a request head. Each refuses: with 431, `target_bytes` with 414.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadLimits {
     /// Bytes of the whole head, empty lines before and after included.
     pub head_bytes: usize,
-    /// Field lines; at most [`MAX_HEADERS`].
+    /// Field lines; more than [`MAX_HEADERS`] mean as many.
     pub head_count: usize,
     /// Bytes of the request target.
     pub target_bytes: usize,
 }
 
-/// The version of a request. A later minor version is taken as 1.1 (RFC 9110 section 2.5).
+/// The version of a request (RFC 9112 section 2.3). A later minor version is taken as 1.1 (RFC 9110 section 2.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// HTTP/1.0
@@ -33,68 +33,78 @@ pub enum Version {
     Http11,
 }
 
-/// A whole request head. Everything in it lies in the caller's bytes.
+/// A whole request head, valid as far as its fields say so below. Its texts lie in the bytes that were read (`'b`), its
+/// list of fields in the caller's scratch (`'h`).
+///
+/// Field names are compared without regard to case, here and in all methods.
 #[derive(Clone, Debug)]
 pub struct Head<'h, 'b> {
-    /// The method, case-sensitive.
+    /// The method (RFC 9110 section 9.1): a token of at most [`MAX_METHOD`](super::MAX_METHOD) bytes, case-sensitive,
+    /// never `CONNECT`.
     pub method: &'b str,
-    /// The request target as it was sent; visible ASCII without `#`.
+    /// The request target as it was sent (RFC 9112 section 3.2); visible ASCII without `#`.
     pub target: &'b str,
-    /// The path of the target, not decoded; `/...`, or `*` for OPTIONS.
+    /// The path of the target, percent-encoding as it was sent: begins with `/`, or is `*` (only for OPTIONS).
     pub path: &'b str,
-    /// What follows the first `?` of the target.
+    /// What follows the first `?` of the target, undecoded; may be empty.
     pub query: Option<&'b str>,
-    /// The version.
+    /// The version; only 1.0 and 1.1 are read.
     pub version: Version,
-    /// The field lines in their order, values without the white space around them.
+    /// The field lines in their order; names are tokens, values have no white space around them and no control
+    /// characters but tabs, and may be other than UTF-8.
     pub headers: &'h [Header<'b>],
-    /// The length of the head in bytes; content begins there.
+    /// The length of the head in bytes, empty lines before it included; content or the next request begins there.
     pub len: usize,
-    /// How the content is delimited.
+    /// How the content is delimited (RFC 9112 section 6.3).
     pub body: Body,
-    /// Whether another request may follow on this connection (RFC 9112 section 9.3).
+    /// Whether the client lets another request follow on this connection (RFC 9112 section 9.3).
     pub keep_alive: bool,
-    /// The authority asked for, with its port: of an absolute target, else of Host (RFC 9112 section 3.2.2).
+    /// The authority asked for, with its port if there is one: of an absolute target, else of Host (RFC 9112 section
+    /// 3.2.2). `None` only in HTTP/1.0.
     pub host: Option<&'b str>,
 }
 
 impl<'b> Head<'_, 'b> {
-    /// The value of the first line of this name, in any case.
+    /// The value of the first line of this name; `None` where there is no such line.
     pub fn get(&self, name: &str) -> Option<&'b [u8]> {
         values(self.headers, name).next()
     }
 
-    /// The values of all lines of this name, in any case, in their order.
+    /// The values of all lines of this name, in their order.
     pub fn all<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'b [u8]> + 's {
         values(self.headers, name)
     }
 
-    /// The elements of a comma list over all lines of this name (RFC 9110 section 5.6.1): without the white space
-    /// around them, empty ones left out; of the first [`MAX_ELEMENTS`]. Not for lists whose elements may be quoted
-    /// strings. A line that is not UTF-8 counts as empty.
+    /// The elements of a comma list over all lines of this name (RFC 9110 section 5.6.1), without the white space
+    /// around them: the first [`MAX_ELEMENTS`](super::MAX_ELEMENTS), of which empty ones are then left out. A line that
+    /// is not UTF-8 counts as one empty element. Not for lists whose elements may be quoted strings: a comma within
+    /// quotes separates too.
     pub fn list<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'b str> + 's {
         list(self.headers, name)
     }
 
-    /// How much a media type, `type/subtype`, is wanted by Accept (RFC 9110 section 12.5.1): in thousandths, the most
-    /// of all that name it, in any case, whatever their parameters. 0: it is not named, or is refused (`q=0`).
-    /// Wildcards name nothing, so that who takes anything can be given what is usual. Of all that is named the first
-    /// [`MAX_ELEMENTS`] are looked at.
+    /// The weight that Accept gives a media type, `type/subtype` (RFC 9110 section 12.5.1), in thousandths: the
+    /// greatest of all media ranges that name it, compared without regard to case and to parameters other than `q`. 0:
+    /// no range names it, or each does with `q=0`. Wildcards (`*/*`, `text/*`) name nothing, so that a client that
+    /// takes anything can be sent what is usual. Of all ranges the first [`MAX_ELEMENTS`](super::MAX_ELEMENTS) are
+    /// looked at.
     pub fn quality(&self, media_type: &str) -> u16 {
         fields::quality(self.headers, media_type)
     }
 
-    /// Whether the comma list of this name has this token, in any case.
+    /// Whether the [`list`](Head::list) of this name has this token, compared without regard to case.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         list(self.headers, name).any(|element| element.eq_ignore_ascii_case(token))
     }
 
-    /// Whether the client waits for [`CONTINUE`] before it sends the content (RFC 9110 section 10.1.1): `Expect:
-    /// 100-continue`, in any case, in a request that has content. In HTTP/1.0 the field is ignored, as the RFC demands.
+    /// Whether the client waits for [`CONTINUE`](super::CONTINUE) before it sends the content (RFC 9110 section
+    /// 10.1.1): `Expect: 100-continue`, in any case, in a request that has content. In HTTP/1.0 the field is ignored,
+    /// as the RFC demands.
     ///
-    /// A client need not wait for long, and may send the content before anything has come; who has received the first
-    /// byte of it may leave [`CONTINUE`] out. A final status instead of it refuses the content: the client then sends
-    /// either the content all the same or nothing more, so the connection ends behind the answer.
+    /// The client may send its content without having received anything; a server that has received some of it may
+    /// leave [`CONTINUE`](super::CONTINUE) out. After a final status instead of [`CONTINUE`](super::CONTINUE) the
+    /// client sends either the content or another request, which cannot be told apart: the connection must be closed
+    /// behind that response.
     ///
     /// # Errors
     /// [`Refusal::UnknownExpectation`] where the field has any other expectation, with content or without.
@@ -117,27 +127,32 @@ impl<'b> Head<'_, 'b> {
     }
 }
 
-/// Reads the request head at the front of `bytes`.
+/// Reads the request head at the front of `bytes`, which begin where the request before it ended.
 ///
-/// `Ok(None)`: it is not whole yet. The answer on a prefix is `Ok(None)` or the answer on the whole. `store` is the
-/// caller's scratch, `[EMPTY_HEADER; MAX_HEADERS]`; a shorter one lowers `limits.head_count`.
+/// `Ok(None)`: the head is not whole; the same bytes are to be presented again with more behind them. The result for a
+/// prefix of a head is `Ok(None)` or the result for the whole. `store` is scratch, `[EMPTY_HEADER; MAX_HEADERS]`; a
+/// shorter one lowers `limits.head_count`. Takes time in proportion to the bytes of the head, and allocates nothing.
+///
+/// # Errors
+/// While the head is not whole, the first [`Refusal`] in the order of its bytes; on a whole head then the first of the
+/// syntax of fields, the target, Host, and what delimits the content. Nothing behind a refused head can be read.
 pub fn read<'h, 'b>(
     bytes: &'b [u8],
     limits: &HeadLimits,
     store: &'h mut [Header<'b>],
 ) -> Result<Option<Head<'h, 'b>>, Refusal> {
-    // What lies beyond the limit is never looked at, so passing it comes at the same place however bytes are cut.
+    // What lies beyond the limit is not looked at, so that it is passed at the same byte however the bytes are cut.
     let seen = bytes.get(..limits.head_bytes).unwrap_or(bytes);
     let count = limits.head_count.min(store.len());
     match scan(seen, count, limits.target_bytes)? {
-        Some(lines) => judge(lines, store).map(Some),
+        Some(lines) => interpret(lines, store).map(Some),
         None if bytes.len() > limits.head_bytes => Err(Refusal::LongHead),
         None => Ok(None),
     }
 }
 
-/// What a whole head says, or what is wrong with it.
-fn judge<'h, 'b>(lines: Lines<'b>, store: &'h mut [Header<'b>]) -> Result<Head<'h, 'b>, Refusal> {
+/// The second step: fields, target, host and framing of a head whose lines are whole.
+fn interpret<'h, 'b>(lines: Lines<'b>, store: &'h mut [Header<'b>]) -> Result<Head<'h, 'b>, Refusal> {
     let RequestLine { method, target, version } = lines.request;
     let headers = field_lines(lines.fields, store)?;
     let form = Form::of(method, target)?;
@@ -156,7 +171,7 @@ fn judge<'h, 'b>(lines: Lines<'b>, store: &'h mut [Header<'b>]) -> Result<Head<'
     })
 }
 
-/// Takes the field lines apart.
+/// `name: value` of each line (RFC 9112 section 5), by httparse.
 fn field_lines<'h, 'b>(bytes: &'b [u8], store: &'h mut [Header<'b>]) -> Result<&'h [Header<'b>], Refusal> {
     match httparse::parse_headers(bytes, store) {
         Ok(httparse::Status::Complete((_, headers))) => Ok(headers),
@@ -167,10 +182,10 @@ fn field_lines<'h, 'b>(bytes: &'b [u8], store: &'h mut [Header<'b>]) -> Result<&
     }
 }
 
-/// RFC 9112 section 9.3: close wins; 1.1 keeps unless told otherwise, 1.0 only when told so.
+/// RFC 9112 section 9.3: `close` goes before `keep-alive`; without either, HTTP/1.1 persists and HTTP/1.0 does not.
 fn keep_alive(headers: &[Header<'_>], version: Version) -> bool {
-    let says = |token: &str| list(headers, "Connection").any(|element| element.eq_ignore_ascii_case(token));
-    !says("close") && (version == Version::Http11 || says("keep-alive"))
+    let has = |option: &str| list(headers, "Connection").any(|element| element.eq_ignore_ascii_case(option));
+    !has("close") && (version == Version::Http11 || has("keep-alive"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The first step of reading a head: its lines from the front, one byte position after the other.
+//! The first step of reading a head: its lines from the front, one byte position after the other. It refuses at the
+//! first byte that no request can have there.
 
 use core::str;
 
@@ -7,13 +8,14 @@ use memchr::memchr;
 use super::fields::is_token;
 use super::{Refusal, Version};
 
-/// No registered method comes near; a longer one is not implemented (RFC 9112 section 3).
+/// The most bytes of a method; a longer one is answered with 501 (RFC 9112 section 3). No registered method comes near.
 pub const MAX_METHOD: usize = 32;
 
 /// How many empty lines may stand before the request line (RFC 9112 section 2.2).
 pub const MAX_LEADING_LINES: usize = 4;
 
-/// A head whose lines are whole and counted, and whose request line is taken apart.
+/// A head whose lines are whole and counted, and whose request line is taken apart. What is within the field lines has
+/// not been looked at.
 pub(super) struct Lines<'b> {
     pub(super) request: RequestLine<'b>,
     /// The field lines with the blank line that ends them.
@@ -21,7 +23,9 @@ pub(super) struct Lines<'b> {
     pub(super) len: usize,
 }
 
-/// RFC 9112 section 2.2: empty lines, the request line, field lines, an empty line; CR LF at the end of each.
+/// RFC 9112 section 2.2: empty lines, the request line, field lines, an empty line; CR LF at the end of each. `seen`
+/// has at most as many bytes as a head may have; `count` bounds the field lines, `target_bytes` the target. `None`:
+/// cut.
 pub(super) fn scan(seen: &[u8], count: usize, target_bytes: usize) -> Result<Option<Lines<'_>>, Refusal> {
     let Some(lines) = leading_lines(seen)? else {
         return Ok(None);
@@ -35,8 +39,8 @@ pub(super) fn scan(seen: &[u8], count: usize, target_bytes: usize) -> Result<Opt
     Ok(Some(Lines { request, fields, len: seen.len() - rest.len() }))
 }
 
-/// RFC 9112 section 2.2: a server should ignore at least one empty line before the request line. What stands behind
-/// them, or `None` while that is open.
+/// RFC 9112 section 2.2: a server should ignore at least one empty line before the request line. Returns what stands
+/// behind them; `None` while the next byte may still be one of theirs.
 fn leading_lines(mut lines: &[u8]) -> Result<Option<&[u8]>, Refusal> {
     for _ in 0..MAX_LEADING_LINES {
         match lines {
@@ -55,8 +59,8 @@ pub(super) struct RequestLine<'b> {
     pub(super) version: Version,
 }
 
-/// `method SP request-target SP HTTP-version CRLF` (RFC 9112 section 3), single spaces, refused at the first byte that
-/// cannot be. With what stands behind the line; `None` while it is cut.
+/// `method SP request-target SP HTTP-version CRLF` (RFC 9112 section 3) with single spaces. Returns the line and what
+/// stands behind it; `None` while it is cut.
 fn request_line(line: &[u8], target_bytes: usize) -> Result<Option<(RequestLine<'_>, &[u8])>, Refusal> {
     let Some((method, rest)) = word(line, is_token, MAX_METHOD, Refusal::BadMethod, Refusal::LongMethod)? else {
         return Ok(None);
@@ -75,8 +79,8 @@ fn request_line(line: &[u8], target_bytes: usize) -> Result<Option<(RequestLine<
     Ok(Some((RequestLine { method, target, version }, rest)))
 }
 
-/// The bytes up to the next space: at least one, at most `limit`, all `allowed`; and what stands behind the space.
-/// `None` while it is not there.
+/// The bytes up to the next space: at least one, at most `limit` (else `long`), all `allowed` (else `bad`); and what
+/// stands behind the space. `None` while the space has not come.
 fn word(
     bytes: &[u8],
     allowed: impl Fn(u8) -> bool,
@@ -96,22 +100,21 @@ fn word(
     }
 }
 
-/// How many bytes at the front are all `allowed`. A long target is read again with each packet while its head is cut,
-/// so this goes over many bytes at once.
+/// How many bytes at the front are all `allowed`. While a head is cut its target is read again with each packet, so
+/// this takes 32 bytes at a time, which the compiler makes into vector instructions.
 fn run(bytes: &[u8], allowed: impl Fn(u8) -> bool) -> usize {
     let whole = |chunk: &&[u8; 32]| chunk.iter().fold(true, |so_far, &byte| so_far & allowed(byte));
     let front = 32 * bytes.as_chunks().0.iter().take_while(whole).count();
     front + bytes.iter().skip(front).take_while(|&&byte| allowed(byte)).count()
 }
 
-/// What may stand in a target: RFC 3986 and the characters that clients send unescaped all the same. No fragment: a
-/// target has none (RFC 9112 section 3.2), and readers differ on what to do with it.
+/// What a target may have: the characters of RFC 3986 and those that clients send unescaped all the same. Not `#`: a
+/// target has no fragment (RFC 9112 section 3.2), and readers differ on what to do with one.
 const fn is_target(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b'#'
 }
 
-/// `HTTP/` DIGIT `.` DIGIT CR LF (RFC 9112 section 2.3), refused at the first byte that cannot be; and what stands
-/// behind it.
+/// `HTTP/` DIGIT `.` DIGIT CR LF (RFC 9112 section 2.3), and what stands behind it; `None` while it is cut.
 fn version(line: &[u8]) -> Result<Option<(Version, &[u8])>, Refusal> {
     let mut rest = line;
     let mut minor = b'0';
@@ -132,11 +135,11 @@ fn version(line: &[u8]) -> Result<Option<(Version, &[u8])>, Refusal> {
     Ok(Some((if minor == b'0' { Version::Http10 } else { Version::Http11 }, rest)))
 }
 
-/// The front of some bytes, and what stands behind it.
+/// The front of some bytes, and the rest of them.
 type Split<'b> = (&'b [u8], &'b [u8]);
 
-/// Walks the field lines up to the blank line; these with it, and what stands behind it, or `None` while it is not
-/// there. What is inside a line is httparse's to judge.
+/// The field lines with the blank line that ends them, and what stands behind it; `None` while that line has not come.
+/// Counts lines and checks their ends; their syntax is checked by httparse when the head is whole.
 fn field_lines(fields: &[u8], count: usize) -> Result<Option<Split<'_>>, Refusal> {
     let mut rest = fields;
     let mut lines = 0;
@@ -159,7 +162,7 @@ fn field_lines(fields: &[u8], count: usize) -> Result<Option<Split<'_>>, Refusal
     Ok(None)
 }
 
-/// `line` is what stands before an LF: one CR, at its end.
+/// `line` is what stands before an LF: it must have one CR, at its end (RFC 9112 section 2.2).
 fn check_line_end(line: &[u8]) -> Result<(), Refusal> {
     match memchr(b'\r', line) {
         Some(at) if at + 1 == line.len() => Ok(()),

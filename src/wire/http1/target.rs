@@ -7,7 +7,7 @@ use httparse::Header;
 use super::fields::values;
 use super::{Refusal, Version};
 
-/// A target taken apart (RFC 9112 section 3.2).
+/// A target taken apart (RFC 9112 section 3.2); `authority` only where the target has one.
 pub(super) struct Form<'b> {
     pub(super) authority: Option<&'b str>,
     pub(super) path: &'b str,
@@ -31,7 +31,7 @@ impl<'b> Form<'b> {
         }
     }
 
-    /// 3.2.2: a server must take the absolute form from anyone, though clients send it only to proxies.
+    /// 3.2.2: a server must accept the absolute form, though clients send it only to proxies.
     fn absolute(method: &str, target: &'b str) -> Result<Form<'b>, Refusal> {
         let (scheme, rest) = target.split_once("://").ok_or(Refusal::BadTarget)?;
         if !["http", "https", "ws", "wss"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
@@ -39,7 +39,7 @@ impl<'b> Form<'b> {
         }
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, rest) = rest.split_at_checked(end).ok_or(Refusal::BadTarget)?;
-        // RFC 9110 section 4.2.4: user information in a target is an error; is_host refuses its `@`.
+        // RFC 9110 section 4.2.4: user information in a target is to be treated as an error; is_host refuses its `@`.
         if !is_host(authority) {
             return Err(Refusal::BadHost);
         }
@@ -52,7 +52,7 @@ impl<'b> Form<'b> {
     }
 }
 
-/// RFC 9112 section 3.2: exactly one valid Host in HTTP/1.1, at most one in HTTP/1.0.
+/// The value of Host (RFC 9112 section 3.2): exactly one line with a valid value in HTTP/1.1, at most one in HTTP/1.0.
 pub(super) fn host<'b>(headers: &[Header<'b>], version: Version) -> Result<Option<&'b str>, Refusal> {
     let mut hosts = values(headers, "Host");
     let Some(host) = hosts.next() else {
@@ -77,12 +77,13 @@ fn is_host(authority: &str) -> bool {
     !name.is_empty() && (authority.starts_with('[') || is_reg_name(name.as_bytes())) && is_port(port)
 }
 
-/// An IPv6 address by its characters; what it means is for those who connect.
+/// The inside of `[...]` by its characters (RFC 3986 section 3.2.2): the form of an address is not checked, since
+/// nothing here connects to it. IPvFuture is refused.
 fn is_ip_literal(literal: &str) -> bool {
     literal.contains(':') && literal.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
 }
 
-/// RFC 3986 section 3.2.2: unreserved, sub-delims, percent with two digits.
+/// `reg-name` (RFC 3986 section 3.2.2): unreserved, sub-delims, `%` with two hexadecimal digits.
 fn is_reg_name(mut name: &[u8]) -> bool {
     loop {
         name = match name {
@@ -98,7 +99,7 @@ fn is_reg_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
 }
 
-/// Nothing, or a colon and a number of 16 bits; the digits may be missing.
+/// Empty, or a colon and a decimal number of 16 bits, or a colon alone (RFC 3986 section 3.2.3).
 fn is_port(port: &str) -> bool {
     match port.strip_prefix(':') {
         None => port.is_empty(),

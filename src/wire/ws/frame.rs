@@ -93,7 +93,7 @@ impl FrameHead {
 /// Writes a frame head; the length takes the shortest form (RFC 6455 section 5.2).
 ///
 /// `mask` is `None` on a server's side and a fresh key on a client's; the caller masks the payload
-/// ([`mask::apply`]). `payload_len` must stay below 2^63, and at or below 125 in a control frame.
+/// ([`mask::apply`](crate::mask::apply)). `payload_len` must stay below 2^63, and at or below 125 in a control frame.
 #[inline]
 pub fn head(opcode: Opcode, fin: bool, payload_len: u64, mask: Option<[u8; 4]>) -> FrameHead {
     debug_assert!(payload_len >> 63 == 0);
