@@ -2,7 +2,8 @@
 
 use super::CloseCode;
 
-/// What the peer did wrong. The peer is at fault in every line; the connection must be failed with [`Fault::code`].
+/// What the peer did wrong, by the section of RFC 6455 that it breaks. The connection must be failed (RFC 6455 section
+/// 7.1.7) with a close frame of [`Fault::code`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// A reserved bit without an extension that gives it a meaning (5.2), or where it has none (RFC 7692 section 6).
@@ -33,24 +34,25 @@ pub enum Fault {
     CloseReason,
     /// A text message that is not UTF-8 (8.1).
     Text,
-    /// A message above the limit.
+    /// A message longer than this end takes (RFC 6455 section 10.4).
     TooBig,
     /// A deflated message that cannot be inflated (RFC 7692 section 7.2.2).
     Corrupt,
 }
 
 impl Fault {
-    /// The code of the close frame that answers the fault.
+    /// The status code of the close frame that fails the connection: 1002, 1007 or 1009 (RFC 6455 section 7.4.1).
     pub const fn code(self) -> CloseCode {
         match self {
-            // RFC 7692 names no code; this is what RFC 6455 section 7.4.1 has for data that is not of its type.
+            // RFC 7692 names no code; 1007 is for data that is not consistent with the type of its message.
             Fault::CloseReason | Fault::Text | Fault::Corrupt => CloseCode::INVALID_PAYLOAD,
             Fault::TooBig => CloseCode::MESSAGE_TOO_BIG,
             _ => CloseCode::PROTOCOL_ERROR,
         }
     }
 
-    /// The fault in words, fit for a log and for the reason of the close frame.
+    /// The fault in words, for a log and for the reason of the close frame: ASCII, at most
+    /// [`MAX_CONTROL`](super::MAX_CONTROL) - 2 bytes.
     pub const fn words(self) -> &'static str {
         match self {
             Fault::ReservedBits => "reserved bit set without an extension",

@@ -1,10 +1,10 @@
 //! Frame heads (RFC 6455 section 5.2): what the bits mean, and heads written in their shortest form.
 
-/// The longest payload of a control frame (RFC 6455 section 5.5).
+/// The longest payload of a control frame, in bytes (RFC 6455 section 5.5).
 pub const MAX_CONTROL: usize = 125;
-/// The longest head of a frame without a mask, as a server sends it.
+/// The longest head of a frame without a mask, as a server sends it, in bytes.
 pub const MAX_SERVER_HEAD: usize = 10;
-/// The longest head of a frame with a mask, as a client sends it.
+/// The longest head of a frame with a mask, as a client sends it, in bytes.
 pub const MAX_CLIENT_HEAD: usize = 14;
 
 pub(super) const FIN: u8 = 0x80;
@@ -15,34 +15,36 @@ pub(super) const MASKED: u8 = 0x80;
 pub(super) const LEN_16: u8 = 126;
 pub(super) const LEN_64: u8 = 127;
 
-/// Which end reads. RFC 6455 section 5.1: a client masks every frame, a server none; the other end checks it.
+/// Which end of the connection reads. RFC 6455 section 5.1: a client masks every frame, a server none; the other end
+/// checks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Frames that come in must be masked.
+    /// Received frames must be masked.
     Server,
-    /// Frames that come in must not be masked.
+    /// Received frames must not be masked.
     Client,
 }
 
-/// The meaning of a frame (RFC 6455 section 5.2); the other ten numbers are reserved.
+/// The opcode of a frame (RFC 6455 section 5.2); the other ten numbers are reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
-    /// Goes on with the message that is under way.
+    /// A further frame of the message that has begun.
     Continuation = 0x0,
-    /// Begins a text message.
+    /// The first frame of a text message.
     Text = 0x1,
-    /// Begins a binary message.
+    /// The first frame of a binary message.
     Binary = 0x2,
-    /// Ends the connection.
+    /// The closing handshake (5.5.1).
     Close = 0x8,
-    /// Asks for a pong with the same payload.
+    /// To be answered with a pong of the same payload (5.5.2).
     Ping = 0x9,
-    /// Answers a ping, or comes unasked.
+    /// The answer to a ping, or unsolicited (5.5.3).
     Pong = 0xa,
 }
 
 impl Opcode {
+    /// Of the low four bits of a frame's first byte; `None` where they are reserved.
     pub(super) const fn from_bits(bits: u8) -> Option<Opcode> {
         Some(match bits {
             0x0 => Opcode::Continuation,
@@ -55,13 +57,14 @@ impl Opcode {
         })
     }
 
-    /// Close, ping and pong: short, whole, and free to come between the frames of a message.
+    /// Close, ping and pong (5.5): never fragmented, at most [`MAX_CONTROL`] bytes of payload, allowed between the
+    /// frames of a message.
     pub const fn is_control(self) -> bool {
         self as u8 & 0x8 != 0
     }
 }
 
-/// The head of one frame to send.
+/// The head of one frame to send; see [`head`]. At most [`MAX_CLIENT_HEAD`] bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameHead {
     bytes: [u8; MAX_CLIENT_HEAD],
@@ -70,12 +73,15 @@ pub struct FrameHead {
 
 #[allow(clippy::indexing_slicing, reason = "the longest head that there is fits in")]
 impl FrameHead {
-    /// The bytes that go in front of the payload.
+    /// The bytes to be sent in front of the payload.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
 
-    /// Says that the message is deflated (RFC 7692 section 6). For the first frame of a data message.
+    /// The same head with RSV1 set: the message is deflated (RFC 7692 section 6).
+    ///
+    /// # Panics
+    /// With debug assertions, where this is not the first frame of a text or binary message.
     #[must_use]
     pub fn deflated(mut self) -> FrameHead {
         debug_assert!(matches!(self.bytes[0] & 0x0f, 0x1 | 0x2));
@@ -83,6 +89,7 @@ impl FrameHead {
         self
     }
 
+    /// Adds bytes; all that are ever added fit in together.
     fn push(&mut self, bytes: &[u8]) {
         let at = usize::from(self.len);
         self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
@@ -90,10 +97,16 @@ impl FrameHead {
     }
 }
 
-/// Writes a frame head; the length takes the shortest form (RFC 6455 section 5.2).
+/// Writes a frame head, its length in the shortest form (RFC 6455 section 5.2).
 ///
-/// `mask` is `None` on a server's side and a fresh key on a client's; the caller masks the payload
-/// ([`mask::apply`](crate::mask::apply)). `payload_len` must stay below 2^63, and at or below 125 in a control frame.
+/// `fin`: this is the last frame of its message. `payload_len` in bytes. `mask` is `None` on a server's side and a
+/// fresh, unpredictable key on a client's (5.3); the caller masks the payload with it
+/// ([`mask::apply`](crate::mask::apply)).
+///
+/// # Panics
+/// With debug assertions, where `payload_len` is 2^63 or more, or a control frame has more than [`MAX_CONTROL`] bytes
+/// or no
+/// `fin`.
 #[inline]
 pub fn head(opcode: Opcode, fin: bool, payload_len: u64, mask: Option<[u8; 4]>) -> FrameHead {
     debug_assert!(payload_len >> 63 == 0);
@@ -118,7 +131,8 @@ pub fn head(opcode: Opcode, fin: bool, payload_len: u64, mask: Option<[u8; 4]>) 
     head
 }
 
-/// Writes the head of a whole message whose payload was deflated (RFC 7692 section 6): RSV1 is set.
+/// Writes the head of an unfragmented, unmasked message with a deflated payload of `payload_len` bytes: RSV1 is set
+/// (RFC 7692 section 6). `opcode` is text or binary.
 #[inline]
 pub fn deflated_head(opcode: Opcode, payload_len: u64) -> FrameHead {
     head(opcode, true, payload_len, None).deflated()

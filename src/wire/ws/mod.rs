@@ -1,12 +1,12 @@
-//! WebSocket frames (RFC 6455), parsed where they lie and written in their shortest form.
+//! WebSocket frames (RFC 6455 sections 5 and 7): read in place, written in their shortest form.
 //!
-//! [`Parser::next`] is called in a loop on the bytes at hand until it says `None`; what is then left (a cut header or
-//! a cut control frame) goes in front of the next bytes. A data frame is never waited for: its payload comes out in
-//! pieces as it lies there, unmasked in place, its text checked. The parser itself carries only counts, the key and
-//! three bytes of a cut character.
+//! [`Parser::next`] is called in a loop on the bytes at hand until it returns `None`; what is then left (a cut head or
+//! a cut control frame) goes in front of the next bytes. A data frame is not buffered: its payload is returned in
+//! pieces as it lies there, unmasked in place, its text checked. Between two reads the parser keeps counts, the masking
+//! key and up to three bytes of a cut character.
 //!
-//! Every check is made as soon as its own byte is there and in the order of the bytes, so a fault does not depend on
-//! where the bytes were cut.
+//! Every check is made when its own byte is there and in the order of the bytes, so a fault does not depend on where
+//! the bytes were cut.
 //!
 //! | file | what is in it |
 //! |---|---|

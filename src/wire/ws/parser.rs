@@ -1,4 +1,4 @@
-//! Frames are read where they lie: the state between two reads, and the checks in the order of the bytes.
+//! Received frames are read in place: the state between two reads, and the checks in the order of the bytes.
 
 use super::close::close;
 use super::frame::{FIN, LEN_16, LEN_64, MASKED, RSV, RSV1};
@@ -6,64 +6,67 @@ use super::{CloseCode, Fault, MAX_CONTROL, Opcode, Role};
 use crate::mask;
 use crate::utf8::{Invalid, Tail};
 
-/// The most that [`Parser::next`] leaves to be presented again: one byte less than a whole masked control frame.
+/// The most bytes that [`Parser::next`] leaves to be presented again: one less than the longest masked control frame.
 pub const MAX_LEFT: usize = 2 + 4 + MAX_CONTROL - 1;
 
-/// What one listener or route demands of the frames that come in.
+/// What received frames must keep to; the same for all frames of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// Which end reads.
+    /// Which end this is: decides about masks.
     pub role: Role,
     /// The longest message, in bytes of payload over all its frames.
     pub message_bytes: u64,
-    /// permessage-deflate was agreed on: the first frame of a data message may say that the message is deflated
-    /// (RFC 7692 section 6). `message_bytes` then bounds what goes over the wire.
+    /// permessage-deflate was agreed on: the first frame of a data message may have RSV1 set (RFC 7692 section 6). Of a
+    /// deflated message `message_bytes` bounds the deflated payload.
     pub deflate: bool,
 }
 
-/// What [`Parser::next`] found.
+/// What [`Parser::next`] found at the front of its input.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'b> {
     /// A piece of a message. Pieces of one message come in order; control frames may come between them.
     Data {
-        /// The message is text; all of it so far is UTF-8, though a character may be cut at the end of this piece.
-        /// What a deflated message says is not looked into.
+        /// The message is text. Unless deflated, all of it so far has been checked to be UTF-8; a character may be cut
+        /// at the end of this piece, but not at the end of the message.
         text: bool,
-        /// The message is deflated: its pieces together are what `deflate::Inflater` takes.
+        /// The message is deflated: its pieces together are what
+        /// [`Inflater::message`](crate::deflate::Inflater::message) takes.
         deflated: bool,
         /// The message begins with this piece.
         first: bool,
         /// The message ends with this piece.
         last: bool,
-        /// The bytes, unmasked. Empty only where `last` is true.
+        /// The payload that is there of the current frame, unmasked. Empty only where `last` is true.
         payload: &'b [u8],
     },
-    /// An empty frame that does not end its message (5.4 allows it). It says nothing, and is told so that whoever
-    /// counts work can count it: a call takes one frame at most.
+    /// An empty frame that does not end its message (5.4 allows it). It has no effect; it is returned so that a call
+    /// takes one frame at most, and the caller can count work.
     Empty,
-    /// A ping; answer with a pong of the same payload (5.5.2).
+    /// A ping and its payload, to be answered with a pong of the same payload (5.5.2).
     Ping(&'b [u8]),
-    /// A pong (5.5.3).
+    /// A pong and its payload (5.5.3).
     Pong(&'b [u8]),
-    /// A close frame with its code and reason, or without a body (5.5.1). Nothing that follows it has a meaning (1.4).
+    /// A close frame with its code and reason; `None`: without a body (5.5.1). What follows it is to be discarded
+    /// (1.4).
     Close(Option<(CloseCode, &'b str)>),
 }
 
-/// The state of one direction of one connection between two reads.
+/// The state of the receiving direction of one connection between two reads.
 ///
-/// Call [`next`](Parser::next) until it gives `None`, then once more when more bytes are there. After an `Err` the
-/// parser must not be used again: what follows a fault has no frame boundary.
+/// Call [`next`](Parser::next) until it returns `None`, then again when more bytes have come. After an `Err` the parser
+/// must not be used again: behind a fault no frame boundary is known.
 #[derive(Clone, Copy, Debug)]
 pub struct Parser {
-    /// Payload of the current data frame that has not come yet. Above zero exactly while inside a data frame.
+    /// Bytes of payload of the current data frame that have not come yet. Above zero exactly while inside a data frame.
     left: u64,
-    /// Payload of the current message by the heads of its frames, the current one included.
+    /// Bytes of payload of the current message by the heads of its frames so far, the current one included.
     message: u64,
-    /// The key, turned to the next byte of the current frame; zero in frames without a mask.
+    /// The masking key, rotated so that its first byte is for the next byte of the current frame; zero in frames
+    /// without a mask.
     key: [u8; 4],
-    /// The cut character of the current text message.
+    /// The cut character at the end of what has come of the current text message.
     tail: Tail,
-    /// A message is under way: its first head has come, its last byte has not.
+    /// The first frame head of a message has come, and its last byte has not.
     in_message: bool,
     /// The current message is text.
     text: bool,
@@ -71,7 +74,7 @@ pub struct Parser {
     deflated: bool,
     /// The current frame is the last of its message.
     fin: bool,
-    /// No piece of the current message has been given out.
+    /// No piece of the current message has been returned.
     fresh: bool,
 }
 
@@ -83,19 +86,19 @@ impl Default for Parser {
     }
 }
 
-/// A whole frame head.
+/// A whole frame head, checked.
 struct Incoming {
     opcode: Opcode,
     fin: bool,
     deflated: bool,
     payload: u64,
     key: [u8; 4],
-    /// Of the head itself, in bytes.
+    /// Bytes of the head itself.
     len: usize,
 }
 
 impl Parser {
-    /// At the first byte after the opening.
+    /// A parser that stands at the first byte behind the opening handshake.
     pub const fn new() -> Parser {
         Parser {
             left: 0,
@@ -110,10 +113,14 @@ impl Parser {
         }
     }
 
-    /// Takes the next event from the front of `input` and shortens it.
+    /// Takes the next event off the front of `input`; unmasks its payload in place.
     ///
-    /// `Ok(None)`: there is nothing more to take. What is left in `input`, at most [`MAX_LEFT`] bytes of a cut header
-    /// or a cut control frame, must be presented again, unmodified, in front of the next bytes.
+    /// `Ok(None)`: there is nothing more to take. What is left in `input`, at most [`MAX_LEFT`] bytes of a cut head or
+    /// a cut control frame, is unmodified and must be presented again in front of the next bytes.
+    ///
+    /// # Errors
+    /// The first [`Fault`] in the order of the bytes, never [`Fault::Corrupt`]; a piece of text with a fault in it is
+    /// not returned. `input` has then no meaning any more.
     #[inline]
     pub fn next<'b>(&mut self, input: &mut &'b mut [u8], rules: &Rules) -> Result<Option<Event<'b>>, Fault> {
         if self.left == 0 {
@@ -125,7 +132,7 @@ impl Parser {
             }
             take(input, head.len);
             self.begin(&head);
-            // An empty frame says something only when it ends its message.
+            // An empty frame has an effect only where it ends its message.
             if head.payload == 0 {
                 return if head.fin { self.piece(input) } else { Ok(Some(Event::Empty)) };
             }
@@ -133,12 +140,12 @@ impl Parser {
         if input.is_empty() { Ok(None) } else { self.piece(input) }
     }
 
-    /// Whether a message has begun and not ended, or a frame of it is cut: an end of stream here is not clean.
+    /// Whether a message has begun and not ended. A cut frame head is not counted: it was left in the input.
     pub const fn in_message(&self) -> bool {
         self.in_message
     }
 
-    /// Reads the frame head at the front of `bytes`, or `None` while it is cut. Checks in the order of the bytes.
+    /// Reads the frame head at the front of `bytes` and checks it in the order of the bytes; `None` while it is cut.
     #[inline]
     fn head(&self, bytes: &[u8], rules: &Rules) -> Result<Option<Incoming>, Fault> {
         let Some(&first) = bytes.first() else {
@@ -178,18 +185,18 @@ impl Parser {
         }
     }
 
-    /// The limit is held by the heads alone, before any payload has come.
+    /// The length of a message is checked by the heads of its frames, before their payload has come.
     #[inline]
     fn check_size(&self, opcode: Opcode, payload: u64, rules: &Rules) -> Result<(), Fault> {
         let so_far = if opcode == Opcode::Continuation { self.message } else { 0 };
-        // A length has 63 bits, but a limit may have 64 and the sum may not fit.
+        // A length has 63 bits, but the limit may have 64, so the sum of two lengths may not fit.
         match so_far.checked_add(payload) {
             Some(size) if size <= rules.message_bytes => Ok(()),
             _ => Err(Fault::TooBig),
         }
     }
 
-    /// Enters a data frame.
+    /// Begins a data frame whose head has been taken off.
     #[inline]
     fn begin(&mut self, head: &Incoming) {
         if head.opcode != Opcode::Continuation {
@@ -205,7 +212,7 @@ impl Parser {
         self.fin = head.fin;
     }
 
-    /// Takes what is there of the current data frame.
+    /// Takes what is there of the current data frame's payload.
     #[inline]
     fn piece<'b>(&mut self, input: &mut &'b mut [u8]) -> Result<Option<Event<'b>>, Fault> {
         let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len());
@@ -219,16 +226,18 @@ impl Parser {
         Ok(Some(Event::Data { text: self.text, deflated: self.deflated, first, last, payload }))
     }
 
+    /// Unmasks the next bytes of the current frame.
     #[inline]
     fn unmask(&mut self, payload: &mut [u8]) {
-        // Zero is what a frame without a mask has; a masked one with this key needs no work either.
+        // The key of a frame without a mask is zero; where a masked one has this key, nothing changes either.
         if self.key != [0; 4] {
             mask::apply(payload, self.key);
             self.key = mask::rotate(self.key, payload.len());
         }
     }
 
-    /// RFC 6455 section 8.1. The end of the message must not cut a character.
+    /// RFC 6455 sections 5.6 and 8.1: text is UTF-8, and the end of the message must not cut a character. `last`: the
+    /// message ends with this piece.
     #[inline]
     fn check_text(&mut self, payload: &[u8], last: bool) -> Result<(), Fault> {
         if !self.text || self.deflated {
@@ -239,12 +248,12 @@ impl Parser {
     }
 }
 
-/// RFC 7692 section 6: the bit is for the first frame of a data message.
+/// RFC 7692 section 6: RSV1, and no other reserved bit, on the first frame of a data message.
 fn may_be_deflated(first: u8, rules: &Rules) -> bool {
     rules.deflate && first & RSV == RSV1 && matches!(first & 0x0f, 0x1 | 0x2)
 }
 
-/// The second byte: the mask bit (5.1) and what a control frame's length may be (5.5, 5.5.1).
+/// The second byte: the mask bit (5.1), and the length of a control frame (5.5, 5.5.1).
 #[inline]
 fn check_second(opcode: Opcode, second: u8, role: Role) -> Result<(), Fault> {
     match (role, second & MASKED != 0) {
@@ -260,7 +269,8 @@ fn check_second(opcode: Opcode, second: u8, role: Role) -> Result<(), Fault> {
     }
 }
 
-/// The payload's length and where it ends in the head, or `None` while it is cut (5.2: shortest form, 63 bits).
+/// The payload's length in bytes, and how many bytes of the head come before the masking key; `None` while it is cut
+/// (5.2: shortest form, 63 bits). `short` is the length in the second byte.
 #[inline]
 fn payload_len(bytes: &[u8], short: u8) -> Result<Option<(u64, usize)>, Fault> {
     let (len, at, least) = match short {
@@ -284,7 +294,7 @@ fn payload_len(bytes: &[u8], short: u8) -> Result<Option<(u64, usize)>, Fault> {
     if len < least { Err(Fault::LengthNotMinimal) } else { Ok(Some((len, at))) }
 }
 
-/// Takes a control frame when all of it is there; otherwise leaves `input` as it came.
+/// Takes a control frame off the front when all of it is there; otherwise leaves `input` as it is.
 fn control<'b>(head: &Incoming, input: &mut &'b mut [u8]) -> Result<Option<Event<'b>>, Fault> {
     let len = head.payload as usize;
     if input.len() < head.len + len {
@@ -300,7 +310,7 @@ fn control<'b>(head: &Incoming, input: &mut &'b mut [u8]) -> Result<Option<Event
     }
 }
 
-/// Splits `len` bytes off the front; callers have looked that they are there.
+/// Takes `len` bytes off the front; the callers have checked that they are there.
 #[inline]
 fn take<'b>(input: &mut &'b mut [u8], len: usize) -> &'b mut [u8] {
     let (front, rest) = core::mem::take(input).split_at_mut_checked(len).unwrap_or_default();
@@ -317,7 +327,7 @@ mod tests {
     const SERVER: Rules = Rules { role: Role::Server, message_bytes: 1 << 20, deflate: false };
     const CLIENT: Rules = Rules { role: Role::Client, message_bytes: 1 << 20, deflate: false };
 
-    /// The fault of the last byte: all before it must be fine on its own.
+    /// The fault at the last byte; the bytes before it must have none.
     fn fault(rules: &Rules, bytes: &[u8]) -> Fault {
         let (first, all) = (run(rules, &bytes[..bytes.len() - 1]), run(rules, bytes));
         assert_eq!(first, Ok(()), "{bytes:x?} fails too early");
