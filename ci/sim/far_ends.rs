@@ -2,7 +2,7 @@
 
 use crate::deflated::Deflated;
 use edgehold::engine::script::{Dice, FarEnd, Script};
-use edgehold_wire::deflate::Wishes;
+use edgehold_wire::deflate::Preferences;
 use edgehold_wire::upgrade::{self, Offer};
 use edgehold_wire::ws::{self, CloseCode, Event, Opcode, Parser, Role, Rules};
 use std::collections::VecDeque;
@@ -64,8 +64,8 @@ fn len(messages: &[(bool, Vec<u8>)]) -> usize {
     messages.iter().map(|it| it.1.len()).sum()
 }
 
-fn wishes(takeover: bool) -> Wishes {
-    Wishes { takeover }
+fn preferences(takeover: bool) -> Preferences {
+    Preferences { context_takeover: takeover }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl Client {
             aim,
             leave,
             stage: Stage::Opening,
-            offer: Offer { deflate: [None, Some(false), Some(true)][dice.below(3)].map(wishes), protocols: &[] },
+            offer: Offer { deflate: [None, Some(false), Some(true)][dice.below(3)].map(preferences), protocols: &[] },
             deflated: None,
             outgoing: Vec::new(),
             expected: Vec::new(),

@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 
-use crate::deflate::{self, Agreed, Wishes};
+use crate::deflate::{self, Preferences};
 use crate::http1::{Body, Head, Refusal, ResponseHead, Version, push_field};
 use crate::status::Status;
 use httparse::Header;
@@ -32,7 +32,7 @@ pub struct Opening {
     /// Sec-WebSocket-Accept, in ASCII.
     pub accept: [u8; 28],
     /// The most that the client's offers allow of permessage-deflate (RFC 7692).
-    pub deflate: Option<Agreed>,
+    pub deflate: Option<deflate::Parameters>,
 }
 
 /// Whether the request asks for WebSocket, which only a GET can (RFC 6455 section 4.1); of another method the Upgrade
@@ -58,7 +58,7 @@ pub fn check(head: &Head<'_, '_>) -> Result<Opening, Refusal> {
         Some((_, refusal)) => Err(*refusal),
         None => key(head).map(|key| Opening {
             accept: accept_key(key),
-            deflate: deflate::negotiate(head, Wishes { takeover: true }),
+            deflate: deflate::negotiate(head, Preferences { context_takeover: true }),
         }),
     }
 }
@@ -106,7 +106,7 @@ pub fn offers(head: &Head<'_, '_>) -> bool {
 
 /// Writes the 101 head (4.2.2, item 5). `protocol` is what [`choose`] gave; it must be one the client offered.
 /// `deflate` must be within `opening.deflate`.
-pub fn answer(out: &mut Vec<u8>, opening: &Opening, protocol: Option<&str>, deflate: Option<Agreed>) {
+pub fn answer(out: &mut Vec<u8>, opening: &Opening, protocol: Option<&str>, deflate: Option<deflate::Parameters>) {
     let mut head = ResponseHead::begin(out, Status::SWITCHING_PROTOCOLS)
         .header("Upgrade", "websocket")
         .header("Connection", "Upgrade")
@@ -133,8 +133,8 @@ fn encode_key(key: [u8; 16]) -> [u8; KEY_LEN] {
 pub struct Offer<'o> {
     /// Subprotocols, the preferred one first.
     pub protocols: &'o [&'o str],
-    /// permessage-deflate (RFC 7692), with these wishes.
-    pub deflate: Option<Wishes>,
+    /// permessage-deflate (RFC 7692), with these preferences.
+    pub deflate: Option<Preferences>,
 }
 
 /// Writes a client's opening (4.1). `path` may have a query; `key` must be random and new each time.
@@ -151,8 +151,8 @@ pub fn request(out: &mut Vec<u8>, host: &str, path: &str, key: [u8; 16], offer: 
     for protocol in offer.protocols {
         push_field(out, "Sec-WebSocket-Protocol", protocol);
     }
-    if let Some(wishes) = offer.deflate {
-        push_field(out, "Sec-WebSocket-Extensions", deflate::offer(wishes));
+    if let Some(preferences) = offer.deflate {
+        push_field(out, "Sec-WebSocket-Extensions", deflate::offer(preferences));
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -165,7 +165,7 @@ pub struct Confirmed<'b> {
     /// The subprotocol the server chose.
     pub protocol: Option<&'b str>,
     /// How messages may be deflated.
-    pub deflate: Option<Agreed>,
+    pub deflate: Option<deflate::Parameters>,
 }
 
 /// Why a client does not take the server's answer.
@@ -210,12 +210,15 @@ pub fn confirm<'b>(response: &'b [u8], key: [u8; 16], offer: Offer<'_>) -> Resul
 }
 
 /// At most one line with at most what was offered.
-fn confirm_deflate(headers: &[Header<'_>], offered: Option<Wishes>) -> Result<Option<Agreed>, Unconfirmed> {
+fn confirm_deflate(
+    headers: &[Header<'_>],
+    offered: Option<Preferences>,
+) -> Result<Option<deflate::Parameters>, Unconfirmed> {
     let mut lines = headers.iter().filter(|line| line.name.eq_ignore_ascii_case("Sec-WebSocket-Extensions"));
     match (lines.next(), lines.next(), offered) {
         (None, _, _) => Ok(None),
-        (Some(line), None, Some(wishes)) => {
-            deflate::confirm(line.value, wishes).map(Some).ok_or(Unconfirmed::NotOffered)
+        (Some(line), None, Some(preferences)) => {
+            deflate::confirm(line.value, preferences).map(Some).ok_or(Unconfirmed::NotOffered)
         }
         _ => Err(Unconfirmed::NotOffered),
     }
@@ -321,7 +324,7 @@ mod tests {
         request(&mut asked, "h:1", "/p?q", key, offered);
         with(&asked, |head| {
             let mut out = Vec::new();
-            let agreed = deflate::negotiate(head, Wishes { takeover: false });
+            let agreed = deflate::negotiate(head, Preferences { context_takeover: false });
             let opening = check(head).unwrap();
             assert_eq!(opening.deflate.is_some(), agreed.is_some());
             answer(&mut out, &opening, choose(head, supported), agreed);
@@ -332,10 +335,10 @@ mod tests {
     #[test]
     fn both_sides_agree() {
         let (key, supported) = ([7; 16], ["v1".into()]);
-        for deflate in [None, Some(Wishes { takeover: false })] {
+        for deflate in [None, Some(Preferences { context_takeover: false })] {
             let offered = Offer { protocols: &["v2", "v1"], deflate };
             let said = answered(key, offered, &supported);
-            let agreed = deflate.map(|_| Agreed::PLAIN);
+            let agreed = deflate.map(|_| deflate::Parameters::PLAIN);
             let confirmed = Confirmed { len: said.len(), protocol: Some("v1"), deflate: agreed };
             assert_eq!(confirm(&said, key, offered), Ok(Some(confirmed)));
             for cut in 0..said.len() {
@@ -353,7 +356,7 @@ mod tests {
         assert_eq!(confirm(&said, [7; 16], b), Err(Unconfirmed::NotOffered));
         assert_eq!(confirm(b"HTTP/1.1 403 Forbidden\r\n\r\n", [7; 16], nothing), Err(Unconfirmed::Status(403)));
         assert_eq!(confirm(b"\x00", [7; 16], nothing), Err(Unconfirmed::NotHttp));
-        let deflate = Offer { deflate: Some(Wishes { takeover: false }), ..nothing };
+        let deflate = Offer { deflate: Some(Preferences { context_takeover: false }), ..nothing };
         let said = answered([7; 16], deflate, &[]);
         assert_eq!(confirm(&said, [7; 16], nothing), Err(Unconfirmed::NotOffered));
     }

@@ -8,7 +8,7 @@ use super::findings::{Counters, Findings, cause, note};
 use super::pace::Pace;
 use super::words::{Words, framed, marks};
 use crate::target::Speech;
-use edgehold_wire::deflate::{Inflater, Wishes};
+use edgehold_wire::deflate::{Inflater, Preferences};
 use edgehold_wire::{upgrade, ws};
 use memchr::memmem::Finder;
 use std::collections::HashMap;
@@ -34,7 +34,7 @@ pub struct Opening {
 
 /// What a client offers besides WebSocket itself.
 pub fn offer(deflate: bool) -> upgrade::Offer<'static> {
-    upgrade::Offer { deflate: deflate.then_some(Wishes { takeover: false }), ..upgrade::Offer::default() }
+    upgrade::Offer { deflate: deflate.then_some(Preferences { context_takeover: false }), ..upgrade::Offer::default() }
 }
 
 /// A measured stretch.

@@ -5,7 +5,7 @@
 #[path = "../../../src/wire/tests/laws/mod.rs"]
 mod laws;
 
-use edgehold_wire::deflate::Wishes;
+use edgehold_wire::deflate::Preferences;
 use edgehold_wire::http1::HeadLimits;
 use edgehold_wire::upgrade::{self, Offer};
 use libfuzzer_sys::fuzz_target;
@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
     laws::head(&request, &limits);
     let response = [b"HTTP/1.1 101 Switching Protocols\r\n", data].concat();
     for response in [data, &response] {
-        let offer = Offer { protocols: &["mqtt"], deflate: Some(Wishes { takeover: true }) };
+        let offer = Offer { protocols: &["mqtt"], deflate: Some(Preferences { context_takeover: true }) };
         if let Ok(Some(confirmed)) = upgrade::confirm(response, *b"the sample nonce", offer) {
             assert!(confirmed.len <= response.len() && confirmed.protocol.is_none_or(|name| name == "mqtt"));
         }

@@ -1,4 +1,4 @@
-//! Messages into their deflated form (RFC 7692 section 7.2.1).
+//! Messages to be sent, into their deflated form (RFC 7692 section 7.2.1).
 
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
@@ -7,40 +7,46 @@ use zlib_rs::{Deflate, DeflateFlush};
 
 use super::{FIRST_ROOM, MAX_WINDOW_BITS, TAIL, Window};
 
-/// The smallest window that messages are deflated for. RFC 7692 knows 8 too, but the compressor begins at 9.
+/// The smallest window that messages can be deflated for, as an exponent of two. RFC 7692 has 8 too, which the
+/// compressor cannot do.
 pub const MIN_DEFLATE_BITS: u8 = 9;
 
-/// Fast, with a Huffman code of its own for each message. Level 1 has none and leaves a third more bytes of a short
-/// JSON text; from level 3 on the time grows faster than the gain.
+/// The compression level. 2 is fast and makes a Huffman code for each message; 1 makes none and leaves a third more
+/// bytes of a short JSON text; from 3 on the time grows faster than the gain.
 const LEVEL: i32 = 2;
 
-/// Deflates messages, for all connections of a thread. Holds one compressor for each window size that was used.
+/// Deflates messages, for all connections of a thread. Holds one compressor for each window size that has been used,
+/// allocated at its first use.
 #[derive(Default)]
 pub struct Deflater {
     streams: [Option<Deflate>; (MAX_WINDOW_BITS - MIN_DEFLATE_BITS + 1) as usize],
 }
 
 impl Deflater {
-    /// Writes the payload of one message behind what is in `out` (RFC 7692 section 7.2.1).
+    /// Appends the deflated form of one message to `out` (RFC 7692 section 7.2.1).
     ///
-    /// `bits`, 9 to 15, bounds how far back it refers. With a `window` it may refer to the messages before, and the
-    /// window takes this one in. The result may be longer than `payload`, by a few bytes for each 16 KiB.
+    /// `payload` is the whole message. `bits`, 9 to 15, is the agreed window: no reference goes back further than
+    /// 2^`bits` bytes. With a `window` it may refer to the messages before, and this one is added to the window. The
+    /// result may be longer than `payload`, by a few bytes for each 16 KiB.
+    ///
+    /// # Panics
+    /// Where the compressor fails, which it never does on input: that is a fault in it, and the connection is lost.
     pub fn message(&mut self, payload: &[u8], window: Option<&mut Window>, bits: u8, out: &mut Vec<u8>) {
-        // What is empty would be another message: whoever says this loses the client, in every build.
+        // Nothing written would be another message, so the client must not receive it, in any build.
         assert!(self.run(payload, window, bits, usize::MAX, out), "the compressor's state is not whole");
     }
 
-    /// As [`Deflater::message`], but gives up where the result is not shorter than `payload`. `false`: nothing
-    /// was written, and the window is as it was, since a message that goes out plain is not part of it.
+    /// As [`Deflater::message`], but only where the result is shorter than `payload`. `false`: `out` and the window are
+    /// as they were; the message is to be sent as it is, and a message that is not deflated is no part of the context.
     pub fn shorter(&mut self, payload: &[u8], window: Option<&mut Window>, bits: u8, out: &mut Vec<u8>) -> bool {
         !payload.is_empty() && self.run(payload, window, bits, payload.len() - 1, out)
     }
 
-    /// Writes at most `most` bytes, or nothing.
+    /// Appends at most `most` bytes and returns `true`, or nothing and `false`.
     fn run(&mut self, payload: &[u8], window: Option<&mut Window>, bits: u8, most: usize, out: &mut Vec<u8>) -> bool {
         let (at, bits) = (out.len(), bits.clamp(MIN_DEFLATE_BITS, MAX_WINDOW_BITS));
         let place = self.stream(bits);
-        // Taken out: one in which anything goes wrong is not used again.
+        // Taken out, so that a compressor that fails or panics is not used again.
         let mut stream = place.take().unwrap_or_else(|| Deflate::new(LEVEL, false, bits));
         stream.reset();
         if let Some(window) = window.as_deref().filter(|window| !window.bytes().is_empty()) {
@@ -63,13 +69,15 @@ impl Deflater {
         true
     }
 
+    /// The place of the compressor for windows of this size.
     #[allow(clippy::indexing_slicing, reason = "there is a place for each of the sizes between the two")]
     fn stream(&mut self, bits: u8) -> &mut Option<Deflate> {
         &mut self.streams[usize::from(bits - MIN_DEFLATE_BITS)]
     }
 }
 
-/// Deflates `payload` with a sync flush behind it, and always to its end. `false`: the compressor has failed.
+/// Appends the deflated form of `payload` with a sync flush behind it, always to the flush's end. `false`: the
+/// compressor has failed.
 fn flush(stream: &mut Deflate, payload: &[u8], out: &mut Vec<u8>) -> bool {
     let mut used = 0;
     loop {
@@ -84,22 +92,22 @@ fn flush(stream: &mut Deflate, payload: &[u8], out: &mut Vec<u8>) -> bool {
         if status.is_err() {
             return false;
         }
-        // Room that is left over says that the flush is complete.
+        // The flush is complete where the compressor has left room unused.
         if used == payload.len() && written < room_len {
             return true;
         }
     }
 }
 
-/// More than so many bytes become when they are deflated and flushed: a literal takes nine bits at most, a block and
-/// the flush a few bytes. A stream whose flush was not brought to its end must not be used again, not even when it has
-/// been reset: with zlib-rs 0.6.8 a later block may then not fit into what is pending, and it panics
-/// (`zng_tr_stored_block`).
+/// More bytes than `len` bytes can become when they are deflated and flushed: a literal takes nine bits at most, a
+/// block and the flush a few bytes. With so much room a flush ends in one call. A stream whose flush has not been
+/// brought to its end must not be used again, not even after a reset: in zlib-rs 0.6.8 a later block may then not fit
+/// into the pending buffer, which panics (`zng_tr_stored_block`).
 fn bound(len: usize) -> usize {
     len + len / 8 + len / 1000 + FIRST_ROOM
 }
 
-/// So many bytes behind the vector's end.
+/// The `len` bytes behind the vector's end, reserved.
 #[allow(clippy::indexing_slicing, reason = "so much was reserved")]
 fn room(out: &mut Vec<u8>, len: usize) -> &mut [MaybeUninit<u8>] {
     out.reserve(len);

@@ -1,4 +1,4 @@
-//! Messages out of their deflated form (RFC 7692 section 7.2.2).
+//! Received messages, out of their deflated form (RFC 7692 section 7.2.2).
 
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
@@ -8,29 +8,30 @@ use zlib_rs::{Inflate, InflateFlush, Status};
 use super::window::last;
 use super::{FIRST_ROOM, MAX_WINDOW_BITS, TAIL, Window};
 
-/// An empty last block: a stream that stands between two blocks ends with it, and one that does not ends otherwise.
+/// An empty block that is the last of its stream (RFC 1951 section 3.2.6): exactly a stream that stands between two
+/// blocks ends with it.
 const LAST_BLOCK: [u8; 2] = [0x03, 0x00];
 
-/// Streams that may end within one message for nothing; see [`Reading::restart`].
+/// How often a stream may end within one message whatever the message has brought; see [`Inflating::restart`].
 const FREE_RESTARTS: u64 = 4;
 
-/// What each further end of a stream must have brought, in bytes of the message: an eighth of the most that is then
-/// laid before the next stream.
+/// Bytes of message that must have been written for each further end of a stream: an eighth of the longest dictionary
+/// that is then set for the next stream.
 const RESTART_BYTES: u64 = 4096;
 
-/// Bytes laid before a message for which one byte of work is counted.
-const LAID: u64 = 16;
+/// Bytes of dictionary that count as one byte of work.
+const PRIMED: u64 = 16;
 
 /// Why a deflated message is refused; the peer is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InflateFault {
     /// The message is longer than the limit.
     TooBig,
-    /// The bytes are no deflated message (RFC 1951, RFC 7692 section 7.2.2).
+    /// The bytes are not a deflated message (RFC 1951, RFC 7692 section 7.2.2).
     Corrupt,
 }
 
-/// Inflates messages, for all connections of a thread.
+/// Inflates messages, for all connections of a thread. Holds one decompressor, allocated at its first use.
 #[derive(Default)]
 pub struct Inflater {
     stream: Option<Inflate>,
@@ -38,16 +39,16 @@ pub struct Inflater {
 }
 
 impl Inflater {
-    /// Writes what a whole message says behind what is in `out` (RFC 7692 section 7.2.2).
+    /// Appends the plain form of a whole message to `out` (RFC 7692 section 7.2.2).
     ///
-    /// `compressed` is the payload of all its frames. It may have blocks that call themselves the last (section
-    /// 7.2.3.4), and may end with such a block: the RFC wants one more byte there, which who lets zlib finish its
-    /// stream does not send. It may refer to the messages in `window`, which takes it in. Never makes more room in
-    /// `out` than `limit` bytes for the message.
+    /// `compressed` is the payload of all its frames. It may have blocks with BFINAL set (section 7.2.3.4), and may end
+    /// behind such a block: the RFC demands one more byte there, which peers that let zlib finish the stream do not
+    /// send. It may refer to the messages in `window`, to which its plain form is added. Reserves no more in `out` than
+    /// `limit` bytes for the message.
     ///
     /// # Errors
-    /// [`InflateFault::TooBig`] with the first byte beyond `limit`; [`InflateFault::Corrupt`] where the bytes are
-    /// malformed or stop within a block. `out` is then as it was, and the window must not be used again.
+    /// [`InflateFault::TooBig`] where the message has more than `limit` bytes; [`InflateFault::Corrupt`] where the
+    /// bytes are malformed or end within a block. `out` is then as it was, and the window must not be used again.
     pub fn message(
         &mut self,
         compressed: &[u8],
@@ -56,11 +57,11 @@ impl Inflater {
         out: &mut Vec<u8>,
     ) -> Result<(), InflateFault> {
         let start = out.len();
-        // Taken out, as the compressor's: what panics is not used again.
+        // Taken out, so that a decompressor that panics is not used again.
         let mut stream = self.stream.take().unwrap_or_else(|| Inflate::new(false, MAX_WINDOW_BITS));
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(start);
         let mut reading =
-            Reading { stream: &mut stream, window: window.as_deref(), out, start, limit, restarts: 0, work: 0 };
+            Inflating { stream: &mut stream, window: window.as_deref(), out, start, limit, restarts: 0, work: 0 };
         let read = reading.message(compressed);
         self.work = reading.work;
         self.stream = Some(stream);
@@ -72,81 +73,83 @@ impl Inflater {
         read
     }
 
-    /// What the last message has cost, whether it was refused or not: bytes read and written, and a sixteenth of those
-    /// laid before it to be referred to, which are only copied. At most three for each byte of the message and of
-    /// `limit`, and 64 KiB.
+    /// The work of the last message, whether it was refused or not, in bytes: those read and written, and a sixteenth
+    /// of those set as dictionaries, which are only copied. At most three for each byte of the message and of `limit`,
+    /// and 64 KiB.
     pub const fn work(&self) -> u64 {
         self.work
     }
 }
 
 /// One message that is being inflated.
-struct Reading<'a> {
+struct Inflating<'a> {
     stream: &'a mut Inflate,
     window: Option<&'a Window>,
     out: &'a mut Vec<u8>,
-    /// Where in `out` the message begins.
+    /// The length that `out` had before the message.
     start: usize,
-    /// How long `out` may become.
+    /// The length that `out` may reach.
     limit: usize,
+    /// How often a stream has ended with bytes behind its end.
     restarts: u64,
     /// See [`Inflater::work`].
     work: u64,
 }
 
-/// Where the bytes that were fed came to their end.
+/// Where the stream stands when all its input has been used.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Rest {
-    /// Behind the last block of a stream.
+enum StreamState {
+    /// Behind its last block.
     Ended,
-    /// Anywhere else.
+    /// Anywhere else: more input is expected.
     Open,
 }
 
-impl Reading<'_> {
+impl Inflating<'_> {
     fn message(&mut self, compressed: &[u8]) -> Result<(), InflateFault> {
         self.begin()?;
-        if self.feed(compressed)? == Rest::Ended {
+        if self.feed(compressed)? == StreamState::Ended {
             return Ok(());
         }
-        let said = self.out.len();
-        // The tail is the end of an empty block that is not the last.
-        let open = self.feed(&TAIL)? == Rest::Open;
-        let silent = self.out.len() == said;
-        if open && silent { self.is_between_blocks() } else { Err(InflateFault::Corrupt) }
+        let before = self.out.len();
+        // The tail ends an empty stored block that is not the last, so the stream must stay open and write nothing.
+        let open = self.feed(&TAIL)? == StreamState::Open;
+        let nothing_more = self.out.len() == before;
+        if open && nothing_more { self.is_between_blocks() } else { Err(InflateFault::Corrupt) }
     }
 
-    /// A fresh stream that knows what came before: the window, and what this message has said so far.
+    /// Begins a stream whose dictionary is the window and what this message has written so far.
     fn begin(&mut self) -> Result<(), InflateFault> {
         self.stream.reset(false);
-        let said = self.out.get(self.start..).unwrap_or_default();
-        let said = last(said, Window::size(MAX_WINDOW_BITS));
-        let window = self.window.map(Window::bytes).filter(|_| said.len() < Window::size(MAX_WINDOW_BITS));
-        for known in [window.unwrap_or_default(), said] {
-            if !known.is_empty() {
-                self.work += known.len() as u64 / LAID;
-                self.stream.set_dictionary(known).map_err(|_| InflateFault::Corrupt)?;
+        let written = self.out.get(self.start..).unwrap_or_default();
+        let written = last(written, Window::size(MAX_WINDOW_BITS));
+        let window = self.window.map(Window::bytes).filter(|_| written.len() < Window::size(MAX_WINDOW_BITS));
+        for dictionary in [window.unwrap_or_default(), written] {
+            if !dictionary.is_empty() {
+                self.work += dictionary.len() as u64 / PRIMED;
+                self.stream.set_dictionary(dictionary).map_err(|_| InflateFault::Corrupt)?;
             }
         }
         Ok(())
     }
 
-    fn feed(&mut self, mut input: &[u8]) -> Result<Rest, InflateFault> {
+    /// Inflates all of `input`.
+    fn feed(&mut self, mut input: &[u8]) -> Result<StreamState, InflateFault> {
         loop {
             let (used, written, room, status) = self.step(input)?;
             input = input.get(used..).ok_or(InflateFault::Corrupt)?;
             match status {
-                Status::StreamEnd if input.is_empty() => return Ok(Rest::Ended),
+                Status::StreamEnd if input.is_empty() => return Ok(StreamState::Ended),
                 Status::StreamEnd => self.restart()?,
-                // Room that is left over says that there is nothing more in this input.
-                Status::Ok | Status::BufError if written < room && input.is_empty() => return Ok(Rest::Open),
+                // Room that is left unused means that this input gives nothing more.
+                Status::Ok | Status::BufError if written < room && input.is_empty() => return Ok(StreamState::Open),
                 Status::Ok | Status::BufError if used + written == 0 => return Err(InflateFault::Corrupt),
                 Status::Ok | Status::BufError => {}
             }
         }
     }
 
-    /// One call of the library: bytes used, bytes written, the room that there was, and how it went.
+    /// One call of the library: bytes used, bytes written, the room that there was, and the status.
     fn step(&mut self, input: &[u8]) -> Result<(usize, usize, usize, Status), InflateFault> {
         let (len, left) = (self.out.len(), self.limit.saturating_sub(self.out.len()));
         let before = (self.stream.total_in(), self.stream.total_out());
@@ -154,7 +157,7 @@ impl Reading<'_> {
         let room = if left == 0 {
             &mut beyond[..]
         } else {
-            // Doubled by hand: a vector that grows by itself may take twice the limit.
+            // Doubled here: a vector that grows by itself may allocate twice the limit.
             let wanted = (self.out.capacity() - len).max(len - self.start).max(FIRST_ROOM).min(left);
             self.out.reserve_exact(wanted);
             self.out.spare_capacity_mut().get_mut(..wanted).ok_or(InflateFault::Corrupt)?
@@ -176,26 +179,27 @@ impl Reading<'_> {
         status.map(|status| (used, written, room_len, status)).map_err(|_| InflateFault::Corrupt)
     }
 
-    /// A block called itself the last (RFC 7692 section 7.2.3.4), and the message goes on with another stream. To begin
-    /// one costs far more than the two bytes that ask for it, so a message must have brought something for each.
+    /// Behind a block with BFINAL set (RFC 7692 section 7.2.3.4) the message goes on with another stream. To begin one
+    /// costs far more than the two bytes of an empty last block, so a message must have written something for each.
     fn restart(&mut self) -> Result<(), InflateFault> {
         self.restarts += 1;
-        let said = (self.out.len() - self.start) as u64;
-        if self.restarts > FREE_RESTARTS + said / RESTART_BYTES {
+        let written = (self.out.len() - self.start) as u64;
+        if self.restarts > FREE_RESTARTS + written / RESTART_BYTES {
             return Err(InflateFault::Corrupt);
         }
         self.begin()
     }
 
-    /// A message must not stop within a block: what the tail was taken for would be lost or wrong. Asked by one more
-    /// block; within a compressed block it may by chance be taken for the right end, but hardly ever is.
+    /// Whether the message ended between two blocks, as it must: within a block the tail would have been read as data.
+    /// Found out by [`LAST_BLOCK`]. Within a compressed block its bits may by chance end the stream too, which is rare
+    /// and passes.
     fn is_between_blocks(&mut self) -> Result<(), InflateFault> {
         let before = (self.stream.total_in(), self.stream.total_out());
         let mut beyond = [0];
         let status = self.stream.decompress(&LAST_BLOCK, &mut beyond, InflateFlush::NoFlush);
         let used = self.stream.total_in() - before.0;
-        let silent = self.stream.total_out() == before.1;
+        let nothing_more = self.stream.total_out() == before.1;
         let ended = status == Ok(Status::StreamEnd) && used == LAST_BLOCK.len() as u64;
-        if ended && silent { Ok(()) } else { Err(InflateFault::Corrupt) }
+        if ended && nothing_more { Ok(()) } else { Err(InflateFault::Corrupt) }
     }
 }

@@ -3,7 +3,7 @@
 
 mod laws;
 
-use edgehold_wire::deflate::{Agreed, Deflater, InflateFault, Inflater, Window, Wishes, confirm, offer};
+use edgehold_wire::deflate::{Deflater, InflateFault, Inflater, Parameters, Preferences, Window, confirm, offer};
 use edgehold_wire::http1::MAX_ELEMENTS;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use laws::agreed;
@@ -197,7 +197,7 @@ proptest! {
                  (=\"?(8|9|10|15|16|07|\\\\1)\"?)?){0,5}",
         takeover: bool,
     ) {
-        laws::negotiation(line.as_bytes(), Wishes { takeover });
+        laws::negotiation(line.as_bytes(), Preferences { context_takeover: takeover });
     }
 }
 
@@ -333,8 +333,8 @@ fn what_does_not_become_shorter_is_left_alone() {
     assert_eq!(out[4..], deflated(b"Hello"));
 }
 
-const NO: Wishes = Wishes { takeover: false };
-const YES: Wishes = Wishes { takeover: true };
+const NO: Preferences = Preferences { context_takeover: false };
+const YES: Preferences = Preferences { context_takeover: true };
 
 #[test]
 fn by_default_no_connection_keeps_a_window() {
@@ -349,7 +349,7 @@ fn by_default_no_connection_keeps_a_window() {
         ", ,permessage-deflate ;\tclient_max_window_bits ,",
     ] {
         let agreed = agreed(&[line.as_bytes()], NO).expect(line);
-        assert_eq!((agreed, agreed.text().as_str()), (Agreed::PLAIN, wanted), "{line}");
+        assert_eq!((agreed, agreed.text().as_str()), (Parameters::PLAIN, wanted), "{line}");
     }
 }
 
@@ -371,7 +371,7 @@ fn smaller_windows_and_takeover_as_far_as_the_client_goes_along() {
             "; server_max_window_bits=10; client_max_window_bits=14",
         ),
     ] {
-        let wanted = Agreed { server_bits, client_bits, server_takeover, client_takeover };
+        let wanted = Parameters { server_bits, client_bits, server_takeover, client_takeover };
         let agreed = agreed(&[line.as_bytes()], YES).expect(line);
         assert_eq!((agreed, agreed.text().as_str()), (wanted, &*format!("permessage-deflate{text}")), "{line}");
     }
@@ -434,12 +434,12 @@ fn the_first_offer_that_can_be_met_is_taken() {
 
 #[test]
 fn a_client_takes_what_it_offered() {
-    let takeover = Agreed { server_takeover: true, client_takeover: true, ..Agreed::PLAIN };
+    let takeover = Parameters { server_takeover: true, client_takeover: true, ..Parameters::PLAIN };
     assert_eq!(confirm(b"permessage-deflate", YES), Some(takeover));
-    assert_eq!(confirm(b"permessage-deflate; server_no_context_takeover", NO), Some(Agreed::PLAIN));
-    let smaller = Agreed { client_bits: 10, ..takeover };
+    assert_eq!(confirm(b"permessage-deflate; server_no_context_takeover", NO), Some(Parameters::PLAIN));
+    let smaller = Parameters { client_bits: 10, ..takeover };
     assert_eq!(confirm(b"permessage-deflate; client_max_window_bits=10", YES), Some(smaller));
-    for (answer, wishes) in [
+    for (answer, preferences) in [
         (&b"permessage-deflate"[..], NO),
         (b"permessage-deflate; client_max_window_bits=10; server_no_context_takeover", NO),
         (b"permessage-deflate; client_max_window_bits", YES),
@@ -450,10 +450,10 @@ fn a_client_takes_what_it_offered() {
         (b"x", YES),
         (b"", YES),
     ] {
-        assert_eq!(confirm(answer, wishes), None, "{}", String::from_utf8_lossy(answer));
+        assert_eq!(confirm(answer, preferences), None, "{}", String::from_utf8_lossy(answer));
     }
-    for wishes in [NO, YES] {
-        assert!(agreed(&[offer(wishes).as_bytes()], wishes).is_some());
+    for preferences in [NO, YES] {
+        assert!(agreed(&[offer(preferences).as_bytes()], preferences).is_some());
     }
 }
 

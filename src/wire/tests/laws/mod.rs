@@ -2,7 +2,7 @@
 //! their bytes, so both ask the same questions. `cuts` says how the bytes arrive: one number per piece, over and over.
 #![allow(dead_code, reason = "every test binary asks for some of the laws")]
 
-use edgehold_wire::deflate::{self, Agreed, Deflater, Inflater, Window, Wishes};
+use edgehold_wire::deflate::{self, Deflater, Inflater, Parameters, Preferences, Window};
 use edgehold_wire::http1::{self, Body, BodyEvent, BodyReader, Head, HeadLimits, MAX_HEADERS, Refusal};
 use edgehold_wire::mask::{self, Kind};
 use edgehold_wire::utf8::{self, Tail};
@@ -80,7 +80,7 @@ pub(crate) fn opening(bytes: &[u8], limits: &HeadLimits, supported: &[String]) {
         assert!(upgrade::wanted(head) && head.body.is_empty());
         assert_eq!(opening.accept, upgrade::accept_key(head.get("sec-websocket-key").unwrap()));
         let mut out = Vec::new();
-        let agreed = deflate::negotiate(head, Wishes { takeover: bytes.len().is_multiple_of(2) });
+        let agreed = deflate::negotiate(head, Preferences { context_takeover: bytes.len().is_multiple_of(2) });
         upgrade::answer(&mut out, &opening, upgrade::choose(head, supported), agreed);
         assert!(out.starts_with(b"HTTP/1.1 101 ") && out.ends_with(b"\r\n\r\n"));
     };
@@ -88,24 +88,24 @@ pub(crate) fn opening(bytes: &[u8], limits: &HeadLimits, supported: &[String]) {
 }
 
 /// What a server agrees to when these are the lines of Sec-WebSocket-Extensions.
-pub(crate) fn agreed(lines: &[&[u8]], wishes: Wishes) -> Option<Agreed> {
+pub(crate) fn agreed(lines: &[&[u8]], preferences: Preferences) -> Option<Parameters> {
     let mut request = b"GET / HTTP/1.1\r\nHost: a\r\n".to_vec();
     for line in lines {
         request.extend([b"Sec-WebSocket-Extensions: ", *line, b"\r\n"].concat());
     }
     request.extend(b"\r\n");
     let limits = HeadLimits { head_bytes: 8192, head_count: 64, target_bytes: 64 };
-    read(&request, &limits, |head| deflate::negotiate(head, wishes)).ok()??
+    read(&request, &limits, |head| deflate::negotiate(head, preferences)).ok()??
 }
 
 /// What is agreed on is within what was wished for and is what the client's side reads, which reads anything else
 /// without panic.
-pub(crate) fn negotiation(line: &[u8], wishes: Wishes) {
-    let _ = deflate::confirm(line, wishes);
-    let Some(agreed) = agreed(&[line], wishes) else { return };
+pub(crate) fn negotiation(line: &[u8], preferences: Preferences) {
+    let _ = deflate::confirm(line, preferences);
+    let Some(agreed) = agreed(&[line], preferences) else { return };
     assert!((9..=15).contains(&agreed.server_bits) && (8..=15).contains(&agreed.client_bits));
-    assert!(wishes.takeover || !agreed.server_takeover && !agreed.client_takeover);
-    let all = Wishes { takeover: true };
+    assert!(preferences.context_takeover || !agreed.server_takeover && !agreed.client_takeover);
+    let all = Preferences { context_takeover: true };
     let confirmed = deflate::confirm(agreed.text().as_str().as_bytes(), all);
     assert_eq!(confirmed, (agreed.client_bits >= 9).then_some(agreed));
 }
