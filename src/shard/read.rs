@@ -13,7 +13,7 @@ use crate::mesh::Cause;
 use edgehold_wire::http1::{self, Body, BodyEvent, BodyReader, Head, MAX_HEADERS, Version};
 use edgehold_wire::status::Status;
 use edgehold_wire::ws;
-use edgehold_wire::ws::{CloseCode, Event, Fault, Opcode, Role, Rules};
+use edgehold_wire::ws::{CloseCode, Fault, FrameEvent, Opcode, ParserConfig, Role};
 
 /// Bytes of a spill that are read at a time, if they make a head or a frame.
 const PIECE: usize = 4 << 10;
@@ -352,11 +352,11 @@ fn skip_body(desk: &mut Desk, slot: u32, rest: &mut &mut [u8]) -> bool {
 
 fn frames<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, rest: &mut &mut [u8]) -> bool {
     let deflate = desk.slab[who.slot].flags.contains(Flags::DEFLATE);
-    let rules = Rules { role: Role::Server, message_bytes: desk.limits(who).message_bytes, deflate };
+    let config = ParserConfig { role: Role::Server, message_bytes: desk.limits(who).message_bytes, deflate };
     let mut parser = desk.slab[who.slot].parser;
     let begun = desk.work.done();
     loop {
-        let event = parser.next(rest, &rules);
+        let event = parser.next(rest, &config);
         let Some(conn) = desk.slab.get(who) else { return false };
         conn.parser = parser;
         match event {
@@ -377,20 +377,20 @@ fn frames<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, rest: &mut 
 }
 
 /// `false`: nothing more is to be parsed.
-fn frame<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, event: Event<'_>) -> bool {
+fn frame<S: Service>(desk: &mut Desk, service: &mut S, who: Handle, event: FrameEvent<'_>) -> bool {
     let conn = &mut desk.slab[who.slot];
     let (token, kind) = (conn.token, conn.service);
     match event {
-        Event::Data { text, deflated: true, first, last, payload } => {
+        FrameEvent::Data { text, deflated: true, first, last, payload } => {
             deflated(desk, service, who, text, (first, last), payload);
         }
-        Event::Data { text, first, last, payload, .. } => {
+        FrameEvent::Data { text, first, last, payload, .. } => {
             desk.counters.messages_in[kind as usize] += u64::from(last);
             service.frame(desk, who, token, Frame::Piece { text, first, last, payload });
         }
-        Event::Ping(payload) => pong(desk, who, payload),
-        Event::Pong(_) | Event::Empty => {}
-        Event::Close(close) => {
+        FrameEvent::Ping(payload) => pong(desk, who, payload),
+        FrameEvent::Pong(_) | FrameEvent::Empty => {}
+        FrameEvent::Close(close) => {
             peer_closes(desk, service, who, close.map(|(code, _)| code));
             return false;
         }

@@ -34,7 +34,7 @@ impl Other {
         out
     }
 
-    /// As who lets zlib finish its stream sends it: the last block says that it is the last.
+    /// As a peer sends it that lets zlib finish its stream: the last block has BFINAL set.
     fn finish(&mut self, message: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(message.len() + message.len() / 8 + 1000);
         self.deflate.compress_vec(message, &mut out, FlushCompress::Finish).unwrap();
@@ -128,16 +128,16 @@ proptest! {
             // Each part is a stream; behind the last the RFC (7.2.3.4) wants a byte that zlib does not write.
             let mut compressed: Vec<u8> = parts.iter().flat_map(|part| other.finish(part)).collect();
             compressed.extend(padded.then_some(0));
-            let (said, mut out) = (parts.concat(), Vec::new());
-            let read = inflater.message(&compressed, window.as_mut(), said.len() as u64, &mut out);
+            let (plain, mut out) = (parts.concat(), Vec::new());
+            let read = inflater.message(&compressed, window.as_mut(), plain.len() as u64, &mut out);
             prop_assert_eq!(read, Ok(()));
-            prop_assert_eq!(&out, &said);
+            prop_assert_eq!(&out, &plain);
             // What comes next may refer to it, as to any other.
             let (mut next, mut again) = (Vec::new(), Vec::new());
-            Deflater::default().message(&said, window.is_some().then(|| filled(&said)).as_mut(), 15, &mut next);
-            let read = inflater.message(&next, window.as_mut(), said.len() as u64, &mut again);
+            Deflater::default().message(&plain, window.is_some().then(|| filled(&plain)).as_mut(), 15, &mut next);
+            let read = inflater.message(&next, window.as_mut(), plain.len() as u64, &mut again);
             prop_assert_eq!(read, Ok(()));
-            prop_assert_eq!(&again, &said);
+            prop_assert_eq!(&again, &plain);
         }
     }
 
@@ -163,7 +163,7 @@ proptest! {
         let (mut there, mut here) = (Window::new(bits), Window::new(bits));
         for message in &messages {
             let (mut compressed, mut out) = (Vec::new(), Vec::new());
-            // A message that does not become shorter goes out plain, and then neither window knows of it.
+            // A message that does not become shorter is sent as it is, and is then part of neither window.
             if deflater.shorter(message, Some(&mut there), bits, &mut compressed) {
                 prop_assert!(compressed.len() < message.len());
                 prop_assert_eq!(inflater.message(&compressed, Some(&mut here), u64::MAX, &mut out), Ok(()));
@@ -245,7 +245,7 @@ fn a_message_goes_on_behind_a_last_block_and_may_refer_over_it() {
 
 #[test]
 fn streams_that_end_for_nothing_are_not_followed_for_long() {
-    // Each of these two bytes is a whole stream that says nothing.
+    // Each of these two bytes is a whole stream without content.
     let bytes = [0x03, 0x00].repeat(500_000);
     assert_eq!(inflated(&bytes, None, u64::MAX), Err(InflateFault::Corrupt));
     let few = [&[0x03, 0x00].repeat(4)[..], &[0x00]].concat();
@@ -339,7 +339,7 @@ const YES: Preferences = Preferences { context_takeover: true };
 #[test]
 fn by_default_no_connection_keeps_a_window() {
     let wanted = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
-    // What browsers, command line tools and other servers' clients say.
+    // What browsers, command line tools and other servers' clients send.
     for line in [
         "permessage-deflate; client_max_window_bits",
         "permessage-deflate",
@@ -463,16 +463,16 @@ fn a_client_takes_what_it_offered() {
 fn nothing_refers_back_further_than_the_window() {
     let message = noise().repeat(40);
     for bits in 9..=15 {
-        let (mut compressed, mut said) = (Vec::new(), Vec::<u8>::new());
+        let (mut compressed, mut plain) = (Vec::new(), Vec::<u8>::new());
         Deflater::default().message(&message, None, bits, &mut compressed);
         compressed.extend(TAIL);
         let mut reader = zlib_rs::Inflate::new(false, bits);
-        while said.len() < message.len() {
+        while plain.len() < message.len() {
             let (at, before, mut room) = (reader.total_in() as usize, reader.total_out(), [0; 100]);
             reader.decompress(&compressed[at..], &mut room, zlib_rs::InflateFlush::NoFlush).unwrap();
-            said.extend(&room[..(reader.total_out() - before) as usize]);
+            plain.extend(&room[..(reader.total_out() - before) as usize]);
         }
-        assert!(said == message, "{bits} bits");
+        assert!(plain == message, "{bits} bits");
         // The noise comes again after 2000 bytes: from 12 bits on there is much to refer to.
         assert_eq!(compressed.len() < message.len() / 2, bits >= 12, "{bits} bits: {} bytes", compressed.len());
     }
@@ -514,10 +514,10 @@ fn who_has_given_up_a_message_deflates_the_next() {
     let (mut state, mut deflater, mut inflater) = (0xeb45_7388_377f_1789, Deflater::default(), Inflater::default());
     for _ in 0..200 {
         let message = generated(&mut state);
-        let (mut small, mut said) = (Vec::new(), Vec::new());
+        let (mut small, mut plain) = (Vec::new(), Vec::new());
         if deflater.shorter(&message, None, 15, &mut small) {
-            inflater.message(&small, None, 1 << 20, &mut said).unwrap();
-            assert!(said == message && small.len() < message.len());
+            inflater.message(&small, None, 1 << 20, &mut plain).unwrap();
+            assert!(plain == message && small.len() < message.len());
         }
     }
 }

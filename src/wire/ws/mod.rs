@@ -11,7 +11,7 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `frame` | opcodes, roles, the bits of a frame head, heads written |
-//! | `parser` | frames read: [`Parser`], its rules and its events |
+//! | `parser` | frames read: [`Parser`], its config and its events |
 //! | `close` | close codes, the body of a close frame in both directions |
 //! | `fault` | what a peer can do wrong: one table of names, codes and words |
 
@@ -23,4 +23,4 @@ mod parser;
 pub use close::{CloseBody, CloseCode, close_body};
 pub use fault::Fault;
 pub use frame::{FrameHead, MAX_CLIENT_HEAD, MAX_CONTROL, MAX_SERVER_HEAD, Opcode, Role, deflated_head, head};
-pub use parser::{Event, MAX_LEFT, Parser, Rules};
+pub use parser::{FrameEvent, MAX_LEFT, Parser, ParserConfig};

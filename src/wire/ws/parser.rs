@@ -11,7 +11,7 @@ pub const MAX_LEFT: usize = 2 + 4 + MAX_CONTROL - 1;
 
 /// What received frames must keep to; the same for all frames of a connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Rules {
+pub struct ParserConfig {
     /// Which end this is: decides about masks.
     pub role: Role,
     /// The longest message, in bytes of payload over all its frames.
@@ -23,7 +23,7 @@ pub struct Rules {
 
 /// What [`Parser::next`] found at the front of its input.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Event<'b> {
+pub enum FrameEvent<'b> {
     /// A piece of a message. Pieces of one message come in order; control frames may come between them.
     Data {
         /// The message is text. Unless deflated, all of it so far has been checked to be UTF-8; a character may be cut
@@ -122,9 +122,13 @@ impl Parser {
     /// The first [`Fault`] in the order of the bytes, never [`Fault::Corrupt`]; a piece of text with a fault in it is
     /// not returned. `input` has then no meaning any more.
     #[inline]
-    pub fn next<'b>(&mut self, input: &mut &'b mut [u8], rules: &Rules) -> Result<Option<Event<'b>>, Fault> {
+    pub fn next<'b>(
+        &mut self,
+        input: &mut &'b mut [u8],
+        config: &ParserConfig,
+    ) -> Result<Option<FrameEvent<'b>>, Fault> {
         if self.left == 0 {
-            let Some(head) = self.head(input, rules)? else {
+            let Some(head) = self.head(input, config)? else {
                 return Ok(None);
             };
             if head.opcode.is_control() {
@@ -134,7 +138,7 @@ impl Parser {
             self.begin(&head);
             // An empty frame has an effect only where it ends its message.
             if head.payload == 0 {
-                return if head.fin { self.piece(input) } else { Ok(Some(Event::Empty)) };
+                return if head.fin { self.piece(input) } else { Ok(Some(FrameEvent::Empty)) };
             }
         }
         if input.is_empty() { Ok(None) } else { self.piece(input) }
@@ -147,22 +151,22 @@ impl Parser {
 
     /// Reads the frame head at the front of `bytes` and checks it in the order of the bytes; `None` while it is cut.
     #[inline]
-    fn head(&self, bytes: &[u8], rules: &Rules) -> Result<Option<Incoming>, Fault> {
+    fn head(&self, bytes: &[u8], config: &ParserConfig) -> Result<Option<Incoming>, Fault> {
         let Some(&first) = bytes.first() else {
             return Ok(None);
         };
-        let opcode = self.opcode(first, rules)?;
+        let opcode = self.opcode(first, config)?;
         let Some(&second) = bytes.get(1) else {
             return Ok(None);
         };
-        check_second(opcode, second, rules.role)?;
+        check_second(opcode, second, config.role)?;
         let Some((payload, at)) = payload_len(bytes, second & !MASKED)? else {
             return Ok(None);
         };
         if !opcode.is_control() {
-            self.check_size(opcode, payload, rules)?;
+            self.check_size(opcode, payload, config)?;
         }
-        let (key, len) = match (rules.role, bytes.get(at..).and_then(|rest| rest.first_chunk())) {
+        let (key, len) = match (config.role, bytes.get(at..).and_then(|rest| rest.first_chunk())) {
             (Role::Client, _) => ([0; 4], at),
             (Role::Server, Some(key)) => (*key, at + key.len()),
             (Role::Server, None) => return Ok(None),
@@ -172,8 +176,8 @@ impl Parser {
 
     /// The first byte: reserved bits and opcodes (5.2), whole control frames (5.5), the order of fragments (5.4).
     #[inline]
-    fn opcode(&self, first: u8, rules: &Rules) -> Result<Opcode, Fault> {
-        if first & RSV != 0 && !may_be_deflated(first, rules) {
+    fn opcode(&self, first: u8, config: &ParserConfig) -> Result<Opcode, Fault> {
+        if first & RSV != 0 && !may_be_deflated(first, config) {
             return Err(Fault::ReservedBits);
         }
         let opcode = Opcode::from_bits(first & 0x0f).ok_or(Fault::ReservedOpcode)?;
@@ -187,11 +191,11 @@ impl Parser {
 
     /// The length of a message is checked by the heads of its frames, before their payload has come.
     #[inline]
-    fn check_size(&self, opcode: Opcode, payload: u64, rules: &Rules) -> Result<(), Fault> {
+    fn check_size(&self, opcode: Opcode, payload: u64, config: &ParserConfig) -> Result<(), Fault> {
         let so_far = if opcode == Opcode::Continuation { self.message } else { 0 };
         // A length has 63 bits, but the limit may have 64, so the sum of two lengths may not fit.
         match so_far.checked_add(payload) {
-            Some(size) if size <= rules.message_bytes => Ok(()),
+            Some(size) if size <= config.message_bytes => Ok(()),
             _ => Err(Fault::TooBig),
         }
     }
@@ -214,7 +218,7 @@ impl Parser {
 
     /// Takes what is there of the current data frame's payload.
     #[inline]
-    fn piece<'b>(&mut self, input: &mut &'b mut [u8]) -> Result<Option<Event<'b>>, Fault> {
+    fn piece<'b>(&mut self, input: &mut &'b mut [u8]) -> Result<Option<FrameEvent<'b>>, Fault> {
         let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len());
         let payload = take(input, len);
         self.unmask(payload);
@@ -223,7 +227,7 @@ impl Parser {
         self.check_text(payload, last)?;
         self.in_message = !last;
         let first = core::mem::replace(&mut self.fresh, false);
-        Ok(Some(Event::Data { text: self.text, deflated: self.deflated, first, last, payload }))
+        Ok(Some(FrameEvent::Data { text: self.text, deflated: self.deflated, first, last, payload }))
     }
 
     /// Unmasks the next bytes of the current frame.
@@ -249,8 +253,8 @@ impl Parser {
 }
 
 /// RFC 7692 section 6: RSV1, and no other reserved bit, on the first frame of a data message.
-fn may_be_deflated(first: u8, rules: &Rules) -> bool {
-    rules.deflate && first & RSV == RSV1 && matches!(first & 0x0f, 0x1 | 0x2)
+fn may_be_deflated(first: u8, config: &ParserConfig) -> bool {
+    config.deflate && first & RSV == RSV1 && matches!(first & 0x0f, 0x1 | 0x2)
 }
 
 /// The second byte: the mask bit (5.1), and the length of a control frame (5.5, 5.5.1).
@@ -295,7 +299,7 @@ fn payload_len(bytes: &[u8], short: u8) -> Result<Option<(u64, usize)>, Fault> {
 }
 
 /// Takes a control frame off the front when all of it is there; otherwise leaves `input` as it is.
-fn control<'b>(head: &Incoming, input: &mut &'b mut [u8]) -> Result<Option<Event<'b>>, Fault> {
+fn control<'b>(head: &Incoming, input: &mut &'b mut [u8]) -> Result<Option<FrameEvent<'b>>, Fault> {
     let len = head.payload as usize;
     if input.len() < head.len + len {
         return Ok(None);
@@ -304,9 +308,9 @@ fn control<'b>(head: &Incoming, input: &mut &'b mut [u8]) -> Result<Option<Event
     let payload = take(input, len);
     mask::apply(payload, head.key);
     match head.opcode {
-        Opcode::Ping => Ok(Some(Event::Ping(payload))),
-        Opcode::Pong => Ok(Some(Event::Pong(payload))),
-        _ => close(payload).map(|close| Some(Event::Close(close))),
+        Opcode::Ping => Ok(Some(FrameEvent::Ping(payload))),
+        Opcode::Pong => Ok(Some(FrameEvent::Pong(payload))),
+        _ => close(payload).map(|close| Some(FrameEvent::Close(close))),
     }
 }
 
@@ -324,20 +328,20 @@ mod tests {
     use super::*;
     use alloc::vec;
 
-    const SERVER: Rules = Rules { role: Role::Server, message_bytes: 1 << 20, deflate: false };
-    const CLIENT: Rules = Rules { role: Role::Client, message_bytes: 1 << 20, deflate: false };
+    const SERVER: ParserConfig = ParserConfig { role: Role::Server, message_bytes: 1 << 20, deflate: false };
+    const CLIENT: ParserConfig = ParserConfig { role: Role::Client, message_bytes: 1 << 20, deflate: false };
 
     /// The fault at the last byte; the bytes before it must have none.
-    fn fault(rules: &Rules, bytes: &[u8]) -> Fault {
-        let (first, all) = (run(rules, &bytes[..bytes.len() - 1]), run(rules, bytes));
+    fn fault(config: &ParserConfig, bytes: &[u8]) -> Fault {
+        let (first, all) = (run(config, &bytes[..bytes.len() - 1]), run(config, bytes));
         assert_eq!(first, Ok(()), "{bytes:x?} fails too early");
         all.expect_err("no fault")
     }
 
-    fn run(rules: &Rules, bytes: &[u8]) -> Result<(), Fault> {
+    fn run(config: &ParserConfig, bytes: &[u8]) -> Result<(), Fault> {
         let mut bytes = bytes.to_vec();
         let (mut parser, mut input) = (Parser::new(), &mut bytes[..]);
-        while parser.next(&mut input, rules)?.is_some() {}
+        while parser.next(&mut input, config)?.is_some() {}
         Ok(())
     }
 
@@ -366,11 +370,11 @@ mod tests {
 
     #[test]
     fn the_first_frame_of_a_data_message_alone_says_that_it_is_deflated() {
-        let rules = Rules { deflate: true, ..CLIENT };
+        let config = ParserConfig { deflate: true, ..CLIENT };
         for bytes in [&[0xc9][..], &[0xc8], &[0xca], &[0xc0], &[0x41, 0, 0xc0], &[0x01, 0, 0xc0], &[0xd1], &[0xa2]] {
-            assert_eq!(fault(&rules, bytes), Fault::ReservedBits, "{bytes:x?}");
+            assert_eq!(fault(&config, bytes), Fault::ReservedBits, "{bytes:x?}");
         }
-        assert_eq!(fault(&rules, &[0x41, 0, 0xc1]), Fault::InterleavedMessage);
+        assert_eq!(fault(&config, &[0x41, 0, 0xc1]), Fault::InterleavedMessage);
         assert_eq!(fault(&CLIENT, &[0xc2]), Fault::ReservedBits);
         assert_eq!(head(Opcode::Binary, false, 3, None).deflated().as_bytes(), [0x42, 3]);
         assert_eq!(deflated_head(Opcode::Text, 3).as_bytes(), [0xc1, 3]);
@@ -378,27 +382,27 @@ mod tests {
 
     #[test]
     fn all_pieces_of_a_deflated_message_say_so_and_are_not_read_as_text() {
-        let rules = Rules { deflate: true, ..CLIENT };
+        let config = ParserConfig { deflate: true, ..CLIENT };
         let mut bytes = [0x41, 1, 0xff, 0x89, 0, 0x80, 1, 0xfe, 0x81, 1, b'a'];
         let (mut parser, mut input) = (Parser::new(), &mut bytes[..]);
-        let mut next = || parser.next(&mut input, &rules).unwrap();
-        let data = |deflated, first, last, payload| Event::Data { text: true, deflated, first, last, payload };
+        let mut next = || parser.next(&mut input, &config).unwrap();
+        let data = |deflated, first, last, payload| FrameEvent::Data { text: true, deflated, first, last, payload };
         assert_eq!(next(), Some(data(true, true, false, b"\xff")));
-        assert_eq!(next(), Some(Event::Ping(b"")));
+        assert_eq!(next(), Some(FrameEvent::Ping(b"")));
         assert_eq!(next(), Some(data(true, false, true, b"\xfe")));
         assert_eq!(next(), Some(data(false, true, true, b"a")));
     }
 
     #[test]
     fn the_limit_counts_all_frames_of_a_message() {
-        let rules = Rules { message_bytes: 5, ..CLIENT };
+        let config = ParserConfig { message_bytes: 5, ..CLIENT };
         let whole = [0x02, 3, 0, 0, 0, 0x80, 2, 0, 0];
         let one_more = [0x02, 3, 0, 0, 0, 0x80, 3];
-        assert_eq!(fault(&rules, &one_more), Fault::TooBig);
+        assert_eq!(fault(&config, &one_more), Fault::TooBig);
         // The count begins again with every message, whether the one before had one frame or two.
-        assert_eq!(run(&rules, &[&whole[..], &[0x82, 5, 0, 0, 0, 0, 0], &whole].concat()), Ok(()));
-        assert_eq!(fault(&rules, &[&whole[..], &one_more].concat()), Fault::TooBig);
-        let endless = Rules { message_bytes: u64::MAX, ..CLIENT };
+        assert_eq!(run(&config, &[&whole[..], &[0x82, 5, 0, 0, 0, 0, 0], &whole].concat()), Ok(()));
+        assert_eq!(fault(&config, &[&whole[..], &one_more].concat()), Fault::TooBig);
+        let endless = ParserConfig { message_bytes: u64::MAX, ..CLIENT };
         assert_eq!(run(&endless, &[0x82, 0x7f, 0x7f, 255, 255, 255, 255, 255, 255, 255, 0]), Ok(()));
     }
 
@@ -432,12 +436,12 @@ mod tests {
     fn a_message_comes_in_pieces_with_control_frames_between() {
         let mut bytes = vec![0x01, 0, 0x00, 2, b'a', b'b', 0x89, 1, b'p', 0x00, 0, 0x80, 0, 0x82, 0];
         let (mut parser, mut input) = (Parser::new(), &mut bytes[..]);
-        let data = |text, first, last, payload| Event::Data { text, deflated: false, first, last, payload };
+        let data = |text, first, last, payload| FrameEvent::Data { text, deflated: false, first, last, payload };
         let mut next = || parser.next(&mut input, &CLIENT).unwrap();
-        assert_eq!(next(), Some(Event::Empty));
+        assert_eq!(next(), Some(FrameEvent::Empty));
         assert_eq!(next(), Some(data(true, true, false, b"ab")));
-        assert_eq!(next(), Some(Event::Ping(b"p")));
-        assert_eq!(next(), Some(Event::Empty));
+        assert_eq!(next(), Some(FrameEvent::Ping(b"p")));
+        assert_eq!(next(), Some(FrameEvent::Empty));
         assert_eq!(next(), Some(data(true, false, true, b"")));
         assert_eq!(next(), Some(data(false, true, true, b"")));
         assert_eq!(next(), None);
@@ -462,12 +466,12 @@ mod tests {
     fn a_payload_is_not_waited_for_and_a_control_frame_is() {
         let mut bytes = [0x81, 0x83, 1, 2, 3, 4, b'a' ^ 1];
         let (mut parser, mut input) = (Parser::new(), &mut bytes[..]);
-        let piece = Event::Data { text: true, deflated: false, first: true, last: false, payload: b"a" };
+        let piece = FrameEvent::Data { text: true, deflated: false, first: true, last: false, payload: b"a" };
         assert_eq!(parser.next(&mut input, &SERVER), Ok(Some(piece)));
         assert!(input.is_empty() && parser.in_message());
         let mut bytes = [b'b' ^ 2, b'c' ^ 3, 0x8a, 0x81, 9, 9, 9, 9];
         let mut input = &mut bytes[..];
-        let piece = Event::Data { text: true, deflated: false, first: false, last: true, payload: b"bc" };
+        let piece = FrameEvent::Data { text: true, deflated: false, first: false, last: true, payload: b"bc" };
         assert_eq!(parser.next(&mut input, &SERVER), Ok(Some(piece)));
         assert_eq!(parser.next(&mut input, &SERVER), Ok(None));
         assert_eq!(input, [0x8a, 0x81, 9, 9, 9, 9]);
@@ -480,7 +484,9 @@ mod tests {
         let mut input = &mut whole[..MAX_LEFT];
         assert_eq!(Parser::new().next(&mut input, &SERVER), Ok(None));
         assert_eq!(input.len(), MAX_LEFT);
-        assert!(matches!(Parser::new().next(&mut &mut whole[..], &SERVER), Ok(Some(Event::Ping(p))) if p.len() == 125));
+        assert!(
+            matches!(Parser::new().next(&mut &mut whole[..], &SERVER), Ok(Some(FrameEvent::Ping(p))) if p.len() == 125)
+        );
         assert_eq!(whole.len(), MAX_LEFT + 1);
     }
 }
