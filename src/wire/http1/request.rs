@@ -33,8 +33,8 @@ pub enum Version {
     Http11,
 }
 
-/// A whole request head, valid as far as its fields say so below. Its texts lie in the bytes that were read (`'b`), its
-/// list of fields in the caller's scratch (`'h`).
+/// A whole request head, valid as far as its fields promise below. Its texts lie in the bytes that were read (`'b`),
+/// its list of fields in the caller's scratch (`'h`).
 ///
 /// Field names are compared without regard to case, here and in all methods.
 #[derive(Clone, Debug)]
@@ -103,8 +103,8 @@ impl<'b> Head<'_, 'b> {
     ///
     /// The client may send its content without having received anything; a server that has received some of it may
     /// leave [`CONTINUE`](super::CONTINUE) out. After a final status instead of [`CONTINUE`](super::CONTINUE) the
-    /// client sends either the content or another request, which cannot be told apart: the connection must be closed
-    /// behind that response.
+    /// client sends either the content or another request, which the server cannot distinguish: the connection must be
+    /// closed behind that response.
     ///
     /// # Errors
     /// [`Refusal::UnknownExpectation`] where the field has any other expectation, with content or without.
