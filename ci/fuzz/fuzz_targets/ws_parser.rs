@@ -6,7 +6,7 @@ mod laws;
 
 mod input;
 
-use edgehold_wire::ws::{Role, ParserConfig};
+use edgehold_wire::ws::{ParserConfig, Role};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
