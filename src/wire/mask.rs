@@ -1,4 +1,4 @@
-//! Masking and unmasking (RFC 6455 section 5.3): byte `i` is XORed with `key[i % 4]`.
+//! Masking and unmasking (RFC 6455 section 5.3): byte `i` becomes its XOR with `key[i % 4]`.
 //!
 //! Below [`SMALL`] bytes, as nearly every frame from a browser, eight bytes at a time, inlined. Above, the widest
 //! vectors that this processor has, chosen once by [`choose`]; before that call the portable code is used, with the
@@ -154,6 +154,8 @@ fn portable(bytes: &mut [u8], key: [u8; 4]) {
 }
 
 #[cfg(target_arch = "x86_64")]
+#[allow(clippy::cast_ptr_alignment, reason = "the loads and stores used allow any alignment")]
+#[allow(clippy::wildcard_imports, reason = "intrinsics and their types, with names of their own kind")]
 mod x86 {
     use core::arch::x86_64::*;
 
@@ -200,6 +202,7 @@ mod x86 {
 }
 
 #[cfg(target_arch = "aarch64")]
+#[allow(clippy::wildcard_imports, reason = "intrinsics and their types, with names of their own kind")]
 mod arm {
     use core::arch::aarch64::*;
 

@@ -38,6 +38,7 @@ impl Deflater {
 
     /// As [`Deflater::message`], but only where the result is shorter than `payload`. `false`: `out` and the window are
     /// as they were; the message is to be sent as it is, and a message that is not deflated is no part of the context.
+    #[must_use = "where it is false the message is to be sent as it is"]
     pub fn shorter(&mut self, payload: &[u8], window: Option<&mut Window>, bits: u8, out: &mut Vec<u8>) -> bool {
         !payload.is_empty() && self.run(payload, window, bits, payload.len() - 1, out)
     }

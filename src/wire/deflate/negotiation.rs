@@ -112,7 +112,10 @@ pub fn negotiate(head: &Head<'_, '_>, preferences: Preferences) -> Option<Parame
 /// The parameters that meet an offer; `None` where this end cannot.
 fn accept(offer: ExtensionParameters, preferences: Preferences) -> Option<Parameters> {
     let server_bits = offer.server_bits.unwrap_or(MAX_WINDOW_BITS);
-    let client_bits = offer.client_bits.flatten().unwrap_or(MAX_WINDOW_BITS);
+    let client_bits = match offer.client_bits {
+        Some(ClientBits::AtMost(bits)) => bits,
+        Some(ClientBits::Any) | None => MAX_WINDOW_BITS,
+    };
     let agreed = Parameters {
         server_bits,
         client_bits,
@@ -140,7 +143,8 @@ pub fn confirm(value: &[u8], preferences: Preferences) -> Option<Parameters> {
     let client_bits = match accepted.client_bits {
         None => MAX_WINDOW_BITS,
         // Only where the client has offered it, and with a value (RFC 7692 section 7.1.2.2).
-        Some(bits) => bits.filter(|_| preferences.context_takeover)?,
+        Some(ClientBits::AtMost(bits)) if preferences.context_takeover => bits,
+        Some(_) => return None,
     };
     let alone = extensions.next().is_none() && extensions.0.is_empty();
     let kept = preferences.context_takeover || accepted.server_no_takeover;
@@ -159,8 +163,16 @@ struct ExtensionParameters {
     server_no_takeover: bool,
     client_no_takeover: bool,
     server_bits: Option<u8>,
-    /// `Some(None)`: without a value, which an offer may have.
-    client_bits: Option<Option<u8>>,
+    client_bits: Option<ClientBits>,
+}
+
+/// The value of `client_max_window_bits` (RFC 7692 section 7.1.2.2).
+#[derive(Clone, Copy)]
+enum ClientBits {
+    /// None, as an offer may have it: the client can use a smaller window where the server demands it.
+    Any,
+    /// The client uses at most this one.
+    AtMost(u8),
 }
 
 impl ExtensionParameters {
@@ -170,9 +182,9 @@ impl ExtensionParameters {
         match value {
             None if is(SERVER_NO_TAKEOVER) => set(&mut self.server_no_takeover),
             None if is(CLIENT_NO_TAKEOVER) => set(&mut self.client_no_takeover),
-            None if is(CLIENT_BITS) => once(&mut self.client_bits, None),
+            None if is(CLIENT_BITS) => once(&mut self.client_bits, ClientBits::Any),
             Some(value) if is(SERVER_BITS) => once(&mut self.server_bits, value.window_bits()?),
-            Some(value) if is(CLIENT_BITS) => once(&mut self.client_bits, Some(value.window_bits()?)),
+            Some(value) if is(CLIENT_BITS) => once(&mut self.client_bits, ClientBits::AtMost(value.window_bits()?)),
             _ => None,
         }
     }

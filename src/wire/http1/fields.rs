@@ -94,9 +94,13 @@ mod tests {
         assert_eq!(listed("x\r\nX: ", LIMITS.head_count - 2, "last"), (LIMITS.head_count - 1, true));
     }
 
+    /// The weight of `text/x` by these field lines.
+    fn quality(lines: &str) -> u16 {
+        with(&format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n"), |head| head.quality("text/x"))
+    }
+
     #[test]
     fn a_media_type_is_as_good_as_the_best_line_that_names_it() {
-        let quality = |lines: &str| with(&format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n"), |h| h.quality("text/x"));
         for (accept, wanted) in [
             ("text/x", 1000),
             ("TEXT/X", 1000),
@@ -125,6 +129,10 @@ mod tests {
         ] {
             assert_eq!(quality(&format!("Accept: {accept}\r\n")), wanted, "{accept}");
         }
+    }
+
+    #[test]
+    fn media_types_are_listed_over_several_lines() {
         assert_eq!(quality("Accept: text/x;q=0.1\r\naccept: text/x;q=0.2\r\n"), 200);
         assert_eq!(quality("Accept: text/x;q=\u{e9}\r\n"), 1000);
         assert_eq!(quality(""), 0);

@@ -16,6 +16,7 @@ pub const MAX_LEADING_LINES: usize = 4;
 
 /// A head whose lines are whole and counted, and whose request line is taken apart. What is within the field lines has
 /// not been looked at.
+#[derive(Clone, Copy)]
 pub(super) struct Lines<'b> {
     pub(super) request: RequestLine<'b>,
     /// The field lines with the blank line that ends them.
@@ -53,6 +54,8 @@ fn leading_lines(mut lines: &[u8]) -> Result<Option<&[u8]>, Refusal> {
     Ok(Some(lines))
 }
 
+/// A request line taken apart; the target only by its characters.
+#[derive(Clone, Copy)]
 pub(super) struct RequestLine<'b> {
     pub(super) method: &'b str,
     pub(super) target: &'b str,

@@ -78,7 +78,7 @@ fn is_host(authority: &str) -> bool {
 }
 
 /// The inside of `[...]` by its characters (RFC 3986 section 3.2.2): the form of an address is not checked, since
-/// nothing here connects to it. IPvFuture is refused.
+/// nothing here connects to it. `IPvFuture` is refused.
 fn is_ip_literal(literal: &str) -> bool {
     literal.contains(':') && literal.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
 }

@@ -56,6 +56,7 @@ pub enum FrameEvent<'b> {
 /// Call [`next`](Parser::next) until it returns `None`, then again when more bytes have come. After an `Err` the parser
 /// must not be used again: behind a fault no frame boundary is known.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "facts of the message and of the frame that vary on their own")]
 pub struct Parser {
     /// Bytes of payload of the current data frame that have not come yet. Above zero exactly while inside a data frame.
     left: u64,

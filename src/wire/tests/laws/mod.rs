@@ -30,9 +30,9 @@ fn read<T>(bytes: &[u8], limits: &HeadLimits, look: impl Fn(&Head<'_, '_>) -> T)
     Ok(http1::read(bytes, limits, &mut store)?.map(|head| look(&head)))
 }
 
-/// On every prefix the answer is "not yet" or the answer on the whole.
+/// On every prefix the result is "not whole yet" or the result on the whole.
 pub(crate) fn head(bytes: &[u8], limits: &HeadLimits) {
-    let answer = |len| read(&bytes[..len], limits, |head| format!("{head:?}"));
+    let answer = |len| read(&bytes[..len], limits, |head| format!("{head:?} {:?}", head.expects_continue()));
     let whole = answer(bytes.len());
     for len in 0..bytes.len() {
         let prefix = answer(len);
