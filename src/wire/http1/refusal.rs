@@ -110,3 +110,18 @@ refusals! {
     /// RFC 6455 section 4.1.
     OpeningBody BAD_REQUEST "the WebSocket opening has content",
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_an_error_status_and_one_line_of_words_of_its_own() {
+        for (at, refusal) in Refusal::ALL.iter().enumerate() {
+            let words = refusal.words();
+            assert!(refusal.status().code() >= 400, "{refusal:?}");
+            assert!(!words.is_empty() && words.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{words}");
+            assert!(Refusal::ALL.iter().skip(at + 1).all(|other| other.words() != words), "{words}");
+        }
+    }
+}
