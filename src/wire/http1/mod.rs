@@ -1,10 +1,10 @@
 //! HTTP/1.1 messages (RFC 9112): request heads and content are read, response heads and chunks are written.
 //!
 //! A head is read in two steps. `scan` goes over the bytes from the front, one position after the other: line ends, the
-//! request line, the limits. It refuses at the first byte that no request can have there, so neither a TLS `ClientHello`
-//! nor an endless target is buffered to its end. When it has found the blank line, httparse takes the field lines apart
-//! and `interpret` checks the few fields that decide about framing and routing. The second step runs on whole heads
-//! only, which makes the result independent of where the bytes were cut.
+//! request line, the limits. It refuses at the first byte that no request can have there, so neither a TLS
+//! `ClientHello` nor an endless target is buffered to its end. When it has found the blank line, httparse takes the
+//! field lines apart and `interpret` checks the few fields that decide about framing and routing. The second step runs
+//! on whole heads only, which makes the result independent of where the bytes were cut.
 //!
 //! Strict where leniency lets two readers of the same bytes disagree (request smuggling, RFC 9112 section 11.2): the
 //! RFC allows a bare LF as line end and equal repeated Content-Length; here both are refused.
