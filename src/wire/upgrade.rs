@@ -48,9 +48,8 @@ pub fn wanted(head: &Head<'_, '_>) -> bool {
 ///
 /// # Errors
 /// The first [`Refusal`] in this order: method, version, Upgrade, Connection, Sec-WebSocket-Version, content,
-/// Sec-WebSocket-Key. A response with status 405 must have `Allow: GET`; one with
-/// 426 `Upgrade: websocket`, `Connection: Upgrade` and `Sec-WebSocket-Version: 13` (RFC 9110 sections 15.5.6 and
-/// 15.5.22, RFC 6455 section 4.4).
+/// Sec-WebSocket-Key. A response with status 405 must have `Allow: GET`, one with 426 `Upgrade: websocket`,
+/// `Connection: Upgrade` and `Sec-WebSocket-Version: 13` (RFC 9110 sections 15.5.6 and 15.5.22, RFC 6455 section 4.4).
 pub fn check(head: &Head<'_, '_>) -> Result<Opening, Refusal> {
     let demands = [
         (head.method == "GET", Refusal::OpeningMethod),
@@ -106,7 +105,7 @@ pub fn choose<'s>(head: &Head<'_, '_>, supported: &'s [String]) -> Option<&'s st
         .map(String::as_str)
 }
 
-/// Whether the client's list of subprotocols has any.
+/// Whether the client names any subprotocol.
 pub fn offers(head: &Head<'_, '_>) -> bool {
     head.list("Sec-WebSocket-Protocol").next().is_some()
 }

@@ -102,9 +102,8 @@ impl<'b> Head<'_, 'b> {
     /// as the RFC demands.
     ///
     /// The client may send its content without having received anything; a server that has received some of it may
-    /// leave [`CONTINUE`](super::CONTINUE) out. After a final status instead of [`CONTINUE`](super::CONTINUE) the
-    /// client sends either the content or another request, which the server cannot distinguish: the connection must be
-    /// closed behind that response.
+    /// leave [`CONTINUE`](super::CONTINUE) out. Clients differ on whether they send the content or their next request
+    /// behind a final response in its stead, so the connection must be closed behind that response.
     ///
     /// # Errors
     /// [`Refusal::UnknownExpectation`] where the field has any other expectation, with content or without.
