@@ -1,9 +1,9 @@
 //! A client's end of permessage-deflate, with the same library but with windows of its own.
 
-use edgehold_wire::deflate::{Agreed, Deflater, Inflater, Window};
+use edgehold_wire::deflate::{Deflater, Inflater, Parameters, Window};
 
 pub struct Deflated {
-    agreed: Agreed,
+    agreed: Parameters,
     deflater: Deflater,
     inflater: Inflater,
     said: Option<Window>,
@@ -11,7 +11,7 @@ pub struct Deflated {
 }
 
 impl Deflated {
-    pub fn new(agreed: Agreed) -> Deflated {
+    pub fn new(agreed: Parameters) -> Deflated {
         Deflated {
             agreed,
             deflater: Deflater::default(),

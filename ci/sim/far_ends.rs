@@ -2,9 +2,9 @@
 
 use crate::deflated::Deflated;
 use edgehold::engine::script::{Dice, FarEnd, Script};
-use edgehold_wire::deflate::Wishes;
+use edgehold_wire::deflate::Preferences;
 use edgehold_wire::upgrade::{self, Offer};
-use edgehold_wire::ws::{self, CloseCode, Event, Opcode, Parser, Role, Rules};
+use edgehold_wire::ws::{self, CloseCode, FrameEvent, Opcode, Parser, ParserConfig, Role};
 use std::collections::VecDeque;
 
 const KEY: [u8; 16] = *b"a key of sixteen";
@@ -64,8 +64,8 @@ fn len(messages: &[(bool, Vec<u8>)]) -> usize {
     messages.iter().map(|it| it.1.len()).sum()
 }
 
-fn wishes(takeover: bool) -> Wishes {
-    Wishes { takeover }
+fn preferences(takeover: bool) -> Preferences {
+    Preferences { context_takeover: takeover }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl Client {
             aim,
             leave,
             stage: Stage::Opening,
-            offer: Offer { deflate: [None, Some(false), Some(true)][dice.below(3)].map(wishes), protocols: &[] },
+            offer: Offer { deflate: [None, Some(false), Some(true)][dice.below(3)].map(preferences), protocols: &[] },
             deflated: None,
             outgoing: Vec::new(),
             expected: Vec::new(),
@@ -266,11 +266,11 @@ impl Client {
     fn hear_frames(&mut self) {
         let mut bytes = std::mem::take(&mut self.incoming);
         let mut rest = &mut bytes[..];
-        let rules = Rules { role: Role::Client, message_bytes: u64::MAX, deflate: self.deflated.is_some() };
+        let config = ParserConfig { role: Role::Client, message_bytes: u64::MAX, deflate: self.deflated.is_some() };
         let (mut close, mut pings) = (None, 0);
         loop {
-            match self.parser.next(&mut rest, &rules).expect("the shard sends what RFC 6455 allows") {
-                Some(Event::Data { text, deflated, last, payload, .. }) => {
+            match self.parser.next(&mut rest, &config).expect("the shard sends what RFC 6455 allows") {
+                Some(FrameEvent::Data { text, deflated, last, payload, .. }) => {
                     assert!(self.close_code.is_none(), "data behind Close");
                     self.partial.extend_from_slice(payload);
                     if last {
@@ -279,12 +279,12 @@ impl Client {
                         self.heard.push((text, plain.unwrap_or(message)));
                     }
                 }
-                Some(Event::Close(body)) => {
+                Some(FrameEvent::Close(body)) => {
                     close = Some(body.map_or(1005, |(code, _)| code.0));
                     self.close_code = close;
                 }
-                Some(Event::Ping(_)) => pings += 1,
-                Some(Event::Pong(_) | Event::Empty) => {}
+                Some(FrameEvent::Ping(_)) => pings += 1,
+                Some(FrameEvent::Pong(_) | FrameEvent::Empty) => {}
                 None => break,
             }
         }

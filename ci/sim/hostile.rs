@@ -8,7 +8,7 @@ use crate::stage::{KIND, PLAIN, Stage, limits, settings};
 use edgehold::engine::script::{Dice, FarEnd, Temper};
 use edgehold::mesh::{Cause, Counters};
 use edgehold::shard::service::{RouteLimits, ShardSettings};
-use edgehold_wire::deflate::{Deflater, MAX_WINDOW_BITS, Wishes};
+use edgehold_wire::deflate::{Deflater, MAX_WINDOW_BITS, Preferences};
 use edgehold_wire::upgrade::Offer;
 use edgehold_wire::ws::{self, Opcode};
 use std::time::Duration;
@@ -19,7 +19,7 @@ const PATIENCE: usize = 40;
 
 const POLL: &[u8] = b"GET /feed/a?transport=poll&after= HTTP/1.1\r\nHost: h\r\n\r\n";
 const RAW: &[u8] = b"GET /feed/a?transport=raw HTTP/1.1\r\nHost: h\r\n\r\n";
-const DEFLATE: Offer<'static> = Offer { deflate: Some(Wishes { takeover: false }), protocols: &[] };
+const DEFLATE: Offer<'static> = Offer { deflate: Some(Preferences { context_takeover: false }), protocols: &[] };
 
 /// A client's frame, masked with zeros.
 fn frame(opcode: Opcode, fin: bool, payload: &[u8]) -> Vec<u8> {

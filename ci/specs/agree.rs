@@ -13,8 +13,8 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use crate::deflated::Reader;
 use crate::feed::sample_id;
 use crate::play::{Failure, Player};
-use crate::script::{Channel, Party, Step, Story};
-use crate::voice::{Act, Frame, Response, sample, say};
+use crate::script::{Channel, Step, Story};
+use crate::voice::{Act, Frame, Party, Response, sample, say};
 use crate::words::{Part, Variables, resolve};
 
 /// The limit of the configuration files for stories whose routes set none.

@@ -10,9 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::peer::{Server, patience};
-use crate::script::Problem;
 use crate::voice::{Act, Saying};
-use crate::words::{Part, Variables, Words, resolve};
+use crate::words::{Part, Problem, Variables, Words, resolve};
 
 /// Where nobody listens; `broadcast.toml` lets everybody ask.
 const LAST: &str = "/last/";

@@ -52,6 +52,12 @@
 //! ```
 //!
 //! Each connection is told to its end: nothing may come that the script does not say.
+//!
+//! # The modules
+//!
+//! Each imports only what stands before it: `words` and `deflated`; `voice`, what can be sent and how it is recognized;
+//! `feed`, which publishes; `script`, stories read from files; `cut` and `play`, one side of a story played; `agree`,
+//! both sides held against each other; `hall`, the servers under test; `together`.
 
 #[path = "../load/peer.rs"]
 mod peer;

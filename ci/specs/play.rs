@@ -13,8 +13,8 @@ use socket2::{SockRef, Socket};
 use crate::cut::{Cutting, Gauge};
 use crate::feed::{Feed, own_channel, sample_id};
 use crate::peer::patience;
-use crate::script::{Channel, Party, Step, Story};
-use crate::voice::{Act, Heard, hear, say};
+use crate::script::{Channel, Step, Story};
+use crate::voice::{Act, Heard, Party, hear, say};
 use crate::words::Variables;
 
 /// Seconds until something that is expected must have come.

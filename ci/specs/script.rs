@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::deflated::deflate;
 use crate::feed;
-use crate::voice::{ANY, Act, Frame, Length, Response};
-use crate::words::{Part, Words, unescape};
+use crate::voice::{ANY, Act, Frame, Length, Party, Response};
+use crate::words::{Part, Problem, Variables, Words, unescape};
 
 /// The key of every `opening`, from RFC 6455 section 1.3, and its answer.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -20,15 +20,6 @@ pub(crate) enum Channel {
     Front,
     /// With the upstream.
     Back,
-}
-
-/// Who speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Party {
-    /// The client or the upstream.
-    Peer,
-    /// edgehold.
-    Edge,
 }
 
 /// One line of a story.
@@ -68,9 +59,6 @@ pub(crate) struct Story {
     /// What is said.
     pub(crate) steps: Vec<Step>,
 }
-
-/// A problem of a script: where and what.
-pub(crate) type Problem = String;
 
 /// All stories of the files below `folder`, sorted by name; none where there is no such folder.
 pub(crate) fn read_folder(root: &Path, folder: &str) -> Vec<Story> {
@@ -139,7 +127,7 @@ fn blocks(text: &str) -> Vec<Block<'_>> {
 
 impl Story {
     /// What the variables `\(host)` and such stand for before anything was heard.
-    pub(crate) fn variables(&self) -> crate::words::Variables {
+    pub(crate) fn variables(&self) -> Variables {
         let host = ("host".to_owned(), self.host.clone().into_bytes());
         [host, ("channel".to_owned(), feed::CHANNEL.into()), (ANY.to_owned(), feed::sample_id(ANY))].into()
     }

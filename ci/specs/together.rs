@@ -6,8 +6,7 @@ use std::net::TcpStream;
 
 use crate::feed::Feed;
 use crate::peer::{Server, patience, wait_for};
-use crate::script::Party;
-use crate::voice::{Act, Heard, Saying, hear};
+use crate::voice::{Act, Heard, Party, Saying, hear};
 use crate::words::{Part, Variables};
 
 const SECONDS: u64 = 10;

@@ -8,8 +8,16 @@
 use std::time::Duration;
 
 use crate::deflated::{self, Reader};
-use crate::script::Party;
 use crate::words::{Part, Variables, resolve};
+
+/// Who does it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Party {
+    /// The client or the upstream.
+    Peer,
+    /// edgehold.
+    Edge,
+}
 
 /// An act of a story.
 #[derive(Clone, Debug)]

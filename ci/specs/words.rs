@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 /// Values of variables, by their names.
 pub(crate) type Variables = BTreeMap<String, Vec<u8>>;
 
+/// What is wrong with a script or with a playing of it, in words.
+pub(crate) type Problem = String;
+
 /// A stretch of bytes as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Part {

@@ -11,7 +11,7 @@ use super::limits::Deflate;
 use super::side_table::Cold;
 use super::slab::Handle;
 use crate::mesh::Counters;
-use edgehold_wire::deflate::{Agreed, Deflater, InflateFault, Inflater, MAX_WINDOW_BITS, Window};
+use edgehold_wire::deflate::{Parameters, Deflater, InflateFault, Inflater, MAX_WINDOW_BITS, Window};
 use edgehold_wire::utf8;
 use edgehold_wire::ws::Fault;
 use std::cell::Cell;
@@ -110,7 +110,7 @@ pub struct Kept {
 
 impl Kept {
     /// Lends the windows that the agreement needs, and takes takeover out of it where there is none.
-    fn new(agreed: &mut Agreed, windows: &Windows) -> Kept {
+    fn new(agreed: &mut Parameters, windows: &Windows) -> Kept {
         let to_client = agreed.server_takeover.then(|| windows.lend(agreed.server_bits)).flatten();
         let from_client = agreed.client_takeover.then(|| windows.lend(agreed.client_bits)).flatten();
         (agreed.server_takeover, agreed.client_takeover) = (to_client.is_some(), from_client.is_some());
@@ -129,7 +129,7 @@ fn window(lent: &mut Option<Lent>) -> Option<&mut Window> {
 
 impl Core {
     /// What is agreed with a client whose offer allows this much. Remembered until the connection ends or opens again.
-    pub(super) fn agree(&mut self, who: Handle, offered: Option<Agreed>) -> Option<Agreed> {
+    pub(super) fn agree(&mut self, who: Handle, offered: Option<Parameters>) -> Option<Parameters> {
         let Deflate { on, takeover, .. } = self.limits_of(who).deflate;
         let conn = self.slab.get_mut(who)?;
         conn.flags.remove(Flags::DEFLATE);

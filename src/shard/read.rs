@@ -14,7 +14,7 @@ use crate::mesh::Cause;
 use edgehold_wire::http1::{self, Body, BodyEvent, BodyReader, Head, MAX_HEADERS, Version};
 use edgehold_wire::status::Status;
 use edgehold_wire::ws;
-use edgehold_wire::ws::{CloseCode, Fault, Opcode, Role, Rules};
+use edgehold_wire::ws::{CloseCode, Fault, Opcode, Role, ParserConfig};
 
 /// Bytes of a spill that are read at a time, if they make a head or a frame.
 const PIECE: usize = 4 << 10;
@@ -446,7 +446,7 @@ fn next_of_body<'b>(
 
 fn frames<S: Services>(core: &mut Core, service: &mut S, who: Handle, rest: &mut &mut [u8]) -> bool {
     let deflate = core.slab[who.slot].flags.contains(Flags::DEFLATE);
-    let rules = Rules { role: Role::Server, message_bytes: core.limits_of(who).message_bytes, deflate };
+    let rules = ParserConfig { role: Role::Server, message_bytes: core.limits_of(who).message_bytes, deflate };
     let mut parser = core.slab[who.slot].parser;
     let begun = core.work.done();
     loop {
@@ -471,20 +471,20 @@ fn frames<S: Services>(core: &mut Core, service: &mut S, who: Handle, rest: &mut
 }
 
 /// `false`: nothing more is to be parsed.
-fn frame<S: Services>(core: &mut Core, service: &mut S, who: Handle, event: ws::Event<'_>) -> bool {
+fn frame<S: Services>(core: &mut Core, service: &mut S, who: Handle, event: ws::FrameEvent<'_>) -> bool {
     let conn = &mut core.slab[who.slot];
     let (token, kind) = (conn.token, conn.service);
     match event {
-        ws::Event::Data { text, deflated: true, first, last, payload } => {
+        ws::FrameEvent::Data { text, deflated: true, first, last, payload } => {
             deflated(core, service, who, text, (first, last), payload);
         }
-        ws::Event::Data { text, first, last, payload, .. } => {
+        ws::FrameEvent::Data { text, first, last, payload, .. } => {
             core.counters.messages_in[kind as usize] += u64::from(last);
             service.event(&mut core.desk(), who, token, Event::Message { text, first, last, payload });
         }
-        ws::Event::Ping(payload) => pong(core, who, payload),
-        ws::Event::Pong(_) | ws::Event::Empty => {}
-        ws::Event::Close(close) => {
+        ws::FrameEvent::Ping(payload) => pong(core, who, payload),
+        ws::FrameEvent::Pong(_) | ws::FrameEvent::Empty => {}
+        ws::FrameEvent::Close(close) => {
             peer_closes(core, service, who, close.map(|(code, _)| code));
             return false;
         }

@@ -1,24 +1,25 @@
-//! Bytes and meaning, no I/O.
+//! The formats of what is sent and received: bytes into meaning and back, no I/O.
 //!
-//! Every module takes a slice and its own small state and says what the bytes mean, or writes bytes that mean
-//! something. There is no descriptor, clock, task or randomness here; time and keys are arguments.
+//! A parser takes a slice and its own small state and returns what the bytes mean; a writer appends bytes to a buffer
+//! of the caller's. There is no descriptor, clock, task or randomness here; time and keys are arguments.
 //!
-//! The one law: *same bytes, same answer, however they are cut*. A parser may say "not yet" on a prefix, but whatever
-//! it decides on a prefix it also decides on the whole. Nothing panics on any input; nothing allocates per frame.
+//! The one law: *same bytes, same result, however they are cut*. A parser may return "not whole yet" for a prefix, but
+//! any other result for a prefix is also its result for the whole. No input makes it panic; nothing is allocated for a
+//! frame.
 //!
 //! | module | format |
 //! |---|---|
 //! | [`status`] | HTTP status codes and their phrases |
-//! | [`http1`] | request heads, request bodies, response heads (RFC 9112) |
-//! | [`upgrade`] | the WebSocket opening, both sides (RFC 6455 section 4) |
+//! | [`http1`] | request heads, content, response heads (RFC 9112) |
+//! | [`upgrade`] | the WebSocket opening handshake, both ends (RFC 6455 section 4) |
 //! | [`ws`] | WebSocket frames (RFC 6455 sections 5 and 7) |
 //! | [`sse`] | event streams (WHATWG HTML section 9.2) |
-//! | [`deflate`] | deflated messages (RFC 7692) |
+//! | [`deflate`] | permessage-deflate: its negotiation, messages deflated and inflated (RFC 7692) |
 //! | [`mask`] | masking of frame payloads (RFC 6455 section 5.3) |
-//! | [`utf8`] | text that comes in pieces (RFC 3629) |
+//! | [`utf8`] | UTF-8 text that comes in pieces (RFC 3629) |
 #![no_std]
 #![deny(missing_docs)]
-// What comes from a peer never says where to look: what is not there is an error of the parser, not a panic.
+// No index comes from a peer's bytes unchecked: what is not there is an error of the parser, not a panic.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::string_slice, clippy::unwrap_used, clippy::expect_used))]
 
 extern crate alloc;
@@ -32,5 +33,5 @@ pub mod upgrade;
 pub mod utf8;
 pub mod ws;
 
-/// One header line as [`http1::read`] fills it in, and the empty one for the caller's scratch.
+/// One field line as [`http1::read`] fills it in, and the empty one to make its scratch of.
 pub use httparse::{EMPTY_HEADER, Header};

@@ -1,23 +1,23 @@
-//! Masking and unmasking (RFC 6455 section 5.3): byte `i` is XORed with `key[i % 4]`.
+//! Masking and unmasking (RFC 6455 section 5.3): byte `i` becomes its XOR with `key[i % 4]`.
 //!
-//! Below [`SMALL`] bytes, which is nearly every frame from a browser, eight bytes at a time, inlined. Above, the widest
-//! way this processor has, chosen once by [`choose`]; before that the portable one is used, with the same result. Every
-//! wide step is a multiple of four bytes, so the key keeps its phase and needs no turning inside. A frame's payload
-//! lies where the kernel put it. From 2 KiB on the way to the next cache line is gone first: wide steps that
-//! cross no line are a third faster on warm bytes of 4 KiB and more (bench/micro); below that the detour costs more
-//! than it brings.
+//! Below [`SMALL`] bytes, as nearly every frame from a browser, eight bytes at a time, inlined. Above, the widest
+//! vectors that this processor has, chosen once by [`choose`]; before that call the portable code is used, with the
+//! same result. Every step is a multiple of four bytes, so the key need not be rotated between steps. A frame's payload
+//! begins at any address. From 2 KiB on the bytes up to the next cache line are masked first: steps that cross no cache
+//! line are a third faster on cached payloads of 4 KiB and more (bench/micro); below 2 KiB that costs more than it
+//! gains.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
-/// From this length on the wide way is taken.
+/// Bytes from which on vectors are used.
 pub const SMALL: usize = 64;
 
-/// From this length on it pays to align first.
+/// Bytes from which on aligning first is faster.
 const LONG: usize = 2048;
-/// A cache line, and the widest step.
+/// Bytes of a cache line, and of the widest step.
 const LINE: usize = 64;
 
-/// A way to mask.
+/// An implementation of masking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
@@ -34,10 +34,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind, the widest last among those of one processor.
+    /// Every kind; of those that one processor has, the widest is last.
     pub const ALL: [Kind; 5] = [Kind::Portable, Kind::Sse2, Kind::Avx2, Kind::Avx512, Kind::Neon];
 
-    /// Whether this processor has it.
+    /// Whether this processor has the instructions for it.
     pub fn is_available(self) -> bool {
         match self {
             Kind::Portable => true,
@@ -60,10 +60,11 @@ cpufeatures::new!(avx2_there, "avx2");
 #[cfg(target_arch = "x86_64")]
 cpufeatures::new!(avx512_there, "avx512f", "avx512bw");
 
-/// The `Kind` that [`apply`] uses, as a number. Written only by [`choose`], which asks the processor first.
+/// The `Kind` that [`apply`] uses, as a number. Written only by [`choose`], with kinds that the processor has.
 static CHOSEN: AtomicU8 = AtomicU8::new(Kind::Portable as u8);
 
-/// Chooses the widest way this processor has, for the whole process. To be called once at start.
+/// Chooses the widest kind that this processor has, for the whole process, and returns it. To be called once at start;
+/// [`apply`] is correct before and meanwhile.
 pub fn choose() -> Kind {
     let widest = Kind::ALL.into_iter().rfind(|kind| kind.is_available()).unwrap_or(Kind::Portable);
     // Relaxed: the number stands for itself and orders nothing else.
@@ -71,7 +72,7 @@ pub fn choose() -> Kind {
     widest
 }
 
-/// The way that is chosen.
+/// The kind that [`apply`] uses: the one that was chosen, else [`Kind::Portable`].
 #[inline]
 pub fn kind() -> Kind {
     match CHOSEN.load(Ordering::Relaxed) {
@@ -83,7 +84,7 @@ pub fn kind() -> Kind {
     }
 }
 
-/// Masks or unmasks `bytes`, the first of them with `key[0]`.
+/// Masks or unmasks `bytes` in place, the first of them with `key[0]`.
 #[inline]
 pub fn apply(bytes: &mut [u8], key: [u8; 4]) {
     match bytes.len() {
@@ -94,7 +95,7 @@ pub fn apply(bytes: &mut [u8], key: [u8; 4]) {
     }
 }
 
-/// Masks up to the next cache line by itself, so that no wide step crosses one.
+/// Masks the bytes up to the next cache line first, so that no step crosses one.
 fn long(bytes: &mut [u8], key: [u8; 4]) {
     let lead = bytes.as_ptr().align_offset(LINE).min(bytes.len());
     let (front, rest) = bytes.split_at_mut(lead);
@@ -103,15 +104,15 @@ fn long(bytes: &mut [u8], key: [u8; 4]) {
     unsafe { dispatch(kind(), rest, rotate(key, lead)) }
 }
 
-/// The key for the bytes that follow the first `n`.
+/// The key for the bytes behind the first `n` of a payload.
 #[inline]
 pub const fn rotate(key: [u8; 4], n: usize) -> [u8; 4] {
     u32::from_le_bytes(key).rotate_right(8 * (n % 4) as u32).to_le_bytes()
 }
 
-/// Masks one certain way, whatever the length; for tests and measurements.
+/// Masks with this kind, whatever the length; for tests and measurements.
 ///
-/// `false`: this processor does not have it, and `bytes` are as they were.
+/// `false`: this processor does not have it, and `bytes` are unchanged.
 pub fn apply_with(kind: Kind, bytes: &mut [u8], key: [u8; 4]) -> bool {
     let there = kind.is_available();
     if there {
@@ -153,6 +154,8 @@ fn portable(bytes: &mut [u8], key: [u8; 4]) {
 }
 
 #[cfg(target_arch = "x86_64")]
+#[allow(clippy::cast_ptr_alignment, reason = "the loads and stores used allow any alignment")]
+#[allow(clippy::wildcard_imports, reason = "intrinsics and their types, with names of their own kind")]
 mod x86 {
     use core::arch::x86_64::*;
 
@@ -181,7 +184,7 @@ mod x86 {
         super::portable(rest, key);
     }
 
-    /// The rest is one access under a byte mask; that is what BW is for.
+    /// The rest is one load and one store under a byte mask, which needs BW.
     #[target_feature(enable = "avx512f,avx512bw")]
     pub(super) fn avx512(bytes: &mut [u8], key: [u8; 4]) {
         let (blocks, rest) = bytes.as_chunks_mut::<64>();
@@ -199,6 +202,7 @@ mod x86 {
 }
 
 #[cfg(target_arch = "aarch64")]
+#[allow(clippy::wildcard_imports, reason = "intrinsics and their types, with names of their own kind")]
 mod arm {
     use core::arch::aarch64::*;
 

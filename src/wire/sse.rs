@@ -1,17 +1,21 @@
-//! Event streams: what an `EventSource` reads (WHATWG HTML, section 9.2 "Server-sent events").
+//! Event streams, as an `EventSource` reads them (WHATWG HTML, section 9.2 "Server-sent events").
 //!
 //! A stream is UTF-8 text of lines. An event is a few fields, a line each, and an empty line; a comment is a line that
-//! begins with a colon. What would break a line cannot stand in an id or an event name, and is left out by [`event`].
+//! begins with a colon. All functions append whole lines.
 
 use alloc::vec::Vec;
 
-/// The media type of the response.
+/// The media type of the response (section 9.2.5).
 pub const MEDIA_TYPE: &str = "text/event-stream";
 
-/// A comment: keeps proxies and the client's network from thinking that nobody is there.
+/// A comment without text. Sent from time to time, it keeps proxies from closing the connection as idle (section
+/// 9.2.7); clients ignore it.
 pub const COMMENT: &[u8] = b":\n\n";
 
-/// Writes one event. `data` may have several lines, ended by CR, LF or both; the client joins them with LF.
+/// Appends one event. `data` is UTF-8; it may have several lines, separated by CR, LF or both, which the client joins
+/// with LF. `name` is the event's type; `None`: `message`.
+///
+/// The fields `id` and `event` are left out where their value is empty or has CR, LF or NUL.
 pub fn event(out: &mut Vec<u8>, id: &str, name: Option<&str>, data: &[u8]) {
     field(out, b"id", id.as_bytes());
     if let Some(name) = name {
@@ -29,7 +33,7 @@ pub fn event(out: &mut Vec<u8>, id: &str, name: Option<&str>, data: &[u8]) {
     out.push(b'\n');
 }
 
-/// Tells the client how long to wait before it comes again, in milliseconds.
+/// Appends a field that sets the client's reconnection time, in milliseconds.
 pub fn retry(out: &mut Vec<u8>, millis: u64) {
     use core::fmt::Write as _;
     let mut digits = alloc::string::String::new();
@@ -38,21 +42,25 @@ pub fn retry(out: &mut Vec<u8>, millis: u64) {
     out.push(b'\n');
 }
 
-/// Whether a text can be an id: an empty one would clear the client's last id, NUL makes clients ignore it.
+/// Whether a text can be an event's id: not empty, since that would clear the client's last id; no NUL, which makes
+/// clients ignore the field; no CR or LF.
 pub fn is_id(text: &str) -> bool {
     !text.is_empty() && is_word(text.as_bytes())
 }
 
+/// Whether a text can be the value of a field.
 fn is_word(text: &[u8]) -> bool {
     !text.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
 }
 
+/// A field, where its value is not empty and fits on a line.
 fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     if !value.is_empty() && is_word(value) {
         line(out, name, value);
     }
 }
 
+/// `name: value LF`.
 fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");

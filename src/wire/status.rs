@@ -1,6 +1,6 @@
 //! HTTP status codes and their phrases: one table, in the order of the numbers.
 
-/// A status code (RFC 9110 section 15) out of the table below; no other can be made.
+/// A status code (RFC 9110 section 15): one of the constants; no other can be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Status(u16);
 
@@ -12,10 +12,10 @@ macro_rules! statuses {
                 pub const $name: Status = Status($code);
             )+
 
-            /// Every status of the table, ascending.
+            /// Every status of the table, in ascending order.
             pub const ALL: &'static [Status] = &[$(Status::$name),+];
 
-            /// The phrase that RFC 9110 (RFC 6585 for 431) gives the code.
+            /// The reason phrase that RFC 9110 (RFC 6585 for 429 and 431) gives the code.
             pub const fn reason(&self) -> &'static str {
                 match self.0 {
                     $($code => $reason,)+
@@ -27,6 +27,7 @@ macro_rules! statuses {
 }
 
 statuses! {
+    CONTINUE 100 "Continue",
     SWITCHING_PROTOCOLS 101 "Switching Protocols",
     OK 200 "OK",
     NO_CONTENT 204 "No Content",
@@ -62,17 +63,18 @@ statuses! {
 }
 
 impl Status {
-    /// The three digits as a number.
+    /// The code as a number of three digits.
     pub const fn code(&self) -> u16 {
         self.0
     }
 
-    /// The status of this number, where the table has it.
+    /// The status with this code; `None` where the table does not have it.
     pub fn from_code(code: u16) -> Option<Status> {
         Self::ALL.iter().copied().find(|s| s.0 == code)
     }
 }
 
+/// Code and reason phrase, as in a status line.
 impl core::fmt::Display for Status {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{} {}", self.0, self.reason())

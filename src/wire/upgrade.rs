@@ -1,7 +1,8 @@
-//! The WebSocket opening (RFC 6455 section 4): the server checks and answers, the client asks and confirms.
+//! The WebSocket opening handshake (RFC 6455 section 4). A server calls [`wanted`], [`check`], [`choose`] and
+//! [`answer`]; a client [`request`] and [`confirm`].
 //!
-//! The server's side works on a head that [`crate::http1::read`] has accepted. The client's side is the mirror of it,
-//! as small as a load generator and the tests need.
+//! The server's end works on a head that [`crate::http1::read`] has read. The client's end is as small as a load
+//! generator and the tests need.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -10,7 +11,7 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 
-use crate::deflate::{self, Agreed, Wishes};
+use crate::deflate::{self, Preferences};
 use crate::http1::{Body, Head, Refusal, ResponseHead, Version, push_field};
 use crate::status::Status;
 use httparse::Header;
@@ -18,32 +19,36 @@ use httparse::Header;
 /// RFC 6455 section 1.3: appended to the key before it is hashed.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// The length of a key in base64, padding included.
+/// The length of a key in base64, in bytes, padding included.
 const KEY_LEN: usize = 24;
 
-/// The two unused bits in the last character of a key may be anything: hand-written clients draw the characters
-/// themselves, and the key's bytes are never used.
+/// The two unused bits in the last character of a key may be anything: some clients draw the characters at random
+/// instead of the bytes, and the decoded bytes are never used.
 const BASE64: GeneralPurpose =
     GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
-/// An opening that may be answered with 101.
+/// A client's opening handshake that is valid; see [`check`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opening {
-    /// Sec-WebSocket-Accept, in ASCII.
+    /// The value of Sec-WebSocket-Accept, in ASCII.
     pub accept: [u8; 28],
-    /// The most that the client's offers allow of permessage-deflate (RFC 7692).
-    pub deflate: Option<Agreed>,
+    /// The parameters of permessage-deflate (RFC 7692) for the client's first acceptable offer, with context takeover
+    /// where the offer allows it; `None`: no such offer.
+    pub deflate: Option<deflate::Parameters>,
 }
 
-/// Whether the request asks for WebSocket, which only a GET can (RFC 6455 section 4.1); of another method the Upgrade
-/// is passed over, as in HTTP/1.0, where it has no meaning (RFC 9110 section 7.8).
+/// Whether the request asks for WebSocket: it is a GET (RFC 6455 section 4.1), in HTTP/1.1, and Upgrade has
+/// `websocket`. With another method the field is ignored, as a server may; in HTTP/1.0 it must be (RFC 9110 section
+/// 7.8).
 pub fn wanted(head: &Head<'_, '_>) -> bool {
     head.method == "GET" && head.version == Version::Http11 && head.has_token("Upgrade", "websocket")
 }
 
-/// RFC 6455 section 4.2.1, each demand with words of its own.
+/// Checks a client's opening handshake (RFC 6455 section 4.2.1).
 ///
-/// The answer to a refusal with 405 carries `Allow: GET`, that to one with 426 `Upgrade: websocket`,
+/// # Errors
+/// The first [`Refusal`] in this order: method, version, Upgrade, Connection, Sec-WebSocket-Version, content,
+/// Sec-WebSocket-Key. A response with status 405 must have `Allow: GET`, one with 426 `Upgrade: websocket`,
 /// `Connection: Upgrade` and `Sec-WebSocket-Version: 13` (RFC 9110 sections 15.5.6 and 15.5.22, RFC 6455 section 4.4).
 pub fn check(head: &Head<'_, '_>) -> Result<Opening, Refusal> {
     let demands = [
@@ -58,12 +63,12 @@ pub fn check(head: &Head<'_, '_>) -> Result<Opening, Refusal> {
         Some((_, refusal)) => Err(*refusal),
         None => key(head).map(|key| Opening {
             accept: accept_key(key),
-            deflate: deflate::negotiate(head, Wishes { takeover: true }),
+            deflate: deflate::negotiate(head, Preferences { context_takeover: true }),
         }),
     }
 }
 
-/// The key of the request: exactly one (11.3.1), 16 bytes in base64 (4.1).
+/// The value of Sec-WebSocket-Key: one line (11.3.1), 16 bytes in base64 (4.1).
 fn key<'b>(head: &Head<'_, 'b>) -> Result<&'b [u8], Refusal> {
     let mut keys = head.all("Sec-WebSocket-Key");
     match (keys.next(), keys.next()) {
@@ -75,11 +80,11 @@ fn key<'b>(head: &Head<'_, 'b>) -> Result<&'b [u8], Refusal> {
 }
 
 fn is_key(key: &[u8]) -> bool {
-    // Decoding estimates by blocks of three and wants room for 18.
+    // The decoder estimates its output by blocks of three bytes, so it demands room for 18.
     key.len() == KEY_LEN && BASE64.decode_slice(key, &mut [0; 18]) == Ok(16)
 }
 
-/// Sec-WebSocket-Accept for a Sec-WebSocket-Key (4.2.2, item 5.4): both as they stand in their header fields.
+/// The value of Sec-WebSocket-Accept for that of Sec-WebSocket-Key (4.2.2, item 5.4), both in base64.
 pub fn accept_key(key: &[u8]) -> [u8; 28] {
     let mut hash = sha1_smol::Sha1::from(key);
     hash.update(GUID);
@@ -90,23 +95,25 @@ pub fn accept_key(key: &[u8]) -> [u8; 28] {
     accept
 }
 
-/// The subprotocol to speak: the first that the client offers and `supported` has. The choice is the server's (4.2.2);
-/// the client names its subprotocols in its order of preference (4.1), and this server has none of its own. Names are
-/// compared exactly (11.5). Of the offers the first [`MAX_ELEMENTS`](crate::http1::MAX_ELEMENTS) are looked at.
+/// The subprotocol to be used: the first in the client's list, which is in its order of preference (4.1), that
+/// `supported` has; the order of `supported` does not matter. `None`: none is common to both, and the response must not
+/// name one (4.2.2). Names are compared exactly (11.5). Of the list the first
+/// [`MAX_ELEMENTS`](crate::http1::MAX_ELEMENTS) are looked at.
 pub fn choose<'s>(head: &Head<'_, '_>, supported: &'s [String]) -> Option<&'s str> {
     head.list("Sec-WebSocket-Protocol")
         .find_map(|offer| supported.iter().find(|name| *name == offer))
         .map(String::as_str)
 }
 
-/// Whether the client offers any subprotocol.
+/// Whether the client names any subprotocol.
 pub fn offers(head: &Head<'_, '_>) -> bool {
     head.list("Sec-WebSocket-Protocol").next().is_some()
 }
 
-/// Writes the 101 head (4.2.2, item 5). `protocol` is what [`choose`] gave; it must be one the client offered.
-/// `deflate` must be within `opening.deflate`.
-pub fn answer(out: &mut Vec<u8>, opening: &Opening, protocol: Option<&str>, deflate: Option<Agreed>) {
+/// Appends the server's response, a head with status 101 (4.2.2, item 5). `protocol` must be one that the client has
+/// named ([`choose`]). `deflate` must be `opening.deflate`, or that without context takeover in one or both directions,
+/// or `None`.
+pub fn answer(out: &mut Vec<u8>, opening: &Opening, protocol: Option<&str>, deflate: Option<deflate::Parameters>) {
     let mut head = ResponseHead::begin(out, Status::SWITCHING_PROTOCOLS)
         .header("Upgrade", "websocket")
         .header("Connection", "Upgrade")
@@ -120,7 +127,7 @@ pub fn answer(out: &mut Vec<u8>, opening: &Opening, protocol: Option<&str>, defl
     head.end();
 }
 
-/// A client's key as it stands in Sec-WebSocket-Key.
+/// A client's key as the value of Sec-WebSocket-Key.
 fn encode_key(key: [u8; 16]) -> [u8; KEY_LEN] {
     let mut encoded = [0; KEY_LEN];
     let written = BASE64.encode_slice(key, &mut encoded);
@@ -128,16 +135,20 @@ fn encode_key(key: [u8; 16]) -> [u8; KEY_LEN] {
     encoded
 }
 
-/// What a client offers beyond the plain protocol.
+/// What a client's opening handshake offers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Offer<'o> {
-    /// Subprotocols, the preferred one first.
+    /// Subprotocols in the order of preference; each is a token.
     pub protocols: &'o [&'o str],
-    /// permessage-deflate (RFC 7692), with these wishes.
-    pub deflate: Option<Wishes>,
+    /// permessage-deflate (RFC 7692) with these preferences; `None`: not offered.
+    pub deflate: Option<Preferences>,
 }
 
-/// Writes a client's opening (4.1). `path` may have a query; `key` must be random and new each time.
+/// Appends a client's opening handshake, a whole request head (4.1). `host` is the value of Host; `path` begins with
+/// `/` and may have a query; `key` must be random and new for each connection.
+///
+/// # Panics
+/// With debug assertions, where `path` is not visible ASCII or does not begin with `/`, or a text has a line break.
 pub fn request(out: &mut Vec<u8>, host: &str, path: &str, key: [u8; 16], offer: Offer<'_>) {
     debug_assert!(path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic()));
     out.extend_from_slice(b"GET ");
@@ -151,37 +162,41 @@ pub fn request(out: &mut Vec<u8>, host: &str, path: &str, key: [u8; 16], offer: 
     for protocol in offer.protocols {
         push_field(out, "Sec-WebSocket-Protocol", protocol);
     }
-    if let Some(wishes) = offer.deflate {
-        push_field(out, "Sec-WebSocket-Extensions", deflate::offer(wishes));
+    if let Some(preferences) = offer.deflate {
+        push_field(out, "Sec-WebSocket-Extensions", deflate::offer(preferences));
     }
     out.extend_from_slice(b"\r\n");
 }
 
-/// A confirmed opening, on the client's side.
+/// A server's response that establishes the connection; see [`confirm`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Confirmed<'b> {
-    /// The length of the response head; frames begin there.
+    /// The length of the response head in bytes; frames begin there.
     pub len: usize,
-    /// The subprotocol the server chose.
+    /// The subprotocol that the server has chosen, one of those offered.
     pub protocol: Option<&'b str>,
-    /// How messages may be deflated.
-    pub deflate: Option<Agreed>,
+    /// The agreed parameters of permessage-deflate; `None`: it is not used.
+    pub deflate: Option<deflate::Parameters>,
 }
 
-/// Why a client does not take the server's answer.
+/// Why a server's response does not establish the connection (4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unconfirmed {
-    /// The bytes are no HTTP/1.1 response head of at most 64 fields.
+    /// The bytes are not an HTTP/1 response head of at most 64 fields.
     NotHttp,
-    /// Another status than 101.
+    /// Another status code than 101.
     Status(u16),
-    /// Upgrade, Connection or Sec-WebSocket-Accept is not what it must be.
+    /// Upgrade, Connection or Sec-WebSocket-Accept is missing or has another value than the RFC demands.
     NotWebSocket,
-    /// A subprotocol or an extension that was not offered.
+    /// A subprotocol or an extension that was not offered, or with parameters that the offer does not allow.
     NotOffered,
 }
 
-/// Reads the server's answer to [`request`] with the same `key` and `offer` (4.1). `Ok(None)`: not whole yet.
+/// Reads the server's response to [`request`] with the same `key` and `offer` (4.1). `Ok(None)`: the head is not whole;
+/// the same bytes are to be presented again with more behind them.
+///
+/// # Errors
+/// [`Unconfirmed`]; the client must then fail the connection.
 pub fn confirm<'b>(response: &'b [u8], key: [u8; 16], offer: Offer<'_>) -> Result<Option<Confirmed<'b>>, Unconfirmed> {
     let mut store = [httparse::EMPTY_HEADER; 64];
     let mut head = httparse::Response::new(&mut store);
@@ -209,13 +224,16 @@ pub fn confirm<'b>(response: &'b [u8], key: [u8; 16], offer: Offer<'_>) -> Resul
     Ok(Some(Confirmed { len, protocol, deflate }))
 }
 
-/// At most one line with at most what was offered.
-fn confirm_deflate(headers: &[Header<'_>], offered: Option<Wishes>) -> Result<Option<Agreed>, Unconfirmed> {
+/// At most one Sec-WebSocket-Extensions, and in it what the offer allows.
+fn confirm_deflate(
+    headers: &[Header<'_>],
+    offered: Option<Preferences>,
+) -> Result<Option<deflate::Parameters>, Unconfirmed> {
     let mut lines = headers.iter().filter(|line| line.name.eq_ignore_ascii_case("Sec-WebSocket-Extensions"));
     match (lines.next(), lines.next(), offered) {
         (None, _, _) => Ok(None),
-        (Some(line), None, Some(wishes)) => {
-            deflate::confirm(line.value, wishes).map(Some).ok_or(Unconfirmed::NotOffered)
+        (Some(line), None, Some(preferences)) => {
+            deflate::confirm(line.value, preferences).map(Some).ok_or(Unconfirmed::NotOffered)
         }
         _ => Err(Unconfirmed::NotOffered),
     }
@@ -315,13 +333,13 @@ mod tests {
         assert_eq!(chosen(""), (false, None));
     }
 
-    /// What the server says to `request(key, offered)` when it supports `supported`.
+    /// The server's response to `request(key, offered)` where it supports `supported`.
     fn answered(key: [u8; 16], offered: Offer<'_>, supported: &[String]) -> Vec<u8> {
         let mut asked = Vec::new();
         request(&mut asked, "h:1", "/p?q", key, offered);
         with(&asked, |head| {
             let mut out = Vec::new();
-            let agreed = deflate::negotiate(head, Wishes { takeover: false });
+            let agreed = deflate::negotiate(head, Preferences { context_takeover: false });
             let opening = check(head).unwrap();
             assert_eq!(opening.deflate.is_some(), agreed.is_some());
             answer(&mut out, &opening, choose(head, supported), agreed);
@@ -332,14 +350,14 @@ mod tests {
     #[test]
     fn both_sides_agree() {
         let (key, supported) = ([7; 16], ["v1".into()]);
-        for deflate in [None, Some(Wishes { takeover: false })] {
+        for deflate in [None, Some(Preferences { context_takeover: false })] {
             let offered = Offer { protocols: &["v2", "v1"], deflate };
-            let said = answered(key, offered, &supported);
-            let agreed = deflate.map(|_| Agreed::PLAIN);
-            let confirmed = Confirmed { len: said.len(), protocol: Some("v1"), deflate: agreed };
-            assert_eq!(confirm(&said, key, offered), Ok(Some(confirmed)));
-            for cut in 0..said.len() {
-                assert_eq!(confirm(&said[..cut], key, offered), Ok(None));
+            let response = answered(key, offered, &supported);
+            let agreed = deflate.map(|_| deflate::Parameters::PLAIN);
+            let confirmed = Confirmed { len: response.len(), protocol: Some("v1"), deflate: agreed };
+            assert_eq!(confirm(&response, key, offered), Ok(Some(confirmed)));
+            for cut in 0..response.len() {
+                assert_eq!(confirm(&response[..cut], key, offered), Ok(None));
             }
         }
     }
@@ -348,13 +366,13 @@ mod tests {
     fn the_client_checks() {
         let nothing = Offer::default();
         let (a, b) = (Offer { protocols: &["a"], ..nothing }, Offer { protocols: &["b"], ..nothing });
-        let said = answered([7; 16], a, &["a".into()]);
-        assert_eq!(confirm(&said, [8; 16], a), Err(Unconfirmed::NotWebSocket));
-        assert_eq!(confirm(&said, [7; 16], b), Err(Unconfirmed::NotOffered));
+        let response = answered([7; 16], a, &["a".into()]);
+        assert_eq!(confirm(&response, [8; 16], a), Err(Unconfirmed::NotWebSocket));
+        assert_eq!(confirm(&response, [7; 16], b), Err(Unconfirmed::NotOffered));
         assert_eq!(confirm(b"HTTP/1.1 403 Forbidden\r\n\r\n", [7; 16], nothing), Err(Unconfirmed::Status(403)));
         assert_eq!(confirm(b"\x00", [7; 16], nothing), Err(Unconfirmed::NotHttp));
-        let deflate = Offer { deflate: Some(Wishes { takeover: false }), ..nothing };
-        let said = answered([7; 16], deflate, &[]);
-        assert_eq!(confirm(&said, [7; 16], nothing), Err(Unconfirmed::NotOffered));
+        let deflate = Offer { deflate: Some(Preferences { context_takeover: false }), ..nothing };
+        let response = answered([7; 16], deflate, &[]);
+        assert_eq!(confirm(&response, [7; 16], nothing), Err(Unconfirmed::NotOffered));
     }
 }

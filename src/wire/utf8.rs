@@ -1,32 +1,37 @@
 //! Text that comes in pieces (RFC 3629): is it UTF-8 so far, and does it end between two characters?
 //!
-//! The bulk goes to simdutf8. A character that a cut runs through is kept here, three bytes at most, and finished
-//! byte by byte when the next piece comes, so the first byte that no continuation could make right is refused at once
-//! (RFC 6455 section 8.1 asks for the failure, RFC 3629 section 4 has the table of what may follow what).
+//! Whole characters are checked by simdutf8. Of a character that is cut by the end of a piece the first bytes, three at
+//! most, are kept, and it is checked byte by byte when the next piece comes: the first byte that cannot belong to UTF-8
+//! is refused when it comes (RFC 6455 section 8.1 demands the failure, RFC 3629 section 4 has the syntax).
 
 use simdutf8::compat::Utf8Error;
 
-/// The bytes are not UTF-8, and nothing that could follow would make them so.
+/// The bytes are not UTF-8 and no text in UTF-8 begins with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalid;
 
-/// What a stream of text carries over from one piece to the next.
+/// The state of a text between two pieces: the character that is cut, if there is one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tail {
-    /// The begun character; `held[..len]` is a proper prefix of at least one character.
+    /// `held[..len]` is a proper prefix of at least one character.
     held: [u8; 3],
+    /// 0 to 3.
     len: u8,
 }
 
 const _: () = assert!(size_of::<Tail>() <= 4);
 
 impl Tail {
-    /// At the start of a text.
+    /// The state at the start of a text.
     pub const fn new() -> Tail {
         Tail { held: [0; 3], len: 0 }
     }
 
-    /// Takes the next piece. `Err` at the first impossible byte; the tail must not be fed after that.
+    /// Checks the next piece, which may be empty.
+    ///
+    /// # Errors
+    /// [`Invalid`] where the text so far, this piece included, is the beginning of no UTF-8 text. Must not be called
+    /// after that.
     #[inline]
     pub fn feed(&mut self, piece: &[u8]) -> Result<(), Invalid> {
         let rest = if self.len == 0 { piece } else { self.finish(piece)? };
@@ -42,7 +47,8 @@ impl Tail {
         self.len == 0
     }
 
-    /// Finishes the begun character with bytes from the front of `piece`; returns what is left of it.
+    /// Finishes the cut character with bytes from the front of `piece`; returns the rest of `piece`, empty where the
+    /// character is still cut.
     #[cold]
     fn finish<'b>(&mut self, mut piece: &'b [u8]) -> Result<&'b [u8], Invalid> {
         while let Some((&byte, rest)) = piece.split_first() {
@@ -65,7 +71,7 @@ impl Tail {
         Ok(&[])
     }
 
-    /// More than three bytes are no begun character.
+    /// Keeps the first bytes of a cut character; four or more are invalid.
     fn hold(&mut self, begun: &[u8]) -> Result<(), Invalid> {
         self.held.get_mut(..begun.len()).ok_or(Invalid)?.copy_from_slice(begun);
         self.len = begun.len() as u8;
@@ -73,7 +79,10 @@ impl Tail {
     }
 }
 
-/// The length of the longest prefix that does not end inside a character; up to three bytes shorter than `bytes`.
+/// The length in bytes of the longest prefix that is whole characters: that of `bytes`, or up to three less.
+///
+/// # Errors
+/// [`Invalid`] where `bytes` are the beginning of no UTF-8 text.
 #[inline]
 pub fn whole(bytes: &[u8]) -> Result<usize, Invalid> {
     match validate(bytes) {
@@ -83,7 +92,7 @@ pub fn whole(bytes: &[u8]) -> Result<usize, Invalid> {
     }
 }
 
-/// Shorter than this, the scalar check wins over the set-up of the wide one.
+/// Bytes from which on AVX2 is faster than simdutf8's check without it, set-up included.
 #[cfg(target_arch = "x86_64")]
 const WIDE: usize = 64;
 

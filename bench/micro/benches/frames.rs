@@ -19,7 +19,7 @@ use divan::counter::BytesCount;
 use divan::{Bencher, Divan, black_box};
 use edgehold_micro::{BATCH_BYTES, Batch, Content, Endless, KEY, SIZES};
 use edgehold_wire::mask;
-use edgehold_wire::ws::{Event, Parser, Role, Rules};
+use edgehold_wire::ws::{FrameEvent, Parser, ParserConfig, Role};
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
@@ -76,7 +76,7 @@ struct Edgehold {
     parser: Parser,
 }
 
-const RULES: Rules = Rules { role: Role::Server, message_bytes: 64 << 20, deflate: false };
+const CONFIG: ParserConfig = ParserConfig { role: Role::Server, message_bytes: 64 << 20, deflate: false };
 
 impl Edgehold {
     /// Batches end where the source begins anew, so no event is left over.
@@ -88,8 +88,10 @@ impl Edgehold {
             room[..piece.len()].copy_from_slice(piece);
             let whole = self.filled + piece.len();
             let mut input = &mut self.buffer[..whole];
-            while let Some(event) = self.parser.next(&mut input, &RULES).expect("the frames have no fault") {
-                let Event::Data { payload, last, .. } = black_box(event) else { unreachable!("only data was sent") };
+            while let Some(event) = self.parser.next(&mut input, &CONFIG).expect("the frames have no fault") {
+                let FrameEvent::Data { payload, last, .. } = black_box(event) else {
+                    unreachable!("only data was sent")
+                };
                 bytes += payload.len();
                 ended += usize::from(last);
             }

@@ -156,13 +156,16 @@ mod tests {
 
     #[test]
     fn a_batch_parses_to_its_payloads() {
-        let rules = ws::Rules { role: ws::Role::Server, message_bytes: 1 << 20, deflate: false };
+        let config = ws::ParserConfig { role: ws::Role::Server, message_bytes: 1 << 20, deflate: false };
         for size in SIZES {
             let mut batch = Batch::new(Content::Mixed, size, Some(KEY));
             let (mut parser, mut input, mut frames) = (ws::Parser::new(), &mut batch.bytes[..], 0);
-            while let Some(event) = parser.next(&mut input, &rules).unwrap() {
+            while let Some(event) = parser.next(&mut input, &config).unwrap() {
                 let payload = &Content::Mixed.payload(size)[..];
-                assert_eq!(event, ws::Event::Data { text: true, deflated: false, first: true, last: true, payload });
+                assert_eq!(
+                    event,
+                    ws::FrameEvent::Data { text: true, deflated: false, first: true, last: true, payload }
+                );
                 frames += 1;
             }
             assert_eq!((frames, input.len()), (batch.frames, 0));

@@ -8,7 +8,7 @@ use super::findings::{Counters, Findings, cause, note};
 use super::pace::Pace;
 use super::words::{Words, framed, marks};
 use crate::target::Speech;
-use edgehold_wire::deflate::{Inflater, Wishes};
+use edgehold_wire::deflate::{Inflater, Preferences};
 use edgehold_wire::{upgrade, ws};
 use memchr::memmem::Finder;
 use std::collections::HashMap;
@@ -34,7 +34,7 @@ pub struct Opening {
 
 /// What a client offers besides WebSocket itself.
 pub fn offer(deflate: bool) -> upgrade::Offer<'static> {
-    upgrade::Offer { deflate: deflate.then_some(Wishes { takeover: false }), ..upgrade::Offer::default() }
+    upgrade::Offer { deflate: deflate.then_some(Preferences { context_takeover: false }), ..upgrade::Offer::default() }
 }
 
 /// A measured stretch.
@@ -232,20 +232,23 @@ impl Table {
     }
 
     fn frames(&mut self, slot: u32, bytes: &mut [u8], now: u64) -> Result<(), Gone> {
-        let rules = ws::Rules { role: ws::Role::Client, message_bytes: MESSAGE_BYTES, deflate: self.opening.deflate };
+        let config =
+            ws::ParserConfig { role: ws::Role::Client, message_bytes: MESSAGE_BYTES, deflate: self.opening.deflate };
         let mut parser = self.clients[slot as usize].parser;
         let mut rest = bytes;
         loop {
-            match parser.next(&mut rest, &rules) {
-                Ok(Some(ws::Event::Data { deflated: true, last, payload, .. })) => {
+            match parser.next(&mut rest, &config) {
+                Ok(Some(ws::FrameEvent::Data { deflated: true, last, payload, .. })) => {
                     self.deflated(slot, payload, last, now)?;
                 }
-                Ok(Some(ws::Event::Data { payload, .. })) => self.payload(slot, payload, now)?,
-                Ok(Some(ws::Event::Ping(payload))) => self.reply(slot, ws::Opcode::Pong, payload),
-                Ok(Some(ws::Event::Pong(_))) => self.pong(slot, now),
-                Ok(Some(ws::Event::Empty)) => {}
-                Ok(Some(ws::Event::Close(Some((code, _))))) => return Err(format!("closed by the server, {}", code.0)),
-                Ok(Some(ws::Event::Close(None))) => return Err("closed by the server".into()),
+                Ok(Some(ws::FrameEvent::Data { payload, .. })) => self.payload(slot, payload, now)?,
+                Ok(Some(ws::FrameEvent::Ping(payload))) => self.reply(slot, ws::Opcode::Pong, payload),
+                Ok(Some(ws::FrameEvent::Pong(_))) => self.pong(slot, now),
+                Ok(Some(ws::FrameEvent::Empty)) => {}
+                Ok(Some(ws::FrameEvent::Close(Some((code, _))))) => {
+                    return Err(format!("closed by the server, {}", code.0));
+                }
+                Ok(Some(ws::FrameEvent::Close(None))) => return Err("closed by the server".into()),
                 Ok(None) => break,
                 Err(fault) => return Err(format!("server broke RFC 6455: {}", fault.words())),
             }

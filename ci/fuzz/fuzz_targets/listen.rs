@@ -23,38 +23,38 @@ mod broadcast {
 mod input;
 
 use broadcast::requests::{self, Transport};
-use broadcast::settings::{Policy, BroadcastPlan, Slow, is_channel};
+use broadcast::settings::{BroadcastPlan, Policy, Slow, is_channel};
 use broadcast::words;
 use edgehold_wire::EMPTY_HEADER;
-use edgehold_wire::http1::{self, Limits, MAX_HEADERS};
+use edgehold_wire::http1::{self, HeadLimits, MAX_HEADERS};
 use libfuzzer_sys::fuzz_target;
 
-const LIMITS: Limits = Limits { head_bytes: 512, head_count: 16, target_bytes: 400 };
+const LIMITS: HeadLimits = HeadLimits { head_bytes: 512, head_count: 16, target_bytes: 400 };
 
 fuzz_target!(|data: &[u8]| {
     let mut data = data;
     let choice = input::byte(&mut data);
     if choice & 1 == 0 {
-        order(data);
+        command(data);
     } else {
         request(data, &settings(choice & 2 == 0));
     }
 });
 
-fn order(said: &[u8]) {
-    if let Ok(order) = words::order(said) {
-        assert!(said.trim_ascii().starts_with(b"{") && said.trim_ascii().ends_with(b"}"));
-        assert!(order.subscribe.iter().chain(&order.unsubscribe).all(|it| it.len() <= 6 * said.len()));
+fn command(received: &[u8]) {
+    if let Ok(command) = words::command(received) {
+        assert!(received.trim_ascii().starts_with(b"{") && received.trim_ascii().ends_with(b"}"));
+        assert!(command.subscribe.iter().chain(&command.unsubscribe).all(|it| it.len() <= 6 * received.len()));
     }
 }
 
 fn request(bytes: &[u8], settings: &BroadcastPlan) {
     let mut store = [EMPTY_HEADER; MAX_HEADERS];
     let Ok(Some(head)) = http1::read(bytes, &LIMITS, &mut store) else { return };
-    let Ok(wish) = requests::read(&head, settings, "/feed/") else { return };
-    assert!(wish.channels.iter().all(|channel| is_channel(channel)));
-    assert!(wish.last.as_ref().is_none_or(|last| !last.is_empty()));
-    assert!(wish.transport != Transport::WebSocket || head.has_token("Upgrade", "websocket"));
+    let Ok(wanted) = requests::read(&head, settings, "/feed/") else { return };
+    assert!(wanted.channels.iter().all(|channel| is_channel(channel)));
+    assert!(wanted.last.as_ref().is_none_or(|last| !last.is_empty()));
+    assert!(wanted.transport != Transport::WebSocket || head.has_token("Upgrade", "websocket"));
 }
 
 fn settings(channel_in_path: bool) -> BroadcastPlan {

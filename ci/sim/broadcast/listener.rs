@@ -8,7 +8,7 @@ use super::request::{self, Request};
 use edgehold::engine::script::{Dice, FarEnd, Script};
 use edgehold::mesh;
 use edgehold::service::broadcast::Policy;
-use edgehold_wire::deflate::Wishes;
+use edgehold_wire::deflate::Preferences;
 use edgehold_wire::upgrade::Offer;
 use edgehold_wire::ws::{self, CloseCode, Opcode};
 use std::collections::VecDeque;
@@ -87,7 +87,8 @@ impl Listener {
     pub fn new(dice: &mut Dice, house: &House, forgets: bool) -> Listener {
         let route = dice.below(house.routes.len());
         let ways = [Way::Socket, Way::Socket, Way::Events, Way::Lines, Way::Raw, Way::Poll];
-        let deflate = [None, Some(false), Some(true)][dice.below(3)].map(|takeover| Wishes { takeover });
+        let deflate =
+            [None, Some(false), Some(true)][dice.below(3)].map(|takeover| Preferences { context_takeover: takeover });
         let way = ways[dice.below(ways.len())];
         let mut patterns = request::patterns(dice, house, route);
         let may_wait = way == Way::Socket && house.routes[route].subscribe && !house.routes[route].channel_in_path;

@@ -4,7 +4,7 @@ use crate::deflated::Deflated;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use edgehold_wire::upgrade::{self, Offer};
-use edgehold_wire::ws::{Event, Parser, Role, Rules};
+use edgehold_wire::ws::{FrameEvent, Parser, ParserConfig, Role};
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -172,13 +172,13 @@ impl Reader {
     fn hear_frames(&mut self, words: &mut Words) -> Read<()> {
         let mut bytes = std::mem::take(&mut self.incoming);
         let mut rest = &mut bytes[..];
-        let rules = Rules { role: Role::Client, message_bytes: u64::MAX, deflate: self.deflated.is_some() };
-        while let Some(event) = self.parser.next(&mut rest, &rules).map_err(|fault| format!("{fault:?}"))? {
+        let config = ParserConfig { role: Role::Client, message_bytes: u64::MAX, deflate: self.deflated.is_some() };
+        while let Some(event) = self.parser.next(&mut rest, &config).map_err(|fault| format!("{fault:?}"))? {
             if self.close_code.is_some() {
                 return Err("something behind Close".into());
             }
             match event {
-                Event::Data { text, deflated, last, payload, .. } => {
+                FrameEvent::Data { text, deflated, last, payload, .. } => {
                     self.partial.extend_from_slice(payload);
                     if last {
                         let message = std::mem::take(&mut self.partial);
@@ -186,9 +186,9 @@ impl Reader {
                         words.push(message_or_word(text, plain.unwrap_or(message))?);
                     }
                 }
-                Event::Close(body) => self.close_code = Some(body.map_or(1005, |(code, _)| code.0)),
-                Event::Ping(_) => self.pings += 1,
-                Event::Pong(_) | Event::Empty => {}
+                FrameEvent::Close(body) => self.close_code = Some(body.map_or(1005, |(code, _)| code.0)),
+                FrameEvent::Ping(_) => self.pings += 1,
+                FrameEvent::Pong(_) | FrameEvent::Empty => {}
             }
         }
         self.incoming = rest.to_vec();

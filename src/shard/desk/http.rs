@@ -5,7 +5,7 @@ use crate::mesh::{Cause, ServiceKind};
 use crate::shard::conn::{Exchange, Flags, Hold, State, StateEvent};
 use crate::shard::counters;
 use crate::shard::slab::Handle;
-use edgehold_wire::http1::ResponseHead;
+use edgehold_wire::http1::{self, ResponseHead};
 use edgehold_wire::status::Status;
 
 /// Seconds after which a client that found no slot may come again.
@@ -57,7 +57,7 @@ impl Desk<'_> {
         conn.flags.insert(Flags::UNREAD);
         self.core.list(who.slot);
         if expects {
-            self.core.write_urgent(who, [b"HTTP/1.1 100 Continue\r\n\r\n", b""]);
+            self.core.write_urgent(who, [http1::CONTINUE, b""]);
         }
         true
     }

@@ -3,7 +3,7 @@
 
 mod laws;
 
-use edgehold_wire::deflate::{Agreed, Deflater, InflateFault, Inflater, Window, Wishes, confirm, offer};
+use edgehold_wire::deflate::{Deflater, InflateFault, Inflater, Parameters, Preferences, Window, confirm, offer};
 use edgehold_wire::http1::MAX_ELEMENTS;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use laws::agreed;
@@ -34,7 +34,7 @@ impl Other {
         out
     }
 
-    /// As who lets zlib finish its stream sends it: the last block says that it is the last.
+    /// As a peer sends it that lets zlib finish its stream: the last block has BFINAL set.
     fn finish(&mut self, message: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(message.len() + message.len() / 8 + 1000);
         self.deflate.compress_vec(message, &mut out, FlushCompress::Finish).unwrap();
@@ -128,16 +128,16 @@ proptest! {
             // Each part is a stream; behind the last the RFC (7.2.3.4) wants a byte that zlib does not write.
             let mut compressed: Vec<u8> = parts.iter().flat_map(|part| other.finish(part)).collect();
             compressed.extend(padded.then_some(0));
-            let (said, mut out) = (parts.concat(), Vec::new());
-            let read = inflater.message(&compressed, window.as_mut(), said.len() as u64, &mut out);
+            let (plain, mut out) = (parts.concat(), Vec::new());
+            let read = inflater.message(&compressed, window.as_mut(), plain.len() as u64, &mut out);
             prop_assert_eq!(read, Ok(()));
-            prop_assert_eq!(&out, &said);
+            prop_assert_eq!(&out, &plain);
             // What comes next may refer to it, as to any other.
             let (mut next, mut again) = (Vec::new(), Vec::new());
-            Deflater::default().message(&said, window.is_some().then(|| filled(&said)).as_mut(), 15, &mut next);
-            let read = inflater.message(&next, window.as_mut(), said.len() as u64, &mut again);
+            Deflater::default().message(&plain, window.is_some().then(|| filled(&plain)).as_mut(), 15, &mut next);
+            let read = inflater.message(&next, window.as_mut(), plain.len() as u64, &mut again);
             prop_assert_eq!(read, Ok(()));
-            prop_assert_eq!(&again, &said);
+            prop_assert_eq!(&again, &plain);
         }
     }
 
@@ -163,7 +163,7 @@ proptest! {
         let (mut there, mut here) = (Window::new(bits), Window::new(bits));
         for message in &messages {
             let (mut compressed, mut out) = (Vec::new(), Vec::new());
-            // A message that does not become shorter goes out plain, and then neither window knows of it.
+            // A message that does not become shorter is sent as it is, and is then part of neither window.
             if deflater.shorter(message, Some(&mut there), bits, &mut compressed) {
                 prop_assert!(compressed.len() < message.len());
                 prop_assert_eq!(inflater.message(&compressed, Some(&mut here), u64::MAX, &mut out), Ok(()));
@@ -197,7 +197,7 @@ proptest! {
                  (=\"?(8|9|10|15|16|07|\\\\1)\"?)?){0,5}",
         takeover: bool,
     ) {
-        laws::negotiation(line.as_bytes(), Wishes { takeover });
+        laws::negotiation(line.as_bytes(), Preferences { context_takeover: takeover });
     }
 }
 
@@ -245,7 +245,7 @@ fn a_message_goes_on_behind_a_last_block_and_may_refer_over_it() {
 
 #[test]
 fn streams_that_end_for_nothing_are_not_followed_for_long() {
-    // Each of these two bytes is a whole stream that says nothing.
+    // Each of these two bytes is a whole stream without content.
     let bytes = [0x03, 0x00].repeat(500_000);
     assert_eq!(inflated(&bytes, None, u64::MAX), Err(InflateFault::Corrupt));
     let few = [&[0x03, 0x00].repeat(4)[..], &[0x00]].concat();
@@ -333,13 +333,13 @@ fn what_does_not_become_shorter_is_left_alone() {
     assert_eq!(out[4..], deflated(b"Hello"));
 }
 
-const NO: Wishes = Wishes { takeover: false };
-const YES: Wishes = Wishes { takeover: true };
+const NO: Preferences = Preferences { context_takeover: false };
+const YES: Preferences = Preferences { context_takeover: true };
 
 #[test]
 fn by_default_no_connection_keeps_a_window() {
     let wanted = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
-    // What browsers, command line tools and other servers' clients say.
+    // What browsers, command line tools and other servers' clients send.
     for line in [
         "permessage-deflate; client_max_window_bits",
         "permessage-deflate",
@@ -349,7 +349,7 @@ fn by_default_no_connection_keeps_a_window() {
         ", ,permessage-deflate ;\tclient_max_window_bits ,",
     ] {
         let agreed = agreed(&[line.as_bytes()], NO).expect(line);
-        assert_eq!((agreed, agreed.text().as_str()), (Agreed::PLAIN, wanted), "{line}");
+        assert_eq!((agreed, agreed.text().as_str()), (Parameters::PLAIN, wanted), "{line}");
     }
 }
 
@@ -371,7 +371,7 @@ fn smaller_windows_and_takeover_as_far_as_the_client_goes_along() {
             "; server_max_window_bits=10; client_max_window_bits=14",
         ),
     ] {
-        let wanted = Agreed { server_bits, client_bits, server_takeover, client_takeover };
+        let wanted = Parameters { server_bits, client_bits, server_takeover, client_takeover };
         let agreed = agreed(&[line.as_bytes()], YES).expect(line);
         assert_eq!((agreed, agreed.text().as_str()), (wanted, &*format!("permessage-deflate{text}")), "{line}");
     }
@@ -434,12 +434,12 @@ fn the_first_offer_that_can_be_met_is_taken() {
 
 #[test]
 fn a_client_takes_what_it_offered() {
-    let takeover = Agreed { server_takeover: true, client_takeover: true, ..Agreed::PLAIN };
+    let takeover = Parameters { server_takeover: true, client_takeover: true, ..Parameters::PLAIN };
     assert_eq!(confirm(b"permessage-deflate", YES), Some(takeover));
-    assert_eq!(confirm(b"permessage-deflate; server_no_context_takeover", NO), Some(Agreed::PLAIN));
-    let smaller = Agreed { client_bits: 10, ..takeover };
+    assert_eq!(confirm(b"permessage-deflate; server_no_context_takeover", NO), Some(Parameters::PLAIN));
+    let smaller = Parameters { client_bits: 10, ..takeover };
     assert_eq!(confirm(b"permessage-deflate; client_max_window_bits=10", YES), Some(smaller));
-    for (answer, wishes) in [
+    for (answer, preferences) in [
         (&b"permessage-deflate"[..], NO),
         (b"permessage-deflate; client_max_window_bits=10; server_no_context_takeover", NO),
         (b"permessage-deflate; client_max_window_bits", YES),
@@ -450,10 +450,10 @@ fn a_client_takes_what_it_offered() {
         (b"x", YES),
         (b"", YES),
     ] {
-        assert_eq!(confirm(answer, wishes), None, "{}", String::from_utf8_lossy(answer));
+        assert_eq!(confirm(answer, preferences), None, "{}", String::from_utf8_lossy(answer));
     }
-    for wishes in [NO, YES] {
-        assert!(agreed(&[offer(wishes).as_bytes()], wishes).is_some());
+    for preferences in [NO, YES] {
+        assert!(agreed(&[offer(preferences).as_bytes()], preferences).is_some());
     }
 }
 
@@ -463,16 +463,16 @@ fn a_client_takes_what_it_offered() {
 fn nothing_refers_back_further_than_the_window() {
     let message = noise().repeat(40);
     for bits in 9..=15 {
-        let (mut compressed, mut said) = (Vec::new(), Vec::<u8>::new());
+        let (mut compressed, mut plain) = (Vec::new(), Vec::<u8>::new());
         Deflater::default().message(&message, None, bits, &mut compressed);
         compressed.extend(TAIL);
         let mut reader = zlib_rs::Inflate::new(false, bits);
-        while said.len() < message.len() {
+        while plain.len() < message.len() {
             let (at, before, mut room) = (reader.total_in() as usize, reader.total_out(), [0; 100]);
             reader.decompress(&compressed[at..], &mut room, zlib_rs::InflateFlush::NoFlush).unwrap();
-            said.extend(&room[..(reader.total_out() - before) as usize]);
+            plain.extend(&room[..(reader.total_out() - before) as usize]);
         }
-        assert!(said == message, "{bits} bits");
+        assert!(plain == message, "{bits} bits");
         // The noise comes again after 2000 bytes: from 12 bits on there is much to refer to.
         assert_eq!(compressed.len() < message.len() / 2, bits >= 12, "{bits} bits: {} bytes", compressed.len());
     }
@@ -514,10 +514,10 @@ fn who_has_given_up_a_message_deflates_the_next() {
     let (mut state, mut deflater, mut inflater) = (0xeb45_7388_377f_1789, Deflater::default(), Inflater::default());
     for _ in 0..200 {
         let message = generated(&mut state);
-        let (mut small, mut said) = (Vec::new(), Vec::new());
+        let (mut small, mut plain) = (Vec::new(), Vec::new());
         if deflater.shorter(&message, None, 15, &mut small) {
-            inflater.message(&small, None, 1 << 20, &mut said).unwrap();
-            assert!(said == message && small.len() < message.len());
+            inflater.message(&small, None, 1 << 20, &mut plain).unwrap();
+            assert!(plain == message && small.len() < message.len());
         }
     }
 }

@@ -1,13 +1,13 @@
-//! Frames: what one side encodes the other hears, however it is cut; garbage fails the same way wherever it is cut.
+//! Frames: what one end encodes the other receives, however it is cut; garbage fails the same way wherever it is cut.
 
 mod laws;
 
 use edgehold_wire::mask;
-use edgehold_wire::ws::{CloseCode, Opcode, Role, Rules, close_body, head};
-use laws::{Heard, Said, hear, hear_with_stops};
+use edgehold_wire::ws::{CloseCode, Opcode, ParserConfig, Role, close_body, head};
+use laws::{Incoming, Received, receive, receive_with_stops};
 use proptest::prelude::*;
 
-/// What one side says; a message goes out in fragments that end at the given places, with pings between them.
+/// A message to be sent in fragments that end at the given places, with pings between them.
 #[derive(Clone, Debug)]
 struct Message {
     text: bool,
@@ -40,18 +40,18 @@ fn message() -> impl Strategy<Value = Message> {
         .prop_map(|(text, deflated, content, ends, pings)| Message { text, deflated, content, ends, pings })
 }
 
-/// Encodes frames as one side and notes what the other must hear.
-struct Voice {
+/// Encodes frames as one side and notes what the other must receive.
+struct Sender {
     role: Role,
     key: [u8; 4],
     wire: Vec<u8>,
-    heard: Heard,
+    expected: Received,
 }
 
-impl Voice {
-    /// Speaks to a reader of this role.
-    fn to(role: Role) -> Voice {
-        Voice { role, key: [0x37, 0xfa, 0x21, 0x3d], wire: Vec::new(), heard: Heard::default() }
+impl Sender {
+    /// Sends to a reader of this role.
+    fn to(role: Role) -> Sender {
+        Sender { role, key: [0x37, 0xfa, 0x21, 0x3d], wire: Vec::new(), expected: Received::default() }
     }
 
     fn frame(&mut self, opcode: Opcode, fin: bool, payload: &[u8]) {
@@ -71,7 +71,7 @@ impl Voice {
 
     fn ping(&mut self, payload: &[u8]) {
         self.frame(Opcode::Ping, true, payload);
-        self.heard.said.push(Said::Ping(payload.into()));
+        self.expected.items.push(Incoming::Ping(payload.into()));
     }
 
     fn message(&mut self, message: &Message) {
@@ -86,8 +86,8 @@ impl Voice {
             pings.next().into_iter().for_each(|ping| self.ping(ping));
         }
         self.frame_of(deflated, opcode, true, &message.content[at..]);
-        let said = if message.deflated { Said::Deflated } else { Said::Message };
-        self.heard.said.push(said(message.text, message.content.clone()));
+        let kind = if message.deflated { Incoming::Deflated } else { Incoming::Message };
+        self.expected.items.push(kind(message.text, message.content.clone()));
     }
 
     fn close(&mut self, code: u16, reason: &str) {
@@ -95,7 +95,7 @@ impl Voice {
         self.frame(Opcode::Close, true, body.as_bytes());
         let kept = String::from_utf8(body.as_bytes()[2..].to_vec()).unwrap();
         assert!(reason.starts_with(&kept));
-        self.heard.said.push(Said::Close(Some((code, kept))));
+        self.expected.items.push(Incoming::Close(Some((code, kept))));
     }
 }
 
@@ -142,9 +142,9 @@ fn near_frames(role: Role) -> impl Strategy<Value = Vec<u8>> {
     ]);
     let payload = prop::collection::vec(bytes, 0..5).prop_map(|parts| parts.concat());
     prop::collection::vec((opcodes, any::<bool>(), payload), 0..8).prop_map(move |frames| {
-        let mut voice = Voice::to(role);
-        frames.iter().for_each(|(opcode, fin, payload)| voice.frame(*opcode, *fin || opcode.is_control(), payload));
-        voice.wire
+        let mut sender = Sender::to(role);
+        frames.iter().for_each(|(opcode, fin, payload)| sender.frame(*opcode, *fin || opcode.is_control(), payload));
+        sender.wire
     })
 }
 
@@ -152,31 +152,31 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_encoded_is_heard(
+    fn what_is_encoded_is_received(
         messages in prop::collection::vec(message(), 0..4),
         role in role(),
         cuts in cuts(),
         code in prop::sample::select(vec![1000, 1001, 1014, 3000, 4999_u16]),
         reason in ".{0,200}",
     ) {
-        let mut voice = Voice::to(role);
-        messages.iter().for_each(|message| voice.message(message));
-        voice.close(code, &reason);
+        let mut sender = Sender::to(role);
+        messages.iter().for_each(|message| sender.message(message));
+        sender.close(code, &reason);
         // The tightest limit that lets every message through.
         let message_bytes = messages.iter().map(|message| message.content.len() as u64).max().unwrap_or(0);
-        let rules = Rules { role, message_bytes, deflate: true };
-        prop_assert_eq!(&hear(&voice.wire, &rules, &cuts), &voice.heard);
-        prop_assert_eq!(&hear(&voice.wire, &rules, &[]), &voice.heard);
-        prop_assert_eq!(&hear_with_stops(&voice.wire, &rules, &cuts, &[true]), &voice.heard);
-        prop_assert_eq!(&hear_with_stops(&voice.wire, &rules, &[], &[true, false]), &voice.heard);
+        let config = ParserConfig { role, message_bytes, deflate: true };
+        prop_assert_eq!(&receive(&sender.wire, &config, &cuts), &sender.expected);
+        prop_assert_eq!(&receive(&sender.wire, &config, &[]), &sender.expected);
+        prop_assert_eq!(&receive_with_stops(&sender.wire, &config, &cuts, &[true]), &sender.expected);
+        prop_assert_eq!(&receive_with_stops(&sender.wire, &config, &[], &[true, false]), &sender.expected);
     }
 
     #[test]
     fn garbage_fails_the_same_wherever_cut(
         bytes in garbage(), role in role(), limit in 0..40_u64, cuts in cuts(), deflate: bool,
     ) {
-        laws::frames(&bytes, &Rules { role, message_bytes: limit, deflate }, &cuts);
-        laws::frames(&bytes, &Rules { role, message_bytes: limit, deflate }, &[1]);
+        laws::frames(&bytes, &ParserConfig { role, message_bytes: limit, deflate }, &cuts);
+        laws::frames(&bytes, &ParserConfig { role, message_bytes: limit, deflate }, &[1]);
     }
 
     #[test]
@@ -186,24 +186,24 @@ proptest! {
         cuts in cuts(),
         deflate: bool,
     ) {
-        laws::frames(&bytes, &Rules { role, message_bytes: limit, deflate }, &cuts);
-        laws::frames(&bytes, &Rules { role, message_bytes: limit, deflate }, &[1]);
+        laws::frames(&bytes, &ParserConfig { role, message_bytes: limit, deflate }, &cuts);
+        laws::frames(&bytes, &ParserConfig { role, message_bytes: limit, deflate }, &[1]);
     }
 }
 
 /// The heads of RFC 6455 section 5.7, byte for byte.
 #[test]
-fn the_examples_of_the_rfc_are_heard() {
-    let client = Rules { role: Role::Client, message_bytes: 1 << 20, deflate: true };
-    let server = Rules { role: Role::Server, message_bytes: 1 << 20, deflate: true };
-    let hello = [Said::Message(true, b"Hello".to_vec())];
+fn the_examples_of_the_rfc_are_read() {
+    let client = ParserConfig { role: Role::Client, message_bytes: 1 << 20, deflate: true };
+    let server = ParserConfig { role: Role::Server, message_bytes: 1 << 20, deflate: true };
+    let hello = [Incoming::Message(true, b"Hello".to_vec())];
     let single = b"\x81\x05Hello";
     let masked = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
     let fragmented = b"\x01\x03Hel\x80\x02lo";
-    assert_eq!(hear(single, &client, &[1]).said, hello);
-    assert_eq!(hear(masked, &server, &[1]).said, hello);
-    assert_eq!(hear(fragmented, &client, &[1]).said, hello);
-    assert_eq!(hear(b"\x89\x05Hello", &client, &[1]).said, [Said::Ping(b"Hello".to_vec())]);
+    assert_eq!(receive(single, &client, &[1]).items, hello);
+    assert_eq!(receive(masked, &server, &[1]).items, hello);
+    assert_eq!(receive(fragmented, &client, &[1]).items, hello);
+    assert_eq!(receive(b"\x89\x05Hello", &client, &[1]).items, [Incoming::Ping(b"Hello".to_vec())]);
     assert_eq!(head(Opcode::Binary, true, 256, None).as_bytes(), b"\x82\x7e\x01\x00");
     assert_eq!(head(Opcode::Binary, true, 65_536, None).as_bytes(), b"\x82\x7f\0\0\0\0\0\x01\0\0");
 }

@@ -1,12 +1,12 @@
 //! The laws of this package as functions that panic when one is broken. Property tests and fuzz targets hand them
-//! their bytes, so both ask the same questions. `cuts` says how the bytes arrive: one number per piece, over and over.
+//! their bytes, so both check the same. `cuts` are the lengths of the pieces in which the bytes arrive, over and over.
 #![allow(dead_code, reason = "every test binary asks for some of the laws")]
 
-use edgehold_wire::deflate::{self, Agreed, Deflater, Inflater, Window, Wishes};
+use edgehold_wire::deflate::{self, Deflater, Inflater, Parameters, Preferences, Window};
 use edgehold_wire::http1::{self, Body, BodyEvent, BodyReader, Head, HeadLimits, MAX_HEADERS, Refusal};
 use edgehold_wire::mask::{self, Kind};
 use edgehold_wire::utf8::{self, Tail};
-use edgehold_wire::ws::{Event, Fault, MAX_LEFT, Parser, Rules};
+use edgehold_wire::ws::{Fault, FrameEvent, MAX_LEFT, Parser, ParserConfig};
 use edgehold_wire::{EMPTY_HEADER, upgrade};
 
 /// Splits `bytes` into pieces of `cuts` bytes each, over and over; some may be empty. With no cuts, or all of them
@@ -30,9 +30,9 @@ fn read<T>(bytes: &[u8], limits: &HeadLimits, look: impl Fn(&Head<'_, '_>) -> T)
     Ok(http1::read(bytes, limits, &mut store)?.map(|head| look(&head)))
 }
 
-/// On every prefix the answer is "not yet" or the answer on the whole.
+/// On every prefix the result is "not whole yet" or the result on the whole.
 pub(crate) fn head(bytes: &[u8], limits: &HeadLimits) {
-    let answer = |len| read(&bytes[..len], limits, |head| format!("{head:?}"));
+    let answer = |len| read(&bytes[..len], limits, |head| format!("{head:?} {:?}", head.expects_continue()));
     let whole = answer(bytes.len());
     for len in 0..bytes.len() {
         let prefix = answer(len);
@@ -40,7 +40,7 @@ pub(crate) fn head(bytes: &[u8], limits: &HeadLimits) {
     }
 }
 
-/// All that a body reader says: the content, the bytes taken, and how it came to rest.
+/// What a body reader has returned: the content, the number of bytes taken, and whether it has ended.
 type Content = (Vec<u8>, usize, Result<bool, Refusal>);
 
 fn content(bytes: &[u8], body: &Body, cuts: &[u8]) -> Content {
@@ -68,7 +68,7 @@ pub(crate) fn body(bytes: &[u8], body: &Body, cuts: &[u8]) {
     assert_eq!(content(bytes, body, cuts), content(bytes, body, &[]));
 }
 
-/// An accepted opening is answered with the accept key of its own key, and speaks what both sides have.
+/// A valid opening is answered with the accept key of its own key, and with a subprotocol that both ends have.
 pub(crate) fn opening(bytes: &[u8], limits: &HeadLimits, supported: &[String]) {
     let judge = |head: &Head<'_, '_>| {
         if let Some(name) = upgrade::choose(head, supported) {
@@ -80,7 +80,7 @@ pub(crate) fn opening(bytes: &[u8], limits: &HeadLimits, supported: &[String]) {
         assert!(upgrade::wanted(head) && head.body.is_empty());
         assert_eq!(opening.accept, upgrade::accept_key(head.get("sec-websocket-key").unwrap()));
         let mut out = Vec::new();
-        let agreed = deflate::negotiate(head, Wishes { takeover: bytes.len().is_multiple_of(2) });
+        let agreed = deflate::negotiate(head, Preferences { context_takeover: bytes.len().is_multiple_of(2) });
         upgrade::answer(&mut out, &opening, upgrade::choose(head, supported), agreed);
         assert!(out.starts_with(b"HTTP/1.1 101 ") && out.ends_with(b"\r\n\r\n"));
     };
@@ -88,24 +88,24 @@ pub(crate) fn opening(bytes: &[u8], limits: &HeadLimits, supported: &[String]) {
 }
 
 /// What a server agrees to when these are the lines of Sec-WebSocket-Extensions.
-pub(crate) fn agreed(lines: &[&[u8]], wishes: Wishes) -> Option<Agreed> {
+pub(crate) fn agreed(lines: &[&[u8]], preferences: Preferences) -> Option<Parameters> {
     let mut request = b"GET / HTTP/1.1\r\nHost: a\r\n".to_vec();
     for line in lines {
         request.extend([b"Sec-WebSocket-Extensions: ", *line, b"\r\n"].concat());
     }
     request.extend(b"\r\n");
     let limits = HeadLimits { head_bytes: 8192, head_count: 64, target_bytes: 64 };
-    read(&request, &limits, |head| deflate::negotiate(head, wishes)).ok()??
+    read(&request, &limits, |head| deflate::negotiate(head, preferences)).ok()??
 }
 
 /// What is agreed on is within what was wished for and is what the client's side reads, which reads anything else
 /// without panic.
-pub(crate) fn negotiation(line: &[u8], wishes: Wishes) {
-    let _ = deflate::confirm(line, wishes);
-    let Some(agreed) = agreed(&[line], wishes) else { return };
+pub(crate) fn negotiation(line: &[u8], preferences: Preferences) {
+    let _ = deflate::confirm(line, preferences);
+    let Some(agreed) = agreed(&[line], preferences) else { return };
     assert!((9..=15).contains(&agreed.server_bits) && (8..=15).contains(&agreed.client_bits));
-    assert!(wishes.takeover || !agreed.server_takeover && !agreed.client_takeover);
-    let all = Wishes { takeover: true };
+    assert!(preferences.context_takeover || !agreed.server_takeover && !agreed.client_takeover);
+    let all = Preferences { context_takeover: true };
     let confirmed = deflate::confirm(agreed.text().as_str().as_bytes(), all);
     assert_eq!(confirmed, (agreed.client_bits >= 9).then_some(agreed));
 }
@@ -127,17 +127,17 @@ pub(crate) fn inflate(bytes: &[u8], before: &[u8], limit: u64) {
         assert_eq!(Inflater::default().message(bytes, there.as_mut(), limit, &mut two), read);
         assert!(one == two && one.len() as u64 <= limit && (read.is_ok() || one.is_empty()));
         if read.is_ok() {
-            let (mut again, mut said) = (Vec::new(), Vec::new());
+            let (mut again, mut plain) = (Vec::new(), Vec::new());
             Deflater::default().message(&one, None, 15, &mut again);
-            assert_eq!(used.message(&again, None, limit, &mut said), Ok(()));
-            assert!(said == one);
+            assert_eq!(used.message(&again, None, limit, &mut plain), Ok(()));
+            assert!(plain == one);
         }
     }
 }
 
-/// What a peer said, pieces put together.
+/// What a peer has sent, pieces put together.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Said {
+pub(crate) enum Incoming {
     Message(bool, Vec<u8>),
     /// As it came, deflated.
     Deflated(bool, Vec<u8>),
@@ -146,68 +146,77 @@ pub(crate) enum Said {
     Close(Option<(u16, String)>),
 }
 
-/// All that a parser says: the whole events, what has come of an unended message, and the fault.
+/// What a parser has returned: whole messages and control frames, what has come of a message that has not ended, and
+/// the fault.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Heard {
-    pub(crate) said: Vec<Said>,
+pub(crate) struct Received {
+    pub(crate) items: Vec<Incoming>,
     pub(crate) begun: Option<(bool, bool, Vec<u8>)>,
     pub(crate) fault: Option<Fault>,
 }
 
-impl Heard {
-    fn take(&mut self, event: Event<'_>) {
+impl Received {
+    fn take(&mut self, event: FrameEvent<'_>) {
         match event {
-            Event::Data { text, deflated, first, last, payload } => self.data(text, deflated, first, last, payload),
-            Event::Empty => {}
-            Event::Ping(payload) => self.said.push(Said::Ping(payload.into())),
-            Event::Pong(payload) => self.said.push(Said::Pong(payload.into())),
-            Event::Close(close) => self.said.push(Said::Close(close.map(|(code, reason)| (code.0, reason.into())))),
+            FrameEvent::Data { text, deflated, first, last, payload } => {
+                self.data(text, deflated, first, last, payload)
+            }
+            FrameEvent::Empty => {}
+            FrameEvent::Ping(payload) => self.items.push(Incoming::Ping(payload.into())),
+            FrameEvent::Pong(payload) => self.items.push(Incoming::Pong(payload.into())),
+            FrameEvent::Close(close) => {
+                self.items.push(Incoming::Close(close.map(|(code, reason)| (code.0, reason.into()))))
+            }
         }
     }
 
     fn data(&mut self, text: bool, deflated: bool, first: bool, last: bool, payload: &[u8]) {
-        assert_eq!(first, self.begun.is_none(), "first is said once, at the beginning");
-        assert!(last || !payload.is_empty(), "an empty piece that says nothing");
+        assert_eq!(first, self.begun.is_none(), "first is set once, at the beginning");
+        assert!(last || !payload.is_empty(), "an empty piece without effect");
         let (was_text, was_deflated, message) = self.begun.get_or_insert((text, deflated, Vec::new()));
         assert_eq!((text, deflated), (*was_text, *was_deflated));
         message.extend_from_slice(payload);
         assert!(!text || deflated || utf8::whole(message).is_ok(), "text that is not UTF-8 was given out");
         if let (true, Some((text, deflated, message))) = (last, self.begun.take_if(|_| last)) {
             assert!(!text || deflated || core::str::from_utf8(&message).is_ok());
-            self.said.push(if deflated { Said::Deflated(text, message) } else { Said::Message(text, message) });
+            self.items.push(if deflated {
+                Incoming::Deflated(text, message)
+            } else {
+                Incoming::Message(text, message)
+            });
         }
     }
 }
 
 /// Presents `bytes` in pieces as a shard does: what is left goes in front of the next piece.
-pub(crate) fn hear(bytes: &[u8], rules: &Rules, cuts: &[u8]) -> Heard {
-    let (mut parser, mut heard, mut left) = (Parser::new(), Heard::default(), Vec::new());
+pub(crate) fn receive(bytes: &[u8], config: &ParserConfig, cuts: &[u8]) -> Received {
+    let (mut parser, mut received, mut left) = (Parser::new(), Received::default(), Vec::new());
     for piece in pieces(bytes, cuts) {
         left.extend_from_slice(piece);
         let mut input = &mut left[..];
         loop {
-            match parser.next(&mut input, rules) {
-                Ok(Some(event)) => heard.take(event),
+            match parser.next(&mut input, config) {
+                Ok(Some(event)) => received.take(event),
                 Ok(None) => break,
                 Err(fault) => {
-                    heard.fault = Some(fault);
-                    return heard;
+                    received.fault = Some(fault);
+                    return received;
                 }
             }
         }
         assert!(input.len() <= MAX_LEFT, "{} bytes left", input.len());
         left = input.to_vec();
-        assert!(parser.in_message() || heard.begun.is_none());
+        assert!(parser.in_message() || received.begun.is_none());
     }
-    heard
+    received
 }
 
 /// Presents `bytes` in pieces as a shard does that may have had enough behind any event: what is left then, however
-/// much it is, goes in front of the next piece, elsewhere in memory. `stops` says behind which events, over and over.
-pub(crate) fn hear_with_stops(bytes: &[u8], rules: &Rules, cuts: &[u8], stops: &[bool]) -> Heard {
-    let (mut parser, mut heard, mut left) = (Parser::new(), Heard::default(), Vec::new());
+/// much it is, goes in front of the next piece, elsewhere in memory. `stops`: behind which events, over and over.
+pub(crate) fn receive_with_stops(bytes: &[u8], config: &ParserConfig, cuts: &[u8], stops: &[bool]) -> Received {
+    let (mut parser, mut received, mut left) = (Parser::new(), Received::default(), Vec::new());
     let mut stops = stops.iter().cycle().copied();
-    // What is left behind the last piece is presented again until nothing more is said.
+    // What is left behind the last piece is presented again until nothing more is returned.
     let mut pieces = pieces(bytes, cuts).chain(std::iter::repeat(&[][..]));
     let (mut came, mut silent) = (0, false);
     while came < bytes.len() || !silent {
@@ -216,12 +225,12 @@ pub(crate) fn hear_with_stops(bytes: &[u8], rules: &Rules, cuts: &[u8], stops: &
         left.extend_from_slice(piece);
         let (mut input, mut here) = (&mut left[..], parser);
         silent = loop {
-            match here.next(&mut input, rules) {
-                Ok(Some(event)) => heard.take(event),
+            match here.next(&mut input, config) {
+                Ok(Some(event)) => received.take(event),
                 Ok(None) => break true,
                 Err(fault) => {
-                    heard.fault = Some(fault);
-                    return heard;
+                    received.fault = Some(fault);
+                    return received;
                 }
             }
             if stops.next().unwrap_or(false) {
@@ -230,19 +239,20 @@ pub(crate) fn hear_with_stops(bytes: &[u8], rules: &Rules, cuts: &[u8], stops: &
         };
         (left, parser) = (input.to_vec(), here);
     }
-    heard
+    received
 }
 
 /// The same events and the same fault, however it is cut, and wherever the reader stops between two of them. Where a
 /// fault ends it, the piece it is in is not given out, so how much has come of the broken message depends on the cuts;
 /// all else does not.
-pub(crate) fn frames(bytes: &[u8], rules: &Rules, cuts: &[u8]) {
+pub(crate) fn frames(bytes: &[u8], config: &ParserConfig, cuts: &[u8]) {
     let stops: Vec<bool> = cuts.iter().map(|cut| cut & 1 == 1).collect();
-    let stopped = |cuts| [hear_with_stops(bytes, rules, cuts, &stops), hear_with_stops(bytes, rules, cuts, &[true])];
-    let heard = [[hear(bytes, rules, &[]), hear(bytes, rules, cuts)], stopped(&[]), stopped(cuts)];
-    let [whole, others @ ..] = heard.as_flattened() else { return };
+    let stopped =
+        |cuts| [receive_with_stops(bytes, config, cuts, &stops), receive_with_stops(bytes, config, cuts, &[true])];
+    let received = [[receive(bytes, config, &[]), receive(bytes, config, cuts)], stopped(&[]), stopped(cuts)];
+    let [whole, others @ ..] = received.as_flattened() else { return };
     for other in others {
-        assert_eq!((&whole.said, whole.fault), (&other.said, other.fault));
+        assert_eq!((&whole.items, whole.fault), (&other.items, other.fault));
         assert!(whole.fault.is_some() || whole.begun == other.begun);
     }
 }
@@ -268,7 +278,7 @@ pub(crate) fn text(bytes: &[u8], cuts: &[u8]) {
     }
 }
 
-/// Every kind does what the definition says (RFC 6455 section 5.3), at any offset and in any pieces.
+/// Every kind does what the definition demands (RFC 6455 section 5.3), at any offset and in any pieces.
 pub(crate) fn masked(bytes: &[u8], key: [u8; 4], cuts: &[u8]) {
     let wanted: Vec<u8> = bytes.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
     for kind in Kind::ALL {

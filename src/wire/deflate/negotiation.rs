@@ -1,9 +1,9 @@
 //! Sec-WebSocket-Extensions (RFC 6455 section 9.1) as far as permessage-deflate needs it (RFC 7692 sections 5 and 7.1).
 //!
-//! A line is read from the front by a small lexer that knows tokens and quoted strings, so a comma within quotes is no
-//! end of an offer. An offer of permessage-deflate with a parameter that is unknown, doubled or invalid is declined,
-//! and so is any other extension: by silence, the next offer is looked at. A malformed line says nothing from its fault
-//! on.
+//! A line is read from the front by a small lexer of tokens and quoted strings, so a comma within quotes does not end
+//! an offer. An offer of permessage-deflate with a parameter that is unknown, doubled or invalid is declined, and so is
+//! any other extension: it is left out of the response, and the next offer is looked at. What follows a syntax error in
+//! a line is ignored.
 
 use super::{MAX_WINDOW_BITS, MIN_DEFLATE_BITS};
 use crate::http1::{Head, MAX_ELEMENTS, is_token};
@@ -14,19 +14,20 @@ const CLIENT_NO_TAKEOVER: &str = "client_no_context_takeover";
 const SERVER_BITS: &str = "server_max_window_bits";
 const CLIENT_BITS: &str = "client_max_window_bits";
 
-/// What this end would like.
+/// What this end brings to the negotiation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wishes {
-    /// Messages may refer to the messages before them, which costs a window in each direction of each connection.
-    pub takeover: bool,
+pub struct Preferences {
+    /// Context takeover (RFC 7692 section 7.1.1): messages may refer to those before them, which costs each end a
+    /// window for each direction. `false`: in neither direction.
+    pub context_takeover: bool,
 }
 
-/// What was agreed.
+/// The agreed parameters of permessage-deflate (RFC 7692 section 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Agreed {
-    /// The window of the server's messages, 9 to 15 (RFC 7692 section 7.1.2.1).
+pub struct Parameters {
+    /// The LZ77 window of the server's messages is at most 2^`server_bits` bytes; 9 to 15 (RFC 7692 section 7.1.2.1).
     pub server_bits: u8,
-    /// The window of the client's messages, 8 to 15 (RFC 7692 section 7.1.2.2).
+    /// The LZ77 window of the client's messages is at most 2^`client_bits` bytes; 8 to 15 (RFC 7692 section 7.1.2.2).
     pub client_bits: u8,
     /// The server's messages may refer to those before them (RFC 7692 section 7.1.1.1).
     pub server_takeover: bool,
@@ -34,20 +35,21 @@ pub struct Agreed {
     pub client_takeover: bool,
 }
 
-const _: () = assert!(size_of::<Agreed>() <= 4);
+const _: () = assert!(size_of::<Parameters>() <= 4);
 
-impl Agreed {
-    /// No window is kept, and none is smaller than usual: what most connections have.
-    pub const PLAIN: Agreed = Agreed {
+impl Parameters {
+    /// No context takeover, windows of the default size: what most connections agree on.
+    pub const PLAIN: Parameters = Parameters {
         server_bits: MAX_WINDOW_BITS,
         client_bits: MAX_WINDOW_BITS,
         server_takeover: false,
         client_takeover: false,
     };
 
-    /// The value of the server's Sec-WebSocket-Extensions.
-    pub fn text(&self) -> AgreedText {
-        let mut text = AgreedText { bytes: [0; LONGEST], len: 0 };
+    /// The value of Sec-WebSocket-Extensions in the server's response: one element, with the parameters that differ
+    /// from their defaults.
+    pub fn text(&self) -> ParametersText {
+        let mut text = ParametersText { bytes: [0; LONGEST], len: 0 };
         text.push(NAME);
         for (agreed, name) in [(!self.server_takeover, SERVER_NO_TAKEOVER), (!self.client_takeover, CLIENT_NO_TAKEOVER)]
         {
@@ -75,15 +77,15 @@ const LONGEST: usize = NAME.len()
     + (2 + SERVER_BITS.len() + 3)
     + (2 + CLIENT_BITS.len() + 3);
 
-/// A header value; see [`Agreed::text`].
+/// The value of a field; see [`Parameters::text`].
 #[derive(Clone, Copy, Debug)]
-pub struct AgreedText {
+pub struct ParametersText {
     bytes: [u8; LONGEST],
     len: u8,
 }
 
-impl AgreedText {
-    /// The value in ASCII.
+impl ParametersText {
+    /// The value, in ASCII.
     pub fn as_str(&self) -> &str {
         // Only whole strings were pushed, so this cannot fail.
         self.bytes.get(..usize::from(self.len)).and_then(|text| str::from_utf8(text).ok()).unwrap_or_default()
@@ -97,91 +99,108 @@ impl AgreedText {
     }
 }
 
-/// The server's side: the first offer that can be met, over all lines in their order, of the first [`MAX_ELEMENTS`].
-/// `None`: no deflate.
+/// The server's side: accepts the first offer that it can, over all lines of the request in their order; of all
+/// extensions offered the first [`MAX_ELEMENTS`] are looked at. `None`: no permessage-deflate.
 ///
-/// Without `wishes.takeover` both ends are told to keep no context (section 7.1.1 allows it whatever was offered).
-pub fn negotiate(head: &Head<'_, '_>, wishes: Wishes) -> Option<Agreed> {
+/// Without `preferences.context_takeover` it is excluded in both directions, which RFC 7692 section 7.1.1 allows
+/// whatever was offered. A window of 8 bits for the server's messages cannot be accepted ([`MIN_DEFLATE_BITS`]).
+pub fn negotiate(head: &Head<'_, '_>, preferences: Preferences) -> Option<Parameters> {
     let offers = head.all("Sec-WebSocket-Extensions").flat_map(Extensions).take(MAX_ELEMENTS);
-    offers.flatten().find_map(|offer| accept(offer, wishes))
+    offers.flatten().find_map(|offer| accept(offer, preferences))
 }
 
-fn accept(offer: Parameters, wishes: Wishes) -> Option<Agreed> {
+/// The parameters that meet an offer; `None` where this end cannot.
+fn accept(offer: ExtensionParameters, preferences: Preferences) -> Option<Parameters> {
     let server_bits = offer.server_bits.unwrap_or(MAX_WINDOW_BITS);
-    let client_bits = offer.client_bits.flatten().unwrap_or(MAX_WINDOW_BITS);
-    let agreed = Agreed {
+    let client_bits = match offer.client_bits {
+        Some(ClientBits::AtMost(bits)) => bits,
+        Some(ClientBits::Any) | None => MAX_WINDOW_BITS,
+    };
+    let agreed = Parameters {
         server_bits,
         client_bits,
-        server_takeover: wishes.takeover && !offer.server_no_takeover,
-        client_takeover: wishes.takeover && !offer.client_no_takeover,
+        server_takeover: preferences.context_takeover && !offer.server_no_takeover,
+        client_takeover: preferences.context_takeover && !offer.client_no_takeover,
     };
     (server_bits >= MIN_DEFLATE_BITS).then_some(agreed)
 }
 
-/// The client's side: what it offers.
-pub const fn offer(wishes: Wishes) -> &'static str {
-    if wishes.takeover {
+/// The client's side: the value of Sec-WebSocket-Extensions in its request, one offer.
+pub const fn offer(preferences: Preferences) -> &'static str {
+    if preferences.context_takeover {
         "permessage-deflate; client_max_window_bits"
     } else {
         "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
     }
 }
 
-/// The client's side: what the server made of [`offer`] with the same wishes. `None`: it says what it must not (RFC
-/// 7692 section 5.1: the client then fails the connection).
-pub fn confirm(value: &[u8], wishes: Wishes) -> Option<Agreed> {
+/// The client's side: reads the server's response (the value of Sec-WebSocket-Extensions) to [`offer`] with the same
+/// `preferences`. `None`: the response is malformed, or has another extension, or a parameter that the offer does not
+/// allow; the client must then fail the connection (RFC 7692 section 5.1).
+pub fn confirm(value: &[u8], preferences: Preferences) -> Option<Parameters> {
     let mut extensions = Extensions(value);
-    let said = extensions.next()??;
-    let client_bits = match said.client_bits {
+    let accepted = extensions.next()??;
+    let client_bits = match accepted.client_bits {
         None => MAX_WINDOW_BITS,
-        // Only an answer to what was offered, and with a value.
-        Some(bits) => bits.filter(|_| wishes.takeover)?,
+        // Only where the client has offered it, and with a value (RFC 7692 section 7.1.2.2).
+        Some(ClientBits::AtMost(bits)) if preferences.context_takeover => bits,
+        Some(_) => return None,
     };
     let alone = extensions.next().is_none() && extensions.0.is_empty();
-    let kept = wishes.takeover || said.server_no_takeover;
-    let agreed = Agreed {
-        server_bits: said.server_bits.unwrap_or(MAX_WINDOW_BITS),
+    let kept = preferences.context_takeover || accepted.server_no_takeover;
+    let agreed = Parameters {
+        server_bits: accepted.server_bits.unwrap_or(MAX_WINDOW_BITS),
         client_bits,
-        server_takeover: !said.server_no_takeover,
-        client_takeover: wishes.takeover && !said.client_no_takeover,
+        server_takeover: !accepted.server_no_takeover,
+        client_takeover: preferences.context_takeover && !accepted.client_no_takeover,
     };
     (alone && kept && client_bits >= MIN_DEFLATE_BITS).then_some(agreed)
 }
 
-/// The parameters of one permessage-deflate (RFC 7692 section 7.1).
+/// The parameters of one element `permessage-deflate` as they were sent (RFC 7692 section 7.1).
 #[derive(Clone, Copy, Default)]
-struct Parameters {
+struct ExtensionParameters {
     server_no_takeover: bool,
     client_no_takeover: bool,
     server_bits: Option<u8>,
-    /// With a value or without.
-    client_bits: Option<Option<u8>>,
+    client_bits: Option<ClientBits>,
 }
 
-impl Parameters {
-    /// Takes one parameter in; `None`: it is unknown, doubled, or its value is not what it must be.
+/// The value of `client_max_window_bits` (RFC 7692 section 7.1.2.2).
+#[derive(Clone, Copy)]
+enum ClientBits {
+    /// None, as an offer may have it: the client can use a smaller window where the server demands it.
+    Any,
+    /// The client uses at most this one.
+    AtMost(u8),
+}
+
+impl ExtensionParameters {
+    /// Adds one parameter; `None`: it is unknown, doubled, or its value is invalid.
     fn take(&mut self, name: &[u8], value: Option<Value>) -> Option<()> {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         match value {
             None if is(SERVER_NO_TAKEOVER) => set(&mut self.server_no_takeover),
             None if is(CLIENT_NO_TAKEOVER) => set(&mut self.client_no_takeover),
-            None if is(CLIENT_BITS) => once(&mut self.client_bits, None),
+            None if is(CLIENT_BITS) => once(&mut self.client_bits, ClientBits::Any),
             Some(value) if is(SERVER_BITS) => once(&mut self.server_bits, value.window_bits()?),
-            Some(value) if is(CLIENT_BITS) => once(&mut self.client_bits, Some(value.window_bits()?)),
+            Some(value) if is(CLIENT_BITS) => once(&mut self.client_bits, ClientBits::AtMost(value.window_bits()?)),
             _ => None,
         }
     }
 }
 
+/// Sets a flag; `None` where it was set.
 fn set(flag: &mut bool) -> Option<()> {
     (!core::mem::replace(flag, true)).then_some(())
 }
 
+/// Fills a place; `None` where it was full.
 fn once<T>(place: &mut Option<T>, value: T) -> Option<()> {
     place.replace(value).is_none().then_some(())
 }
 
-/// The front of a parameter's value; no valid one has a third character.
+/// The first three characters of a parameter's value: no valid one has a third, so more need not be kept.
 #[derive(Clone, Copy, Default)]
 struct Value {
     front: [u8; 3],
@@ -206,19 +225,19 @@ impl Value {
     }
 }
 
-/// The extensions of one line, in their order. `Some(None)`: another extension, or one whose parameters are not right.
-/// What is left after the end is empty, or begins with the fault.
+/// The extensions of one line, in their order. An item of `None`: another extension, or one with an invalid parameter.
+/// What is left after the last item is empty, or begins with the syntax error.
 struct Extensions<'b>(&'b [u8]);
 
 impl Iterator for Extensions<'_> {
-    type Item = Option<Parameters>;
+    type Item = Option<ExtensionParameters>;
 
-    fn next(&mut self) -> Option<Option<Parameters>> {
-        // RFC 9110 section 5.6.1: empty elements of a list are passed over.
+    fn next(&mut self) -> Option<Option<ExtensionParameters>> {
+        // RFC 9110 section 5.6.1: empty elements of a list are ignored.
         while self.eat(b',') {}
         let name = self.token()?;
         let known = name.eq_ignore_ascii_case(NAME.as_bytes());
-        let mut parameters = known.then(Parameters::default);
+        let mut parameters = known.then(ExtensionParameters::default);
         while self.eat(b';') {
             let name = self.token()?;
             let value = if self.eat(b'=') { Some(self.value()?) } else { None };
@@ -247,7 +266,7 @@ impl<'b> Extensions<'b> {
         behind.is_some()
     }
 
-    /// RFC 9110 section 5.6.2.
+    /// Takes a token (RFC 9110 section 5.6.2) and the white space behind it.
     fn token(&mut self) -> Option<&'b [u8]> {
         let len = self.0.iter().take_while(|&&byte| is_token(byte)).count();
         let (token, rest) = self.0.split_at_checked(len)?;
@@ -256,7 +275,7 @@ impl<'b> Extensions<'b> {
         (len > 0).then_some(token)
     }
 
-    /// A token, or a quoted string that holds one (RFC 6455 section 9.1).
+    /// Takes a token, or a quoted string that holds one (RFC 6455 section 9.1).
     fn value(&mut self) -> Option<Value> {
         let mut value = Value::default();
         if !self.eat_quote() {
