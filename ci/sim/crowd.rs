@@ -3,7 +3,7 @@
 
 use crate::stage::{KIND, settings};
 use edgehold::engine::script::{FarEnd, Script, Temper};
-use edgehold::mesh::{Body, Counters, Message, NewMessage, Sender, ToShard, Waker, mailbox};
+use edgehold::mesh::{Body, Counters, Message, Missed, NewMessage, Sender, ToShard, Waker, mailbox};
 use edgehold::service::broadcast::{self, Broadcast, FeedSettings, Keep, Policy, Slow};
 use edgehold::service::{Route, Services, Target};
 use edgehold::shard::Shard;
@@ -209,6 +209,31 @@ fn nothing_was_missed_of_a_channel_that_was_quiet() {
         let missed = stage.asks(&format!("/0?channel=c.1&transport=sse&lastEventId={last}"), "");
         assert!(stage.hear(missed).contains("event: gap"), "what is gone is told");
     }
+}
+
+#[test]
+fn a_loss_of_all_channels_costs_its_turn_as_much_and_frees_what_was_kept() {
+    let (mut stage, _) = full_house();
+    let missed = |stage: &mut Stage, channel: Option<String>| {
+        let missed = Missed { feed: None, channel: channel.map(Into::into), sequence: stage.said };
+        stage.letters.post(ToShard::Missed(Box::new(missed))).expect("the shard reads its letters");
+    };
+    let message = |number: usize| (numbered(number), b"y".to_vec());
+    // Of one channel: what comes behind it is read in the same turn.
+    let kept = stage.counters().replay_bytes;
+    missed(&mut stage, Some(numbered(1)));
+    stage.publish([message(1)]);
+    stage.turn();
+    let draft = NewMessage { channel: numbered(1), payload: b"x".to_vec(), ..NewMessage::default() };
+    let one = Message::new(draft, 1, 1).cost();
+    assert_eq!(stage.counters().replay_bytes, kept - (KEPT as u64 - 1) * one);
+    // Of all of them: what comes behind it waits for the next.
+    missed(&mut stage, None);
+    stage.publish([message(2)]);
+    stage.turn();
+    assert_eq!(stage.counters().replay_bytes, 0);
+    stage.turn();
+    assert_eq!(stage.counters().replay_bytes, one);
 }
 
 #[test]

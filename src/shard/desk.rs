@@ -11,7 +11,7 @@ use super::limits::{RouteLimits, ShardSettings};
 use super::outbox::{Exhausted, Pool};
 use super::side_table::SideTable;
 use super::slab::{Handle, Slab};
-use super::work::Work;
+use super::work::{RECORD, Work};
 use super::{counters, due};
 use crate::engine::Address;
 use crate::mesh::{Cause, Counters, Sender, ServiceKind, ToControl};
@@ -671,6 +671,11 @@ impl Desk {
         conn.step(Event::Cut);
         self.clock.forget(who.slot);
         self.list(who.slot);
+    }
+
+    /// Charges the turn for so many records of a service that were looked at, beyond the weight of a letter.
+    pub fn charge(&mut self, records: usize) {
+        self.work.add(RECORD * records as u64);
     }
 
     // ---- letters ----
