@@ -237,6 +237,28 @@ fn a_loss_of_all_channels_costs_its_turn_as_much_and_frees_what_was_kept() {
 }
 
 #[test]
+fn a_client_at_last_values_is_sent_one_notice_of_a_loss() {
+    let keep = Keep { values: true, backlog: 1 << 20, ..Keep::NOTHING };
+    let plan = broadcast::BroadcastPlan { snapshot: true, ..route(Policy::Close) };
+    let mut stage = Stage::new(Temper { window: 2000, ..KIND }, keep, vec![plan]);
+    stage.publish((0..200).map(|number| (numbered(number), vec![b'x'; 1000])));
+    (0..5).for_each(|_| stage.turn());
+    // More than one batch, of which the network takes little.
+    let guest = stage.asks("/0?channel=c.*&transport=sse", "");
+    (0..5).for_each(|_| stage.turn());
+    for _ in 0..2 {
+        stage.said += 1;
+        let missed = Missed { feed: None, channel: None, sequence: stage.said };
+        stage.letters.post(ToShard::Missed(Box::new(missed))).expect("the shard reads its letters");
+    }
+    let heard: String = (0..10).map(|_| stage.hear(guest)).collect();
+    assert_eq!((heard.matches("event: gap").count(), heard.matches("xxx\"}").count()), (1, 200), "{heard}");
+    let newcomer = stage.asks("/0?channel=c.*&transport=sse", "");
+    let heard: String = (0..10).map(|_| stage.hear(newcomer)).collect();
+    assert_eq!((heard.matches("event: gap").count(), heard.matches("xxx\"}").count()), (0, 200), "{heard}");
+}
+
+#[test]
 fn an_id_that_is_still_on_its_way_is_no_gap() {
     let mut stage = Stage::new(KIND, Keep::NOTHING, vec![route(Policy::Close)]);
     let early = stage.asks("/0?channel=c.0&transport=sse&lastEventId=00000001-2", "");

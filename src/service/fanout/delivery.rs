@@ -55,8 +55,11 @@ impl Fanout {
             if log.pass.remaining == 0 || log.subscribers.is_empty() {
                 break;
             }
-            let subscription = log.next_of_pass();
+            let (subscription, after_loss) = log.next_of_pass();
             deliveries += 1;
+            if after_loss {
+                self.mark_loss(subscription);
+            }
             self.deliver(desk, subscription);
         }
         self.end_pass(number);

@@ -6,8 +6,12 @@
 //! bytes queued since it last had none is slow, and its route's policy is applied. One that has taken all that it was
 //! sent was kept waiting by the shard, or the feed published more at once than a log may keep; it is sent a notice and
 //! goes on with the oldest message that is kept, whatever the policy.
+//!
+//! Messages that never reached this shard are nobody's fault: every subscriber below them is sent a notice, also one
+//! that is sent last values only, since those may not be the last any more.
 
 use super::log::Read;
+use super::subscribers::Traits;
 use super::{Fanout, Protocol};
 use crate::shard::door::Desk;
 
@@ -46,6 +50,18 @@ impl Fanout {
             }
         }
         true
+    }
+
+    /// Marks a subscription that is at last values when messages of its log never reached this shard: one of them may
+    /// have been the last value of its key, and a conflating cursor does not find them missing. A client that pulls was
+    /// sent nothing yet.
+    pub(super) fn mark_loss(&mut self, number: u32) {
+        let subscription = self.subscribers.get(number);
+        let pulls = self.subscribers.clients[subscription.client as usize].traits.contains(Traits::PULLS);
+        let log = &self.logs[subscription.log as usize];
+        if subscription.cursor.conflates() && log.never_received(subscription.cursor) && !pulls {
+            self.subscribers.set(number, subscription.cursor.owing(false));
+        }
     }
 
     /// Sends a client the notices that it is owed. `false`: some are left, for a later turn.

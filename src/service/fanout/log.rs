@@ -87,6 +87,8 @@ pub struct Pass {
     pub remaining: u32,
     /// The log stands in the queue of passes.
     pub active: bool,
+    /// So many of the deliveries left are the first since messages were lost.
+    pub after_loss: u32,
 }
 
 /// Gives the logs of the channels that a prefix covers; called only when they are needed.
@@ -165,14 +167,17 @@ impl ChannelLog {
         self.low_watermark
     }
 
-    /// The subscription that the pass delivers to next. The list must not be empty.
-    pub fn next_of_pass(&mut self) -> u32 {
+    /// The subscription that the pass delivers to next, and whether that is the first time since messages were lost.
+    /// The list must not be empty.
+    pub fn next_of_pass(&mut self) -> (u32, bool) {
         let count = self.subscribers.len() as u32;
         // Subscriptions may have ended since: behind a shorter list the pass is at its front again.
         let at = if self.pass.position < count { self.pass.position } else { self.pass.position % count };
         self.pass.position = if at + 1 < count { at + 1 } else { 0 };
         self.pass.remaining -= 1;
-        self.subscribers[at as usize]
+        let after_loss = self.pass.after_loss > 0;
+        self.pass.after_loss -= u32::from(after_loss);
+        (self.subscribers[at as usize], after_loss)
     }
 
     // ---- appending and evicting ----
@@ -202,13 +207,15 @@ impl ChannelLog {
     }
 
     /// Messages up to this sequence never reached this shard. Everything before them is evicted, so that every cursor
-    /// below the sequence reads [`Read::Lost`]; a conflating cursor goes on among the last values.
+    /// below the sequence reads [`Read::Lost`]; a conflating cursor goes on among the last values, and is to be marked
+    /// by the delivery pass that follows.
     pub fn record_loss(&mut self, sequence: u64, ids: &mut Ids) {
         while !self.items.is_empty() {
             self.evict(ids);
         }
         (self.low_watermark, self.last) = (self.low_watermark.max(sequence), self.last.max(sequence));
         (self.lost_until, self.backfilled) = (sequence, true);
+        self.pass.after_loss = self.subscribers.len() as u32;
     }
 
     /// Whether a subscriber at this cursor loses messages that never reached this shard, which is not its fault.

@@ -117,10 +117,15 @@ impl Fanout {
         let log_number = self.subscribers.get(number).log;
         let log = &mut self.logs[log_number as usize];
         let moved = self.subscribers.remove(number, log);
+        let after_loss = log.pass.after_loss > 0;
         if log.is_prefix() && log.subscribers.is_empty() {
             self.linger(desk, log_number);
         }
         if let Some(moved) = moved {
+            if after_loss {
+                // Sooner twice than not at all.
+                self.mark_loss(moved);
+            }
             self.deliver_later(moved);
         }
         self.drop_if_unused(log_number);

@@ -133,6 +133,7 @@ impl Subscribers {
         log.subscribers.push(owner.first);
         // A delivery pass goes around the list, which is longer by one.
         log.pass.remaining += u32::from(log.pass.remaining > 0);
+        log.pass.after_loss += u32::from(log.pass.after_loss > 0);
     }
 
     /// Ends a subscription. The last one of the log's list takes its index; that one is returned if a delivery pass is
