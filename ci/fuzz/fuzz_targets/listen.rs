@@ -20,7 +20,7 @@ mod fanout {
 
 /// The part of the services that settings need.
 mod service {
-    pub use crate::fanout;
+    pub(crate) use crate::fanout;
 }
 
 #[path = "../../../src/service/broadcast"]
