@@ -521,6 +521,34 @@ mod tests {
     }
 
     #[test]
+    fn all_is_read_at_once_as_it_is_one_by_one() {
+        let mut log = log(&["", "", "", "", ""], &KEEP);
+        trim(&mut log, 0, false, &KEEP);
+        let at_once = |log: &ChannelLog, cursor| {
+            log.read_all(cursor).map(|all| all.map(|(payload, _)| payload.sequence).collect::<Vec<_>>())
+        };
+        for sequence in 0..60 {
+            let cursor = Cursor::at(sequence);
+            let one_by_one = (!matches!(log.read(cursor), Read::Lost)).then(|| received(&log, cursor));
+            assert_eq!(at_once(&log, cursor), one_by_one, "from {sequence}");
+        }
+        assert_eq!(at_once(&log, Cursor::at(30).owing(true)), None, "a notice is owed first");
+        assert_eq!(at_once(&log, Cursor::conflating(30)), None);
+        log.record_loss(70, &mut Ids::default());
+        assert_eq!([69, 70].map(|it| at_once(&log, Cursor::at(it))), [None, Some(vec![])]);
+    }
+
+    #[test]
+    fn a_pass_goes_around_a_list_that_became_shorter() {
+        let mut log = log(&[""], &KEEP);
+        log.subscribers = vec![7, 8, 9];
+        (log.pass.position, log.pass.remaining, log.pass.after_loss) = (2, 4, 1);
+        log.subscribers.truncate(2);
+        assert_eq!([0; 4].map(|_| log.next_of_pass()), [(7, true), (8, false), (7, false), (8, false)]);
+        assert_eq!((log.pass.position, log.pass.remaining), (0, 0));
+    }
+
+    #[test]
     fn of_each_key_the_last_value_stays() {
         let keep = Keep { messages: 1, values: true, backlog: 1 << 20, ..KEEP };
         let mut log = log(&["k", "l", "k", "", "m", ""], &keep);
