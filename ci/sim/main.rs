@@ -39,7 +39,7 @@ const LISTENER_SEEDS: u64 = 2000;
 /// As [`NEW_SEEDS`].
 const NEW_LISTENER_SEEDS: u64 = 60;
 
-/// Feeds, channels and listeners: see `broadcast/mod.rs`.
+/// Feeds, channels and subscribers: see `broadcast/mod.rs`.
 #[test]
 fn every_listener_hears_its_channels() {
     if let Some(seed) = number("EDGEHOLD_SEED") {
@@ -62,7 +62,7 @@ fn play_all(usual: u64, new: u64, play: impl Fn(u64) -> Verdict + std::panic::Re
     println!("{steps} turns");
 }
 
-/// A listener that forgets what it has heard is one that the shard has failed, for all that the judge can see.
+/// A subscriber that ignores what it was sent is one that the shard has failed, for all that the model can see.
 #[test]
 fn a_forgotten_message_is_found() {
     let found = (0..60).filter(|&seed| broadcast::Play::forgetful(seed).run().fault.is_some()).count();

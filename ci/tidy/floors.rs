@@ -17,6 +17,9 @@ const ROOMS: [(&str, &[&str]); 7] = [
     ("app", &["wire", "engine", "mesh", "shard", "service", "control"]),
 ];
 
+/// Parts of a room that know nothing else of it: what stands on them there is above them.
+const INNER: [&str; 1] = ["service::fanout"];
+
 /// Libraries, and the rooms or files that may use them.
 const LIBRARIES: [(&str, &[&str]); 6] = [
     ("glommio", &["src/shard/pump.rs", "src/app/run.rs"]),
@@ -74,6 +77,7 @@ fn imports(file: &File, source: &Source<'_>) -> Vec<Breach> {
     let Some((room, below)) = room(&file.path) else {
         return vec![Breach::new(&file.path, 1, "a room without a floor: give it a line in ROOMS (ci/tidy/floors.rs)")];
     };
+    let room = inner(&file.path).unwrap_or(room);
     let mut breaches = Vec::new();
     for at in 0..source.tokens.len() {
         for path in ours(file, source, at) {
@@ -84,6 +88,12 @@ fn imports(file: &File, source: &Source<'_>) -> Vec<Breach> {
         }
     }
     breaches
+}
+
+/// The part of [`INNER`] that a file belongs to.
+fn inner(path: &str) -> Option<&'static str> {
+    let file = modules(path).join("::");
+    INNER.into_iter().find(|inner| file == *inner || file.starts_with(&format!("{inner}::")))
 }
 
 fn list(rooms: &[&str]) -> String {
@@ -113,11 +123,12 @@ fn ours(file: &File, source: &Source<'_>, at: usize) -> Vec<String> {
     }
 }
 
-/// `super::super::x`, seen from the crate's root; empty where it stays in its module.
+/// `super::super::x`, seen from the crate's root.
 fn upward(file: &File, source: &Source<'_>, at: usize) -> Vec<String> {
     let steps = (0..).take_while(|step| source.reads(at + 2 * step, &["super", "::"])).count();
-    let depth = (modules(&file.path).len() + source.module_depth(at)).saturating_sub(steps);
-    if depth == 0 { source.paths(at + 2 * steps, "") } else { Vec::new() }
+    let modules = modules(&file.path);
+    let depth = (modules.len() + source.module_depth(at)).saturating_sub(steps);
+    source.paths(at + 2 * steps, &modules[..depth.min(modules.len())].join("::"))
 }
 
 // ---- libraries ----
@@ -240,6 +251,14 @@ mod tests {
         assert_eq!(count("src/service/a.rs", "use crate::shard::clock::{self, ticks};"), 0);
         assert_eq!(count("src/wire/a.rs", "use crate::mask; // crate::shard::x\n"), 0);
         assert_eq!(count("src/main.rs", "use edgehold::{app, control};"), 0);
+    }
+
+    #[test]
+    fn an_inner_part_knows_nothing_else_of_its_room() {
+        assert_eq!(count("src/service/fanout/a.rs", "use super::super::broadcast::x; use crate::service::gate;"), 2);
+        assert_eq!(count("src/service/fanout/mod.rs", "use super::broadcast::x;"), 1);
+        assert_eq!(count("src/service/fanout/a.rs", "use super::b; mod t { use super::super::c; use super::*; }"), 0);
+        assert_eq!(count("src/service/broadcast/a.rs", "use crate::service::fanout::x; use super::super::gate;"), 0);
     }
 
     #[test]

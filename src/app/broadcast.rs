@@ -68,8 +68,8 @@ fn slow(written: &config::SlowClient) -> Slow {
     }
 }
 
-/// A row keeps as much for those who lag as the most patient of its routes allows, and last values where one asks for
-/// them.
+/// A channel log keeps as much for laggards as the most patient of the feed's routes allows, and last values where one
+/// of them needs them.
 fn feed(config: &Config, number: usize, written: &config::Feed) -> FeedSettings {
     let heard = || routes(config).filter(|route| route.feeds.contains(&number));
     let conflates = |route: &config::Broadcast| route.slow_client.policy == config::SlowPolicy::Conflate;

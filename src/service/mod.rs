@@ -6,6 +6,7 @@
 
 pub mod broadcast;
 pub mod echo;
+mod fanout;
 pub mod files;
 mod gate;
 mod health;

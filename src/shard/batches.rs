@@ -123,19 +123,20 @@ impl Batch {
 /// The batches of a shard: those in flight by number, and those that wait to be used again.
 #[derive(Default)]
 pub struct Batches {
-    flying: Vec<Option<Batch>>,
+    flying: Vec<Option<Box<Batch>>>,
     free: Vec<u32>,
-    spare: Vec<Batch>,
+    #[allow(clippy::vec_box, reason = "a batch is handed around by a pointer: it is 112 bytes")]
+    spare: Vec<Box<Batch>>,
 }
 
 impl Batches {
     /// An empty batch.
-    pub fn batch(&mut self) -> Batch {
+    pub fn batch(&mut self) -> Box<Batch> {
         self.spare.pop().unwrap_or_default()
     }
 
     /// The batch is in flight under this number.
-    pub fn begin(&mut self, batch: Batch) -> u32 {
+    pub fn begin(&mut self, batch: Box<Batch>) -> u32 {
         let number = self.free.pop().unwrap_or(self.flying.len() as u32);
         if number as usize == self.flying.len() {
             self.flying.push(None);
@@ -150,7 +151,7 @@ impl Batches {
     }
 
     /// The kernel has let go of it.
-    pub fn end(&mut self, number: u32) -> Batch {
+    pub fn end(&mut self, number: u32) -> Box<Batch> {
         self.free.push(number);
         self.flying[number as usize].take().expect("a flight ends once")
     }
@@ -161,7 +162,7 @@ impl Batches {
     }
 
     /// Takes the batch back; the messages are let go.
-    pub fn put_back(&mut self, mut batch: Batch) {
+    pub fn put_back(&mut self, mut batch: Box<Batch>) {
         batch.clear();
         self.spare.push(batch);
     }

@@ -11,7 +11,7 @@ use super::limits::Deflate;
 use super::side_table::Cold;
 use super::slab::Handle;
 use crate::mesh::Counters;
-use edgehold_wire::deflate::{Parameters, Deflater, InflateFault, Inflater, MAX_WINDOW_BITS, Window};
+use edgehold_wire::deflate::{Deflater, InflateFault, Inflater, MAX_WINDOW_BITS, Parameters, Window};
 use edgehold_wire::utf8;
 use edgehold_wire::ws::Fault;
 use std::cell::Cell;

@@ -172,7 +172,7 @@ impl Core {
     }
 
     /// A batch that did not fly: behind what the service has said to this peer alone, if anything.
-    pub(super) fn queue_batch(&mut self, who: Handle, batch: Batch) {
+    pub(super) fn queue_batch(&mut self, who: Handle, batch: Box<Batch>) {
         if !batch.is_empty() && self.slab[who.slot].can_send() {
             let queued = batch.keep_rest(0, |bytes| self.put(who, Chain::Queue, [bytes, b""]));
             self.room(who, queued);

@@ -14,7 +14,7 @@ use crate::mesh::Cause;
 use edgehold_wire::http1::{self, Body, BodyEvent, BodyReader, Head, MAX_HEADERS, Version};
 use edgehold_wire::status::Status;
 use edgehold_wire::ws;
-use edgehold_wire::ws::{CloseCode, Fault, Opcode, Role, ParserConfig};
+use edgehold_wire::ws::{CloseCode, Fault, Opcode, ParserConfig, Role};
 
 /// Bytes of a spill that are read at a time, if they make a head or a frame.
 const PIECE: usize = 4 << 10;

@@ -18,6 +18,9 @@ pub const FRAME: u64 = 200;
 /// Taking a letter, or a message out of one.
 pub const LETTER: u64 = 300;
 
+/// Looking at a record of a service, where it has many and a letter concerns them all.
+pub const RECORD: u64 = 100;
+
 /// Bytes that are copied or masked for one unit.
 const COPIED: u64 = 32;
 

@@ -1,4 +1,4 @@
-//! What a client asks of a broadcast route: the head of its request, and what it says over a WebSocket. Whatever it is,
+//! What a client asks of a broadcast route: the head of its request, and its commands over a WebSocket. Whatever it is,
 //! it is refused with words or names channels that can be.
 #![no_main]
 
@@ -11,20 +11,33 @@ mod mesh {
     pub use crate::message::{Body, FeedNumber, Form, Frame};
 }
 
+#[path = "../../../src/service/fanout"]
+mod fanout {
+    #[allow(dead_code, reason = "the target serves nobody")]
+    mod settings;
+    pub use settings::{Policy, RouteTerms, Slow, matches};
+}
+
+/// The part of the services that settings need.
+mod service {
+    pub(crate) use crate::fanout;
+}
+
 #[path = "../../../src/service/broadcast"]
 mod broadcast {
+    #[allow(dead_code, reason = "the target answers nothing")]
+    pub mod protocol;
     pub mod requests;
     #[allow(dead_code, reason = "the target serves nobody")]
     pub mod settings;
-    #[allow(dead_code, reason = "the target answers nothing")]
-    pub mod words;
 }
 
 mod input;
 
+use broadcast::protocol;
 use broadcast::requests::{self, Transport};
-use broadcast::settings::{BroadcastPlan, Policy, Slow, is_channel};
-use broadcast::words;
+use broadcast::settings::{BroadcastPlan, is_channel};
+use fanout::{Policy, Slow};
 use edgehold_wire::EMPTY_HEADER;
 use edgehold_wire::http1::{self, HeadLimits, MAX_HEADERS};
 use libfuzzer_sys::fuzz_target;
@@ -41,20 +54,20 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-fn command(received: &[u8]) {
-    if let Ok(command) = words::command(received) {
-        assert!(received.trim_ascii().starts_with(b"{") && received.trim_ascii().ends_with(b"}"));
-        assert!(command.subscribe.iter().chain(&command.unsubscribe).all(|it| it.len() <= 6 * received.len()));
+fn command(text: &[u8]) {
+    if let Ok(command) = protocol::command(text) {
+        assert!(text.trim_ascii().starts_with(b"{") && text.trim_ascii().ends_with(b"}"));
+        assert!(command.subscribe.iter().chain(&command.unsubscribe).all(|it| it.len() <= 6 * text.len()));
     }
 }
 
 fn request(bytes: &[u8], settings: &BroadcastPlan) {
     let mut store = [EMPTY_HEADER; MAX_HEADERS];
     let Ok(Some(head)) = http1::read(bytes, &LIMITS, &mut store) else { return };
-    let Ok(wanted) = requests::read(&head, settings, "/feed/") else { return };
-    assert!(wanted.channels.iter().all(|channel| is_channel(channel)));
-    assert!(wanted.last.as_ref().is_none_or(|last| !last.is_empty()));
-    assert!(wanted.transport != Transport::WebSocket || head.has_token("Upgrade", "websocket"));
+    let Ok(request) = requests::read(&head, settings, "/feed/") else { return };
+    assert!(request.channels.iter().all(|channel| is_channel(channel)));
+    assert!(request.last.as_ref().is_none_or(|last| !last.is_empty()));
+    assert!(request.transport != Transport::WebSocket || head.has_token("Upgrade", "websocket"));
 }
 
 fn settings(channel_in_path: bool) -> BroadcastPlan {

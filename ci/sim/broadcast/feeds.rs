@@ -1,6 +1,6 @@
-//! What feeds have said, and what they say next.
+//! What feeds have published, and what they publish next.
 
-use super::reader::Heard;
+use super::reader::Received;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use edgehold::engine::script::Dice;
@@ -16,7 +16,7 @@ pub const EPOCH: u32 = 0x5f3a_01bc;
 pub const OWN_IDS: u16 = 1;
 
 /// A message as the model remembers it.
-pub struct Said {
+pub struct Published {
     pub feed: u16,
     pub channel: &'static str,
     pub id: String,
@@ -32,18 +32,18 @@ pub struct Said {
 /// All that was published: the first has the sequence one.
 #[derive(Default)]
 pub struct History {
-    said: Vec<Said>,
+    published: Vec<Published>,
     latest: HashMap<(u16, &'static str, Option<String>), usize>,
     by_id: HashMap<String, u64>,
 }
 
 impl History {
     pub fn len(&self) -> u64 {
-        self.said.len() as u64
+        self.published.len() as u64
     }
 
-    pub fn get(&self, sequence: u64) -> &Said {
-        &self.said[sequence as usize - 1]
+    pub fn get(&self, sequence: u64) -> &Published {
+        &self.published[sequence as usize - 1]
     }
 
     pub fn sequence_of(&self, id: &str) -> Option<u64> {
@@ -66,52 +66,52 @@ impl History {
             payload: payload(dice, sequence, channel, text, len),
         };
         let message = Message::new(draft.clone(), EPOCH, sequence);
-        if let Some(before) = self.latest.insert((feed, channel, key), self.said.len()) {
-            self.said[before].superseded = true;
+        if let Some(before) = self.latest.insert((feed, channel, key), self.published.len()) {
+            self.published[before].superseded = true;
         }
         self.by_id.insert(message.id(), sequence);
         let (id, cost) = (message.id(), message.cost());
         let NewMessage { event, payload, .. } = draft;
-        self.said.push(Said { feed, channel, id, event, text, payload, cost, tick, superseded: false });
+        self.published.push(Published { feed, channel, id, event, text, payload, cost, tick, superseded: false });
         Arc::new(message)
     }
 
-    /// Which message was heard, if it came as it was said; `None`: it is empty and has no id, and may be any.
+    /// Which message was received, if it came as it was published; `None`: it is empty and has no id, and may be any.
     ///
     /// # Errors
-    /// It is no message, or not as it was said.
-    pub fn recognise(&self, heard: &Heard) -> Result<Option<u64>, String> {
-        let by_id = heard.id.as_ref().map(|id| self.sequence_of(id).ok_or(format!("nothing has the id {id}")));
-        let sequence = match (heard.sequence(), by_id) {
+    /// It is no message, or not as it was published.
+    pub fn recognise(&self, received: &Received) -> Result<Option<u64>, String> {
+        let by_id = received.id.as_ref().map(|id| self.sequence_of(id).ok_or(format!("nothing has the id {id}")));
+        let sequence = match (received.sequence(), by_id) {
             (Some(sequence), _) => sequence,
             (None, Some(sequence)) => sequence?,
-            (None, None) if heard.body.is_empty() => return Ok(None),
-            (None, None) => return Err(format!("nobody said this: {heard:?}")),
+            (None, None) if received.body.is_empty() => return Ok(None),
+            (None, None) => return Err(format!("nobody published this: {received:?}")),
         };
         if !(1..=self.len()).contains(&sequence) {
-            return Err(format!("the sequence {sequence} was never said"));
+            return Err(format!("the sequence {sequence} was never published"));
         }
-        match self.get(sequence).fault(heard) {
-            Some(fault) => Err(format!("message {sequence} came with another {fault}: {heard:?}")),
+        match self.get(sequence).fault(received) {
+            Some(fault) => Err(format!("message {sequence} came with another {fault}: {received:?}")),
             None => Ok(Some(sequence)),
         }
     }
 }
 
-impl Said {
-    fn fault(&self, heard: &Heard) -> Option<&'static str> {
+impl Published {
+    fn fault(&self, received: &Received) -> Option<&'static str> {
         let differs = |part: &Option<String>, whole: &str| part.as_ref().is_some_and(|part| part != whole);
-        let body = match (heard.folded, self.text) {
+        let body = match (received.folded, self.text) {
             (true, true) => fold(&self.payload),
             (true, false) => STANDARD.encode(&self.payload).into_bytes(),
             (false, _) => self.payload.clone(),
         };
         match () {
-            () if differs(&heard.id, &self.id) => Some("id"),
-            () if differs(&heard.channel, self.channel) => Some("channel"),
-            () if heard.event.as_ref().is_some_and(|event| *event != self.event) => Some("event"),
-            () if heard.text.is_some_and(|text| text != self.text) => Some("type"),
-            () if heard.body != body => Some("payload"),
+            () if differs(&received.id, &self.id) => Some("id"),
+            () if differs(&received.channel, self.channel) => Some("channel"),
+            () if received.event.as_ref().is_some_and(|event| *event != self.event) => Some("event"),
+            () if received.text.is_some_and(|text| text != self.text) => Some("type"),
+            () if received.body != body => Some("payload"),
             () => None,
         }
     }

@@ -1,8 +1,8 @@
-//! One play: a shard with broadcast routes, what its feeds say, and its listeners.
+//! One play: a shard with broadcast routes, what its feeds publish, and its subscribers.
 
 use super::feeds::{EPOCH, History};
-use super::house::{FEEDS, House};
-use super::listener::{Listener, World};
+use super::setup::{FEEDS, Setup};
+use super::subscriber::{Subscriber, World};
 use crate::play::Verdict;
 use edgehold::engine::script::{Dice, Script, Temper};
 use edgehold::mesh::{ChannelState, Receiver, Sender, SubscribersQuery, ToControl, ToShard, Waker, Wanted, mailbox};
@@ -23,69 +23,74 @@ const QUIET_STEPS: usize = 40;
 pub struct Play {
     seed: u64,
     dice: Dice,
-    house: House,
+    setup: Setup,
     history: History,
     shard: Shard<Script, Services>,
     to_shard: Sender<ToShard>,
     from_shard: Receiver<ToControl>,
-    listeners: Vec<Listener>,
-    /// Messages that are still to be said.
-    to_say: usize,
+    subscribers: Vec<Subscriber>,
+    /// Messages that are still to be published.
+    to_publish: usize,
     now: Duration,
     /// Milliseconds that a step takes, at most.
     pace: usize,
     breaks: bool,
     rest: bool,
-    last_orders: bool,
+    no_more_connections: bool,
     stopping: bool,
-    tell: bool,
+    verbose: bool,
     steps: u64,
 }
 
 type Fault = Option<String>;
 
 impl Play {
-    pub fn new(seed: u64, tell: bool) -> Play {
-        Play::with(seed, tell, false)
+    pub fn new(seed: u64, verbose: bool) -> Play {
+        Play::with(seed, verbose, false)
     }
 
-    /// A play in which listeners forget messages.
+    /// A play in which subscribers forget messages.
     pub fn forgetful(seed: u64) -> Play {
         Play::with(seed, false, true)
     }
 
-    fn with(seed: u64, tell: bool, forgets: bool) -> Play {
+    fn with(seed: u64, verbose: bool, forgets: bool) -> Play {
         let mut dice = Dice::new(seed ^ 0xfeed);
         let temper = temper(&mut dice);
-        let house = House::new(&mut dice, temper.window < 5000 || temper.delay > 50);
+        let setup = Setup::new(&mut dice, temper.window < 5000 || temper.delay > 50);
         let settings = settings(&mut dice);
         let waker = || Arc::new(Waker::new().expect("an eventfd"));
         let (to_shard, letters) = mailbox(waker());
         let (to_control, from_shard) = mailbox(waker());
-        let broadcast = Broadcast::new(house.routes.clone(), &house.feeds, EPOCH);
-        let services = Services::new(house.paths(), vec![], broadcast);
+        let broadcast = Broadcast::new(setup.routes.clone(), &setup.feeds, EPOCH);
+        let services = Services::new(setup.paths(), vec![], broadcast);
         let shard = Shard::new(Script::new(seed, temper), services, &settings, letters, to_control);
-        let listeners: Vec<Listener> =
-            (0..3 + dice.below(12)).map(|_| Listener::new(&mut dice, &house, forgets)).collect();
-        if tell {
-            println!("seed {seed}: {temper:?}, {} listeners, {:#?} {:#?}", listeners.len(), house.routes, house.feeds);
+        let subscribers: Vec<Subscriber> =
+            (0..3 + dice.below(12)).map(|_| Subscriber::new(&mut dice, &setup, forgets)).collect();
+        if verbose {
+            println!(
+                "seed {seed}: {temper:?}, {} subscribers, {:#?} {:#?}",
+                subscribers.len(),
+                setup.routes,
+                setup.feeds
+            );
         }
         Play {
             seed,
-            house,
+            setup,
             history: History::default(),
             shard,
             to_shard,
             from_shard,
-            listeners,
-            to_say: 50 + dice.below(250),
+            subscribers,
+            to_publish: 50 + dice.below(250),
             now: Duration::ZERO,
             pace: [20, 60, 150][dice.below(3)],
             breaks: temper.reset > 0,
             rest: false,
-            last_orders: false,
+            no_more_connections: false,
             stopping: false,
-            tell,
+            verbose,
             steps: 0,
             dice,
         }
@@ -93,7 +98,7 @@ impl Play {
 
     pub fn run(mut self) -> Verdict {
         let fault = self.play().err();
-        if self.tell {
+        if self.verbose {
             let counters = self.shard.report().counters;
             let slow = [
                 counters.slow_dropped,
@@ -102,19 +107,22 @@ impl Play {
                 counters.gaps_told,
                 counters.gaps_late,
             ];
-            let said = self.history.len();
-            println!("seed {}: {} steps, {said} said, slow and gaps {slow:?}, {fault:?}", self.seed, self.steps);
+            let published = self.history.len();
+            println!(
+                "seed {}: {} steps, {published} published, slow and gaps {slow:?}, {fault:?}",
+                self.seed, self.steps
+            );
         }
         Verdict { steps: self.steps, fault }
     }
 
     fn play(&mut self) -> Result<(), String> {
-        while self.to_say > 0 {
+        while self.to_publish > 0 {
             for _ in 0..100 + self.dice.below(400) {
                 self.publish();
                 self.step()?;
             }
-            self.take_a_rest(self.to_say == 0)?;
+            self.take_a_rest(self.to_publish == 0)?;
         }
         self.check_kept(false)?;
         if self.dice.chance(50) {
@@ -128,19 +136,19 @@ impl Play {
     fn step(&mut self) -> Result<(), String> {
         self.steps += 1;
         self.let_time_pass();
-        for listener in &mut self.listeners {
+        for subscriber in &mut self.subscribers {
             let mut world = World {
                 ring: self.shard.ring(),
                 dice: &mut self.dice,
-                house: &self.house,
+                setup: &self.setup,
                 history: &self.history,
                 rest: self.rest,
-                last_orders: self.last_orders,
+                no_more_connections: self.no_more_connections,
                 breaks: self.breaks,
-                tell: self.tell,
+                verbose: self.verbose,
                 stopping: self.stopping,
             };
-            listener.step(&mut world)?;
+            subscriber.step(&mut world)?;
         }
         let now = Now { since_start: self.now, unix: 1_700_000_000 };
         self.shard.turn(now).expect("the scripted ring never fails");
@@ -154,7 +162,7 @@ impl Play {
     /// Time waits for those who never stall: the script may hold their messages up for as long as it likes.
     fn let_time_pass(&mut self) {
         let (_, oldest) = self.behind();
-        if oldest.is_none_or(|oldest| self.tick() - oldest < self.house.slack.1) {
+        if oldest.is_none_or(|oldest| self.tick() - oldest < self.setup.slack.1) {
             self.now += Duration::from_millis(self.dice.below(self.pace) as u64);
             let now = self.now;
             self.shard.ring().set_time(now);
@@ -164,29 +172,29 @@ impl Play {
     /// The most bytes that are due to anybody who never stalled, and the tick of the oldest message.
     fn behind(&mut self) -> (u64, Option<u32>) {
         let history = &self.history;
-        let behind: Vec<_> = self.listeners.iter_mut().map(|it| it.behind(history)).collect();
+        let behind: Vec<_> = self.subscribers.iter_mut().map(|it| it.behind(history)).collect();
         (behind.iter().map(|it| it.0).max().unwrap_or(0), behind.iter().filter_map(|it| it.1).min())
     }
 
     /// One message or a burst of them, in one letter, while everybody who never stalls keeps up.
     fn publish(&mut self) {
-        if self.to_say == 0 || !self.dice.chance(20) {
+        if self.to_publish == 0 || !self.dice.chance(20) {
             return;
         }
         let (mut due, _) = self.behind();
         let count = if self.dice.chance(20) { 1 + self.dice.below(20) } else { 1 };
         let mut letter = Vec::new();
-        for _ in 0..count.min(self.to_say) {
-            let len = [0, 1, 40, 300, self.house.largest][self.dice.below(5)];
+        for _ in 0..count.min(self.to_publish) {
+            let len = [0, 1, 40, 300, self.setup.largest][self.dice.below(5)];
             due += len as u64 * 2 + 500;
-            if due > self.house.slack.0 {
+            if due > self.setup.slack.0 {
                 break;
             }
             let feed = self.dice.below(usize::from(FEEDS)) as u16;
             let tick = self.tick();
             letter.push(self.history.publish(&mut self.dice, feed, len, tick));
         }
-        self.to_say -= letter.len();
+        self.to_publish -= letter.len();
         if !letter.is_empty() {
             self.to_shard.post(ToShard::Publish(letter.into())).expect("room for a letter");
         }
@@ -194,10 +202,10 @@ impl Play {
 
     // ---- rests ----
 
-    /// Nothing is said until everybody has what is due; at the last rest those who stalled read as well. Behind it
+    /// Nothing is published until everybody has what is due; at the last rest those who stalled read as well. Behind it
     /// nothing more may come.
     fn take_a_rest(&mut self, last: bool) -> Result<(), String> {
-        (self.rest, self.last_orders) = (last, last);
+        (self.rest, self.no_more_connections) = (last, last);
         let begun = self.steps;
         while !self.all_have_all(last) {
             if self.steps > begun + MOST_STEPS {
@@ -207,11 +215,11 @@ impl Play {
         }
         if last {
             let history = &self.history;
-            self.listeners.iter_mut().for_each(|it| it.settled(history));
+            self.subscribers.iter_mut().for_each(|it| it.settled(history));
             (0..QUIET_STEPS).try_for_each(|_| self.step())?;
         } else {
             let history = &self.history;
-            self.listeners.iter_mut().filter(|it| it.keeps_up()).for_each(|it| it.settled(history));
+            self.subscribers.iter_mut().filter(|it| it.keeps_up()).for_each(|it| it.settled(history));
         }
         self.rest = false;
         Ok(())
@@ -219,12 +227,12 @@ impl Play {
 
     fn all_have_all(&mut self, last: bool) -> bool {
         let history = &self.history;
-        self.listeners.iter_mut().filter(|it| last || it.keeps_up()).all(|it| it.has_all(history))
+        self.subscribers.iter_mut().filter(|it| last || it.keeps_up()).all(|it| it.has_all(history))
     }
 
     fn stuck(&mut self) -> String {
         let history = &self.history;
-        let stories: Vec<_> = self.listeners.iter_mut().filter_map(|it| it.story(history)).collect();
+        let stories: Vec<_> = self.subscribers.iter_mut().filter_map(|it| it.story(history)).collect();
         format!("stuck: {stories:#?}; {:?}", self.shard.report().counters)
     }
 
@@ -235,14 +243,14 @@ impl Play {
         self.to_shard.post(ToShard::SubscriberCounts(everything())).expect("room for a letter");
         self.step()?;
         match self.from_shard.take() {
-            Some(ToControl::SubscriberCounts(listeners)) if listeners.question == 7 => Ok(listeners.channels),
-            other => Err(format!("asked for listeners, got {other:?}")),
+            Some(ToControl::SubscriberCounts(subscribers)) if subscribers.question == 7 => Ok(subscribers.channels),
+            other => Err(format!("asked for subscribers, got {other:?}")),
         }
     }
 
-    /// Nobody lags: no more is kept than the feed keeps, and the last values. `alone`: nobody listens either.
+    /// Without laggards no more is kept than the feed keeps, and the last values. `alone`: nor are there subscribers.
     fn check_kept(&mut self, alone: bool) -> Result<(), String> {
-        // Whoever stalls again may lag behind what it orders.
+        // A subscriber that stalls again may lag behind what its commands ask for.
         self.rest = true;
         let mut faults = Vec::new();
         for _ in 0..MOST_STEPS / 100 {
@@ -257,17 +265,17 @@ impl Play {
             }
         }
         let stories = self.stuck();
-        Err(format!("too much is kept: {faults:?}; {:?}; {stories}", self.house.feeds))
+        Err(format!("too much is kept: {faults:?}; {:?}; {stories}", self.setup.feeds))
     }
 
     fn too_much(&self, state: &ChannelState, alone: bool) -> Fault {
-        let keep = &self.house.feeds[usize::from(state.feed)].keep;
+        let keep = &self.setup.feeds[usize::from(state.feed)].keep;
         let values = if keep.values { 4 * super::feeds::CHANNELS.len() as u32 } else { 0 };
         let most = keep.messages + values;
-        let heard = state.subscribers > 0;
+        let received = state.subscribers > 0;
         let prefix = state.channel.ends_with('*');
-        let idle = !heard && (prefix || state.kept == 0);
-        let bad = state.kept > most || state.kept_bytes > keep.bytes || alone && heard || idle;
+        let idle = !received && (prefix || state.kept == 0);
+        let bad = state.kept > most || state.kept_bytes > keep.bytes || alone && received || idle;
         bad.then(|| format!("{state:?}"))
     }
 
@@ -279,10 +287,10 @@ impl Play {
     // ---- the end ----
 
     fn all_leave(&mut self) -> Result<(), String> {
-        self.last_orders = true;
-        self.listeners.iter_mut().for_each(Listener::dismiss);
+        self.no_more_connections = true;
+        self.subscribers.iter_mut().for_each(Subscriber::dismiss);
         let begun = self.steps;
-        while self.listeners.iter().any(Listener::is_here) || self.shard.report().counters.used > 0 {
+        while self.subscribers.iter().any(Subscriber::is_here) || self.shard.report().counters.used > 0 {
             if self.steps > begun + MOST_STEPS {
                 return Err(self.stuck());
             }
@@ -295,12 +303,12 @@ impl Play {
         if left == [0; 4] { Ok(()) } else { Err(format!("all have left, and {left:?} are left behind")) }
     }
 
-    /// The shard is told to stop; everyone is bidden farewell, and nothing is left behind.
+    /// The shard drains; every connection is ended in order, and nothing is left behind.
     fn stop(&mut self) -> Result<(), String> {
-        (self.stopping, self.last_orders) = (true, true);
+        (self.stopping, self.no_more_connections) = (true, true);
         self.to_shard.post(ToShard::Drain).expect("room for a letter");
         for _ in 0..MOST_STEPS {
-            if self.shard.is_done() && !self.listeners.iter().any(Listener::is_here) {
+            if self.shard.is_done() && !self.subscribers.iter().any(Subscriber::is_here) {
                 return self.left_behind();
             }
             self.now += Duration::from_millis(20);
@@ -334,7 +342,7 @@ fn temper(dice: &mut Dice) -> Temper {
     }
 }
 
-/// `max_pending` of a listener alone bounds what is queued for it besides the messages of all.
+/// `max_pending` of a subscriber alone bounds what is queued for it besides the messages of all.
 fn settings(dice: &mut Dice) -> ShardSettings {
     let deflate = Deflate { on: dice.chance(60), takeover: dice.chance(50), min_bytes: [0, 200][dice.below(2)] };
     let limits = RouteLimits {

@@ -1,4 +1,4 @@
-//! How a listener reads: strictly. Whatever no client has to put up with is a fault.
+//! How a subscriber reads: strictly. What no client has to accept is a fault.
 
 use crate::deflated::Deflated;
 use base64::Engine;
@@ -10,9 +10,9 @@ use std::collections::HashMap;
 
 pub const KEY: [u8; 16] = *b"a key of sixteen";
 
-/// By what a listener hears.
+/// How a subscriber is sent messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Transport {
     Socket,
     Events,
     Lines,
@@ -20,9 +20,9 @@ pub enum Way {
     Poll,
 }
 
-/// A message as it came. What the transport does not tell is `None`.
+/// A message as it came. What the transport does not carry is `None`.
 #[derive(Default)]
-pub struct Heard {
+pub struct Received {
     pub id: Option<String>,
     pub channel: Option<String>,
     pub event: Option<Option<String>>,
@@ -32,14 +32,14 @@ pub struct Heard {
     pub body: Vec<u8>,
 }
 
-impl std::fmt::Debug for Heard {
+impl std::fmt::Debug for Received {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let begin = String::from_utf8_lossy(&self.body[..self.body.len().min(30)]);
         write!(out, "{:?} {:?} {:?} {} bytes {begin:?}", self.id, self.channel, self.event, self.body.len())
     }
 }
 
-impl Heard {
+impl Received {
     /// What the payload says of itself.
     pub fn sequence(&self) -> Option<u64> {
         let decoded = self.folded.then(|| STANDARD.decode(&self.body).ok()).flatten();
@@ -47,14 +47,14 @@ impl Heard {
     }
 }
 
-/// Something that was said to a listener.
+/// What a subscriber was sent.
 #[derive(Debug)]
-pub enum Word {
+pub enum Incoming {
     /// The response has begun; it tells of a gap.
     Opened {
         gap: bool,
     },
-    Message(Heard),
+    Message(Received),
     Gap {
         channel: String,
         after: Option<String>,
@@ -73,13 +73,12 @@ pub enum Word {
     },
 }
 
-type Words = Vec<Word>;
 type Read<T> = Result<T, String>;
 
 pub struct Reader {
-    pub way: Way,
+    pub transport: Transport,
     offer: Offer<'static>,
-    /// Of the stream: a listener of HTTP/1.0 is not sent chunks.
+    /// Of the stream: a subscriber of HTTP/1.0 is not sent chunks.
     http10: bool,
     incoming: Vec<u8>,
     head: Option<Head>,
@@ -102,9 +101,9 @@ struct Head {
 }
 
 impl Reader {
-    pub fn new(way: Way, http10: bool, offer: Offer<'static>) -> Reader {
+    pub fn new(transport: Transport, http10: bool, offer: Offer<'static>) -> Reader {
         Reader {
-            way,
+            transport,
             offer,
             http10,
             incoming: Vec::new(),
@@ -123,13 +122,13 @@ impl Reader {
     /// Reads on.
     ///
     /// # Errors
-    /// What must not be said that way.
-    pub fn hear(&mut self, bytes: &[u8]) -> Read<Words> {
+    /// What must not be sent over this transport.
+    pub fn receive(&mut self, bytes: &[u8]) -> Read<Vec<Incoming>> {
         self.incoming.extend_from_slice(bytes);
-        let mut words = Words::new();
-        match self.way {
-            Way::Socket => self.hear_socket(&mut words)?,
-            Way::Poll => while self.hear_answer(&mut words)? {},
+        let mut words = Vec::new();
+        match self.transport {
+            Transport::Socket => self.hear_socket(&mut words)?,
+            Transport::Poll => while self.hear_answer(&mut words)? {},
             _ => self.hear_stream(&mut words)?,
         }
         Ok(words)
@@ -152,7 +151,7 @@ impl Reader {
 
     // ---- WebSocket ----
 
-    fn hear_socket(&mut self, words: &mut Words) -> Read<()> {
+    fn hear_socket(&mut self, words: &mut Vec<Incoming>) -> Read<()> {
         if self.head.is_none() {
             match upgrade::confirm(&self.incoming, KEY, self.offer) {
                 Ok(None) => return Ok(()),
@@ -161,7 +160,7 @@ impl Reader {
                     self.deflated = confirmed.deflate.map(Deflated::new);
                     self.head = Some(Head { status: 101, fields: HashMap::new() });
                     self.incoming.drain(..len);
-                    words.push(Word::Opened { gap: false });
+                    words.push(Incoming::Opened { gap: false });
                 }
                 Err(why) => return Err(format!("{why:?}: {}", String::from_utf8_lossy(&self.incoming))),
             }
@@ -169,7 +168,7 @@ impl Reader {
         self.hear_frames(words)
     }
 
-    fn hear_frames(&mut self, words: &mut Words) -> Read<()> {
+    fn hear_frames(&mut self, words: &mut Vec<Incoming>) -> Read<()> {
         let mut bytes = std::mem::take(&mut self.incoming);
         let mut rest = &mut bytes[..];
         let config = ParserConfig { role: Role::Client, message_bytes: u64::MAX, deflate: self.deflated.is_some() };
@@ -211,11 +210,11 @@ impl Reader {
         }
     }
 
-    fn hear_stream(&mut self, words: &mut Words) -> Read<()> {
+    fn hear_stream(&mut self, words: &mut Vec<Incoming>) -> Read<()> {
         if self.head.is_none() {
             let Some(head) = self.take_head()? else { return Ok(()) };
             self.check_stream(&head)?;
-            words.push(Word::Opened { gap: head.fields.contains_key("Edgehold-Gap") });
+            words.push(Incoming::Opened { gap: head.fields.contains_key("Edgehold-Gap") });
             self.head = Some(head);
         }
         if self.http10 {
@@ -223,18 +222,18 @@ impl Reader {
         } else {
             while self.take_chunk()? {}
         }
-        match self.way {
-            Way::Events => while self.take_event(words)? {},
-            Way::Lines => while self.take_line(words)? {},
+        match self.transport {
+            Transport::Events => while self.take_event(words)? {},
+            Transport::Lines => while self.take_line(words)? {},
             _ => while self.take_raw(words) {},
         }
         Ok(())
     }
 
     fn check_stream(&self, head: &Head) -> Read<()> {
-        let media = match self.way {
-            Way::Events => "text/event-stream",
-            Way::Lines => "application/x-ndjson",
+        let media = match self.transport {
+            Transport::Events => "text/event-stream",
+            Transport::Lines => "application/x-ndjson",
             _ => "application/octet-stream",
         };
         let is = |name: &str, value: &str| head.fields.get(name).is_some_and(|it| it == value);
@@ -257,7 +256,7 @@ impl Reader {
         if self.ended || &self.incoming[to..to + 2] != b"\r\n" {
             return Err("a chunk does not end as it should, or stands behind the last".into());
         }
-        let whole = self.way == Way::Raw || size == 0 || self.incoming[to - 1] == b'\n';
+        let whole = self.transport == Transport::Raw || size == 0 || self.incoming[to - 1] == b'\n';
         self.ended = size == 0;
         self.text.extend_from_slice(&self.incoming[from..to]);
         self.incoming.drain(..to + 2);
@@ -265,7 +264,7 @@ impl Reader {
     }
 
     /// WHATWG HTML section 9.2.5, without what the edge never writes.
-    fn take_event(&mut self, words: &mut Words) -> Read<bool> {
+    fn take_event(&mut self, words: &mut Vec<Incoming>) -> Read<bool> {
         if self.text.starts_with(b":") {
             return Ok(self.take_comment());
         }
@@ -300,7 +299,7 @@ impl Reader {
         true
     }
 
-    fn take_line(&mut self, words: &mut Words) -> Read<bool> {
+    fn take_line(&mut self, words: &mut Vec<Incoming>) -> Read<bool> {
         let Some(end) = self.text.iter().position(|&byte| byte == b'\n') else { return Ok(false) };
         let line: Vec<u8> = self.text.drain(..=end).collect();
         let line = str::from_utf8(&line).map_err(|_| "a line that is not UTF-8")?.trim_end_matches('\n');
@@ -310,15 +309,15 @@ impl Reader {
         Ok(true)
     }
 
-    fn take_raw(&mut self, words: &mut Words) -> bool {
+    fn take_raw(&mut self, words: &mut Vec<Incoming>) -> bool {
         let Some((_, len)) = header(&self.text).filter(|&(_, len)| len <= self.text.len()) else { return false };
-        words.push(Word::Message(Heard { body: self.text.drain(..len).collect(), ..Heard::default() }));
+        words.push(Incoming::Message(Received { body: self.text.drain(..len).collect(), ..Received::default() }));
         true
     }
 
     // ---- long polls ----
 
-    fn hear_answer(&mut self, words: &mut Words) -> Read<bool> {
+    fn hear_answer(&mut self, words: &mut Vec<Incoming>) -> Read<bool> {
         if self.head.is_none() {
             self.head = self.take_head()?;
         }
@@ -336,7 +335,7 @@ impl Reader {
         self.head = None;
         let last = last.ok_or(format!("an answer {status} without an id: {}", String::from_utf8_lossy(&body)))?;
         answer_words(status, &last, &body, words)?;
-        words.push(Word::Answered { status, last });
+        words.push(Incoming::Answered { status, last });
         Ok(true)
     }
 }
@@ -355,27 +354,29 @@ fn json(text: &str) -> Read<Value> {
 }
 
 /// A plain payload never begins like JSON.
-fn message_or_word(text: bool, body: Vec<u8>) -> Read<Word> {
+fn message_or_word(text: bool, body: Vec<u8>) -> Read<Incoming> {
     if !text || !body.starts_with(b"{") {
-        return Ok(Word::Message(Heard { text: Some(text), body, ..Heard::default() }));
+        return Ok(Incoming::Message(Received { text: Some(text), body, ..Received::default() }));
     }
     json_word(&json(str::from_utf8(&body).map_err(|_| "text that is not UTF-8")?)?)
 }
 
-fn event_word(id: Option<String>, event: Option<String>, data: String) -> Read<Word> {
+fn event_word(id: Option<String>, event: Option<String>, data: String) -> Read<Incoming> {
     match (&id, event.as_deref()) {
         (None, Some("gap")) => json_word(&json(&data)?),
         (None, _) => Err(format!("an event without an id: {data:?}")),
         _ if data.starts_with('{') => match json_word(&json(&data)?)? {
-            Word::Message(heard) if heard.id == id && heard.event.as_ref() == Some(&event) => Ok(Word::Message(heard)),
+            Incoming::Message(received) if received.id == id && received.event.as_ref() == Some(&event) => {
+                Ok(Incoming::Message(received))
+            }
             other => Err(format!("an event whose parts differ: {id:?} {event:?} {other:?}")),
         },
-        _ => Ok(Word::Message(Heard {
+        _ => Ok(Incoming::Message(Received {
             id,
             event: Some(event),
             folded: true,
             body: data.into_bytes(),
-            ..Heard::default()
+            ..Received::default()
         })),
     }
 }
@@ -388,25 +389,25 @@ fn strings(value: &Value) -> Read<Vec<String>> {
     serde_json::from_value(value.clone()).map_err(|error| error.to_string())
 }
 
-fn json_word(value: &Value) -> Read<Word> {
+fn json_word(value: &Value) -> Read<Incoming> {
     if let Some(gap) = value.get("gap") {
         let channel = string(gap, "channel").ok_or("a gap without a channel")?;
-        return Ok(Word::Gap { channel, after: string(gap, "after"), next: string(gap, "next") });
+        return Ok(Incoming::Gap { channel, after: string(gap, "after"), next: string(gap, "next") });
     }
     if let Some(channels) = value.get("subscribed") {
         let after = string(value, "after").ok_or("subscribed without a place")?;
-        return Ok(Word::Subscribed { channels: strings(channels)?, after });
+        return Ok(Incoming::Subscribed { channels: strings(channels)?, after });
     }
     if let Some(channels) = value.get("unsubscribed") {
-        return Ok(Word::Unsubscribed(strings(channels)?));
+        return Ok(Incoming::Unsubscribed(strings(channels)?));
     }
     if value.get("error").is_some() {
-        return Ok(Word::Refused(string(value, "channel")));
+        return Ok(Incoming::Refused(string(value, "channel")));
     }
-    envelope(value).map(Word::Message)
+    envelope(value).map(Incoming::Message)
 }
 
-fn envelope(value: &Value) -> Read<Heard> {
+fn envelope(value: &Value) -> Read<Received> {
     let binary = string(value, "base64").map(|it| STANDARD.decode(it).map_err(|error| error.to_string()));
     let (text, body) = match (string(value, "data"), binary) {
         (Some(data), None) => (true, data.into_bytes()),
@@ -417,16 +418,16 @@ fn envelope(value: &Value) -> Read<Heard> {
     if id.is_none() || channel.is_none() {
         return Err(format!("no envelope: {value}"));
     }
-    Ok(Heard { id, channel, event: Some(string(value, "event")), text: Some(text), folded: false, body })
+    Ok(Received { id, channel, event: Some(string(value, "event")), text: Some(text), folded: false, body })
 }
 
-fn answer_words(status: u16, last: &str, body: &[u8], words: &mut Words) -> Read<()> {
+fn answer_words(status: u16, last: &str, body: &[u8], words: &mut Vec<Incoming>) -> Read<()> {
     let body = str::from_utf8(body).map_err(|_| "an answer that is not UTF-8")?;
     let value = match status {
         204 if body.is_empty() => return Ok(()),
         410 => {
-            let gaps = body.lines().map(|line| json_word(&json(line)?)).collect::<Read<Words>>()?;
-            let all = !gaps.is_empty() && gaps.iter().all(|gap| matches!(gap, Word::Gap { .. }));
+            let gaps = body.lines().map(|line| json_word(&json(line)?)).collect::<Read<Vec<Incoming>>>()?;
+            let all = !gaps.is_empty() && gaps.iter().all(|gap| matches!(gap, Incoming::Gap { .. }));
             words.extend(gaps);
             return if all { Ok(()) } else { Err(format!("410 without a gap: {body}")) };
         }

@@ -141,9 +141,10 @@ fn delivered(load: &Load, shards: f64) -> Part {
     price.part("deliveries of published messages", rate)
 }
 
-/// A message that stands alone is sent to each by itself, which is the price of the lowest rate.
+/// A message that stands alone is sent to each by itself, at the price of a rate at which messages do not gather.
 fn publish_seconds(load: &Load) -> f64 {
-    let delivery = Price::at(&costs::DELIVERY, costs::DELIVERY[2].per_second).with_bytes(load.publish_bytes, 1.0).seconds;
+    let delivery =
+        Price::at(&costs::DELIVERY, costs::DELIVERY[2].per_second).with_bytes(load.publish_bytes, 1.0).seconds;
     let sealing = load.tls_share * pair_seconds(load.publish_bytes) / 2.0;
     load.subscribers as f64 * (delivery + sealing)
 }

@@ -1,37 +1,38 @@
-//! Orders: what a WebSocket client says, to hear more or less.
+//! Commands: messages of WebSocket clients that begin and end subscriptions.
 //!
-//! However much an order asks for, the answer is short: a few errors are told each by itself, the others counted in
-//! one; what was begun is told once, and what was ended. What an order costs is charged to its client: each channel is
-//! a change of its subscriptions, and so is each [`STEPS`] rows and messages that were looked at for it. Whoever has
-//! used up the changes of a second is told so once, and closed if it goes on in that second.
+//! However much a command asks for, its answer is short: the first errors are sent each by itself, the others as a
+//! count; all subscriptions that were begun are named in one answer, and all that were ended. A client is charged for
+//! its commands: each channel is a change of subscriptions, and so is each [`STEPS`] logs and messages that were looked
+//! at. A client that has used up the changes of a second is sent an error once, and closed with its next command in
+//! that second.
 
-use super::words::{self, Command};
+use super::open::ID_BYTES;
+use super::protocol::{self, Command};
+use super::settings::is_channel;
+use super::transport::send_json;
 use super::{Broadcast, BroadcastPlan};
 use crate::mesh::Cause;
 use crate::shard::clock::TICK;
 use crate::shard::service::{Backpressure, Desk};
 use crate::shard::slab::Handle;
-use edgehold_wire::ws::{CloseCode, Opcode};
-use std::collections::{HashMap, HashSet};
+use edgehold_wire::ws::CloseCode;
+use std::collections::HashSet;
 
-/// Errors of one order that are told each by itself.
+/// Errors of one command that are sent each by itself.
 const ERRORS: usize = 8;
 
-/// Rows and messages that may be looked at for one change.
+/// Logs and messages that may be looked at for one change.
 const STEPS: u64 = 1024;
-
-/// Bytes of an id, at most.
-pub(super) const ID_BYTES: usize = 255;
 
 /// Ticks in which changes are counted.
 const SECOND: u16 = (1000 / TICK.as_millis()) as u16;
 
-/// In place of the changes of a second: the client was told that there were too many.
-const TOLD: u32 = u32::MAX;
+/// In place of a count of changes: the client was sent the error that there were too many.
+const REFUSED: u32 = u32::MAX;
 
 const TOO_MANY: &str = "more changes of subscriptions in a second than subscription_changes";
 
-/// What is to be answered to an order.
+/// The answer to a command: JSON objects, each a message.
 #[derive(Default)]
 struct Answer {
     parts: Vec<String>,
@@ -42,7 +43,7 @@ impl Answer {
     fn refuse(&mut self, words: &str, channel: Option<&str>) {
         self.errors += 1;
         if self.errors <= ERRORS {
-            self.parts.push(words::error(words, channel));
+            self.parts.push(protocol::error(words, channel));
         }
     }
 
@@ -53,67 +54,74 @@ impl Answer {
         }
     }
 
-    /// The errors that were not told each by itself.
-    fn sum(&mut self) {
+    /// Adds the count of the errors that have no part of their own.
+    fn count_errors(&mut self) {
         if self.errors > ERRORS {
-            self.parts.push(words::more_errors(self.errors - ERRORS));
+            self.parts.push(protocol::more_errors(self.errors - ERRORS));
         }
     }
 }
 
 impl Broadcast {
-    /// A piece of a client's message: it is a command when it is whole.
-    pub(super) fn received(
-        &mut self,
-        desk: &mut Desk<'_>,
-        who: Handle,
-        token: u32,
-        (first, last): (bool, bool),
-        piece: &[u8],
-    ) {
+    /// Takes a piece of a WebSocket message; a whole message is a command.
+    pub(super) fn receive(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, part: (bool, bool), piece: &[u8]) {
+        let (first, last) = part;
         if first && last {
-            return self.ordered(desk, who, token, piece);
+            return self.run(desk, who, token, piece);
         }
-        let Some(client) = self.subscribers.clients.get(token as usize) else { return };
-        let most = self.settings[usize::from(client.route)].order_bytes;
-        let received = self.partial.entry(token).or_default();
-        // One byte more than what is taken tells that it is too long.
-        received.extend_from_slice(&piece[..piece.len().min(most + 1 - received.len())]);
-        if let Some(whole) = last.then(|| self.partial.remove(&token)).flatten() {
-            self.ordered(desk, who, token, &whole);
+        let Some(client) = self.fanout.client(token) else { return };
+        let most = self.plans[usize::from(client.route)].order_bytes;
+        let text = self.fragments.entry(token).or_default();
+        // One byte above the limit is kept, so that the command is known to be too long.
+        text.extend_from_slice(&piece[..piece.len().min(most + 1 - text.len())]);
+        if let Some(text) = last.then(|| self.fragments.remove(&token)).flatten() {
+            self.run(desk, who, token, &text);
         }
     }
 
-    fn ordered(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, said: &[u8]) {
-        let Some(client) = self.subscribers.clients.get(token as usize) else { return };
-        let settings = self.settings.clone();
-        let settings = &settings[usize::from(client.route)];
+    fn run(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, text: &[u8]) {
+        let Some(client) = self.fanout.client(token) else { return };
+        let (plans, route) = (self.plans.clone(), client.route);
+        let plan = &plans[usize::from(route)];
         let mut answer = Answer::default();
-        match self.allowance(desk, token, settings) {
+        match self.changes_left(desk, token, plan) {
             None => return self.close_busy(desk, token),
             Some(0) => self.refuse_busy(desk, token, &mut answer),
-            Some(left) => self.read_order(desk, token, settings, said, left, &mut answer),
+            Some(left) => {
+                let changes = self.read_command(desk, token, route, text, left, &mut answer);
+                self.charge(token, changes);
+            }
         }
-        if answer.parts.iter().fold(Backpressure::Ready, |_, json| tell(desk, who, json)) == Backpressure::Full {
+        if answer.parts.iter().fold(Backpressure::Ready, |_, json| send_json(desk, who, json)) == Backpressure::Full {
             desk.pause(who);
         }
-        // What it was offered has to wait behind the answer.
-        self.note_rest(token);
+        // The shard asks for messages only when the answer was taken.
+        self.fanout.offer_rest(token);
         desk.follow(who);
     }
 
-    /// Changes that a client may still make in this second. `None`: it was told that it may not, and goes on.
-    fn allowance(&mut self, desk: &Desk<'_>, token: u32, settings: &BroadcastPlan) -> Option<u32> {
-        let client = &mut self.subscribers.clients[token as usize];
+    // ---- changes of a second ----
+
+    /// Changes that a client may still make in this second. `None`: it was refused in it before, and goes on.
+    fn changes_left(&mut self, desk: &Desk<'_>, token: u32, plan: &BroadcastPlan) -> Option<u32> {
+        let client = self.fanout.client_mut(token)?;
         let now = desk.now() as u16;
         if now.wrapping_sub(client.second) >= SECOND {
             (client.second, client.changes) = (now, 0);
         }
-        (client.changes != TOLD).then(|| settings.changes_max.saturating_sub(client.changes))
+        (client.changes != REFUSED).then(|| plan.changes_max.saturating_sub(client.changes))
+    }
+
+    fn charge(&mut self, token: u32, changes: u32) {
+        if let Some(client) = self.fanout.client_mut(token) {
+            client.changes = client.changes.saturating_add(changes).min(REFUSED - 1);
+        }
     }
 
     fn refuse_busy(&mut self, desk: &mut Desk<'_>, token: u32, answer: &mut Answer) {
-        self.subscribers.clients[token as usize].changes = TOLD;
+        if let Some(client) = self.fanout.client_mut(token) {
+            client.changes = REFUSED;
+        }
         desk.counters().changes_refused += 1;
         answer.refuse(TOO_MANY, None);
     }
@@ -123,107 +131,96 @@ impl Broadcast {
         self.close(desk, token, CloseCode::POLICY_VIOLATION, TOO_MANY, Cause::Refused);
     }
 
-    fn read_order(
+    // ---- what a command does ----
+
+    /// Reads a command and does what it asks, as far as `left` changes go; returns how many it took.
+    fn read_command(
         &mut self,
         desk: &mut Desk<'_>,
         token: u32,
-        settings: &BroadcastPlan,
-        said: &[u8],
+        route: u16,
+        text: &[u8],
         left: u32,
         answer: &mut Answer,
-    ) {
-        let mut spent = 1;
-        match words::command(said) {
-            _ if !settings.subscribe => answer.refuse("this route takes no messages", None),
-            _ if said.len() > settings.order_bytes => answer.refuse("this message is too long", None),
+    ) -> u32 {
+        let plan = &self.plans[usize::from(route)];
+        let words = match protocol::command(text) {
+            _ if !plan.subscribe => "this route takes no messages",
+            _ if text.len() > plan.order_bytes => "this message is too long",
             Ok(command) if command.after.as_ref().is_some_and(|after| after.len() > ID_BYTES) => {
-                answer.refuse("an id is 255 bytes at most", None);
+                "an id is 255 bytes at most"
             }
-            Ok(command) if command.subscribe.is_empty() && command.unsubscribe.is_empty() => {
-                answer.refuse("nothing is asked for", None);
-            }
-            Ok(command) => spent = self.obey(desk, token, settings, &command, left, answer),
-            Err(words) => answer.refuse(words, None),
-        }
-        let client = &mut self.subscribers.clients[token as usize];
-        client.changes = client.changes.saturating_add(spent).min(TOLD - 1);
+            Ok(command) if command.subscribe.is_empty() && command.unsubscribe.is_empty() => "nothing is asked for",
+            Ok(command) => return self.obey(desk, token, route, &command, left, answer),
+            Err(words) => words,
+        };
+        answer.refuse(words, None);
+        1
     }
 
-    /// Does what is asked, as far as `left` changes go; says how many it took.
     fn obey(
         &mut self,
         desk: &mut Desk<'_>,
         token: u32,
-        settings: &BroadcastPlan,
+        route: u16,
         command: &Command,
         left: u32,
         answer: &mut Answer,
     ) -> u32 {
         let ends = command.unsubscribe.len().min(left as usize);
         let begins = command.subscribe.len().min(left as usize - ends);
-        self.end_all(desk, token, &command.unsubscribe[..ends], answer);
-        let done = self.allowed(token, settings, &command.subscribe[..begins], answer);
-        let (_, steps) = self.subscribe(desk, token, &done, command.after.as_deref());
+        self.unsubscribe(desk, token, route, &command.unsubscribe[..ends], answer);
+        let allowed = self.allowed(token, route, &command.subscribe[..begins], answer);
+        let steps = self.fanout.subscribe(desk, token, &allowed, command.after.as_deref()).steps;
         let rest = command.unsubscribe.len() + command.subscribe.len() - ends - begins;
         desk.counters().changes_refused += rest as u64;
         answer.refuse_rest(rest, TOO_MANY);
-        answer.sum();
-        if !done.is_empty() {
-            answer.parts.push(words::subscribed(&done, &self.last_id()));
+        answer.count_errors();
+        if !allowed.is_empty() {
+            answer.parts.push(protocol::subscribed(&allowed, &self.fanout.last_id()));
         }
-        (ends + begins).max(1) as u32 + (steps / STEPS).min(u64::from(TOLD / 2)) as u32
+        (ends + begins).max(1) as u32 + (steps / STEPS).min(u64::from(REFUSED / 2)) as u32
     }
 
     /// Ends all subscriptions of a client to these channels.
-    fn end_all(&mut self, desk: &mut Desk<'_>, token: u32, channels: &[String], answer: &mut Answer) {
-        let mut held = self.held(token);
+    fn unsubscribe(&mut self, desk: &mut Desk<'_>, token: u32, route: u16, channels: &[String], answer: &mut Answer) {
+        let mut held = self.fanout.subscriptions(token);
         let mut done = Vec::new();
         for channel in channels {
-            let logs = self.feeds_of(token, channel).filter_map(|feed| self.feeds[usize::from(feed)].find(channel));
+            let logs = self.fanout.logs_of(route, channel);
             let numbers: Vec<u32> = logs.filter_map(|log| held.remove(&log)).collect();
             match numbers.is_empty() {
                 true => answer.refuse("this was not subscribed to", Some(channel)),
                 false => done.push(channel.clone()),
             }
-            numbers.into_iter().for_each(|number| self.leave(desk, number));
+            numbers.into_iter().for_each(|number| self.fanout.unsubscribe(desk, number));
         }
         if !done.is_empty() {
-            answer.parts.push(words::unsubscribed(&done));
+            answer.parts.push(protocol::unsubscribed(&done));
         }
-    }
-
-    /// The subscriptions of a client, by their rows.
-    fn held(&self, token: u32) -> HashMap<u32, u32> {
-        self.subscribers.of(token).map(|number| (self.subscribers.get(number).log, number)).collect()
     }
 
     /// Of these channels, those that a client may subscribe to.
-    fn allowed(&self, token: u32, settings: &BroadcastPlan, channels: &[String], answer: &mut Answer) -> Vec<String> {
-        let (held, mut seen, mut done) = (self.held(token), HashSet::new(), Vec::new());
-        let mut count = self.subscribers.clients[token as usize].count;
+    fn allowed(&self, token: u32, route: u16, channels: &[String], answer: &mut Answer) -> Vec<String> {
+        let plan = &self.plans[usize::from(route)];
+        let (held, mut seen, mut allowed) = (self.fanout.subscriptions(token), HashSet::new(), Vec::new());
+        let mut count = held.len();
         for channel in channels {
-            let logs = || self.feeds_of(token, channel).filter_map(|feed| self.feeds[usize::from(feed)].find(channel));
+            let is_held = || self.fanout.logs_of(route, channel).any(|log| held.contains_key(&log));
             let refusal = match () {
-                () if !super::settings::is_channel(channel) => Some("this cannot be a channel"),
-                () if seen.contains(channel) || logs().any(|log| held.contains_key(&log)) => {
-                    Some("this is subscribed to already")
-                }
-                () if count >= settings.subscriptions_max => Some("more channels than subscriptions_max"),
-                () => self.forbids(settings, channel),
+                () if !is_channel(channel) => Some("this cannot be a channel"),
+                () if seen.contains(channel) || is_held() => Some("this is subscribed to already"),
+                () if count >= plan.subscriptions_max as usize => Some("more channels than subscriptions_max"),
+                () => self.forbids(route, channel),
             };
             if let Some(words) = refusal {
                 answer.refuse(words, Some(channel));
                 continue;
             }
-            count += self.feeds_of(token, channel).count() as u32;
+            count += self.fanout.carriers(route, channel);
             seen.insert(channel);
-            done.push(channel.clone());
+            allowed.push(channel.clone());
         }
-        done
+        allowed
     }
-}
-
-/// A word to one WebSocket client.
-pub(super) fn tell(desk: &mut Desk<'_>, who: Handle, json: &str) -> Backpressure {
-    desk.send(who, Opcode::Text, json.as_bytes())
 }

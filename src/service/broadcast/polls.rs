@@ -1,22 +1,55 @@
-//! Long polls: one answer with what has come behind an id, or what comes next.
+//! Long polls: one response with the messages behind an id, or with those that come next.
 
-use super::Broadcast;
 use super::requests::SubscribeRequest;
-use super::subscribers::{Client, Traits};
-use crate::mesh::{self, Body, Form, Frame};
+use super::transport::gap_json;
+use super::{Broadcast, protocol};
+use crate::mesh::{Body, Form, Frame, ServiceKind};
+use crate::service::fanout::{Client, Traits};
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
 use edgehold_wire::status::Status;
+use std::collections::{HashMap, VecDeque};
 
-/// A long poll that waits.
-pub(super) struct Poll {
+/// The form of messages in the response: the envelope.
+const FORM: Form = Form { body: Body::Json, frame: Frame::Piece };
+
+/// The long polls that wait.
+pub(super) struct Polls {
+    /// By route: those of one route wait for the same time, so that the first of each list ends first.
+    waiting: Vec<VecDeque<Poll>>,
+    /// CORS fields of the responses, by token.
+    fields: HashMap<u32, Vec<(&'static str, String)>>,
+    /// The tick in which expired ones were last looked for.
+    ticked: u32,
+}
+
+struct Poll {
+    /// The tick in which it is answered at the latest; [`Client::waits`] holds it, too.
     until: u32,
     client: u32,
     who: Handle,
 }
 
+impl Polls {
+    /// For so many routes.
+    pub fn new(routes: usize) -> Polls {
+        Polls { waiting: (0..routes).map(|_| VecDeque::new()).collect(), fields: HashMap::new(), ticked: 0 }
+    }
+
+    /// A client is gone.
+    pub fn forget(&mut self, token: u32) {
+        self.fields.remove(&token);
+    }
+
+    /// Takes a poll whose time is over.
+    fn take_expired(&mut self, route: usize, now: u32) -> Option<Poll> {
+        self.waiting[route].front().filter(|poll| poll.until <= now)?;
+        self.waiting[route].pop_front()
+    }
+}
+
 impl Broadcast {
-    /// A request for what comes behind an id.
+    /// Answers a long poll if there is something behind its id, else lets it wait.
     pub(super) fn open_poll(
         &mut self,
         desk: &mut Desk<'_>,
@@ -25,114 +58,105 @@ impl Broadcast {
         request: &SubscribeRequest,
         fields: &[(&'static str, &str)],
     ) {
-        let settings = self.settings.clone();
-        let settings = &settings[usize::from(route)];
-        let form = Form { body: Body::Json, frame: Frame::Piece };
-        let token = self.add_client(desk, who, route, form, Traits::POLLS);
-        let lost = self.begin(desk, token, request);
-        let told = self.poll_gaps(token, &lost, request);
+        let token = self.fanout.add_client(desk, who, route, FORM, Traits::PULLS);
+        let lost = self.subscribe_first(desk, token, request);
         desk.counters().gaps_told += lost.len() as u64;
-        if !lost.is_empty() && settings.poll_gone {
-            let (from, body) = self.pass_gaps(token, request);
-            self.closed(desk, token);
-            let fields = [fields, &[("Content-Type", "application/json"), ("Last-Event-ID", &from)]].concat();
-            desk.count_refusal(Status::GONE);
-            return desk.answer(who, Status::GONE, &fields, body.as_bytes());
+        let gone = self.plans[usize::from(route)].poll_gone;
+        if !lost.is_empty() && gone {
+            return self.refuse_poll(desk, who, token, request, fields);
         }
+        let gaps = self.poll_gaps(token, &lost, request);
         desk.take(who, token);
         if !fields.is_empty() {
-            self.origins.insert(token, fields.iter().map(|(name, value)| (*name, (*value).into())).collect());
+            self.polls.fields.insert(token, fields.iter().map(|(name, value)| (*name, (*value).into())).collect());
         }
-        if self.has_something(token) || desk.is_head_only(who) || !lost.is_empty() {
-            return self.finish_poll(desk, token, &told);
+        if self.fanout.is_behind(token) || desk.is_head_only(who) || !gaps.is_empty() {
+            return self.answer_poll(desk, token, &gaps);
         }
+        self.wait(desk, who, token, route);
+    }
+
+    fn wait(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, route: u16) {
         desk.follow(who);
-        let until = desk.now() + settings.poll_ticks;
-        self.subscribers.clients[token as usize].waits = until;
-        self.polls[usize::from(route)].push_back(Poll { until, client: token, who });
-    }
-
-    fn poll_gaps(&self, token: u32, lost: &[String], request: &SubscribeRequest) -> Vec<String> {
-        let numbers: Vec<u32> = self.subscribers.of(token).collect();
-        lost.iter().map(|channel| self.gap(&numbers, channel, request.last.clone()).json()).collect()
-    }
-
-    /// The id from which nothing is missing any more, and what is missing up to there: a poll from the oldest message
-    /// of one channel would be told again of what is gone of another.
-    fn pass_gaps(&mut self, token: u32, request: &SubscribeRequest) -> (String, String) {
-        let numbers: Vec<u32> = self.subscribers.of(token).collect();
-        let log = |number: &u32| &self.logs[self.subscribers.get(*number).log as usize];
-        let oldest = numbers.iter().filter_map(|it| log(it).sequence_before(self.subscribers.get(*it).cursor)).min();
-        let gone = numbers.iter().map(|it| log(it).gone()).max().unwrap_or(0);
-        let from = oldest.unwrap_or(self.heard).max(gone);
-        for &number in &numbers {
-            let behind = self.logs[self.subscribers.get(number).log as usize].behind(from);
-            self.subscribers.set(number, behind.unwrap_or_else(|oldest| oldest));
+        let until = desk.now() + self.plans[usize::from(route)].poll_ticks;
+        if let Some(client) = self.fanout.client_mut(token) {
+            client.waits = until;
         }
-        let gap = |channel: &String| self.gap(&numbers, channel, request.last.clone()).json() + "\n";
-        (mesh::id(self.epoch, from), request.channels.iter().map(gap).collect())
+        self.polls.waiting[usize::from(route)].push_back(Poll { until, client: token, who });
     }
 
-    fn has_something(&self, token: u32) -> bool {
-        self.subscribers.of(token).any(|number| self.is_behind(number))
+    /// Answers 410: messages behind the poll's id are lost. `Last-Event-ID` is the id behind which nothing is.
+    fn refuse_poll(
+        &mut self,
+        desk: &mut Desk<'_>,
+        who: Handle,
+        token: u32,
+        request: &SubscribeRequest,
+        fields: &[(&'static str, &str)],
+    ) {
+        let from = self.fanout.skip_lost(token);
+        let body: String =
+            self.poll_gaps(token, &request.channels, request).iter().map(|gap| gap.clone() + "\n").collect();
+        self.closed(desk, token);
+        let fields = [fields, &[("Content-Type", "application/json"), ("Last-Event-ID", &from)]].concat();
+        desk.count_refusal(Status::GONE);
+        desk.answer(who, Status::GONE, &fields, body.as_bytes());
     }
 
-    /// Something has come for a poll.
-    pub(super) fn answer_poll(&mut self, desk: &mut Desk<'_>, token: u32) {
-        self.finish_poll(desk, token, &[]);
+    /// The notices of gaps in these channels behind the poll's id.
+    fn poll_gaps(&self, token: u32, channels: &[String], request: &SubscribeRequest) -> Vec<String> {
+        let gap = |channel: &String| gap_json(&self.fanout.gap(token, channel, request.last.clone()));
+        channels.iter().map(gap).collect()
     }
 
-    /// All that has come until now, as far as it goes into one answer.
-    pub(super) fn finish_poll(&mut self, desk: &mut Desk<'_>, token: u32, gaps: &[String]) {
-        let (messages, last) = self.collect(desk, token);
-        let nothing = messages.is_empty() && gaps.is_empty();
-        let last = last.unwrap_or_else(|| self.last_seen(token));
-        let who = self.subscribers.clients[token as usize].who;
-        let own = self.origins.remove(&token).unwrap_or_default();
+    /// Answers a poll with all that has come until now, as far as it goes into one response; with 204 where that is
+    /// nothing. `gaps`: notices that go with it.
+    pub(super) fn answer_poll(&mut self, desk: &mut Desk<'_>, token: u32, gaps: &[String]) {
+        let Some(client) = self.fanout.client(token) else { return };
+        let who = client.who;
+        let (messages, last) = self.collect(desk, who, token);
+        let last = last.unwrap_or_else(|| self.fanout.resume_id(token));
+        let own = self.polls.fields.remove(&token).unwrap_or_default();
         let mut fields: Vec<(&str, &str)> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
         fields.extend([("Cache-Control", "no-store"), ("Last-Event-ID", &last)]);
         self.closed(desk, token);
         desk.unfollow(who);
         desk.release(who);
-        if nothing && !desk.is_head_only(who) {
+        if messages.is_empty() && gaps.is_empty() && !desk.is_head_only(who) {
             desk.begin_answer(who, Status::NO_CONTENT, &fields, None);
             return desk.finish_answer(who);
         }
         fields.push(("Content-Type", "application/json"));
-        let list = |parts: &[String]| parts.join(",");
-        let gaps = if gaps.is_empty() { String::new() } else { format!(r#","gaps":[{}]"#, list(gaps)) };
-        let last = serde_json::Value::from(last.as_str());
-        let body = format!("{{\"last\":{last},\"messages\":[{}]{gaps}}}\n", list(&messages));
-        desk.answer(who, Status::OK, &fields, body.as_bytes());
+        desk.answer(who, Status::OK, &fields, protocol::poll(&last, &messages, gaps).as_bytes());
     }
 
-    /// Messages for one answer, and the id of the last of them.
-    fn collect(&mut self, desk: &mut Desk<'_>, token: u32) -> (Vec<String>, Option<String>) {
-        let most = desk.limits(self.subscribers.clients[token as usize].who).max_pending;
+    /// Messages for one response, of about `max_pending` bytes, and the id of the last of them.
+    fn collect(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32) -> (Vec<String>, Option<String>) {
+        let most = desk.limits(who).max_pending;
         let (mut messages, mut last, mut bytes) = (Vec::new(), None, 0);
-        let numbers: Vec<u32> = self.subscribers.of(token).collect();
-        while bytes < most {
-            let Some(payload) = self.take_next(&numbers) else { break };
-            let form = Form { body: Body::Json, frame: Frame::Piece };
-            let line = payload.form_once(form);
+        self.fanout.pull(token, |payload| {
+            let line = payload.form_once(FORM);
             bytes += line.len();
             messages.push(String::from_utf8_lossy(&line).trim_end().into());
             last = Some(payload.id());
-        }
-        desk.counters().messages_out[mesh::ServiceKind::Broadcast as usize] += messages.len() as u64;
+            bytes < most
+        });
+        desk.counters().messages_out[ServiceKind::Broadcast as usize] += messages.len() as u64;
         (messages, last)
     }
 
-    /// Polls that have waited long enough.
+    /// Answers polls that have waited for as long as their routes say; looks for them once a tick.
     pub(super) fn end_polls(&mut self, desk: &mut Desk<'_>) {
-        for route in 0..self.polls.len() {
-            while self.polls[route].front().is_some_and(|poll| poll.until <= desk.now()) {
-                let Some(poll) = self.polls[route].pop_front() else { break };
-                // The connection may have been answered since, and ask again.
+        if std::mem::replace(&mut self.polls.ticked, desk.now()) == desk.now() {
+            return;
+        }
+        for route in 0..self.plans.len() {
+            while let Some(poll) = self.polls.take_expired(route, desk.now()) {
+                // The connection may have been answered since, and wait again.
                 let waits = |it: &Client| it.who == poll.who && it.waits == poll.until;
-                let client = self.subscribers.clients.get(poll.client as usize).filter(|it| waits(it));
-                if client.is_some_and(|it| it.traits.contains(Traits::POLLS)) {
-                    self.finish_poll(desk, poll.client, &[]);
+                let client = self.fanout.client(poll.client).filter(|it| waits(it));
+                if client.is_some_and(|it| it.traits.contains(Traits::PULLS)) {
+                    self.answer_poll(desk, poll.client, &[]);
                 }
             }
         }

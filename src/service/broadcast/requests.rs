@@ -1,38 +1,38 @@
-//! What a request asks of a broadcast route: by which transport, which channels, and from where.
+//! Subscribe requests: the transport, the channels and the start that a request for a broadcast route names.
 
 use super::settings::{BroadcastPlan, is_channel};
 use edgehold_wire::http1::{Head, Version};
 use edgehold_wire::upgrade;
 
-/// How a client hears.
+/// How a client is sent messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// RFC 6455.
+    /// WebSocket (RFC 6455).
     WebSocket,
-    /// An event stream.
+    /// An event stream (the HTML standard's server-sent events).
     Events,
-    /// A stream of JSON lines.
+    /// An HTTP response of JSON lines that does not end.
     Lines,
-    /// A stream of the payloads as they are.
+    /// An HTTP response of payloads as they are that does not end.
     Raw,
-    /// One answer with what has come, or what comes next.
+    /// One HTTP response with what has come, or with what comes next.
     Poll,
 }
 
-/// What is asked.
+/// What a client asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SubscribeRequest {
-    /// By which transport.
+    /// The transport.
     pub transport: Transport,
-    /// Which channels; may be empty.
+    /// The channels and prefixes; may be empty.
     pub channels: Vec<String>,
-    /// The last id that the client has heard.
+    /// The id of the last message that the client was sent; not empty.
     pub last: Option<String>,
-    /// Something on the way keeps small pieces back until there are more of them.
+    /// A proxy on the way may hold small pieces back until there are more: HTTP/1.0, or a `Via` field.
     pub buffered: bool,
 }
 
-/// Reads the wish from the head of a request. `path`: the route's.
+/// Reads the head of a request. `path`: the route's.
 ///
 /// # Errors
 /// Words for a 400.
@@ -50,9 +50,9 @@ pub fn read(head: &Head<'_, '_>, settings: &BroadcastPlan, path: &str) -> Result
     for pair in head.query.unwrap_or("").split('&') {
         parameter(pair, &mut request)?;
     }
-    // An EventSource comes back to its URL, with an id that may be old by then; the header has what it has heard since.
-    let heard = head.get("Last-Event-ID").and_then(|id| str::from_utf8(id).ok()).filter(|id| !id.is_empty());
-    request.last = heard.map(Into::into).or(request.last);
+    // An EventSource reconnects to its URL, whose id may be old by then; the field has that of the last event since.
+    let field = head.get("Last-Event-ID").and_then(|id| str::from_utf8(id).ok()).filter(|id| !id.is_empty());
+    request.last = field.map(Into::into).or(request.last);
     if upgrade::wanted(head) {
         request.transport = Transport::WebSocket;
     }
@@ -62,7 +62,8 @@ pub fn read(head: &Head<'_, '_>, settings: &BroadcastPlan, path: &str) -> Result
     }
 }
 
-/// What is wanted most of what is named; of equals the last here. Who names nothing of it gets lines, as curl does.
+/// The transport whose media type has the highest weight in `Accept` (RFC 9110 section 12.5.1); of equals the last one
+/// here. Without any of them it is lines, as for curl.
 fn by_accept(head: &Head<'_, '_>) -> Transport {
     let named = [
         (Transport::Lines, "application/x-ndjson"),
@@ -88,7 +89,7 @@ fn parameter(pair: &str, request: &mut SubscribeRequest) -> Result<(), &'static 
         "transport" => request.transport = by_name(&value()?)?,
         _ => {}
     }
-    // An empty id is what a client has that has heard nothing yet.
+    // A client that was sent nothing yet may name an empty id.
     request.last.take_if(|last| last.is_empty());
     Ok(())
 }
@@ -103,7 +104,8 @@ fn by_name(name: &str) -> Result<Transport, &'static str> {
     }
 }
 
-/// Percent-decoded (RFC 3986 section 2.1); in a query a plus is a space, as forms write it.
+/// Decodes percent-encoding (RFC 3986 section 2.1); `plus`: a plus is a space, as in a form's query. `None`: not UTF-8,
+/// or not percent-encoding.
 fn decode(text: &str, plus: bool) -> Option<String> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();

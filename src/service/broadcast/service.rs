@@ -22,7 +22,7 @@ impl Service for Broadcast {
     fn event(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, event: Event<'_>) {
         match event {
             Event::Fill(batch) => self.more(desk, token, batch),
-            Event::Message { first, last, payload, .. } => self.received(desk, who, token, (first, last), payload),
+            Event::Message { first, last, payload, .. } => self.receive(desk, who, token, (first, last), payload),
             Event::Writable => desk.resume(who),
             Event::KeepAlive => self.quiet(desk, token),
             Event::Close(code) => desk.close(who, code.unwrap_or(CloseCode::NORMAL), ""),

@@ -1,152 +1,64 @@
-//! What broadcast routes and feeds say, in the shard's units.
+//! What the configuration says of broadcast routes, in the shard's units.
 
 use crate::mesh::{Body, FeedNumber, Form, Frame};
+use crate::service::fanout::{RouteTerms, Slow, matches};
 
-/// What a broadcast route says.
+/// A broadcast route.
 #[derive(Clone, Debug)]
 pub struct BroadcastPlan {
     /// Its feeds.
     pub feeds: Vec<FeedNumber>,
-    /// What follows the route's path is the channel.
+    /// What follows the route's path is a channel.
     pub channel_in_path: bool,
-    /// Channels that may be taken, `*` at the end for prefixes; empty: all.
+    /// Channels that clients may subscribe to, prefixes with `*` at the end; empty: all.
     pub channels: Vec<String>,
-    /// WebSocket clients may subscribe by messages.
+    /// Whether WebSocket clients may subscribe by commands.
     pub subscribe: bool,
-    /// Subscriptions of one client.
+    /// Subscriptions of one client, at most.
     pub subscriptions_max: u32,
-    /// Subscriptions that a client may begin and end by messages in a second.
+    /// Subscriptions that a client may begin and end by commands in a second.
     pub changes_max: u32,
-    /// Bytes of a message of a client.
+    /// Bytes of a command, at most.
     pub order_bytes: usize,
-    /// Last values come first.
+    /// Whether a client without an id is sent the last value of each key first.
     pub snapshot: bool,
-    /// What clients get of a message.
+    /// What of a message is sent over WebSocket and event streams.
     pub body: Body,
-    /// Ticks that a long poll waits.
+    /// Ticks for which a long poll waits.
     pub poll_ticks: u32,
-    /// A long poll that asks for what is gone is told 410.
+    /// Whether a long poll behind a gap is answered 410; else 200, with the gaps in its body.
     pub poll_gone: bool,
-    /// What an `EventSource` is told to wait, in milliseconds.
+    /// Milliseconds that an `EventSource` is told to wait before it reconnects.
     pub retry_millis: u64,
-    /// Origins that may read; `*` for all.
+    /// Origins whose pages may read; `*` for all.
     pub allow_origin: Vec<String>,
-    /// Pages of those origins that are named may send cookies along.
+    /// Whether pages of origins that are named may send cookies.
     pub allow_credentials: bool,
-    /// The event by which a gap is told on event streams.
+    /// The name of the event that is the notice of a gap on event streams.
     pub gap_event: String,
-    /// What becomes of clients that lag.
+    /// Limits and policy for slow clients.
     pub slow: Slow,
 }
 
-/// What becomes of a client that does not take what it is sent.
-#[derive(Clone, Copy, Debug)]
-pub struct Slow {
-    /// What is done.
-    pub policy: Policy,
-    /// Bytes that may wait.
-    pub max_pending: u64,
-    /// Ticks that the oldest may wait.
-    pub max_age_ticks: u32,
-}
-
-/// What is done with a client whose backlog is above its limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
-    /// The oldest messages are left out.
-    DropOldest,
-    /// Of each key only the last value is sent.
-    Conflate,
-    /// It is closed (1013).
-    Close,
-    /// The backlog is left out and the client told.
-    Gap,
-}
-
-/// What is kept of a channel, in the shard's units.
-#[derive(Clone, Copy, Debug)]
-pub struct Keep {
-    /// Messages kept for replay.
-    pub messages: u32,
-    /// Bytes kept for replay.
-    pub bytes: u64,
-    /// Ticks that they are kept for.
-    pub age_ticks: u32,
-    /// Bytes to be sent, kept for clients that lag.
-    pub backlog: u64,
-    /// The last value of each key is kept.
-    pub values: bool,
-    /// So many of them, for each channel.
-    pub values_max: u32,
-    /// Bytes of those that are kept for nothing else.
-    pub value_bytes: u64,
-    /// Ticks that they are kept for.
-    pub value_age_ticks: u32,
-}
-
-/// A feed, as a shard needs it.
-#[derive(Clone, Debug)]
-pub struct FeedSettings {
-    /// Its only channel, if it has one.
-    pub channel: Option<String>,
-    /// What is kept of its channels.
-    pub keep: Keep,
-    /// Channels that may have rows for what is kept of them.
-    pub channels_max: usize,
-    /// Ticks for which a prefix stays that nobody listens to any more.
-    pub linger_ticks: u32,
-    /// Prefixes that stay so.
-    pub idle_prefixes_max: usize,
-}
-
-impl Keep {
-    /// Nothing is kept, for nobody.
-    pub const NOTHING: Keep = Keep {
-        messages: 0,
-        bytes: 0,
-        age_ticks: 0,
-        backlog: 0,
-        values: false,
-        values_max: 65_536,
-        value_bytes: 16 << 20,
-        value_age_ticks: u32::MAX,
-    };
-}
-
-impl FeedSettings {
-    /// A feed that keeps so much of its channels, and has the limits that hold where none are written.
-    pub fn new(channel: Option<String>, keep: Keep) -> FeedSettings {
-        FeedSettings { channel, keep, channels_max: 1 << 20, linger_ticks: 120, idle_prefixes_max: 1024 }
-    }
-
-    /// Whether messages for this channel, or for something that begins so, may come from it.
-    pub fn may_carry(&self, channel: &str) -> bool {
-        let Some(own) = &self.channel else { return true };
-        matches(own, channel) || channel.strip_suffix('*').is_some_and(|prefix| own.starts_with(prefix))
-    }
-}
-
 impl BroadcastPlan {
-    /// Whether a client may take this channel or prefix.
+    /// Whether clients may subscribe to this channel or prefix.
     pub fn allows(&self, channel: &str) -> bool {
         self.channels.is_empty() || self.channels.iter().any(|pattern| matches(pattern, channel))
     }
 
-    /// How messages are laid out.
+    /// The form of messages in a frame.
     pub fn form(&self, frame: Frame) -> Form {
         Form { body: self.body, frame }
     }
-}
 
-/// Whether a pattern (`*` at its end: all that begins so) covers a channel or a prefix.
-pub fn matches(pattern: &str, channel: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => channel.starts_with(prefix),
-        None => pattern == channel,
+    /// What the fan-out is to know of the route.
+    pub fn terms(&self) -> RouteTerms {
+        RouteTerms { feeds: self.feeds.clone(), snapshot: self.snapshot, slow: self.slow }
     }
 }
 
-/// Whether a text can be asked for: 1 to 255 bytes without control characters, `*` nowhere but at the end.
+/// Whether clients can ask for a channel or prefix of this name: 1 to 255 bytes without control characters, `*` nowhere
+/// but at the end.
 pub fn is_channel(text: &str) -> bool {
     let star = text.find('*').is_none_or(|at| at + 1 == text.len());
     (1..=255).contains(&text.len()) && star && !text.chars().any(char::is_control)
@@ -154,6 +66,7 @@ pub fn is_channel(text: &str) -> bool {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::Policy;
     use super::*;
 
     /// A route as it is when nothing is written.
@@ -183,14 +96,6 @@ pub(super) mod tests {
         let settings = BroadcastPlan { channels: vec!["a".into(), "b.*".into()], ..settings() };
         let allowed = ["a", "ab", "b.", "b.c", "b.c*", "b*", "*"].map(|it| settings.allows(it));
         assert_eq!(allowed, [true, false, true, true, true, false, false]);
-    }
-
-    #[test]
-    fn a_feed_carries_its_channel_and_the_prefixes_of_it() {
-        let feed = FeedSettings::new(Some("news.*".into()), Keep::NOTHING);
-        let may = ["news.a", "news.*", "ne*", "news", "old"].map(|it| feed.may_carry(it));
-        assert_eq!(may, [true, true, true, false, false]);
-        assert!(FeedSettings::new(None, Keep::NOTHING).may_carry("x"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::conn::{Flags, Hold, Peer};
 use super::core::Core;
 use super::limits::RouteLimits;
 use super::slab::Handle;
+use super::work::RECORD;
 use crate::mesh::{Cause, Counters, ServiceKind, ToControl};
 use std::net::SocketAddr;
 
@@ -128,6 +129,11 @@ impl Desk<'_> {
     /// Bytes to an upstream, or of a response's body.
     pub fn write(&mut self, who: Handle, bytes: &[u8]) -> Backpressure {
         self.core.write_parts(who, [bytes, b""])
+    }
+
+    /// Charges the turn for so many records of a service that were looked at, beyond the weight of a letter.
+    pub fn charge(&mut self, records: usize) {
+        self.core.work.add(RECORD * records as u64);
     }
 
     /// Posts a letter to the control thread.

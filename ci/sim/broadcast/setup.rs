@@ -1,4 +1,4 @@
-//! The house of a play: what its feeds keep, and what its routes say.
+//! The setup of a play: what its feeds keep, and the plans of its routes.
 
 use edgehold::engine::script::Dice;
 use edgehold::mesh::Body;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// Of feeds; the first keeps nothing.
 pub const FEEDS: u16 = 3;
 
-pub struct House {
+pub struct Setup {
     pub feeds: Vec<FeedSettings>,
     pub routes: Arc<[BroadcastPlan]>,
     /// The largest filler of a message.
@@ -19,9 +19,9 @@ pub struct House {
     pub slack: (u64, u32),
 }
 
-impl House {
+impl Setup {
     /// `narrow`: the network takes only little at a time.
-    pub fn new(dice: &mut Dice, narrow: bool) -> House {
+    pub fn new(dice: &mut Dice, narrow: bool) -> Setup {
         let largest = if narrow { 1500 } else { [300, 4000, 20_000][dice.below(3)] };
         let max_pending = if largest < 5000 { 150_000 } else { 300_000 };
         let max_age_ticks = [8, 40][dice.below(2)];
@@ -29,7 +29,7 @@ impl House {
         let slow = |policy| Slow { policy, max_pending, max_age_ticks };
         let routes: Arc<[BroadcastPlan]> = policies.into_iter().map(|policy| route(dice, slow(policy))).collect();
         let feeds = (0..FEEDS).map(|number| feed(dice, number, &routes, max_pending)).collect();
-        House { feeds, routes, largest, slack: (max_pending / 5, max_age_ticks / 4) }
+        Setup { feeds, routes, largest, slack: (max_pending / 5, max_age_ticks / 4) }
     }
 
     /// Below which path which settings stand.
@@ -88,7 +88,7 @@ fn feed(dice: &mut Dice, number: u16, routes: &[BroadcastPlan], backlog: u64) ->
     let messages = if number == 0 { 0 } else { [3, 20, 1000][dice.below(3)] };
     let bytes = [20_000, 1 << 30][dice.below(2)];
     let age_ticks = [20, 200, 1 << 30][dice.below(3)];
-    // The last feed has only channels that begin so; what else it says is heard by nobody who names another.
+    // The last feed has only channels that begin so; nobody can subscribe to its others.
     let channel = (number == 2 && dice.chance(30)).then(|| "b*".to_string());
     let keep = Keep { messages, bytes, age_ticks, backlog, values, ..Keep::NOTHING };
     // Prefixes go soon, so that they are made anew over what their channels keep.

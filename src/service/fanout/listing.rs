@@ -1,10 +1,10 @@
-//! Which channels a shard has, a page at a time: what is answered to [`SubscribersQuery`].
+//! The channels of a shard, a page at a time: the answer to a [`SubscribersQuery`].
 
-use super::channel_log::ChannelLog;
+use super::log::ChannelLog;
 use crate::mesh::{ChannelState, SubscribersQuery, Wanted};
 use std::collections::BinaryHeap;
 
-/// The channels that are asked for. What is not on the page costs a comparison each, and no memory.
+/// The channels that a query asks for. A channel beyond the page costs a comparison, and no memory.
 pub(super) fn listing<'r>(logs: impl Iterator<Item = &'r ChannelLog>, ask: &SubscribersQuery) -> Vec<ChannelState> {
     match &ask.wanted {
         Wanted::One(name) => logs.filter(|log| *log.name == **name).map(state).collect(),
@@ -15,14 +15,14 @@ pub(super) fn listing<'r>(logs: impl Iterator<Item = &'r ChannelLog>, ask: &Subs
     }
 }
 
-/// A channel's place among all.
-type Place<'r> = (&'r str, u16);
+/// By what channels are ordered: name and feed.
+type Key<'r> = (&'r str, u16);
 
-fn page<'r>(logs: impl Iterator<Item = &'r ChannelLog>, after: Option<Place<'_>>, most: usize) -> Vec<ChannelState> {
+fn page<'r>(logs: impl Iterator<Item = &'r ChannelLog>, after: Option<Key<'_>>, most: usize) -> Vec<ChannelState> {
     let mut first = BinaryHeap::new();
-    for log in logs.filter(|log| after.is_none_or(|after| place(log) > after)) {
-        if first.len() < most || first.peek().is_some_and(|last: &Placed<'_>| place(log) < place(last.0)) {
-            first.push(Placed(log));
+    for log in logs.filter(|log| after.is_none_or(|after| key(log) > after)) {
+        if first.len() < most || first.peek().is_some_and(|last: &ByKey<'_>| key(log) < key(last.0)) {
+            first.push(ByKey(log));
         }
         if first.len() > most {
             first.pop();
@@ -31,30 +31,30 @@ fn page<'r>(logs: impl Iterator<Item = &'r ChannelLog>, after: Option<Place<'_>>
     first.into_sorted_vec().into_iter().map(|it| state(it.0)).collect()
 }
 
-fn place(log: &ChannelLog) -> Place<'_> {
+fn key(log: &ChannelLog) -> Key<'_> {
     (&log.name, log.feed)
 }
 
-/// A row, ordered by its place.
-struct Placed<'r>(&'r ChannelLog);
+/// A log, ordered by its key.
+struct ByKey<'r>(&'r ChannelLog);
 
-impl PartialEq for Placed<'_> {
+impl PartialEq for ByKey<'_> {
     fn eq(&self, other: &Self) -> bool {
-        place(self.0) == place(other.0)
+        key(self.0) == key(other.0)
     }
 }
 
-impl Eq for Placed<'_> {}
+impl Eq for ByKey<'_> {}
 
-impl PartialOrd for Placed<'_> {
+impl PartialOrd for ByKey<'_> {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Placed<'_> {
+impl Ord for ByKey<'_> {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        place(self.0).cmp(&place(other.0))
+        key(self.0).cmp(&key(other.0))
     }
 }
 

@@ -1,25 +1,25 @@
-//! The ear: what one connection may hear, what it must, and what excuses a missing message.
+//! The model of a connection: what it may receive, what it must, and what excuses a missing message.
 //!
 //! A subscription begins somewhere in a span of sequences, since the model does not see when the shard reads a
 //! request: nothing up to `after` may come, all behind `before` must, and what lies between may be missing only in
-//! front of the first that came. A gap that was told excuses what lies between the messages around it. What a
-//! policy may leave out is excused only for a listener that has stalled.
+//! front of the first that came. A notice of a gap excuses what lies between the messages around it. What a
+//! policy may leave out is excused only for a subscriber that has stalled.
 
-use super::feeds::{History, Said};
-use super::house::House;
-use super::reader::Way;
+use super::feeds::{History, Published};
+use super::reader::Transport;
 use super::request;
+use super::setup::Setup;
 use edgehold::mesh::Body;
 use edgehold::service::broadcast::Policy;
 use std::collections::HashSet;
 
-/// How far a listener must have heard.
+/// How far a subscriber must have received.
 #[derive(Clone, Copy)]
 pub enum Upto {
     /// All that there is.
     Now,
-    /// What came before the last that it heard.
-    Heard,
+    /// What came before the last that it received.
+    Received,
     /// This sequence.
     Sequence(u64),
 }
@@ -43,19 +43,19 @@ struct Sub {
     start: Start,
     after: u64,
     before: u64,
-    /// What had been said when the listener learnt that it is subscribed.
+    /// What had been published when the subscriber learnt that it is subscribed.
     known: u64,
-    /// Last values come first, until the listener was seen to have all of them.
+    /// Last values come first, until the subscriber was seen to have all of them.
     values: bool,
     values_end: u64,
     active: bool,
     first: Option<u64>,
     last: u64,
-    heard: HashSet<u64>,
+    received: HashSet<u64>,
     gaps: Vec<Excuse>,
-    /// A gap was told.
-    told: bool,
-    /// What a gap said would come next, and what had been said when it was told.
+    /// A notice of a gap came.
+    notified: bool,
+    /// The next message by a notice of a gap, and the last that had been published before it.
     next: Option<(Option<u64>, u64)>,
 }
 
@@ -67,15 +67,15 @@ struct Excuse {
 }
 
 /// The model of one connection.
-pub struct Ear {
+pub struct Model {
     pub route: usize,
     policy: Policy,
     snapshot: bool,
-    way: Way,
-    /// It hears payloads and nothing else: an empty one could be any.
+    transport: Transport,
+    /// It is sent payloads and nothing else: an empty one could be any.
     unnamed: bool,
     subs: Vec<Sub>,
-    heard: HashSet<u64>,
+    received: HashSet<u64>,
     newest: u64,
     /// Everything up to here was looked at and is not missing.
     looked: u64,
@@ -88,13 +88,13 @@ pub struct Ear {
     /// The last that came.
     pub last: Option<u64>,
     open: bool,
-    /// What had been said when it came.
+    /// What had been published when it came.
     came: u64,
 }
 
 impl Sub {
-    fn covers(&self, said: &Said) -> bool {
-        self.feed == said.feed && request::covers(&self.pattern, said.channel)
+    fn covers(&self, published: &Published) -> bool {
+        self.feed == published.feed && request::covers(&self.pattern, published.channel)
     }
 
     /// The sequence behind which all must come.
@@ -125,22 +125,23 @@ impl Sub {
         for gap in self.gaps.iter_mut().filter(|gap| gap.open) {
             (gap.to, gap.open) = (gap.to.min(sequence), false);
         }
-        let (next, said) = self.next.take().filter(|_| strict && !self.values)?;
-        let fits = next.map_or(sequence > said, |next| sequence == next);
-        (!fits).then(|| format!("a gap before {next:?} was told, and {sequence} came next"))
+        let (next, published) = self.next.take().filter(|_| strict && !self.values)?;
+        let fits = next.map_or(sequence > published, |next| sequence == next);
+        (!fits).then(|| format!("a gap before {next:?} was notified, and {sequence} came next"))
     }
 }
 
-impl Ear {
-    pub fn new(house: &House, route: usize, way: Way, given: Option<String>) -> Ear {
-        Ear {
+impl Model {
+    pub fn new(setup: &Setup, route: usize, transport: Transport, given: Option<String>) -> Model {
+        Model {
             route,
-            policy: house.routes[route].slow.policy,
-            snapshot: house.routes[route].snapshot,
-            way,
-            unnamed: way == Way::Raw || way == Way::Socket && house.routes[route].body == Body::Plain,
+            policy: setup.routes[route].slow.policy,
+            snapshot: setup.routes[route].snapshot,
+            transport,
+            unnamed: transport == Transport::Raw
+                || transport == Transport::Socket && setup.routes[route].body == Body::Plain,
             subs: Vec::new(),
-            heard: HashSet::new(),
+            received: HashSet::new(),
             newest: 0,
             looked: 0,
             stalled: false,
@@ -152,9 +153,9 @@ impl Ear {
         }
     }
 
-    /// Subscribed, behind a sequence in this span at the latest. `known`: what had been said when it learnt of that, if it
-    /// has.
-    pub fn subscribe(&mut self, house: &House, pattern: &str, start: Start, span: (u64, u64), known: Option<u64>) {
+    /// Subscribed, behind a sequence in this span at the latest.
+    /// `known`: what had been published when the subscriber learnt of it, if it has.
+    pub fn subscribe(&mut self, setup: &Setup, pattern: &str, start: Start, span: (u64, u64), known: Option<u64>) {
         let values = self.snapshot && matches!(start, Start::Live | Start::Unknown);
         let (after, before) = match start {
             Start::Live if values => (0, span.1),
@@ -163,7 +164,7 @@ impl Ear {
             Start::Unknown => (0, span.1),
         };
         self.came = self.came.min(span.0);
-        for feed in house.feeds_of(self.route, pattern) {
+        for feed in setup.feeds_of(self.route, pattern) {
             let pattern = pattern.to_string();
             self.subs.push(Sub {
                 feed,
@@ -177,9 +178,9 @@ impl Ear {
                 active: true,
                 first: None,
                 last: 0,
-                heard: HashSet::new(),
+                received: HashSet::new(),
                 gaps: Vec::new(),
-                told: false,
+                notified: false,
                 next: None,
             });
         }
@@ -216,7 +217,7 @@ impl Ear {
             }
         }
         // Where only payloads are sent the head tells of gaps, and does not say of which channel.
-        if gap && self.way == Way::Raw {
+        if gap && self.transport == Transport::Raw {
             let patterns = self.patterns();
             patterns.iter().for_each(|pattern| self.excuse(history, pattern, self.subs_from(pattern)));
         }
@@ -229,11 +230,11 @@ impl Ear {
 
     fn excuse(&mut self, history: &History, pattern: &str, from: u64) {
         for sub in self.subs.iter_mut().filter(|sub| sub.active && sub.pattern == pattern) {
-            if matches!(sub.start, Start::Own(_)) && !sub.told {
+            if matches!(sub.start, Start::Own(_)) && !sub.notified {
                 (sub.start, sub.after, sub.before) = (Start::Unknown, 0, history.len());
                 (sub.values, self.looked) = (self.snapshot, 0);
             }
-            sub.told = true;
+            sub.notified = true;
             let from = if sub.last > 0 { sub.last } else { from };
             sub.gaps.push(Excuse { from, to: history.len() + 1, open: true });
         }
@@ -244,13 +245,13 @@ impl Ear {
     /// An empty message has come that does not say which it is.
     ///
     /// # Errors
-    /// All that it hears have ids.
+    /// All messages of its subscriptions have ids.
     pub fn empty(&self) -> Result<(), String> {
         if self.unnamed { Ok(()) } else { Err("an empty message without an id".into()) }
     }
 
-    fn hears(&self, said: &Said, sequence: u64) -> bool {
-        self.subs.iter().any(|sub| sub.active && sub.covers(said) && sequence > sub.after)
+    fn may_receive(&self, published: &Published, sequence: u64) -> bool {
+        self.subs.iter().any(|sub| sub.active && sub.covers(published) && sequence > sub.after)
     }
 
     /// A message has come.
@@ -258,29 +259,33 @@ impl Ear {
     /// # Errors
     /// It should not have.
     pub fn message(&mut self, history: &History, sequence: u64) -> Result<(), String> {
-        let said = history.get(sequence);
-        let name = || format!("{sequence} of {} (feed {})", said.channel, said.feed);
-        if !self.hears(said, sequence) {
+        let published = history.get(sequence);
+        let name = || format!("{sequence} of {} (feed {})", published.channel, published.feed);
+        if !self.may_receive(published, sequence) {
             return Err(format!("{} is not for it", name()));
         }
         if sequence <= self.newest {
             return Err(format!("{} came behind {}", name(), self.newest));
         }
-        let covers = |sub: &&mut Sub| sub.active && sub.covers(said);
+        let covers = |sub: &&mut Sub| sub.active && sub.covers(published);
         let again =
-            self.subs.iter_mut().filter(covers).all(|sub| sub.heard.contains(&sequence) || sequence <= sub.after);
+            self.subs.iter_mut().filter(covers).all(|sub| sub.received.contains(&sequence) || sequence <= sub.after);
         if again {
             return Err(format!("{} came twice", name()));
         }
-        if self.subs.iter().any(|sub| sub.active && sub.covers(said) && sub.start == Start::Unknown && !sub.told) {
-            return Err(format!("{} came, and no gap was told", name()));
+        if self
+            .subs
+            .iter()
+            .any(|sub| sub.active && sub.covers(published) && sub.start == Start::Unknown && !sub.notified)
+        {
+            return Err(format!("{} came, and no gap was notified", name()));
         }
         (self.newest, self.last) = (sequence, Some(sequence));
-        self.heard.insert(sequence);
+        self.received.insert(sequence);
         let strict = !self.stalled;
         let mut covering: Vec<&mut Sub> = self.subs.iter_mut().filter(covers).collect();
         for sub in &mut covering {
-            sub.heard.insert(sequence);
+            sub.received.insert(sequence);
         }
         let fault = match &mut covering[..] {
             [only] => only.came(sequence, strict),
@@ -289,13 +294,13 @@ impl Ear {
         fault.map_or(Ok(()), Err)
     }
 
-    /// A gap was told.
+    /// A notice of a gap came.
     ///
     /// # Errors
-    /// There was none to tell.
+    /// There was no gap.
     pub fn gap(
         &mut self,
-        house: &House,
+        setup: &Setup,
         history: &History,
         gap: (&str, Option<&str>, Option<&str>),
     ) -> Result<(), String> {
@@ -303,14 +308,14 @@ impl Ear {
         let next =
             next.map(|id| history.sequence_of(id).ok_or(format!("a gap before the unknown {id}"))).transpose()?;
         if !self.is_subscribed(pattern) {
-            return Err(format!("a gap in {pattern}, which it does not hear"));
+            return Err(format!("a gap in {pattern}, which it does not receive"));
         }
         match after {
             None if self.policy == Policy::Gap && self.may_be_slow(history) => {}
             None => return Err(format!("a gap in {pattern} for one who keeps up")),
             Some(after) if self.given.as_deref() != Some(after) => return Err(format!("a gap behind {after}")),
-            // A poll that is refused is told of all its channels.
-            Some(_) if self.way != Way::Poll && self.is_kept(house, history, pattern) => {
+            // A poll that is refused is sent notices of all its channels.
+            Some(_) if self.transport != Transport::Poll && self.is_kept(setup, history, pattern) => {
                 return Err(format!("a gap in {pattern} in vain"));
             }
             Some(_) => {}
@@ -336,42 +341,10 @@ impl Ear {
         }
     }
 
-    /// It stalled; or it has still to hear of what was said before it learnt that it is subscribed. The judge did not know
-    /// that this is due, so time did not wait for it, and to the shard it may be a client that takes nothing.
-    pub fn may_be_slow(&self, history: &History) -> bool {
-        let awaits = |sub: &Sub| {
-            let unsure = sub.after + 1..=sub.known.min(history.len());
-            sub.active
-                && self.newest <= sub.known
-                && unsure.into_iter().any(|it| sub.covers(history.get(it)) && !self.heard.contains(&it))
-        };
-        self.stalled || self.subs.iter().any(awaits)
-    }
-
-    /// Once a step: who may be slow may be given less than all from then on, until it has caught up.
-    pub fn look(&mut self, history: &History) {
-        if self.stalled {
-        } else if self.may_be_slow(history) {
-            self.may_be_behind = true;
-        } else if self.may_be_behind && self.missing(history, Upto::Now).is_none() {
-            let skipped = (1..=history.len()).filter(|&it| self.is_skipped(history, it));
-            let skipped: Vec<u64> = skipped.collect();
-            self.heard.extend(skipped);
-            self.may_be_behind = false;
-        }
-    }
-
-    /// It was not heard and is excused for no other reason than that the listener may have been slow.
-    fn is_skipped(&self, history: &History, sequence: u64) -> bool {
-        let said = history.get(sequence);
-        let is_for_it = self.subs.iter().any(|sub| sub.active && sub.covers(said) && sequence > sub.after);
-        is_for_it && !self.heard.contains(&sequence) && self.is_excused(said)
-    }
-
-    /// All that was said behind the id is kept without doubt.
-    fn is_kept(&self, house: &House, history: &History, pattern: &str) -> bool {
+    /// All that was published behind the id is kept without doubt.
+    fn is_kept(&self, setup: &Setup, history: &History, pattern: &str) -> bool {
         let kept = |sub: &Sub| {
-            let keep = &house.feeds[usize::from(sub.feed)].keep;
+            let keep = &setup.feeds[usize::from(sub.feed)].keep;
             let Start::Behind(from) = sub.start else { return false };
             let behind = (from + 1..=history.len()).filter(|&it| sub.covers(history.get(it)));
             let forever = keep.messages > 0 && keep.bytes == 1 << 30 && keep.age_ticks == 1 << 30;
@@ -380,7 +353,7 @@ impl Ear {
         self.subs.iter().filter(|sub| sub.active && sub.pattern == pattern).all(kept)
     }
 
-    /// A gap must be told to one whose id means nothing.
+    /// Sets the id of a command; one that means nothing must be answered with a notice of a gap.
     pub fn give(&mut self, id: Option<String>) {
         self.given = id;
     }
@@ -401,24 +374,54 @@ impl Ear {
     }
 
     fn is_missing(&self, history: &History, sequence: u64, upto: Upto) -> bool {
-        if self.heard.contains(&sequence) {
+        if self.received.contains(&sequence) {
             return false;
         }
-        let said = history.get(sequence);
-        let excused = self.is_excused(said);
+        let published = history.get(sequence);
+        let excused = self.is_excused(published);
         let due = |sub: &Sub| {
-            let value = said.superseded && sub.values && sequence <= sub.values_end;
-            sub.covers(said) && sub.is_due(sequence, upto) && !value
+            let value = published.superseded && sub.values && sequence <= sub.values_end;
+            sub.covers(published) && sub.is_due(sequence, upto) && !value
         };
         !excused && self.subs.iter().any(due)
     }
 
-    fn is_excused(&self, said: &Said) -> bool {
-        let untold = self.policy == Policy::Gap && self.way == Way::Raw;
-        let unseen = self.unnamed && said.payload.is_empty();
+    /// It stalled; or it has still to receive what was published before it learnt that it is subscribed. The model did
+    /// not know that this is due, so time did not wait for it, and to the shard it may be a client that takes nothing.
+    pub fn may_be_slow(&self, history: &History) -> bool {
+        let awaits = |sub: &Sub| {
+            let unsure = sub.after + 1..=sub.known.min(history.len());
+            let is_due = |it| sub.covers(history.get(it)) && !self.received.contains(&it);
+            sub.active && self.newest <= sub.known && unsure.into_iter().any(is_due)
+        };
+        self.stalled || self.subs.iter().any(awaits)
+    }
+
+    /// Once a step: who may be slow may be sent less than all from then on, until it has caught up.
+    pub fn look(&mut self, history: &History) {
+        if self.stalled {
+        } else if self.may_be_slow(history) {
+            self.may_be_behind = true;
+        } else if self.may_be_behind && self.missing(history, Upto::Now).is_none() {
+            let skipped: Vec<u64> = (1..=history.len()).filter(|&it| self.is_skipped(history, it)).collect();
+            self.received.extend(skipped);
+            self.may_be_behind = false;
+        }
+    }
+
+    /// It was not received, and is excused since the subscriber may have been slow.
+    fn is_skipped(&self, history: &History, sequence: u64) -> bool {
+        let published = history.get(sequence);
+        let is_for_it = self.subs.iter().any(|sub| sub.active && sub.covers(published) && sequence > sub.after);
+        is_for_it && !self.received.contains(&sequence) && self.is_excused(published)
+    }
+
+    fn is_excused(&self, published: &Published) -> bool {
+        let untold = self.policy == Policy::Gap && self.transport == Transport::Raw;
+        let unseen = self.unnamed && published.payload.is_empty();
         let slow = match self.policy {
             Policy::DropOldest => true,
-            Policy::Conflate => said.superseded,
+            Policy::Conflate => published.superseded,
             Policy::Gap => untold,
             Policy::Close => false,
         };
@@ -427,8 +430,8 @@ impl Ear {
 
     /// What is due to it: bytes, and the tick of the oldest.
     pub fn behind(&mut self, history: &History) -> (u64, Option<u32>) {
-        if !self.open && self.way != Way::Poll && self.came < history.len() {
-            // Its head is on the way, and with it what was said since.
+        if !self.open && self.transport != Transport::Poll && self.came < history.len() {
+            // Its head is in flight, and with it what was published since.
             let due =
                 (self.came + 1..=history.len()).filter(|&it| self.subs.iter().any(|sub| sub.covers(history.get(it))));
             return (due.map(|it| history.get(it).cost).sum(), Some(history.get(self.came + 1).tick));
@@ -438,28 +441,33 @@ impl Ear {
         (due.map(|it| history.get(it).cost).sum(), Some(history.get(first).tick))
     }
 
-    /// All that is due has come: last values do not excuse anything from now on. What was said before a listener came
-    /// is not due, and it may still be on its way through it: who has caught up has heard the last that there is.
+    /// All that is due has come: last values do not excuse anything from now on. What was published before a subscriber
+    /// came is not due, and may still be on its way: a subscriber has caught up when it has received the last message.
     pub fn settled(&mut self, history: &History) {
         if !self.open {
             return;
         }
-        let heard = &self.heard;
+        let received = &self.received;
         let newest = |sub: &Sub| (1..=history.len()).rev().find(|&it| sub.covers(history.get(it)));
-        let has_caught_up = |sub: &&mut Sub| newest(sub).is_none_or(|newest| heard.contains(&newest));
+        let has_caught_up = |sub: &&mut Sub| newest(sub).is_none_or(|newest| received.contains(&newest));
         self.subs.iter_mut().filter(has_caught_up).for_each(|sub| sub.values_end = sub.values_end.min(history.len()));
     }
 
-    /// Who it is that should have heard a message.
+    /// Describes a subscription that should have received a message.
     pub fn story(&self, history: &History, sequence: u64) -> String {
-        let said = history.get(sequence);
+        let published = history.get(sequence);
         let sub = |sub: &Sub| {
             format!(
                 "{} of feed {}: {:?}, {}..{}, first {:?}, last {}, active {}",
                 sub.pattern, sub.feed, sub.start, sub.after, sub.before, sub.first, sub.last, sub.active
             )
         };
-        let subs: Vec<String> = self.subs.iter().filter(|it| it.covers(said)).map(sub).collect();
-        format!("{sequence} of {} (feed {}) is missing of {}; {subs:?}", said.channel, said.feed, history.len())
+        let subs: Vec<String> = self.subs.iter().filter(|it| it.covers(published)).map(sub).collect();
+        format!(
+            "{sequence} of {} (feed {}) is missing of {}; {subs:?}",
+            published.channel,
+            published.feed,
+            history.len()
+        )
     }
 }

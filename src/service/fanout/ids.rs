@@ -1,38 +1,39 @@
 //! The ids that a feed's source gives, each with the sequences of the messages that bear it.
 //!
-//! One id tells what a client has heard of all channels of the feed, whichever of them it came by, so they are looked
-//! up in one place. A source may use an id twice; of those in the channels that a client hears, nobody can say then
-//! which one it means, and the earliest is taken: messages come again rather than not at all. An id stays as long as
-//! its message is kept, and those of the last [`PAST`] messages that are not kept any more stay longer: who has heard
-//! the last message of a quiet channel has missed nothing, though the message is gone.
+//! A client resumes all its channels of a feed with one id, so ids are looked up by feed. A source may use an id twice;
+//! which of the messages is meant cannot be known then, and the earliest in the client's channels is taken: messages
+//! are sent again rather than left out. An id is known as long as its message is kept, and those of the last [`PAST`]
+//! messages that were evicted are known on: a client whose last message was the last of a quiet channel has lost
+//! nothing, though the message was evicted.
 
 use crate::mesh::Message;
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
-/// Messages that are not kept any more and whose ids are: about 64 bytes each.
+/// Evicted messages whose ids are still known: about 64 bytes each.
 const PAST: usize = 65_536;
 
-/// Messages with one id that are looked at.
+/// How many messages with the same id are looked at.
 const SAME: usize = 64;
 
-/// The ids of a feed, by their hashes: that of one id in 2^64 may be taken for another, which costs a repetition.
+/// The ids of a feed, by hashes of 64 bits. Where two collide, messages are sent again that the client has.
 #[derive(Default)]
 pub struct Ids {
-    /// Where each has come: hash and sequence, and the channel.
+    /// Hash and sequence of each message, and its channel.
     known: BTreeMap<(u64, u64), Rc<str>>,
+    /// Those of evicted messages, oldest first.
     past: VecDeque<(u64, u64)>,
     hasher: RandomState,
 }
 
 impl Ids {
-    /// The message is kept, in the row of this name.
+    /// A message is kept, in the log of this channel.
     pub fn enter(&mut self, message: &Message, channel: &Rc<str>) {
         self.known.extend(self.entry(message).map(|entry| (entry, channel.clone())));
     }
 
-    /// The message is not kept any more.
+    /// A message was evicted.
     pub fn leave(&mut self, message: &Message) {
         self.past.extend(self.entry(message));
         while self.past.len() > PAST {
@@ -41,13 +42,13 @@ impl Ids {
         }
     }
 
-    /// The sequence of the first message that bears this id, in a channel that is heard if there is one.
-    pub fn earliest(&self, id: &str, is_heard: impl Fn(&str) -> bool) -> Option<u64> {
+    /// The sequence of the first message with this id, of those whose channel `is_wanted` if there is one.
+    pub fn earliest(&self, id: &str, is_wanted: impl Fn(&str) -> bool) -> Option<u64> {
         let hash = self.hasher.hash_one(id);
         let mut all = self.known.range((hash, 0)..=(hash, u64::MAX)).take(SAME).peekable();
         let first = all.peek()?.0.1;
-        let heard = all.find(|(_, channel)| is_heard(channel)).map(|(&(_, sequence), _)| sequence);
-        Some(heard.unwrap_or(first))
+        let wanted = all.find(|(_, channel)| is_wanted(channel)).map(|(&(_, sequence), _)| sequence);
+        Some(wanted.unwrap_or(first))
     }
 
     fn entry(&self, message: &Message) -> Option<(u64, u64)> {
@@ -75,7 +76,7 @@ mod tests {
         ids.enter(&message("a", 12), &channels[1]);
         assert_eq!(["a", "b", "c"].map(|id| ids.earliest(id, |_| true)), [Some(3), Some(4), None]);
         assert_eq!(ids.earliest("a", |channel| channel == "y"), Some(9));
-        assert_eq!(ids.earliest("a", |channel| channel == "z"), Some(3), "it was heard somewhere");
+        assert_eq!(ids.earliest("a", |channel| channel == "z"), Some(3), "it was sent in some channel");
         ids.leave(&message("a", 3));
         assert_eq!(ids.earliest("a", |_| true), Some(3), "it is remembered for a while");
     }
