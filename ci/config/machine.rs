@@ -63,6 +63,26 @@ fn tables_fill_what_descriptors_allow() {
     }
 }
 
+/// Before Linux 6.13 connections are the process's own descriptors: with the files and all that is opened besides, they
+/// stay within RLIMIT_NOFILE, and what is asked for is enough.
+#[test]
+fn on_old_kernels_all_tables_share_what_descriptors_allow() {
+    let old = |nofile: u64| with(|m| (m.kernel, m.cores, m.nofile_soft, m.nofile_hard) = ((6, 12), 4, 64, nofile));
+    for nofile in [1024, 20_000, 524_288] {
+        let derived = derive(&serving(""), &old(nofile)).unwrap();
+        let direct = derive(&serving(""), &with(|m| m.nofile_hard = nofile)).unwrap();
+        let all = derived.shards as u64 * u64::from(derived.table_entries);
+        assert!(all < nofile && all > nofile / 4, "{all} of {nofile}");
+        assert_eq!(u64::from(direct.table_entries), nofile);
+    }
+    let configured = serving("slots_per_shard = 30000");
+    let Err(shortfalls) = derive(&configured, &old(100_000)) else { panic!("four times 30080 are more") };
+    let found = &shortfalls[0];
+    assert!(found.should.contains("30080 for each of 4 shards") && found.is.starts_with("100000"), "{found:?}");
+    let enough: u64 = found.should.trim_start_matches("at least ").split(',').next().unwrap().parse().unwrap();
+    assert!(derive(&configured, &old(enough)).is_ok() && derive(&configured, &old(enough - 1)).is_err(), "{enough}");
+}
+
 #[test]
 fn memory_bounds_the_slots_of_all_shards_together() {
     let machine = with(|m| m.memory_available = 1 << 30);

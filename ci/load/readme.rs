@@ -40,7 +40,7 @@ fn checkout(files: &[(&str, &str)]) -> TempDir {
 
 /// Runs a script in the folder; its ports are its own, and so are its processes, which end with it.
 fn run(folder: &Path, script: &str) -> String {
-    let inside = "ip link set lo up && exec bash -euc \"$0\"";
+    let inside = "ip link set lo up && exec sh -euc \"$0\"";
     let mut command = Command::new("unshare");
     let output = command
         .args(["-rn", "--pid", "--fork", "sh", "-c", inside, script])

@@ -245,12 +245,16 @@ fn open_again(folder: &Path) -> UnixListener {
 
 // ---- the end comes with the words ----
 
+/// Somebody idle has been waited for since before: what a kernel lets go only behind that is heard by nobody
+/// (src/engine/descriptors.rs).
 #[test]
 fn requests_and_fin_in_one_segment() {
     let _together = crate::together();
     let site = site();
     let page = "\n[[route]]\npath = \"/\"\nservice = \"page\"\n";
     let server = start("", &[page, &files_route("/files/", site.path(), "")].concat());
+    let _idle = Caller::new(server.address);
+    wait_for("the idle one is in", patience(5), || server.connections() == 1);
     for (path, status) in [("/", 200), ("/files/short", 200), ("/files/nothing", 404), ("/nothing", 404)] {
         for count in [1, 3].repeat(10) {
             let mut caller = Caller::new(server.address);

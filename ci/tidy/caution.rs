@@ -16,6 +16,7 @@ const FILES: [(&str, &str); 21] = [
     ("ci/load/refusal.rs", "a seccomp filter for a child"),
     ("src/control/dispatcher.rs", "tokio's registration of a descriptor"),
     ("src/engine/buffers.rs", "memory shared with the kernel"),
+    ("src/engine/descriptors.rs", "owning what an accept has opened"),
     ("src/engine/mapping.rs", "memory of the kernel's"),
     ("src/engine/mod.rs", "the promise a send asks of its caller"),
     ("src/engine/script.rs", "reading what a send points to, as the kernel would"),

@@ -13,6 +13,7 @@ use rustix::process::{Resource, getgroups, getrlimit};
 use super::capacity::memory::connections_room;
 pub use super::coefficients::CONNECTION_BYTES;
 use super::config::{Config, Feed, Source};
+use crate::engine::descriptors::DIRECT_SINCE;
 
 /// A ring's table of direct descriptors has at most this many entries, whatever RLIMIT_NOFILE says.
 pub const TABLE_ENTRIES_MAX: u64 = 1 << 20;
@@ -121,6 +122,12 @@ impl Machine {
     /// RLIMIT_NOFILE as it will be: serving raises the soft limit to the hard one.
     pub fn nofile(&self) -> u64 {
         self.nofile_hard.max(self.nofile_soft)
+    }
+
+    /// Connections are direct descriptors: RLIMIT_NOFILE bounds each shard's table by itself. Without, they are
+    /// descriptors of the process, and it bounds all of them together.
+    pub fn has_direct_descriptors(&self) -> bool {
+        self.kernel >= DIRECT_SINCE
     }
 }
 
@@ -236,13 +243,13 @@ pub struct Shortfall {
 pub fn derive(config: &Config, machine: &Machine) -> Result<Derived, Vec<Shortfall>> {
     let shards = shards(config, machine);
     let accepts = accepts(config);
-    let room = Room::of(machine, shards, accepts);
+    let room = Room::of(config, machine, shards, accepts);
     let configured = config.server.slots_per_shard;
     let (slots, spare) = if configured == 0 { largest_fit(&room) } else { (configured, spare_of(configured)) };
     let entries = u64::from(slots) + u64::from(spare) + u64::from(accepts);
     let outbox = outbox_bytes(config, machine, shards);
     let shortfalls: Vec<Shortfall> = [
-        table_shortfall(entries, &room, machine),
+        table_shortfall(entries, &room, config, machine, shards),
         memory_shortfall(configured, &room),
         descriptor_shortfall(config, machine, shards),
         outbox_shortfall(config, outbox),
@@ -279,16 +286,48 @@ struct Room {
 }
 
 impl Room {
-    /// Each ring registers its table by itself, so RLIMIT_NOFILE holds per shard. Memory
-    /// is one for all of them; a quarter of it stays free for messages on their way and
-    /// for everything else that runs on the machine.
-    fn of(machine: &Machine, shards: usize, accepts: u32) -> Room {
+    /// Memory is one for all shards; a quarter of it stays free for messages on their way
+    /// and for everything else that runs on the machine.
+    fn of(config: &Config, machine: &Machine, shards: usize, accepts: u32) -> Room {
         Room {
-            entries: machine.nofile().min(TABLE_ENTRIES_MAX),
+            entries: entries_room(config, machine, shards as u64),
             accepts: accepts.into(),
             memory: connections_room(machine.memory_available, shards as u64),
         }
     }
+}
+
+/// Entries that the table of each of so many shards may have. Direct descriptors: each ring registers its table by
+/// itself, so RLIMIT_NOFILE holds per shard. Plain ones: it holds for all tables together, beside the process's own.
+pub(super) fn entries_room(config: &Config, machine: &Machine, shards: u64) -> u64 {
+    let room = match machine.has_direct_descriptors() {
+        true => machine.nofile(),
+        false => (spare_descriptors(config, machine, shards) - files_share(config, machine, shards)) / shards,
+    };
+    room.min(TABLE_ENTRIES_MAX)
+}
+
+/// The RLIMIT_NOFILE with which the table of each of so many shards may have these entries.
+pub(super) fn nofile_for(entries: u64, config: &Config, machine: &Machine, shards: u64) -> u64 {
+    match machine.has_direct_descriptors() {
+        true => entries,
+        false => {
+            let own = plain_descriptors(config, shards) + shards * entries;
+            // Derived, files have as much again at most, and a bound of their own.
+            own + if config.server.open_files == 0 { OPEN_FILES_MAX.min(shards * entries) } else { 0 }
+        }
+    }
+}
+
+/// What RLIMIT_NOFILE leaves beside the descriptors that are no connections.
+fn spare_descriptors(config: &Config, machine: &Machine, shards: u64) -> u64 {
+    machine.nofile().saturating_sub(plain_descriptors(config, shards))
+}
+
+/// Of that, what is for files where the configuration does not say.
+fn files_share(config: &Config, machine: &Machine, shards: u64) -> u64 {
+    let derived = config.server.open_files == 0;
+    if derived { (spare_descriptors(config, machine, shards) / 2).min(OPEN_FILES_MAX) } else { 0 }
 }
 
 /// The most slots that fit, and their spare ones: a fifth of a tiny table, 64 of a large one.
@@ -306,7 +345,7 @@ pub(super) fn spare_of(slots: u32) -> u32 {
     (slots / 4).clamp(1, SPARE_SLOTS)
 }
 
-fn table_shortfall(entries: u64, room: &Room, machine: &Machine) -> Option<Shortfall> {
+fn table_shortfall(entries: u64, room: &Room, config: &Config, machine: &Machine, shards: usize) -> Option<Shortfall> {
     if entries <= room.entries {
         return None;
     }
@@ -319,12 +358,26 @@ fn table_shortfall(entries: u64, room: &Room, machine: &Machine) -> Option<Short
             command: "write a smaller server.slots_per_shard, and more server.shards to make up for it".into(),
         });
     }
+    let nofile = nofile_for(entries, config, machine, shards as u64);
     Some(Shortfall {
         what: "RLIMIT_NOFILE".into(),
-        is: format!("{} (hard limit)", room.entries),
-        should: format!("at least {entries}, the entries of a shard's table"),
-        command: format!("{}, or write server.slots_per_shard = {slots}", raise_nofile(entries, machine)),
+        is: format!("{} (hard limit)", machine.nofile()),
+        should: format!("at least {nofile}, {}", tables(entries, machine, shards as u64)),
+        command: format!("{}, or write server.slots_per_shard = {slots}", raise_nofile(nofile, machine)),
     })
+}
+
+/// What RLIMIT_NOFILE has to be so large for.
+pub(super) fn tables(entries: u64, machine: &Machine, shards: u64) -> String {
+    match machine.has_direct_descriptors() {
+        true => "the entries of a shard's table".into(),
+        false => {
+            let (major, minor) = DIRECT_SINCE;
+            format!(
+                "{entries} for each of {shards} shards and the rest; before Linux {major}.{minor} all count together"
+            )
+        }
+    }
 }
 
 /// How RLIMIT_NOFILE is raised: in the shell of an administrator, or for a service. A
@@ -378,10 +431,13 @@ pub(super) fn plain_descriptors(config: &Config, shards: u64) -> u64 {
 }
 
 /// Files that are held open between two parts: as configured, or half of what is left of RLIMIT_NOFILE.
-pub(super) fn open_files(config: &Config, machine: &Machine, shards: usize) -> u64 {
-    let left = machine.nofile().saturating_sub(plain_descriptors(config, shards as u64));
+pub(super) fn open_files(config: &Config, machine: &Machine, derived: &Derived) -> u64 {
+    let shards = derived.shards as u64;
+    let tables = if machine.has_direct_descriptors() { 0 } else { shards * u64::from(derived.table_entries) };
     match config.server.open_files {
-        0 => (left / 2).min(OPEN_FILES_MAX),
+        0 => {
+            files_share(config, machine, shards).min(spare_descriptors(config, machine, shards).saturating_sub(tables))
+        }
         files => files.into(),
     }
 }

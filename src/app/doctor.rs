@@ -13,7 +13,8 @@ use serde::Serialize;
 use super::capacity::memory::{buffers_bytes, connections_bytes, connections_room, message_pages};
 use super::config::{Config, Service, Upstream};
 use super::derive::{
-    Derived, Machine, Shortfall, TABLE_ENTRIES_MAX, derive, memlock_bytes, raise_memlock, raise_nofile, shards,
+    Derived, Machine, Shortfall, TABLE_ENTRIES_MAX, derive, entries_room, memlock_bytes, nofile_for, raise_memlock,
+    raise_nofile, shards, tables,
 };
 
 /// The oldest kernel whose io_uring has all that the engine uses.
@@ -83,7 +84,7 @@ pub fn fails(rows: &[Row]) -> bool {
 fn sized(config: &Config, machine: &Machine, derived: &Derived) -> Vec<Row> {
     let wanted = Wanted::of(derived);
     let mut rows = vec![sizes(derived), table(config, machine, derived)];
-    rows.extend(nr_open(machine, derived.table_entries.into()));
+    rows.extend(nr_open(machine, nofile_for(derived.table_entries.into(), config, machine, derived.shards as u64)));
     rows.extend(file_max(machine, wanted.descriptors));
     rows.push(memory(config, machine, derived));
     // A broadcast leaves one small message unacknowledged with every client for a moment.
@@ -189,14 +190,19 @@ fn sizes(derived: &Derived) -> Row {
 /// The table fits, or there would have been a shortfall; advice where descriptors, not
 /// memory, are what keeps derived slots few.
 fn table(config: &Config, machine: &Machine, derived: &Derived) -> Row {
-    let full = u64::from(derived.table_entries) >= machine.nofile() && machine.nofile() < TABLE_ENTRIES_MAX;
+    let shards = derived.shards as u64;
+    let room = entries_room(config, machine, shards);
+    let full = u64::from(derived.table_entries) >= room && room < TABLE_ENTRIES_MAX;
     let bound = config.server.slots_per_shard == 0 && full;
     let is = format!("soft {}, hard {}", limit(machine.nofile_soft), limit(machine.nofile()));
+    let nofile = |entries| nofile_for(entries, config, machine, shards);
+    let least = nofile(derived.table_entries.into());
     let should = match bound {
-        true => format!("more than {} would let memory decide the slots", derived.table_entries),
-        false => format!("at least {}, a shard's table", derived.table_entries),
+        true => format!("more than {least} would let memory decide the slots"),
+        false => format!("at least {least}, {}", tables(derived.table_entries.into(), machine, shards)),
     };
-    row("RLIMIT_NOFILE", is, should, advise(!bound), raise_nofile(table_by_memory(machine, derived), machine))
+    let command = raise_nofile(nofile(table_by_memory(machine, derived)), machine);
+    row("RLIMIT_NOFILE", is, should, advise(!bound), command)
 }
 
 /// The entries a shard's table would have if memory alone bounded it.

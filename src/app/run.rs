@@ -145,7 +145,7 @@ fn serve_until_told(config: &Config, log_dropped: Count) -> Result<Ending, Failu
     }
     lines.reverse();
     announce(config, &derived);
-    let held = derive::open_files(config, &machine, derived.shards);
+    let held = derive::open_files(config, &machine, &derived);
     let counts = Counts { files_held_limit: held, log_dropped, ..Counts::default() };
     let settings = control_settings(config, bound.admin.take(), epoch, (health, counts));
     let ending = control::run(settings, lines, &control_waker).map_err(Failure::Control)?;

@@ -6,6 +6,7 @@
 
 pub mod buffers;
 pub mod claim;
+pub mod descriptors;
 pub mod mapping;
 pub mod probe;
 #[cfg(any(test, feature = "script"))]

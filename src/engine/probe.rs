@@ -166,7 +166,7 @@ fn in_words(outcome: Result<(), i32>) -> String {
 }
 
 /// Major and minor version from the release string ("6.1.0-32-amd64").
-fn version() -> (u32, u32) {
+pub fn version() -> (u32, u32) {
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|it| it.parse().unwrap_or(0));

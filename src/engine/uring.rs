@@ -6,8 +6,9 @@
 //! the bytes to send, which the caller keeps, and an accept's address, which is kept here.
 
 use super::buffers::{self, Buffers, Memory};
+use super::descriptors::Descriptors;
 use super::{Address, Completion, GATHER, Operation, Piece, Ring, RingCounts, Tag, sockets};
-use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use socket2::{SockAddr, SockAddrStorage, Socket};
 use std::collections::VecDeque;
@@ -54,6 +55,7 @@ impl Setup {
 /// The order of the fields is the order of their end: the ring first, then what it used.
 pub struct Uring {
     ring: IoUring,
+    descriptors: Descriptors,
     buffers: Buffers,
     listeners: Vec<Socket>,
     unsent_bytes: u32,
@@ -112,7 +114,7 @@ impl Uring {
             .setup_submit_all()
             .setup_cqsize(Setup::COMPLETIONS)
             .build(Setup::SUBMISSIONS)?;
-        ring.submitter().register_files_sparse(setup.table)?;
+        let descriptors = Descriptors::new(&ring, setup.table)?;
         ring.submitter().register_iowq_max_workers(&mut Setup::WORKERS.clone())?;
         // SAFETY: `Uring` drops its ring before its buffers: that is the order of its fields.
         let buffers = unsafe { Buffers::lend_to(&ring, setup.buffers, setup.buffer_bytes)? };
@@ -121,6 +123,7 @@ impl Uring {
         let Setup { unsent_bytes, silence, .. } = setup;
         let mut uring = Uring {
             ring,
+            descriptors,
             buffers,
             listeners,
             unsent_bytes,
@@ -180,12 +183,12 @@ impl Uring {
     ///
     /// # Errors
     /// The table has no such slot; nothing is queued then.
-    pub fn connect_socket(&mut self, tag: Tag, socket: &Socket, to: SockAddr) -> io::Result<()> {
-        self.ring.submitter().register_files_update(tag.slot(), &[socket.as_raw_fd()])?;
+    pub fn connect_socket(&mut self, tag: Tag, socket: Socket, to: SockAddr) -> io::Result<()> {
+        self.descriptors.put(&self.ring, tag.slot(), socket.into())?;
         let address = Box::new(to);
         let (start, len) = (address.as_ptr().cast(), address.len());
         self.until_submitted.addresses.push(address);
-        self.push(&opcode::Connect::new(Fixed(tag.slot()), start, len).build().user_data(tag.to_raw()));
+        self.push_on_socket(tag, |fd| opcode::Connect::new(fd, start, len).build());
         Ok(())
     }
 
@@ -195,6 +198,12 @@ impl Uring {
         if !self.overflow.is_empty() || unsafe { self.ring.submission().push(entry) }.is_err() {
             self.overflow.push_back(entry.clone());
         }
+    }
+
+    /// A request for the socket of the tag's slot.
+    fn push_on_socket(&mut self, tag: Tag, request: impl FnOnce(Fd) -> squeue::Entry) {
+        let (fd, flags) = self.descriptors.of(tag.slot());
+        self.push(&request(fd).flags(flags).user_data(tag.to_raw()));
     }
 
     /// Submits everything that is queued, as long as the kernel takes it, and runs deferred work.
@@ -249,8 +258,11 @@ impl Uring {
         &mut self.waiting[place]
     }
 
-    /// The kernel writes no more of this accept's address; a failed one has none.
-    fn accept_done(&mut self, completion: &Completion) {
+    /// The client is in its slot. The kernel writes no more of this accept's address; a failed one has none.
+    fn accept_done(&mut self, completion: &mut Completion) {
+        if let Ok(result) = &mut completion.result {
+            self.descriptors.accepted(completion.tag.slot(), std::mem::take(result));
+        }
         let place = self.waiting.iter_mut().find(|it| it.tag == Some(completion.tag));
         let Some(place) = place else { return };
         place.done = true;
@@ -299,12 +311,10 @@ impl Uring {
     /// One buffer of what comes.
     fn push_recv(&mut self, tag: Tag, flags: i32) {
         let size = self.buffers.memory().size();
-        let entry = opcode::Recv::new(Fixed(tag.slot()), std::ptr::null_mut(), size)
-            .flags(flags)
-            .buf_group(buffers::GROUP)
-            .build()
-            .flags(squeue::Flags::BUFFER_SELECT);
-        self.push(&entry.user_data(tag.to_raw()));
+        self.push_on_socket(tag, |fd| {
+            let recv = opcode::Recv::new(fd, std::ptr::null_mut(), size).flags(flags).buf_group(buffers::GROUP);
+            recv.build().flags(squeue::Flags::BUFFER_SELECT)
+        });
     }
 
     fn cancel_all(&mut self) {
@@ -315,28 +325,27 @@ impl Uring {
 
     fn push_send(&mut self, tag: Tag, pieces: &[Piece], flags: i32) {
         self.sends += 1;
-        let fd = Fixed(tag.slot());
-        let entry = match pieces {
-            [one] => opcode::Send::new(fd, one.start, one.len as u32).flags(flags).build(),
+        match pieces {
+            [one] => {
+                self.push_on_socket(tag, |fd| opcode::Send::new(fd, one.start, one.len as u32).flags(flags).build());
+            }
             many => {
                 let head = self.until_submitted.gather(many);
-                opcode::SendMsg::new(fd, head).flags(flags as u32).build()
+                self.push_on_socket(tag, |fd| opcode::SendMsg::new(fd, head).flags(flags as u32).build());
             }
-        };
-        self.push(&entry.user_data(tag.to_raw()));
+        }
     }
 }
 
 impl Ring for Uring {
     fn accept(&mut self, tag: Tag, listener: usize) {
         let Some(fd) = self.listeners.get(listener).map(|it| Fd(it.as_raw_fd())) else { return };
-        let slot = DestinationSlot::try_from_slot_target(tag.slot()).ok();
         let place = self.place_for_address(tag.slot());
         (place.tag, place.done) = (Some(tag), false);
         place.len = place.storage.size_of();
         let (address, len) = (&raw mut place.storage, &raw mut place.len);
-        let entry = opcode::Accept::new(fd, address.cast(), len).file_index(slot).build();
-        self.push(&entry.user_data(tag.to_raw()));
+        let accept = self.descriptors.accept(tag.slot(), opcode::Accept::new(fd, address.cast(), len));
+        self.push(&accept.build().user_data(tag.to_raw()));
     }
 
     fn peer(&mut self, tag: Tag) -> Option<SocketAddr> {
@@ -349,12 +358,11 @@ impl Ring for Uring {
 
     fn connect(&mut self, tag: Tag, to: &Address) -> io::Result<()> {
         let (socket, address) = sockets::for_connect(to, self.unsent_bytes, self.silence)?;
-        self.connect_socket(tag, &socket, address)
+        self.connect_socket(tag, socket, address)
     }
 
     fn recv(&mut self, tag: Tag) {
-        let entry = opcode::RecvMulti::new(Fixed(tag.slot()), buffers::GROUP).build();
-        self.push(&entry.user_data(tag.to_raw()));
+        self.push_on_socket(tag, |fd| opcode::RecvMulti::new(fd, buffers::GROUP).build());
     }
 
     fn recv_next(&mut self, tag: Tag) {
@@ -366,8 +374,7 @@ impl Ring for Uring {
     }
 
     fn poll(&mut self, tag: Tag) {
-        let entry = opcode::PollAdd::new(Fixed(tag.slot()), POLL_EVENTS).multi(true).build();
-        self.push(&entry.user_data(tag.to_raw()));
+        self.push_on_socket(tag, |fd| opcode::PollAdd::new(fd, POLL_EVENTS).multi(true).build());
     }
 
     unsafe fn send(&mut self, tag: Tag, pieces: &[Piece]) {
@@ -384,12 +391,12 @@ impl Ring for Uring {
     }
 
     fn shutdown(&mut self, tag: Tag) {
-        let entry = opcode::Shutdown::new(Fixed(tag.slot()), libc::SHUT_WR).build();
-        self.push(&entry.user_data(tag.to_raw()));
+        self.push_on_socket(tag, |fd| opcode::Shutdown::new(fd, libc::SHUT_WR).build());
     }
 
     fn close(&mut self, tag: Tag) {
-        self.push(&opcode::Close::new(Fixed(tag.slot())).build().user_data(tag.to_raw()));
+        let entry = self.descriptors.close(tag.slot());
+        self.push(&entry.user_data(tag.to_raw()));
     }
 
     fn tick(&mut self, after: Duration) {
@@ -410,11 +417,11 @@ impl Ring for Uring {
 
     fn next(&mut self) -> Option<Completion> {
         loop {
-            let completion = from_kernel(&self.ring.completion().next()?, self.buffers.memory());
+            let mut completion = from_kernel(&self.ring.completion().next()?, self.buffers.memory());
             match completion.tag.operation() {
                 Some(Operation::Waker) => {}
                 Some(Operation::Send) => self.sends -= 1,
-                Some(Operation::Accept) => self.accept_done(&completion),
+                Some(Operation::Accept) => self.accept_done(&mut completion),
                 _ => {}
             }
             if completion.tag.operation() != Some(Operation::Waker) {
@@ -472,11 +479,12 @@ fn from_kernel(entry: &cqueue::Entry, memory: &Rc<Memory>) -> Completion {
 mod tests {
     use super::*;
     use std::io::Read;
-    use std::net::TcpListener as Far;
+    use std::net::{TcpListener as Far, TcpStream as Near};
+
+    const SETUP: Setup = Setup { table: 16, buffers: 2, buffer_bytes: 512, unsent_bytes: 0, silence: Duration::ZERO };
 
     fn ring() -> Uring {
-        let setup = Setup { table: 16, buffers: 2, buffer_bytes: 512, unsent_bytes: 0, silence: Duration::ZERO };
-        Uring::new(setup, crate::engine::tests::waker(), Vec::new()).expect("a ring")
+        Uring::new(SETUP, crate::engine::tests::waker(), Vec::new()).expect("a ring")
     }
 
     /// Fills the submission queue to the brim with what does nothing.
@@ -500,8 +508,7 @@ mod tests {
     fn the_waker_ends_a_wait() {
         let waker = crate::engine::tests::waker();
         let other = waker.try_clone().expect("a descriptor");
-        let setup = Setup { table: 16, buffers: 2, buffer_bytes: 512, unsent_bytes: 0, silence: Duration::ZERO };
-        let mut ring = Uring::new(setup, waker, Vec::new()).expect("a ring");
+        let mut ring = Uring::new(SETUP, waker, Vec::new()).expect("a ring");
         let ring_it = move || rustix::io::write(&other, &1u64.to_ne_bytes()).expect("a ring of the bell");
         for _ in 0..3 {
             ring_it();
@@ -521,6 +528,57 @@ mod tests {
         });
         ring.wait(None).expect("a wait that the bell ends");
         later.join().expect("the one who rings");
+    }
+
+    /// A ring with one listener, and its address.
+    fn listening() -> (Uring, SocketAddr) {
+        let options = sockets::Options { backlog: 8, ..Default::default() };
+        let listener = sockets::listen(&Address::Tcp(([127, 0, 0, 1], 0).into()), options).expect("a listener");
+        let address = listener.local_addr().ok().and_then(|it| it.as_socket()).expect("its address");
+        (Uring::new(SETUP, crate::engine::tests::waker(), vec![listener]).expect("a ring"), address)
+    }
+
+    /// A client in a slot, which it has by an accept.
+    fn client(ring: &mut Uring, address: SocketAddr, slot: u32) -> Near {
+        ring.accept(Tag::new(slot, 1, Operation::Accept), 0);
+        let client = Near::connect(address).expect("a listener");
+        client.set_read_timeout(Some(Duration::from_secs(10))).expect("a read timeout");
+        turn_until(ring, 1);
+        client
+    }
+
+    /// Whoever is closed hears it while others are waited for since before, whether his slot came by an accept or by a
+    /// connect; the slot can be used again.
+    fn closed_beside_the_idle((mut ring, address): (Uring, SocketAddr)) {
+        let _idle = client(&mut ring, address, 0);
+        ring.poll(Tag::new(0, 1, Operation::Poll));
+        let far = Far::bind("127.0.0.1:0").expect("a listener");
+        for _ in 0..3 {
+            let came = client(&mut ring, address, 1);
+            let to = Address::Tcp(far.local_addr().expect("an address"));
+            ring.connect(Tag::new(2, 1, Operation::Connect), &to).expect("a socket");
+            turn_until(&mut ring, 1);
+            let called = far.accept().expect("the call").0;
+            called.set_read_timeout(Some(Duration::from_secs(10))).expect("a read timeout");
+            for (slot, mut peer) in [(1, came), (2, called)] {
+                ring.close(Tag::new(slot, 1, Operation::Close));
+                turn_until(&mut ring, 1);
+                assert_eq!(peer.read(&mut [0]).expect("FIN in time"), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_closed_hears_it_though_others_are_idle() {
+        closed_beside_the_idle(listening());
+    }
+
+    /// As on kernels that let direct descriptors go late.
+    #[test]
+    fn plain_descriptors_do_as_direct_ones() {
+        let (mut ring, address) = listening();
+        ring.descriptors = Descriptors::plain(SETUP.table);
+        closed_beside_the_idle((ring, address));
     }
 
     /// A full queue must not let one entry's message or address become another's.

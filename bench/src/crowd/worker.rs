@@ -368,7 +368,7 @@ impl Worker {
         if !from.is_empty() {
             bind_source(&socket, from[place % from.len()])?;
         }
-        self.ring.connect_socket(self.tag(slot, Operation::Connect), &socket, to.into())
+        self.ring.connect_socket(self.tag(slot, Operation::Connect), socket, to.into())
     }
 
     fn tag(&self, slot: u32, operation: Operation) -> Tag {

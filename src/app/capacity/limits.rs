@@ -13,7 +13,8 @@ use super::memory::{connections_room, message_pages};
 use crate::app::coefficients::CONNECTION_BYTES;
 use crate::app::config::{Config, Service};
 use crate::app::derive::{
-    Machine, TABLE_ENTRIES_MAX, accepts, derive, outbox_bytes, plain_descriptors, raise_nofile, shards, spare_of,
+    Machine, TABLE_ENTRIES_MAX, accepts, derive, entries_room, nofile_for, outbox_bytes, plain_descriptors,
+    raise_nofile, shards, spare_of, tables,
 };
 use crate::app::doctor::{self, Row, Verdict, advise, bytes, insist, limit, row};
 
@@ -30,7 +31,8 @@ pub struct Files {
     pub shards: u64,
     /// Slots of a shard that suffice.
     pub slots_per_shard: u64,
-    /// Entries of a shard's table: slots, spare ones, accepts in flight. RLIMIT_NOFILE must allow as many.
+    /// Entries of a shard's table: slots, spare ones, accepts in flight. RLIMIT_NOFILE must allow as many;
+    /// before Linux 6.13, as many for all shards together.
     pub table_entries: u64,
     /// Entries of all tables; `fs.file-max` must allow as many beside the files of everything else.
     pub total_entries: u64,
@@ -91,11 +93,11 @@ fn table_entries(slots: u64, config: &Config) -> u64 {
 
 /// The fewest shards whose tables have room within RLIMIT_NOFILE. `None` where more shards do not help: each
 /// opens files of its own, too.
-fn shards_that_fit(load: &Load, config: &Config, nofile: u64) -> Option<u64> {
+fn shards_that_fit(load: &Load, config: &Config, machine: &Machine) -> Option<u64> {
     const MOST: u64 = 1024;
     let entries = |shards| table_entries(slots_of_one(load, shards), config);
-    let shards = (1..=MOST).find(|&shards| entries(shards) <= nofile.min(TABLE_ENTRIES_MAX));
-    shards.filter(|&shards| plain_descriptors(config, shards) <= nofile)
+    let shards = (1..=MOST).find(|&shards| entries(shards) <= entries_room(config, machine, shards));
+    shards.filter(|&shards| plain_descriptors(config, shards) <= machine.nofile())
 }
 
 /// What is held against the load: all but the sysctls.
@@ -140,13 +142,14 @@ fn cores(sums: &Sums, machine: &Machine) -> Row {
 
 /// Each shard's table within RLIMIT_NOFILE and the kernel's bound.
 fn table(load: &Load, sums: &Sums, config: &Config, machine: &Machine) -> Row {
-    let entries = sums.files.table_entries;
-    let room = machine.nofile().min(TABLE_ENTRIES_MAX);
-    let more = shards_that_fit(load, config, machine.nofile()).map(|shards| format!("write server.shards = {shards}"));
-    let raise = (entries <= TABLE_ENTRIES_MAX).then(|| raise_nofile(entries, machine));
+    let Files { shards, table_entries: entries, .. } = sums.files;
+    let room = entries_room(config, machine, shards);
+    let nofile = nofile_for(entries, config, machine, shards);
+    let more = shards_that_fit(load, config, machine).map(|shards| format!("write server.shards = {shards}"));
+    let raise = (entries <= TABLE_ENTRIES_MAX).then(|| raise_nofile(nofile, machine));
     let ways: Vec<String> = raise.into_iter().chain(more).collect();
     let command = if ways.is_empty() { "share the clients among machines".into() } else { ways.join(", or ") };
-    let should = format!("at least {entries}, a shard's table");
+    let should = format!("at least {nofile}, {}", tables(entries, machine, shards));
     row("RLIMIT_NOFILE", format!("{} (hard limit)", limit(machine.nofile())), should, insist(entries <= room), command)
 }
 
@@ -223,7 +226,7 @@ pub const TRACKING_PAGE: &str = "tuning/conntrack/README.md";
 pub fn sysctls(load: &Load, sums: &Sums, config: &Config, machine: &Machine) -> Vec<Sysctl> {
     let pages = tcp_pages(load, machine);
     let rows = [
-        doctor::nr_open(machine, sums.files.table_entries),
+        doctor::nr_open(machine, nofile_for(sums.files.table_entries, config, machine, sums.files.shards)),
         doctor::file_max(machine, sums.files.total_entries).map(insistent),
         doctor::tcp_mem(machine, pages, "").filter(|_| pages > 0).map(|row| dropping(row, pages, machine)),
         ports(sums, machine).map(insistent),

@@ -50,7 +50,7 @@ pub(crate) static SERVER: [Key<Server>; 27] = [
         owners: &[],
         words: "How many shards serve clients, each a thread with its own ring, sockets and table of connections.",
         note: "More shards than cores help only where a shard's table may not hold enough connections: \
-               RLIMIT_NOFILE bounds each ring, not the process. A busy machine loses by them.",
+               RLIMIT_NOFILE bounds each ring, not the process (from Linux 6.13 on). A busy machine loses by them.",
         example: "",
         see: &["slots_per_shard"],
     },
