@@ -3,7 +3,7 @@
 
 use crate::stage::{KIND, settings};
 use edgehold::engine::script::{FarEnd, Script, Temper};
-use edgehold::mesh::{Body, Counters, Message, NewMessage, Sender, ToShard, Waker, mailbox};
+use edgehold::mesh::{Body, Counters, Message, NewMessage, PlainFrame, Sender, ToShard, Waker, mailbox};
 use edgehold::service::broadcast::{self, Broadcast, FeedSettings, Keep, Policy, Slow};
 use edgehold::service::{Route, Services, Target};
 use edgehold::shard::Shard;
@@ -50,10 +50,11 @@ impl Stage {
     }
 
     fn publish(&mut self, messages: impl IntoIterator<Item = (String, Vec<u8>)>) {
-        let message = |(channel, payload)| {
+        let message = |(channel, payload): (String, Vec<u8>)| {
             self.said += 1;
-            let draft = NewMessage { channel, text: true, payload, ..NewMessage::default() };
-            Arc::new(Message::new(draft, 1, self.said))
+            let payload = PlainFrame::text_or_binary(&payload);
+            let new = NewMessage { channel, payload, ..NewMessage::default() };
+            Arc::new(Message::new(new, 1, self.said))
         };
         let letter: Vec<_> = messages.into_iter().map(message).collect();
         self.letters.post(ToShard::Publish(letter.into())).expect("the shard reads its letters");
@@ -117,7 +118,7 @@ fn a_prefix_costs_what_its_client_is_sent() {
     }
     let answers = stage.hear(guest);
     assert_eq!(answers.matches("\"subscribed\"").count(), 100);
-    assert_eq!(stage.counters().rows_searched, 0, "a client that begins with what comes needs nothing of what is kept");
+    assert_eq!(stage.counters().prefix_steps, 0, "a client that begins with what comes needs nothing of what is kept");
     stage.publish([(numbered(0), b"still here".to_vec())]);
     stage.turn();
     assert!(stage.hear(innocent).contains("still here"));
@@ -134,7 +135,7 @@ fn who_comes_back_to_a_prefix_pays_once_for_a_look_at_its_channels() {
     }
     assert_eq!(stage.hear(guest).matches("\"subscribed\"").count(), 20);
     // Of 200 000 messages that are kept.
-    assert_eq!(stage.counters().rows_searched, CHANNELS as u64 + 3);
+    assert_eq!(stage.counters().prefix_steps, CHANNELS as u64 + 3);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::stage::{KIND, Stage, settings};
 use edgehold::engine::script::FarEnd;
-use edgehold::mesh::{FeedNumber, Message, Missed, NewMessage, ToShard};
+use edgehold::mesh::{FeedNumber, Message, Missed, NewMessage, PlainFrame, ToShard};
 use std::sync::Arc;
 
 fn begun() -> Stage {
@@ -10,9 +10,9 @@ fn begun() -> Stage {
 }
 
 fn say(stage: &mut Stage, sequence: u64) {
-    let payload = format!("said {sequence}").into();
-    let draft = NewMessage { channel: "a".into(), text: true, payload, ..NewMessage::default() };
-    let message = Arc::new(Message::new(draft, 1, sequence));
+    let payload = PlainFrame::text(&format!("said {sequence}"));
+    let new = NewMessage { channel: "a".into(), payload, ..NewMessage::default() };
+    let message = Arc::new(Message::new(new, 1, sequence));
     stage.letters.post(ToShard::Publish(Arc::from([message]))).expect("the shard reads its letters");
 }
 

@@ -1,7 +1,9 @@
 //! A shard with an echo, a feed and a proxy, and far ends that are moved by hand.
 
 use edgehold::engine::script::{FarEnd, Script, Temper};
-use edgehold::mesh::{Body, Counters, Message, NewMessage, Receiver, Sender, ToControl, ToShard, Waker, mailbox};
+use edgehold::mesh::{
+    Body, Counters, Message, NewMessage, PlainFrame, Receiver, Sender, ToControl, ToShard, Waker, mailbox,
+};
 use edgehold::service::broadcast::{Broadcast, FeedSettings, Keep, Policy, Slow};
 use edgehold::service::proxy::{self, Frames, Place};
 use edgehold::service::{Route, Services, Target, broadcast, echo};
@@ -68,8 +70,9 @@ impl Stage {
     /// A message of the feed, to channel `a`. Says its number.
     pub fn publish(&mut self, payload: &[u8]) -> u64 {
         self.said += 1;
-        let draft = NewMessage { channel: "a".into(), text: true, payload: payload.into(), ..NewMessage::default() };
-        let message = Arc::new(Message::new(draft, 1, self.said));
+        let payload = PlainFrame::text_or_binary(payload);
+        let new = NewMessage { channel: "a".into(), payload, ..NewMessage::default() };
+        let message = Arc::new(Message::new(new, 1, self.said));
         self.letters.post(ToShard::Publish(Arc::from([message]))).expect("the shard reads its letters");
         self.said
     }

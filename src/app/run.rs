@@ -512,7 +512,7 @@ fn control_settings(
             health,
         },
         feeds: super::feeds::settings(config),
-        patience: super::feeds::patience(config),
+        publish_limits: super::feeds::publish_limits(config),
         epoch,
     }
 }

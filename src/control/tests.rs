@@ -1,11 +1,11 @@
 //! Feeds and the admin address with a real dispatcher: what comes in by real sockets is read where a shard would read
-//! it, from the boxes of the mesh.
+//! it, from the mailboxes of the mesh.
 
 #[path = "../../ci/load/ports.rs"]
 mod ports;
 
-use super::feeds::{FeedState, Format, Framing, InvalidText, Patience, Source, SourceSettings, Start};
-use super::{AdminRules, Line, admin, dispatcher, feeds, metrics, readers, stats};
+use super::feeds::{DecoderSettings, FeedState, Format, Framing, InvalidText, Source, SourceSettings, Start};
+use super::{AdminRules, Line, PublishLimits, admin, commands, dispatcher, feeds, metrics, publishing, readers, stats};
 use crate::mesh::{
     ChannelState, Counters, Message, Missed, Receiver, Report, Sender, SubscriberCounts, ToControl, ToShard, Waker,
     Wanted, mailbox,
@@ -23,7 +23,9 @@ use tokio::time::{sleep, timeout};
 const SHARDS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(10);
 const ADMIN_CONNECTIONS: usize = 20;
-const PATIENCE_WITH_SHARDS: Patience = Patience { backlog_bytes: 32 << 20, time: Duration::from_millis(500) };
+const LIMITS: PublishLimits = PublishLimits { backlog_bytes: 32 << 20, patience: Duration::from_millis(500) };
+const DECODER: DecoderSettings =
+    DecoderSettings { format: Format::Raw, text: true, invalid_text: InvalidText::Drop, message_bytes: 1000 };
 
 /// Where a shard's letters end.
 struct Seat {
@@ -46,10 +48,7 @@ fn feed(source: Source) -> SourceSettings {
         topics: Vec::new(),
         start: Start::New,
         framing: Framing::Lines,
-        format: Format::Raw,
-        text: true,
-        invalid_text: InvalidText::Drop,
-        message_bytes: 1000,
+        decoder: DECODER,
     }
 }
 
@@ -72,8 +71,8 @@ impl Hall {
             lines.push(Line { to, from });
             seats.push(Seat { letters, to_control });
         }
-        let (asks, asked) = mpsc::channel(dispatcher::ASKS);
-        let (publisher, publish_queue) = feeds::publisher(0x5f3a_01bc, SHARDS, PATIENCE_WITH_SHARDS);
+        let (commands, queue) = mpsc::channel(commands::QUEUE);
+        let (publisher, publish_queue) = publishing::channel(0x5f3a_01bc, SHARDS, LIMITS);
         let feeds = feeds::start(settings, &publisher);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -82,10 +81,10 @@ impl Hall {
         let settings = readers::ReaderSettings { held: 1, queue: 1, wait: PATIENCE };
         let (readers, read) = readers::Readers::new(SHARDS, settings, &counts);
         let state =
-            admin::AdminState::new(asks, (metrics::Labels::default(), counts), rules(), (feeds.clone(), publisher));
+            admin::AdminState::new(commands, (metrics::Labels::default(), counts), rules(), (feeds.clone(), publisher));
         tokio::spawn(admin::serve(listener, state));
         let mut dispatcher = dispatcher::Dispatcher::new(lines, readers, publish_queue);
-        tokio::spawn(async move { dispatcher.run(&control_waker, asked, read, Duration::ZERO).await });
+        tokio::spawn(async move { dispatcher.run(&control_waker, queue, read, Duration::ZERO).await });
         Hall { seats, feeds, admin }
     }
 
@@ -94,23 +93,23 @@ impl Hall {
     }
 
     /// The next messages, which every seat must get in the same order.
-    async fn hear(&mut self, count: usize) -> Vec<Arc<Message>> {
-        let mut heard: Vec<Vec<Arc<Message>>> = vec![Vec::new(); SHARDS];
+    async fn receive(&mut self, count: usize) -> Vec<Arc<Message>> {
+        let mut received: Vec<Vec<Arc<Message>>> = vec![Vec::new(); SHARDS];
         until("messages in every box", || {
-            for (seat, heard) in self.seats.iter_mut().zip(&mut heard) {
-                heard.extend(published(seat));
+            for (seat, received) in self.seats.iter_mut().zip(&mut received) {
+                received.extend(published(seat));
             }
-            heard.iter().all(|it| it.len() >= count)
+            received.iter().all(|it| it.len() >= count)
         })
         .await;
         let sequences = |it: &Vec<Arc<Message>>| it.iter().map(|it| it.sequence).collect::<Vec<_>>();
-        assert!(heard.iter().all(|it| sequences(it) == sequences(&heard[0]) && it.len() == count));
-        heard.swap_remove(0)
+        assert!(received.iter().all(|it| sequences(it) == sequences(&received[0]) && it.len() == count));
+        received.swap_remove(0)
     }
 
     /// The payloads of the next messages, in order.
     async fn texts(&mut self, count: usize) -> Vec<String> {
-        let texts = self.hear(count).await;
+        let texts = self.receive(count).await;
         texts.iter().map(|it| String::from_utf8_lossy(it.payload()).into_owned()).collect()
     }
 
@@ -266,7 +265,7 @@ async fn a_unix_socket_that_is_left_over_is_taken_over() {
 #[tokio::test]
 async fn the_demo_counts_from_one() {
     let mut hall = Hall::with(SourceSettings { channel: None, ..feed(Source::Demo) }).await;
-    let messages = hall.hear(3).await;
+    let messages = hall.receive(3).await;
     for (n, message) in (1..).zip(&messages) {
         let value: Value = serde_json::from_slice(message.payload()).unwrap();
         assert_eq!((value["n"].as_u64(), &*message.channel, message.key.as_deref()), (Some(n), "demo", Some("demo")));
@@ -280,7 +279,8 @@ async fn the_demo_counts_from_one() {
 async fn megabytes(count: usize) -> (Hall, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let settings = SourceSettings { message_bytes: 1 << 20, ..feed(Source::Tcp { host: "127.0.0.1".into(), port }) };
+    let decoder = DecoderSettings { message_bytes: 1 << 20, ..DECODER };
+    let settings = SourceSettings { decoder, ..feed(Source::Tcp { host: "127.0.0.1".into(), port }) };
     let hall = Hall::with(settings).await;
     let (stream, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
     let (_, mut to) = stream.into_split();
@@ -298,7 +298,7 @@ async fn megabytes(count: usize) -> (Hall, tokio::task::JoinHandle<()>) {
 async fn a_stream_is_held_back_while_no_shard_reads() {
     let (mut hall, writer) = megabytes(200).await;
     // Longer than one shard is waited for.
-    sleep(2 * PATIENCE_WITH_SHARDS.time).await;
+    sleep(2 * LIMITS.patience).await;
     assert!(!writer.is_finished() && hall.feeds[0].stats.messages() <= 32);
     let mut seen = [0; SHARDS];
     until("the rest", || {
@@ -314,7 +314,7 @@ async fn a_shard_that_reads_nothing_is_left_behind_and_told_what_it_has_missed()
     let (mut hall, writer) = megabytes(200).await;
     let mut late = hall.seats.pop().unwrap();
     let mut seen = 0;
-    until("the prompt shard to hear all", || {
+    until("the prompt shard to receive all", || {
         seen += published(&mut hall.seats[0]).len();
         seen == 200
     })
@@ -325,12 +325,12 @@ async fn a_shard_that_reads_nothing_is_left_behind_and_told_what_it_has_missed()
     assert!(shown("edgehold_publish_left_behind{shard=\"1\"} 1"), "{metrics}");
     assert!(shown("edgehold_publish_left_behind_total{shard=\"1\"} 1"), "{metrics}");
     assert!(shown("edgehold_publish_backlog_bytes{shard=\"0\"} 0"), "{metrics}");
-    // What was in its box it hears, and then that the rest is missing.
-    let (mut heard, mut missed) = (Vec::new(), None);
+    // It gets what was in its mailbox, and then that the rest is missing.
+    let (mut received, mut missed) = (Vec::new(), None);
     until("word of what is missing", || {
         while let Some(letter) = late.letters.take() {
             match letter {
-                ToShard::Publish(messages) => heard.extend(messages.iter().map(|it| it.sequence)),
+                ToShard::Publish(messages) => received.extend(messages.iter().map(|it| it.sequence)),
                 ToShard::Missed(told) => missed = Some(*told),
                 _ => {}
             }
@@ -338,7 +338,7 @@ async fn a_shard_that_reads_nothing_is_left_behind_and_told_what_it_has_missed()
         missed.is_some()
     })
     .await;
-    assert!(heard.len() <= 32 && heard.iter().copied().eq(1..=heard.len() as u64));
+    assert!(received.len() <= 32 && received.iter().copied().eq(1..=received.len() as u64));
     assert_eq!(missed, Some(Missed { feed: None, channel: None, sequence: 200 }));
 }
 
@@ -349,7 +349,7 @@ async fn http_hall() -> Hall {
     let exact = SourceSettings {
         name: "exact".into(),
         channel: Some("x".into()),
-        invalid_text: InvalidText::Binary,
+        decoder: DecoderSettings { invalid_text: InvalidText::Binary, ..DECODER },
         ..feed(Source::Http)
     };
     Hall::new(vec![limited, exact]).await
@@ -365,7 +365,7 @@ async fn a_request_is_a_message() {
     assert_eq!((status, serde_json::from_str(&body).ok()), (200, Some(json!({ "id": "5f3a01bc-2" }))));
     let (status, _) = hall.post("/v1/publish/x", "application/json; charset=utf-8", b"\xff").await;
     assert_eq!(status, 200);
-    let [first, second, third] = hall.hear(3).await.try_into().unwrap();
+    let [first, second, third] = hall.receive(3).await.try_into().unwrap();
     assert_eq!((&*first.channel, first.feed, first.text), ("news/a b", 0, true));
     assert_eq!(
         (first.event.as_deref(), first.key.as_deref(), first.payload()),
@@ -428,9 +428,9 @@ async fn a_batch_tells_of_each_line_that_was_refused() {
     let lines: Vec<_> = lines.iter().map(|(line, reason)| json!({ "line": line, "reason": reason })).collect();
     let expected = json!({ "published": 1, "refused": 4, "lines": lines });
     assert_eq!((status, serde_json::from_str(&body).ok()), (400, Some(expected)));
-    let heard = hall.hear(3).await;
-    assert_eq!(heard.iter().map(|it| it.payload()).collect::<Vec<_>>(), [&b"{\"a\":1.0}"[..], b"\0", b"b"]);
-    assert_eq!(heard[1].id(), "9");
+    let received = hall.receive(3).await;
+    assert_eq!(received.iter().map(|it| it.payload()).collect::<Vec<_>>(), [&b"{\"a\":1.0}"[..], b"\0", b"b"]);
+    assert_eq!(received[1].id(), "9");
 }
 
 #[tokio::test]

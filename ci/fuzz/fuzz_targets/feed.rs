@@ -8,7 +8,7 @@ mod message;
 
 /// The part of the mesh that reading needs.
 mod mesh {
-    pub use crate::message::{NewMessage, FeedNumber};
+    pub use crate::message::{FeedNumber, NewMessage, PlainFrame};
 }
 
 #[allow(dead_code, reason = "the target renders no metrics")]
@@ -17,14 +17,14 @@ mod framing;
 
 #[allow(dead_code, reason = "the target renders no metrics")]
 #[path = "../../../src/control/feeds/decoder.rs"]
-mod reading;
+mod decoder;
 
 mod input;
 
 use framing::{Cutter, Framing};
 use libfuzzer_sys::fuzz_target;
 use mesh::NewMessage;
-use reading::{Format, InvalidText, Reason, Rules, Said, WORD_BYTES};
+use decoder::{Decoder, DecoderSettings, Format, InvalidText, Metadata, Reason, WORD_BYTES};
 
 fuzz_target!(|data: &[u8]| {
     let mut data = data;
@@ -35,9 +35,7 @@ fuzz_target!(|data: &[u8]| {
     } else {
         Framing::Length
     };
-    let rules = Rules {
-        feed: 1,
-        channel: (choice & 2 == 0).then(|| "fixed".into()),
+    let settings = DecoderSettings {
         format: if choice & 4 == 0 {
             Format::Json
         } else {
@@ -51,14 +49,19 @@ fuzz_target!(|data: &[u8]| {
         },
         message_bytes: 100,
     };
+    let decoder = Decoder {
+        feed: 1,
+        channel: (choice & 2 == 0).then(|| "fixed".into()),
+        settings,
+    };
     let longest = usize::from(choice >> 5) * 20;
     let whole = messages(framing, longest, data, &[]);
     assert_eq!(messages(framing, longest, data, cuts), whole);
     for message in whole.iter().flatten() {
         assert!(message.len() <= longest);
-        law(&rules, message);
+        law(&decoder, message);
     }
-    law(&rules, data);
+    law(&decoder, data);
 });
 
 fn messages(
@@ -71,23 +74,23 @@ fn messages(
     let mut all = Vec::new();
     for cut in cuts.iter().map(|cut| usize::from(*cut)).chain([usize::MAX]) {
         let (piece, rest) = data.split_at(cut.min(data.len()));
-        cutter.push(piece);
-        all.extend(std::iter::from_fn(|| cutter.cut()));
+        cutter.buffer().extend_from_slice(piece);
+        while let Some(cut) = cutter.cut() {
+            all.push(cut.map(Into::into));
+        }
         data = rest;
     }
-    all.extend(cutter.rest());
+    all.extend(cutter.rest().map(|cut| cut.map(Into::into)));
     all
 }
 
-fn law(rules: &Rules, raw: &[u8]) {
-    let Ok(draft) = rules.read(
-        raw,
-        Said {
-            channel: Some("said"),
-            id: Some("7"),
-            ..Said::default()
-        },
-    ) else {
+fn law(decoder: &Decoder, raw: &[u8]) {
+    let metadata = Metadata {
+        channel: Some("topic"),
+        id: Some("7"),
+        ..Metadata::default()
+    };
+    let Ok(message) = decoder.decode(raw, metadata) else {
         return;
     };
     let NewMessage {
@@ -95,12 +98,14 @@ fn law(rules: &Rules, raw: &[u8]) {
         id,
         event,
         key,
-        text,
         payload,
         ..
-    } = draft;
-    assert!(reading::is_channel(&channel) && payload.len() <= rules.message_bytes);
-    assert!(!text || rules.text && std::str::from_utf8(&payload).is_ok());
+    } = message;
+    let settings = decoder.settings;
+    assert!(decoder::is_channel(&channel) && payload.payload().len() <= settings.message_bytes);
+    assert!(
+        !payload.is_text() || settings.text && std::str::from_utf8(payload.payload()).is_ok()
+    );
     for word in [id, event, key].into_iter().flatten() {
         assert!(!word.is_empty() && word.len() <= WORD_BYTES && !word.contains(['\r', '\n', '\0']));
     }

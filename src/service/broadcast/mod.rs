@@ -401,7 +401,7 @@ impl Broadcast {
         if let Some(last) = last.filter(|_| !lost_of.is_empty()) {
             self.returns.insert(token, last.into());
         }
-        desk.counters().rows_searched += steps;
+        desk.counters().prefix_steps += steps;
         self.gauge(desk);
         (lost_of, steps)
     }

@@ -4,17 +4,30 @@
 //! by requests of its own origin, and not by a name of its own that it lets lead here (DNS rebinding). `/v1/...` is for
 //! those who ask by a name of this address; health, readiness, metrics and the page at `/` are for everybody.
 
-use super::AdminRules;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
-/// Marks a request that came when all places were taken.
+/// Who may ask the admin address for what, and how much of it.
+#[derive(Clone, Debug)]
+pub struct AdminRules {
+    /// Origins whose pages may use it from a browser.
+    pub allow_origin: Vec<String>,
+    /// Names by which it may be asked, in lower case, beside addresses and `localhost`.
+    pub hosts: Vec<String>,
+    /// Connections at one time, at most.
+    pub connections: usize,
+    /// How long a head, a body or the taking of an answer may take.
+    pub timeout: Duration,
+}
+
+/// Marks a request on a connection beyond `admin_connections`.
 #[derive(Clone, Copy)]
 pub(super) struct Spare;
 
-/// Why a request is not let in; `None`: it is.
+/// The answer to a request that is refused; `None`: it is not.
 pub(super) fn refusal(rules: &AdminRules, request: &Request) -> Option<Response> {
     let (headers, path) = (request.headers(), request.uri().path());
     let host = request.uri().authority().map(|it| it.as_str()).or_else(|| text(headers.get(header::HOST)?));
@@ -49,7 +62,7 @@ fn is_for_balancers(path: &str) -> bool {
     matches!(path, "/healthz" | "/readyz" | "/metrics")
 }
 
-/// The codings before chunked would have to be undone.
+/// RFC 9112 section 6.1: what other codings have made of the content would have to be decoded.
 fn is_chunked_only(headers: &HeaderMap) -> bool {
     headers.get_all(header::TRANSFER_ENCODING).iter().all(|it| it.as_bytes().eq_ignore_ascii_case(b"chunked"))
         && headers.get_all(header::TRANSFER_ENCODING).iter().count() <= 1
@@ -60,7 +73,7 @@ pub(super) fn allows(rules: &AdminRules, origin: &HeaderValue) -> bool {
     rules.allow_origin.iter().any(|it| it.as_bytes() == origin.as_bytes())
 }
 
-/// A page that this very address has sent.
+/// Whether the page comes from this very address.
 fn is_own(host: &str, origin: &HeaderValue) -> bool {
     let origin = origin.to_str().unwrap_or_default();
     origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")).is_some_and(|it| it == host)
@@ -85,7 +98,6 @@ fn without_port(host: &str) -> &str {
 mod tests {
     use super::*;
     use axum::body::Body;
-    use std::time::Duration;
 
     fn status(target: &str, fields: &[(&str, &str)]) -> u16 {
         let rules = AdminRules {

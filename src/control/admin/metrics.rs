@@ -1,21 +1,22 @@
 //! The metrics: one table, from which `/metrics` and docs/metrics.md are both written.
 
-use super::feeds::{Backlogs, Feed, FeedState, Reason, Stats};
-use super::reports::Seen;
-use super::stats::Counts;
+use crate::control::feeds::{Feed, FeedState, Reason, Stats};
+use crate::control::publishing::{Backlogs, ShardBacklog};
+use crate::control::reports::Seen;
+use crate::control::stats::Counts;
 use crate::mesh::{Cause, Counters, Health, Refused, ServiceKind, Stage};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Names for the values of labels.
+/// The values of labels that come from the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Labels {
-    /// Listeners by number.
+    /// The listeners' names, by number.
     pub listeners: Vec<String>,
-    /// Upstreams by number.
+    /// The upstreams, by number.
     pub upstreams: Vec<String>,
-    /// And how they are.
+    /// The upstreams' health, by number.
     pub health: Arc<[Health]>,
 }
 
@@ -42,7 +43,7 @@ impl<'l> Snapshot<'l> {
         Snapshot { counts: counts.clone(), ..self }
     }
 
-    /// With the feeds, and what shards have still to read of what they said.
+    /// With the feeds, and what shards have still to read of their messages.
     pub fn with_feeds(self, feeds: &'l [Arc<Feed>], backlogs: Arc<Backlogs>) -> Snapshot<'l> {
         Snapshot { feeds, backlogs: Some(backlogs), ..self }
     }
@@ -87,7 +88,7 @@ struct Metric {
     samples: fn(&Snapshot<'_>, &mut Samples<'_>),
 }
 
-/// Where samples of one metric are written.
+/// The output for the samples of one metric.
 struct Samples<'o> {
     out: &'o mut String,
     metric: &'o Metric,
@@ -105,12 +106,12 @@ impl Samples<'_> {
     }
 }
 
-/// The text format's escapes in label values.
+/// A label value with the escapes of the text format.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-/// The text format of Prometheus, version 0.0.4.
+/// The snapshot in the text format of Prometheus, version 0.0.4.
 pub fn render(snapshot: &Snapshot<'_>) -> String {
     let mut out = String::new();
     for metric in METRICS {
@@ -120,7 +121,7 @@ pub fn render(snapshot: &Snapshot<'_>) -> String {
     out
 }
 
-/// docs/metrics.md.
+/// The page docs/metrics.md.
 pub fn reference() -> String {
     let mut page = String::from(REFERENCE_HEAD);
     for metric in METRICS {
@@ -137,7 +138,7 @@ pub fn reference() -> String {
 const REFERENCE_HEAD: &str = "\
 # Metrics
 
-Written by `edgehold reference metrics` from the table in src/control/metrics.rs; do not edit.
+Written by `edgehold reference metrics` from the table in src/control/admin/metrics.rs; do not edit.
 
 `GET /metrics` on the admin address answers in the text format of Prometheus. Every label takes its values from the
 configuration or from a fixed list, so that the number of series does not grow with the number of clients. Counters
@@ -171,6 +172,7 @@ macro_rules! summed {
     };
 }
 
+/// A metric without labels from the control thread's own counters.
 macro_rules! counted {
     ($name:literal, $kind:ident, $help:literal, $count:expr) => {
         Metric {
@@ -346,7 +348,7 @@ const METRICS: &[Metric] = &[
         "edgehold_prefix_steps_total",
         Counter,
         "Channels and messages that were looked at for clients that came back to a prefix.",
-        rows_searched
+        prefix_steps
     ),
     summed!(
         "edgehold_replay_bytes",
@@ -484,28 +486,28 @@ const METRICS: &[Metric] = &[
         kind: Kind::Gauge,
         help: "Where feeds wait (`publish_backlog_bytes`).",
         labels: &[],
-        samples: |snapshot, samples| samples.add(&[], snapshot.backlogs.as_ref().map_or(0, |it| it.limit as u64)),
+        samples: |snapshot, samples| samples.add(&[], snapshot.backlogs.as_ref().map_or(0, |it| it.limit_bytes())),
     },
     Metric {
         name: "edgehold_publish_backlog_bytes",
         kind: Kind::Gauge,
         help: "Bytes of messages, about, that a shard has still to read.",
         labels: &["shard"],
-        samples: |snapshot, samples| backlogs(snapshot, samples, |(bytes, _, _)| bytes),
+        samples: |snapshot, samples| backlogs(snapshot, samples, |it| it.bytes),
     },
     Metric {
         name: "edgehold_publish_left_behind",
         kind: Kind::Gauge,
         help: "1 while feeds go on without a shard that does not read (`publish_patience`).",
         labels: &["shard"],
-        samples: |snapshot, samples| backlogs(snapshot, samples, |(_, left_behind, _)| u64::from(left_behind)),
+        samples: |snapshot, samples| backlogs(snapshot, samples, |it| u64::from(it.left_behind)),
     },
     Metric {
         name: "edgehold_publish_left_behind_total",
         kind: Kind::Counter,
         help: "Times that feeds went on without a shard; its clients were told a gap.",
         labels: &["shard"],
-        samples: |snapshot, samples| backlogs(snapshot, samples, |(_, _, times)| times),
+        samples: |snapshot, samples| backlogs(snapshot, samples, |it| it.times),
     },
     Metric {
         name: "edgehold_shard_up",
@@ -664,7 +666,7 @@ fn upstreams(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, count: fn(&Coun
     }
 }
 
-fn backlogs(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, value: impl Fn((u64, bool, u64)) -> u64) {
+fn backlogs(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, value: fn(ShardBacklog) -> u64) {
     for (number, shard) in snapshot.backlogs.iter().flat_map(|it| it.by_shard()).enumerate() {
         samples.add(&[&number.to_string()], value(shard));
     }
@@ -706,7 +708,7 @@ mod tests {
 
     #[test]
     fn the_reference_page_is_fresh() {
-        let page = include_str!("../../docs/metrics.md");
+        let page = include_str!("../../../docs/metrics.md");
         assert_eq!(page, reference(), "run: cargo run -- reference metrics > docs/metrics.md");
     }
 }
