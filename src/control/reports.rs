@@ -1,8 +1,8 @@
 //! The last report of each shard, and the requests that wait for new ones.
 //!
 //! A shard has one question open at a time, however many requests wait: its answer is for all of them. The last report
-//! of a shard that is late is kept until it sends a new one: its counters would else be missing from the sums, and a sum
-//! that falls looks like a server that was restarted.
+//! of a shard that is late is kept until it sends a new one: its counters would else be missing from the sums, and a
+//! sum that falls looks like a server that was restarted.
 
 use crate::mesh::{Report, ShardNumber};
 use std::sync::Arc;

@@ -64,8 +64,8 @@ impl Shutdown {
         self.deadline.map(|deadline| if self.cut_off { deadline + LEAVE } else { deadline })
     }
 
-    /// The next step, from the time and from which shards have ended, by their numbers. Each step but [`Step::Wait`] and
-    /// [`Step::Over`] comes once.
+    /// The next step, from the time and from which shards have ended, by their numbers. Each step but [`Step::Wait`]
+    /// and [`Step::Over`] comes once.
     pub(super) fn step(&mut self, ended: &[bool]) -> Step {
         let late = self.wake_at().is_some_and(|at| at <= Instant::now());
         match ended.iter().position(|it| *it) {

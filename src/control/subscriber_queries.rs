@@ -1,7 +1,7 @@
 //! The open questions for the subscribers of channels, and the answers of each shard.
 //!
 //! Unlike reports, each question has its own answer. A shard that has not answered the last question is not asked the
-//! next one, so that one that is late does not find a heap of them; for who asks meanwhile it counts as late.
+//! next one, so that questions do not pile up in the mailbox of one that is late; meanwhile it counts as late.
 
 use super::reports::PATIENCE;
 use crate::mesh::{ShardNumber, SubscriberCounts, SubscribersQuery, Wanted};

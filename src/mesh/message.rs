@@ -305,10 +305,8 @@ impl Message {
     /// An event stream is UTF-8 (HTML, server-sent events, section 9.2.5): a binary body goes in base64.
     fn as_event(&self, body: &[u8], text: bool) -> Vec<u8> {
         let mut event = Vec::with_capacity(body.len() + 64);
-        match text {
-            true => sse::event(&mut event, &self.id(), self.event.as_deref(), body),
-            false => sse::event(&mut event, &self.id(), self.event.as_deref(), STANDARD.encode(body).as_bytes()),
-        }
+        let data = if text { Cow::Borrowed(body) } else { Cow::Owned(STANDARD.encode(body).into_bytes()) };
+        sse::event(&mut event, &self.id(), self.event.as_deref(), &data);
         event
     }
 
@@ -333,10 +331,10 @@ fn frame(opcode: Opcode, body: &[u8]) -> Box<[u8]> {
 fn deflated(opcode: Opcode, body: &[u8], deflate: impl FnOnce(&[u8], &mut Vec<u8>)) -> Box<[u8]> {
     let mut small = Vec::new();
     deflate(body, &mut small);
-    match small.len() < body.len() {
-        true => [ws::deflated_head(opcode, small.len() as u64).as_bytes(), &small].concat().into(),
-        false => frame(opcode, body),
+    if small.len() >= body.len() {
+        return frame(opcode, body);
     }
+    [ws::deflated_head(opcode, small.len() as u64).as_bytes(), &small].concat().into()
 }
 
 fn piece(body: &[u8], json: bool) -> Vec<u8> {

@@ -155,7 +155,7 @@ async fn publish_line(state: &AdminState, line: &[u8]) -> Result<Result<(), Reas
     };
     let Some(channel) = json.channel.as_deref() else { return Ok(Err(Reason::NoChannel)) };
     let Some(feed) = feed_for(state, channel) else { return Ok(Err(not_allowed(state))) };
-    match feed.decoder.json(json, Metadata::default()) {
+    match feed.decoder.json(&json, Metadata::default()) {
         Ok(message) => feed.publish(message).await.map(|_| Ok(())),
         Err(reason) => {
             feed.refuse(reason);
@@ -186,10 +186,8 @@ fn not_allowed(state: &AdminState) -> Reason {
 /// # Errors
 /// 403.
 fn check_origin(state: &AdminState, request: &HeaderMap) -> Result<(), Refusal> {
-    match state.allows(request) {
-        true => Ok(()),
-        false => Err((StatusCode::FORBIDDEN, "pages of this origin may not publish (admin_allow_origin)")),
-    }
+    let refusal = (StatusCode::FORBIDDEN, "pages of this origin may not publish (admin_allow_origin)");
+    if state.allows(request) { Ok(()) } else { Err(refusal) }
 }
 
 /// # Errors

@@ -31,13 +31,13 @@ impl Backoff {
     pub(super) fn wait(&mut self) -> Duration {
         let bound = self.bound;
         self.bound = LONGEST.min(bound * 2);
-        bound.mul_f64(random() as f64 / u64::MAX as f64)
+        bound.mul_f64(f64::from(random()) / f64::from(u32::MAX))
     }
 }
 
 /// A random number, from the seed that the standard library gets of the kernel.
-fn random() -> u64 {
-    RandomState::new().hash_one(std::time::SystemTime::now())
+fn random() -> u32 {
+    (RandomState::new().hash_one(std::time::SystemTime::now()) >> 32) as u32
 }
 
 #[cfg(test)]

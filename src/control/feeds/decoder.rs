@@ -1,7 +1,7 @@
 //! Decoding: bytes of a feed to messages, or the reason why they are refused.
 //!
-//! Nothing here waits or counts. A message comes raw (all of it is the payload) or as a JSON object. What its source says
-//! of it besides its bytes (the topic, the stream's own id) is [`Metadata`]; the object's own fields go before it.
+//! Nothing here waits or counts. A message comes raw (all of it is the payload) or as a JSON object. What its source
+//! says of it besides its bytes (the topic, the stream's own id) is [`Metadata`]; the object's own fields go before it.
 //!
 //! A payload is copied once, from the bytes that came into the frame in which it is sent. Only what is written in
 //! another way, as base64 or with escapes in JSON, is decoded into a buffer between them.
@@ -157,7 +157,7 @@ impl Decoder {
         match self.settings.format {
             _ if raw.len() > self.raw_bytes_max() => Err(Reason::Oversized),
             Format::Raw => self.raw(raw, self.settings.text, metadata),
-            Format::Json => self.json(Json::parse(raw)?, metadata),
+            Format::Json => self.json(&Json::parse(raw)?, metadata),
         }
     }
 
@@ -179,7 +179,7 @@ impl Decoder {
     ///
     /// # Errors
     /// Why the message is refused.
-    pub fn json(&self, json: Json<'_>, metadata: Metadata<'_>) -> Result<NewMessage, Reason> {
+    pub fn json(&self, json: &Json<'_>, metadata: Metadata<'_>) -> Result<NewMessage, Reason> {
         let (id, key) = (json.id.map(word_of).transpose()?, json.key.map(word_of).transpose()?);
         let metadata = Metadata {
             channel: json.channel.as_deref().or(metadata.channel),
@@ -198,15 +198,22 @@ impl Decoder {
         }
     }
 
+    /// # Errors
+    /// As [`Decoder::message`].
     fn text(&self, payload: &str, metadata: Metadata<'_>) -> Result<NewMessage, Reason> {
         self.message(payload.len(), || PlainFrame::text(payload), metadata)
     }
 
+    /// # Errors
+    /// As [`Decoder::message`].
     fn binary(&self, payload: &[u8], metadata: Metadata<'_>) -> Result<NewMessage, Reason> {
         self.message(payload.len(), || PlainFrame::binary(payload), metadata)
     }
 
     /// A message with a payload of so many bytes, which is copied only if the message is not refused.
+    ///
+    /// # Errors
+    /// The payload is too long, or channel, id, event or key are not what they must be.
     fn message(
         &self,
         len: usize,
@@ -242,8 +249,8 @@ pub fn is_channel(text: &str) -> bool {
     (1..=WORD_BYTES).contains(&text.len()) && !text.chars().any(|it| it.is_control() || it == '*')
 }
 
-/// Whether a text can be an id. A browser sends it back in a field of a head (`Last-Event-ID`), and RFC 9110 section 5.5
-/// strips spaces at the ends of a field's value, and leaves open what bytes beyond ASCII mean.
+/// Whether a text can be an id. A browser sends it back in a field of a head (`Last-Event-ID`), and RFC 9110 section
+/// 5.5 strips spaces at the ends of a field's value, and leaves open what bytes beyond ASCII mean.
 fn is_id(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && text.trim_matches(' ').len() == text.len()
 }

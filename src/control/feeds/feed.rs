@@ -41,8 +41,8 @@ impl Feed {
         Ok(message)
     }
 
-    /// The source has lost messages before they were read, of one of its own channels or of any: how many, where that is
-    /// known, and why. Clients of the channel are told a gap, in its place among the messages.
+    /// The source has lost messages before they were read, of one of its own channels or of any: how many, where that
+    /// is known, and why. Clients of the channel are told a gap, in its place among the messages.
     pub(super) async fn lost(&self, channel: Option<&str>, count: Option<u64>, why: &str) {
         let name = &self.settings.name;
         tracing::warn!(feed = name, count, channel, "the source has lost messages: {why}; clients are told a gap");

@@ -126,6 +126,9 @@ impl Cutter {
     }
 
     /// The line without its CR.
+    ///
+    /// # Errors
+    /// [`Reason::Oversized`].
     fn checked(&self, line: Range<usize>) -> Result<Range<usize>, Reason> {
         let has_cr = self.received[line.clone()].ends_with(b"\r");
         let line = line.start..line.end - usize::from(has_cr);

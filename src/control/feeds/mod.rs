@@ -11,8 +11,8 @@
 //! | `stats` | what the admin address shows of a feed |
 //! | `broker`, `backoff`, `hash` | a broker's URL, waits, a stable hash |
 //!
-//! A feed reconnects for ever, with growing waits, and never holds more than one message that it could not publish: what
-//! comes faster than the shards read waits at its source.
+//! A feed reconnects for ever, with growing waits, and never holds more than one message that it could not publish:
+//! what comes faster than the shards read waits at its source.
 
 mod backoff;
 mod broker;

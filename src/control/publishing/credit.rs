@@ -1,9 +1,9 @@
 //! Credit: the bytes that may be published and not yet be read by every shard (`publish_backlog_bytes`).
 //!
-//! This is flow control by credit. A message takes its cost before it gets its sequence, and waits, in turn, while there
-//! is too little. The publish queue returns the cost of a letter when the last of the shards that are waited for has
-//! read it. What is taken is therefore what lies in the queue, in letters under way and in mailboxes, and bounds all of
-//! it.
+//! This is flow control by credit. A message takes its cost before it gets its sequence, and waits, in turn, while
+//! there is too little. The publish queue returns the cost of a letter when the last of the shards that are waited for
+//! has read it. What is taken is therefore what lies in the queue, in letters under way and in mailboxes, and bounds
+//! all of it.
 
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -29,8 +29,8 @@ impl Credit {
         Credit { bytes: Arc::new(Semaphore::new(limit)), limit }
     }
 
-    /// What a message costs whose payload has so many bytes. One that would cost more than there is costs all of it, and
-    /// so goes alone.
+    /// What a message costs whose payload has so many bytes. One that would cost more than there is costs all of it,
+    /// and so goes alone.
     pub(super) fn cost(&self, payload: usize) -> usize {
         payload.saturating_add(OVERHEAD).min(self.limit)
     }

@@ -53,6 +53,9 @@ impl Publisher {
     }
 
     /// Credit for a payload of that many bytes, and a place in the queue.
+    ///
+    /// # Errors
+    /// The server is stopping.
     async fn reserve(&self, payload: usize) -> Result<(OwnedSemaphorePermit, mpsc::Permit<'_, Entry>), Stopping> {
         let credit = self.credit.take(self.credit.cost(payload)).await?;
         let place = self.queue.reserve().await.map_err(|_| Stopping)?;

@@ -177,8 +177,8 @@ impl PublishQueue {
         self.credit.give_back(self.unread.drain(..read).sum());
     }
 
-    /// A publisher that waits takes all credit that comes back, bit by bit: where none is left one waits, and only where
-    /// a quarter of it is left none has waited for a while.
+    /// A publisher that waits takes all credit that comes back, bit by bit: where none is left one waits, and only
+    /// where a quarter of it is left none has waited for a while.
     fn note_pressure(&mut self) {
         let available = self.credit.available();
         self.pressed = available == 0 || self.pressed && available < self.credit.limit() / 4;

@@ -1,8 +1,8 @@
 //! `mqtt://`: topics of an MQTT 3.1.1 broker, with QoS 1 and a session that the broker keeps.
 //!
 //! While there is no connection the broker keeps what is published with QoS 1, and sends it when the session resumes.
-//! What was not acknowledged it sends again, with DUP set (MQTT 3.1.1 section 4.4): so the last messages are remembered,
-//! and one that comes a second time is dropped.
+//! What was not acknowledged it sends again, with DUP set (MQTT 3.1.1 section 4.4): so the last messages are
+//! remembered, and one that comes a second time is dropped.
 
 use crate::control::feeds::broker::{Broker, Parts};
 use crate::control::feeds::decoder::{Metadata, Reason};
@@ -27,8 +27,8 @@ const PATIENCE: u64 = 10;
 /// The keep-alive time: a quiet broker is sent PINGREQ so often.
 const PING: Duration = Duration::from_secs(15);
 
-/// Bytes of a packet, at most (MQTT 3.1.1 section 2.2.3). A message that is too long must be received to be dropped: one
-/// that is not acknowledged the broker would send again and again.
+/// Bytes of a packet, at most (MQTT 3.1.1 section 2.2.3). A message that is too long must be received to be dropped:
+/// one that is not acknowledged the broker would send again and again.
 const PACKET: usize = 268_435_455;
 
 /// Messages that are remembered. A broker has far fewer unacknowledged ones at a time.
@@ -145,8 +145,8 @@ fn open(feed: &Feed, parts: &Parts) -> (AsyncClient, EventLoop) {
 }
 
 /// The client identifier: the same in each run on this machine, so that the broker finds the session, and 23 characters
-/// of those that every broker accepts (MQTT 3.1.1 section 3.1.3.1). Two servers of one machine need identifiers of their
-/// own: `?client_id=`.
+/// of those that every broker accepts (MQTT 3.1.1 section 3.1.3.1). Two servers of one machine need identifiers of
+/// their own: `?client_id=`.
 fn client_id(feed: &Feed, parts: &Parts) -> String {
     if let Some(id) = parts.value("client_id") {
         return id.to_owned();

@@ -236,8 +236,8 @@ impl Position {
     }
 }
 
-/// Where to read on in a stream, and what is missing before that. `known` is how far it was read, `None` where it is read
-/// first: then `start` says where to begin.
+/// Where to read on in a stream, and what is missing before that. `known` is how far it was read, `None` where it is
+/// read first: then `start` says where to begin.
 fn resume(known: Option<Position>, info: &Info, start: Start) -> (Position, Option<Loss>) {
     let created = info.created.unix_timestamp_nanos();
     let (first, end) = (info.state.first_sequence, info.state.last_sequence);

@@ -1,5 +1,5 @@
-//! `udp://`: a datagram is a message. What comes while the shards are behind is dropped by the kernel when its buffer is
-//! full.
+//! `udp://`: a datagram is a message. What comes while the shards are behind is dropped by the kernel when its buffer
+//! is full.
 
 use crate::control::feeds::decoder::Metadata;
 use crate::control::feeds::feed::Feed;

@@ -99,7 +99,7 @@ fn matches(topic: &[u8], channel: &[u8]) -> bool {
             let (is_in, rest) = class_has(class, *byte);
             is_in && matches(rest, channel)
         }
-        ([b'\\', plain, rest @ ..], [byte, channel @ ..]) | ([plain, rest @ ..], [byte, channel @ ..]) => {
+        ([b'\\', plain, rest @ ..] | [plain, rest @ ..], [byte, channel @ ..]) => {
             plain == byte && matches(rest, channel)
         }
         _ => false,

@@ -1,8 +1,8 @@
 //! A connection to a Redis server: commands and answers.
 //!
 //! The library packs the commands and decodes the answers; the connection is ours, because the library's own puts
-//! published messages into a queue without bounds. Here nothing is read before the last message was published, and Redis
-//! is held back by TCP, up to its own limit for such clients (`client-output-buffer-limit`).
+//! published messages into a queue without bounds. Here nothing is read before the last message was published, and
+//! Redis is held back by TCP, up to its own limit for such clients (`client-output-buffer-limit`).
 
 use crate::control::feeds::broker::Broker;
 use crate::control::feeds::session::{Fault, fault};

@@ -1,9 +1,9 @@
 //! Streams of Redis, read behind the last id that was published: nothing comes twice after a reconnect.
 //!
 //! Redis reports no entries that it has dropped (MAXLEN) before they were read, and where a stream is deleted and begun
-//! again with lower ids, XREAD waits for higher ones for ever. So every few seconds, and at the beginning, XINFO is asked
-//! for the state of each stream: clients are told a gap for what is missing, and a stream that is another one is read
-//! from its beginning.
+//! again with lower ids, XREAD waits for higher ones for ever. So every few seconds, and at the beginning, XINFO is
+//! asked for the state of each stream: clients are told a gap for what is missing, and a stream that is another one is
+//! read from its beginning.
 //!
 //! The id of a message is that of its entry. Behind it stands the stream (`1700000000000-0-5f3a01bc`), where several
 //! are read, since two of them may have an entry of one id; and `.1`, where the stream was begun again once.
@@ -218,7 +218,8 @@ impl Position {
         self.calibrate(info);
         match (known, self.read) {
             (Some(before), Some(now)) => (now > before).then(|| Loss::Dropped(Some(now - before))),
-            // Redis before version 7 does not count what was added: after a reconnect, what was read last should be there.
+            // Redis before version 7 does not count what was added: after a reconnect, what was read last should be
+            // there.
             _ if info.added.is_none() && moment == Moment::Connected => {
                 let last = self.last.unwrap_or_default();
                 let gone = info.first.map_or(info.newest > last, |first| first > last && last > Id::default());
@@ -228,8 +229,8 @@ impl Position {
         }
     }
 
-    /// Sets `read` where it can be known: nothing that was read is left, and so all that is left is still to be read; or
-    /// all was read.
+    /// Sets `read` where it can be known: nothing that was read is left, and so all that is left is still to be read;
+    /// or all was read.
     fn calibrate(&mut self, info: &Info) {
         let last = self.last.unwrap_or_default();
         if info.first.is_none_or(|first| first > last) {
@@ -263,7 +264,8 @@ async fn info(connection: &mut Connection, stream: &str) -> Result<Option<Info>,
 fn parse_info(answer: &Value) -> Option<Info> {
     let named =
         |name: &str| items(answer).chunks_exact(2).find(|pair| bytes(&pair[0]) == name.as_bytes()).map(|pair| &pair[1]);
-    let number = |name: &str| named(name).and_then(|it| if let Value::Int(it) = it { Some(*it as u64) } else { None });
+    let number =
+        |name: &str| named(name).and_then(|it| if let Value::Int(it) = it { u64::try_from(*it).ok() } else { None });
     Some(Info {
         length: number("length")?,
         first: named("first-entry").and_then(|entry| items(entry).first()).and_then(|id| Id::parse(bytes(id))),
