@@ -7,8 +7,8 @@ mod ports;
 use super::feeds::{DecoderSettings, FeedState, Format, Framing, InvalidText, Source, SourceSettings, Start};
 use super::{AdminRules, Line, PublishLimits, admin, commands, dispatcher, feeds, metrics, publishing, readers, stats};
 use crate::mesh::{
-    ChannelState, Counters, Message, Missed, Receiver, Report, Sender, SubscriberCounts, ToControl, ToShard, Waker,
-    Wanted, mailbox,
+    ChannelState, Counters, Health, Message, Missed, Receiver, Refused, Report, Sender, SubscriberCounts, ToControl,
+    ToShard, Waker, Wanted, mailbox,
 };
 use ports::free_port;
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ use tokio::time::{sleep, timeout};
 const SHARDS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(10);
 const ADMIN_CONNECTIONS: usize = 20;
+const BODY_BYTES: usize = 64 << 10;
 const LIMITS: PublishLimits = PublishLimits { backlog_bytes: 32 << 20, patience: Duration::from_millis(500) };
 const DECODER: DecoderSettings =
     DecoderSettings { format: Format::Raw, text: true, invalid_text: InvalidText::Drop, message_bytes: 1000 };
@@ -58,11 +59,17 @@ fn rules() -> AdminRules {
         hosts: Vec::new(),
         connections: ADMIN_CONNECTIONS,
         timeout: Duration::from_secs(2),
+        body_bytes: BODY_BYTES,
+        page_channels: 1000,
     }
 }
 
 impl Hall {
     async fn new(settings: Vec<SourceSettings>) -> Hall {
+        Hall::with_labels(settings, metrics::Labels::default()).await
+    }
+
+    async fn with_labels(settings: Vec<SourceSettings>, labels: metrics::Labels) -> Hall {
         let control_waker = Arc::new(Waker::new().unwrap());
         let (mut lines, mut seats) = (Vec::new(), Vec::new());
         for _ in 0..SHARDS {
@@ -80,8 +87,7 @@ impl Hall {
         let counts = stats::Counts::default();
         let settings = readers::ReaderSettings { held: 1, queue: 1, wait: PATIENCE };
         let (readers, read) = readers::Readers::new(SHARDS, settings, &counts);
-        let state =
-            admin::AdminState::new(commands, (metrics::Labels::default(), counts), rules(), (feeds.clone(), publisher));
+        let state = admin::AdminState::new(commands, (labels, counts), rules(), (feeds.clone(), publisher));
         tokio::spawn(admin::serve(listener, state));
         let mut dispatcher = dispatcher::Dispatcher::new(lines, readers, publish_queue);
         tokio::spawn(async move { dispatcher.run(&control_waker, queue, read, Duration::ZERO).await });
@@ -473,7 +479,7 @@ async fn channels_are_asked_of_every_shard() {
     assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["silent_shards"], json!([0, 1]));
 }
 
-/// Answers as a shard would that has one channel, `x`; says how many questions there were.
+/// Answers as a shard would that has one channel, `x`; how many questions there were.
 fn answer(seat: &mut Seat, shard: usize) -> usize {
     let mut count = 0;
     while let Some(letter) = seat.letters.take() {
@@ -498,8 +504,11 @@ fn answer(seat: &mut Seat, shard: usize) -> usize {
     count
 }
 
-fn report(seat: &mut Seat, shard: usize, accepts: u64) {
-    let counters = Counters { accept_errors: accepts, ..Counters::new(10, 0, 0) };
+fn failed_accepts(accept_errors: u64) -> Counters {
+    Counters { accept_errors, ..Counters::new(10, 0, 0) }
+}
+
+fn report(seat: &mut Seat, shard: usize, counters: Counters) {
     assert!(seat.to_control.post(ToControl::Report(Box::new(Report { shard, counters }))).is_ok());
 }
 
@@ -513,7 +522,7 @@ async fn what_a_late_shard_has_said_stays_in_the_sums() {
     let mut hall = http_hall().await;
     let seats = std::mem::take(&mut hall.seats);
     let [mut first, mut late] = seats.try_into().ok().unwrap();
-    // Both have said something once, and then the second is late, and asked no second time until it answers.
+    // Both have sent a report, and then the second is late, and is asked no second time until it answers.
     let (_, mut questions) = tokio::join!(hall.ask("GET /metrics HTTP/1.1", b""), async {
         let mut questions = 0;
         until("both are asked", || asked(&mut first) == 1).await;
@@ -522,14 +531,14 @@ async fn what_a_late_shard_has_said_stays_in_the_sums() {
             questions == 1
         })
         .await;
-        report(&mut first, 0, 3);
-        report(&mut late, 1, 4);
+        report(&mut first, 0, failed_accepts(3));
+        report(&mut late, 1, failed_accepts(4));
         questions
     });
     for _ in 0..2 {
         let ((_, metrics), ()) = tokio::join!(hall.ask("GET /metrics HTTP/1.1", b""), async {
             until("the first is asked", || asked(&mut first) == 1).await;
-            report(&mut first, 0, 5);
+            report(&mut first, 0, failed_accepts(5));
         });
         questions += asked(&mut late);
         for line in
@@ -540,6 +549,73 @@ async fn what_a_late_shard_has_said_stays_in_the_sums() {
         assert!(!metrics.contains("edgehold_shard_late_seconds{shard=\"1\"} 0"));
     }
     assert_eq!(questions, 2);
+}
+
+#[tokio::test]
+async fn status_tells_of_a_dead_upstream_a_full_shard_and_refused_clients() {
+    let upstreams = ["tcp://a:1", "tcp://b:2"].map(String::from);
+    let health: Arc<[Health]> = upstreams.iter().cloned().map(Health::new).collect();
+    let labels = metrics::Labels { listeners: vec!["l".into()], upstreams: upstreams.into(), health: health.clone() };
+    let mut hall = Hall::with_labels(Vec::new(), labels).await;
+    let counters = |used, refused, failures| {
+        let mut counters = Counters { used, accept_errors: 1, ..Counters::new(10, 1, 2) };
+        counters.refusals[Refused::Full as usize] = refused;
+        counters.upstreams[0].connections = 4;
+        counters.upstreams[1].failures = failures;
+        counters
+    };
+    health[1].failed();
+    let mut seats = std::mem::take(&mut hall.seats);
+    let ((status, body), ()) = tokio::join!(hall.ask("GET /v1/status HTTP/1.1", b""), async {
+        for (shard, counters) in [counters(10, 3, 2), counters(9, 0, 5)].into_iter().enumerate() {
+            until("the shard is asked", || asked(&mut seats[shard]) == 1).await;
+            report(&mut seats[shard], shard, counters);
+        }
+    });
+    let told: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &told["clients_refused_full"], &told["accept_errors"]), (200, &json!(3), &json!(2)));
+    let dead = json!({ "name": "tcp://b:2", "up": false, "connections": 0, "failures": 7 });
+    let well = json!({ "name": "tcp://a:1", "up": true, "connections": 8, "failures": 0 });
+    assert_eq!(told["upstreams"], json!([well, dead]));
+    let shard = |number: usize| &told["shards"][number];
+    assert_eq!((&shard(0)["full"], &shard(0)["used"], &shard(0)["slots"]), (&json!(true), &json!(10), &json!(10)));
+    assert_eq!((&shard(1)["full"], &shard(1)["used"], &shard(1)["answers"]), (&json!(false), &json!(9), &json!(true)));
+}
+
+#[tokio::test]
+async fn a_body_that_has_not_come_whole_is_counted_and_leaves_no_room_for_another() {
+    let settings = SourceSettings {
+        decoder: DecoderSettings { message_bytes: BODY_BYTES, ..DECODER },
+        channel: Some("x".into()),
+        ..feed(Source::Http)
+    };
+    let mut hall = Hall::with(settings).await;
+    let mut slow = TcpStream::connect(hall.admin).await.unwrap();
+    let head = format!("POST /v1/publish/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: {BODY_BYTES}\r\n\r\n");
+    slow.write_all(&[head.as_bytes(), &[b'x'; BODY_BYTES - 1]].concat()).await.unwrap();
+    // As long as some of it is still on its way, another finds room.
+    let mut status = 200;
+    for _ in 0..1000 {
+        if status == 200 {
+            status = hall.post("/v1/publish/x", "text/plain", b"ab").await.0;
+        }
+    }
+    assert_eq!(status, 503);
+    let mut seats = std::mem::take(&mut hall.seats);
+    let ((_, metrics), ()) = tokio::join!(hall.ask("GET /metrics HTTP/1.1", b""), async {
+        for (shard, seat) in seats.iter_mut().enumerate() {
+            until("the shard is asked", || asked(seat) == 1).await;
+            report(seat, shard, failed_accepts(0));
+        }
+    });
+    for (name, value) in [("bytes", BODY_BYTES - 1), ("limit_bytes", BODY_BYTES)] {
+        assert!(metrics.contains(&format!("edgehold_admin_body_{name} {value}\n")), "{metrics}");
+    }
+    slow.write_all(b"x").await.unwrap();
+    let mut answer = [0; 12];
+    timeout(PATIENCE, slow.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    assert_eq!(hall.post("/v1/publish/x", "text/plain", b"ab").await.0, 200);
 }
 
 #[tokio::test]

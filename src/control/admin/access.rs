@@ -5,6 +5,7 @@
 //! those who ask by a name of this address; health, readiness, metrics and the page at `/` are for everybody.
 
 use axum::extract::Request;
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::net::{IpAddr, Ipv6Addr};
@@ -21,6 +22,10 @@ pub struct AdminRules {
     pub connections: usize,
     /// How long a head, a body or the taking of an answer may take.
     pub timeout: Duration,
+    /// Bytes of request bodies at one time, at most.
+    pub body_bytes: usize,
+    /// Channels of a page of `/v1/channels`, at most.
+    pub page_channels: usize,
 }
 
 /// Marks a request on a connection beyond `admin_connections`.
@@ -30,7 +35,7 @@ pub(super) struct Spare;
 /// The answer to a request that is refused; `None`: it is not.
 pub(super) fn refusal(rules: &AdminRules, request: &Request) -> Option<Response> {
     let (headers, path) = (request.headers(), request.uri().path());
-    let host = request.uri().authority().map(|it| it.as_str()).or_else(|| text(headers.get(header::HOST)?));
+    let host = request.uri().authority().map(Authority::as_str).or_else(|| headers.get(header::HOST).map(text));
     if !is_chunked_only(headers) {
         return Some(refused(StatusCode::NOT_IMPLEMENTED, "of transfer codings only chunked is taken"));
     }
@@ -54,8 +59,9 @@ fn refused(status: StatusCode, words: &str) -> Response {
     (status, [(header::CONNECTION, "close")], format!("{words}\n")).into_response()
 }
 
-fn text(value: &HeaderValue) -> Option<&str> {
-    Some(value.to_str().unwrap_or("?"))
+/// The value of a field; `?`, which is no name, for one that is not ASCII.
+fn text(value: &HeaderValue) -> &str {
+    value.to_str().unwrap_or("?")
 }
 
 fn is_for_balancers(path: &str) -> bool {
@@ -105,6 +111,8 @@ mod tests {
             hosts: vec!["edge.example".into()],
             connections: 1,
             timeout: Duration::ZERO,
+            body_bytes: 0,
+            page_channels: 1,
         };
         let mut request = Request::builder().uri(target);
         for (name, value) in fields {

@@ -10,13 +10,11 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-/// Bytes of all bodies that have come and are not published yet.
-pub(super) const ROOM: usize = 64 << 20;
-
-/// The room of all bodies.
+/// The room of all bodies that have come and are not published yet (`admin_body_bytes`).
 pub(super) struct BodyRoom {
     /// A permit for each byte.
     free: Semaphore,
+    limit: usize,
 }
 
 /// A whole body, which takes its room until it is dropped.
@@ -43,7 +41,17 @@ pub(super) const TOO_LARGE: Refusal = (StatusCode::PAYLOAD_TOO_LARGE, "the body 
 impl BodyRoom {
     /// Room of so many bytes.
     pub(super) fn new(bytes: usize) -> BodyRoom {
-        BodyRoom { free: Semaphore::new(bytes) }
+        BodyRoom { free: Semaphore::new(bytes), limit: bytes }
+    }
+
+    /// Bytes that are taken.
+    pub(super) fn used(&self) -> u64 {
+        (self.limit - self.free.available_permits()) as u64
+    }
+
+    /// All of it, in bytes.
+    pub(super) fn limit(&self) -> u64 {
+        self.limit as u64
     }
 
     /// Reads a body of at most `limit` bytes, all of which must come within `time`.
@@ -56,6 +64,9 @@ impl BodyRoom {
     }
 
     /// As [`BodyRoom::read`], without a bound in time.
+    ///
+    /// # Errors
+    /// 413, 400 and 503 of [`BodyRoom::read`].
     async fn gather(&self, body: Body, limit: usize) -> Result<Whole<'_>, Refusal> {
         let mut whole = Whole { bytes: Vec::new(), room: None };
         let mut body = pin!(body);
@@ -72,7 +83,10 @@ impl BodyRoom {
     /// # Errors
     /// 503: so much is not free.
     fn reserve(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Refusal> {
-        let full = (StatusCode::SERVICE_UNAVAILABLE, "too many bodies are being read: come again in a second");
+        let full = (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many bodies are being read: come again in a second (admin_body_bytes)",
+        );
         let permits = u32::try_from(bytes).map_err(|_| full)?;
         self.free.try_acquire_many(permits).map_err(|_| full)
     }
@@ -114,11 +128,11 @@ mod tests {
     async fn what_has_come_takes_room_and_gives_it_back() {
         let room = BodyRoom::new(10);
         let first = room.gather(Body::from("123456"), 6).await.unwrap();
-        assert_eq!((&first[..], room.free.available_permits()), (&b"123456"[..], 4));
+        assert_eq!((&first[..], room.used(), room.limit()), (&b"123456"[..], 6, 10));
         assert_eq!(room.gather(Body::from("12345"), 6).await.unwrap_err().0, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(room.gather(Body::from("1234567"), 6).await.unwrap_err(), TOO_LARGE);
         drop(first);
-        assert_eq!(room.free.available_permits(), 10);
+        assert_eq!(room.used(), 0);
         assert_eq!(room.gather(Body::from("12345"), 6).await.unwrap().len(), 5);
     }
 }

@@ -1,7 +1,8 @@
 //! `/v1/channels`: how many subscribers channels have, over all shards.
 //!
-//! A page has 1000 channels at most; `next` is what `?after=` is to be for the page behind it. One page is gathered at
-//! a time, as each shard searches all of its channels for it: a request that finds too many waiting is answered 503.
+//! A page has `admin_page_channels` at most; `next` is what `?after=` is to be for the page behind it. One page is
+//! gathered at a time, as each shard searches all of its channels for it: a request that finds too many waiting is
+//! answered 503.
 
 use super::state::{AdminState, going_down};
 use crate::mesh::{ChannelKey, ChannelState, SubscriberCounts, Wanted};
@@ -11,9 +12,6 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// Channels of a page, at most.
-const PAGE: usize = 1000;
 
 /// The query of a request for a page.
 #[derive(Debug, Deserialize)]
@@ -28,7 +26,8 @@ pub(super) async fn show_all(
     Query(page): Query<Page>,
     request: HeaderMap,
 ) -> Response {
-    let limit = page.limit.unwrap_or(PAGE).clamp(1, PAGE);
+    let most = state.rules.page_channels;
+    let limit = page.limit.unwrap_or(most).clamp(1, most);
     let after = page.after.as_deref().map(key);
     if after == Some(None) {
         return (StatusCode::BAD_REQUEST, "after is what the last page called next\n").into_response();
@@ -43,7 +42,7 @@ pub(super) async fn show_one(
     Path(channel): Path<String>,
     request: HeaderMap,
 ) -> Response {
-    show(&state, &request, Wanted::One(channel.into()), PAGE).await
+    show(&state, &request, Wanted::One(channel.into()), usize::MAX).await
 }
 
 async fn show(state: &AdminState, request: &HeaderMap, wanted: Wanted, limit: usize) -> Response {

@@ -1,5 +1,6 @@
 //! The metrics: one table, from which `/metrics` and docs/metrics.md are both written.
 
+use super::bodies::BodyRoom;
 use crate::control::feeds::{Feed, FeedState, Reason, Stats};
 use crate::control::publishing::{Backlogs, ShardBacklog};
 use crate::control::reports::Seen;
@@ -27,6 +28,8 @@ pub struct Snapshot<'l> {
     labels: &'l Labels,
     feeds: &'l [Arc<Feed>],
     backlogs: Option<Arc<Backlogs>>,
+    /// Bytes of request bodies, and the most that there may be.
+    bodies: (u64, u64),
     uptime: Duration,
     resident: u64,
 }
@@ -35,7 +38,16 @@ impl<'l> Snapshot<'l> {
     /// From the shards' reports; reads the process's memory.
     pub fn new(shards: Vec<Seen>, labels: &'l Labels, uptime: Duration) -> Snapshot<'l> {
         let counts = Counts::default();
-        Snapshot { shards, counts, labels, feeds: &[], backlogs: None, uptime, resident: resident_bytes() }
+        Snapshot {
+            shards,
+            counts,
+            labels,
+            feeds: &[],
+            backlogs: None,
+            bodies: (0, 0),
+            uptime,
+            resident: resident_bytes(),
+        }
     }
 
     /// With what the control thread counts.
@@ -46,6 +58,11 @@ impl<'l> Snapshot<'l> {
     /// With the feeds, and what shards have still to read of their messages.
     pub fn with_feeds(self, feeds: &'l [Arc<Feed>], backlogs: Arc<Backlogs>) -> Snapshot<'l> {
         Snapshot { feeds, backlogs: Some(backlogs), ..self }
+    }
+
+    /// With the room of the admin address for request bodies.
+    pub(super) fn with_bodies(self, bodies: &BodyRoom) -> Snapshot<'l> {
+        Snapshot { bodies: (bodies.used(), bodies.limit()), ..self }
     }
 
     fn all_counters(&self) -> impl Iterator<Item = &Counters> {
@@ -395,7 +412,7 @@ const METRICS: &[Metric] = &[
         help: "Connections to an upstream, being called or open.",
         labels: &["upstream"],
         samples: |snapshot, samples| {
-            upstreams(snapshot, samples, |counters, number| counters.upstreams[number].connections)
+            upstreams(snapshot, samples, |counters, number| counters.upstreams[number].connections);
         },
     },
     Metric {
@@ -411,7 +428,7 @@ const METRICS: &[Metric] = &[
         help: "Times that no address of an upstream answered.",
         labels: &["upstream"],
         samples: |snapshot, samples| {
-            upstreams(snapshot, samples, |counters, number| counters.upstreams[number].failures)
+            upstreams(snapshot, samples, |counters, number| counters.upstreams[number].failures);
         },
     },
     Metric {
@@ -618,6 +635,20 @@ const METRICS: &[Metric] = &[
         "Connections to the admin address that found all places taken.",
         |it| it.admin_refused.get()
     ),
+    Metric {
+        name: "edgehold_admin_body_bytes",
+        kind: Kind::Gauge,
+        help: "Bytes of request bodies that the admin address holds until they are published.",
+        labels: &[],
+        samples: |snapshot, samples| samples.add(&[], snapshot.bodies.0),
+    },
+    Metric {
+        name: "edgehold_admin_body_limit_bytes",
+        kind: Kind::Gauge,
+        help: "The most that they may be (`admin_body_bytes`).",
+        labels: &[],
+        samples: |snapshot, samples| samples.add(&[], snapshot.bodies.1),
+    },
     counted!(
         "edgehold_log_dropped_total",
         Counter,

@@ -43,7 +43,7 @@ impl AdminState {
             commands,
             labels,
             counts,
-            bodies: BodyRoom::new(super::bodies::ROOM),
+            bodies: BodyRoom::new(rules.body_bytes),
             rules,
             started: Instant::now(),
             feeds,

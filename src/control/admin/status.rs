@@ -4,7 +4,7 @@ use super::metrics::{self, Snapshot};
 use super::state::{AdminState, going_down};
 use crate::control::feeds::Feed;
 use crate::control::reports::{Reports, Seen};
-use crate::mesh::{Counters, Refused, ShardNumber, Stage};
+use crate::mesh::{Counters, Health, Refused, ShardNumber, Stage};
 use axum::extract::State as Extract;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -21,7 +21,8 @@ pub(super) async fn show_metrics(Extract(state): Extract<Arc<AdminState>>) -> Re
     let Some(reports) = state.reports().await else { return going_down() };
     let snapshot = Snapshot::new(reports.shards, &state.labels, state.started.elapsed())
         .with_feeds(&state.feeds, state.publisher.backlogs())
-        .with_counts(&state.counts);
+        .with_counts(&state.counts)
+        .with_bodies(&state.bodies);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::render(&snapshot)).into_response()
 }
 
@@ -40,10 +41,8 @@ pub(super) async fn show_readiness(Extract(state): Extract<Arc<AdminState>>) -> 
     let Some(reports) = state.reports().await else { return going_down() };
     let is_open = |it: &Seen| it.report.as_ref().is_some_and(|report| !report.counters.draining);
     let ready = |it: &Seen| it.late.is_none() && is_open(it);
-    match !reports.stopping && reports.shards.iter().all(ready) {
-        true => "ready\n".into_response(),
-        false => going_down(),
-    }
+    let all_ready = !reports.stopping && reports.shards.iter().all(ready);
+    if all_ready { "ready\n".into_response() } else { going_down() }
 }
 
 /// `GET /v1/status`: the server, its shards, upstreams and feeds as JSON.
@@ -57,6 +56,7 @@ pub(super) async fn show_status(Extract(state): Extract<Arc<AdminState>>, reques
 fn status(state: &AdminState, reports: &Reports) -> Value {
     let shards = reports.shards.iter().enumerate().map(|(shard, seen)| shard_status(shard, seen));
     let upstreams = state.labels.upstreams.iter().enumerate();
+    let upstreams = upstreams.map(|(number, name)| upstream_status((state, reports), number, name));
     let clients = |stage| sum(reports, |counters| counters.clients_in(stage));
     json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -68,7 +68,7 @@ fn status(state: &AdminState, reports: &Reports) -> Value {
         "accept_errors": sum(reports, |counters| counters.accept_errors),
         "log_lines_dropped": state.counts.log_dropped.get(),
         "shards": shards.collect::<Vec<_>>(),
-        "upstreams": upstreams.map(|(number, name)| upstream_status((state, reports), number, name)).collect::<Vec<_>>(),
+        "upstreams": upstreams.collect::<Vec<_>>(),
         "feeds": state.feeds.iter().map(|it| feed_status(it)).collect::<Vec<_>>(),
     })
 }
@@ -81,7 +81,7 @@ fn sum(reports: &Reports, count: impl Fn(&Counters) -> u64) -> u64 {
 fn upstream_status((state, reports): (&AdminState, &Reports), number: usize, name: &str) -> Value {
     json!({
         "name": name,
-        "up": state.labels.health.get(number).map(|it| it.is_up()),
+        "up": state.labels.health.get(number).map(Health::is_up),
         "connections": sum(reports, |counters| counters.upstreams[number].connections),
         "failures": sum(reports, |counters| counters.upstreams[number].failures),
     })
