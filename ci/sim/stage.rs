@@ -28,6 +28,9 @@ pub const KIND: Temper = Temper {
     window: 1 << 20,
 };
 
+/// The health path of the listener.
+pub const HEALTH: &str = "/is-it-up";
+
 pub struct Stage {
     pub shard: Shard<Script, Services>,
     pub letters: Sender<ToShard>,
@@ -127,7 +130,8 @@ fn services() -> Services {
     ];
     let feeds = [FeedSettings::new(None, Keep { backlog: 1 << 20, ..Keep::NOTHING })];
     let broadcast = Broadcast::new(Arc::from([feed_route()]), &feeds, 1);
-    Services::new(Arc::new(routes.into_iter().collect()), vec![Place::Known(([127, 0, 0, 1], 7).into())], broadcast)
+    let places = vec![Place::Known(([127, 0, 0, 1], 7).into())];
+    Services::new(Arc::new(routes.into_iter().collect()), places, broadcast).with_health(vec![Some(HEALTH.into())])
 }
 
 fn feed_route() -> broadcast::BroadcastPlan {
