@@ -3,7 +3,7 @@
 
 use crate::stage::{KIND, settings};
 use edgehold::engine::script::{FarEnd, Script, Temper};
-use edgehold::mesh::{Body, Counters, Message, Missed, NewMessage, Sender, ToShard, Waker, mailbox};
+use edgehold::mesh::{Body, Counters, Message, Missed, NewMessage, PlainFrame, Sender, ToShard, Waker, mailbox};
 use edgehold::service::broadcast::{self, Broadcast, FeedSettings, Keep, Policy, Slow};
 use edgehold::service::{Route, Services, Target};
 use edgehold::shard::Shard;
@@ -50,9 +50,10 @@ impl Stage {
     }
 
     fn publish(&mut self, messages: impl IntoIterator<Item = (String, Vec<u8>)>) {
-        let message = |(channel, payload)| {
+        let message = |(channel, payload): (String, Vec<u8>)| {
             self.published += 1;
-            let draft = NewMessage { channel, text: true, payload, ..NewMessage::default() };
+            let payload = PlainFrame::text_or_binary(&payload);
+            let draft = NewMessage { channel, payload, ..NewMessage::default() };
             Arc::new(Message::new(draft, 1, self.published))
         };
         let letter: Vec<_> = messages.into_iter().map(message).collect();
@@ -117,7 +118,7 @@ fn a_prefix_costs_what_its_client_is_sent() {
     }
     let answers = stage.receive(guest);
     assert_eq!(answers.matches("\"subscribed\"").count(), 100);
-    assert_eq!(stage.counters().rows_searched, 0, "a client that begins with what comes needs nothing of what is kept");
+    assert_eq!(stage.counters().prefix_steps, 0, "a client that begins with what comes needs nothing of what is kept");
     stage.publish([(numbered(0), b"still here".to_vec())]);
     stage.turn();
     assert!(stage.receive(innocent).contains("still here"));
@@ -134,7 +135,7 @@ fn who_resumes_at_a_prefix_pays_once_for_a_look_at_its_channels() {
     }
     assert_eq!(stage.receive(guest).matches("\"subscribed\"").count(), 20);
     // Of 200 000 messages that are kept.
-    assert_eq!(stage.counters().rows_searched, CHANNELS as u64 + 3);
+    assert_eq!(stage.counters().prefix_steps, CHANNELS as u64 + 3);
 }
 
 #[test]
@@ -224,7 +225,7 @@ fn a_loss_of_all_channels_costs_its_turn_as_much_and_frees_what_was_kept() {
     missed(&mut stage, Some(numbered(1)));
     stage.publish([message(1)]);
     stage.turn();
-    let draft = NewMessage { channel: numbered(1), payload: b"x".to_vec(), ..NewMessage::default() };
+    let draft = NewMessage { channel: numbered(1), payload: PlainFrame::binary(b"x"), ..NewMessage::default() };
     let one = Message::new(draft, 1, 1).cost();
     assert_eq!(stage.counters().replay_bytes, kept - (KEPT as u64 - 1) * one);
     // Of all of them: what comes behind it waits for the next.

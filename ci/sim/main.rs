@@ -10,6 +10,7 @@
 mod broadcast;
 mod crowd;
 mod deflated;
+mod draining;
 mod fair;
 mod far_ends;
 mod hostile;

@@ -3,7 +3,7 @@
 
 use crate::stage::{KIND, Stage, settings};
 use edgehold::engine::script::FarEnd;
-use edgehold::mesh::{FeedNumber, Message, Missed, NewMessage, ToShard};
+use edgehold::mesh::{FeedNumber, Message, Missed, NewMessage, PlainFrame, ToShard};
 use std::sync::Arc;
 
 fn stage() -> Stage {
@@ -11,8 +11,8 @@ fn stage() -> Stage {
 }
 
 fn publish(stage: &mut Stage, sequence: u64) {
-    let payload = format!("said {sequence}").into();
-    let draft = NewMessage { channel: "a".into(), text: true, payload, ..NewMessage::default() };
+    let payload = PlainFrame::text(&format!("said {sequence}"));
+    let draft = NewMessage { channel: "a".into(), payload, ..NewMessage::default() };
     let message = Arc::new(Message::new(draft, 1, sequence));
     stage.letters.post(ToShard::Publish(Arc::from([message]))).expect("the shard reads its letters");
 }

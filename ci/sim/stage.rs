@@ -1,7 +1,9 @@
 //! A shard with an echo, a feed and a proxy, and far ends that are moved by hand.
 
 use edgehold::engine::script::{FarEnd, Script, Temper};
-use edgehold::mesh::{Body, Counters, Message, NewMessage, Receiver, Sender, ToControl, ToShard, Waker, mailbox};
+use edgehold::mesh::{
+    Body, Counters, Message, NewMessage, PlainFrame, Receiver, Sender, ToControl, ToShard, Waker, mailbox,
+};
 use edgehold::service::broadcast::{Broadcast, FeedSettings, Keep, Policy, Slow};
 use edgehold::service::proxy::{self, Frames, Place};
 use edgehold::service::{Route, Services, Target, broadcast, echo};
@@ -25,6 +27,9 @@ pub const KIND: Temper = Temper {
     completions: 1000,
     window: 1 << 20,
 };
+
+/// The health path of the listener.
+pub const HEALTH: &str = "/is-it-up";
 
 pub struct Stage {
     pub shard: Shard<Script, Services>,
@@ -68,8 +73,9 @@ impl Stage {
     /// A message of the feed, to channel `a`. Says its number.
     pub fn publish(&mut self, payload: &[u8]) -> u64 {
         self.said += 1;
-        let draft = NewMessage { channel: "a".into(), text: true, payload: payload.into(), ..NewMessage::default() };
-        let message = Arc::new(Message::new(draft, 1, self.said));
+        let payload = PlainFrame::text_or_binary(payload);
+        let new = NewMessage { channel: "a".into(), payload, ..NewMessage::default() };
+        let message = Arc::new(Message::new(new, 1, self.said));
         self.letters.post(ToShard::Publish(Arc::from([message]))).expect("the shard reads its letters");
         self.said
     }
@@ -124,7 +130,8 @@ fn services() -> Services {
     ];
     let feeds = [FeedSettings::new(None, Keep { backlog: 1 << 20, ..Keep::NOTHING })];
     let broadcast = Broadcast::new(Arc::from([feed_route()]), &feeds, 1);
-    Services::new(Arc::new(routes.into_iter().collect()), vec![Place::Known(([127, 0, 0, 1], 7).into())], broadcast)
+    let places = vec![Place::Known(([127, 0, 0, 1], 7).into())];
+    Services::new(Arc::new(routes.into_iter().collect()), places, broadcast).with_health(vec![Some(HEALTH.into())])
 }
 
 fn feed_route() -> broadcast::BroadcastPlan {

@@ -1,18 +1,19 @@
 //! Feeds, from what was written to what the control thread works with.
 
 use super::config::{self, Config};
-use crate::control::feeds::{Broker, Format, Framing, InvalidText, Patience, Source, SourceSettings, Start};
+use crate::control::PublishLimits;
+use crate::control::feeds::{Broker, DecoderSettings, Format, Framing, InvalidText, Source, SourceSettings, Start};
 
 /// All feeds, in the order of the configuration: their places are their numbers.
 pub(super) fn settings(config: &Config) -> Vec<SourceSettings> {
     config.feeds.iter().map(feed).collect()
 }
 
-/// How far shards may be behind what feeds say.
-pub(super) fn patience(config: &Config) -> Patience {
-    Patience {
+/// How far shards may be behind what feeds publish.
+pub(super) fn publish_limits(config: &Config) -> PublishLimits {
+    PublishLimits {
         backlog_bytes: usize::try_from(config.server.publish_backlog_bytes).unwrap_or(usize::MAX),
-        time: config.server.publish_patience,
+        patience: config.server.publish_patience,
     }
 }
 
@@ -31,6 +32,12 @@ fn feed(written: &config::Feed) -> SourceSettings {
             config::Framing::Lines => Framing::Lines,
             config::Framing::Length => Framing::Length,
         },
+        decoder: decoder(written),
+    }
+}
+
+fn decoder(written: &config::Feed) -> DecoderSettings {
+    DecoderSettings {
         format: match written.format {
             config::FeedFormat::Raw => Format::Raw,
             config::FeedFormat::Json => Format::Json,

@@ -512,7 +512,7 @@ fn control_settings(
             health,
         },
         feeds: super::feeds::settings(config),
-        patience: super::feeds::patience(config),
+        publish_limits: super::feeds::publish_limits(config),
         epoch,
     }
 }
@@ -523,6 +523,8 @@ fn admin_rules(config: &Config) -> AdminRules {
         hosts: config.server.admin_hosts.clone(),
         connections: config.server.admin_connections as usize,
         timeout: config.server.admin_timeout,
+        body_bytes: usize::try_from(config.server.admin_body_bytes).unwrap_or(usize::MAX),
+        page_channels: config.server.admin_page_channels as usize,
     }
 }
 

@@ -1,12 +1,13 @@
-//! Where all letters pass: the one task that holds the lines to the shards.
+//! The dispatcher: the one task that holds the links to the shards, through which all letters pass.
 
-use super::end::{End, Step};
-use super::feeds::{Letter, PublishQueue, Verdict};
-use super::post::Post;
+use super::commands::Command;
+use super::publishing::{Action, Letter, PublishQueue};
 use super::readers::{Answer, Done, Readers};
-use super::reports::{PATIENCE, Reports, Roll};
-use super::{Addresses, Ending, Line};
-use crate::mesh::{SubscriberCounts, SubscribersQuery, ToControl, ToShard, Waker, Wanted};
+use super::reports::{ReportCollector, Reports};
+use super::shard_link::{Line, ShardLink};
+use super::shutdown::{Ending, Shutdown, Step};
+use super::subscriber_queries::{Reply, SubscriberQueries};
+use crate::mesh::{ToControl, ToShard, Waker, Wanted};
 use std::io;
 use std::time::Duration;
 use tokio::io::Interest;
@@ -14,172 +15,152 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-/// When a letter for which there was no room is tried again.
+/// When a letter for which a mailbox had no room is tried again.
 const RETRY: Duration = Duration::from_millis(5);
 
-/// When it is looked who has waited too long for a file.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often requests for files are checked for those that have waited too long.
+const CHECK: Duration = Duration::from_millis(100);
 
 /// Letters that a shard has not read, above which it gets no files: each may carry 64 KiB.
 const UNREAD: usize = 16;
 
-/// What other tasks may ask for before they have to wait.
-pub(super) const ASKS: usize = 256;
+/// How long the dispatcher sleeps where nothing is to be done at a known time.
+const IDLE: Duration = Duration::from_secs(3600);
 
-/// What other tasks of the control thread want.
-pub(super) enum Ask {
-    /// A report of every shard.
-    Reports(oneshot::Sender<Reports>),
-    /// Who listens to these channels, in every shard.
-    SubscriberCounts(Wanted, oneshot::Sender<Vec<Option<SubscriberCounts>>>),
-    /// All shards are to know these addresses.
-    Addresses(u32, Addresses),
-    /// The server is to stop.
-    Stop,
-}
-
-/// Someone who waits to hear who listens.
-struct Listening {
-    question: u64,
-    shards: Vec<Option<SubscriberCounts>>,
-    reply: oneshot::Sender<Vec<Option<SubscriberCounts>>>,
-    until: Instant,
-}
-
+/// Everything that is known of the shards, by their numbers.
 pub(super) struct Dispatcher {
-    posts: Vec<Post>,
-    roll: Roll,
+    links: Vec<ShardLink>,
+    reports: ReportCollector,
+    subscribers: SubscriberQueries,
     readers: Readers,
-    listening: Vec<Listening>,
-    questions: u64,
-    /// Shards that have not answered the last question about listeners.
-    questioned: Vec<bool>,
     publish_queue: PublishQueue,
-    end: End,
+    shutdown: Shutdown,
 }
 
 impl Dispatcher {
     pub(super) fn new(lines: Vec<Line>, readers: Readers, publish_queue: PublishQueue) -> Dispatcher {
         Dispatcher {
-            roll: Roll::new(lines.len()),
-            questioned: vec![false; lines.len()],
-            posts: lines.into_iter().map(Post::new).collect(),
+            reports: ReportCollector::new(lines.len()),
+            subscribers: SubscriberQueries::new(lines.len()),
+            links: lines.into_iter().map(ShardLink::new).collect(),
             readers,
-            listening: Vec::new(),
-            questions: 0,
             publish_queue,
-            end: End::default(),
+            shutdown: Shutdown::default(),
         }
     }
 
+    /// Runs until the server has stopped. `waker` is that of the mailboxes from the shards, `commands` come from other
+    /// tasks, `done` from the threads that read files; clients have `grace` to leave when the server stops.
+    ///
+    /// # Errors
+    /// The waker's descriptor cannot be polled (epoll).
     pub(super) async fn run(
         &mut self,
         waker: &Waker,
-        mut asked: mpsc::Receiver<Ask>,
-        mut read: mpsc::Receiver<Done>,
+        mut commands: mpsc::Receiver<Command>,
+        mut done: mpsc::Receiver<Done>,
         grace: Duration,
     ) -> io::Result<Ending> {
         // SAFETY: the descriptor is ours alone, and closed only with the AsyncFd that owns it.
-        let ear = unsafe { AsyncFd::register_with_interest(waker.reader()?, Interest::READABLE) }?;
+        let woken = unsafe { AsyncFd::register_with_interest(waker.reader()?, Interest::READABLE) }?;
         loop {
             let wake_at = self.wake_at();
             tokio::select! {
-                rung = ear.readable() => {
-                    rung?.clear_ready();
+                ready = woken.readable() => {
+                    ready?.clear_ready();
                     waker.clear();
                 }
-                Some(ask) = asked.recv() => match ask {
-                    Ask::Stop if self.end.is_near() => return Ok(Ending::Forced),
-                    ask => self.asked(ask, grace),
+                Some(command) = commands.recv() => match command {
+                    Command::Stop if self.shutdown.has_begun() => return Ok(Ending::Forced),
+                    command => self.execute(command, grace),
                 },
-                Some(done) = read.recv() => self.files_read(done, &mut read),
+                Some(read) = done.recv() => self.files_read(read, &mut done),
                 letter = self.publish_queue.letter() => self.publish(&letter),
                 () = sleep_until(wake_at) => {}
             }
             self.read_letters();
             self.read_files();
-            self.answer_the_patient();
-            if let Some(ending) = self.end() {
+            self.reply();
+            if let Some(ending) = self.advance_shutdown() {
                 return Ok(ending);
             }
-            self.posts.iter_mut().for_each(Post::retry);
-            self.credit();
+            self.links.iter_mut().for_each(ShardLink::flush);
+            self.update_publishing();
         }
     }
 
     fn wake_at(&self) -> Instant {
         let now = Instant::now();
-        let is_behind = self.publish_queue.is_behind() || self.posts.iter().any(Post::is_full);
+        let is_behind = self.publish_queue.is_behind() || self.links.iter().any(ShardLink::is_full);
         let retry = is_behind.then_some(now + RETRY);
-        let files = (self.readers.waiting() > 0).then_some(now + if self.lacks_room() { RETRY } else { LOOK });
-        let listening = self.listening.iter().map(|it| it.until).min();
-        [retry, files, self.roll.until(), listening, self.end.wake_at()]
+        let files = (self.readers.waiting() > 0).then_some(now + if self.lacks_room() { RETRY } else { CHECK });
+        [retry, files, self.reports.wake_at(), self.subscribers.wake_at(), self.shutdown.wake_at()]
             .into_iter()
             .flatten()
             .min()
-            .unwrap_or(now + Duration::from_secs(3600))
+            .unwrap_or(now + IDLE)
     }
 
-    fn asked(&mut self, ask: Ask, grace: Duration) {
-        match ask {
-            Ask::Reports(reply) => self.want_reports(reply),
-            Ask::SubscriberCounts(wanted, reply) => self.want_subscribers(&wanted, reply),
-            Ask::Addresses(upstream, addresses) => {
-                self.post_all(|| ToShard::Addresses { upstream, addresses: addresses.clone() });
+    // ---- commands ----
+
+    fn execute(&mut self, command: Command, grace: Duration) {
+        match command {
+            Command::Reports(reply) => self.request_reports(reply),
+            Command::SubscriberCounts(wanted, reply) => self.request_subscribers(wanted, reply),
+            Command::Addresses(upstream, addresses) => {
+                self.send_all(|| ToShard::Addresses { upstream, addresses: addresses.clone() });
             }
-            Ask::Stop => {
+            Command::Stop => {
                 tracing::info!(?grace, "stopping: no new clients, those that are here are bidden farewell");
-                self.end.stop(grace);
-                self.post_all(|| ToShard::Drain);
+                self.shutdown.stop(grace);
+                self.send_all(|| ToShard::Drain);
             }
         }
     }
 
-    fn want_reports(&mut self, reply: oneshot::Sender<Reports>) {
-        for shard in self.roll.want(reply) {
-            self.posts[shard].send(ToShard::Report);
+    fn request_reports(&mut self, reply: oneshot::Sender<Reports>) {
+        for shard in self.reports.request(reply) {
+            self.links[shard].send(ToShard::Report);
         }
     }
 
-    fn want_subscribers(&mut self, wanted: &Wanted, reply: oneshot::Sender<Vec<Option<SubscriberCounts>>>) {
-        self.questions += 1;
-        let question = self.questions;
-        let shards = vec![None; self.posts.len()];
-        self.listening.push(Listening { question, shards, reply, until: Instant::now() + PATIENCE });
-        for (shard, post) in self.posts.iter_mut().enumerate() {
-            // One that still looks for the last answer would find the questions in a heap.
-            if !std::mem::replace(&mut self.questioned[shard], true) {
-                post.send(ToShard::SubscriberCounts(Box::new(SubscribersQuery { question, wanted: wanted.clone() })));
-            }
+    fn request_subscribers(&mut self, wanted: Wanted, reply: Reply) {
+        let (query, shards) = self.subscribers.request(wanted, reply);
+        for shard in shards {
+            self.links[shard].send(ToShard::SubscriberCounts(Box::new(query.clone())));
         }
     }
+
+    /// Replies to the requests that have all answers, or have waited long enough.
+    fn reply(&mut self) {
+        let now = Instant::now();
+        self.reports.reply(now, self.shutdown.has_begun());
+        self.subscribers.reply(now);
+    }
+
+    // ---- letters ----
 
     fn read_letters(&mut self) {
-        for shard in 0..self.posts.len() {
-            while let Some(letter) = self.posts[shard].take() {
+        for shard in 0..self.links.len() {
+            while let Some(letter) = self.links[shard].take() {
                 match letter {
-                    ToControl::Report(report) => self.roll.heard(*report),
+                    ToControl::Report(report) => self.reports.received(*report),
                     ToControl::File(ask) => self.answer_file(|readers| readers.ask(ask)),
-                    ToControl::SubscriberCounts(listeners) => self.listened(*listeners),
+                    ToControl::SubscriberCounts(counts) => self.subscribers.received(*counts),
                 }
             }
         }
     }
 
-    /// An answer that comes too late is to a question that nobody asks any more.
-    fn listened(&mut self, listeners: SubscriberCounts) {
-        self.questioned[listeners.shard] = false;
-        if let Some(listening) = self.listening.iter_mut().find(|it| it.question == listeners.question) {
-            let shard = listeners.shard;
-            listening.shards[shard] = Some(listeners);
-        }
+    fn send_all(&mut self, letter: impl Fn() -> ToShard) {
+        self.links.iter_mut().for_each(|link| link.send(letter()));
     }
 
     // ---- files ----
 
     fn answer_file(&mut self, done: impl FnOnce(&mut Readers) -> Option<Answer>) {
         if let Some((shard, answer)) = done(&mut self.readers) {
-            self.posts[shard].send(ToShard::File(answer));
+            self.links[shard].send(ToShard::File(answer));
         }
     }
 
@@ -192,7 +173,7 @@ impl Dispatcher {
 
     fn read_files(&mut self) {
         for (shard, answer) in self.readers.expired(Instant::now()) {
-            self.posts[shard].send(ToShard::File(answer));
+            self.links[shard].send(ToShard::File(answer));
         }
         let unread = self.unread();
         self.readers.start(|shard, under_way| unread[shard] + under_way < UNREAD);
@@ -200,65 +181,53 @@ impl Dispatcher {
 
     /// Letters that each shard has still to read.
     fn unread(&self) -> Vec<usize> {
-        self.posts.iter().map(Post::len).collect()
+        self.links.iter().map(ShardLink::len).collect()
     }
 
     fn lacks_room(&self) -> bool {
         self.unread().into_iter().any(|it| it >= UNREAD)
     }
 
-    // ---- those who wait ----
+    // ---- publishing ----
 
-    /// Those who have all answers, or have waited long enough.
-    fn answer_the_patient(&mut self) {
-        let now = Instant::now();
-        self.roll.answer(now, self.end.is_near());
-        let done = |it: &mut Listening| it.until <= now || it.shards.iter().all(Option::is_some);
-        for listening in self.listening.extract_if(.., done) {
-            let _ = listening.reply.send(listening.shards);
-        }
-    }
-
-    fn post_all(&mut self, letter: impl Fn() -> ToShard) {
-        self.posts.iter_mut().for_each(|post| post.send(letter()));
-    }
-
-    /// To all but those that are left behind.
+    /// Sends the letter to all shards but those that are left behind.
     fn publish(&mut self, letter: &Letter) {
-        for (shard, post) in self.posts.iter_mut().enumerate() {
+        for (shard, link) in self.links.iter_mut().enumerate() {
             if self.publish_queue.is_for(shard) {
-                post.send(letter.to_shard());
+                link.send(letter.to_shard());
             }
         }
     }
 
-    /// How far the shards have read what feeds say, and what becomes of those that are behind.
-    fn credit(&mut self) {
-        let unread = self.posts.iter_mut().map(Post::unread);
-        for (shard, verdict) in self.publish_queue.credit(Instant::now(), unread) {
-            match verdict {
-                Verdict::GiveUp => self.publish_queue.given_up(shard, self.posts[shard].give_up()),
-                Verdict::Tell(missed) => self.posts[shard].send(ToShard::Missed(Box::new(missed))),
+    /// Tells the publish queue how far the shards have read, and does what it says of those that are behind.
+    fn update_publishing(&mut self) {
+        let unread = self.links.iter_mut().map(ShardLink::unread_messages);
+        for (shard, action) in self.publish_queue.update(Instant::now(), unread) {
+            match action {
+                Action::Discard => self.publish_queue.discarded(shard, self.links[shard].discard_messages()),
+                Action::SendMissed(missed) => self.links[shard].send(ToShard::Missed(Box::new(missed))),
             }
         }
     }
 
-    /// The next step to the end, once it has begun.
-    fn end(&mut self) -> Option<Ending> {
-        let gone: Vec<bool> = self.posts.iter().map(Post::is_abandoned).collect();
-        match self.end.step(&gone) {
+    // ---- shutdown ----
+
+    /// Takes the next step of the shutdown, once it has begun; `Some` when the server has stopped.
+    fn advance_shutdown(&mut self) -> Option<Ending> {
+        let ended: Vec<bool> = self.links.iter().map(ShardLink::is_abandoned).collect();
+        match self.shutdown.step(&ended) {
             Step::Wait => {}
             Step::Lost(shard) => {
                 tracing::error!(shard, "a shard has ended by itself: the others bid farewell, and the server ends");
-                self.post_all(|| ToShard::Drain);
-                return self.end();
+                self.send_all(|| ToShard::Drain);
+                return self.advance_shutdown();
             }
             Step::CutOff => {
                 tracing::warn!("the time to leave is over: the rest is cut off");
-                self.post_all(|| ToShard::Leave);
+                self.send_all(|| ToShard::Leave);
             }
             Step::Over(ending) => {
-                let left = gone.iter().filter(|gone| !**gone).count();
+                let left = ended.iter().filter(|ended| !**ended).count();
                 if left > 0 {
                     tracing::error!(shards = left, "shards that were told to leave have not: the server ends without");
                 }

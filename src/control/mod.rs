@@ -1,47 +1,56 @@
 //! The few slow things, on one thread with a tokio current-thread runtime: the admin address, feeds, names, files,
 //! signals. It meets the shards by letters only.
+//!
+//! From top to bottom, each importing only what stands below it:
+//!
+//! | room | what |
+//! |---|---|
+//! | `mod` | what the thread is built with; starts all tasks |
+//! | `admin` | the admin address: metrics, health, channels, publishing over HTTP |
+//! | `dispatcher` | the task that holds the links to the shards |
+//! | `feeds` | the tasks that bring messages, and what they share |
+//! | `names`, `signals` | tasks that send the dispatcher commands |
+//! | `publishing` | from feeds to shards: one queue, credit, shards that are left behind |
+//! | `commands`, `reports`, `subscriber_queries` | what other tasks ask of the dispatcher, and the shards' answers |
+//! | `readers`, `files` | reading files on threads |
+//! | `shard_link`, `shutdown`, `resolver`, `stats` | mailboxes; the way to the end; DNS; counters of this thread |
 
 mod admin;
-mod bodies;
-mod channels;
+mod commands;
 mod dispatcher;
-mod doorkeeper;
-mod end;
 pub mod feeds;
 mod files;
-pub mod metrics;
 mod names;
-mod post;
-mod publish;
+mod publishing;
 pub mod readers;
 mod reports;
+mod resolver;
+mod shard_link;
+mod shutdown;
 mod signals;
 pub mod stats;
+mod subscriber_queries;
 
-use crate::mesh::{Receiver, Sender, ToControl, ToShard, Waker};
+pub use admin::{AdminRules, metrics};
+pub use publishing::PublishLimits;
+pub use shard_link::Line;
+pub use shutdown::Ending;
+
+use crate::mesh::Waker;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::net::TcpListener;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Threads for libraries that resolve names by themselves, at most.
 const LIBRARY_THREADS: usize = 8;
 
-/// How long tasks that wait for a disk or a resolver may hold up the end.
+/// How long threads that wait for a disk or a resolver may delay the end of the process.
 const LINGER: Duration = Duration::from_millis(500);
-
-/// A shard, as the control thread knows it.
-pub struct Line {
-    /// Letters to it.
-    pub to: Sender<ToShard>,
-    /// Letters from it. Ends when the shard ends.
-    pub from: Receiver<ToControl>,
-}
 
 /// What the control thread is built with.
 pub struct ControlSettings {
-    /// Where the admin API answers; `None`: nowhere.
+    /// The admin address; `None`: there is none.
     pub admin: Option<Admin>,
     /// How files are read.
     pub files: readers::ReaderSettings,
@@ -49,7 +58,7 @@ pub struct ControlSettings {
     pub counts: stats::Counts,
     /// Upstreams that have a name: number, host, port.
     pub names: Vec<(u32, String, u16)>,
-    /// How long the addresses of a name are used.
+    /// How long the addresses of a name are used before it is resolved again.
     pub resolve_ttl: Duration,
     /// How long clients may take to leave when the server stops.
     pub grace: Duration,
@@ -57,53 +66,31 @@ pub struct ControlSettings {
     pub labels: metrics::Labels,
     /// Where messages come from, in the order of the configuration.
     pub feeds: Vec<feeds::SourceSettings>,
-    /// How far shards may be behind what these say.
-    pub patience: feeds::Patience,
-    /// Which run of the server counts the messages: the shards have the same.
+    /// How far shards may be behind what feeds publish.
+    pub publish_limits: PublishLimits,
+    /// The run of the server that counts the messages: the shards have the same.
     pub epoch: u32,
 }
 
 /// The admin address.
 pub struct Admin {
-    /// Bound already, and never waits.
+    /// A listener that is bound and non-blocking.
     pub listener: TcpListener,
     /// Who may ask for what.
     pub rules: AdminRules,
 }
 
-/// Who may ask the admin address for what, and how much of it.
-#[derive(Clone, Debug)]
-pub struct AdminRules {
-    /// Origins that may use it from a browser.
-    pub allow_origin: Vec<String>,
-    /// Names by which it may be asked, in lower case, beside addresses and `localhost`.
-    pub hosts: Vec<String>,
-    /// Connections at one time.
-    pub connections: usize,
-    /// How long a head, a body or the taking of an answer may take.
-    pub timeout: Duration,
-}
-
-/// How it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Told to stop, and all shards have left.
-    Stopped,
-    /// Told twice, or shards did not leave when they were told to: they are still at work.
-    Forced,
-    /// A shard ended that was not told to. The others were told to leave, and may still be at work.
-    ShardLost,
-}
-
-/// Runs until the server has stopped. Call it on a thread of its own, with the shards running.
+/// Runs until the server has stopped. `lines` are the mailboxes of the shards, by their numbers; `waker` is that of the
+/// mailboxes from them. Call it on a thread of its own, with the shards running.
 ///
 /// # Errors
-/// No runtime, no signals, no waker: nothing that an operator could have written differently.
+/// The kernel refuses the runtime (epoll), a signal handler, or to poll the waker: nothing that an operator could have
+/// written differently.
 pub fn run(settings: ControlSettings, lines: Vec<Line>, waker: &Waker) -> io::Result<Ending> {
     let resolving = settings.feeds.iter().filter(|it| it.resolves()).count().min(LIBRARY_THREADS);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(readers::THREADS_MOST + names::AT_ONCE + resolving)
+        .max_blocking_threads(readers::THREADS_MOST + resolver::AT_ONCE + resolving)
         .build()?;
     let ending = runtime.block_on(serve(settings, lines, waker));
     runtime.shutdown_timeout(LINGER);
@@ -111,27 +98,25 @@ pub fn run(settings: ControlSettings, lines: Vec<Line>, waker: &Waker) -> io::Re
 }
 
 async fn serve(settings: ControlSettings, lines: Vec<Line>, waker: &Waker) -> io::Result<Ending> {
-    let (asks, asked) = mpsc::channel(dispatcher::ASKS);
+    let (commands, queue) = mpsc::channel(commands::QUEUE);
     let shards = lines.len();
-    let (publisher, publish_queue) = feeds::publisher(settings.epoch, shards, settings.patience);
+    let (publisher, publish_queue) = publishing::channel(settings.epoch, shards, settings.publish_limits);
     let feeds = feeds::start(settings.feeds, &publisher);
     let (readers, read) = readers::Readers::new(shards, settings.files, &settings.counts);
     if let Some(Admin { listener, rules }) = settings.admin {
-        let state = admin::AdminState::new(asks.clone(), (settings.labels, settings.counts), rules, (feeds, publisher));
+        let seen = (settings.labels, settings.counts);
+        let state = admin::AdminState::new(commands.clone(), seen, rules, (feeds, publisher));
         tokio::spawn(admin::serve(listener, state));
     }
     for name in settings.names {
-        tokio::spawn(names::keep(name, settings.resolve_ttl, asks.clone()));
+        tokio::spawn(names::keep(name, settings.resolve_ttl, commands.clone()));
     }
-    tokio::spawn(signals::Signals::new()?.heed(asks));
+    tokio::spawn(signals::Signals::new()?.forward(commands));
     let mut dispatcher = dispatcher::Dispatcher::new(lines, readers, publish_queue);
-    let ending = dispatcher.run(waker, asked, read, settings.grace).await?;
+    let ending = dispatcher.run(waker, queue, read, settings.grace).await?;
     tracing::info!(shards, ending = ?ending, "stopped");
     Ok(ending)
 }
-
-/// Addresses of an upstream, for every shard.
-type Addresses = Arc<[SocketAddr]>;
 
 #[cfg(test)]
 mod tests;

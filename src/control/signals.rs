@@ -1,14 +1,14 @@
-//! Signals: which of them end the server, and which it merely hears.
+//! Signals: which of them stop the server, and which are only logged.
 //!
 //! SIGHUP, SIGUSR1 and SIGUSR2 kill whoever has no handler for them, and are sent by tools that mean no harm (a closing
 //! terminal, logrotate, a reload by habit): each is answered by a line in the log.
 
-use super::dispatcher::Ask;
+use super::commands::Command;
 use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// The signals that are heard; as soon as it stands, none of them kills.
+/// The signals that are handled; as soon as it exists, none of them kills the process.
 pub(super) struct Signals {
     term: Signal,
     int: Signal,
@@ -17,28 +17,30 @@ pub(super) struct Signals {
 }
 
 impl Signals {
+    /// Installs the handlers.
+    ///
     /// # Errors
-    /// The kernel takes no handler.
+    /// The kernel refuses a handler (sigaction).
     pub(super) fn new() -> io::Result<Signals> {
         let user = [signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?];
         let [term, int] = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
         Ok(Signals { term, int, hangup: signal(SignalKind::hangup())?, user })
     }
 
-    /// SIGTERM or SIGINT ask for an orderly end, a second one for any.
-    pub(super) async fn heed(mut self, asks: mpsc::Sender<Ask>) {
+    /// Sends [`Command::Stop`] for each SIGTERM and SIGINT: the first asks for an orderly end, a second one for any.
+    pub(super) async fn forward(mut self, commands: mpsc::Sender<Command>) {
         let [user1, user2] = &mut self.user;
         loop {
-            let unheeded = tokio::select! {
+            let ignored = tokio::select! {
                 _ = self.term.recv() => None,
                 _ = self.int.recv() => None,
                 _ = self.hangup.recv() => Some("SIGHUP: reload is not supported yet; nothing changed"),
                 _ = user1.recv() => Some("SIGUSR1 means nothing to this server; nothing changed"),
                 _ = user2.recv() => Some("SIGUSR2 means nothing to this server; nothing changed"),
             };
-            match unheeded {
+            match ignored {
                 Some(words) => tracing::warn!("{words}"),
-                None => drop(asks.send(Ask::Stop).await),
+                None => drop(commands.send(Command::Stop).await),
             }
         }
     }

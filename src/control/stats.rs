@@ -1,55 +1,55 @@
-//! What the control thread counts of itself, and what the log counts.
+//! The counters and gauges of the control thread, and that of the log.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counters and gauges of the control thread. Each is counted in at one place, and read by anybody.
+/// Each is written at one place, and read at any. Shared between threads: a clone is the same counter.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
-    /// Files that are held open between two parts.
+    /// Gauge: files that are held open between two parts.
     pub files_held: Count,
-    /// The most that may be.
+    /// Gauge: the most that may be (`open_files`).
     pub files_held_limit: u64,
-    /// Wishes for files that wait for a thread.
+    /// Gauge: requests for files that wait for a thread.
     pub files_queued: Count,
-    /// Wishes that found too many before them, or waited too long.
+    /// Requests for files that found too many before them, or waited too long.
     pub files_refused: Count,
-    /// Open connections to the admin address.
+    /// Gauge: open connections to the admin address.
     pub admin_connections: Count,
-    /// Connections and requests to it that found no place.
+    /// Connections to it that found all places taken.
     pub admin_refused: Count,
-    /// Lines of the log that nobody took.
+    /// Lines of the log that were dropped because the queue was full.
     pub log_dropped: Count,
 }
 
-/// One of them.
+/// A counter or a gauge.
 #[derive(Clone, Debug, Default)]
 pub struct Count(pub Arc<AtomicU64>);
 
 impl Count {
-    /// One more.
+    /// Adds one.
     pub fn add(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// So many now.
+    /// Sets a gauge.
     pub fn set(&self, value: usize) {
         self.0.store(value as u64, Ordering::Relaxed);
     }
 
-    /// How many there are.
+    /// The value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// One more, for as long as the value lives.
+    /// Adds one, for as long as the returned value lives.
     pub fn hold(&self) -> Held {
         self.add();
         Held(self.clone())
     }
 }
 
-/// One that is counted until it is dropped.
+/// One that a gauge counts until this is dropped.
 pub struct Held(Count);
 
 impl Drop for Held {

@@ -1,14 +1,14 @@
 //! Feeds and the admin address with a real dispatcher: what comes in by real sockets is read where a shard would read
-//! it, from the boxes of the mesh.
+//! it, from the mailboxes of the mesh.
 
 #[path = "../../ci/load/ports.rs"]
 mod ports;
 
-use super::feeds::{FeedState, Format, Framing, InvalidText, Patience, Source, SourceSettings, Start};
-use super::{AdminRules, Line, admin, dispatcher, feeds, metrics, readers, stats};
+use super::feeds::{DecoderSettings, FeedState, Format, Framing, InvalidText, Source, SourceSettings, Start};
+use super::{AdminRules, Line, PublishLimits, admin, commands, dispatcher, feeds, metrics, publishing, readers, stats};
 use crate::mesh::{
-    ChannelState, Counters, Message, Missed, Receiver, Report, Sender, SubscriberCounts, ToControl, ToShard, Waker,
-    Wanted, mailbox,
+    ChannelState, Counters, Health, Message, Missed, Receiver, Refused, Report, Sender, SubscriberCounts, ToControl,
+    ToShard, Waker, Wanted, mailbox,
 };
 use ports::free_port;
 use serde_json::{Value, json};
@@ -23,7 +23,10 @@ use tokio::time::{sleep, timeout};
 const SHARDS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(10);
 const ADMIN_CONNECTIONS: usize = 20;
-const PATIENCE_WITH_SHARDS: Patience = Patience { backlog_bytes: 32 << 20, time: Duration::from_millis(500) };
+const BODY_BYTES: usize = 64 << 10;
+const LIMITS: PublishLimits = PublishLimits { backlog_bytes: 32 << 20, patience: Duration::from_millis(500) };
+const DECODER: DecoderSettings =
+    DecoderSettings { format: Format::Raw, text: true, invalid_text: InvalidText::Drop, message_bytes: 1000 };
 
 /// Where a shard's letters end.
 struct Seat {
@@ -46,10 +49,7 @@ fn feed(source: Source) -> SourceSettings {
         topics: Vec::new(),
         start: Start::New,
         framing: Framing::Lines,
-        format: Format::Raw,
-        text: true,
-        invalid_text: InvalidText::Drop,
-        message_bytes: 1000,
+        decoder: DECODER,
     }
 }
 
@@ -59,11 +59,17 @@ fn rules() -> AdminRules {
         hosts: Vec::new(),
         connections: ADMIN_CONNECTIONS,
         timeout: Duration::from_secs(2),
+        body_bytes: BODY_BYTES,
+        page_channels: 1000,
     }
 }
 
 impl Hall {
     async fn new(settings: Vec<SourceSettings>) -> Hall {
+        Hall::with_labels(settings, metrics::Labels::default()).await
+    }
+
+    async fn with_labels(settings: Vec<SourceSettings>, labels: metrics::Labels) -> Hall {
         let control_waker = Arc::new(Waker::new().unwrap());
         let (mut lines, mut seats) = (Vec::new(), Vec::new());
         for _ in 0..SHARDS {
@@ -72,8 +78,8 @@ impl Hall {
             lines.push(Line { to, from });
             seats.push(Seat { letters, to_control });
         }
-        let (asks, asked) = mpsc::channel(dispatcher::ASKS);
-        let (publisher, publish_queue) = feeds::publisher(0x5f3a_01bc, SHARDS, PATIENCE_WITH_SHARDS);
+        let (commands, queue) = mpsc::channel(commands::QUEUE);
+        let (publisher, publish_queue) = publishing::channel(0x5f3a_01bc, SHARDS, LIMITS);
         let feeds = feeds::start(settings, &publisher);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -81,11 +87,10 @@ impl Hall {
         let counts = stats::Counts::default();
         let settings = readers::ReaderSettings { held: 1, queue: 1, wait: PATIENCE };
         let (readers, read) = readers::Readers::new(SHARDS, settings, &counts);
-        let state =
-            admin::AdminState::new(asks, (metrics::Labels::default(), counts), rules(), (feeds.clone(), publisher));
+        let state = admin::AdminState::new(commands, (labels, counts), rules(), (feeds.clone(), publisher));
         tokio::spawn(admin::serve(listener, state));
         let mut dispatcher = dispatcher::Dispatcher::new(lines, readers, publish_queue);
-        tokio::spawn(async move { dispatcher.run(&control_waker, asked, read, Duration::ZERO).await });
+        tokio::spawn(async move { dispatcher.run(&control_waker, queue, read, Duration::ZERO).await });
         Hall { seats, feeds, admin }
     }
 
@@ -94,23 +99,23 @@ impl Hall {
     }
 
     /// The next messages, which every seat must get in the same order.
-    async fn hear(&mut self, count: usize) -> Vec<Arc<Message>> {
-        let mut heard: Vec<Vec<Arc<Message>>> = vec![Vec::new(); SHARDS];
+    async fn receive(&mut self, count: usize) -> Vec<Arc<Message>> {
+        let mut received: Vec<Vec<Arc<Message>>> = vec![Vec::new(); SHARDS];
         until("messages in every box", || {
-            for (seat, heard) in self.seats.iter_mut().zip(&mut heard) {
-                heard.extend(published(seat));
+            for (seat, received) in self.seats.iter_mut().zip(&mut received) {
+                received.extend(published(seat));
             }
-            heard.iter().all(|it| it.len() >= count)
+            received.iter().all(|it| it.len() >= count)
         })
         .await;
         let sequences = |it: &Vec<Arc<Message>>| it.iter().map(|it| it.sequence).collect::<Vec<_>>();
-        assert!(heard.iter().all(|it| sequences(it) == sequences(&heard[0]) && it.len() == count));
-        heard.swap_remove(0)
+        assert!(received.iter().all(|it| sequences(it) == sequences(&received[0]) && it.len() == count));
+        received.swap_remove(0)
     }
 
     /// The payloads of the next messages, in order.
     async fn texts(&mut self, count: usize) -> Vec<String> {
-        let texts = self.hear(count).await;
+        let texts = self.receive(count).await;
         texts.iter().map(|it| String::from_utf8_lossy(it.payload()).into_owned()).collect()
     }
 
@@ -266,7 +271,7 @@ async fn a_unix_socket_that_is_left_over_is_taken_over() {
 #[tokio::test]
 async fn the_demo_counts_from_one() {
     let mut hall = Hall::with(SourceSettings { channel: None, ..feed(Source::Demo) }).await;
-    let messages = hall.hear(3).await;
+    let messages = hall.receive(3).await;
     for (n, message) in (1..).zip(&messages) {
         let value: Value = serde_json::from_slice(message.payload()).unwrap();
         assert_eq!((value["n"].as_u64(), &*message.channel, message.key.as_deref()), (Some(n), "demo", Some("demo")));
@@ -280,7 +285,8 @@ async fn the_demo_counts_from_one() {
 async fn megabytes(count: usize) -> (Hall, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let settings = SourceSettings { message_bytes: 1 << 20, ..feed(Source::Tcp { host: "127.0.0.1".into(), port }) };
+    let decoder = DecoderSettings { message_bytes: 1 << 20, ..DECODER };
+    let settings = SourceSettings { decoder, ..feed(Source::Tcp { host: "127.0.0.1".into(), port }) };
     let hall = Hall::with(settings).await;
     let (stream, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
     let (_, mut to) = stream.into_split();
@@ -298,7 +304,7 @@ async fn megabytes(count: usize) -> (Hall, tokio::task::JoinHandle<()>) {
 async fn a_stream_is_held_back_while_no_shard_reads() {
     let (mut hall, writer) = megabytes(200).await;
     // Longer than one shard is waited for.
-    sleep(2 * PATIENCE_WITH_SHARDS.time).await;
+    sleep(2 * LIMITS.patience).await;
     assert!(!writer.is_finished() && hall.feeds[0].stats.messages() <= 32);
     let mut seen = [0; SHARDS];
     until("the rest", || {
@@ -314,7 +320,7 @@ async fn a_shard_that_reads_nothing_is_left_behind_and_told_what_it_has_missed()
     let (mut hall, writer) = megabytes(200).await;
     let mut late = hall.seats.pop().unwrap();
     let mut seen = 0;
-    until("the prompt shard to hear all", || {
+    until("the prompt shard to receive all", || {
         seen += published(&mut hall.seats[0]).len();
         seen == 200
     })
@@ -325,12 +331,12 @@ async fn a_shard_that_reads_nothing_is_left_behind_and_told_what_it_has_missed()
     assert!(shown("edgehold_publish_left_behind{shard=\"1\"} 1"), "{metrics}");
     assert!(shown("edgehold_publish_left_behind_total{shard=\"1\"} 1"), "{metrics}");
     assert!(shown("edgehold_publish_backlog_bytes{shard=\"0\"} 0"), "{metrics}");
-    // What was in its box it hears, and then that the rest is missing.
-    let (mut heard, mut missed) = (Vec::new(), None);
+    // It gets what was in its mailbox, and then that the rest is missing.
+    let (mut received, mut missed) = (Vec::new(), None);
     until("word of what is missing", || {
         while let Some(letter) = late.letters.take() {
             match letter {
-                ToShard::Publish(messages) => heard.extend(messages.iter().map(|it| it.sequence)),
+                ToShard::Publish(messages) => received.extend(messages.iter().map(|it| it.sequence)),
                 ToShard::Missed(told) => missed = Some(*told),
                 _ => {}
             }
@@ -338,7 +344,7 @@ async fn a_shard_that_reads_nothing_is_left_behind_and_told_what_it_has_missed()
         missed.is_some()
     })
     .await;
-    assert!(heard.len() <= 32 && heard.iter().copied().eq(1..=heard.len() as u64));
+    assert!(received.len() <= 32 && received.iter().copied().eq(1..=received.len() as u64));
     assert_eq!(missed, Some(Missed { feed: None, channel: None, sequence: 200 }));
 }
 
@@ -349,7 +355,7 @@ async fn http_hall() -> Hall {
     let exact = SourceSettings {
         name: "exact".into(),
         channel: Some("x".into()),
-        invalid_text: InvalidText::Binary,
+        decoder: DecoderSettings { invalid_text: InvalidText::Binary, ..DECODER },
         ..feed(Source::Http)
     };
     Hall::new(vec![limited, exact]).await
@@ -365,7 +371,7 @@ async fn a_request_is_a_message() {
     assert_eq!((status, serde_json::from_str(&body).ok()), (200, Some(json!({ "id": "5f3a01bc-2" }))));
     let (status, _) = hall.post("/v1/publish/x", "application/json; charset=utf-8", b"\xff").await;
     assert_eq!(status, 200);
-    let [first, second, third] = hall.hear(3).await.try_into().unwrap();
+    let [first, second, third] = hall.receive(3).await.try_into().unwrap();
     assert_eq!((&*first.channel, first.feed, first.text), ("news/a b", 0, true));
     assert_eq!(
         (first.event.as_deref(), first.key.as_deref(), first.payload()),
@@ -428,9 +434,9 @@ async fn a_batch_tells_of_each_line_that_was_refused() {
     let lines: Vec<_> = lines.iter().map(|(line, reason)| json!({ "line": line, "reason": reason })).collect();
     let expected = json!({ "published": 1, "refused": 4, "lines": lines });
     assert_eq!((status, serde_json::from_str(&body).ok()), (400, Some(expected)));
-    let heard = hall.hear(3).await;
-    assert_eq!(heard.iter().map(|it| it.payload()).collect::<Vec<_>>(), [&b"{\"a\":1.0}"[..], b"\0", b"b"]);
-    assert_eq!(heard[1].id(), "9");
+    let received = hall.receive(3).await;
+    assert_eq!(received.iter().map(|it| it.payload()).collect::<Vec<_>>(), [&b"{\"a\":1.0}"[..], b"\0", b"b"]);
+    assert_eq!(received[1].id(), "9");
 }
 
 #[tokio::test]
@@ -473,7 +479,7 @@ async fn channels_are_asked_of_every_shard() {
     assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["silent_shards"], json!([0, 1]));
 }
 
-/// Answers as a shard would that has one channel, `x`; says how many questions there were.
+/// Answers as a shard would that has one channel, `x`; how many questions there were.
 fn answer(seat: &mut Seat, shard: usize) -> usize {
     let mut count = 0;
     while let Some(letter) = seat.letters.take() {
@@ -498,8 +504,11 @@ fn answer(seat: &mut Seat, shard: usize) -> usize {
     count
 }
 
-fn report(seat: &mut Seat, shard: usize, accepts: u64) {
-    let counters = Counters { accept_errors: accepts, ..Counters::new(10, 0, 0) };
+fn failed_accepts(accept_errors: u64) -> Counters {
+    Counters { accept_errors, ..Counters::new(10, 0, 0) }
+}
+
+fn report(seat: &mut Seat, shard: usize, counters: Counters) {
     assert!(seat.to_control.post(ToControl::Report(Box::new(Report { shard, counters }))).is_ok());
 }
 
@@ -513,7 +522,7 @@ async fn what_a_late_shard_has_said_stays_in_the_sums() {
     let mut hall = http_hall().await;
     let seats = std::mem::take(&mut hall.seats);
     let [mut first, mut late] = seats.try_into().ok().unwrap();
-    // Both have said something once, and then the second is late, and asked no second time until it answers.
+    // Both have sent a report, and then the second is late, and is asked no second time until it answers.
     let (_, mut questions) = tokio::join!(hall.ask("GET /metrics HTTP/1.1", b""), async {
         let mut questions = 0;
         until("both are asked", || asked(&mut first) == 1).await;
@@ -522,14 +531,14 @@ async fn what_a_late_shard_has_said_stays_in_the_sums() {
             questions == 1
         })
         .await;
-        report(&mut first, 0, 3);
-        report(&mut late, 1, 4);
+        report(&mut first, 0, failed_accepts(3));
+        report(&mut late, 1, failed_accepts(4));
         questions
     });
     for _ in 0..2 {
         let ((_, metrics), ()) = tokio::join!(hall.ask("GET /metrics HTTP/1.1", b""), async {
             until("the first is asked", || asked(&mut first) == 1).await;
-            report(&mut first, 0, 5);
+            report(&mut first, 0, failed_accepts(5));
         });
         questions += asked(&mut late);
         for line in
@@ -540,6 +549,73 @@ async fn what_a_late_shard_has_said_stays_in_the_sums() {
         assert!(!metrics.contains("edgehold_shard_late_seconds{shard=\"1\"} 0"));
     }
     assert_eq!(questions, 2);
+}
+
+#[tokio::test]
+async fn status_tells_of_a_dead_upstream_a_full_shard_and_refused_clients() {
+    let upstreams = ["tcp://a:1", "tcp://b:2"].map(String::from);
+    let health: Arc<[Health]> = upstreams.iter().cloned().map(Health::new).collect();
+    let labels = metrics::Labels { listeners: vec!["l".into()], upstreams: upstreams.into(), health: health.clone() };
+    let mut hall = Hall::with_labels(Vec::new(), labels).await;
+    let counters = |used, refused, failures| {
+        let mut counters = Counters { used, accept_errors: 1, ..Counters::new(10, 1, 2) };
+        counters.refusals[Refused::Full as usize] = refused;
+        counters.upstreams[0].connections = 4;
+        counters.upstreams[1].failures = failures;
+        counters
+    };
+    health[1].failed();
+    let mut seats = std::mem::take(&mut hall.seats);
+    let ((status, body), ()) = tokio::join!(hall.ask("GET /v1/status HTTP/1.1", b""), async {
+        for (shard, counters) in [counters(10, 3, 2), counters(9, 0, 5)].into_iter().enumerate() {
+            until("the shard is asked", || asked(&mut seats[shard]) == 1).await;
+            report(&mut seats[shard], shard, counters);
+        }
+    });
+    let told: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &told["clients_refused_full"], &told["accept_errors"]), (200, &json!(3), &json!(2)));
+    let dead = json!({ "name": "tcp://b:2", "up": false, "connections": 0, "failures": 7 });
+    let well = json!({ "name": "tcp://a:1", "up": true, "connections": 8, "failures": 0 });
+    assert_eq!(told["upstreams"], json!([well, dead]));
+    let shard = |number: usize| &told["shards"][number];
+    assert_eq!((&shard(0)["full"], &shard(0)["used"], &shard(0)["slots"]), (&json!(true), &json!(10), &json!(10)));
+    assert_eq!((&shard(1)["full"], &shard(1)["used"], &shard(1)["answers"]), (&json!(false), &json!(9), &json!(true)));
+}
+
+#[tokio::test]
+async fn a_body_that_has_not_come_whole_is_counted_and_leaves_no_room_for_another() {
+    let settings = SourceSettings {
+        decoder: DecoderSettings { message_bytes: BODY_BYTES, ..DECODER },
+        channel: Some("x".into()),
+        ..feed(Source::Http)
+    };
+    let mut hall = Hall::with(settings).await;
+    let mut slow = TcpStream::connect(hall.admin).await.unwrap();
+    let head = format!("POST /v1/publish/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: {BODY_BYTES}\r\n\r\n");
+    slow.write_all(&[head.as_bytes(), &[b'x'; BODY_BYTES - 1]].concat()).await.unwrap();
+    // As long as some of it is still on its way, another finds room.
+    let mut status = 200;
+    for _ in 0..1000 {
+        if status == 200 {
+            status = hall.post("/v1/publish/x", "text/plain", b"ab").await.0;
+        }
+    }
+    assert_eq!(status, 503);
+    let mut seats = std::mem::take(&mut hall.seats);
+    let ((_, metrics), ()) = tokio::join!(hall.ask("GET /metrics HTTP/1.1", b""), async {
+        for (shard, seat) in seats.iter_mut().enumerate() {
+            until("the shard is asked", || asked(seat) == 1).await;
+            report(seat, shard, failed_accepts(0));
+        }
+    });
+    for (name, value) in [("bytes", BODY_BYTES - 1), ("limit_bytes", BODY_BYTES)] {
+        assert!(metrics.contains(&format!("edgehold_admin_body_{name} {value}\n")), "{metrics}");
+    }
+    slow.write_all(b"x").await.unwrap();
+    let mut answer = [0; 12];
+    timeout(PATIENCE, slow.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    assert_eq!(hall.post("/v1/publish/x", "text/plain", b"ab").await.0, 200);
 }
 
 #[tokio::test]

@@ -1,11 +1,11 @@
-//! A shard's plain counters, and the names under which they are seen from outside.
+//! A shard's counters and gauges, and the enums whose members are the values of a metric's label.
 //!
-//! They stand here and not in the shard's room because they travel: a report is a letter with a copy of
-//! them. Only the shard that owns them counts.
+//! They stand here and not in the shard's room because they travel: a report is a letter with a copy of them. They are
+//! plain numbers: only the shard that owns a `Counters` writes to it.
 
 use super::services::ServiceKind;
 
-/// An enum whose members are the values of a metric's label.
+/// An enum whose members are the values of a metric's label: `Name { Member = "value" }`.
 macro_rules! labels {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $member:ident = $word:literal,)* }) => {
         $(#[$about])*
@@ -30,17 +30,17 @@ macro_rules! labels {
 pub(super) use labels;
 
 labels! {
-    /// How far a connection has come, as an operator sees it.
+    /// The state of a connection, as metrics show it.
     Stage {
-        /// Waits for a request head.
+        /// A request head is awaited.
         Head = "head",
-        /// Waits for the back end to accept.
+        /// The connection to the upstream is being established.
         Dialing = "dialing",
-        /// Open, and heard not long ago.
+        /// Open; bytes were received within `park_after`.
         Busy = "busy",
-        /// Open and quiet: costs the least that a connection can.
+        /// Open and quiet: its receive was replaced by a poll, which costs the kernel less.
         Parked = "parked",
-        /// Saying goodbye.
+        /// The closing handshake, or FIN, is under way.
         Closing = "closing",
     }
 }
@@ -48,33 +48,33 @@ labels! {
 labels! {
     /// Why a connection ended.
     Cause {
-        /// Both sides said goodbye, or the last response was delivered.
+        /// The closing handshake is complete, or the last response was sent.
         Closed = "closed",
-        /// The peer ended the stream without a goodbye.
+        /// The peer's FIN came without a Close frame.
         Gone = "gone",
-        /// The peer, or the network, broke the connection.
+        /// The connection was reset, or the network has failed it.
         Reset = "reset",
-        /// The peer broke the protocol.
+        /// The peer violated the protocol.
         Protocol = "protocol",
         /// The request was refused.
         Refused = "refused",
-        /// No whole request head came in time.
+        /// No whole request head within `head_timeout`.
         HeadTimeout = "head_timeout",
-        /// Nothing was heard for `idle_timeout`, not even a pong.
+        /// Nothing was received for `idle_timeout`, not even a pong.
         IdleTimeout = "idle_timeout",
-        /// The peer took nothing of what it was sent for `idle_timeout`.
+        /// The peer's TCP has acknowledged nothing of what was sent for `idle_timeout`.
         Stalled = "stalled",
-        /// The goodbye took longer than `close_timeout`.
+        /// The closing handshake took longer than `close_timeout`.
         CloseTimeout = "close_timeout",
-        /// The back end ended the stream.
+        /// The upstream has ended the stream.
         UpstreamEnded = "upstream_ended",
-        /// The back end could not be reached, or was lost.
+        /// The upstream could not be connected to, or its connection was lost.
         UpstreamLost = "upstream_lost",
-        /// The client on whose behalf it was open has left.
+        /// Of an upstream's connection: its client has left.
         ClientLeft = "client_left",
-        /// It held more than `connection_bytes`, or the most when `outbox_bytes` of the shard were used up.
+        /// It held more than `connection_bytes`, or the most of all when `outbox_bytes` of the shard were used up.
         Overload = "overload",
-        /// A fault of ours: see the log.
+        /// An error of edgehold itself: see the log.
         Fault = "fault",
         /// The server is stopping.
         Drained = "quiesced",
@@ -100,11 +100,11 @@ labels! {
         HeadTooLarge = "head_too_large",
         /// The body is too large (413).
         BodyTooLarge = "body_too_large",
-        /// A WebSocket opening was expected (426).
+        /// A WebSocket opening handshake was expected (426).
         Upgrade = "upgrade",
-        /// Something not implemented was asked for (501).
+        /// The request needs what is not implemented (501).
         NotImplemented = "not_implemented",
-        /// No back end, or a file that cannot be read (500, 502, 503, 504).
+        /// No upstream, or a file that cannot be read (500, 502, 503, 504).
         Unavailable = "unavailable",
     }
 }
@@ -112,129 +112,129 @@ labels! {
 /// Counters of one upstream, in one shard.
 #[derive(Clone, Debug, Default)]
 pub struct UpstreamCounters {
-    /// Open connections to it.
+    /// Connections to it, being established or open.
     pub connections: u64,
-    /// Connections asked for.
+    /// Times that a connection was begun.
     pub dials: u64,
-    /// Of those, failed ones.
+    /// Times that no address of it could be connected to.
     pub failures: u64,
 }
 
-/// Counters of one shard.
+/// The counters and gauges of one shard. Counters begin at zero when the shard starts; gauges are marked so.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
-    /// Connections that the shard can hold.
+    /// Gauge: connections that the shard can hold.
     pub slots: u64,
-    /// Connections that it holds now, clients and upstreams.
+    /// Gauge: connections that it holds, clients and upstreams.
     pub used: u64,
-    /// Open connections by listener, then service and stage. The last listener stands for upstreams.
+    /// Gauge: connections by listener, then service and stage. The last listener stands for upstreams.
     pub stages: Vec<[[u32; Stage::COUNT]; ServiceKind::COUNT]>,
     /// Clients accepted, by listener.
     pub accepts: Vec<u64>,
-    /// Accepts that failed, all listeners.
+    /// Accepts that the kernel failed, all listeners.
     pub accept_errors: u64,
-    /// Refusals by reason.
+    /// Requests and clients refused, by reason.
     pub refusals: [u64; Refused::COUNT],
-    /// Ends of client connections by cause.
+    /// Client connections that have ended, by cause.
     pub closes: [u64; Cause::COUNT],
     /// Whole messages from clients, by service (HTTP: requests).
     pub messages_in: [u64; ServiceKind::COUNT],
     /// Whole messages to clients, by service (HTTP: responses).
     pub messages_out: [u64; ServiceKind::COUNT],
-    /// Bytes from clients, as they came from the kernel.
+    /// Bytes received from clients.
     pub bytes_in: u64,
-    /// Bytes to clients, as the kernel took them.
+    /// Bytes to clients that the kernel has accepted.
     pub bytes_out: u64,
-    /// Bytes from upstreams.
+    /// Bytes received from upstreams.
     pub upstream_bytes_in: u64,
-    /// Bytes to upstreams.
+    /// Bytes to upstreams that the kernel has accepted.
     pub upstream_bytes_out: u64,
-    /// Bytes queued and not yet taken by the kernel.
+    /// Gauge: bytes queued that the kernel has not accepted yet.
     pub pending_bytes: u64,
-    /// Bytes of outbox chunks in use.
+    /// Gauge: bytes of outbox chunks in use.
     pub outbox_bytes: u64,
-    /// The most that outbox chunks may take.
+    /// Gauge: the most bytes that outbox chunks may take (`outbox_bytes`).
     pub outbox_limit: u64,
-    /// Bytes of memory that the outbox pool has of the kernel.
+    /// Gauge: bytes of memory mapped for outbox chunks.
     pub outbox_resident: u64,
-    /// Connections that had to give way because memory was short.
+    /// Connections closed because `outbox_bytes` were used up and they held the most.
     pub evictions: u64,
     /// Times that a connection would have held more than `connection_bytes`.
     pub connection_bytes_passed: u64,
-    /// Faults of ours that closed a connection: never, if all is well.
+    /// Connections closed because of an error of edgehold itself.
     pub faults: u64,
-    /// Times that a peer was held back because the other side took nothing.
+    /// Times that receiving from a peer was paused because the other side had `max_pending` queued.
     pub held_back: u64,
     /// Lines from upstreams that were not UTF-8 and went out as binary frames.
     pub lines_not_utf8: u64,
-    /// Whole messages from clients that were deflated.
+    /// Deflated whole messages from clients.
     pub deflated_in: u64,
-    /// Whole messages that were deflated for clients; one that goes to many counts once.
+    /// Whole messages that were deflated for clients; one for many clients counts once.
     pub deflated_out: u64,
-    /// Bytes that deflated messages from clients are longer without it.
+    /// Bytes saved by deflated messages from clients: their length inflated, less their length.
     pub deflate_saved_in: u64,
-    /// Bytes that messages deflated for clients are longer without it.
+    /// Bytes saved by messages deflated for clients.
     pub deflate_saved_out: u64,
-    /// Deflated messages that could not be inflated, or not to what they must be.
+    /// Deflated messages that were corrupt, above `message_bytes`, or text that is not UTF-8.
     pub inflate_refusals: u64,
-    /// Bytes of deflate windows in use.
+    /// Gauge: bytes of deflate windows in use.
     pub deflate_window_bytes: u64,
-    /// The most that deflate windows may take.
+    /// Gauge: the most bytes that deflate windows may take (`deflate_window_bytes`).
     pub deflate_window_limit: u64,
-    /// Subscriptions of clients to channels.
+    /// Gauge: subscriptions of clients to channels and prefixes.
     pub subscriptions: u64,
-    /// Channels and prefixes that somebody listens to or that are kept.
+    /// Gauge: channels and prefixes that have subscribers or kept messages.
     pub channels: u64,
-    /// Messages left out for clients that did not take them.
+    /// Messages dropped for slow clients.
     pub slow_dropped: u64,
-    /// Times that a client's backlog was conflated.
+    /// Times that a slow client's backlog was conflated to the last values.
     pub slow_conflated: u64,
-    /// Clients closed because they did not take what they were sent.
+    /// Slow clients that were closed.
     pub slow_closed: u64,
     /// Gaps that clients were told of.
     pub gaps_told: u64,
-    /// Gaps for clients that had taken all they were given: the shard was late, or the feed too fast.
+    /// Gaps for clients that had received all that was sent: the shard was late, or the feed too fast.
     pub gaps_late: u64,
-    /// Changes of subscriptions that were refused: too many in a second.
+    /// Changes of subscriptions that were refused (`subscription_changes`).
     pub changes_refused: u64,
-    /// Messages of channels beyond those that a feed may have, which are kept for nobody.
+    /// Messages of channels beyond `channels_max` of their feed, which are not kept.
     pub channels_refused: u64,
-    /// Channels and messages that were looked at to begin prefixes.
-    pub rows_searched: u64,
-    /// Bytes of messages that are kept.
+    /// Channels and messages that were searched for clients that resume a prefix.
+    pub prefix_steps: u64,
+    /// Gauge: bytes of messages, about, that are kept.
     pub replay_bytes: u64,
-    /// Connections parked on a poll.
+    /// Connections put from a receive on a poll.
     pub parks: u64,
     /// Parked connections that went back to a multishot recv.
     pub promotions: u64,
-    /// Receives that had ended and were armed again.
+    /// Multishot receives that had ended and were armed again.
     pub rearms: u64,
-    /// Receives that ended because no provided buffer was free.
+    /// Receives that ended because no provided buffer was free (ENOBUFS).
     pub no_buffers: u64,
-    /// Times that the completion queue was found full.
+    /// Times that the completion queue had overflowed.
     pub cq_overflows: u64,
     /// io_uring_enter calls.
     pub enters: u64,
     /// Completions handled.
     pub completions: u64,
-    /// Completions of a slot's former generation.
+    /// Completions of a slot's former generation, dropped.
     pub late_completions: u64,
     /// Turns of the shard's loop.
     pub turns: u64,
-    /// Turns that ended because the budget was used up.
+    /// Turns that used up their budget (`turn_events`).
     pub budgets_used_up: u64,
-    /// Wishes for files that wait for room in the control thread's box.
+    /// Gauge: requests for files that wait for room in the control thread's mailbox.
     pub files_waiting: u64,
-    /// Letters that could not be posted because the box was full.
+    /// Letters that could not be posted because the mailbox was full.
     pub letters_refused: u64,
     /// By upstream, in the order of the configuration.
     pub upstreams: Vec<UpstreamCounters>,
-    /// The shard takes no new clients.
+    /// The shard accepts no new clients.
     pub draining: bool,
 }
 
 impl Counters {
-    /// For so many listeners and upstreams.
+    /// All zero, with room for that many listeners and upstreams.
     pub fn new(slots: u64, listeners: usize, upstreams: usize) -> Counters {
         Counters {
             slots,
@@ -245,7 +245,7 @@ impl Counters {
         }
     }
 
-    /// Open connections in a stage, over all listeners and services, upstreams not counted.
+    /// Clients in a stage, over all listeners and services; connections to upstreams are not counted.
     pub fn clients_in(&self, stage: Stage) -> u64 {
         let clients = &self.stages[..self.stages.len() - 1];
         clients.iter().flatten().map(|stages| u64::from(stages[stage as usize])).sum()

@@ -1,12 +1,13 @@
-//! A message that many clients hear: what a feed said, and each form in which it is sent, made once for all shards.
+//! A message for many clients: what a feed published, and each form in which it is sent, encoded once for all shards.
 //!
-//! A message is made by the control thread, goes to every shard as a counted reference, and never changes. Its bytes
-//! in the form of a transport are made by the shard that needs them first ([`Message::form`]) and are there for all
-//! others from then on. Its plain WebSocket frame is the place where the payload itself lies.
+//! The control thread makes a message and sends every shard a counted reference to it; it never changes. Its payload
+//! lies in its plain WebSocket frame ([`PlainFrame`]), into which the feed's decoder has copied it: the only copy
+//! between the source's bytes and the sends to clients that take plain frames. Its bytes in any other form of a
+//! transport are encoded by the shard that needs them first ([`Message::form`]) and stay for the others.
 //!
-//! Forms are for as long as a message is new. Who keeps one for replay lets them go ([`Message::without_forms`]), and
-//! whoever wants an old one has its form made for itself ([`Message::form_once`]): what is kept costs what
-//! [`Message::cost`] says, whatever forms were asked for.
+//! Forms live for as long as a message is new. A log that keeps one for replay drops them ([`Message::without_forms`]),
+//! and a client that asks for an old one has its form encoded for itself ([`Message::form_once`]): what is kept costs
+//! what [`Message::cost`] says, whatever forms were asked for.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,35 +21,90 @@ use std::sync::{Arc, OnceLock};
 /// Number of a feed, in the order of the configuration.
 pub type FeedNumber = u16;
 
-/// What a feed says, before it has its place among all messages.
+/// A message of a feed that has no sequence yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewMessage {
-    /// Where it comes from.
+    /// The feed that it comes from.
     pub feed: FeedNumber,
-    /// For whom it is.
+    /// The channel that it is published to.
     pub channel: String,
-    /// The feed's own id for it.
+    /// The source's own id for it.
     pub id: Option<String>,
     /// Its event name.
     pub event: Option<String>,
-    /// It is the last value of this key.
+    /// The key of which it is the last value.
     pub key: Option<String>,
-    /// Text: the payload must be UTF-8. Else binary.
-    pub text: bool,
-    /// What it says.
-    pub payload: Vec<u8>,
+    /// Its payload, text or binary.
+    pub payload: PlainFrame,
 }
 
-/// How the bytes of a message are laid out for a client.
+/// A payload in its plain WebSocket frame (RFC 6455 section 5.2: whole, not masked, not deflated), in one shared
+/// allocation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlainFrame {
+    bytes: Arc<[u8]>,
+    /// Bytes of the frame's head: 2, 4 or 10.
+    head_len: u8,
+    is_text: bool,
+}
+
+impl PlainFrame {
+    /// A text frame.
+    pub fn text(payload: &str) -> PlainFrame {
+        PlainFrame::with_opcode(Opcode::Text, payload.as_bytes())
+    }
+
+    /// A binary frame.
+    pub fn binary(payload: &[u8]) -> PlainFrame {
+        PlainFrame::with_opcode(Opcode::Binary, payload)
+    }
+
+    /// A text frame where the payload is UTF-8, else a binary one.
+    pub fn text_or_binary(payload: &[u8]) -> PlainFrame {
+        simdutf8::basic::from_utf8(payload).map_or_else(|_| PlainFrame::binary(payload), PlainFrame::text)
+    }
+
+    /// An `Arc<[u8]>` made of a `Vec` is a second copy, and one that is not initialised needs `unsafe` code. Collected
+    /// from an iterator of known length it is allocated once, and filled by memset.
+    fn with_opcode(opcode: Opcode, payload: &[u8]) -> PlainFrame {
+        let head = ws::head(opcode, true, payload.len() as u64, None);
+        let head = head.as_bytes();
+        let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, head.len() + payload.len()).collect();
+        if let Some(bytes) = Arc::get_mut(&mut bytes) {
+            bytes[..head.len()].copy_from_slice(head);
+            bytes[head.len()..].copy_from_slice(payload);
+        }
+        PlainFrame { bytes, head_len: head.len() as u8, is_text: opcode == Opcode::Text }
+    }
+
+    /// Whether it is a text frame: the payload is UTF-8.
+    pub fn is_text(&self) -> bool {
+        self.is_text
+    }
+
+    /// The payload, without the frame's head.
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[usize::from(self.head_len)..]
+    }
+}
+
+/// Binary, of no bytes.
+impl Default for PlainFrame {
+    fn default() -> PlainFrame {
+        PlainFrame::binary(b"")
+    }
+}
+
+/// The bytes of a message for one kind of client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Form {
-    /// What is written.
+    /// What the body is.
     pub body: Body,
-    /// What stands around it.
+    /// What frames it.
     pub frame: Frame,
 }
 
-/// What is written of a message.
+/// The body of a message, as a client asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Body {
     /// The payload.
@@ -57,7 +113,7 @@ pub enum Body {
     Json,
 }
 
-/// What stands around the body of a message.
+/// What frames the body of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Frame {
     /// A WebSocket frame.
@@ -74,40 +130,42 @@ pub enum Frame {
     PieceChunk,
 }
 
-/// A message in its place among all messages of this process.
+/// A message with its place among all messages of this process.
 #[derive(Debug)]
 pub struct Message {
-    /// Its place: counted from one over all feeds and channels, so that one number says what a client has heard of
-    /// all the channels that it listens to.
+    /// Its place: counted from one over all feeds and channels, so that one number says how far a client has received
+    /// all the channels that it subscribes to.
     pub sequence: u64,
-    /// Which run of the server counts so.
+    /// The run of the server that counts so.
     pub epoch: u32,
-    /// Where it comes from.
+    /// The feed that it comes from.
     pub feed: FeedNumber,
-    /// Text, else binary.
+    /// Text (UTF-8), else binary.
     pub text: bool,
-    /// For whom it is.
+    /// Bytes of the head of `frame`.
+    head_len: u8,
+    /// The channel that it was published to.
     pub channel: Box<str>,
-    /// The feed's own id for it.
+    /// The source's own id for it.
     pub own_id: Option<Box<str>>,
     /// Its event name.
     pub event: Option<Box<str>>,
-    /// It is the last value of this key.
+    /// The key of which it is the last value.
     pub key: Option<Box<str>>,
+    /// Its plain WebSocket frame.
     frame: Arc<[u8]>,
-    payload_at: u8,
-    forms: OnceLock<Box<Made>>,
+    forms: OnceLock<Box<Encoded>>,
 }
 
-/// A form that was made, and the next one.
+/// A form that was encoded: an entry of a list that grows at its end, without a lock.
 #[derive(Debug)]
-struct Made {
+struct Encoded {
     form: Form,
     bytes: Box<[u8]>,
-    next: OnceLock<Box<Made>>,
+    next: OnceLock<Box<Encoded>>,
 }
 
-/// A message as clients read it in JSON.
+/// A message as a JSON object.
 #[derive(Serialize)]
 struct Envelope<'m> {
     channel: &'m str,
@@ -121,60 +179,59 @@ struct Envelope<'m> {
 }
 
 impl Message {
-    /// Gives the draft its place. A text payload that is not UTF-8 becomes binary.
-    pub fn new(draft: NewMessage, epoch: u32, sequence: u64) -> Message {
-        let text = draft.text && simdutf8::basic::from_utf8(&draft.payload).is_ok();
-        let opcode = if text { Opcode::Text } else { Opcode::Binary };
-        let head = ws::head(opcode, true, draft.payload.len() as u64, None);
+    /// The message with its sequence, which must be one that this epoch has not given out. Copies no payload.
+    pub fn new(new: NewMessage, epoch: u32, sequence: u64) -> Message {
         Message {
             sequence,
             epoch,
-            feed: draft.feed,
-            text,
-            channel: draft.channel.into(),
-            own_id: draft.id.map(Into::into),
-            event: draft.event.map(Into::into),
-            key: draft.key.map(Into::into),
-            frame: [head.as_bytes(), &draft.payload].concat().into(),
-            payload_at: head.as_bytes().len() as u8,
+            feed: new.feed,
+            text: new.payload.is_text,
+            head_len: new.payload.head_len,
+            channel: new.channel.into(),
+            own_id: new.id.map(Into::into),
+            event: new.event.map(Into::into),
+            key: new.key.map(Into::into),
+            frame: new.payload.bytes,
             forms: OnceLock::new(),
         }
     }
 
-    /// What it says.
+    /// The payload.
     pub fn payload(&self) -> &[u8] {
-        &self.frame[usize::from(self.payload_at)..]
+        &self.frame[usize::from(self.head_len)..]
     }
 
-    /// What clients know it by: the feed's own id, or epoch and sequence.
+    /// Its id for clients: the source's own, else that of [`id`].
     pub fn id(&self) -> String {
         self.own_id.as_deref().map_or_else(|| id(self.epoch, self.sequence), Into::into)
     }
 
-    /// Bytes that keeping it costs, about: its own, whatever forms are made of it.
+    /// Bytes that keeping it costs, about: without its forms, and without what the allocator adds.
     pub fn cost(&self) -> u64 {
         let words = [&self.own_id, &self.event, &self.key].map(|it| it.as_ref().map_or(0, |it| it.len()));
         (size_of::<Message>() + self.frame.len() + self.channel.len() + words.iter().sum::<usize>()) as u64
     }
 
-    /// Bytes to be sent, about: those of its plain frame.
+    /// Bytes of its plain frame: about what sending it in any form costs.
     pub fn frame_len(&self) -> u64 {
         self.frame.len() as u64
     }
 
-    /// Its bytes in this form. `deflate` is asked once for a deflated form: it appends the compressed body to the
-    /// vector, without the tail that RFC 7692 section 7.2.1 takes away.
+    /// Its bytes in this form, encoded if no shard has asked for them before. `deflate` is called for a deflated form
+    /// that has to be encoded: it appends the compressed body to the vector, without the four bytes that RFC 7692
+    /// section 7.2.1 strips.
     pub fn form(&self, form: Form, deflate: impl FnOnce(&[u8], &mut Vec<u8>)) -> &[u8] {
         if form == (Form { body: Body::Plain, frame: Frame::WebSocket }) {
             return &self.frame;
         }
         match self.find(form) {
             Ok(bytes) => bytes,
-            Err(place) => self.make(place, form, deflate),
+            Err(end) => self.append(end, form, deflate),
         }
     }
 
-    /// Its bytes in this form, which is not kept if it was not there. What would have to be deflated goes as it is.
+    /// Its bytes in this form, which is not kept if it was not there. A deflated form that was not there is the plain
+    /// one.
     pub fn form_once(&self, form: Form) -> Cow<'_, [u8]> {
         let plain = Form { body: form.body, frame: Frame::WebSocket };
         match self.find(form) {
@@ -185,7 +242,7 @@ impl Message {
         }
     }
 
-    /// The same message without the forms that were made of it; `None`: there are none.
+    /// The same message without the forms that were encoded of it; `None`: there are none.
     pub fn without_forms(&self) -> Option<Message> {
         self.forms.get()?;
         Some(Message {
@@ -199,33 +256,34 @@ impl Message {
         })
     }
 
-    /// The form, or where it is to be put.
-    fn find(&self, form: Form) -> Result<&[u8], &OnceLock<Box<Made>>> {
+    /// The bytes of the form, or the end of the list, where it is to be appended.
+    fn find(&self, form: Form) -> Result<&[u8], &OnceLock<Box<Encoded>>> {
         let mut place = &self.forms;
-        while let Some(made) = place.get() {
-            if made.form == form {
-                return Ok(&made.bytes);
+        while let Some(encoded) = place.get() {
+            if encoded.form == form {
+                return Ok(&encoded.bytes);
             }
-            place = &made.next;
+            place = &encoded.next;
         }
         Err(place)
     }
 
-    /// Puts the form at the end of the list. Another shard may have put another one, or the same one, there meanwhile.
-    fn make<'m>(
+    /// Encodes the form and appends it to the list. Another shard may have appended another one, or the same one,
+    /// meanwhile.
+    fn append<'m>(
         &'m self,
-        mut place: &'m OnceLock<Box<Made>>,
+        mut end: &'m OnceLock<Box<Encoded>>,
         form: Form,
         deflate: impl FnOnce(&[u8], &mut Vec<u8>),
     ) -> &'m [u8] {
         let mut bytes = self.encode(form, deflate);
         loop {
-            let made =
-                place.get_or_init(|| Box::new(Made { form, bytes: std::mem::take(&mut bytes), next: OnceLock::new() }));
-            if made.form == form {
-                return &made.bytes;
+            let entry = || Box::new(Encoded { form, bytes: std::mem::take(&mut bytes), next: OnceLock::new() });
+            let encoded = end.get_or_init(entry);
+            if encoded.form == form {
+                return &encoded.bytes;
             }
-            place = &made.next;
+            end = &encoded.next;
         }
     }
 
@@ -244,13 +302,11 @@ impl Message {
         }
     }
 
-    /// An event stream is text: what is not goes in base64.
+    /// An event stream is UTF-8 (HTML, server-sent events, section 9.2.5): a binary body goes in base64.
     fn as_event(&self, body: &[u8], text: bool) -> Vec<u8> {
         let mut event = Vec::with_capacity(body.len() + 64);
-        match text {
-            true => sse::event(&mut event, &self.id(), self.event.as_deref(), body),
-            false => sse::event(&mut event, &self.id(), self.event.as_deref(), STANDARD.encode(body).as_bytes()),
-        }
+        let data = if text { Cow::Borrowed(body) } else { Cow::Owned(STANDARD.encode(body).into_bytes()) };
+        sse::event(&mut event, &self.id(), self.event.as_deref(), &data);
         event
     }
 
@@ -271,33 +327,33 @@ fn frame(opcode: Opcode, body: &[u8]) -> Box<[u8]> {
     [ws::head(opcode, true, body.len() as u64, None).as_bytes(), body].concat().into()
 }
 
-/// What does not become smaller goes as it is.
+/// A body that deflating does not make smaller is framed as it is.
 fn deflated(opcode: Opcode, body: &[u8], deflate: impl FnOnce(&[u8], &mut Vec<u8>)) -> Box<[u8]> {
     let mut small = Vec::new();
     deflate(body, &mut small);
-    match small.len() < body.len() {
-        true => [ws::deflated_head(opcode, small.len() as u64).as_bytes(), &small].concat().into(),
-        false => frame(opcode, body),
+    if small.len() >= body.len() {
+        return frame(opcode, body);
     }
+    [ws::deflated_head(opcode, small.len() as u64).as_bytes(), &small].concat().into()
 }
 
 fn piece(body: &[u8], json: bool) -> Vec<u8> {
     if json { [body, b"\n"].concat() } else { body.to_vec() }
 }
 
-/// An id as clients see it: `5f3a01bc-42`.
+/// The id of a message whose source has none: epoch in eight hexadecimal digits and sequence, `5f3a01bc-42`.
 pub fn id(epoch: u32, sequence: u64) -> String {
     format!("{epoch:08x}-{sequence}")
 }
 
-/// The sequence of such an id, if it is of this epoch; what a client says it has heard.
+/// The sequence of an id that [`id`] wrote; `None`: it is not such an id, or of another epoch.
 pub fn sequence_of(text: &str, epoch: u32) -> Option<u64> {
     let (of, sequence) = text.split_once('-')?;
     let digits = !sequence.is_empty() && sequence.bytes().all(|byte| byte.is_ascii_digit());
     sequence.parse().ok().filter(|_| digits && epoch_of(of) == Some(epoch))
 }
 
-/// The epoch of an id of any run of a server.
+/// The epoch of an id, from its eight hexadecimal digits; `None`: they are not such.
 pub fn epoch_of(text: &str) -> Option<u32> {
     let digits = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     u32::from_str_radix(text, 16).ok().filter(|_| digits)
@@ -309,9 +365,9 @@ mod tests {
     use std::cell::Cell;
 
     fn message(text: bool, payload: &[u8]) -> Message {
-        let draft = NewMessage { event: Some("e".into()), text, payload: payload.into(), ..NewMessage::default() };
-        let draft = NewMessage { channel: "c".into(), ..draft };
-        Message::new(draft, 0x5f3a_01bc, 42)
+        let payload = if text { PlainFrame::text_or_binary(payload) } else { PlainFrame::binary(payload) };
+        let new = NewMessage { channel: "c".into(), event: Some("e".into()), payload, ..NewMessage::default() };
+        Message::new(new, 0x5f3a_01bc, 42)
     }
 
     fn form(message: &Message, body: Body, frame: Frame) -> Vec<u8> {
@@ -320,37 +376,48 @@ mod tests {
 
     #[test]
     fn each_form_has_its_bytes() {
-        let said = message(true, b"a\nb");
-        assert_eq!(form(&said, Body::Plain, Frame::WebSocket), b"\x81\x03a\nb");
+        let message = message(true, b"a\nb");
+        assert_eq!(form(&message, Body::Plain, Frame::WebSocket), b"\x81\x03a\nb");
         let event = b"id: 5f3a01bc-42\nevent: e\ndata: a\ndata: b\n\n";
-        assert_eq!(form(&said, Body::Plain, Frame::Event), event);
-        assert_eq!(form(&said, Body::Plain, Frame::EventChunk), [&b"2a\r\n"[..], event, b"\r\n"].concat());
-        assert_eq!(form(&said, Body::Plain, Frame::PieceChunk), b"3\r\na\nb\r\n");
+        assert_eq!(form(&message, Body::Plain, Frame::Event), event);
+        assert_eq!(form(&message, Body::Plain, Frame::EventChunk), [&b"2a\r\n"[..], event, b"\r\n"].concat());
+        assert_eq!(form(&message, Body::Plain, Frame::PieceChunk), b"3\r\na\nb\r\n");
         let json = r#"{"channel":"c","id":"5f3a01bc-42","event":"e","data":"a\nb"}"#;
-        assert_eq!(form(&said, Body::Json, Frame::Piece), format!("{json}\n").as_bytes());
-        assert_eq!(form(&said, Body::Json, Frame::WebSocket)[2..], *json.as_bytes());
+        assert_eq!(form(&message, Body::Json, Frame::Piece), format!("{json}\n").as_bytes());
+        assert_eq!(form(&message, Body::Json, Frame::WebSocket)[2..], *json.as_bytes());
     }
 
     #[test]
-    fn what_is_not_utf8_is_binary_whatever_was_said() {
-        let said = message(true, b"\xff");
-        assert_eq!((said.text, form(&said, Body::Plain, Frame::WebSocket)), (false, b"\x82\x01\xff".to_vec()));
-        assert!(form(&said, Body::Json, Frame::Piece).ends_with(b"\"base64\":\"/w==\"}\n"));
-        assert!(form(&said, Body::Plain, Frame::Event).ends_with(b"data: /w==\n\n"));
+    fn the_payload_is_copied_once_into_its_frame() {
+        for (len, head_len) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
+            let payload = PlainFrame::binary(&vec![7; len]);
+            assert_eq!((payload.payload(), payload.bytes.len()), (&vec![7; len][..], head_len + len));
+            let at = payload.payload().as_ptr();
+            let message = Message::new(NewMessage { payload, ..NewMessage::default() }, 1, 1);
+            assert_eq!((message.payload().as_ptr(), message.payload().len()), (at, len), "it was copied again");
+        }
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_binary() {
+        let message = message(true, b"\xff");
+        assert_eq!((message.text, form(&message, Body::Plain, Frame::WebSocket)), (false, b"\x82\x01\xff".to_vec()));
+        assert!(form(&message, Body::Json, Frame::Piece).ends_with(b"\"base64\":\"/w==\"}\n"));
+        assert!(form(&message, Body::Plain, Frame::Event).ends_with(b"data: /w==\n\n"));
     }
 
     #[test]
     fn a_form_is_made_once_and_deflated_only_where_that_helps() {
-        let (said, times) = (message(true, &[b'x'; 600]), Cell::new(0));
+        let (long, times) = (message(true, &[b'x'; 600]), Cell::new(0));
         let deflated = Form { body: Body::Plain, frame: Frame::Deflated };
         let compression = |_: &[u8], out: &mut Vec<u8>| {
             times.set(times.get() + 1);
             out.extend_from_slice(b"small");
         };
-        let first = said.form(deflated, compression).as_ptr();
-        form(&said, Body::Plain, Frame::Event);
-        assert_eq!((said.form(deflated, compression).as_ptr(), times.get()), (first, 1));
-        assert_eq!(said.form(deflated, compression), b"\xc1\x05small");
+        let first = long.form(deflated, compression).as_ptr();
+        form(&long, Body::Plain, Frame::Event);
+        assert_eq!((long.form(deflated, compression).as_ptr(), times.get()), (first, 1));
+        assert_eq!(long.form(deflated, compression), b"\xc1\x05small");
         let short = message(true, b"x");
         assert_eq!(short.form(deflated, compression), b"\x81\x01x");
     }

@@ -19,7 +19,7 @@ pub use letters::{
     ChannelKey, ChannelState, Missed, Report, ShardNumber, SubscriberCounts, SubscribersQuery, ToControl, ToShard,
     Wanted,
 };
-pub use message::{Body, FeedNumber, Form, Frame, Message, NewMessage, epoch_of, id, sequence_of};
+pub use message::{Body, FeedNumber, Form, Frame, Message, NewMessage, PlainFrame, epoch_of, id, sequence_of};
 pub use services::ServiceKind;
 pub(crate) use services::services;
 pub use waker::Waker;

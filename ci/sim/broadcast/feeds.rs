@@ -4,7 +4,7 @@ use super::reader::Received;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use edgehold::engine::script::Dice;
-use edgehold::mesh::{self, Message, NewMessage};
+use edgehold::mesh::{self, Message, NewMessage, PlainFrame};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -56,22 +56,23 @@ impl History {
         let channel = CHANNELS[dice.below(CHANNELS.len())];
         let text = dice.chance(60);
         let key = dice.chance(50).then(|| format!("k{}", dice.below(3)));
-        let draft = NewMessage {
+        // In the order in which the dice have always been thrown.
+        let event = dice.chance(20).then(|| "tick".to_string());
+        let payload = payload(dice, sequence, channel, text, len);
+        let new = NewMessage {
             feed,
             channel: channel.into(),
             id: (feed == OWN_IDS).then(|| format!("own.{sequence}")),
-            event: dice.chance(20).then(|| "tick".into()),
+            event: event.clone(),
             key: key.clone(),
-            text,
-            payload: payload(dice, sequence, channel, text, len),
+            payload: if text { PlainFrame::text_or_binary(&payload) } else { PlainFrame::binary(&payload) },
         };
-        let message = Message::new(draft.clone(), EPOCH, sequence);
+        let message = Message::new(new, EPOCH, sequence);
         if let Some(before) = self.latest.insert((feed, channel, key), self.published.len()) {
             self.published[before].superseded = true;
         }
         self.by_id.insert(message.id(), sequence);
         let (id, cost) = (message.id(), message.cost());
-        let NewMessage { event, payload, .. } = draft;
         self.published.push(Published { feed, channel, id, event, text, payload, cost, tick, superseded: false });
         Arc::new(message)
     }

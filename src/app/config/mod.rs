@@ -61,6 +61,10 @@ pub struct Server {
     pub admin_connections: u32,
     /// Time for a head, a body, or the taking of an answer there.
     pub admin_timeout: Duration,
+    /// Bytes of request bodies that the admin address holds at one time.
+    pub admin_body_bytes: u64,
+    /// Channels of a page of `/v1/channels`, at most.
+    pub admin_page_channels: u32,
     /// The least important message that is still logged.
     pub log: Level,
     /// How a log line is written.

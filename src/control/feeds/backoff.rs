@@ -1,42 +1,43 @@
-//! How long a feed waits before it tries again: twice as long each time, and of that a random part, so that many
-//! servers do not come back to a broker in one moment.
+//! How long a feed waits before it connects again: exponential backoff with full jitter, so that many servers do not
+//! come back to a broker in one moment.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-/// The longest first wait.
+/// The bound of the first wait.
 const FIRST: Duration = Duration::from_millis(250);
 
-/// The longest wait of all.
+/// The bound of any wait.
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// The waits of one feed.
 #[derive(Debug)]
 pub(super) struct Backoff {
-    longest: Duration,
+    /// The bound of the next wait.
+    bound: Duration,
 }
 
 impl Backoff {
     pub(super) fn new() -> Backoff {
-        Backoff { longest: FIRST }
+        Backoff { bound: FIRST }
     }
 
-    /// It went well: the next wait is a first one.
+    /// Makes the next wait a first one.
     pub(super) fn reset(&mut self) {
-        self.longest = FIRST;
+        self.bound = FIRST;
     }
 
-    /// The next wait: anything up to a bound that doubles ("full jitter").
+    /// The next wait: a random time up to a bound, which doubles with each wait up to [`LONGEST`].
     pub(super) fn wait(&mut self) -> Duration {
-        let longest = self.longest;
-        self.longest = LONGEST.min(longest * 2);
-        longest.mul_f64(random() as f64 / u64::MAX as f64)
+        let bound = self.bound;
+        self.bound = LONGEST.min(bound * 2);
+        bound.mul_f64(f64::from(random()) / f64::from(u32::MAX))
     }
 }
 
-/// A random number, from the seed that the standard library asks of the kernel.
-pub(super) fn random() -> u64 {
-    RandomState::new().hash_one(std::time::SystemTime::now())
+/// A random number, from the seed that the standard library gets of the kernel.
+fn random() -> u32 {
+    (RandomState::new().hash_one(std::time::SystemTime::now()) >> 32) as u32
 }
 
 #[cfg(test)]

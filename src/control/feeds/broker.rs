@@ -1,6 +1,6 @@
-//! The address of a broker: a URL with a user and a password in it, which must not be seen in logs, metrics or answers.
+//! The URL of a broker, with a user and a password in it that must not be seen in logs, metrics or answers.
 //!
-//! Shown, it is without them, and without its query. The parts are given one by one to those who need them.
+//! It is displayed without them, and without its query. [`Broker::parts`] gives them to those who connect.
 
 use percent_encoding::percent_decode_str;
 use std::fmt;
@@ -16,10 +16,10 @@ impl Broker {
         Broker(url.into())
     }
 
-    /// The parts.
+    /// The parts of the URL; `port` is the one where it names none.
     ///
     /// # Errors
-    /// It is not a URL, or names no host: in words without the URL itself.
+    /// It is not a URL, or names no host: in words that do not quote it.
     pub(super) fn parts(&self, port: u16) -> Result<Parts, String> {
         let url = Url::parse(&self.0).map_err(|error| format!("the URL is not understood: {error}"))?;
         let host = host(&url).ok_or("the URL names no host")?;
@@ -35,7 +35,7 @@ impl Broker {
     }
 }
 
-/// As tokio resolves it: an IPv6 address without brackets.
+/// The host as resolvers take it: an IPv6 address without brackets; `None`: there is none.
 fn host(url: &Url) -> Option<String> {
     match url.host()? {
         Host::Domain(name) => Some(name.to_owned()).filter(|it| !it.is_empty()),
@@ -44,7 +44,7 @@ fn host(url: &Url) -> Option<String> {
     }
 }
 
-/// What a URL says.
+/// The parts of a URL, decoded.
 pub(super) struct Parts {
     pub(super) host: String,
     pub(super) port: u16,
@@ -56,17 +56,15 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// A value of the query.
+    /// The first value of this name in the query.
     pub(super) fn value(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(it, _)| it == name).map(|(_, value)| value.as_str())
     }
 
-    /// Host and port as a URL has them.
+    /// Host and port as a URL has them (RFC 3986 section 3.2): an IPv6 address in brackets.
     pub(super) fn authority(&self) -> String {
-        match self.host.contains(':') {
-            true => format!("[{}]:{}", self.host, self.port),
-            false => format!("{}:{}", self.host, self.port),
-        }
+        let Parts { host, port, .. } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 }
 

@@ -1,9 +1,12 @@
-//! How the bytes of a feed become messages: what is one, for whom it is, and what is refused, by reason.
+//! Decoding: bytes of a feed to messages, or the reason why they are refused.
 //!
-//! Nothing here waits or counts. A message comes raw (all of it is the payload) or as a JSON object; what its source
-//! says of it besides (the topic, the stream's own id) is [`Said`], and the object's own words go before it.
+//! Nothing here waits or counts. A message comes raw (all of it is the payload) or as a JSON object. What its source
+//! says of it besides its bytes (the topic, the stream's own id) is [`Metadata`]; the object's own fields go before it.
+//!
+//! A payload is copied once, from the bytes that came into the frame in which it is sent. Only what is written in
+//! another way, as base64 or with escapes in JSON, is decoded into a buffer between them.
 
-use crate::mesh::{FeedNumber, NewMessage};
+use crate::mesh::{FeedNumber, NewMessage, PlainFrame};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use edgehold_wire::sse;
@@ -14,13 +17,13 @@ use std::borrow::Cow;
 /// Bytes of a channel, an id, an event name or a key, at most.
 pub const WORD_BYTES: usize = 255;
 
-/// In JSON a byte of text takes six at most (`\u001f`).
+/// Bytes that a byte of text takes in JSON, at most (`\u001f`).
 const ESCAPED: usize = 6;
 
-/// Room for what stands around the payload in a JSON message.
-const AROUND: usize = 4096;
+/// Bytes of a JSON message beside its payload, at most.
+const OVERHEAD: usize = 4096;
 
-/// How a message is read.
+/// How a message is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// All of it is the payload.
@@ -38,7 +41,7 @@ pub enum InvalidText {
     Binary,
 }
 
-/// Why a message is not passed on.
+/// Why a message is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// Longer than `message_bytes`.
@@ -83,7 +86,7 @@ impl Reason {
         }
     }
 
-    /// The same for whoever sent it.
+    /// The reason in words, for whoever sent the message.
     pub fn words(self) -> &'static str {
         match self {
             Reason::Oversized => "the message is longer than this feed allows (message_bytes)",
@@ -102,7 +105,7 @@ impl Reason {
 
 /// What the source of a message says of it, besides its bytes.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Said<'s> {
+pub struct Metadata<'s> {
     /// The topic, the subject, the name of a Redis channel.
     pub channel: Option<&'s str>,
     /// The source's own id.
@@ -113,103 +116,132 @@ pub struct Said<'s> {
     pub key: Option<&'s str>,
 }
 
-/// How the messages of one feed are read.
-#[derive(Clone, Debug)]
-pub struct Rules {
-    /// Which feed.
-    pub feed: FeedNumber,
-    /// The channel of all its messages.
-    pub channel: Option<String>,
-    /// How a message is read.
+/// How the messages of a feed are decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecoderSettings {
+    /// How a message is written.
     pub format: Format,
-    /// Payloads are text.
+    /// Payloads are text; else binary.
     pub text: bool,
-    /// What becomes of text that is not UTF-8.
+    /// What becomes of a text payload that is not UTF-8.
     pub invalid_text: InvalidText,
-    /// The longest payload.
+    /// Bytes of a payload, at most.
     pub message_bytes: usize,
 }
 
-impl Rules {
-    /// The most bytes in which a message of the longest payload may come.
+/// Decodes the messages of one feed.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    /// The feed's number.
+    pub feed: FeedNumber,
+    /// The channel of all its messages; `None`: each names its own.
+    pub channel: Option<String>,
+    /// How messages are decoded.
+    pub settings: DecoderSettings,
+}
+
+impl Decoder {
+    /// Bytes in which a message with the longest payload may come, at most.
     pub fn raw_bytes_max(&self) -> usize {
-        match self.format {
-            Format::Raw => self.message_bytes,
-            Format::Json => json_bytes_max(self.message_bytes),
+        match self.settings.format {
+            Format::Raw => self.settings.message_bytes,
+            Format::Json => json_bytes_max(self.settings.message_bytes),
         }
     }
 
-    /// Reads one message.
+    /// Decodes a message as the feed's format has it.
     ///
     /// # Errors
-    /// Why it is not passed on.
-    pub fn read(&self, raw: &[u8], said: Said<'_>) -> Result<NewMessage, Reason> {
-        match self.format {
+    /// Why the message is refused.
+    pub fn decode(&self, raw: &[u8], metadata: Metadata<'_>) -> Result<NewMessage, Reason> {
+        match self.settings.format {
             _ if raw.len() > self.raw_bytes_max() => Err(Reason::Oversized),
-            Format::Raw => self.raw(raw, self.text, said),
-            Format::Json => self.json(Json::read(raw)?, said),
+            Format::Raw => self.raw(raw, self.settings.text, metadata),
+            Format::Json => self.json(&Json::parse(raw)?, metadata),
         }
     }
 
-    /// A message that is all payload, `text` or binary.
+    /// A message that is all payload: text where both the feed and `text` say so, else binary.
     ///
     /// # Errors
-    /// Why it is not passed on.
-    pub fn raw(&self, payload: &[u8], text: bool, said: Said<'_>) -> Result<NewMessage, Reason> {
-        let text = self.text && text;
-        let is_text = text && simdutf8::basic::from_utf8(payload).is_ok();
-        if text && !is_text && self.invalid_text == InvalidText::Drop {
-            return Err(Reason::NotUtf8);
+    /// Why the message is refused.
+    pub fn raw(&self, payload: &[u8], text: bool, metadata: Metadata<'_>) -> Result<NewMessage, Reason> {
+        let DecoderSettings { invalid_text, text: may_be_text, .. } = self.settings;
+        let text = (text && may_be_text).then(|| simdutf8::basic::from_utf8(payload));
+        match text {
+            Some(Ok(text)) => self.text(text, metadata),
+            Some(Err(_)) if invalid_text == InvalidText::Drop => Err(Reason::NotUtf8),
+            _ => self.binary(payload, metadata),
         }
-        self.draft(payload.to_vec(), is_text, said)
     }
 
     /// A message that came as a JSON object.
     ///
     /// # Errors
-    /// Why it is not passed on.
-    pub fn json(&self, json: Json<'_>, said: Said<'_>) -> Result<NewMessage, Reason> {
+    /// Why the message is refused.
+    pub fn json(&self, json: &Json<'_>, metadata: Metadata<'_>) -> Result<NewMessage, Reason> {
         let (id, key) = (json.id.map(word_of).transpose()?, json.key.map(word_of).transpose()?);
-        let said = Said {
-            channel: json.channel.as_deref().or(said.channel),
-            id: id.as_deref().or(said.id),
-            event: json.event.as_deref().or(said.event),
-            key: key.as_deref().or(said.key),
+        let metadata = Metadata {
+            channel: json.channel.as_deref().or(metadata.channel),
+            id: id.as_deref().or(metadata.id),
+            event: json.event.as_deref().or(metadata.event),
+            key: key.as_deref().or(metadata.key),
         };
         match (json.data, &json.base64) {
-            (Some(data), None) => self.draft(text_of(data)?.into(), self.text, said),
+            (Some(data), None) if self.settings.text => self.text(&text_of(data)?, metadata),
+            (Some(data), None) => self.binary(text_of(data)?.as_bytes(), metadata),
             (None, Some(base64)) => {
                 let payload = STANDARD.decode(base64.as_bytes()).map_err(|_| Reason::BadJson)?;
-                self.draft(payload, false, said)
+                self.binary(&payload, metadata)
             }
             _ => Err(Reason::BadJson),
         }
     }
 
-    fn draft(&self, payload: Vec<u8>, text: bool, said: Said<'_>) -> Result<NewMessage, Reason> {
-        if payload.len() > self.message_bytes {
+    /// # Errors
+    /// As [`Decoder::message`].
+    fn text(&self, payload: &str, metadata: Metadata<'_>) -> Result<NewMessage, Reason> {
+        self.message(payload.len(), || PlainFrame::text(payload), metadata)
+    }
+
+    /// # Errors
+    /// As [`Decoder::message`].
+    fn binary(&self, payload: &[u8], metadata: Metadata<'_>) -> Result<NewMessage, Reason> {
+        self.message(payload.len(), || PlainFrame::binary(payload), metadata)
+    }
+
+    /// A message with a payload of so many bytes, which is copied only if the message is not refused.
+    ///
+    /// # Errors
+    /// The payload is too long, or channel, id, event or key are not what they must be.
+    fn message(
+        &self,
+        len: usize,
+        payload: impl FnOnce() -> PlainFrame,
+        metadata: Metadata<'_>,
+    ) -> Result<NewMessage, Reason> {
+        if len > self.settings.message_bytes {
             return Err(Reason::Oversized);
         }
-        let channel = self.channel.as_deref().or(said.channel).ok_or(Reason::NoChannel)?;
+        let channel = self.channel.as_deref().or(metadata.channel).ok_or(Reason::NoChannel)?;
         if !is_channel(channel) {
             return Err(Reason::BadChannel);
         }
         Ok(NewMessage {
             feed: self.feed,
             channel: channel.to_owned(),
-            id: word(said.id, is_id)?,
-            // Nothing is what an empty one says.
-            event: word(said.event.filter(|it| !it.is_empty()), |_| true)?,
-            key: word(said.key.filter(|it| !it.is_empty()), |_| true)?,
-            text,
-            payload,
+            id: word(metadata.id, is_id)?,
+            // An empty one is none.
+            event: word(metadata.event.filter(|it| !it.is_empty()), |_| true)?,
+            key: word(metadata.key.filter(|it| !it.is_empty()), |_| true)?,
+            payload: payload(),
         })
     }
 }
 
-/// The most bytes of a JSON message whose payload has so many.
+/// Bytes of a JSON message whose payload has at most `message_bytes`, at most.
 pub fn json_bytes_max(message_bytes: usize) -> usize {
-    message_bytes.saturating_mul(ESCAPED).saturating_add(AROUND)
+    message_bytes.saturating_mul(ESCAPED).saturating_add(OVERHEAD)
 }
 
 /// Whether a text can be the name of a channel.
@@ -217,12 +249,14 @@ pub fn is_channel(text: &str) -> bool {
     (1..=WORD_BYTES).contains(&text.len()) && !text.chars().any(|it| it.is_control() || it == '*')
 }
 
-/// Whether a text can be an id: a client comes back with it in a field of a head, as a browser wrote it there (RFC 9110
-/// section 5.5: no spaces at the ends; what is not ASCII is read differently from place to place).
+/// Whether a text can be an id. A browser sends it back in a field of a head (`Last-Event-ID`), and RFC 9110 section
+/// 5.5 strips spaces at the ends of a field's value, and leaves open what bytes beyond ASCII mean.
 fn is_id(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && text.trim_matches(' ').len() == text.len()
 }
 
+/// # Errors
+/// [`Reason::BadId`]: it is too long, would break a line of an event stream, or is not good.
 fn word(text: Option<&str>, is_good: impl Fn(&str) -> bool) -> Result<Option<String>, Reason> {
     match text {
         Some(text) if text.len() > WORD_BYTES || !sse::is_id(text) || !is_good(text) => Err(Reason::BadId),
@@ -230,10 +264,10 @@ fn word(text: Option<&str>, is_good: impl Fn(&str) -> bool) -> Result<Option<Str
     }
 }
 
-/// A message as JSON. Fields of other names are passed over.
+/// A message as a JSON object. Fields of other names are ignored.
 #[derive(Debug, Deserialize)]
 pub struct Json<'j> {
-    /// For whom it is.
+    /// The channel.
     #[serde(borrow, default)]
     pub channel: Option<Cow<'j, str>>,
     #[serde(borrow, default)]
@@ -242,7 +276,7 @@ pub struct Json<'j> {
     event: Option<Cow<'j, str>>,
     #[serde(borrow, default)]
     key: Option<&'j RawValue>,
-    /// As it is written, so that numbers keep their digits.
+    /// The JSON text of the value, so that numbers keep their digits.
     #[serde(borrow, default, deserialize_with = "as_written")]
     data: Option<&'j RawValue>,
     #[serde(borrow, default)]
@@ -250,13 +284,13 @@ pub struct Json<'j> {
 }
 
 impl<'j> Json<'j> {
-    /// Reads the object.
+    /// Parses the object.
     ///
     /// # Errors
-    /// Not UTF-8, or no such object.
-    pub fn read(raw: &'j [u8]) -> Result<Json<'j>, Reason> {
+    /// It is not UTF-8, or no such object.
+    pub fn parse(raw: &'j [u8]) -> Result<Json<'j>, Reason> {
         let text = simdutf8::basic::from_utf8(raw).map_err(|_| Reason::NotUtf8)?;
-        // A list would be taken for the fields in their order.
+        // serde takes an array for the fields in their order.
         if !text.trim_ascii_start().starts_with('{') {
             return Err(Reason::BadJson);
         }
@@ -264,24 +298,36 @@ impl<'j> Json<'j> {
     }
 }
 
-/// `null` is a value like any other, where serde would see nothing.
+/// A value that is there, `null` too, where serde would take `null` for none.
 fn as_written<'j, D: Deserializer<'j>>(from: D) -> Result<Option<&'j RawValue>, D::Error> {
     <&RawValue>::deserialize(from).map(Some)
 }
 
-/// A string says what is in it, a number itself, as it is written.
-fn word_of(value: &RawValue) -> Result<String, Reason> {
+/// A string without its quotes, decoded.
+#[derive(Deserialize)]
+struct Decoded<'j>(#[serde(borrow)] Cow<'j, str>);
+
+/// A string, decoded, or a number, as it is written.
+///
+/// # Errors
+/// [`Reason::BadJson`]: it is neither.
+fn word_of(value: &RawValue) -> Result<Cow<'_, str>, Reason> {
     match value.get().as_bytes().first() {
         Some(b'"' | b'-' | b'0'..=b'9') => text_of(value),
         _ => Err(Reason::BadJson),
     }
 }
 
-/// A string says what is in it, any other value itself.
-fn text_of(data: &RawValue) -> Result<String, Reason> {
+/// A string, decoded, or any other value, as it is written. Borrowed unless the string has escapes.
+///
+/// # Errors
+/// [`Reason::BadJson`]: the string has half a surrogate pair.
+fn text_of(data: &RawValue) -> Result<Cow<'_, str>, Reason> {
     match data.get() {
-        text if text.starts_with('"') => serde_json::from_str(text).map_err(|_| Reason::BadJson),
-        value => Ok(value.to_owned()),
+        text if text.starts_with('"') => {
+            serde_json::from_str(text).map(|Decoded(text)| text).map_err(|_| Reason::BadJson)
+        }
+        value => Ok(Cow::Borrowed(value)),
     }
 }
 
@@ -290,12 +336,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn rules(format: Format) -> Rules {
-        Rules { feed: 3, channel: None, format, text: true, invalid_text: InvalidText::Drop, message_bytes: 64 }
+    const SETTINGS: DecoderSettings =
+        DecoderSettings { format: Format::Json, text: true, invalid_text: InvalidText::Drop, message_bytes: 64 };
+
+    fn decoder(format: Format) -> Decoder {
+        Decoder { feed: 3, channel: None, settings: DecoderSettings { format, ..SETTINGS } }
     }
 
-    fn read(text: &str) -> Result<NewMessage, Reason> {
-        rules(Format::Json).read(text.as_bytes(), Said { channel: Some("topic"), ..Said::default() })
+    fn decode(text: &str) -> Result<NewMessage, Reason> {
+        decoder(Format::Json).decode(text.as_bytes(), Metadata { channel: Some("topic"), ..Metadata::default() })
     }
 
     #[test]
@@ -307,48 +356,53 @@ mod tests {
             id: Some("7".into()),
             event: Some("e".into()),
             key: Some("k".into()),
-            text: true,
-            payload: "Grüße".into(),
+            payload: PlainFrame::text("Grüße"),
         };
-        assert_eq!(read(text), Ok(expected));
+        assert_eq!(decode(text), Ok(expected));
     }
 
     #[test]
-    fn a_value_is_passed_on_as_it_is_written() {
+    fn a_value_is_published_as_it_is_written() {
         for value in ["1.10", "12345678901234567890123", "null", "{\"a\" : [1, 2]}", "true", "\"\""] {
-            let draft = read(&format!("{{\"data\":{value}}}")).unwrap();
+            let message = decode(&format!("{{\"data\":{value}}}")).unwrap();
             let expected = if value == "\"\"" { "" } else { value };
-            assert_eq!((draft.payload, draft.channel.as_str(), draft.text), (expected.into(), "topic", true));
+            assert_eq!((message.payload, message.channel.as_str()), (PlainFrame::text(expected), "topic"));
         }
     }
 
     #[test]
     fn a_number_is_an_id_and_a_key_as_it_is_written() {
-        let draft = read(r#"{"id":12345678901234567890123,"key":-1.50,"data":1}"#).unwrap();
-        assert_eq!((draft.id.as_deref(), draft.key.as_deref()), (Some("12345678901234567890123"), Some("-1.50")));
-        let draft = read(r#"{"id":null,"key":null,"data":1}"#).unwrap();
-        assert_eq!((draft.id, draft.key), (None, None));
+        let message = decode(r#"{"id":12345678901234567890123,"key":-1.50,"data":1}"#).unwrap();
+        assert_eq!((message.id.as_deref(), message.key.as_deref()), (Some("12345678901234567890123"), Some("-1.50")));
+        let message = decode(r#"{"id":null,"key":null,"data":1}"#).unwrap();
+        assert_eq!((message.id, message.key), (None, None));
         for wrong in [r#"{"id":true,"data":1}"#, r#"{"key":[1],"data":1}"#, r#"{"id":{},"data":1}"#] {
-            assert_eq!(read(wrong), Err(Reason::BadJson), "{wrong}");
+            assert_eq!(decode(wrong), Err(Reason::BadJson), "{wrong}");
         }
     }
 
     #[test]
     fn an_id_is_what_a_field_of_a_head_can_carry() {
         for id in ["7", "a b", "~!\"#", "x"] {
-            let said = Said { channel: Some("c"), id: Some(id), ..Said::default() };
-            assert_eq!(rules(Format::Raw).read(b"", said).map(|it| it.id), Ok(Some(id.into())), "{id:?}");
+            let metadata = Metadata { channel: Some("c"), id: Some(id), ..Metadata::default() };
+            assert_eq!(decoder(Format::Raw).decode(b"", metadata).map(|it| it.id), Ok(Some(id.into())), "{id:?}");
         }
         for id in ["", " 7", "7 ", "a\u{c}b", "a\tb", "\u{7f}", "ü", "a\u{a0}"] {
-            let said = Said { channel: Some("c"), id: Some(id), ..Said::default() };
-            assert_eq!(rules(Format::Raw).read(b"", said), Err(Reason::BadId), "{id:?}");
+            let metadata = Metadata { channel: Some("c"), id: Some(id), ..Metadata::default() };
+            assert_eq!(decoder(Format::Raw).decode(b"", metadata), Err(Reason::BadId), "{id:?}");
         }
     }
 
     #[test]
+    fn json_is_copied_only_where_it_must_be_decoded() {
+        let text_of = |json: &str| matches!(text_of(serde_json::from_str(json).unwrap()), Ok(Cow::Borrowed(_)));
+        assert_eq!(["\"Gr\u{fc}\u{df}e\"", "{\"a\":1}", "\"a\\nb\""].map(text_of), [true, true, false]);
+    }
+
+    #[test]
     fn base64_is_binary() {
-        let draft = read(r#"{"base64":"AP8="}"#).unwrap();
-        assert_eq!((draft.payload, draft.text), (vec![0, 255], false));
+        let message = decode(r#"{"base64":"AP8="}"#).unwrap();
+        assert_eq!(message.payload, PlainFrame::binary(&[0, 255]));
     }
 
     #[test]
@@ -374,30 +428,31 @@ mod tests {
             (&format!("{{\"data\":1,\"key\":\"{long}\"}}"), Reason::BadId),
             (&format!("{{\"data\":\"{}\"}}", "x".repeat(65)), Reason::Oversized),
         ] {
-            assert_eq!(read(text), Err(reason), "{text}");
+            assert_eq!(decode(text), Err(reason), "{text}");
         }
-        assert_eq!(rules(Format::Json).read(b"{\"data\":1}", Said::default()), Err(Reason::NoChannel));
-        assert_eq!(rules(Format::Json).read(b"{\"data\":\"\xff\"}", Said::default()), Err(Reason::NotUtf8));
+        assert_eq!(decoder(Format::Json).decode(b"{\"data\":1}", Metadata::default()), Err(Reason::NoChannel));
+        assert_eq!(decoder(Format::Json).decode(b"{\"data\":\"\xff\"}", Metadata::default()), Err(Reason::NotUtf8));
     }
 
     #[test]
     fn the_feeds_own_channel_goes_first() {
-        let rules = Rules { channel: Some("fixed".into()), ..rules(Format::Json) };
-        assert_eq!(rules.read(b"{\"data\":1,\"channel\":\"b\"}", Said::default()).unwrap().channel, "fixed");
+        let decoder = Decoder { channel: Some("fixed".into()), ..decoder(Format::Json) };
+        assert_eq!(decoder.decode(b"{\"data\":1,\"channel\":\"b\"}", Metadata::default()).unwrap().channel, "fixed");
     }
 
     #[test]
     fn text_that_is_not_utf8_is_dropped_or_binary() {
-        let said = Said { channel: Some("c"), ..Said::default() };
-        assert_eq!(rules(Format::Raw).read(b"\xff", said), Err(Reason::NotUtf8));
-        let binary = Rules { invalid_text: InvalidText::Binary, ..rules(Format::Raw) };
-        assert_eq!(binary.read(b"\xff", said).map(|it| it.text), Ok(false));
-        assert_eq!(binary.read(b"ok", said).map(|it| it.text), Ok(true));
+        let metadata = Metadata { channel: Some("c"), ..Metadata::default() };
+        assert_eq!(decoder(Format::Raw).decode(b"\xff", metadata), Err(Reason::NotUtf8));
+        let settings = DecoderSettings { invalid_text: InvalidText::Binary, ..decoder(Format::Raw).settings };
+        let binary = Decoder { settings, ..decoder(Format::Raw) };
+        assert_eq!(binary.decode(b"\xff", metadata).map(|it| it.payload.is_text()), Ok(false));
+        assert_eq!(binary.decode(b"ok", metadata).map(|it| it.payload.is_text()), Ok(true));
     }
 
     proptest! {
         #[test]
-        fn whatever_is_passed_on_keeps_the_rules(
+        fn whatever_is_decoded_keeps_the_rules(
             raw: Vec<u8>,
             json: bool,
             text: bool,
@@ -405,12 +460,12 @@ mod tests {
             id: Option<String>,
         ) {
             let format = if json { Format::Json } else { Format::Raw };
-            let rules = Rules { text, ..rules(format) };
-            let said = Said { channel: channel.as_deref(), id: id.as_deref(), ..Said::default() };
-            if let Ok(draft) = rules.read(&raw, said) {
-                prop_assert!(is_channel(&draft.channel) && draft.payload.len() <= 64);
-                prop_assert!(!draft.text || str::from_utf8(&draft.payload).is_ok());
-                prop_assert!(draft.id.is_none_or(|it| !it.is_empty() && is_id(&it) && it.len() <= WORD_BYTES));
+            let decoder = Decoder { settings: DecoderSettings { format, text, ..SETTINGS }, ..decoder(format) };
+            let metadata = Metadata { channel: channel.as_deref(), id: id.as_deref(), ..Metadata::default() };
+            if let Ok(message) = decoder.decode(&raw, metadata) {
+                prop_assert!(is_channel(&message.channel) && message.payload.payload().len() <= 64);
+                prop_assert!(!message.payload.is_text() || str::from_utf8(message.payload.payload()).is_ok());
+                prop_assert!(message.id.is_none_or(|it| !it.is_empty() && is_id(&it) && it.len() <= WORD_BYTES));
             }
         }
 
@@ -426,17 +481,18 @@ mod tests {
                 true => object["base64"] = STANDARD.encode(&data).into(),
                 false => object["data"] = data.as_str().into(),
             }
-            let draft = rules(Format::Json).read(object.to_string().as_bytes(), Said::default()).unwrap();
-            prop_assert_eq!((draft.channel, draft.id, draft.text), (channel, Some(id), !binary));
-            prop_assert_eq!(draft.payload, data.into_bytes());
+            let message = decoder(Format::Json).decode(object.to_string().as_bytes(), Metadata::default()).unwrap();
+            prop_assert_eq!((&message.channel, &message.id), (&channel, &Some(id)));
+            prop_assert_eq!(message.payload.is_text(), !binary);
+            prop_assert_eq!(message.payload.payload(), data.as_bytes());
         }
 
         #[test]
         fn the_longest_payload_fits_into_json(data in proptest::collection::vec(0u8..0x20, 0..=64)) {
             let text = String::from_utf8(data).unwrap();
             let raw = serde_json::json!({ "channel": "c", "data": text }).to_string();
-            let draft = rules(Format::Json).read(raw.as_bytes(), Said::default()).unwrap();
-            prop_assert_eq!(draft.payload, text.into_bytes());
+            let message = decoder(Format::Json).decode(raw.as_bytes(), Metadata::default()).unwrap();
+            prop_assert_eq!(message.payload, PlainFrame::text(&text));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How a feed is: its state and its counters, written by its task and read by the admin address.
+//! The state and the counters of a feed, written by its task and read by the admin address.
 
 use super::decoder::Reason;
 use std::sync::Mutex;
@@ -8,16 +8,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// What a feed is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedState {
-    /// It has not been up yet, and nothing has gone wrong yet.
+    /// It was neither up nor down yet.
     Starting,
     /// Connected, or listening: messages come when there are any.
     Up,
-    /// Not connected; it tries again by itself.
+    /// Not connected; it will try again.
     Down,
 }
 
 impl FeedState {
-    /// As `/v1/status` says it.
+    /// The value of `state` in `/v1/status`.
     pub fn word(self) -> &'static str {
         match self {
             FeedState::Starting => "starting",
@@ -27,7 +27,7 @@ impl FeedState {
     }
 }
 
-/// What changes together.
+/// The state of a feed, and what changes with it.
 #[derive(Debug)]
 struct Standing {
     state: FeedState,
@@ -63,7 +63,7 @@ impl Default for Stats {
 }
 
 impl Stats {
-    /// Notes that the feed is up; says whether that is new.
+    /// Notes that the feed is up; says whether it was not before. Counts a reconnect where it was up earlier.
     pub(super) fn up(&self) -> bool {
         let mut standing = self.standing();
         let again = standing.has_been_up;
@@ -75,50 +75,51 @@ impl Stats {
         new
     }
 
-    /// Notes that the feed is down, and why; says whether that is new.
+    /// Notes that the feed is down, and why; says whether it was not before.
     pub(super) fn down(&self, why: &str) -> bool {
         let mut standing = self.standing();
         standing.last_error = Some(why.to_owned());
         standing.enter(FeedState::Down)
     }
 
-    pub(super) fn passed_on(&self, bytes: usize) {
+    /// Counts a message of so many bytes that was published.
+    pub(super) fn published(&self, bytes: usize) {
         self.messages.fetch_add(1, Relaxed);
         self.bytes.fetch_add(bytes as u64, Relaxed);
     }
 
-    /// Counts; says whether it is the first for this reason.
-    pub(super) fn refused_one(&self, reason: Reason) -> bool {
+    /// Counts a message that is not published; says whether it is the first for this reason.
+    pub(super) fn refuse(&self, reason: Reason) -> bool {
         self.refused[reason as usize].fetch_add(1, Relaxed) == 0
     }
 
-    /// The source has lost so many messages.
-    pub(super) fn lost_some(&self, count: u64) {
+    /// Counts messages that the source has lost.
+    pub(super) fn add_lost(&self, count: u64) {
         self.lost.fetch_add(count, Relaxed);
     }
 
-    /// What it is doing.
+    /// What the feed is doing.
     pub fn state(&self) -> FeedState {
         self.standing().state
     }
 
-    /// How long it has been up; `None` where it is not.
+    /// How long the feed has been up; `None`: it is not.
     pub(super) fn up_for(&self) -> Option<Duration> {
         let standing = self.standing();
         (standing.state == FeedState::Up).then(|| standing.since.elapsed().unwrap_or_default())
     }
 
-    /// Since when, in seconds since 1970.
+    /// When the state began, in seconds since 1970.
     pub fn since(&self) -> u64 {
         self.standing().since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
     }
 
-    /// What went wrong last, without secrets.
+    /// Why the feed was last down, without secrets; `None`: it never was.
     pub fn last_error(&self) -> Option<String> {
         self.standing().last_error.clone()
     }
 
-    /// Messages handed over to the shards.
+    /// Messages that were published.
     pub fn messages(&self) -> u64 {
         self.messages.load(Relaxed)
     }
@@ -128,17 +129,17 @@ impl Stats {
         self.bytes.load(Relaxed)
     }
 
-    /// Messages that were not passed on for this reason.
+    /// Messages that were not published for this reason.
     pub fn refused(&self, reason: Reason) -> u64 {
         self.refused[reason as usize].load(Relaxed)
     }
 
-    /// Messages that its source lost before they were read; where their number is not known, one for each time.
+    /// Messages that the source has lost before they were read; where their number is not known, one for each time.
     pub fn lost(&self) -> u64 {
         self.lost.load(Relaxed)
     }
 
-    /// Times that it came up again.
+    /// Times that the feed was up again after it had been down.
     pub fn reconnects(&self) -> u64 {
         self.reconnects.load(Relaxed)
     }
@@ -149,6 +150,7 @@ impl Stats {
 }
 
 impl Standing {
+    /// Says whether the state is a new one.
     fn enter(&mut self, state: FeedState) -> bool {
         let new = self.state != state;
         if new {

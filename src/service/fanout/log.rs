@@ -443,13 +443,14 @@ pub fn payload(message: &Arc<Message>) -> Payload {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesh::{Body, Form, Frame, NewMessage};
+    use crate::mesh::{Body, Form, Frame, NewMessage, PlainFrame};
 
     const KEEP: Keep = Keep { messages: 3, bytes: 1 << 20, age_ticks: 100, ..Keep::NOTHING };
 
     fn message(sequence: u64, key: &str) -> Payload {
         let key = Some(key.to_owned()).filter(|key| !key.is_empty());
-        let draft = NewMessage { channel: "a".into(), key, payload: vec![b'x'; 100], ..NewMessage::default() };
+        let draft =
+            NewMessage { channel: "a".into(), key, payload: PlainFrame::binary(&[b'x'; 100]), ..NewMessage::default() };
         payload(&Arc::new(Message::new(draft, 7, sequence)))
     }
 

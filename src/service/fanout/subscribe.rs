@@ -97,7 +97,7 @@ impl Fanout {
         if let Some(last) = last.filter(|_| !done.lost.is_empty()) {
             self.resumed_from.insert(token, last.into());
         }
-        desk.counters().rows_searched += done.steps;
+        desk.counters().prefix_steps += done.steps;
         self.gauge(desk);
         done
     }

@@ -118,13 +118,13 @@ impl Upstream {
 
     /// Heeds what other shards have found out.
     pub(super) fn heed(&mut self, now: u32) {
-        let turns = self.shared.health().turns();
-        if turns == self.shared.heeded {
+        let changes = self.shared.health().changes();
+        if changes == self.shared.heeded {
             return;
         }
-        self.shared.heeded = turns;
+        self.shared.heeded = changes;
         self.verdict = self.verdict.wrapping_add(1);
-        match (is_up(turns), self.failures) {
+        match (is_up(changes), self.failures) {
             (true, _) => self.failures = 0,
             (false, 0) => self.leave_alone(now),
             (false, _) => {}
@@ -154,7 +154,7 @@ impl Upstream {
         self.verdict = self.verdict.wrapping_add(1);
         self.preferred = address;
         self.shared.health().answered();
-        self.shared.heeded = self.shared.health().turns();
+        self.shared.heeded = self.shared.health().changes();
     }
 
     /// A call that began before the last verdict says nothing new.
@@ -164,7 +164,7 @@ impl Upstream {
             self.verdict = self.verdict.wrapping_add(1);
             self.leave_alone(now);
             self.shared.health().failed();
-            self.shared.heeded = self.shared.health().turns();
+            self.shared.heeded = self.shared.health().changes();
         }
     }
 

@@ -15,6 +15,8 @@ pub(crate) const BLANK_SERVER: Server = Server {
     admin_hosts: Vec::new(),
     admin_connections: 0,
     admin_timeout: Duration::ZERO,
+    admin_body_bytes: 0,
+    admin_page_channels: 0,
     log: Level::Info,
     log_format: LogFormat::Text,
     log_queue: 0,
@@ -38,7 +40,7 @@ pub(crate) const BLANK_SERVER: Server = Server {
 };
 
 /// The keys of `[server]`.
-pub(crate) static SERVER: [Key<Server>; 27] = [
+pub(crate) static SERVER: [Key<Server>; 29] = [
     Key {
         name: "shards",
         field: Field::Number {
@@ -145,6 +147,35 @@ pub(crate) static SERVER: [Key<Server>; 27] = [
         note: "A connection that waits for its next request counts too.",
         example: "",
         see: &["admin_connections"],
+    },
+    Key {
+        name: "admin_body_bytes",
+        field: Field::Number {
+            unit: Unit::Bytes,
+            rule: Rule::Range(MIB, 4 * GIB - 1),
+            store: |s, n| s.admin_body_bytes = n,
+        },
+        default: Preset::Is("64MiB"),
+        owners: &[],
+        words: "How many bytes of request bodies the admin address holds at one time, until they are published.",
+        note: "A request whose body finds no room is answered 503. A body counts as it comes, and not before. A batch \
+               has 16 MiB at most, a single message `feed.message_bytes`.",
+        example: "",
+        see: &["admin_connections", "publish_backlog_bytes", "feed.message_bytes"],
+    },
+    Key {
+        name: "admin_page_channels",
+        field: Field::Number {
+            unit: Unit::Count,
+            rule: Rule::Range(1, 100_000),
+            store: |s, n| s.admin_page_channels = n as u32,
+        },
+        default: Preset::Is("1000"),
+        owners: &[],
+        words: "How many channels a page of `/v1/channels` has at most.",
+        note: "Each shard searches all of its channels for a page, whatever its length, while its clients wait.",
+        example: "",
+        see: &["admin"],
     },
     Key {
         name: "log",

@@ -1,63 +1,68 @@
 //! `nats://`: subjects of a NATS server, and streams of its JetStream.
 //!
 //! A lost connection ends the session; the library's own reconnecting is switched off, so that one place decides when
-//! to try again. Core NATS forgets what nobody heard. A JetStream consumer is made anew for each session, behind the
-//! last sequence that was passed on: nothing comes twice, and what the stream has dropped meanwhile is told.
+//! to connect again. Core NATS keeps nothing for a subscriber that is away. A JetStream consumer is created for each
+//! session, behind the last sequence that was published: nothing comes twice, and clients are told a gap for what the
+//! stream has dropped meanwhile.
 //!
-//! The id of a JetStream message is the time at which its stream was made, in hexadecimal milliseconds, and its
-//! sequence: `19353a7c1d0-42`. A stream that is made anew counts from one again, and must not be taken for the old one.
+//! The id of a JetStream message is the time at which its stream was created, in hexadecimal milliseconds, and its
+//! sequence: `19353a7c1d0-42`. A stream that is created again counts from one again, and must not be taken for the old
+//! one.
 
-use super::Start;
-use super::broker::{Broker, Parts};
-use super::decoder::Said;
-use super::feed::{Fault, Feed, Session};
+use crate::control::feeds::broker::{Broker, Parts};
+use crate::control::feeds::decoder::Metadata;
+use crate::control::feeds::feed::Feed;
+use crate::control::feeds::session::{Fault, Loss, Session, fault, ticker};
+use crate::control::feeds::settings::Start;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::{Config, Info};
 use async_nats::{Client, ConnectOptions, Event, jetstream};
 use futures_util::StreamExt;
 use futures_util::stream::select_all;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
 
 /// The port of a URL that names none.
 const PORT: u16 = 4222;
 
-/// How long a connection may take, and an answer.
+/// How long connecting may take, and the reply to a request.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A server that does not answer two pings in a row is gone.
+/// Time from one PING to the next. The library gives up a server that leaves two of them without a PONG.
 const PING: Duration = Duration::from_secs(15);
 
-/// Messages of a subscription that wait for us. The library drops what comes beyond.
+/// Messages of a subscription that may wait in the library. It drops what comes beyond.
 const WAITING: usize = 1024;
 
-/// Messages asked of JetStream at once: far fewer than may wait.
+/// Messages that a pull request asks of JetStream: far fewer than [`WAITING`].
 const BATCH: usize = 64;
 
-/// How often JetStream says that it is there when there is nothing to say.
+/// How often JetStream sends an idle heartbeat while there are no messages.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// A consumer that nobody asks goes after this time.
-const FORGOTTEN: Duration = Duration::from_secs(60);
+/// JetStream deletes the consumer when it has got no pull request for so long.
+const INACTIVE: Duration = Duration::from_secs(60);
 
-/// Reasons for the end of a session that wait: the first one ends it.
+/// Faults of a connection that may wait: the first one ends the session.
 const FAULTS: usize = 4;
 
-/// How often clients are told of messages that the library has dropped, at most.
-const TELLING: Duration = Duration::from_secs(1);
+/// How often clients are told a gap for messages that the library has dropped, at most.
+const LOSS_PERIOD: Duration = Duration::from_secs(1);
 
-/// What the library says of a connection besides messages.
-struct Line {
+/// A connection, and what the library reports of it besides messages.
+struct Connection {
     client: Client,
     faults: mpsc::Receiver<Fault>,
-    /// Messages that it has dropped because too many wait for us, and that nobody was told of yet.
+    /// Messages that the library has dropped because more than [`WAITING`] waited, and that are not reported yet.
     dropped: Arc<AtomicU64>,
 }
 
-async fn connect(feed: &Feed, broker: &Broker) -> Result<Line, Fault> {
+/// # Errors
+/// The URL names no host, or the server cannot be connected to, or refuses the user.
+async fn connect(feed: &Feed, broker: &Broker) -> Result<Connection, Fault> {
     let parts = broker.parts(PORT)?;
     let (sender, faults) = mpsc::channel(FAULTS);
     let dropped = Arc::new(AtomicU64::new(0));
@@ -70,14 +75,14 @@ async fn connect(feed: &Feed, broker: &Broker) -> Result<Line, Fault> {
         }
         async {}
     });
-    let client = options.connect(format!("nats://{}", parts.authority())).await.map_err(words)?;
-    Ok(Line { client, faults, dropped })
+    let client = options.connect(format!("nats://{}", parts.authority())).await.map_err(fault)?;
+    Ok(Connection { client, faults, dropped })
 }
 
 fn options(name: &str, parts: &Parts) -> ConnectOptions {
     let options = ConnectOptions::new()
         .name(format!("edgehold {name}"))
-        // One attempt for the first connection, none worth mentioning for another.
+        // The session ends with the first disconnection; 0 would mean no limit.
         .max_reconnects(1)
         .reconnect_delay_callback(|_| Duration::ZERO)
         .ignore_discovered_servers()
@@ -101,47 +106,36 @@ fn fault_of(event: Event) -> Option<Fault> {
     }
 }
 
-fn words(error: impl std::fmt::Display) -> Fault {
-    error.to_string()
-}
-
 // ---- core ----
 
-/// Listens to subjects.
-pub(super) struct Subjects(pub(super) Broker);
+/// Subscribes to subjects.
+pub(in crate::control::feeds) struct Subjects(pub(in crate::control::feeds) Broker);
 
 impl Session for Subjects {
-    async fn run(&mut self, feed: &Feed) -> Fault {
-        let Err(fault) = self.listen(feed).await;
-        fault
-    }
-}
-
-impl Subjects {
-    async fn listen(&self, feed: &Feed) -> Result<std::convert::Infallible, Fault> {
-        let Line { client, mut faults, dropped } = connect(feed, &self.0).await?;
+    async fn run(&mut self, feed: &Feed) -> Result<Infallible, Fault> {
+        let Connection { client, mut faults, dropped } = connect(feed, &self.0).await?;
         let topics = feed.settings.topics();
-        let mut heard = Vec::new();
+        let mut subscriptions = Vec::new();
         for (number, subject) in topics.iter().cloned().enumerate() {
-            heard.push(client.subscribe(subject).await.map_err(words)?.map(move |message| (number, message)));
+            let messages = client.subscribe(subject).await.map_err(fault)?;
+            subscriptions.push(messages.map(move |message| (number, message)));
         }
-        let mut heard = select_all(heard);
-        // Behind it the server knows the subscriptions.
-        client.flush().await.map_err(words)?;
+        let mut messages = select_all(subscriptions);
+        // The server answers it when it has the subscriptions.
+        client.flush().await.map_err(fault)?;
         feed.up();
-        let mut beat = interval(TELLING);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticker = ticker(LOSS_PERIOD);
         loop {
             tokio::select! {
                 Some(fault) = faults.recv() => return Err(fault),
-                message = heard.next() => match message {
+                message = messages.next() => match message {
                     Some((number, message)) if is_first(&topics, number, &message.subject) => {
-                        feed.take(&message.payload, said(&message.subject, None)).await;
+                        feed.receive(&message.payload, metadata(&message.subject, None)).await;
                     }
                     Some(_) => {}
                     None => return Err("the subscriptions have ended".into()),
                 },
-                _ = beat.tick() => match dropped.swap(0, Relaxed) {
+                _ = ticker.tick() => match dropped.swap(0, Relaxed) {
                     0 => {}
                     count => feed.lost(None, Some(count), "they came faster than the shards read").await,
                 },
@@ -150,154 +144,136 @@ impl Subjects {
     }
 }
 
-/// Whether this is the first of the topics that cover a subject: the server sends a message to each of them.
+/// Whether this is the first of the topics that cover a subject: the server sends a message once for each of them.
 fn is_first(topics: &[String], number: usize, subject: &str) -> bool {
     topics.iter().position(|topic| covers(topic, subject)).is_none_or(|first| first == number)
 }
 
-fn said<'s>(subject: &'s str, id: Option<&'s str>) -> Said<'s> {
-    Said { channel: Some(subject), id, ..Said::default() }
+fn metadata<'s>(subject: &'s str, id: Option<&'s str>) -> Metadata<'s> {
+    Metadata { channel: Some(subject), id, ..Metadata::default() }
 }
 
 // ---- JetStream ----
 
-/// Reads a stream.
-pub(super) struct Stream {
+/// Reads a stream of JetStream.
+pub(in crate::control::feeds) struct JetStream {
     broker: Broker,
     name: String,
-    place: Option<Place>,
+    position: Option<Position>,
 }
 
 /// How far a stream was read.
 #[derive(Debug, PartialEq)]
-struct Place {
-    /// When the stream was made: one of the same name may be another.
+struct Position {
+    /// When the stream was created, in nanoseconds since 1970: one of the same name may be another.
     created: i128,
-    /// The last sequence that was passed on, or is not wanted.
+    /// The last sequence that was published, or is not wanted.
     last: u64,
-    /// Holes up to this sequence were there before we were.
+    /// The last sequence of the stream when it was read first. Up to it, missing sequences are no losses.
     begun: u64,
 }
 
-impl Stream {
-    pub(super) fn new(broker: Broker, name: String) -> Stream {
-        Stream { broker, name, place: None }
+impl JetStream {
+    pub(in crate::control::feeds) fn new(broker: Broker, name: String) -> JetStream {
+        JetStream { broker, name, position: None }
     }
+}
 
-    async fn read(&mut self, feed: &Feed) -> Result<std::convert::Infallible, Fault> {
-        let Line { client, mut faults, .. } = connect(feed, &self.broker).await?;
-        let stream = jetstream::new(client).get_stream(&self.name).await.map_err(words)?;
-        let (place, missed) = place(self.place.take(), stream.cached_info(), feed.settings.start);
-        let place = self.place.insert(place);
-        if let Some(missed) = missed {
-            feed.lost(None, missed.count(), missed.words()).await;
-        }
+impl Session for JetStream {
+    async fn run(&mut self, feed: &Feed) -> Result<Infallible, Fault> {
+        let Connection { client, mut faults, .. } = connect(feed, &self.broker).await?;
+        let stream = jetstream::new(client).get_stream(&self.name).await.map_err(fault)?;
+        let (position, loss) = resume(self.position.take(), stream.cached_info(), feed.settings.start);
+        let position = self.position.insert(position);
+        report(feed, loss).await;
         let subjects = feed.settings.topics.clone();
         let whole = is_whole(&stream.cached_info().config, &subjects);
-        let consumer = stream.create_consumer(consumer(place.last, &subjects)).await.map_err(words)?;
-        let asked = consumer.stream().max_messages_per_batch(BATCH).heartbeat(HEARTBEAT);
-        let mut messages = asked.messages().await.map_err(words)?;
+        let consumer = stream.create_consumer(consumer(position.last, &subjects)).await.map_err(fault)?;
+        let pulls = consumer.stream().max_messages_per_batch(BATCH).heartbeat(HEARTBEAT);
+        let mut messages = pulls.messages().await.map_err(fault)?;
         feed.up();
         let mut next = 1;
         loop {
             let message = tokio::select! {
                 Some(fault) = faults.recv() => return Err(fault),
-                message = messages.next() => message.ok_or("the consumer has ended")?.map_err(words)?,
+                message = messages.next() => message.ok_or("the consumer has ended")?.map_err(fault)?,
             };
-            let info = message.info().map_err(words)?;
+            let info = message.info().map_err(fault)?;
             if info.consumer_sequence != next {
                 return Err("a message of the consumer was lost on its way".into());
             }
             next += 1;
             let (sequence, wanted) = (info.stream_sequence, is_wanted(&subjects, &message.subject));
-            if let Some(missed) = place.hole(sequence).filter(|_| whole && sequence > place.begun) {
-                feed.lost(None, missed.count(), missed.words()).await;
+            report(feed, position.hole(sequence).filter(|_| whole && sequence > position.begun)).await;
+            if wanted && sequence > position.last {
+                let id = position.id(sequence);
+                feed.receive(&message.payload, metadata(&message.subject, Some(&id))).await;
             }
-            if wanted && sequence > place.last {
-                feed.take(&message.payload, said(&message.subject, Some(&place.id(sequence)))).await;
-            }
-            place.last = place.last.max(sequence);
+            position.last = position.last.max(sequence);
         }
     }
 }
 
-impl Session for Stream {
-    async fn run(&mut self, feed: &Feed) -> Fault {
-        let Err(fault) = self.read(feed).await;
-        fault
-    }
+/// Reports a loss to the clients, where there is one.
+async fn report(feed: &Feed, loss: Option<Loss>) {
+    let Some(loss) = loss else { return };
+    let why = match loss {
+        Loss::Dropped(_) => "the stream has dropped what was not read yet",
+        Loss::Recreated => "the stream was made anew, and is read from its beginning",
+    };
+    feed.lost(None, loss.count(), why).await;
 }
 
-/// Why messages of a stream are not heard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum MissedOf {
-    /// It has dropped so many that were not read.
-    Dropped(u64),
-    /// It is another one; the end of the old one is not known.
-    Anew,
-}
-
-impl MissedOf {
-    fn count(self) -> Option<u64> {
-        if let MissedOf::Dropped(count) = self { Some(count) } else { None }
-    }
-
-    fn words(self) -> &'static str {
-        match self {
-            MissedOf::Dropped(_) => "the stream has dropped what was not read yet",
-            MissedOf::Anew => "the stream was made anew, and is read from its beginning",
-        }
-    }
-}
-
-impl Place {
+impl Position {
     fn id(&self, sequence: u64) -> String {
         format!("{:x}-{sequence}", self.created / 1_000_000)
     }
 
-    /// What lies between the last message and this one.
-    fn hole(&self, sequence: u64) -> Option<MissedOf> {
+    /// What is missing between the last message and this one.
+    fn hole(&self, sequence: u64) -> Option<Loss> {
         let count = sequence.saturating_sub(self.last + 1);
-        (count > 0).then_some(MissedOf::Dropped(count))
+        (count > 0).then_some(Loss::Dropped(Some(count)))
     }
 }
 
-/// Where to go on, and what is missing before that; at first, where to begin.
-fn place(known: Option<Place>, info: &Info, start: Start) -> (Place, Option<MissedOf>) {
+/// Where to read on in a stream, and what is missing before that. `known` is how far it was read, `None` where it is
+/// read first: then `start` says where to begin.
+fn resume(known: Option<Position>, info: &Info, start: Start) -> (Position, Option<Loss>) {
     let created = info.created.unix_timestamp_nanos();
     let (first, end) = (info.state.first_sequence, info.state.last_sequence);
     match known {
         Some(known) if known.created == created && known.last <= end => {
-            // An empty stream begins behind its end.
-            let missed = known.hole(first);
-            let last = if missed.is_some() { first - 1 } else { known.last };
-            (Place { last, ..known }, missed)
+            // The first sequence of an empty stream is one behind its last.
+            let loss = known.hole(first);
+            let last = if loss.is_some() { first - 1 } else { known.last };
+            (Position { last, ..known }, loss)
         }
-        Some(_) => (Place { created, last: first.saturating_sub(1), begun: 0 }, Some(MissedOf::Anew)),
+        Some(_) => (Position { created, last: first.saturating_sub(1), begun: 0 }, Some(Loss::Recreated)),
         None => {
             let last = match start {
                 Start::New => end,
                 Start::First => 0,
                 Start::Sequence(first) => first.saturating_sub(1),
             };
-            (Place { created, last, begun: end }, None)
+            (Position { created, last, begun: end }, None)
         }
     }
 }
 
-/// Whether all that the stream gets is wanted, so that a hole between two sequences is a loss.
+/// Whether all messages of the stream are wanted and none is replaced, so that a missing sequence is a loss.
 fn is_whole(config: &Config, subjects: &[String]) -> bool {
     let wanted = |of: &String| subjects.is_empty() || subjects.iter().any(|it| covers(it, of));
     config.max_messages_per_subject <= 0 && !config.subjects.is_empty() && config.subjects.iter().all(wanted)
 }
 
-/// The server filters one subject; servers before 2.10 know no more, and so several are filtered here.
+/// A consumer that begins behind the sequence `last`. The server filters one subject; servers before 2.10 can filter no
+/// more, and so several are filtered here.
 fn consumer(last: u64, subjects: &[String]) -> pull::Config {
     pull::Config {
         deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: last + 1 },
         ack_policy: AckPolicy::None,
         filter_subject: if let [subject] = subjects { subject.clone() } else { String::new() },
-        inactive_threshold: FORGOTTEN,
+        inactive_threshold: INACTIVE,
         ..pull::Config::default()
     }
 }
@@ -306,13 +282,13 @@ fn is_wanted(subjects: &[String], subject: &str) -> bool {
     subjects.is_empty() || subjects.iter().any(|it| covers(it, subject))
 }
 
-/// `*` stands for one token, `>` at the end for one or more.
+/// Whether a subject, or a pattern, matches a pattern: `*` stands for one token, `>` at the end for one or more.
 fn covers(pattern: &str, subject: &str) -> bool {
     let (mut pattern, mut subject) = (pattern.split('.'), subject.split('.'));
     loop {
         match (pattern.next(), subject.next()) {
             (Some(">"), Some(_)) | (None, None) => return true,
-            // Of two patterns, one word does not cover the rest.
+            // One token does not match the several that `>` stands for.
             (Some("*"), Some(other)) if other != ">" => {}
             (Some(one), Some(other)) if one == other => {}
             _ => return false,
@@ -336,8 +312,8 @@ mod tests {
         serde_json::from_str(&text).unwrap()
     }
 
-    fn begun(start: Start) -> Place {
-        place(None, &info("00", 5, 9), start).0
+    fn begun(start: Start) -> Position {
+        resume(None, &info("00", 5, 9), start).0
     }
 
     #[test]
@@ -351,21 +327,21 @@ mod tests {
         for (first, last, expected, from) in [
             (5, 9, None, 9),
             (10, 12, None, 9),
-            (11, 12, Some(MissedOf::Dropped(1)), 10),
+            (11, 12, Some(Loss::Dropped(Some(1))), 10),
             // Empty: all of it was dropped, or purged.
-            (21, 20, Some(MissedOf::Dropped(11)), 20),
-            (1, 8, Some(MissedOf::Anew), 0),
+            (21, 20, Some(Loss::Dropped(Some(11))), 20),
+            (1, 8, Some(Loss::Recreated), 0),
         ] {
-            let (place, missed) = place(Some(begun(Start::New)), &info("00", first, last), Start::New);
-            assert_eq!((place.last, missed), (from, expected), "{first} to {last}");
+            let (position, loss) = resume(Some(begun(Start::New)), &info("00", first, last), Start::New);
+            assert_eq!((position.last, loss), (from, expected), "{first} to {last}");
         }
-        let (place, missed) = place(Some(begun(Start::New)), &info("01", 3, 30), Start::New);
-        assert_eq!((place.last, missed), (2, Some(MissedOf::Anew)));
+        let (position, loss) = resume(Some(begun(Start::New)), &info("01", 3, 30), Start::New);
+        assert_eq!((position.last, loss), (2, Some(Loss::Recreated)));
     }
 
     #[test]
     fn the_same_sequence_of_another_stream_has_another_id() {
-        let other = place(None, &info("00.001", 1, 1), Start::New).0;
+        let other = resume(None, &info("00.001", 1, 1), Start::New).0;
         assert_eq!(begun(Start::New).id(7), format!("{:x}-7", 1_767_225_600_000u64));
         assert_ne!(begun(Start::New).id(7), other.id(7));
     }
@@ -376,7 +352,7 @@ mod tests {
         let whole = |topics: &[&str]| is_whole(&config, &topics.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>());
         assert_eq!([whole(&[]), whole(&["a.>"]), whole(&["a.*"]), whole(&["x", ">"])], [true, true, false, true]);
         assert_eq!(begun(Start::New).hole(10), None);
-        assert_eq!(begun(Start::New).hole(12), Some(MissedOf::Dropped(2)));
+        assert_eq!(begun(Start::New).hole(12), Some(Loss::Dropped(Some(2))));
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! `/v1/channels`: who listens to what, over all shards.
+//! `/v1/channels`: how many subscribers channels have, over all shards.
 //!
-//! A page has 1000 channels at most; `next` is what `?after=` is to be for the page behind it. One page is gathered at
-//! a time, as each shard looks over all of its channels for it: those who find too many waiting are told to come again.
+//! A page has `admin_page_channels` at most; `next` is what `?after=` is to be for the page behind it. One page is
+//! gathered at a time, as each shard searches all of its channels for it: a request that finds too many waiting is
+//! answered 503.
 
-use super::admin::{AdminState, allow_origin, going_down};
+use super::state::{AdminState, going_down};
 use crate::mesh::{ChannelKey, ChannelState, SubscriberCounts, Wanted};
 use axum::extract::{Path, Query, State as Extract};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -12,50 +13,48 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Channels of a page, at most.
-const PAGE: usize = 1000;
-
-/// Which page is asked for.
+/// The query of a request for a page.
 #[derive(Debug, Deserialize)]
 pub(super) struct Page {
     limit: Option<usize>,
     after: Option<String>,
 }
 
-/// A page of all channels that anybody hears, or of which messages are kept, in the order of their names.
+/// `GET /v1/channels`: a page of the channels that have subscribers or kept messages, in the order of their names.
 pub(super) async fn show_all(
     Extract(state): Extract<Arc<AdminState>>,
     Query(page): Query<Page>,
-    asked: HeaderMap,
+    request: HeaderMap,
 ) -> Response {
-    let limit = page.limit.unwrap_or(PAGE).clamp(1, PAGE);
+    let most = state.rules.page_channels;
+    let limit = page.limit.unwrap_or(most).clamp(1, most);
     let after = page.after.as_deref().map(key);
     if after == Some(None) {
         return (StatusCode::BAD_REQUEST, "after is what the last page called next\n").into_response();
     }
     // One more than is shown tells whether there is a page behind this one.
-    show(&state, &asked, Wanted::Page { after: after.flatten(), most: limit + 1 }, limit).await
+    show(&state, &request, Wanted::Page { after: after.flatten(), most: limit + 1 }, limit).await
 }
 
-/// One channel; empty where nobody hears it and nothing is kept.
+/// `GET /v1/channels/<channel>`: that channel of each feed; none where it has neither subscribers nor kept messages.
 pub(super) async fn show_one(
     Extract(state): Extract<Arc<AdminState>>,
     Path(channel): Path<String>,
-    asked: HeaderMap,
+    request: HeaderMap,
 ) -> Response {
-    show(&state, &asked, Wanted::One(channel.into()), PAGE).await
+    show(&state, &request, Wanted::One(channel.into()), usize::MAX).await
 }
 
-async fn show(state: &AdminState, asked: &HeaderMap, wanted: Wanted, limit: usize) -> Response {
-    let Ok(_turn) = state.turn_of_channels().await else { return busy() };
-    let Some(shards) = state.listeners(wanted).await else { return going_down() };
+async fn show(state: &AdminState, request: &HeaderMap, wanted: Wanted, limit: usize) -> Response {
+    let Some(_turn) = state.channel_turn().await else { return busy() };
+    let Some(shards) = state.subscribers(wanted).await else { return going_down() };
     let silent: Vec<usize> = shards.iter().enumerate().filter(|(_, it)| it.is_none()).map(|(shard, _)| shard).collect();
     let all = summed(&shards);
     let channels: Vec<_> = all.values().take(limit).map(|channel| shown(state, channel)).collect();
     let next = all.keys().nth(limit - 1).filter(|_| all.len() > limit).map(cursor);
     let answer = serde_json::json!({ "channels": channels, "next": next, "silent_shards": silent });
     let mut response = axum::Json(answer).into_response();
-    allow_origin(state, asked, &mut response);
+    state.allow_origin(request, &mut response);
     response
 }
 
@@ -64,11 +63,12 @@ fn busy() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], words).into_response()
 }
 
-/// How a page's last channel is named in the request for the next page.
+/// What `?after=` is to be for the page behind this channel.
 fn cursor((channel, feed): &ChannelKey) -> String {
     format!("{feed}/{channel}")
 }
 
+/// The channel of a cursor; `None`: it is not one.
 fn key(cursor: &str) -> Option<ChannelKey> {
     let (feed, channel) = cursor.split_once('/')?;
     Some((channel.into(), feed.parse().ok()?))
@@ -84,7 +84,8 @@ fn shown(state: &AdminState, channel: &ChannelState) -> serde_json::Value {
     })
 }
 
-/// Subscribers are those of all shards together. Each shard keeps the same messages: of what is kept, the most of one.
+/// The channels of all shards, each once. Subscribers are summed; of kept messages, which are the same in each shard,
+/// it is the most of one shard.
 fn summed(shards: &[Option<SubscriberCounts>]) -> BTreeMap<ChannelKey, ChannelState> {
     let mut all: BTreeMap<ChannelKey, ChannelState> = BTreeMap::new();
     for channel in shards.iter().flatten().flat_map(|it| &it.channels) {

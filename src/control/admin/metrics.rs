@@ -1,21 +1,23 @@
 //! The metrics: one table, from which `/metrics` and docs/metrics.md are both written.
 
-use super::feeds::{Backlogs, Feed, FeedState, Reason, Stats};
-use super::reports::Seen;
-use super::stats::Counts;
+use super::bodies::BodyRoom;
+use crate::control::feeds::{Feed, FeedState, Reason, Stats};
+use crate::control::publishing::{Backlogs, ShardBacklog};
+use crate::control::reports::Seen;
+use crate::control::stats::Counts;
 use crate::mesh::{Cause, Counters, Health, Refused, ServiceKind, Stage};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Names for the values of labels.
+/// The values of labels that come from the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Labels {
-    /// Listeners by number.
+    /// The listeners' names, by number.
     pub listeners: Vec<String>,
-    /// Upstreams by number.
+    /// The upstreams, by number.
     pub upstreams: Vec<String>,
-    /// And how they are.
+    /// The upstreams' health, by number.
     pub health: Arc<[Health]>,
 }
 
@@ -26,6 +28,8 @@ pub struct Snapshot<'l> {
     labels: &'l Labels,
     feeds: &'l [Arc<Feed>],
     backlogs: Option<Arc<Backlogs>>,
+    /// Bytes of request bodies, and the most that there may be.
+    bodies: (u64, u64),
     uptime: Duration,
     resident: u64,
 }
@@ -34,7 +38,16 @@ impl<'l> Snapshot<'l> {
     /// From the shards' reports; reads the process's memory.
     pub fn new(shards: Vec<Seen>, labels: &'l Labels, uptime: Duration) -> Snapshot<'l> {
         let counts = Counts::default();
-        Snapshot { shards, counts, labels, feeds: &[], backlogs: None, uptime, resident: resident_bytes() }
+        Snapshot {
+            shards,
+            counts,
+            labels,
+            feeds: &[],
+            backlogs: None,
+            bodies: (0, 0),
+            uptime,
+            resident: resident_bytes(),
+        }
     }
 
     /// With what the control thread counts.
@@ -42,9 +55,14 @@ impl<'l> Snapshot<'l> {
         Snapshot { counts: counts.clone(), ..self }
     }
 
-    /// With the feeds, and what shards have still to read of what they said.
+    /// With the feeds, and what shards have still to read of their messages.
     pub fn with_feeds(self, feeds: &'l [Arc<Feed>], backlogs: Arc<Backlogs>) -> Snapshot<'l> {
         Snapshot { feeds, backlogs: Some(backlogs), ..self }
+    }
+
+    /// With the room of the admin address for request bodies.
+    pub(super) fn with_bodies(self, bodies: &BodyRoom) -> Snapshot<'l> {
+        Snapshot { bodies: (bodies.used(), bodies.limit()), ..self }
     }
 
     fn all_counters(&self) -> impl Iterator<Item = &Counters> {
@@ -87,7 +105,7 @@ struct Metric {
     samples: fn(&Snapshot<'_>, &mut Samples<'_>),
 }
 
-/// Where samples of one metric are written.
+/// The output for the samples of one metric.
 struct Samples<'o> {
     out: &'o mut String,
     metric: &'o Metric,
@@ -105,12 +123,12 @@ impl Samples<'_> {
     }
 }
 
-/// The text format's escapes in label values.
+/// A label value with the escapes of the text format.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-/// The text format of Prometheus, version 0.0.4.
+/// The snapshot in the text format of Prometheus, version 0.0.4.
 pub fn render(snapshot: &Snapshot<'_>) -> String {
     let mut out = String::new();
     for metric in METRICS {
@@ -120,7 +138,7 @@ pub fn render(snapshot: &Snapshot<'_>) -> String {
     out
 }
 
-/// docs/metrics.md.
+/// The page docs/metrics.md.
 pub fn reference() -> String {
     let mut page = String::from(REFERENCE_HEAD);
     for metric in METRICS {
@@ -137,7 +155,7 @@ pub fn reference() -> String {
 const REFERENCE_HEAD: &str = "\
 # Metrics
 
-Written by `edgehold reference metrics` from the table in src/control/metrics.rs; do not edit.
+Written by `edgehold reference metrics` from the table in src/control/admin/metrics.rs; do not edit.
 
 `GET /metrics` on the admin address answers in the text format of Prometheus. Every label takes its values from the
 configuration or from a fixed list, so that the number of series does not grow with the number of clients. Counters
@@ -171,6 +189,7 @@ macro_rules! summed {
     };
 }
 
+/// A metric without labels from the control thread's own counters.
 macro_rules! counted {
     ($name:literal, $kind:ident, $help:literal, $count:expr) => {
         Metric {
@@ -346,7 +365,7 @@ const METRICS: &[Metric] = &[
         "edgehold_prefix_steps_total",
         Counter,
         "Channels and messages that were looked at for clients that came back to a prefix.",
-        rows_searched
+        prefix_steps
     ),
     summed!(
         "edgehold_replay_bytes",
@@ -393,7 +412,7 @@ const METRICS: &[Metric] = &[
         help: "Connections to an upstream, being called or open.",
         labels: &["upstream"],
         samples: |snapshot, samples| {
-            upstreams(snapshot, samples, |counters, number| counters.upstreams[number].connections)
+            upstreams(snapshot, samples, |counters, number| counters.upstreams[number].connections);
         },
     },
     Metric {
@@ -409,7 +428,7 @@ const METRICS: &[Metric] = &[
         help: "Times that no address of an upstream answered.",
         labels: &["upstream"],
         samples: |snapshot, samples| {
-            upstreams(snapshot, samples, |counters, number| counters.upstreams[number].failures)
+            upstreams(snapshot, samples, |counters, number| counters.upstreams[number].failures);
         },
     },
     Metric {
@@ -484,28 +503,28 @@ const METRICS: &[Metric] = &[
         kind: Kind::Gauge,
         help: "Where feeds wait (`publish_backlog_bytes`).",
         labels: &[],
-        samples: |snapshot, samples| samples.add(&[], snapshot.backlogs.as_ref().map_or(0, |it| it.limit as u64)),
+        samples: |snapshot, samples| samples.add(&[], snapshot.backlogs.as_ref().map_or(0, |it| it.limit_bytes())),
     },
     Metric {
         name: "edgehold_publish_backlog_bytes",
         kind: Kind::Gauge,
         help: "Bytes of messages, about, that a shard has still to read.",
         labels: &["shard"],
-        samples: |snapshot, samples| backlogs(snapshot, samples, |(bytes, _, _)| bytes),
+        samples: |snapshot, samples| backlogs(snapshot, samples, |it| it.bytes),
     },
     Metric {
         name: "edgehold_publish_left_behind",
         kind: Kind::Gauge,
         help: "1 while feeds go on without a shard that does not read (`publish_patience`).",
         labels: &["shard"],
-        samples: |snapshot, samples| backlogs(snapshot, samples, |(_, left_behind, _)| u64::from(left_behind)),
+        samples: |snapshot, samples| backlogs(snapshot, samples, |it| u64::from(it.left_behind)),
     },
     Metric {
         name: "edgehold_publish_left_behind_total",
         kind: Kind::Counter,
         help: "Times that feeds went on without a shard; its clients were told a gap.",
         labels: &["shard"],
-        samples: |snapshot, samples| backlogs(snapshot, samples, |(_, _, times)| times),
+        samples: |snapshot, samples| backlogs(snapshot, samples, |it| it.times),
     },
     Metric {
         name: "edgehold_shard_up",
@@ -616,6 +635,20 @@ const METRICS: &[Metric] = &[
         "Connections to the admin address that found all places taken.",
         |it| it.admin_refused.get()
     ),
+    Metric {
+        name: "edgehold_admin_body_bytes",
+        kind: Kind::Gauge,
+        help: "Bytes of request bodies that the admin address holds until they are published.",
+        labels: &[],
+        samples: |snapshot, samples| samples.add(&[], snapshot.bodies.0),
+    },
+    Metric {
+        name: "edgehold_admin_body_limit_bytes",
+        kind: Kind::Gauge,
+        help: "The most that they may be (`admin_body_bytes`).",
+        labels: &[],
+        samples: |snapshot, samples| samples.add(&[], snapshot.bodies.1),
+    },
     counted!(
         "edgehold_log_dropped_total",
         Counter,
@@ -664,7 +697,7 @@ fn upstreams(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, count: fn(&Coun
     }
 }
 
-fn backlogs(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, value: impl Fn((u64, bool, u64)) -> u64) {
+fn backlogs(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, value: fn(ShardBacklog) -> u64) {
     for (number, shard) in snapshot.backlogs.iter().flat_map(|it| it.by_shard()).enumerate() {
         samples.add(&[&number.to_string()], value(shard));
     }
@@ -706,7 +739,7 @@ mod tests {
 
     #[test]
     fn the_reference_page_is_fresh() {
-        let page = include_str!("../../docs/metrics.md");
+        let page = include_str!("../../../docs/metrics.md");
         assert_eq!(page, reference(), "run: cargo run -- reference metrics > docs/metrics.md");
     }
 }

@@ -1,40 +1,40 @@
 //! `demo`: a counter and a price, ten times a second.
 
-use super::decoder::Said;
-use super::feed::{Fault, Feed, Session};
+use crate::control::feeds::decoder::Metadata;
+use crate::control::feeds::feed::Feed;
+use crate::control::feeds::session::{Fault, Session, ticker};
+use std::convert::Infallible;
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
 
 /// Time from one message to the next.
-const BEAT: Duration = Duration::from_millis(100);
+const PERIOD: Duration = Duration::from_millis(100);
 
 /// The channel where the configuration names none, and the key.
 const NAME: &str = "demo";
 
 /// Counts from one, without gaps.
 #[derive(Default)]
-pub(super) struct Demo {
+pub(in crate::control::feeds) struct Demo {
     count: u64,
 }
 
 impl Session for Demo {
-    async fn run(&mut self, feed: &Feed) -> Fault {
-        let mut beat = interval(BEAT);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    async fn run(&mut self, feed: &Feed) -> Result<Infallible, Fault> {
+        let mut ticker = ticker(PERIOD);
         feed.up();
         loop {
-            beat.tick().await;
+            ticker.tick().await;
             self.count += 1;
-            let said = Said { channel: Some(NAME), key: Some(NAME), ..Said::default() };
-            match feed.rules.raw(message(self.count).as_bytes(), true, said) {
-                Ok(draft) => drop(feed.hand_over(draft).await),
+            let metadata = Metadata { channel: Some(NAME), key: Some(NAME), ..Metadata::default() };
+            match feed.decoder.raw(message(self.count).as_bytes(), true, metadata) {
+                Ok(message) => drop(feed.publish(message).await),
                 Err(reason) => feed.refuse(reason),
             }
         }
     }
 }
 
-/// The price goes up and down in slow waves around 100.
+/// The payload: the count, and a price that moves in slow waves around 100.
 fn message(count: u64) -> String {
     let (slow, quick) = ((count as f64 / 300.0).sin(), (count as f64 / 17.0).sin());
     format!("{{\"n\":{count},\"price\":{:.2}}}", 100.0 + 10.0 * slow + quick)

@@ -1,92 +1,95 @@
-//! Channels and patterns of Redis. What is published while nobody listens is lost: Redis keeps none of it.
+//! Channels and patterns of Redis. What is published while there is no connection is lost: Redis keeps none of it.
 
-use super::super::broker::Broker;
-use super::super::decoder::Said;
-use super::super::feed::{Fault, Feed, Session};
-use super::{Line, bytes, items};
+use super::connection::{Connection, bytes, items};
+use crate::control::feeds::broker::Broker;
+use crate::control::feeds::decoder::Metadata;
+use crate::control::feeds::feed::Feed;
+use crate::control::feeds::session::{Fault, Session, ticker};
 use redis::Value;
 use std::convert::Infallible;
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
 
-/// A quiet server is asked this often whether it is there.
+/// Time from one PING to the next.
 const PING: Duration = Duration::from_secs(15);
 
-/// Listens to channels.
-pub(crate) struct Channels(pub(crate) Broker);
+/// Subscribes to channels and patterns.
+pub(in crate::control::feeds) struct Channels(pub(in crate::control::feeds) Broker);
 
 impl Session for Channels {
-    async fn run(&mut self, feed: &Feed) -> Fault {
-        let Err(fault) = self.listen(feed).await;
-        fault
-    }
-}
-
-impl Channels {
-    async fn listen(&self, feed: &Feed) -> Result<Infallible, Fault> {
-        let mut line = Line::open(&self.0).await?;
+    async fn run(&mut self, feed: &Feed) -> Result<Infallible, Fault> {
+        let mut connection = Connection::open(&self.0).await?;
         let topics = feed.settings.topics();
-        let (patterns, channels): (Vec<_>, Vec<_>) = topics.iter().cloned().partition(|it| is_pattern(it));
-        let mut awaited = patterns.len() + channels.len();
-        for (command, topics) in [("SUBSCRIBE", channels), ("PSUBSCRIBE", patterns)] {
-            if !topics.is_empty() {
-                line.say(redis::cmd(command).arg(topics)).await?;
-            }
-        }
-        let mut beat = interval(PING);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut quiet = 0;
+        subscribe(&mut connection, &topics).await?;
+        let mut awaited = topics.len();
+        let mut ticker = ticker(PING);
+        // PINGs since something was received.
+        let mut unanswered = 0;
         loop {
             tokio::select! {
-                heard = line.hear() => {
-                    quiet = 0;
-                    let subscribed = take(feed, &topics, &heard?).await == Heard::Subscribed;
+                answer = connection.receive() => {
+                    unanswered = 0;
+                    let subscribed = receive(feed, &topics, &answer??).await == Received::Subscription;
                     awaited = awaited.saturating_sub(usize::from(subscribed));
                     if awaited == 0 {
                         feed.up();
                     }
                 }
-                _ = beat.tick() => {
-                    if quiet == 2 {
+                _ = ticker.tick() => {
+                    if unanswered == 2 {
                         return Err("the server does not answer".into());
                     }
-                    quiet += 1;
-                    line.say(&redis::cmd("PING")).await?;
+                    unanswered += 1;
+                    connection.send(&redis::cmd("PING")).await?;
                 }
             }
         }
     }
 }
 
-/// What an answer was.
+/// # Errors
+/// The connection is lost.
+async fn subscribe(connection: &mut Connection, topics: &[String]) -> Result<(), Fault> {
+    let (patterns, channels): (Vec<&String>, Vec<_>) = topics.iter().partition(|it| is_pattern(it));
+    for (command, topics) in [("SUBSCRIBE", channels), ("PSUBSCRIBE", patterns)] {
+        if !topics.is_empty() {
+            connection.send(redis::cmd(command).arg(topics)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What was received.
 #[derive(PartialEq)]
-enum Heard {
-    Subscribed,
+enum Received {
+    /// The answer to a subscription.
+    Subscription,
+    /// A message, or the answer to a PING.
     Other,
 }
 
-async fn take(feed: &Feed, topics: &[String], value: &Value) -> Heard {
+/// Publishes what was received, where it is a message.
+async fn receive(feed: &Feed, topics: &[String], value: &Value) -> Received {
     let (topic, channel, payload) = match items(value) {
         [kind, channel, payload] if bytes(kind) == b"message" => (channel, channel, payload),
         [kind, pattern, channel, payload] if bytes(kind) == b"pmessage" => (pattern, channel, payload),
-        [kind, ..] if bytes(kind).ends_with(b"subscribe") => return Heard::Subscribed,
-        _ => return Heard::Other,
+        [kind, ..] if bytes(kind).ends_with(b"subscribe") => return Received::Subscription,
+        _ => return Received::Other,
     };
-    if !is_first(topics, bytes(topic), bytes(channel)) {
-        return Heard::Other;
+    if is_first(topics, bytes(topic), bytes(channel)) {
+        let channel = String::from_utf8_lossy(bytes(channel));
+        let metadata = Metadata { channel: Some(&channel), ..Metadata::default() };
+        feed.receive(bytes(payload), metadata).await;
     }
-    let channel = String::from_utf8_lossy(bytes(channel));
-    feed.take(bytes(payload), Said { channel: Some(&channel), ..Said::default() }).await;
-    Heard::Other
+    Received::Other
 }
 
-/// Whether this is the first of the topics that match a channel: Redis sends a message for each of them.
+/// Whether this is the first of the topics that match a channel: Redis sends a message once for each of them.
 fn is_first(topics: &[String], topic: &[u8], channel: &[u8]) -> bool {
     let first = topics.iter().map(String::as_bytes).find(|it| *it == topic || matches(it, channel));
     first.is_none_or(|first| first == topic)
 }
 
-/// Whether a topic matches a channel: itself, or as Redis' patterns do.
+/// Whether a topic, read as a pattern of Redis, matches a channel.
 fn matches(topic: &[u8], channel: &[u8]) -> bool {
     match (topic, channel) {
         ([], []) => true,
@@ -96,14 +99,14 @@ fn matches(topic: &[u8], channel: &[u8]) -> bool {
             let (is_in, rest) = class_has(class, *byte);
             is_in && matches(rest, channel)
         }
-        ([b'\\', plain, rest @ ..], [byte, channel @ ..]) | ([plain, rest @ ..], [byte, channel @ ..]) => {
+        ([b'\\', plain, rest @ ..] | [plain, rest @ ..], [byte, channel @ ..]) => {
             plain == byte && matches(rest, channel)
         }
         _ => false,
     }
 }
 
-/// Whether a byte is in the class that begins here, and what stands behind it.
+/// Whether a byte is in the character class that begins here, and what stands behind the class.
 fn class_has(class: &[u8], byte: u8) -> (bool, &[u8]) {
     let (not, mut class) = class.strip_prefix(b"^").map_or((false, class), |class| (true, class));
     let mut is_in = false;
@@ -127,7 +130,8 @@ fn class_has(class: &[u8], byte: u8) -> (bool, &[u8]) {
     }
 }
 
-/// A channel whose name has such characters is written with backslashes before them, as Redis' patterns have it.
+/// Whether a topic is a pattern. A channel whose name has such characters is written as one, with backslashes before
+/// them.
 fn is_pattern(topic: &str) -> bool {
     topic.contains(['*', '?', '[', '\\'])
 }

@@ -4,20 +4,38 @@
 //! by requests of its own origin, and not by a name of its own that it lets lead here (DNS rebinding). `/v1/...` is for
 //! those who ask by a name of this address; health, readiness, metrics and the page at `/` are for everybody.
 
-use super::AdminRules;
 use axum::extract::Request;
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
-/// Marks a request that came when all places were taken.
+/// Who may ask the admin address for what, and how much of it.
+#[derive(Clone, Debug)]
+pub struct AdminRules {
+    /// Origins whose pages may use it from a browser.
+    pub allow_origin: Vec<String>,
+    /// Names by which it may be asked, in lower case, beside addresses and `localhost`.
+    pub hosts: Vec<String>,
+    /// Connections at one time, at most.
+    pub connections: usize,
+    /// How long a head, a body or the taking of an answer may take.
+    pub timeout: Duration,
+    /// Bytes of request bodies at one time, at most.
+    pub body_bytes: usize,
+    /// Channels of a page of `/v1/channels`, at most.
+    pub page_channels: usize,
+}
+
+/// Marks a request on a connection beyond `admin_connections`.
 #[derive(Clone, Copy)]
 pub(super) struct Spare;
 
-/// Why a request is not let in; `None`: it is.
+/// The answer to a request that is refused; `None`: it is not.
 pub(super) fn refusal(rules: &AdminRules, request: &Request) -> Option<Response> {
     let (headers, path) = (request.headers(), request.uri().path());
-    let host = request.uri().authority().map(|it| it.as_str()).or_else(|| text(headers.get(header::HOST)?));
+    let host = request.uri().authority().map(Authority::as_str).or_else(|| headers.get(header::HOST).map(text));
     if !is_chunked_only(headers) {
         return Some(refused(StatusCode::NOT_IMPLEMENTED, "of transfer codings only chunked is taken"));
     }
@@ -41,15 +59,16 @@ fn refused(status: StatusCode, words: &str) -> Response {
     (status, [(header::CONNECTION, "close")], format!("{words}\n")).into_response()
 }
 
-fn text(value: &HeaderValue) -> Option<&str> {
-    Some(value.to_str().unwrap_or("?"))
+/// The value of a field; `?`, which is no name, for one that is not ASCII.
+fn text(value: &HeaderValue) -> &str {
+    value.to_str().unwrap_or("?")
 }
 
 fn is_for_balancers(path: &str) -> bool {
     matches!(path, "/healthz" | "/readyz" | "/metrics")
 }
 
-/// The codings before chunked would have to be undone.
+/// RFC 9112 section 6.1: what other codings have made of the content would have to be decoded.
 fn is_chunked_only(headers: &HeaderMap) -> bool {
     headers.get_all(header::TRANSFER_ENCODING).iter().all(|it| it.as_bytes().eq_ignore_ascii_case(b"chunked"))
         && headers.get_all(header::TRANSFER_ENCODING).iter().count() <= 1
@@ -60,7 +79,7 @@ pub(super) fn allows(rules: &AdminRules, origin: &HeaderValue) -> bool {
     rules.allow_origin.iter().any(|it| it.as_bytes() == origin.as_bytes())
 }
 
-/// A page that this very address has sent.
+/// Whether the page comes from this very address.
 fn is_own(host: &str, origin: &HeaderValue) -> bool {
     let origin = origin.to_str().unwrap_or_default();
     origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")).is_some_and(|it| it == host)
@@ -85,7 +104,6 @@ fn without_port(host: &str) -> &str {
 mod tests {
     use super::*;
     use axum::body::Body;
-    use std::time::Duration;
 
     fn status(target: &str, fields: &[(&str, &str)]) -> u16 {
         let rules = AdminRules {
@@ -93,6 +111,8 @@ mod tests {
             hosts: vec!["edge.example".into()],
             connections: 1,
             timeout: Duration::ZERO,
+            body_bytes: 0,
+            page_channels: 1,
         };
         let mut request = Request::builder().uri(target);
         for (name, value) in fields {

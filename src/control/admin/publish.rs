@@ -6,10 +6,11 @@
 //! A batch is answered 200 where every line was published, else 400; either way the answer counts those that were and
 //! tells of those that were not. A batch whose connection ends on the way has been published up to some line.
 
-use super::admin::{AdminState, allow_origin, going_down};
-use super::bodies;
-use super::feeds::decoder::{self, Json, Reason, Said};
-use super::feeds::{Feed, Source, Stopping};
+use super::bodies::{self, Refusal};
+use super::state::{AdminState, going_down};
+use crate::control::feeds::decoder::{self, Json, Metadata, Reason};
+use crate::control::feeds::{Feed, Source};
+use crate::control::publishing::Stopping;
 use axum::body::Body;
 use axum::extract::{Path, Query, State as Extract};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -20,10 +21,10 @@ use std::sync::Arc;
 /// Bytes of a batch, at most.
 const BATCH_BYTES: usize = 16 << 20;
 
-/// Refused lines that an answer names; more are counted.
-const NAMED: usize = 100;
+/// Refused lines that an answer lists; more are only counted.
+const LISTED: usize = 100;
 
-/// What a request says of its message.
+/// The query of a request to publish one message.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct About {
     id: Option<String>,
@@ -46,71 +47,72 @@ struct Line {
     reason: &'static str,
 }
 
-/// Why a request is refused: the status, and words.
-type Refusal = (StatusCode, &'static str);
-
-/// One message.
+/// `POST /v1/publish/<channel>`: the body is the message.
 pub(super) async fn one(
     Extract(state): Extract<Arc<AdminState>>,
     Path(channel): Path<String>,
     Query(about): Query<About>,
-    asked: HeaderMap,
+    request: HeaderMap,
     body: Body,
 ) -> Response {
-    let answer = publish_one(&state, &channel, &about, &asked, body).await;
-    answered(&state, &asked, answer)
+    let answer = publish_one(&state, &channel, &about, &request, body).await;
+    respond(&state, &request, answer)
 }
 
-/// A message from each line.
-pub(super) async fn lines(Extract(state): Extract<Arc<AdminState>>, asked: HeaderMap, body: Body) -> Response {
-    let answer = publish_lines(&state, &asked, body).await;
-    answered(&state, &asked, answer)
+/// `POST /v1/publish`: each line of the body is a message.
+pub(super) async fn lines(Extract(state): Extract<Arc<AdminState>>, request: HeaderMap, body: Body) -> Response {
+    let answer = publish_lines(&state, &request, body).await;
+    respond(&state, &request, answer)
 }
 
-fn answered(state: &AdminState, asked: &HeaderMap, answer: Result<Response, Refusal>) -> Response {
+fn respond(state: &AdminState, request: &HeaderMap, answer: Result<Response, Refusal>) -> Response {
     let mut response = answer.unwrap_or_else(|(status, words)| (status, format!("{words}\n")).into_response());
-    allow_origin(state, asked, &mut response);
+    state.allow_origin(request, &mut response);
     response
 }
 
+/// # Errors
+/// 400, 403, 404, 408, 413, 415 or 503, with words for whoever sent it.
 async fn publish_one(
     state: &AdminState,
     channel: &str,
     about: &About,
-    asked: &HeaderMap,
+    request: &HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    refuse_strangers(state, asked)?;
+    check_origin(state, request)?;
     if !decoder::is_channel(channel) {
         return Err(refusal(Reason::BadChannel));
     }
     let feed = feed_for(state, channel).ok_or_else(|| refusal(not_allowed(state)))?;
-    let text = is_text(asked)?;
-    let payload = read(state, body, feed.settings.message_bytes).await.inspect_err(|refusal| {
+    let text = is_text(request)?;
+    let payload = read(state, body, feed.settings.decoder.message_bytes).await.inspect_err(|refusal| {
         if refusal.0 == StatusCode::PAYLOAD_TOO_LARGE {
             feed.refuse(Reason::Oversized);
         }
     })?;
-    let said = Said {
+    let metadata = Metadata {
         channel: Some(channel),
         id: about.id.as_deref(),
         event: about.event.as_deref(),
         key: about.key.as_deref(),
     };
-    let draft = feed.rules.raw(&payload, text, said).map_err(|reason| {
+    let message = feed.decoder.raw(&payload, text, metadata).map_err(|reason| {
         feed.refuse(reason);
         refusal(reason)
     })?;
-    match feed.hand_over(draft).await {
+    match feed.publish(message).await {
         Ok(message) => Ok(axum::Json(serde_json::json!({ "id": message.id() })).into_response()),
         Err(Stopping) => Ok(going_down()),
     }
 }
 
-async fn publish_lines(state: &AdminState, asked: &HeaderMap, body: Body) -> Result<Response, Refusal> {
-    refuse_strangers(state, asked)?;
-    refuse_coded(asked)?;
-    if media_type(asked).is_none_or(|it| it != "application/x-ndjson") {
+/// # Errors
+/// 400, 403, 408, 413, 415 or 503, with words for whoever sent it. A line that is refused is no error.
+async fn publish_lines(state: &AdminState, request: &HeaderMap, body: Body) -> Result<Response, Refusal> {
+    check_origin(state, request)?;
+    check_coding(request)?;
+    if media_type(request).is_none_or(|it| it != "application/x-ndjson") {
         return Err((
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "a batch is application/x-ndjson: a JSON message in each line",
@@ -136,21 +138,25 @@ async fn publish_lines(state: &AdminState, asked: &HeaderMap, body: Body) -> Res
 impl Batch {
     fn refuse(&mut self, line: usize, reason: Reason) {
         self.refused += 1;
-        if self.lines.len() < NAMED {
+        if self.lines.len() < LISTED {
             self.lines.push(Line { line, reason: reason.word() });
         }
     }
 }
 
+/// The inner result: why the line is refused.
+///
+/// # Errors
+/// The server is stopping.
 async fn publish_line(state: &AdminState, line: &[u8]) -> Result<Result<(), Reason>, Stopping> {
-    let json = match Json::read(line) {
+    let json = match Json::parse(line) {
         Ok(json) => json,
         Err(reason) => return Ok(Err(reason)),
     };
     let Some(channel) = json.channel.as_deref() else { return Ok(Err(Reason::NoChannel)) };
     let Some(feed) = feed_for(state, channel) else { return Ok(Err(not_allowed(state))) };
-    match feed.rules.json(json, Said::default()) {
-        Ok(draft) => feed.hand_over(draft).await.map(|_| Ok(())),
+    match feed.decoder.json(&json, Metadata::default()) {
+        Ok(message) => feed.publish(message).await.map(|_| Ok(())),
         Err(reason) => {
             feed.refuse(reason);
             Ok(Err(reason))
@@ -158,7 +164,7 @@ async fn publish_line(state: &AdminState, line: &[u8]) -> Result<Result<(), Reas
     }
 }
 
-/// The first http feed that takes this channel.
+/// The first http feed that may be published to on this channel.
 fn feed_for<'s>(state: &'s AdminState, channel: &str) -> Option<&'s Feed> {
     http_feeds(state).find(|feed| feed.settings.allows(channel))
 }
@@ -167,7 +173,7 @@ fn http_feeds(state: &AdminState) -> impl Iterator<Item = &Feed> {
     state.feeds.iter().map(|it| &**it).filter(|feed| feed.settings.source == Source::Http)
 }
 
-/// Counted at the first http feed, where there is one.
+/// The reason, counted at the first http feed, where there is one.
 fn not_allowed(state: &AdminState) -> Reason {
     if let Some(feed) = http_feeds(state).next() {
         feed.refuse(Reason::NotAllowed);
@@ -175,16 +181,19 @@ fn not_allowed(state: &AdminState) -> Reason {
     Reason::NotAllowed
 }
 
-/// A page of an origin that is not allowed may send a request, though it would not see the answer.
-fn refuse_strangers(state: &AdminState, asked: &HeaderMap) -> Result<(), Refusal> {
-    match state.allows(asked) {
-        true => Ok(()),
-        false => Err((StatusCode::FORBIDDEN, "pages of this origin may not publish (admin_allow_origin)")),
-    }
+/// A page of an origin that is not allowed can send a request, though it would not see the answer.
+///
+/// # Errors
+/// 403.
+fn check_origin(state: &AdminState, request: &HeaderMap) -> Result<(), Refusal> {
+    let refusal = (StatusCode::FORBIDDEN, "pages of this origin may not publish (admin_allow_origin)");
+    if state.allows(request) { Ok(()) } else { Err(refusal) }
 }
 
-fn refuse_coded(asked: &HeaderMap) -> Result<(), Refusal> {
-    match asked.get(header::CONTENT_ENCODING) {
+/// # Errors
+/// 415: there is a Content-Encoding.
+fn check_coding(request: &HeaderMap) -> Result<(), Refusal> {
+    match request.get(header::CONTENT_ENCODING) {
         None => Ok(()),
         Some(_) => Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "no Content-Encoding is taken")),
     }
@@ -199,26 +208,31 @@ fn refusal(reason: Reason) -> Refusal {
     (status, reason.words())
 }
 
-/// Text, JSON, XML, nothing, and what `curl -d` says of anything; all other types are binary.
-fn is_text(asked: &HeaderMap) -> Result<bool, Refusal> {
-    refuse_coded(asked)?;
-    Ok(media_type(asked).is_none_or(|it| is_text_type(&it)))
+/// Whether the body is text: of the types text, JSON and XML, of none, and of that which `curl -d` says of anything.
+///
+/// # Errors
+/// 415: there is a Content-Encoding.
+fn is_text(request: &HeaderMap) -> Result<bool, Refusal> {
+    check_coding(request)?;
+    Ok(media_type(request).is_none_or(|it| is_text_type(&it)))
 }
 
-/// Types by what they are, or by what they are written in (RFC 6839: a suffix behind a plus).
+/// By the type, or by the structured syntax suffix behind a plus (RFC 6839).
 fn is_text_type(media: &str) -> bool {
     const TEXT: [&str; 3] = ["application/json", "application/xml", "application/x-www-form-urlencoded"];
     media.starts_with("text/") || TEXT.contains(&media) || media.ends_with("+json") || media.ends_with("+xml")
 }
 
 /// The media type without its parameters, in lower case.
-fn media_type(asked: &HeaderMap) -> Option<String> {
-    let text = String::from_utf8_lossy(asked.get(header::CONTENT_TYPE)?.as_bytes()).to_ascii_lowercase();
+fn media_type(request: &HeaderMap) -> Option<String> {
+    let text = String::from_utf8_lossy(request.get(header::CONTENT_TYPE)?.as_bytes()).to_ascii_lowercase();
     Some(text.split(';').next().unwrap_or_default().trim().to_owned()).filter(|it| !it.is_empty())
 }
 
-async fn read(state: &AdminState, body: Body, limit: usize) -> Result<bodies::Whole, Refusal> {
-    let read = bodies::read(body, limit, state.rules.timeout).await;
+/// # Errors
+/// As [`bodies::BodyRoom::read`].
+async fn read(state: &AdminState, body: Body, limit: usize) -> Result<bodies::Whole<'_>, Refusal> {
+    let read = state.bodies.read(body, limit, state.rules.timeout).await;
     read.map_err(|error| if error == bodies::TOO_LARGE { refusal(Reason::Oversized) } else { error })
 }
 
