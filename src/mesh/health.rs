@@ -1,50 +1,50 @@
-//! What all shards know of an upstream together: whether it answers.
+//! Whether upstreams answer: state that all shards share, in an atomic instead of letters.
 //!
-//! The one thing that is shared and no letter: a shard looks at it when a client is to be carried there, and must not
-//! miss what another shard has found out because a box was full. Whoever finds the change says it in the log, so that
-//! it is said once.
+//! A shard reads it when it chooses an upstream for a client, and must not miss what another shard has found out
+//! because a mailbox was full. The thread whose change takes effect logs it, so each change is logged once.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// An upstream's health.
+/// Whether one upstream answers.
 #[derive(Debug, Default)]
 pub struct Health {
     name: String,
-    /// How often it has changed: even while it answers (or was never called), odd while it does not.
+    /// Changes so far: even while it answers or was never connected to, odd while it does not answer.
     turns: AtomicU32,
 }
 
 impl Health {
-    /// Of the upstream that the configuration writes so.
+    /// An upstream that answers, as far as is known. `name` is how the configuration writes it, for the log.
     pub fn new(name: String) -> Health {
         Health { name, turns: AtomicU32::new(0) }
     }
 
-    /// How often it has changed so far. A shard that remembers the number sees whether it has since.
+    /// Changes so far. A shard that remembers the number can tell whether there was one since.
     pub fn turns(&self) -> u32 {
         self.turns.load(Ordering::Relaxed)
     }
 
-    /// Whether it answers, as far as anybody knows.
+    /// Whether it answers, by the last attempt of any shard.
     pub fn is_up(&self) -> bool {
         is_up(self.turns())
     }
 
-    /// It has answered.
+    /// A connection to it was established.
     pub fn answered(&self) {
         if self.turn(false) {
             tracing::info!(upstream = self.name, "the upstream answers again");
         }
     }
 
-    /// None of its addresses has answered.
+    /// A connection to none of its addresses could be established.
     pub fn failed(&self) {
         if self.turn(true) {
             tracing::warn!(upstream = self.name, "the upstream does not answer: clients go to others, or are told 503");
         }
     }
 
-    /// Whether it was `up` and is not any more.
+    /// Changes it from `up` to the opposite; whether this call did. `false`: it was that already, or another thread was
+    /// first.
     fn turn(&self, up: bool) -> bool {
         let turns = self.turns();
         let next = turns.wrapping_add(1);
@@ -53,7 +53,7 @@ impl Health {
     }
 }
 
-/// Whether that many changes leave it well.
+/// Whether an upstream answers after so many changes.
 pub fn is_up(turns: u32) -> bool {
     turns.is_multiple_of(2)
 }

@@ -1,12 +1,12 @@
-//! A message that many clients hear: what a feed said, and each form in which it is sent, made once for all shards.
+//! A message of a feed, and the bytes that are sent of it by each transport, encoded once for all shards.
 //!
-//! A message is made by the control thread, goes to every shard as a counted reference, and never changes. Its bytes
-//! in the form of a transport are made by the shard that needs them first ([`Message::form`]) and are there for all
-//! others from then on. Its plain WebSocket frame is the place where the payload itself lies.
+//! A message is made by the control thread, goes to every shard as a counted reference (`Arc`), and does not change.
+//! Its bytes in a [`Form`] are encoded by the shard that needs them first ([`Message::form`]); all others read the same
+//! bytes. The plain WebSocket frame is made at once: the payload is stored in it.
 //!
-//! Forms are for as long as a message is new. Who keeps one for replay lets them go ([`Message::without_forms`]), and
-//! whoever wants an old one has its form made for itself ([`Message::form_once`]): what is kept costs what
-//! [`Message::cost`] says, whatever forms were asked for.
+//! Encoded forms last as long as a message is new. Who keeps one for replay drops them ([`Message::without_forms`]),
+//! and who sends an old one encodes it again ([`Message::form_once`]), so a kept message costs [`Message::cost`] bytes,
+//! whatever forms are asked for.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,35 +20,35 @@ use std::sync::{Arc, OnceLock};
 /// Number of a feed, in the order of the configuration.
 pub type FeedNumber = u16;
 
-/// What a feed says, before it has its place among all messages.
+/// A message of a feed that has no sequence yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewMessage {
-    /// Where it comes from.
+    /// Its feed.
     pub feed: FeedNumber,
-    /// For whom it is.
+    /// Its channel.
     pub channel: String,
     /// The feed's own id for it.
     pub id: Option<String>,
     /// Its event name.
     pub event: Option<String>,
-    /// It is the last value of this key.
+    /// It replaces what was said before under this key (`last_values`).
     pub key: Option<String>,
-    /// Text: the payload must be UTF-8. Else binary.
+    /// Text if the payload is UTF-8; else binary.
     pub text: bool,
-    /// What it says.
+    /// Its payload.
     pub payload: Vec<u8>,
 }
 
-/// How the bytes of a message are laid out for a client.
+/// How a message is encoded for a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Form {
-    /// What is written.
+    /// What is encoded.
     pub body: Body,
-    /// What stands around it.
+    /// The framing around it.
     pub frame: Frame,
 }
 
-/// What is written of a message.
+/// What is encoded of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Body {
     /// The payload.
@@ -57,49 +57,52 @@ pub enum Body {
     Json,
 }
 
-/// What stands around the body of a message.
+/// The framing around the body of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Frame {
-    /// A WebSocket frame.
+    /// One unmasked WebSocket frame (RFC 6455 section 5.2).
     WebSocket,
-    /// A WebSocket frame, its payload deflated (RFC 7692) if that makes it smaller.
+    /// The same, its payload deflated (RFC 7692) if that makes it shorter.
     Deflated,
-    /// An event of an event stream.
+    /// An event of an event stream (HTML, server-sent events). A binary payload is in base64.
     Event,
-    /// Such an event as a chunk of a body (RFC 9112 section 7.1).
+    /// Such an event as a chunk (RFC 9112 section 7.1).
     EventChunk,
-    /// A JSON body with its line feed, or the payload as it is.
+    /// JSON and a line feed, or the payload as it is.
     Piece,
-    /// Such a piece as a chunk of a body.
+    /// The same as a chunk.
     PieceChunk,
 }
 
-/// A message in its place among all messages of this process.
+/// A message with its sequence.
 #[derive(Debug)]
 pub struct Message {
-    /// Its place: counted from one over all feeds and channels, so that one number says what a client has heard of
-    /// all the channels that it listens to.
+    /// Its number, from one over all feeds and channels of this process, so that one number says up to where a client
+    /// has got all channels that it is subscribed to.
     pub sequence: u64,
-    /// Which run of the server counts so.
+    /// The run of the server, within which sequences count.
     pub epoch: u32,
-    /// Where it comes from.
+    /// Its feed.
     pub feed: FeedNumber,
-    /// Text, else binary.
+    /// Text (UTF-8), else binary.
     pub text: bool,
-    /// For whom it is.
+    /// Its channel.
     pub channel: Box<str>,
     /// The feed's own id for it.
     pub own_id: Option<Box<str>>,
     /// Its event name.
     pub event: Option<Box<str>>,
-    /// It is the last value of this key.
+    /// It replaces what was said before under this key (`last_values`).
     pub key: Option<Box<str>>,
+    /// Its plain WebSocket frame, in which the payload is stored.
     frame: Arc<[u8]>,
+    /// Length of the frame's header.
     payload_at: u8,
+    /// Other forms, encoded so far: a list that only grows.
     forms: OnceLock<Box<Made>>,
 }
 
-/// A form that was made, and the next one.
+/// An encoded form, and the next one of the list.
 #[derive(Debug)]
 struct Made {
     form: Form,
@@ -107,7 +110,7 @@ struct Made {
     next: OnceLock<Box<Made>>,
 }
 
-/// A message as clients read it in JSON.
+/// The fields of [`Body::Json`].
 #[derive(Serialize)]
 struct Envelope<'m> {
     channel: &'m str,
@@ -121,7 +124,7 @@ struct Envelope<'m> {
 }
 
 impl Message {
-    /// Gives the draft its place. A text payload that is not UTF-8 becomes binary.
+    /// Gives a message its sequence. A text payload that is not UTF-8 becomes binary.
     pub fn new(draft: NewMessage, epoch: u32, sequence: u64) -> Message {
         let text = draft.text && simdutf8::basic::from_utf8(&draft.payload).is_ok();
         let opcode = if text { Opcode::Text } else { Opcode::Binary };
@@ -141,29 +144,30 @@ impl Message {
         }
     }
 
-    /// What it says.
+    /// Its payload.
     pub fn payload(&self) -> &[u8] {
         &self.frame[usize::from(self.payload_at)..]
     }
 
-    /// What clients know it by: the feed's own id, or epoch and sequence.
+    /// Its id as clients see it: the feed's own, or else that of epoch and sequence ([`id()`]).
     pub fn id(&self) -> String {
         self.own_id.as_deref().map_or_else(|| id(self.epoch, self.sequence), Into::into)
     }
 
-    /// Bytes that keeping it costs, about: its own, whatever forms are made of it.
+    /// Bytes that it takes, about, its encoded forms other than the plain frame not counted.
     pub fn cost(&self) -> u64 {
         let words = [&self.own_id, &self.event, &self.key].map(|it| it.as_ref().map_or(0, |it| it.len()));
         (size_of::<Message>() + self.frame.len() + self.channel.len() + words.iter().sum::<usize>()) as u64
     }
 
-    /// Bytes to be sent, about: those of its plain frame.
+    /// Bytes of its plain WebSocket frame: about what is sent of it in any form.
     pub fn frame_len(&self) -> u64 {
         self.frame.len() as u64
     }
 
-    /// Its bytes in this form. `deflate` is asked once for a deflated form: it appends the compressed body to the
-    /// vector, without the tail that RFC 7692 section 7.2.1 takes away.
+    /// Its bytes in this form; they are encoded by the first call of any thread and stay. `deflate` is called for
+    /// [`Frame::Deflated`] alone: it appends the compressed body to the vector, without the tail that RFC 7692 section
+    /// 7.2.1 removes.
     pub fn form(&self, form: Form, deflate: impl FnOnce(&[u8], &mut Vec<u8>)) -> &[u8] {
         if form == (Form { body: Body::Plain, frame: Frame::WebSocket }) {
             return &self.frame;
@@ -174,7 +178,8 @@ impl Message {
         }
     }
 
-    /// Its bytes in this form, which is not kept if it was not there. What would have to be deflated goes as it is.
+    /// Its bytes in this form, which do not stay unless they were encoded before. [`Frame::Deflated`] is not compressed
+    /// for one client: it is then [`Frame::WebSocket`].
     pub fn form_once(&self, form: Form) -> Cow<'_, [u8]> {
         let plain = Form { body: form.body, frame: Frame::WebSocket };
         match self.find(form) {
@@ -185,7 +190,7 @@ impl Message {
         }
     }
 
-    /// The same message without the forms that were made of it; `None`: there are none.
+    /// A copy without encoded forms, which shares the payload; `None`: it has none.
     pub fn without_forms(&self) -> Option<Message> {
         self.forms.get()?;
         Some(Message {
@@ -199,7 +204,7 @@ impl Message {
         })
     }
 
-    /// The form, or where it is to be put.
+    /// The form's bytes, or the end of the list.
     fn find(&self, form: Form) -> Result<&[u8], &OnceLock<Box<Made>>> {
         let mut place = &self.forms;
         while let Some(made) = place.get() {
@@ -211,7 +216,8 @@ impl Message {
         Err(place)
     }
 
-    /// Puts the form at the end of the list. Another shard may have put another one, or the same one, there meanwhile.
+    /// Encodes the form and appends it to the list. Where another thread has appended meanwhile, goes on behind that,
+    /// or takes its bytes if they are of the same form.
     fn make<'m>(
         &'m self,
         mut place: &'m OnceLock<Box<Made>>,
@@ -244,7 +250,7 @@ impl Message {
         }
     }
 
-    /// An event stream is text: what is not goes in base64.
+    /// An event stream is UTF-8: a binary body is in base64.
     fn as_event(&self, body: &[u8], text: bool) -> Vec<u8> {
         let mut event = Vec::with_capacity(body.len() + 64);
         match text {
@@ -271,7 +277,7 @@ fn frame(opcode: Opcode, body: &[u8]) -> Box<[u8]> {
     [ws::head(opcode, true, body.len() as u64, None).as_bytes(), body].concat().into()
 }
 
-/// What does not become smaller goes as it is.
+/// A body that does not become shorter is framed as it is.
 fn deflated(opcode: Opcode, body: &[u8], deflate: impl FnOnce(&[u8], &mut Vec<u8>)) -> Box<[u8]> {
     let mut small = Vec::new();
     deflate(body, &mut small);
@@ -285,19 +291,20 @@ fn piece(body: &[u8], json: bool) -> Vec<u8> {
     if json { [body, b"\n"].concat() } else { body.to_vec() }
 }
 
-/// An id as clients see it: `5f3a01bc-42`.
+/// The id of a message without one of its own: the epoch in eight hexadecimal digits, and the sequence, as in
+/// `5f3a01bc-42`.
 pub fn id(epoch: u32, sequence: u64) -> String {
     format!("{epoch:08x}-{sequence}")
 }
 
-/// The sequence of such an id, if it is of this epoch; what a client says it has heard.
+/// The sequence in an id of this epoch ([`id()`]), which a client may send; `None`: it is none.
 pub fn sequence_of(text: &str, epoch: u32) -> Option<u64> {
     let (of, sequence) = text.split_once('-')?;
     let digits = !sequence.is_empty() && sequence.bytes().all(|byte| byte.is_ascii_digit());
     sequence.parse().ok().filter(|_| digits && epoch_of(of) == Some(epoch))
 }
 
-/// The epoch of an id of any run of a server.
+/// The epoch of such an id: eight hexadecimal digits.
 pub fn epoch_of(text: &str) -> Option<u32> {
     let digits = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     u32::from_str_radix(text, 16).ok().filter(|_| digits)
