@@ -57,6 +57,11 @@ impl Post {
         self.line.from.take()
     }
 
+    /// Letters from the shard wait.
+    pub(super) fn has_letters(&self) -> bool {
+        !self.line.from.is_empty()
+    }
+
     /// The shard has ended.
     pub(super) fn is_abandoned(&self) -> bool {
         self.line.from.is_abandoned()
@@ -106,7 +111,7 @@ mod tests {
     #[test]
     fn messages_are_counted_until_they_are_taken() {
         let waker = || Arc::new(Waker::new().unwrap());
-        let ((to, mut letters), (_shard, from)) = (mailbox(waker()), mailbox(waker()));
+        let ((to, mut letters), (_shard, from)) = (mailbox(64, waker()), mailbox(64, waker()));
         let mut post = Post::new(Line { to, from });
         while !post.is_full() {
             post.send(ToShard::Report);
