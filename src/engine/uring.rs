@@ -143,8 +143,8 @@ impl Uring {
         self.push(&entry.user_data(Tag::new(0, 0, Operation::Waker).to_raw()));
     }
 
-    /// Submits what is queued and waits until there is a completion or the waker's eventfd is written, and, where a time
-    /// is given, so long at most.
+    /// Submits what is queued and waits until there is a completion or the waker's eventfd is written, and, where a
+    /// time is given, so long at most.
     ///
     /// # Errors
     /// As [`Ring::turn`].
