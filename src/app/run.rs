@@ -526,6 +526,7 @@ fn admin_rules(config: &Config) -> AdminRules {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Ring;
     use crate::mesh::Report;
     use futures_util::FutureExt;
 
@@ -563,8 +564,8 @@ mod tests {
         }
     }
 
-    /// A shard with no listener on a thread of its own, until it is told to drain.
-    fn idle_shard(post: ShardPost) -> io::Result<()> {
+    /// A shard with no listener, and its waker.
+    fn idle_shard(post: ShardPost) -> io::Result<(Shard<Uring, Services>, Arc<Waker>)> {
         let setup = Setup { table: 16, buffers: 2, buffer_bytes: 512, unsent_bytes: 0, silence: Duration::ZERO };
         let ring = Uring::new(setup, post.waker.reader()?, Vec::new())?;
         let broadcast = broadcast::Broadcast::new([].into(), &[], 0);
@@ -582,9 +583,24 @@ mod tests {
             turn_events: 64,
             park_after: Duration::ZERO,
         };
-        let shard = Shard::new(ring, services, &settings, post.letters, post.to_control);
-        // It waits in its ring, never in its executor.
-        pump::run(shard, &post.waker).now_or_never().expect("nothing is awaited")
+        Ok((Shard::new(ring, services, &settings, post.letters, post.to_control), post.waker))
+    }
+
+    /// Runs it on this thread until it is told to drain. It waits in its ring, never in its executor.
+    fn run_idle_shard(post: ShardPost) -> io::Result<()> {
+        let (shard, waker) = idle_shard(post)?;
+        pump::run(shard, &waker).now_or_never().expect("nothing is awaited")
+    }
+
+    /// A letter that comes behind a turn, when nobody has to write the eventfd yet, is seen before the shard waits.
+    #[test]
+    fn a_shard_does_not_sleep_on_a_letter() {
+        let (mut lines, mut posts) = posts(1, &Mailboxes::of(1), &Arc::new(Waker::new().unwrap())).unwrap();
+        let (mut shard, waker) = idle_shard(posts.remove(0)).expect("a ring");
+        lines[0].to.post(ToShard::Report).expect("room for a letter");
+        let enters = shard.ring().counts().enters;
+        pump::sleep(&mut shard, &waker).expect("a ring");
+        assert_eq!((shard.ring().counts().enters, waker.clear()), (enters, 0), "it has waited");
     }
 
     /// Each letter comes at about the moment at which the shard, which has answered the one before, falls asleep in its
@@ -594,7 +610,7 @@ mod tests {
         let control_waker = Arc::new(Waker::new().unwrap());
         let (mut lines, mut posts) = posts(1, &Mailboxes::of(1), &control_waker).unwrap();
         let (mut line, post) = (lines.remove(0), posts.remove(0));
-        let thread = std::thread::spawn(move || idle_shard(post));
+        let thread = std::thread::spawn(move || run_idle_shard(post));
         let mut wakes = 0;
         for letter in 0..LETTERS {
             line.to.post(ToShard::Report).expect("room for a letter");

@@ -28,7 +28,10 @@ pub async fn run<S: Services>(mut shard: Shard<Uring, S>, waker: &Waker) -> io::
 
 /// Waits for a completion or a letter. A letter that came after the turn had looked for letters, and before the shard
 /// counts as asleep, has written no eventfd: that is what the mailboxes are looked at again for.
-fn sleep<S: Services>(shard: &mut Shard<Uring, S>, waker: &Waker) -> io::Result<()> {
+///
+/// # Errors
+/// As [`Uring::wait`].
+pub fn sleep<S: Services>(shard: &mut Shard<Uring, S>, waker: &Waker) -> io::Result<()> {
     let _asleep = waker.fall_asleep();
     if shard.has_letters() { Ok(()) } else { shard.ring().wait(None) }
 }
