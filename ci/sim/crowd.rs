@@ -26,8 +26,8 @@ struct Stage {
 impl Stage {
     fn new(temper: Temper, keep: Keep, routes: Vec<broadcast::BroadcastPlan>) -> Stage {
         let waker = || Arc::new(Waker::new().expect("an eventfd"));
-        let (letters, inbox) = mailbox(waker());
-        let (to_control, _) = mailbox(waker());
+        let (letters, inbox) = mailbox(1024, waker());
+        let (to_control, _) = mailbox(1024, waker());
         let services = services(keep, routes);
         let shard = Shard::new(Script::new(1, temper), services, &settings(), inbox, to_control);
         Stage { shard, letters, published: 0, now: Duration::ZERO }

@@ -14,6 +14,7 @@ mod draining;
 mod fair;
 mod far_ends;
 mod hostile;
+mod letters;
 mod missed;
 mod play;
 mod requests;
@@ -47,6 +48,15 @@ fn every_listener_hears_its_channels() {
         return judge(seed, broadcast::Play::new(seed, true).run());
     }
     play_all(LISTENER_SEEDS, NEW_LISTENER_SEEDS, |seed| broadcast::Play::new(seed, false).run());
+}
+
+/// Shards that write to each other: see `letters.rs`.
+#[test]
+fn every_letter_between_shards_arrives_once_and_in_order() {
+    if let Some(seed) = number("EDGEHOLD_SEED") {
+        return judge(seed, letters::verdict(seed));
+    }
+    play_all(SEEDS, NEW_SEEDS, letters::verdict);
 }
 
 /// Plays so many seeds, always the same, or as many as the environment says; and so many that nobody has played before.

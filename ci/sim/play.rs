@@ -54,8 +54,8 @@ impl Play {
         let pace = if dice.chance(50) { Pace::Calm } else { Pace::Sleepy };
         let settings = settings(&mut dice);
         let waker = || Arc::new(Waker::new().expect("an eventfd"));
-        let (mut to_shard, letters) = mailbox(waker());
-        let (to_control, from_shard) = mailbox(waker());
+        let (mut to_shard, letters) = mailbox(1024, waker());
+        let (to_control, from_shard) = mailbox(1024, waker());
         let addresses = Arc::from([([127, 0, 0, 1], 7).into()]);
         to_shard.post(ToShard::Addresses { upstream: 0, addresses }).expect("room for a letter");
         // Nobody here listens to a feed.

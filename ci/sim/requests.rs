@@ -268,8 +268,8 @@ impl Play {
             window: [300, 5000, 1 << 20][dice.below(3)],
         };
         let waker = || Arc::new(Waker::new().expect("an eventfd"));
-        let (letters, inbox) = mailbox(waker());
-        let (to_control, from_shard) = mailbox(waker());
+        let (letters, inbox) = mailbox(1024, waker());
+        let (to_control, from_shard) = mailbox(1024, waker());
         let copier = Copier { dice: Some(Dice::new(seed ^ 0x5eed)), ..Copier::default() };
         let shard = Shard::new(Script::new(seed, temper), copier, &settings(&mut dice), inbox, to_control);
         let mut play =
@@ -351,8 +351,8 @@ fn a_verdict_that_does_not_come_is_a_504() {
         }
     }
     let waker = || Arc::new(Waker::new().expect("an eventfd"));
-    let (_letters, inbox) = mailbox(waker());
-    let (to_control, _from_shard) = mailbox(waker());
+    let (_letters, inbox) = mailbox(1024, waker());
+    let (to_control, _from_shard) = mailbox(1024, waker());
     let limits = RouteLimits { idle_ticks: 40, ..super::stage::limits() };
     let settings = ShardSettings { limits: vec![limits], ..super::stage::settings() };
     let mut shard = Shard::new(Script::new(1, super::stage::KIND), Never, &settings, inbox, to_control);

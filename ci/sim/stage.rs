@@ -44,8 +44,8 @@ pub struct Stage {
 impl Stage {
     pub fn new(seed: u64, temper: Temper, settings: &ShardSettings) -> Stage {
         let waker = || Arc::new(Waker::new().expect("an eventfd"));
-        let (letters, inbox) = mailbox(waker());
-        let (to_control, from_shard) = mailbox(waker());
+        let (letters, inbox) = mailbox(1024, waker());
+        let (to_control, from_shard) = mailbox(1024, waker());
         let shard = Shard::new(Script::new(seed, temper), services(), settings, inbox, to_control);
         let pace = Duration::from_millis(1);
         Stage { shard, letters, _to_control: from_shard, said: 0, now: Duration::ZERO, pace }

@@ -14,6 +14,7 @@ use super::capacity::memory::connections_room;
 pub use super::coefficients::CONNECTION_BYTES;
 use super::config::{Config, Feed, Source};
 use crate::engine::descriptors::DIRECT_SINCE;
+use crate::mesh::{ToControl, ToShard, mailbox_bytes, peers_bytes};
 
 /// A ring's table of direct descriptors has at most this many entries, whatever RLIMIT_NOFILE says.
 pub const TABLE_ENTRIES_MAX: u64 = 1 << 20;
@@ -44,6 +45,20 @@ const SHARD_LOCKED_BYTES: u64 = 352 << 10;
 const PROBE_LOCKED_BYTES: u64 = 24 << 10;
 /// The ring that lends receive buffers to the kernel: `struct io_uring_buf`, one for each.
 const BUFFER_ENTRY_BYTES: u64 = 16;
+
+/// Letters that may wait for a shard, from the control thread: several thousand messages of feeds, which come many to a
+/// letter. What finds no room waits on the control thread, which bounds it (`publish_backlog_bytes`).
+const LETTERS_TO_SHARD: usize = 1024;
+/// Letters that may wait for the control thread, from one shard: requests for files, a report, subscriber counts. What
+/// finds no room is asked for again in the shard's next turn (`file_queue`), or counted as refused.
+const LETTERS_TO_CONTROL: usize = 1024;
+/// Letters that may wait for a shard, from all other shards together, as long as each pair of shards has its least.
+/// There is a mailbox for each ordered pair, so what one shard has must fall as their number grows: the mailboxes of N
+/// shards take N·(N-1) times some 400 bytes and 8 bytes a letter, which is 4 KiB for 2 shards, 136 KiB for 8, 3.7 MiB
+/// for 64, and 35 MiB for 256.
+const LETTERS_FROM_SHARDS: usize = 4096;
+/// The least and the most letters that may wait from one shard to another.
+const LETTERS_BETWEEN_SHARDS: (usize, usize) = (16, 256);
 
 /// What the machine gives this process.
 #[derive(Clone, Debug, PartialEq)]
@@ -221,6 +236,39 @@ pub struct Derived {
     pub table_entries: u32,
     /// Bytes that may wait to be sent in one shard.
     pub outbox_bytes: u64,
+    /// Letters that may wait between two threads.
+    pub mailboxes: Mailboxes,
+}
+
+/// Capacities of the mailboxes between threads, in letters. They are allocated at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mailboxes {
+    /// From the control thread to a shard.
+    pub to_shard: usize,
+    /// From a shard to the control thread.
+    pub to_control: usize,
+    /// From a shard to another shard.
+    pub between_shards: usize,
+}
+
+impl Mailboxes {
+    /// Those of a server with so many shards, at least one.
+    pub fn of(shards: usize) -> Mailboxes {
+        let (least, most) = LETTERS_BETWEEN_SHARDS;
+        let between_shards = (LETTERS_FROM_SHARDS / shards.saturating_sub(1).max(1)).clamp(least, most);
+        Mailboxes { to_shard: LETTERS_TO_SHARD, to_control: LETTERS_TO_CONTROL, between_shards }
+    }
+
+    /// The bytes of all mailboxes of so many shards, without what their letters point to.
+    pub fn bytes(&self, shards: usize) -> u64 {
+        let control = mailbox_bytes::<ToShard>(self.to_shard) + mailbox_bytes::<ToControl>(self.to_control);
+        (shards * control) as u64 + self.between_shards_bytes(shards)
+    }
+
+    /// The bytes of the mailboxes between so many shards alone.
+    pub fn between_shards_bytes(&self, shards: usize) -> u64 {
+        peers_bytes(self.between_shards, shards) as u64
+    }
 }
 
 /// Something the machine does not give, and how to change it.
@@ -262,7 +310,14 @@ pub fn derive(config: &Config, machine: &Machine) -> Result<Derived, Vec<Shortfa
     }
     // No shortfall: the entries are within TABLE_ENTRIES_MAX.
     let table_entries = entries as u32;
-    Ok(Derived { shards, slots_per_shard: slots, spare_slots: spare, table_entries, outbox_bytes: outbox })
+    Ok(Derived {
+        shards,
+        slots_per_shard: slots,
+        spare_slots: spare,
+        table_entries,
+        outbox_bytes: outbox,
+        mailboxes: Mailboxes::of(shards),
+    })
 }
 
 /// The shards of a server: as configured, or one per core.
@@ -479,4 +534,17 @@ fn outbox_shortfall(config: &Config, outbox: u64) -> Option<Shortfall> {
         should: format!("at least {most} B, the largest max_pending"),
         command: "lower max_pending, or write server.outbox_bytes".into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mailboxes_between_shards_stay_small_however_many_there_are() {
+        let capacity = |shards| Mailboxes::of(shards).between_shards;
+        assert_eq!([1, 2, 17, 18, 64, 256, 4096].map(capacity), [256, 256, 256, 240, 65, 16, 16]);
+        let kib = |shards| Mailboxes::of(shards).between_shards_bytes(shards) / 1024;
+        assert_eq!([1, 2, 8, 64, 256].map(kib), [0, 4, 136, 3780, 36210]);
+    }
 }

@@ -236,13 +236,13 @@ fn memory(config: &Config, machine: &Machine, derived: &Derived) -> Row {
     row("memory available", is, should, advise(wanted <= machine.memory_available), command.into())
 }
 
-/// What all shards take when every slot is taken, every buffer lent, every outbox full, every window in use, and as
-/// much kept as may be.
+/// What all shards take when every slot is taken, every buffer lent, every outbox full, every window in use, as
+/// much kept as may be, and every mailbox full.
 fn full_bytes(config: &Config, derived: &Derived) -> u64 {
     let shards = derived.shards as u64;
     let slots = shards * u64::from(derived.slots_per_shard);
     let shared = buffers_bytes(config, shards) + windows_bytes(config, shards) + replay_bytes(config);
-    connections_bytes(slots) + shared + shards * derived.outbox_bytes
+    connections_bytes(slots) + shared + shards * derived.outbox_bytes + derived.mailboxes.bytes(derived.shards)
 }
 
 /// The deflate windows of so many shards; none where no route asks for them.

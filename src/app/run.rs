@@ -5,14 +5,14 @@
 
 use super::addresses::{Bound, silence};
 use super::config::{self, Config, Frames};
-use super::derive::{Derived, MEMLOCK_MIN, Machine, Shortfall, memlock_bytes, raise_memlock};
+use super::derive::{Derived, MEMLOCK_MIN, Machine, Mailboxes, Shortfall, memlock_bytes, raise_memlock};
 use super::doctor::KernelRow;
 use super::{derive, log};
 use crate::control::stats::{Count, Counts};
 use crate::control::{self, Admin, AdminRules, Ending, Line, metrics, readers};
 use crate::engine::probe::{Finding, Kernel};
 use crate::engine::uring::{Setup, Uring};
-use crate::mesh::{self, Health, Receiver, Sender, Site, ToControl, ToShard, Waker};
+use crate::mesh::{self, Health, Peers, Receiver, Sender, Site, ToControl, ToShard, Waker};
 use crate::service::proxy::{self, Backoff, Place, Places};
 use crate::service::{Route, Routes, Services, Target, broadcast, echo, files};
 use crate::shard::clock::ticks;
@@ -133,17 +133,14 @@ fn serve_until_told(config: &Config, log_dropped: Count) -> Result<Ending, Failu
     let control_waker = Arc::new(Waker::new().map_err(Failure::Control)?);
     let epoch = super::broadcast::epoch();
     let health: Arc<[Health]> = upstreams(config).iter().map(|it| Health::new(it.to_string())).collect();
-    let mut lines = Vec::new();
+    let (lines, posts) = posts(derived.shards, &derived.mailboxes, &control_waker).map_err(Failure::Control)?;
     let mut shards = Vec::new();
-    for shard in (0..derived.shards).rev() {
-        let post = Post::new(&control_waker).map_err(Failure::Control)?;
-        lines.push(post.line);
+    for (shard, post) in posts.into_iter().enumerate().rev() {
         let sockets = bound.sockets.pop().unwrap_or_default();
-        let start = Start::new((config, &derived), (shard, epoch), health.clone(), sockets, post.shard);
+        let start = Start::new((config, &derived), (shard, epoch), health.clone(), sockets, post);
         let memlock = memlock_bytes(config, &machine);
         shards.push(start.spawn().map_err(|error| Failure::Shard { shard, error, memlock })?);
     }
-    lines.reverse();
     announce(config, &derived);
     let held = derive::open_files(config, &machine, &derived);
     let counts = Counts { files_held_limit: held, log_dropped, ..Counts::default() };
@@ -234,26 +231,25 @@ fn has_ended_well(end: &Result<io::Result<()>, GlommioError<()>>) -> bool {
 
 // ---- shards ----
 
-/// The boxes between one shard and the control thread.
-struct Post {
-    line: Line,
-    shard: ShardPost,
-}
-
-/// The shard's ends of them.
+/// A shard's ends of its mailboxes.
 struct ShardPost {
     waker: Arc<Waker>,
     letters: Receiver<ToShard>,
     to_control: Sender<ToControl>,
+    peers: Peers,
 }
 
-impl Post {
-    fn new(control_waker: &Arc<Waker>) -> io::Result<Post> {
-        let waker = Arc::new(Waker::new()?);
-        let (to, letters) = mesh::mailbox(waker.clone());
-        let (to_control, from) = mesh::mailbox(control_waker.clone());
-        Ok(Post { line: Line { to, from }, shard: ShardPost { waker, letters, to_control } })
-    }
+/// The mailboxes between so many shards and the control thread, and between each two shards: the control thread's ends
+/// and the shards' ends, by shard.
+fn posts(shards: usize, capacities: &Mailboxes, control_waker: &Arc<Waker>) -> io::Result<(Vec<Line>, Vec<ShardPost>)> {
+    let wakers = (0..shards).map(|_| Waker::new().map(Arc::new)).collect::<io::Result<Vec<_>>>()?;
+    let peers = mesh::peers(capacities.between_shards, &wakers);
+    let post = |(waker, peers): (Arc<Waker>, Peers)| {
+        let (to, letters) = mesh::mailbox(capacities.to_shard, waker.clone());
+        let (to_control, from) = mesh::mailbox(capacities.to_control, control_waker.clone());
+        (Line { to, from }, ShardPost { waker, letters, to_control, peers })
+    };
+    Ok(wakers.into_iter().zip(peers).map(post).unzip())
 }
 
 /// All that a shard's thread takes with it.
@@ -331,8 +327,9 @@ impl Start {
         let broadcast = broadcast::Broadcast::new(settings, &feeds, epoch);
         let services =
             Services::new(self.routes, self.places, broadcast).with_files(self.file_queue).with_health(self.health);
-        let shard = Shard::new(ring, services, &self.settings, self.post.letters, self.post.to_control);
-        pump::run(shard).await
+        let ShardPost { waker, letters, to_control, peers } = self.post;
+        let shard = Shard::new(ring, services, &self.settings, letters, to_control).with_peers(peers);
+        pump::run(shard, &waker).await
     }
 }
 
@@ -531,6 +528,9 @@ fn admin_rules(config: &Config) -> AdminRules {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Ring;
+    use crate::mesh::Report;
+    use futures_util::FutureExt;
 
     fn words(errno: i32) -> String {
         let error = io::Error::from_raw_os_error(errno);
@@ -551,9 +551,83 @@ mod tests {
         assert_eq!([errno(Some(MEMLOCK_MIN)), errno(None)], [Some(libc::EMFILE); 2]);
     }
 
+    /// Letters to a shard in [`a_letter_wakes_a_shard_that_sleeps`]; each is answered before the next is posted.
+    const LETTERS: u64 = 10_000;
+
+    /// Waits for the shard's next report.
+    fn report(line: &mut Line) -> Box<Report> {
+        let begun = Instant::now();
+        loop {
+            match line.from.take() {
+                Some(ToControl::Report(report)) => return report,
+                _ => assert!(begun.elapsed() < Duration::from_secs(10), "a letter has not woken the shard"),
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// A shard with no listener, and its waker.
+    fn idle_shard(post: ShardPost) -> io::Result<(Shard<Uring, Services>, Arc<Waker>)> {
+        let setup = Setup { table: 16, buffers: 2, buffer_bytes: 512, unsent_bytes: 0, silence: Duration::ZERO };
+        let ring = Uring::new(setup, post.waker.reader()?, Vec::new())?;
+        let broadcast = broadcast::Broadcast::new([].into(), &[], 0);
+        let services = Services::new(Arc::new(Routes::from_iter([])), Vec::new(), broadcast);
+        let settings = ShardSettings {
+            shard: 0,
+            slots: 8,
+            spare_slots: 1,
+            accepts_in_flight: 0,
+            listeners: 0,
+            upstreams: 0,
+            limits: Vec::new(),
+            outbox_bytes: 1 << 20,
+            deflate_window_bytes: 0,
+            turn_events: 64,
+            park_after: Duration::ZERO,
+        };
+        Ok((Shard::new(ring, services, &settings, post.letters, post.to_control), post.waker))
+    }
+
+    /// Runs it on this thread until it is told to drain. It waits in its ring, never in its executor.
+    fn run_idle_shard(post: ShardPost) -> io::Result<()> {
+        let (shard, waker) = idle_shard(post)?;
+        pump::run(shard, &waker).now_or_never().expect("nothing is awaited")
+    }
+
+    /// A letter that comes behind a turn, when nobody has to write the eventfd yet, is seen before the shard waits.
+    #[test]
+    fn a_shard_does_not_sleep_on_a_letter() {
+        let (mut lines, mut posts) = posts(1, &Mailboxes::of(1), &Arc::new(Waker::new().unwrap())).unwrap();
+        let (mut shard, waker) = idle_shard(posts.remove(0)).expect("a ring");
+        lines[0].to.post(ToShard::Report).expect("room for a letter");
+        let enters = shard.ring().counts().enters;
+        pump::sleep(&mut shard, &waker).expect("a ring");
+        assert_eq!((shard.ring().counts().enters, waker.clear()), (enters, 0), "it has waited");
+    }
+
+    /// Each letter comes at about the moment at which the shard, which has answered the one before, falls asleep in its
+    /// ring.
+    #[test]
+    fn a_letter_wakes_a_shard_that_sleeps() {
+        let control_waker = Arc::new(Waker::new().unwrap());
+        let (mut lines, mut posts) = posts(1, &Mailboxes::of(1), &control_waker).unwrap();
+        let (mut line, post) = (lines.remove(0), posts.remove(0));
+        let thread = std::thread::spawn(move || run_idle_shard(post));
+        let mut wakes = 0;
+        for letter in 0..LETTERS {
+            line.to.post(ToShard::Report).expect("room for a letter");
+            wakes = report(&mut line).counters.wakes;
+            (0..letter % 211).for_each(|_| std::hint::spin_loop());
+        }
+        assert!((1..=LETTERS).contains(&wakes), "{wakes} wakes for {LETTERS} letters");
+        assert_eq!(control_waker.clear(), 0, "the control thread never slept");
+        line.to.post(ToShard::Drain).expect("room for a letter");
+        thread.join().expect("the shard's thread").expect("its ring");
+    }
+
     /// A shard's thread that ends so gives its letter box up, by which the control thread knows.
     fn thread(end: fn() -> io::Result<()>) -> (Thread, Receiver<()>) {
-        let (sender, receiver) = mesh::mailbox::<()>(Arc::new(Waker::new().unwrap()));
+        let (sender, receiver) = mesh::mailbox::<()>(1, Arc::new(Waker::new().unwrap()));
         let task = move || async move {
             let _mine = sender;
             end()

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 /// When a letter for which a mailbox had no room is tried again.
@@ -65,11 +66,15 @@ impl Dispatcher {
         let woken = unsafe { AsyncFd::register_with_interest(waker.reader()?, Interest::READABLE) }?;
         loop {
             let wake_at = self.wake_at();
+            let asleep = waker.fall_asleep();
+            let has_letters = self.links.iter().any(ShardLink::has_letters);
             tokio::select! {
                 ready = woken.readable() => {
                     ready?.clear_ready();
                     waker.clear();
                 }
+                // Other tasks run in between, however many letters come.
+                () = yield_now(), if has_letters => {}
                 Some(command) = commands.recv() => match command {
                     Command::Stop if self.shutdown.has_begun() => return Ok(Ending::Forced),
                     command => self.execute(command, grace),
@@ -78,6 +83,7 @@ impl Dispatcher {
                 letter = self.publish_queue.letter() => self.publish(&letter),
                 () = sleep_until(wake_at) => {}
             }
+            drop(asleep);
             self.read_letters();
             self.read_files();
             self.reply();
@@ -235,5 +241,50 @@ impl Dispatcher {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::publishing::{self, PublishLimits};
+    use super::super::readers::ReaderSettings;
+    use super::super::stats::Counts;
+    use super::*;
+    use crate::mesh::{Counters, Report, Sender, mailbox};
+    use std::sync::Arc;
+
+    /// Letters in [`a_letter_wakes_the_control_thread_that_sleeps`]; each is taken before the next is posted.
+    const LETTERS: usize = 10_000;
+
+    /// A shard that says how it is all the time, without being asked: nothing but the letter itself wakes the reader.
+    fn report_often(mut to_control: Sender<ToControl>) {
+        for letter in 0..LETTERS {
+            let report = Report { shard: 0, counters: Counters::default() };
+            to_control.post(ToControl::Report(Box::new(report))).expect("room for a letter");
+            let begun = std::time::Instant::now();
+            while to_control.waiting() > 0 {
+                assert!(begun.elapsed() < Duration::from_secs(10), "letter {letter} has not woken the control thread");
+                std::thread::yield_now();
+            }
+            (0..letter % 211).for_each(|_| std::hint::spin_loop());
+        }
+    }
+
+    /// Each letter comes at about the moment at which the control thread, which has taken the one before, falls asleep.
+    #[tokio::test]
+    async fn a_letter_wakes_the_control_thread_that_sleeps() {
+        let waker = Arc::new(Waker::new().unwrap());
+        let (to, _letters) = mailbox(64, Arc::new(Waker::new().unwrap()));
+        let (to_control, from) = mailbox(1, waker.clone());
+        let (_asks, asked) = mpsc::channel(1);
+        let limits = PublishLimits { backlog_bytes: 1 << 20, patience: Duration::from_secs(1) };
+        let (_publisher, publish_queue) = publishing::channel(1, 1, limits);
+        let settings = ReaderSettings { held: 1, queue: 1, wait: Duration::from_secs(1) };
+        let (readers, read) = Readers::new(1, settings, &Counts::default());
+        let mut dispatcher = Dispatcher::new(vec![Line { to, from }], readers, publish_queue);
+        let shard = std::thread::spawn(move || report_often(to_control));
+        let ending = dispatcher.run(&waker, asked, read, Duration::ZERO).await.unwrap();
+        shard.join().expect("each letter has woken the control thread");
+        assert_eq!(ending, Ending::ShardLost, "its mailbox was abandoned");
     }
 }

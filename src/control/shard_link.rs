@@ -64,6 +64,11 @@ impl ShardLink {
         self.line.from.take()
     }
 
+    /// Letters from the shard wait.
+    pub(super) fn has_letters(&self) -> bool {
+        !self.line.from.is_empty()
+    }
+
     /// Whether the shard has ended.
     pub(super) fn is_abandoned(&self) -> bool {
         self.line.from.is_abandoned()
@@ -113,7 +118,7 @@ mod tests {
     #[test]
     fn messages_are_counted_until_they_are_taken() {
         let waker = || Arc::new(Waker::new().unwrap());
-        let ((to, mut letters), (_shard, from)) = (mailbox(waker()), mailbox(waker()));
+        let ((to, mut letters), (_shard, from)) = (mailbox(64, waker()), mailbox(64, waker()));
         let mut link = ShardLink::new(Line { to, from });
         while !link.is_full() {
             link.send(ToShard::Report);

@@ -73,8 +73,8 @@ impl Hall {
         let control_waker = Arc::new(Waker::new().unwrap());
         let (mut lines, mut seats) = (Vec::new(), Vec::new());
         for _ in 0..SHARDS {
-            let (to, letters) = mailbox(Arc::new(Waker::new().unwrap()));
-            let (to_control, from) = mailbox(control_waker.clone());
+            let (to, letters) = mailbox(1024, Arc::new(Waker::new().unwrap()));
+            let (to_control, from) = mailbox(1024, control_waker.clone());
             lines.push(Line { to, from });
             seats.push(Seat { letters, to_control });
         }

@@ -1,10 +1,10 @@
-//! Provided buffers: the shard's own memory, lent to the kernel as a ring (IORING_REGISTER_PBUF_RING, Linux 5.19), into
-//! which every recv writes.
+//! Provided buffers: memory of the shard that the kernel receives into, offered to it in a ring of its own
+//! (IORING_REGISTER_PBUF_RING, Linux 5.19).
 //!
-//! A buffer is in one of two places: with the kernel, or in the shard's hands as a [`Lent`]. A completion that names a
-//! buffer brings a `Lent`, whatever else it says (on Linux 6.1 a receive that ends in EAGAIN has used one up too), and
-//! the buffer is free again when that is dropped: nobody can give one back twice, and forgetting one takes intent. The
-//! kernel gets what is free at the next turn of the ring.
+//! A buffer is either offered to the kernel, or held by the shard as a [`Lent`], or free. A completion that names a
+//! buffer yields a `Lent`, whatever its result (on Linux 6.1 a receive that ends in EAGAIN has used up a buffer, too).
+//! Dropping the `Lent` frees the buffer, so it cannot be freed twice. Free buffers are offered to the kernel at the
+//! next turn of the ring.
 
 use super::mapping::Mapping;
 use io_uring::{IoUring, types::BufRingEntry};
@@ -15,10 +15,10 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// The one buffer group of a shard.
+/// The buffer group; a shard has one.
 pub const GROUP: u16 = 0;
 
-/// Equal buffers in one mapping, and where each of them is.
+/// Buffers of one size in one mapping, and the state of each.
 pub struct Memory {
     mapping: Mapping,
     count: u16,
@@ -26,19 +26,20 @@ pub struct Memory {
     places: RefCell<Places>,
 }
 
-/// Where the buffers are.
+/// The state of each buffer.
 struct Places {
-    /// By number: in the shard's hands, or free and not offered to the kernel yet.
+    /// By number: held by the shard, or free; else offered to the kernel.
     here: Box<[bool]>,
-    /// Free, and not offered to the kernel yet.
+    /// Numbers of those that are free.
     free: Vec<u16>,
 }
 
 impl Memory {
-    /// Maps `count` buffers of `size` bytes, all of them free. Pages are touched when they are first written.
+    /// Maps `count` buffers of `size` bytes each, neither of them zero. All are free; pages are backed by memory when
+    /// the kernel first writes them.
     ///
     /// # Errors
-    /// No memory.
+    /// As [`Mapping::new`].
     pub fn new(count: u16, size: u32) -> io::Result<Rc<Memory>> {
         let mapping = Mapping::new(usize::from(count) * size as usize)?;
         let places = Places { here: vec![true; count.into()].into(), free: (0..count).collect() };
@@ -50,7 +51,7 @@ impl Memory {
         self.size
     }
 
-    /// The number of a free buffer, which is the kernel's from now on.
+    /// Takes a free buffer to offer it to the kernel: its number, or `None` if no buffer is free.
     pub fn offer(&self) -> Option<u16> {
         let mut places = self.places.borrow_mut();
         let id = places.free.pop()?;
@@ -58,10 +59,10 @@ impl Memory {
         Some(id)
     }
 
-    /// The kernel has handed over this buffer, `len` bytes of it written.
+    /// Buffer number `id`, of which the kernel has written `len` bytes, as a completion says.
     ///
     /// # Panics
-    /// The buffer was not the kernel's, or is not so large: what the kernel says cannot be trusted any more.
+    /// The buffer was not offered to the kernel, or is shorter: what completions say cannot be relied upon any more.
     pub fn take(self: &Rc<Memory>, id: u16, len: usize) -> Lent {
         assert!(id < self.count && len <= self.size as usize, "the kernel named a buffer that is not ours");
         let here = &mut self.places.borrow_mut().here[usize::from(id)];
@@ -69,7 +70,7 @@ impl Memory {
         Lent { memory: self.clone(), id, len }
     }
 
-    /// Free buffers that were not offered to the kernel yet.
+    /// Number of free buffers.
     pub fn free(&self) -> usize {
         self.places.borrow().free.len()
     }
@@ -79,7 +80,7 @@ impl Memory {
     }
 }
 
-/// A buffer that the kernel has filled, as the bytes that it wrote. Free again when it is dropped.
+/// The bytes that the kernel has received into a buffer. Dropping it frees the buffer.
 #[must_use]
 pub struct Lent {
     memory: Rc<Memory>,
@@ -88,7 +89,7 @@ pub struct Lent {
 }
 
 impl Lent {
-    /// The buffer is full: there may be more behind it.
+    /// Whether all of the buffer was written: the socket may have more.
     pub fn is_full(&self) -> bool {
         self.len == self.memory.size as usize
     }
@@ -123,10 +124,10 @@ impl std::fmt::Debug for Lent {
     }
 }
 
-/// Whether this kernel takes a ring of buffers.
+/// Tries whether this kernel has provided buffer rings, with one buffer that is taken back at once.
 ///
 /// # Errors
-/// What it says else.
+/// As [`Buffers::lend_to`]; EINVAL before Linux 5.19.
 pub fn try_lending(ring: &IoUring) -> io::Result<()> {
     // SAFETY: what the ring was lent is taken back from it before it goes.
     let lent = unsafe { Buffers::lend_to(ring, 1, 4096)? };
@@ -135,7 +136,7 @@ pub fn try_lending(ring: &IoUring) -> io::Result<()> {
     freed
 }
 
-/// The ring of buffers as the kernel reads it.
+/// The ring of offered buffers (struct io_uring_buf_ring), of which the kernel reads the entries and the tail.
 pub struct Buffers {
     entries: Mapping,
     memory: Rc<Memory>,
@@ -143,13 +144,14 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    /// Maps `count` (a power of two, at most 32 768) buffers of `size` bytes and lends them all.
+    /// Maps `count` buffers (a power of two, at most 32 768) of `size` bytes each, registers the ring, and offers them
+    /// all.
     ///
     /// # Errors
-    /// No memory, or a kernel without provided buffer rings.
+    /// No memory, or the kernel refuses the registration (EINVAL: it has no provided buffer rings).
     ///
     /// # Safety
-    /// What is returned must be dropped after the ring: until then the kernel writes into it.
+    /// What is returned must be dropped after the ring: until then the kernel writes into its memory.
     pub unsafe fn lend_to(ring: &IoUring, count: u16, size: u32) -> io::Result<Buffers> {
         let memory = Memory::new(count, size)?;
         let entries = Mapping::new(usize::from(count) * size_of::<BufRingEntry>())?;
@@ -162,7 +164,7 @@ impl Buffers {
         Ok(buffers)
     }
 
-    /// How many there are.
+    /// Number of buffers.
     pub fn count(&self) -> usize {
         self.memory.count.into()
     }
@@ -172,7 +174,7 @@ impl Buffers {
         &self.memory
     }
 
-    /// Lends the kernel whatever is free.
+    /// Offers all free buffers to the kernel.
     pub fn offer_free(&mut self) {
         let before = self.tail;
         while let Some(id) = self.memory.offer() {
@@ -189,7 +191,7 @@ impl Buffers {
         }
     }
 
-    /// Release: the kernel must see the entries before it sees the tail.
+    /// Stores the tail (release: the kernel, which loads it with acquire, then sees the entries before it).
     fn publish(&self) {
         // SAFETY: the tail's place in the mapped ring; the kernel reads it as an aligned u16 with acquire.
         let tail = unsafe { &*BufRingEntry::tail(self.entries.start().as_ptr().cast()).cast::<AtomicU16>() };

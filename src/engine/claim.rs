@@ -1,9 +1,9 @@
-//! Addresses that somebody may have already: who has them, and whether it is a process that lives.
+//! Addresses that cannot be bound: whether a process has them, or only the kernel still.
 //!
-//! A socket outlives its process for a while when requests of an io_uring hold it: the kernel takes the ring down
-//! behind the process's back, and until then the address answers, and nobody accepts (docs/decisions/ring.md). Such a
-//! socket is listed under /proc/net, and no process has it. For a unix socket that is as good as free; a TCP address
-//! must be waited for.
+//! A listener outlives its process for a while when operations of an io_uring hold it: the kernel ends the ring after
+//! the process, and until then the address takes connections that nobody accepts (docs/decisions/ring.md). Such a
+//! listener stands in /proc/net, and no process has it open. The path of a unix socket can be taken over then; a TCP
+//! address must be waited for.
 
 use super::Address;
 use std::fs;
@@ -13,26 +13,26 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-/// TCP_LISTEN, as /proc/net/tcp writes it.
+/// TCP_LISTEN in column `st` of /proc/net/tcp.
 const LISTENS: &str = "0A";
 
-/// SO_ACCEPTCON, as /proc/net/unix writes the flags of a socket that listens.
+/// __SO_ACCEPTCON in column `Flags` of /proc/net/unix: the socket listens.
 const ACCEPTS: &str = "00010000";
 
 /// Who has an address that cannot be bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
-    /// A process listens there. Where not all processes may be looked at, it is taken to be one of them.
+    /// A process listens there, or may: not all descriptors of all processes can be read.
     Process,
-    /// Somebody listened there who is dead; the kernel has not taken the socket down yet.
+    /// A listener of a process that has ended; the kernel has not closed it yet.
     Dead,
-    /// Nobody listens: the port is the local end of connections, or bound to no purpose.
+    /// No listener: the port is the local end of connections, or bound and not listening.
     Connections,
-    /// A file that is no socket.
+    /// A file that is not a socket.
     File,
 }
 
-/// Who is in the way of a listener at this address.
+/// What keeps a listener from being bound to this address. Call it after EADDRINUSE: what is free is not told apart.
 pub fn holder(address: &Address) -> Holder {
     let listening = match address {
         Address::Tcp(address) => tcp_listeners(*address),
@@ -41,18 +41,18 @@ pub fn holder(address: &Address) -> Holder {
     };
     match (listening.is_empty(), address) {
         (true, Address::Tcp(_)) => Holder::Connections,
-        // Not known in this network namespace, and yet there.
+        // A listener of another network namespace.
         (true, Address::Unix(_)) => Holder::Process,
         (false, _) if is_anyones(&listening) => Holder::Process,
         (false, _) => Holder::Dead,
     }
 }
 
-/// Takes away what is left at the path of a socket that nobody listens on any more. A living one stays, and so does any
-/// other file; bind(2) then says so.
+/// Removes the file at `path` if it is a unix socket on which no process listens. Any other file stays, and bind(2)
+/// fails with EADDRINUSE.
 ///
 /// # Errors
-/// The folder may not be written.
+/// As unlink(2).
 pub fn remove_stale(path: &Path) -> io::Result<()> {
     if is_socket(path) && (is_deserted(path) || holder(&Address::Unix(path.into())) == Holder::Dead) {
         fs::remove_file(path)?;
@@ -60,18 +60,18 @@ pub fn remove_stale(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether there is a socket at this path.
+/// Whether the file at this path is a socket.
 pub fn is_socket(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket())
 }
 
-/// Whether there is a socket on which nobody listens.
+/// Whether there is a socket on which nobody listens: connect(2) is refused. Connects for a moment where somebody does.
 pub fn is_deserted(path: &Path) -> bool {
     UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-/// The file of a unix socket, taken away when this is dropped, if it is still the same: whoever came meanwhile keeps
-/// theirs.
+/// The file of a unix socket. It is removed when this is dropped, unless another socket was bound to the path
+/// meanwhile.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
@@ -79,10 +79,10 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
-    /// Of a socket that was just bound.
+    /// The file of a socket that was just bound.
     ///
     /// # Errors
-    /// There is none.
+    /// As lstat(2).
     pub fn of(path: &Path) -> io::Result<SocketFile> {
         Ok(SocketFile { path: path.into(), identity: identity(path)? })
     }
@@ -96,20 +96,20 @@ impl Drop for SocketFile {
     }
 }
 
-/// Numbers of inodes are given out again; with the time of birth, which for a socket is that of its last change, they
-/// are not.
+/// Device, inode, and modification time, which for a socket is that of bind(2): inode numbers alone are used again.
 fn identity(path: &Path) -> io::Result<(u64, u64, i64, i64)> {
     fs::symlink_metadata(path).map(|it| (it.dev(), it.ino(), it.mtime(), it.mtime_nsec()))
 }
 
 // ---- /proc ----
 
-/// Inodes of the sockets that listen on this port, at this address or at any.
+/// Inodes of the sockets that listen on this port, at this address or at the unspecified one.
 fn tcp_listeners(address: SocketAddr) -> Vec<u64> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
     tables.iter().flat_map(|table| table.lines()).filter_map(|line| tcp_listener(line, address)).collect()
 }
 
+/// The inode, if a line of /proc/net/tcp or tcp6 is such a socket's:
 /// `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode …`
 fn tcp_listener(line: &str, address: SocketAddr) -> Option<u64> {
     let mut fields = line.split_whitespace();
@@ -119,8 +119,8 @@ fn tcp_listener(line: &str, address: SocketAddr) -> Option<u64> {
     (fields.nth(1)? == LISTENS && is_it).then(|| fields.nth(5)?.parse().ok()).flatten()
 }
 
-/// Whether these are the words of the address, each as a number of this machine. An IPv4 address may stand in an IPv6
-/// one.
+/// Whether `written` is the address: words of 32 bits in this machine's byte order, in hexadecimal. An IPv4 address may
+/// be mapped into an IPv6 one (RFC 4291 section 2.5.5.2).
 fn is_ip(written: &str, address: SocketAddr) -> bool {
     let octets: Vec<u8> = match address {
         SocketAddr::V4(it) => it.ip().octets().into(),
@@ -130,6 +130,7 @@ fn is_ip(written: &str, address: SocketAddr) -> bool {
     written.ends_with(&octets.chunks_exact(4).map(word).collect::<String>())
 }
 
+/// Inodes of the sockets that listen at this path, from the lines of /proc/net/unix:
 /// `Num RefCount Protocol Flags Type St Inode Path`
 fn unix_listeners(path: &Path) -> Vec<u64> {
     let table = fs::read("/proc/net/unix").unwrap_or_default();
@@ -143,7 +144,7 @@ fn unix_listeners(path: &Path) -> Vec<u64> {
     table.lines().filter_map(listener).collect()
 }
 
-/// Whether some process has one of these sockets open, or one that may not be looked at might.
+/// Whether some process has one of these sockets open, or may: its descriptors cannot be read (EACCES, EPERM).
 fn is_anyones(inodes: &[u64]) -> bool {
     let names: Vec<PathBuf> = inodes.iter().map(|it| format!("socket:[{it}]").into()).collect();
     let is_one = |entry: io::Result<fs::DirEntry>| {

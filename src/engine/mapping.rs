@@ -1,19 +1,20 @@
-//! Anonymous memory straight from the kernel: backed when it is first written, gone when it is dropped.
+//! Anonymous mappings (mmap(2)): page-aligned memory, zero and without pages until it is written, unmapped when
+//! dropped.
 
 use std::io;
 use std::ptr::NonNull;
 
-/// A mapping of this process alone.
+/// A private anonymous mapping.
 pub struct Mapping {
     start: NonNull<u8>,
     len: usize,
 }
 
 impl Mapping {
-    /// Maps `len` bytes, which is not zero; all of them are zero until they are written.
+    /// Maps `len` bytes, not zero.
     ///
     /// # Errors
-    /// No memory, or no room in the address space.
+    /// As mmap(2): ENOMEM, or EINVAL where `len` is zero.
     pub fn new(len: usize) -> io::Result<Mapping> {
         let access = libc::PROT_READ | libc::PROT_WRITE;
         let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
@@ -25,15 +26,15 @@ impl Mapping {
         Ok(Mapping { start: NonNull::new(start.cast()).expect("mmap gave null"), len })
     }
 
-    /// The first byte. Valid for as long as the mapping is there.
+    /// The first byte. Valid until the mapping is dropped.
     pub fn start(&self) -> NonNull<u8> {
         self.start
     }
 
-    /// The byte at this place, which may be the one behind the last.
+    /// The byte at offset `place`, which may be just behind the last.
     ///
     /// # Panics
-    /// The mapping is not so long.
+    /// The mapping is shorter than `place`.
     pub fn at(&self, place: usize) -> NonNull<u8> {
         assert!(place <= self.len, "a byte beyond its mapping");
         // SAFETY: within the mapping or just behind it by the assertion.

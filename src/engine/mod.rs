@@ -1,8 +1,8 @@
-//! The kernel, and no meaning: what a shard asks of its io_uring, and what the ring answers.
+//! What a shard asks of the kernel, and what the kernel answers, by io_uring; no protocol and no connection.
 //!
-//! `Ring` is the whole language between a shard and the kernel. It is spoken by [`uring::Uring`] (the real
-//! ring) and by `script::Script` (the same language played from a seed, for tests). The engine says what the
-//! kernel did and decides nothing: it knows no protocol and no connection.
+//! [`Ring`] is the interface between a shard and the kernel. [`uring::Uring`] implements it by io_uring, and
+//! `script::Script` by a simulation from a seed, for tests. An implementation reports what the kernel did and decides
+//! nothing.
 
 pub mod buffers;
 pub mod claim;
@@ -20,31 +20,33 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What is asked of the kernel; part of every [`Tag`].
+/// An operation of the ring; part of every [`Tag`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Operation {
-    /// One client from a listener, into a slot.
+    /// Accept one client of a listener into a slot (IORING_OP_ACCEPT).
     Accept = 1,
-    /// A connection to an upstream.
+    /// Connect to an upstream (IORING_OP_CONNECT).
     Connect,
-    /// Everything that comes, into provided buffers, until it is cancelled or ends (multishot).
+    /// Receive into provided buffers: all that comes until it is cancelled or ends (multishot IORING_OP_RECV), or the
+    /// next buffer of it.
     Recv,
-    /// What has come already, once, without waiting.
+    /// Receive what is there already, one buffer of it (MSG_DONTWAIT).
     RecvOnce,
-    /// A word whenever something comes (multishot, edge-triggered).
+    /// Report when there is something to receive, or the peer has sent FIN (multishot IORING_OP_POLL_ADD,
+    /// edge-triggered).
     Poll,
-    /// Bytes to the peer.
+    /// Send bytes (IORING_OP_SEND, IORING_OP_SENDMSG).
     Send,
-    /// FIN to the peer.
+    /// Send FIN (IORING_OP_SHUTDOWN, SHUT_WR).
     Shutdown,
-    /// The slot's descriptor is given back.
+    /// Close the slot's descriptor (IORING_OP_CLOSE).
     Close,
-    /// An armed operation is to end.
+    /// End an operation in flight (IORING_OP_ASYNC_CANCEL).
     Cancel,
-    /// The shard's clock.
+    /// The shard's clock (IORING_OP_TIMEOUT).
     Tick,
-    /// Another thread has rung the ring's waker. Known to the real ring only.
+    /// Poll the eventfd of the shard's waker. Of [`uring::Uring`] alone, and never handed to the shard.
     Waker,
 }
 
@@ -68,88 +70,88 @@ impl Operation {
     }
 }
 
-/// Names one operation of one connection: slot (32 bits), generation (24 bits), operation (8 bits).
+/// Identifies one operation of one connection: slot (32 bits), generation (24 bits), operation (8 bits). It is the
+/// `user_data` of the submission and of its completions.
 ///
-/// A slot is also the number of the direct descriptor, so that one number leads from a completion to the
-/// connection and from the connection to the kernel.
+/// A slot is also the index of the direct descriptor in the ring's table, so no map leads from one to the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tag(u64);
 
 impl Tag {
-    /// `generation` is taken modulo 2²⁴.
+    /// Of `generation`, the lower 24 bits.
     pub fn new(slot: u32, generation: u32, operation: Operation) -> Tag {
         Tag(u64::from(operation as u8) << 56 | u64::from(generation & 0x00ff_ffff) << 32 | u64::from(slot))
     }
 
-    /// The connection's slot, and its direct descriptor.
+    /// The connection's slot, and the index of its direct descriptor.
     pub fn slot(self) -> u32 {
         self.0 as u32
     }
 
-    /// The slot's generation when the operation was asked for.
+    /// The slot's generation when the operation was submitted.
     pub fn generation(self) -> u32 {
         (self.0 >> 32) as u32 & 0x00ff_ffff
     }
 
-    /// What was asked. `None` for a number that no shard ever sent.
+    /// The operation; `None`: [`Tag::from_raw`] was given a number that is no tag.
     pub fn operation(self) -> Option<Operation> {
         Operation::from_number((self.0 >> 56) as u8)
     }
 
-    /// The same connection, another operation.
+    /// The tag of another operation of the same connection.
     pub fn of(self, operation: Operation) -> Tag {
         Tag::new(self.slot(), self.generation(), operation)
     }
 
-    /// As the kernel carries it (`user_data`).
+    /// As `user_data`.
     pub fn to_raw(self) -> u64 {
         self.0
     }
 
-    /// From the kernel's `user_data`.
+    /// From `user_data`.
     pub fn from_raw(raw: u64) -> Tag {
         Tag(raw)
     }
 }
 
-/// What the kernel did.
+/// A completion: a result of an operation.
 #[derive(Debug)]
 pub struct Completion {
-    /// Which operation of which connection.
+    /// The operation and its connection.
     pub tag: Tag,
-    /// Bytes, events or zero; or the errno.
+    /// Bytes received or sent, poll events, or zero; or else the errno.
     pub result: Result<u32, i32>,
-    /// The operation stays armed: more completions of this tag will come.
+    /// The operation stays in flight: more completions of this tag will come (IORING_CQE_F_MORE).
     pub more: bool,
-    /// The provided buffer that was used, with the bytes that came in it. It may come with an error, and with none: it
-    /// is the kernel's again when it is dropped, whatever it came with.
+    /// The provided buffer that was used, with the bytes received into it. It may come with an error as well (Linux
+    /// 6.1).
     pub buffer: Option<Lent>,
-    /// The socket had more to read when this was said (IORING_CQE_F_SOCK_NONEMPTY).
+    /// The socket had more to receive at that moment (IORING_CQE_F_SOCK_NONEMPTY).
     pub nonempty: bool,
 }
 
-/// Where a back end, or a listener, is.
+/// The address of an upstream or a listener.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
-    /// IPv4 or IPv6.
+    /// TCP over IPv4 or IPv6.
     Tcp(SocketAddr),
-    /// A unix stream socket in the file system.
+    /// A unix stream socket, by its path.
     Unix(PathBuf),
 }
 
-/// Bytes to send. They belong to the caller, who keeps them in place until the send completes.
+/// Bytes to send. They are the caller's, who must not move, change or free them until the send has completed.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece {
     /// The first byte.
     pub start: *const u8,
-    /// How many.
+    /// Number of bytes.
     pub len: usize,
 }
 
-/// At most this many pieces go into one send.
+/// Pieces of one send, at most.
 pub const GATHER: usize = 16;
 
-/// Counters of the ring itself.
+/// Counters of a ring.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RingCounts {
     /// Completions for which the completion queue had no room at once.
@@ -158,66 +160,72 @@ pub struct RingCounts {
     pub enters: u64,
     /// Submission entries taken by the kernel.
     pub submitted: u64,
+    /// Completions of the poll of the waker's eventfd.
+    pub wakes: u64,
 }
 
-/// What a shard may ask of the kernel.
+/// What a shard asks of the kernel.
 ///
-/// Requests are queued; [`Ring::turn`] hands them over and lets completions come; [`Ring::next`] takes them
-/// one by one. Each request but [`Ring::cancel`] is answered by at least one completion that bears its tag,
-/// the last of them without `more`. Descriptors are direct: the slot in the tag is the index in the ring's
-/// table, filled by `accept` and `connect`, emptied by `close`.
+/// Operations are queued; [`Ring::turn`] submits them and lets completions come; [`Ring::next`] takes these one by one.
+/// Each operation but [`Ring::cancel`] has at least one completion with its tag, the last of them without `more`.
+/// Descriptors are direct: the tag's slot is the index in the ring's table, filled by `accept` and `connect`, emptied
+/// by `close`. Slots must be below the size of the table.
 pub trait Ring {
-    /// Waits for one client of listener number `listener` and puts it into the tag's slot.
+    /// Accepts the next client of listener number `listener` into the tag's slot. Without effect, and without a
+    /// completion, after [`Ring::close_listeners`].
     fn accept(&mut self, tag: Tag, listener: usize);
     /// The address of the client that this accept brought; `None` on a unix listener, for an accept that has not
-    /// completed, and when it is asked for again.
+    /// completed or has failed, and at the second call.
     fn peer(&mut self, tag: Tag) -> Option<SocketAddr>;
-    /// Opens a socket in the tag's slot and connects it.
+    /// Opens a socket, puts it into the tag's slot, and connects it.
     ///
     /// # Errors
-    /// The socket could not even be made; nothing is queued then, and the slot is empty.
+    /// The socket could not be made, given its options, or put into the slot; nothing is queued then.
     fn connect(&mut self, tag: Tag, to: &Address) -> io::Result<()>;
-    /// Everything that comes (multishot recv). One wake may bring as many bytes as there are provided buffers.
+    /// Receives all that comes (multishot), until it is cancelled, the peer has sent FIN, or no provided buffer is free
+    /// (ENOBUFS). What is there at one moment may take all provided buffers.
     fn recv(&mut self, tag: Tag);
-    /// What comes next, one buffer of it (a recv that waits and ends with its first completion). Bears the tag of
-    /// [`Ring::recv`], and takes its place.
+    /// Receives one buffer, waiting for it. It has the tag of a [`Ring::recv`], and is in flight in its place.
     fn recv_next(&mut self, tag: Tag);
-    /// What is there now; EAGAIN if that is nothing.
+    /// Receives one buffer of what is there now; EAGAIN if that is nothing.
     fn recv_once(&mut self, tag: Tag);
-    /// A word when something comes (multishot poll).
+    /// Completes whenever something comes, or the peer sends FIN (multishot poll, edge-triggered).
     fn poll(&mut self, tag: Tag);
-    /// Sends the pieces in order, at most [`GATHER`] of them; may send less than all of it.
+    /// Sends the pieces in order, at most [`GATHER`] of them, waiting for room in the socket. The result is the number
+    /// of bytes that the socket took, which may be less than all.
     ///
     /// # Safety
-    /// The bytes must stay where they are, unchanged, until the completion of this tag.
+    /// The bytes must stay where they are, unchanged, until the completion of this tag, or until [`Ring::end`] has
+    /// returned `true`.
     unsafe fn send(&mut self, tag: Tag, pieces: &[Piece]);
-    /// As [`Ring::send`], but does not wait: what the socket has no room for is not sent (EAGAIN, if that is all).
+    /// As [`Ring::send`], but does not wait: what the socket has no room for is not sent; EAGAIN if that is all.
     ///
     /// # Safety
     /// As for [`Ring::send`].
     unsafe fn send_now(&mut self, tag: Tag, pieces: &[Piece]);
-    /// Ends the armed operation `tag`, which then completes (ECANCELED if nothing else). Has no completion
-    /// of its own; without effect when the operation has just ended by itself.
+    /// Ends operation `tag`, which then completes (with ECANCELED unless it has a result). Has no completion of its
+    /// own; without effect where the operation has just completed.
     fn cancel(&mut self, tag: Tag);
-    /// Sends FIN after what was sent.
+    /// Sends FIN behind what was sent.
     fn shutdown(&mut self, tag: Tag);
-    /// Gives the slot's descriptor back.
+    /// Closes the slot's descriptor.
     fn close(&mut self, tag: Tag);
-    /// One completion of operation `Tick` after this time.
+    /// One completion of [`Operation::Tick`] after this time.
     fn tick(&mut self, after: Duration);
-    /// Hands over what was asked, lets the kernel do what it has ready.
+    /// Submits what is queued, and lets the kernel complete what is ready. Does not wait.
     ///
     /// # Errors
-    /// The ring itself failed: the shard cannot go on.
+    /// io_uring_enter(2) failed for a reason that does not pass: the shard cannot go on.
     fn turn(&mut self) -> io::Result<()>;
-    /// The next completion.
+    /// The next completion; `None`: there is none until the next turn.
     fn next(&mut self) -> Option<Completion>;
-    /// Provided buffers that there are: so many receives can be answered in one turn.
+    /// Number of provided buffers: as many receives can complete in one turn.
     fn buffers(&self) -> usize;
-    /// Ends everything that is in flight and waits, within a bound, until the kernel has let go of it. `false`: it has
-    /// not, and what sends point to must stay where it is for as long as the process lives.
+    /// Cancels all operations and waits for the completions of sends, two seconds at most. `true`: the kernel reads
+    /// none of the memory of a send any more. `false`: it may, so that memory must stay for as long as the process
+    /// lives.
     fn end(&mut self) -> bool;
-    /// Clients are no longer waited for; the accepts in flight complete with an error.
+    /// Closes the listeners; the accepts in flight complete with an error.
     fn close_listeners(&mut self);
     /// The ring's own counters.
     fn counts(&self) -> RingCounts;

@@ -1,7 +1,7 @@
-//! What this kernel offers, looked at before a shard starts, and refusals that an operator can act on.
+//! Which features of io_uring this kernel has, tried before a shard starts, and what an operator can do about those
+//! that are missing.
 //!
-//! [`Kernel::look`] only gathers facts; [`Kernel::findings`] judges them, so that a test can hide a feature
-//! and read the refusal.
+//! [`Kernel::look`] gathers facts, [`Kernel::findings`] judges them: a test can judge a kernel that lacks a feature.
 
 use io_uring::{IoUring, Probe, opcode};
 use std::io;
@@ -11,49 +11,49 @@ pub const OLDEST: (u32, u32) = (6, 1);
 
 const DISABLED: &str = "/proc/sys/kernel/io_uring_disabled";
 
-/// ENOMEM: from Linux 6.14 on, rings and what is lent to them count as locked memory of the user.
+/// For ENOMEM: from Linux 6.14 on, rings and registered memory count towards the user's RLIMIT_MEMLOCK.
 const RAISE_MEMLOCK: &str = "raise RLIMIT_MEMLOCK, or free memory; as root: ulimit -l unlimited \
      (under systemd: LimitMEMLOCK=infinity); `edgehold doctor` names the least";
 
-/// The facts.
+/// What is known of a kernel.
 #[derive(Clone, Debug)]
 pub struct Kernel {
     /// Major and minor version, from uname(2).
     pub version: (u32, u32),
-    /// `kernel.io_uring_disabled`; `None` before Linux 6.6, which has no such switch.
+    /// `kernel.io_uring_disabled`; `None` before Linux 6.6, which does not have it.
     pub disabled: Option<u32>,
-    /// Whether io_uring_setup(2) works at all; else its errno.
+    /// What io_uring_setup(2) without flags returns; else its errno.
     pub plain_ring: Result<(), i32>,
-    /// Whether it works with SINGLE_ISSUER and DEFER_TASKRUN; else its errno.
+    /// What it returns with SINGLE_ISSUER and DEFER_TASKRUN; else its errno.
     pub deferred_ring: Result<(), i32>,
-    /// Whether provided buffer rings can be registered; else the errno.
+    /// What registering a provided buffer ring returns; else its errno.
     pub buffer_ring: Result<(), i32>,
-    /// Operations that a shard uses, by name, with whether the kernel knows them.
+    /// Operations that a shard uses, by name, and whether the kernel has them (IORING_REGISTER_PROBE).
     pub operations: Vec<(&'static str, bool)>,
 }
 
-/// One thing that was looked at.
+/// A judgement about one fact, in words for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What was looked at.
+    /// The feature or the setting.
     pub what: String,
     /// How it is.
     pub is: String,
     /// How it should be.
     pub should: String,
-    /// What to do; empty where all is well.
+    /// What the operator can do; empty where it is as it should be.
     pub remedy: String,
 }
 
 impl Finding {
-    /// Serving would fail.
+    /// Whether the server cannot run with it.
     pub fn is_refusal(&self) -> bool {
         !self.remedy.is_empty()
     }
 }
 
 impl Kernel {
-    /// Looks at the running kernel. Builds and drops two small rings.
+    /// Tries the running kernel. Builds and drops two small rings; does not fail.
     pub fn look() -> Kernel {
         let plain = IoUring::new(4);
         let deferred: io::Result<IoUring> = IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(4);
@@ -68,14 +68,14 @@ impl Kernel {
         }
     }
 
-    /// Everything that was looked at, in the order in which an operator would ask.
+    /// All findings, in the order in which an operator would look: version, sysctl, then what was tried.
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = vec![self.judge_version(), self.judge_switch()];
         findings.extend(self.trials());
         findings
     }
 
-    /// Of the findings, what was tried rather than read.
+    /// The findings about what was tried, not read.
     pub fn trials(&self) -> Vec<Finding> {
         let mut trials = vec![self.judge_ring()];
         if self.plain_ring.is_ok() {
@@ -84,7 +84,7 @@ impl Kernel {
         trials
     }
 
-    /// The findings with which serving would fail.
+    /// The findings with which the server cannot run; empty where it can.
     pub fn refusals(&self) -> Vec<Finding> {
         self.findings().into_iter().filter(Finding::is_refusal).collect()
     }
@@ -140,7 +140,7 @@ impl Kernel {
     }
 }
 
-/// The remedy for what every kernel from [`OLDEST`] on can do.
+/// The remedy for what every kernel from [`OLDEST`] on has.
 fn newer(outcome: Result<(), i32>) -> &'static str {
     match outcome {
         Ok(()) => "",

@@ -1,4 +1,4 @@
-//! Sockets before they are on a ring: listeners and the options that both ends want.
+//! Sockets before they are in a ring's table: listeners, sockets for upstreams, and their options.
 
 use super::{Address, claim};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
@@ -7,45 +7,45 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-/// Probes after a minute of silence at the latest, so that whatever keeps track of connections on the way does not
-/// forget them.
+/// The first keep-alive probe is sent after a minute of silence at the latest, so that NAT and firewalls on the path
+/// keep the connection.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// The longest time between two probes. The kernel takes no more than 32767 s.
+/// The longest time between two keep-alive probes. TCP_KEEPINTVL is at most 32 767 s.
 const PROBES: Duration = Duration::from_secs(75);
 
-/// What a listener is opened with.
+/// Options of a listener.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Clients that may wait to be accepted; net.core.somaxconn cuts it.
+    /// Connections that may wait to be accepted (listen(2)); the kernel lowers it to net.core.somaxconn.
     pub backlog: u32,
     /// See [`for_connect`].
     pub unsent_bytes: u32,
     /// See [`for_connect`].
     pub silence: Duration,
-    /// The mode of a unix socket's file; `None`: what the umask leaves.
+    /// The mode of a unix socket's file; `None`: 0777 without the bits of the umask.
     pub mode: Option<u32>,
-    /// Other sockets may listen on the same TCP address, of this process or of another (SO_REUSEPORT).
+    /// Other sockets of this user may listen on the same TCP address (SO_REUSEPORT).
     pub shared: bool,
 }
 
-/// Opens a listener.
+/// Opens a listener. It takes over the path of a unix socket on which nobody listens ([`claim::remove_stale`]).
 ///
 /// TCP_NODELAY, TCP_NOTSENT_LOWAT, keep-alive and TCP_USER_TIMEOUT are set here because accepted sockets inherit them:
 /// a direct descriptor has no setsockopt before Linux 6.7.
 ///
 /// # Errors
-/// The address is in use, not ours, or not allowed.
+/// As socket(2), setsockopt(2), bind(2) and listen(2): EADDRINUSE, EADDRNOTAVAIL, EACCES above all.
 pub fn listen(address: &Address, options: Options) -> io::Result<Socket> {
     let socket = bind(address, options)?;
     socket.listen(options.backlog.try_into().unwrap_or(i32::MAX))?;
     Ok(socket)
 }
 
-/// Opens `count` listeners on one TCP address, among which the kernel spreads the clients; they are of one port where
-/// the address leaves it open (port 0). Unless `options` say that it is shared, nobody else listens there: the first
-/// listens alone before the others may join it, so that two servers that start together cannot both succeed. A unix
-/// socket cannot be opened twice: there they are duplicates of one.
+/// Opens `count` listeners, at least one, on one TCP address, among which the kernel spreads connections; where it
+/// has port 0, all have the port that the first got. Unless `options` say that the address is shared, the first listens
+/// without SO_REUSEPORT before the others join it, so of two servers that start at the same time one fails. A unix path
+/// cannot be bound twice: there the others are duplicates (dup(2)) of the first.
 ///
 /// # Errors
 /// As [`listen`].
@@ -66,7 +66,7 @@ pub fn listen_many(address: &Address, options: Options, count: usize) -> io::Res
     Ok(std::iter::once(first).chain(others?).collect())
 }
 
-/// Whether a listener could be opened here, without opening one: nobody can connect meanwhile.
+/// Tries whether a listener could be opened here, without listen(2), so that nobody can connect meanwhile.
 ///
 /// # Errors
 /// As [`listen`].
@@ -101,18 +101,20 @@ fn bind(address: &Address, options: Options) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// A socket for a connection to `address`, not yet connected. It blocks, as io_uring wants it: a socket with
-/// O_NONBLOCK makes the ring answer EAGAIN instead of waiting.
+/// A socket for a connection to `address`, not yet connected, and the address for connect(2). It is blocking: with
+/// O_NONBLOCK, operations of the ring would complete with EAGAIN instead of waiting.
 ///
-/// The kernel takes at most `unsent_bytes` beyond what is in flight (TCP_NOTSENT_LOWAT; 0: as it likes), so that a peer
-/// that does not read holds little of the kernel's memory, and what is said last is not far behind.
+/// The kernel queues at most `unsent_bytes` beyond what is in flight (TCP_NOTSENT_LOWAT; 0:
+/// net.ipv4.tcp_notsent_lowat), so that a peer that does not read takes little of the kernel's memory, and what is sent
+/// next is not far behind.
 ///
-/// A peer that is not heard of for `silence`, not even by an acknowledgement, is given up within a quarter of that time
-/// more: by probes (keep-alive) where nothing is on its way to it, by TCP_USER_TIMEOUT where something is. The latter
-/// also ends who keeps its window shut for so long. Zero: the kernel's own time, a quarter of an hour.
+/// A peer that sends nothing for `silence`, not even an acknowledgement, is given up within a quarter of that time
+/// more: by keep-alive probes where nothing is in flight to it, by TCP_USER_TIMEOUT where something is. The latter also
+/// ends a connection whose peer keeps its window at zero for so long. Zero: the kernel's defaults, about a quarter of
+/// an hour.
 ///
 /// # Errors
-/// No descriptor free, or no such address family.
+/// As socket(2) and setsockopt(2), or the path of a unix socket is too long.
 pub fn for_connect(address: &Address, unsent_bytes: u32, silence: Duration) -> io::Result<(Socket, SockAddr)> {
     let protocol = matches!(address, Address::Tcp(_)).then_some(Protocol::TCP);
     let socket = Socket::new(domain(address), Type::STREAM, protocol)?;
@@ -122,11 +124,11 @@ pub fn for_connect(address: &Address, unsent_bytes: u32, silence: Duration) -> i
     Ok((socket, to_kernel(address)?))
 }
 
-/// Gives a socket that is not connected yet its source address and leaves the port to connect(2), which can then use
+/// Binds a socket that is not connected yet to a source address and leaves the port to connect(2), which can then use
 /// one port towards several destinations (IP_BIND_ADDRESS_NO_PORT, Linux 4.2).
 ///
 /// # Errors
-/// The address is not this machine's.
+/// As setsockopt(2) and bind(2): EADDRNOTAVAIL where this machine does not have the address.
 pub fn bind_source(socket: &Socket, source: IpAddr) -> io::Result<()> {
     let (yes, len) = (1 as libc::c_int, size_of::<libc::c_int>() as libc::socklen_t);
     // SAFETY: the option takes an int, and the kernel reads it before the call returns.
@@ -150,7 +152,7 @@ fn stream_options(socket: &Socket, unsent_bytes: u32, silence: Duration) -> io::
     }
     let second = Duration::from_secs(1);
     let (first, between) = ((silence / 2).clamp(second, KEEPALIVE), (silence / 8).clamp(second, PROBES));
-    // Later than the shard's own timeouts of the same length, which know better what to call it.
+    // Later than the shard's own timeouts of the same length, which report a more exact cause.
     socket.set_tcp_user_timeout(Some(silence + silence / 8))?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(first).with_interval(between))
 }

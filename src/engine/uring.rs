@@ -66,10 +66,10 @@ pub struct Uring {
     /// Entries for which the submission queue had no room. They go in at the next turn, in order, and what they point
     /// to stays in `until_submitted`: nothing is submitted between two turns, in the middle of building an entry.
     overflow: VecDeque<squeue::Entry>,
-    /// An eventfd: other threads wake the ring's by it.
+    /// An eventfd that other threads write to end a [`Uring::wait`].
     waker: OwnedFd,
-    /// Why the waker's poll has failed.
-    deaf: Option<i32>,
+    /// The errno with which the waker's poll has failed.
+    waker_error: Option<i32>,
     /// Sends in flight: the kernel may read what they point to.
     sends: u32,
     counts: RingCounts,
@@ -101,8 +101,8 @@ struct Gather {
 }
 
 impl Uring {
-    /// Builds the ring on the calling thread, which must be the shard's own. Whoever rings `waker` (an eventfd) ends
-    /// its [`Uring::wait`].
+    /// Builds the ring on the calling thread, which must be the shard's own. A write to `waker`, an eventfd, ends its
+    /// [`Uring::wait`].
     ///
     /// # Errors
     /// What the kernel refuses; `probe.rs` puts words to it.
@@ -132,22 +132,22 @@ impl Uring {
             until_submitted,
             overflow,
             waker,
-            deaf: None,
+            waker_error: None,
             sends: 0,
             counts,
         };
-        uring.listen_to_waker();
+        uring.poll_waker();
         Ok(uring)
     }
 
-    /// The poll is edge-triggered and each ring an edge, so the eventfd need not be read.
-    fn listen_to_waker(&mut self) {
+    /// A multishot poll is edge-triggered and each write of an eventfd is an edge, so the eventfd is never read.
+    fn poll_waker(&mut self) {
         let entry = opcode::PollAdd::new(Fd(self.waker.as_raw_fd()), libc::POLLIN as u32).multi(true).build();
         self.push(&entry.user_data(Tag::new(0, 0, Operation::Waker).to_raw()));
     }
 
-    /// Hands over what is queued and waits until there is a completion, until the waker is rung, or, where a time is
-    /// given, so long at most.
+    /// Submits what is queued and waits until there is a completion or the waker's eventfd is written, and, where a
+    /// time is given, so long at most.
     ///
     /// # Errors
     /// As [`Ring::turn`].
@@ -173,9 +173,20 @@ impl Uring {
         Ok(())
     }
 
-    /// A ring whose waker cannot be heard must not be slept in.
+    /// The waker's poll has completed: somebody wrote the eventfd, or the poll has failed.
+    fn woken(&mut self, completion: &Completion) {
+        match completion.result {
+            Ok(_) => self.counts.wakes += 1,
+            Err(errno) => self.waker_error = Some(errno),
+        }
+        if completion.result.is_ok() && !completion.more {
+            self.poll_waker();
+        }
+    }
+
+    /// No letter would end a wait once the waker's poll has failed.
     fn check_waker(&self) -> io::Result<()> {
-        self.deaf.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
+        self.waker_error.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
     }
 
     /// Connects a socket of the caller's making, from then on the tag's slot. As [`Ring::connect`], for those who
@@ -427,11 +438,7 @@ impl Ring for Uring {
             if completion.tag.operation() != Some(Operation::Waker) {
                 return Some(completion);
             }
-            match completion.result {
-                Ok(_) if completion.more => {}
-                Ok(_) => self.listen_to_waker(),
-                Err(errno) => self.deaf = Some(errno),
-            }
+            self.woken(&completion);
         }
     }
 
@@ -478,8 +485,8 @@ fn from_kernel(entry: &cqueue::Entry, memory: &Rc<Memory>) -> Completion {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
-    use std::net::{TcpListener as Far, TcpStream as Near};
+    use std::io::{Read, Write};
+    use std::net::{TcpListener as Far, TcpStream};
 
     const SETUP: Setup = Setup { table: 16, buffers: 2, buffer_bytes: 512, unsent_bytes: 0, silence: Duration::ZERO };
 
@@ -503,31 +510,103 @@ mod tests {
         }
     }
 
-    /// Rings before the wait, in it, and again: none is lost, none is needed twice.
+    /// Written before the wait, in it, and again: no write is lost, and none is needed twice.
     #[test]
     fn the_waker_ends_a_wait() {
         let waker = crate::engine::tests::waker();
         let other = waker.try_clone().expect("a descriptor");
         let mut ring = Uring::new(SETUP, waker, Vec::new()).expect("a ring");
-        let ring_it = move || rustix::io::write(&other, &1u64.to_ne_bytes()).expect("a ring of the bell");
+        let write = move || rustix::io::write(&other, &1u64.to_ne_bytes()).expect("a write of the eventfd");
         for _ in 0..3 {
-            ring_it();
-            ring.wait(None).expect("a wait that the bell ends");
-            assert!(ring.next().is_none(), "the bell is not the shard's business");
+            write();
+            ring.wait(None).expect("a wait that the waker ends");
+            assert!(ring.next().is_none(), "the waker's completions are not handed to the shard");
         }
         let begun = std::time::Instant::now();
         ring.wait(Some(Duration::from_millis(30))).expect("a wait that ends by itself");
-        assert!(begun.elapsed() >= Duration::from_millis(30), "nobody rang");
+        assert!(begun.elapsed() >= Duration::from_millis(30), "nobody wrote the eventfd");
         let sleeper = rustix::thread::gettid().as_raw_nonzero();
         let later = std::thread::spawn(move || {
             let stat = || std::fs::read_to_string(format!("/proc/self/task/{sleeper}/stat")).expect("its state");
             while !stat().contains(") S ") {
                 std::thread::yield_now();
             }
-            ring_it()
+            write()
         });
-        ring.wait(None).expect("a wait that the bell ends");
-        later.join().expect("the one who rings");
+        ring.wait(None).expect("a wait that the waker ends");
+        later.join().expect("the writer");
+    }
+
+    /// A connection of slot 0 to `far`, both ends with small buffers.
+    fn connected(ring: &mut Uring, far: &Far) -> (Socket, TcpStream) {
+        socket2::SockRef::from(far).set_recv_buffer_size(16 << 10).expect("a size");
+        let to = Address::Tcp(far.local_addr().expect("an address"));
+        let (socket, address) = sockets::for_connect(&to, 0, Duration::ZERO).expect("a socket");
+        socket.set_send_buffer_size(16 << 10).expect("a size");
+        let same = socket.try_clone().expect("a descriptor");
+        ring.connect_socket(Tag::new(0, 1, Operation::Connect), socket, address).expect("a slot");
+        turn_until(ring, 1);
+        (same, far.accept().expect("a connection").0)
+    }
+
+    /// Completions that have come, those of cancels left out.
+    fn completions(ring: &mut Uring) -> usize {
+        ring.turn().expect("a turn");
+        std::iter::from_fn(|| ring.next()).filter(|it| it.tag.operation() != Some(Operation::Cancel)).count()
+    }
+
+    /// Sends the bytes from slot 0 until the kernel has taken a send that it cannot go on with.
+    fn send_until_it_waits(ring: &mut Uring, socket: &Socket, bytes: &[u8]) {
+        let (front, back) = bytes.split_at(bytes.len() / 2);
+        let pieces = [front, back].map(|it| Piece { start: it.as_ptr(), len: it.len() });
+        for _ in 0..1000 {
+            while socket.send_with_flags(bytes, libc::MSG_DONTWAIT).is_ok() {}
+            // SAFETY: the caller keeps the bytes as they are until the send has completed, or `end` has returned
+            // `true`.
+            unsafe { ring.send(Tag::new(0, 1, Operation::Send), &pieces) };
+            if completions(ring) + completions(ring) == 0 {
+                return;
+            }
+        }
+        panic!("a socket that nobody reads takes whatever is sent");
+    }
+
+    #[test]
+    fn the_end_lets_go_of_a_send_that_waits() {
+        let (mut ring, far) = (ring(), Far::bind("127.0.0.1:0").expect("a listener"));
+        let (socket, mut far) = connected(&mut ring, &far);
+        ring.recv(Tag::new(0, 1, Operation::Recv));
+        let mut bytes = vec![b'a'; 1 << 20];
+        send_until_it_waits(&mut ring, &socket, &bytes);
+        assert_eq!(ring.sends, 1);
+        let begun = Instant::now();
+        assert!(ring.end() && begun.elapsed() < END);
+        assert_eq!(ring.sends, 0);
+        // The memory is ours again: nothing of this may be sent, however much room there is from now on.
+        bytes.fill(b'b');
+        far.set_nonblocking(true).expect("a flag");
+        let mut came = Vec::new();
+        for _ in 0..100 {
+            let _ = far.read_to_end(&mut came);
+            assert_eq!(completions(&mut ring), 0);
+        }
+        far.write_all(b"nobody receives this").expect("room in a socket");
+        assert_eq!(completions(&mut ring), 0, "the receive has ended as well");
+        socket.shutdown(std::net::Shutdown::Write).expect("a connection");
+        far.set_nonblocking(false).expect("a flag");
+        far.set_read_timeout(Some(Duration::from_secs(10))).expect("a time");
+        far.read_to_end(&mut came).expect("all that was sent, and the end");
+        assert!(!came.is_empty() && came.iter().all(|byte| *byte == b'a'));
+    }
+
+    #[test]
+    fn the_end_does_not_wait_for_what_has_no_memory_of_the_callers() {
+        let (mut ring, far) = (ring(), Far::bind("127.0.0.1:0").expect("a listener"));
+        assert!(ring.end(), "nothing is in flight");
+        let _ends = connected(&mut ring, &far);
+        ring.recv(Tag::new(0, 1, Operation::Recv));
+        assert_eq!(completions(&mut ring), 0);
+        assert!(ring.end());
     }
 
     /// A ring with one listener, and its address.
@@ -539,9 +618,9 @@ mod tests {
     }
 
     /// A client in a slot, which it has by an accept.
-    fn client(ring: &mut Uring, address: SocketAddr, slot: u32) -> Near {
+    fn client(ring: &mut Uring, address: SocketAddr, slot: u32) -> TcpStream {
         ring.accept(Tag::new(slot, 1, Operation::Accept), 0);
-        let client = Near::connect(address).expect("a listener");
+        let client = TcpStream::connect(address).expect("a listener");
         client.set_read_timeout(Some(Duration::from_secs(10))).expect("a read timeout");
         turn_until(ring, 1);
         client

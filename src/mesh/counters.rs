@@ -215,6 +215,8 @@ pub struct Counters {
     pub cq_overflows: u64,
     /// io_uring_enter calls.
     pub enters: u64,
+    /// Times that a letter woke the shard out of its sleep.
+    pub wakes: u64,
     /// Completions handled.
     pub completions: u64,
     /// Completions of a slot's former generation, dropped.
@@ -227,6 +229,8 @@ pub struct Counters {
     pub files_waiting: u64,
     /// Letters that could not be posted because the mailbox was full.
     pub letters_refused: u64,
+    /// Times that a letter to another shard found its mailbox full.
+    pub shard_letters_refused: u64,
     /// By upstream, in the order of the configuration.
     pub upstreams: Vec<UpstreamCounters>,
     /// The shard accepts no new clients.

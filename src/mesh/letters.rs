@@ -1,105 +1,136 @@
 //! The letters themselves.
 
-use super::{Counters, FeedNumber, FileAnswer, FileAsk, Message};
+use super::{Counters, FeedNumber, FileAnswer, FileAsk, Message, ServiceKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Which shard, counted from zero.
+/// Number of a shard, from zero.
 pub type ShardNumber = usize;
 
-/// What the control thread tells a shard.
+/// A letter to a shard, from the control thread where it does not say otherwise.
 #[derive(Debug)]
 pub enum ToShard {
     /// Send a [`Report`].
     Report,
-    /// Take no new clients, and bid those that are here farewell.
+    /// Accept no more clients, and close the connections of those that are there (a WebSocket with 1001, RFC 6455
+    /// section 7.4.1).
     Drain,
-    /// End now, with whatever is still open.
+    /// End at once; connections that are still open are cut.
     Leave,
-    /// Upstream `upstream` is at these addresses now. None: the name does not resolve.
+    /// From now on upstream `upstream` has these addresses; none: its name does not resolve.
     Addresses {
         /// Number of the upstream, in the order of the configuration.
         upstream: u32,
         /// What the name resolves to.
         addresses: Arc<[SocketAddr]>,
     },
-    /// What was asked by [`FileAsk`].
+    /// The answer to a [`FileAsk`] of this shard.
     File(Box<FileAnswer>),
-    /// Feeds have said this, in the order of their sequence. Every shard hears all of it.
+    /// Messages of feeds, in the order of their sequence. Every shard gets all of them.
     Publish(Arc<[Arc<Message>]>),
-    /// Something that this shard would have heard is lost: those who listen to it are to be told. In its place among
-    /// the letters of [`ToShard::Publish`].
+    /// Messages of feeds that do not come: their subscribers are to be told of a gap. It stands where they would have
+    /// stood among the letters of [`ToShard::Publish`].
     Missed(Box<Missed>),
-    /// Send [`SubscriberCounts`].
+    /// Send [`SubscriberCounts`] of these channels.
     SubscriberCounts(Box<SubscribersQuery>),
+    /// A letter of another shard (`Desk::post_to_shard`).
+    Shard {
+        /// The shard that posted it.
+        from: ShardNumber,
+        /// What it posted.
+        letter: ShardLetter,
+    },
 }
 
-/// A box is made for as many letters as it may hold: what is large stands behind a pointer.
-const _: () = assert!(size_of::<ToShard>() <= 24 && size_of::<ToControl>() <= 16);
+/// A letter from one shard to another. A pointer, since each ordered pair of shards has memory for as many of them as
+/// its mailbox may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardLetter(pub Box<ShardNote>);
 
-/// Which channels are asked for.
+/// The content of a [`ShardLetter`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardNote {
+    /// The service that posted it, and that gets it.
+    pub service: ServiceKind,
+    /// What it is about; its meaning is the service's.
+    pub key: u64,
+    /// Its payload; the format is the service's.
+    pub bytes: Vec<u8>,
+}
+
+impl ShardLetter {
+    /// A letter from a service to the same service of another shard.
+    pub fn new(service: ServiceKind, key: u64, bytes: Vec<u8>) -> ShardLetter {
+        ShardLetter(Box::new(ShardNote { service, key, bytes }))
+    }
+}
+
+/// A mailbox has memory for as many letters as it may hold: what is large stands behind a pointer.
+const _: () = assert!(size_of::<ToShard>() <= 24 && size_of::<ToControl>() <= 16 && size_of::<ShardLetter>() <= 8);
+
+/// Asks a shard for its subscribers by channel.
 #[derive(Clone, Debug)]
 pub struct SubscribersQuery {
-    /// Which question this is: comes back in the answer.
+    /// Number of the question, repeated in the answer.
     pub question: u64,
-    /// The channels.
+    /// Which channels.
     pub wanted: Wanted,
 }
 
-/// Channels that anybody hears, or that are kept.
+/// Which of the channels that have subscribers or kept messages.
 #[derive(Clone, Debug)]
 pub enum Wanted {
-    /// Those of this name, of whatever feed.
+    /// Those of this name, of every feed.
     One(Arc<str>),
     /// The first `most` of all, in the order of [`ChannelKey`].
     Page {
-        /// Only what comes behind this.
+        /// Only channels behind this one.
         after: Option<ChannelKey>,
-        /// How many, at most.
+        /// How many at most.
         most: usize,
     },
 }
 
-/// What a channel is known by, and in which order channels stand: its name, then its feed.
+/// Identifies a channel, and orders channels: by name, then by feed.
 pub type ChannelKey = (Box<str>, FeedNumber);
 
 impl ToShard {
-    /// What it is counted for when a shard reads it: each message of a feed as one.
+    /// As how many letters it counts in the budget of a turn: one for each message of a feed.
     pub fn weight(&self) -> u64 {
         if let ToShard::Publish(messages) = self { messages.len() as u64 } else { 1 }
     }
 }
 
-/// What is lost on the way to a shard's clients.
+/// Messages of feeds that do not reach a shard's clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missed {
-    /// Messages of this feed; `None`: of any.
+    /// Messages of this feed; `None`: of every feed.
     pub feed: Option<FeedNumber>,
-    /// Messages of this channel; `None`: of any.
+    /// Messages of this channel; `None`: of every channel.
     pub channel: Option<Arc<str>>,
-    /// They would have stood at this sequence or before it.
+    /// Their sequence would have been this or lower.
     pub sequence: u64,
 }
 
-/// What a shard tells the control thread.
+/// A letter from a shard to the control thread.
 #[derive(Debug)]
 pub enum ToControl {
-    /// How the shard is.
+    /// The answer to [`ToShard::Report`].
     Report(Box<Report>),
-    /// A file, or its next part, is wanted.
+    /// Asks for a file or for its next part; answered by [`ToShard::File`].
     File(Box<FileAsk>),
-    /// Who listens to what.
+    /// The answer to [`ToShard::SubscriberCounts`].
     SubscriberCounts(Box<SubscriberCounts>),
 }
 
 /// The channels of a shard at one moment.
 #[derive(Clone, Debug)]
 pub struct SubscriberCounts {
-    /// Whose.
+    /// The shard.
     pub shard: ShardNumber,
-    /// What was asked.
+    /// [`SubscribersQuery::question`].
     pub question: u64,
-    /// The channels, in no order; prefixes end with `*`.
+    /// The channels, in no order; a prefix ends with `*`.
     pub channels: Vec<ChannelState>,
 }
 
@@ -110,19 +141,19 @@ pub struct ChannelState {
     pub feed: FeedNumber,
     /// The channel, or a prefix with `*` at its end.
     pub channel: Box<str>,
-    /// Clients that hear it.
+    /// Clients that are subscribed to it.
     pub subscribers: u32,
-    /// Messages kept for those that come back.
+    /// Messages kept for clients that come back (`replay`, `last_values`).
     pub kept: u32,
-    /// Bytes that they cost, about.
+    /// Bytes of these messages, about ([`Message::cost`]).
     pub kept_bytes: u64,
 }
 
 /// A shard's counters at one moment.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// Whose.
+    /// The shard.
     pub shard: ShardNumber,
-    /// The counters.
+    /// Its counters.
     pub counters: Counters,
 }

@@ -13,7 +13,7 @@ use super::outbox::{Exhausted, Pool};
 use super::side_table::SideTable;
 use super::slab::{Handle, Slab};
 use super::work::Work;
-use crate::mesh::{Cause, Counters, Sender, ToControl};
+use crate::mesh::{Cause, Counters, PeerSenders, Sender, ToControl};
 use edgehold_wire::ws::{self, CloseCode, Opcode};
 use std::collections::VecDeque;
 
@@ -62,6 +62,8 @@ pub struct Core {
     pub(super) shard: usize,
     pub(super) slots: u32,
     pub(super) to_control: Sender<ToControl>,
+    /// Letters to other shards.
+    pub(super) peers: PeerSenders,
     /// Where the text of a head is written.
     pub(super) scratch: Vec<u8>,
 }
@@ -90,6 +92,7 @@ impl Core {
             shard: settings.shard,
             slots: settings.slots,
             to_control,
+            peers: PeerSenders::default(),
             scratch: Vec::new(),
         }
     }

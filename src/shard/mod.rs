@@ -31,7 +31,7 @@ mod work;
 
 use self::core::Core;
 use crate::engine::Ring;
-use crate::mesh::{Cause, Receiver, Report, Sender, ToControl, ToShard};
+use crate::mesh::{Cause, Peers, Receiver, Report, Sender, ShardLetters, ToControl, ToShard};
 use clock::{Now, TICK};
 use conn::{Exchange, Flags, Hold, State, StateEvent};
 use service::{Event, Services, ShardSettings};
@@ -50,7 +50,7 @@ pub struct Shard<R: Ring, S: Services> {
     ring: R,
     core: Core,
     service: S,
-    letters: Receiver<ToShard>,
+    letters: ShardLetters,
     accepts: Accepts,
     due: Vec<u32>,
     turn_events: u32,
@@ -112,13 +112,20 @@ impl<R: Ring, S: Services> Shard<R, S> {
             ring,
             core: Core::new(settings, to_control),
             service,
-            letters,
+            letters: ShardLetters::new(letters),
             accepts: Accepts::new(settings),
             due: Vec::new(),
             turn_events: settings.turn_events,
             drain_position: None,
             left: false,
         }
+    }
+
+    /// With mailboxes to and from the other shards; without, a shard has none.
+    pub fn with_peers(mut self, peers: Peers) -> Self {
+        self.core.peers = peers.to;
+        self.letters.set_peers(peers.from);
+        self
     }
 
     /// One turn: everything that is ready, within the budget.
@@ -163,7 +170,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
     pub fn report(&mut self) -> Report {
         let (ring, shard) = (self.ring.counts(), self.core.shard);
         let counters = &mut self.core.counters;
-        (counters.cq_overflows, counters.enters) = (ring.cq_overflow, ring.enters);
+        (counters.cq_overflows, counters.enters, counters.wakes) = (ring.cq_overflow, ring.enters, ring.wakes);
         (counters.outbox_bytes, counters.outbox_limit) = (self.core.pool.in_use(), self.core.pool.limit());
         counters.outbox_resident = self.core.pool.resident();
         (counters.deflate_window_bytes, counters.deflate_window_limit) =

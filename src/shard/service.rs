@@ -23,7 +23,7 @@ pub trait Services {
     fn request(&mut self, desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>) -> Verdict;
     /// Something has happened to a connection that is owned.
     fn event(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, event: Event<'_>);
-    /// A letter has come.
+    /// A letter of the control thread has come, or of a service of another shard ([`ToShard::Shard`]).
     fn letter(&mut self, desk: &mut Desk<'_>, letter: ToShard);
     /// Once a turn, behind the completions: what services have begun and not finished, at most `budget` steps of it.
     /// How many steps were done; none: there is nothing left.

@@ -60,8 +60,8 @@ impl Play {
         let setup = Setup::new(&mut dice, temper.window < 5000 || temper.delay > 50);
         let settings = settings(&mut dice);
         let waker = || Arc::new(Waker::new().expect("an eventfd"));
-        let (to_shard, letters) = mailbox(waker());
-        let (to_control, from_shard) = mailbox(waker());
+        let (to_shard, letters) = mailbox(1024, waker());
+        let (to_control, from_shard) = mailbox(1024, waker());
         let broadcast = Broadcast::new(setup.routes.clone(), &setup.feeds, EPOCH);
         let services = Services::new(setup.paths(), vec![], broadcast);
         let shard = Shard::new(Script::new(seed, temper), services, &settings, letters, to_control);

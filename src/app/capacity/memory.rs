@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::load::Load;
 use crate::app::coefficients::{self as costs, Coefficient};
 use crate::app::config::Config;
+use crate::app::derive::Mailboxes;
 
 /// Whose memory it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -74,6 +75,7 @@ impl Memory {
             times(Kind::User, "program", 1, &costs::PROGRAM),
             times(Kind::User, "shards", shards, &costs::SHARD),
             buffers(config, shards),
+            mailboxes(shards),
             kept(load),
         ];
         parts.extend(lasting(load));
@@ -145,6 +147,13 @@ fn buffers(config: &Config, shards: u64) -> Part {
     let count = shards * u64::from(config.server.recv_buffers);
     let bytes = buffers_bytes(config, shards);
     Part { kind: Kind::User, what: "receive buffers", count, bytes, coefficients: Vec::new() }
+}
+
+/// One for each ordered pair of shards; those with the control thread are part of a shard.
+fn mailboxes(shards: u64) -> Part {
+    let bytes = Mailboxes::of(shards as usize).between_shards_bytes(shards as usize);
+    let count = shards * shards.saturating_sub(1);
+    Part { kind: Kind::User, what: "mailboxes between shards", count, bytes, coefficients: Vec::new() }
 }
 
 /// Payload and what stands beside it, and the same again in each form.

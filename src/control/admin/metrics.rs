@@ -586,6 +586,7 @@ const METRICS: &[Metric] = &[
         late_completions
     ),
     summed!("edgehold_turns_total", Counter, "Turns of the shards' loops.", turns),
+    summed!("edgehold_shard_wakes_total", Counter, "Times that a letter woke a shard that slept.", wakes),
     summed!(
         "edgehold_turns_cut_short_total",
         Counter,
@@ -597,6 +598,12 @@ const METRICS: &[Metric] = &[
         Counter,
         "Letters to the control thread for which there was no room.",
         letters_refused
+    ),
+    summed!(
+        "edgehold_shard_letters_refused_total",
+        Counter,
+        "Times that a letter from a shard to another found its mailbox full.",
+        shard_letters_refused
     ),
     summed!(
         "edgehold_files_waiting",

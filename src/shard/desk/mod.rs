@@ -16,7 +16,7 @@ use super::core::Core;
 use super::limits::RouteLimits;
 use super::slab::Handle;
 use super::work::RECORD;
-use crate::mesh::{Cause, Counters, ServiceKind, ToControl};
+use crate::mesh::{Cause, Counters, ServiceKind, ShardLetter, ShardNumber, ToControl};
 use std::net::SocketAddr;
 
 /// What became of something that was to be sent.
@@ -142,6 +142,18 @@ impl Desk<'_> {
     /// The box is full: the letter comes back, to be tried again.
     pub fn try_post(&mut self, letter: ToControl) -> Result<(), ToControl> {
         self.core.to_control.post(letter)
+    }
+
+    /// Posts a letter to another shard, whose service of that kind gets it by `Services::letter`. Letters to one shard
+    /// arrive in the order in which they were posted, each once.
+    ///
+    /// # Errors
+    /// The mailbox is full, or there is no other shard of that number: the letter comes back, to be tried again in a
+    /// later turn.
+    pub fn post_to_shard(&mut self, to: ShardNumber, letter: ShardLetter) -> Result<(), ShardLetter> {
+        let posted = self.core.peers.post(to, letter);
+        self.core.counters.shard_letters_refused += u64::from(posted.is_err());
+        posted
     }
 
     /// Posts a letter to the control thread. `false`: the box is full.
