@@ -4,7 +4,7 @@ use edgehold::app::capacity::{self, Arguments};
 use edgehold::app::cli::{self, Command, Page};
 use edgehold::app::config::{self, Config, Problem};
 use edgehold::app::derive::Machine;
-use edgehold::app::{addresses, doctor, run};
+use edgehold::app::{addresses, doctor, findings, run};
 use edgehold::control::{Ending, metrics};
 use std::io::{self, Write};
 use std::path::Path;
@@ -57,10 +57,10 @@ fn serve(config: &Config) -> ExitCode {
 }
 
 fn examine(config: &Config) -> ExitCode {
-    let mut rows = doctor::rows(config, &Machine::read(), &run::kernel_rows());
+    let mut rows = doctor::rows(config, &Machine::read(), &run::kernel_trials());
     rows.extend(addresses::rows(config));
-    let written = said(&doctor::table_text(&rows));
-    if doctor::fails(&rows) { ExitCode::from(FAILED) } else { written }
+    let written = said(&findings::text(&rows));
+    if findings::fails(&rows) { ExitCode::from(FAILED) } else { written }
 }
 
 fn reckon(asked: &Arguments, config: &Config) -> ExitCode {

@@ -4,10 +4,10 @@
 //! about to end, or has ended and left its sockets to the kernel, `serve` waits a while.
 
 use super::config::{self, Config, Service, Source};
-use super::doctor::{Row, Verdict};
-use super::run::Failure;
+use super::failure::Failure;
 use crate::engine::Address;
 use crate::engine::claim::{Holder, SocketFile, holder};
+use crate::engine::finding::{Finding, Verdict};
 use crate::engine::sockets::{self, Options};
 use socket2::Socket;
 use std::io;
@@ -54,7 +54,7 @@ impl Bound {
 }
 
 /// What the doctor says of all addresses: each is tried, and left as it was found.
-pub fn rows(config: &Config) -> Vec<Row> {
+pub fn rows(config: &Config) -> Vec<Finding> {
     let admin = config.server.admin.map(|it| ("admin address".to_owned(), Address::Tcp(it), Options::default()));
     let listeners = config.listeners.iter().enumerate().map(|(number, it)| {
         (
@@ -68,7 +68,7 @@ pub fn rows(config: &Config) -> Vec<Row> {
 }
 
 /// A feed tries again by itself: not to listen is no reason not to serve.
-fn feed_row(feed: &config::Feed) -> Option<Row> {
+fn feed_row(feed: &config::Feed) -> Option<Finding> {
     let address = match &feed.source {
         Source::TcpListen(address) => Address::Tcp(*address),
         Source::Unix(path) => Address::Unix(path.clone()),
@@ -76,20 +76,19 @@ fn feed_row(feed: &config::Feed) -> Option<Row> {
     };
     let row = tried(&format!("feed {}", feed.name), &address, Options::default());
     let verdict = if row.verdict == Verdict::Fails { Verdict::Advice } else { row.verdict };
-    Some(Row { verdict, ..row })
+    Some(Finding { verdict, ..row })
 }
 
-fn tried(what: &str, address: &Address, options: Options) -> Row {
-    let row =
-        |is, should: &str, verdict, command| Row { what: what.into(), is, should: should.into(), verdict, command };
+fn tried(what: &str, address: &Address, options: Options) -> Finding {
+    let found = |is, verdict, command| Finding::new(what, is, "free".into(), verdict, command);
     match sockets::try_listen(address, options) {
-        Ok(()) => row(written(address), "free", Verdict::Ok, String::new()),
+        Ok(()) => found(written(address), Verdict::Ok, String::new()),
         Err(error) => {
             let verdict = match error.kind() == io::ErrorKind::AddrInUse && holder(address) == Holder::Dead {
                 true => Verdict::Advice,
                 false => Verdict::Fails,
             };
-            row(format!("{}: {error}", written(address)), "free", verdict, remedy(address, &error))
+            found(format!("{}: {error}", written(address)), verdict, remedy(address, &error))
         }
     }
 }

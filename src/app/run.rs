@@ -5,12 +5,13 @@
 
 use super::addresses::{Bound, silence};
 use super::config::{self, Config, Frames};
-use super::derive::{Derived, MEMLOCK_MIN, Machine, Shortfall, memlock_bytes, raise_memlock};
-use super::doctor::KernelRow;
+use super::derive::{Derived, MEMLOCK_MIN, Machine, memlock_bytes};
+use super::failure::Failure;
 use super::{derive, log};
 use crate::control::stats::{Count, Counts};
 use crate::control::{self, Admin, AdminRules, Ending, Line, metrics, readers};
-use crate::engine::probe::{Finding, Kernel};
+use crate::engine::finding::Finding;
+use crate::engine::probe::Kernel;
 use crate::engine::uring::{Setup, Uring};
 use crate::mesh::{self, Health, Receiver, Sender, Site, ToControl, ToShard, Waker};
 use crate::service::proxy::{self, Backoff, Place, Places};
@@ -23,7 +24,6 @@ use edgehold_wire::ws::CloseCode;
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::Socket;
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -49,68 +49,6 @@ const JOIN: Duration = Duration::from_secs(2);
 
 /// The thread of a shard.
 type Thread = ExecutorJoinHandle<io::Result<()>>;
-
-/// Why the server could not serve, in words for the operator.
-#[derive(Debug)]
-pub enum Failure {
-    /// The machine is too small for the configuration.
-    Machine(Vec<Shortfall>),
-    /// The kernel lacks something.
-    Kernel(Vec<Finding>),
-    /// An address cannot be listened on.
-    Listen {
-        /// The listener's name, or `admin`.
-        name: String,
-        /// The address.
-        address: String,
-        /// What the kernel said.
-        error: io::Error,
-        /// What to change; may be empty.
-        remedy: String,
-    },
-    /// A shard could not be started.
-    Shard {
-        /// Which.
-        shard: usize,
-        /// Why.
-        error: io::Error,
-        /// RLIMIT_MEMLOCK with which all shards start, in bytes.
-        memlock: u64,
-    },
-    /// The control thread has failed.
-    Control(io::Error),
-    /// A shard ended while the server was at work.
-    ShardLost,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::Machine(shortfalls) => shortfalls
-                .iter()
-                .try_for_each(|it| writeln!(f, "{} is {}, should be {}: {}", it.what, it.is, it.should, it.command)),
-            Failure::Kernel(findings) => findings
-                .iter()
-                .try_for_each(|it| writeln!(f, "{}: {} (should be: {}): {}", it.what, it.is, it.should, it.remedy)),
-            Failure::Listen { name, address, error, remedy } => {
-                let colon = if remedy.is_empty() { "" } else { ": " };
-                writeln!(f, "listener {name}: {address}: {error}{colon}{remedy}")
-            }
-            Failure::Shard { shard, error, memlock } => {
-                writeln!(f, "shard {shard}: no io_uring: {error}{}", memory_remedy(error, *memlock))
-            }
-            Failure::Control(error) => writeln!(f, "control thread: {error}"),
-            Failure::ShardLost => writeln!(f, "a shard has ended; the log says why"),
-        }
-    }
-}
-
-fn memory_remedy(error: &io::Error, memlock: u64) -> String {
-    match error.kind() {
-        io::ErrorKind::OutOfMemory => format!(": raise RLIMIT_MEMLOCK, or free memory; {}", raise_memlock(memlock)),
-        _ => String::new(),
-    }
-}
 
 /// Serves until told to stop. `Forced`: told twice, shards are still running.
 ///
@@ -158,13 +96,9 @@ pub fn complain(failure: &Failure) {
     log::complain(&format!("edgehold: {failure}"));
 }
 
-/// What was tried of the kernel, as rows for doctor, which reads the rest by itself.
-pub fn kernel_rows() -> Vec<KernelRow> {
-    let row = |it: Finding| {
-        let fails = it.is_refusal();
-        KernelRow { what: it.what, is: it.is, should: it.should, fails, command: it.remedy }
-    };
-    Kernel::look().trials().into_iter().map(row).collect()
+/// What was tried of the kernel, for doctor, which reads the rest by itself.
+pub fn kernel_trials() -> Vec<Finding> {
+    Kernel::look().trials()
 }
 
 fn refuse_kernel(kernel: &Kernel) -> Result<(), Failure> {
@@ -532,18 +466,6 @@ fn admin_rules(config: &Config) -> AdminRules {
 mod tests {
     use super::*;
 
-    fn words(errno: i32) -> String {
-        let error = io::Error::from_raw_os_error(errno);
-        Failure::Shard { shard: 3, error, memlock: 1448 << 10 }.to_string()
-    }
-
-    #[test]
-    fn a_shard_short_of_memory_names_the_limit_and_its_command() {
-        let expected = "shard 3: no io_uring: Cannot allocate memory (os error 12): raise RLIMIT_MEMLOCK, or free \
-                        memory; as root: ulimit -l 1448 (under systemd: LimitMEMLOCK=1448K)\n";
-        assert_eq!(words(libc::ENOMEM), expected);
-        assert_eq!(words(libc::EMFILE), "shard 3: no io_uring: Too many open files (os error 24)\n");
-    }
     #[test]
     fn an_executor_that_finds_the_limit_too_low_is_short_of_memory() {
         let errno = |limit| executor_error(io::Error::from_raw_os_error(libc::EMFILE), limit).raw_os_error();

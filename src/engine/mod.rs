@@ -7,6 +7,7 @@
 pub mod buffers;
 pub mod claim;
 pub mod descriptors;
+pub mod finding;
 pub mod mapping;
 pub mod probe;
 #[cfg(any(test, feature = "script"))]

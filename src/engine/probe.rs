@@ -3,6 +3,7 @@
 //! [`Kernel::look`] only gathers facts; [`Kernel::findings`] judges them, so that a test can hide a feature
 //! and read the refusal.
 
+use super::finding::{Finding, Verdict};
 use io_uring::{IoUring, Probe, opcode};
 use std::io;
 
@@ -30,26 +31,6 @@ pub struct Kernel {
     pub buffer_ring: Result<(), i32>,
     /// Operations that a shard uses, by name, with whether the kernel knows them.
     pub operations: Vec<(&'static str, bool)>,
-}
-
-/// One thing that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// What was looked at.
-    pub what: String,
-    /// How it is.
-    pub is: String,
-    /// How it should be.
-    pub should: String,
-    /// What to do; empty where all is well.
-    pub remedy: String,
-}
-
-impl Finding {
-    /// Serving would fail.
-    pub fn is_refusal(&self) -> bool {
-        !self.remedy.is_empty()
-    }
 }
 
 impl Kernel {
@@ -84,9 +65,9 @@ impl Kernel {
         trials
     }
 
-    /// The findings with which serving would fail.
+    /// The findings with which the server would not run.
     pub fn refusals(&self) -> Vec<Finding> {
-        self.findings().into_iter().filter(Finding::is_refusal).collect()
+        self.findings().into_iter().filter(Finding::fails).collect()
     }
 
     fn judge_version(&self) -> Finding {
@@ -149,8 +130,9 @@ fn newer(outcome: Result<(), i32>) -> &'static str {
     }
 }
 
+/// What has a remedy stands in the way.
 fn finding(what: &str, is: String, should: &str, remedy: &str) -> Finding {
-    Finding { what: what.into(), is, should: should.into(), remedy: remedy.into() }
+    Finding::new(what, is, should.into(), Verdict::insist(remedy.is_empty()), remedy.into())
 }
 
 fn outcome(ring: &io::Result<IoUring>) -> Result<(), i32> {
@@ -214,7 +196,7 @@ mod tests {
     fn refusal(kernel: &Kernel) -> String {
         let refusals = kernel.refusals();
         assert!(!refusals.is_empty(), "nothing was refused: {kernel:?}");
-        refusals.iter().map(|it| format!("{}: {} -> {}\n", it.what, it.is, it.remedy)).collect()
+        refusals.iter().map(|it| format!("{}: {} -> {}\n", it.what, it.is, it.command)).collect()
     }
 
     #[test]
