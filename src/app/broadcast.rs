@@ -1,8 +1,7 @@
 //! Broadcast routes and feeds, from what was written to what a shard works with.
 
 use super::config::{self, Config};
-use crate::mesh::Body;
-use crate::service::broadcast::{BroadcastPlan, FeedSettings, Keep, Policy, Slow};
+use crate::service::broadcast::{BroadcastPlan, FeedSettings, Keep, Slow};
 use crate::shard::clock::ticks;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -44,9 +43,9 @@ fn route(written: &config::Broadcast) -> BroadcastPlan {
         changes_max: written.subscription_changes,
         order_bytes: written.order_bytes as usize,
         snapshot: written.snapshot,
-        body: if written.envelope { Body::Json } else { Body::Plain },
+        body: written.envelope,
         poll_ticks: ticks(written.poll_timeout),
-        poll_gone: written.poll_gap == config::PollGap::Gone,
+        poll_gone: written.poll_gone,
         retry_millis: written.retry.as_millis() as u64,
         allow_origin: written.allow_origin.clone(),
         allow_credentials: written.allow_credentials,
@@ -56,23 +55,14 @@ fn route(written: &config::Broadcast) -> BroadcastPlan {
 }
 
 fn slow(written: &config::SlowClient) -> Slow {
-    Slow {
-        policy: match written.policy {
-            config::SlowPolicy::DropOldest => Policy::DropOldest,
-            config::SlowPolicy::Conflate => Policy::Conflate,
-            config::SlowPolicy::Close => Policy::Close,
-            config::SlowPolicy::Gap => Policy::Gap,
-        },
-        max_pending: u64::from(written.max_pending),
-        max_age_ticks: ticks(written.max_age),
-    }
+    Slow { policy: written.policy, max_pending: u64::from(written.max_pending), max_age_ticks: ticks(written.max_age) }
 }
 
 /// A channel log keeps as much for laggards as the most patient of the feed's routes allows, and last values where one
 /// of them needs them.
 fn feed(config: &Config, number: usize, written: &config::Feed) -> FeedSettings {
     let heard = || routes(config).filter(|route| route.feeds.contains(&number));
-    let conflates = |route: &config::Broadcast| route.slow_client.policy == config::SlowPolicy::Conflate;
+    let conflates = |route: &config::Broadcast| route.slow_client.policy == config::Policy::Conflate;
     FeedSettings {
         channel: written.channel.clone(),
         keep: Keep {

@@ -4,7 +4,7 @@
 //! kernel lacks, addresses that cannot be had.
 
 use super::addresses::{Bound, silence};
-use super::config::{self, Config, Frames};
+use super::config::{self, Config};
 use super::derive::{Derived, MEMLOCK_MIN, Machine, memlock_bytes};
 use super::failure::Failure;
 use super::{derive, log};
@@ -292,7 +292,7 @@ fn placement(shard: usize) -> Placement {
 
 fn settings(config: &Config, derived: &Derived, shard: usize, upstreams: usize) -> ShardSettings {
     let unknown = limits(&config.limits, u32::MAX / 4, Deflate::default());
-    let routes = config.routes.iter().map(|it| limits(&it.limits, keep_alive_ticks(&it.service), deflate(&it.deflate)));
+    let routes = config.routes.iter().map(|it| limits(&it.limits, keep_alive_ticks(&it.service), it.deflate));
     ShardSettings {
         shard,
         slots: derived.slots_per_shard,
@@ -314,10 +314,6 @@ fn keep_alive_ticks(service: &config::Service) -> u32 {
         config::Service::Broadcast(route) => ticks(route.keep_alive),
         _ => u32::MAX / 4,
     }
-}
-
-fn deflate(deflate: &config::Deflate) -> Deflate {
-    Deflate { on: deflate.on, takeover: deflate.takeover, min_bytes: deflate.min_bytes as usize }
 }
 
 fn limits(limits: &config::Limits, keep_alive_ticks: u32, deflate: Deflate) -> RouteLimits {
@@ -374,11 +370,7 @@ fn target(config: &Config, service: &config::Service, all: &[&config::Upstream])
             let number = |it: &config::Upstream| all.iter().position(|one| *one == it).unwrap_or_default() as u32;
             Target::Proxy(Arc::new(proxy::ProxyPlan {
                 upstreams: upstreams.iter().map(number).collect(),
-                frames: match frames {
-                    Frames::Binary => proxy::Frames::Binary,
-                    Frames::Text => proxy::Frames::Text,
-                    Frames::Lines => proxy::Frames::Lines,
-                },
+                frames: *frames,
                 subprotocols: subprotocols.clone(),
                 connect_ticks: ticks(*connect_timeout),
                 end_code: CloseCode(*end_code),

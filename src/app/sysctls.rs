@@ -1,7 +1,7 @@
 //! Sysctls held against what a server, or a planned load, needs of them. `None` where the machine does not tell, or
 //! where nothing is needed.
 
-use super::config::{Config, Service, Upstream};
+use super::config::{Config, Upstream};
 use super::derive::Machine;
 use super::findings::{bytes, limit};
 use crate::engine::finding::{Finding, Verdict};
@@ -56,16 +56,9 @@ pub(super) fn local_ports_of((first, last): (u16, u16)) -> u64 {
 
 /// How many different ones there are: a port serves once for each of them.
 pub(super) fn tcp_upstreams(config: &Config) -> u64 {
-    let all = config.routes.iter().flat_map(|route| upstreams(&route.service));
+    let all = config.routes.iter().flat_map(|route| route.service.upstreams());
     let tcp = all.filter(|upstream| matches!(upstream, Upstream::Tcp { .. }));
     tcp.collect::<HashSet<_>>().len() as u64
-}
-
-fn upstreams(service: &Service) -> &[Upstream] {
-    match service {
-        Service::Proxy { upstreams, .. } => upstreams,
-        _ => &[],
-    }
 }
 
 /// The kernel cuts a longer backlog without a word, listen(2).

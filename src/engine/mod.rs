@@ -16,6 +16,7 @@ pub mod sockets;
 pub mod uring;
 
 pub use buffers::Lent;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -129,13 +130,22 @@ pub struct Completion {
     pub nonempty: bool,
 }
 
-/// Where a back end, or a listener, is.
+/// Where a back end, or a listener, is. Displayed as the configuration writes it: `127.0.0.1:80`, `unix:/run/x.sock`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     /// IPv4 or IPv6.
     Tcp(SocketAddr),
     /// A unix stream socket in the file system.
     Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => write!(f, "{address}"),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// Bytes to send. They belong to the caller, who keeps them in place until the send completes.
