@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod failure;
 mod feeds;
 pub mod findings;
+pub mod generation;
 mod log;
 mod memory;
 pub mod run;

@@ -7,6 +7,7 @@ use super::addresses::{Bound, silence};
 use super::config::{self, Config};
 use super::derive::{Derived, MEMLOCK_MIN, Machine, memlock_bytes};
 use super::failure::Failure;
+use super::generation::Generation;
 use super::{derive, log};
 use crate::control::stats::{Count, Counts};
 use crate::control::{self, Admin, AdminRules, Ending, Line, metrics, readers};
@@ -70,14 +71,15 @@ fn serve_until_told(config: &Config, log_dropped: Count) -> Result<Ending, Failu
     let mut bound = Bound::all(config, derived.shards)?;
     let control_waker = Arc::new(Waker::new().map_err(Failure::Control)?);
     let epoch = super::broadcast::epoch();
-    let health: Arc<[Health]> = upstreams(config).iter().map(|it| Health::new(it.to_string())).collect();
+    let generation = Generation::first(Arc::new(config.clone()));
+    let health: Arc<[Health]> = generation.upstreams().iter().map(|(_, it)| Health::new(it.to_string())).collect();
     let mut lines = Vec::new();
     let mut shards = Vec::new();
     for shard in (0..derived.shards).rev() {
         let post = Post::new(&control_waker).map_err(Failure::Control)?;
         lines.push(post.line);
         let sockets = bound.sockets.pop().unwrap_or_default();
-        let start = Start::new((config, &derived), (shard, epoch), health.clone(), sockets, post.shard);
+        let start = Start::new((&generation, &derived), (shard, epoch), health.clone(), sockets, post.shard);
         let memlock = memlock_bytes(config, &machine);
         shards.push(start.spawn().map_err(|error| Failure::Shard { shard, error, memlock })?);
     }
@@ -85,7 +87,7 @@ fn serve_until_told(config: &Config, log_dropped: Count) -> Result<Ending, Failu
     announce(config, &derived);
     let held = derive::open_files(config, &machine, &derived);
     let counts = Counts { files_held_limit: held, log_dropped, ..Counts::default() };
-    let settings = control_settings(config, bound.admin.take(), epoch, (health, counts));
+    let settings = control_settings(&generation, bound.admin.take(), epoch, (health, counts));
     let ending = control::run(settings, lines, &control_waker).map_err(Failure::Control)?;
     drop(bound);
     finish(ending, shards)
@@ -205,15 +207,15 @@ struct Start {
 
 impl Start {
     fn new(
-        (config, derived): (&Config, &Derived),
+        (generation, derived): (&Generation, &Derived),
         (shard, epoch): (usize, u32),
         health: Arc<[Health]>,
         sockets: Vec<Socket>,
         post: ShardPost,
     ) -> Start {
-        let upstreams = upstreams(config);
+        let config = &*generation.config;
         Start {
-            settings: settings(config, derived, shard, upstreams.len()),
+            settings: settings(generation, derived, shard),
             setup: Setup {
                 table: derived.table_entries,
                 buffers: config.server.recv_buffers,
@@ -221,9 +223,9 @@ impl Start {
                 unsent_bytes: config.server.unsent_bytes,
                 silence: silence(config, |service| matches!(service, config::Service::Proxy { .. })),
             },
-            routes: routes(config, &upstreams),
-            places: places(config, health),
-            broadcast: (super::broadcast::settings(config), super::broadcast::feeds(config), epoch),
+            routes: routes(generation),
+            places: places(generation, health),
+            broadcast: (super::broadcast::settings(generation), super::broadcast::feeds(config), epoch),
             file_queue: config.server.file_queue as usize,
             health: config.listeners.iter().map(|it| it.health.clone()).collect(),
             sockets,
@@ -290,7 +292,8 @@ fn placement(shard: usize) -> Placement {
 
 // ---- from what was written to what it means ----
 
-fn settings(config: &Config, derived: &Derived, shard: usize, upstreams: usize) -> ShardSettings {
+fn settings(generation: &Generation, derived: &Derived, shard: usize) -> ShardSettings {
+    let config = &*generation.config;
     let unknown = limits(&config.limits, u32::MAX / 4, Deflate::default());
     let routes = config.routes.iter().map(|it| limits(&it.limits, keep_alive_ticks(&it.service), it.deflate));
     ShardSettings {
@@ -299,7 +302,7 @@ fn settings(config: &Config, derived: &Derived, shard: usize, upstreams: usize) 
         spare_slots: derived.spare_slots,
         accepts_in_flight: u32::from(config.server.accepts_in_flight),
         listeners: config.listeners.len(),
-        upstreams,
+        upstreams: generation.upstreams().len(),
         limits: std::iter::once(unknown).chain(routes).collect(),
         outbox_bytes: derived.outbox_bytes,
         deflate_window_bytes: config.server.deflate_window_bytes,
@@ -345,31 +348,29 @@ fn connection_bytes(limits: &config::Limits) -> usize {
 }
 
 /// The routes; limits number 0 are those for all, number n + 1 those of route n.
-fn routes(config: &Config, upstreams: &[&config::Upstream]) -> Arc<Routes> {
-    let numbered = (1..).zip(&config.routes);
-    let route = |(limits, route): (u16, &config::Route)| Route {
+fn routes(generation: &Generation) -> Arc<Routes> {
+    let route = |route: &config::Route| Route {
         path: route.path.clone(),
         below: route.below(),
         host: route.host.clone(),
-        limits,
-        target: target(config, &route.service, upstreams),
+        limits: generation.route(route).map_or(0, |number| number as u16 + 1),
+        target: target(generation, route),
     };
-    Arc::new(numbered.map(route).collect())
+    Arc::new(generation.config.routes.iter().map(route).collect())
 }
 
-fn target(config: &Config, service: &config::Service, all: &[&config::Upstream]) -> Target {
-    match service {
+fn target(generation: &Generation, route: &config::Route) -> Target {
+    match &route.service {
         config::Service::Echo { subprotocols } => Target::Echo(echo::EchoPlan { subprotocols: subprotocols.clone() }),
         config::Service::Page => Target::Page(()),
-        config::Service::Broadcast(route) => Target::Broadcast(super::broadcast::number(config, route)),
+        config::Service::Broadcast(_) => Target::Broadcast(generation.broadcast(route).unwrap_or_default() as u16),
         config::Service::Files { root, cache_control, charset } => {
             let (root, cache_control, charset) = (root.clone(), cache_control.clone(), charset.clone());
             Target::Files(files::FilesPlan { site: Arc::new(Site { root, cache_control, charset }) })
         }
         config::Service::Proxy { upstreams, frames, subprotocols, connect_timeout, end_code } => {
-            let number = |it: &config::Upstream| all.iter().position(|one| *one == it).unwrap_or_default() as u32;
             Target::Proxy(Arc::new(proxy::ProxyPlan {
-                upstreams: upstreams.iter().map(number).collect(),
+                upstreams: upstreams.iter().filter_map(|it| generation.upstream(it)).collect(),
                 frames: *frames,
                 subprotocols: subprotocols.clone(),
                 connect_ticks: ticks(*connect_timeout),
@@ -379,24 +380,9 @@ fn target(config: &Config, service: &config::Service, all: &[&config::Upstream])
     }
 }
 
-/// Every upstream once, in the order of the configuration: their places are their numbers.
-fn upstreams(config: &Config) -> Vec<&config::Upstream> {
-    let mut all: Vec<&config::Upstream> = Vec::new();
-    for route in &config.routes {
-        if let config::Service::Proxy { upstreams, .. } = &route.service {
-            upstreams.iter().for_each(|it| {
-                if !all.contains(&it) {
-                    all.push(it)
-                }
-            });
-        }
-    }
-    all
-}
-
-fn places(config: &Config, health: Arc<[Health]>) -> Places {
-    let places = upstreams(config).into_iter().map(place).collect();
-    let server = &config.server;
+fn places(generation: &Generation, health: Arc<[Health]>) -> Places {
+    let places = generation.upstreams().into_iter().map(|(_, it)| place(it)).collect();
+    let server = &generation.config.server;
     Places { places, health, backoff: Backoff { first: server.upstream_backoff, max: server.upstream_backoff_max } }
 }
 
@@ -411,13 +397,13 @@ fn place(upstream: &config::Upstream) -> Place {
 }
 
 fn control_settings(
-    config: &Config,
+    generation: &Generation,
     admin: Option<TcpListener>,
     epoch: u32,
     (health, counts): (Arc<[Health]>, Counts),
 ) -> control::ControlSettings {
-    let upstreams = upstreams(config);
-    let named = |(number, it): (u32, &&config::Upstream)| match it {
+    let (config, upstreams) = (&*generation.config, generation.upstreams());
+    let named = |&(number, it): &(u32, &config::Upstream)| match it {
         config::Upstream::Tcp { host, port } if host.parse::<IpAddr>().is_err() => Some((number, host.clone(), *port)),
         config::Upstream::Tcp { .. } | config::Upstream::Unix(_) => None,
     };
@@ -429,12 +415,12 @@ fn control_settings(
             wait: config.server.file_wait,
         },
         counts,
-        names: (0..).zip(&upstreams).filter_map(named).collect(),
+        names: upstreams.iter().filter_map(named).collect(),
         resolve_ttl: config.server.resolve_ttl,
         grace: config.server.shutdown_grace,
         labels: metrics::Labels {
             listeners: config.listeners.iter().map(|it| it.name.clone()).collect(),
-            upstreams: upstreams.iter().map(ToString::to_string).collect(),
+            upstreams: upstreams.iter().map(|(_, it)| it.to_string()).collect(),
             health,
         },
         feeds: super::feeds::settings(config),
