@@ -41,7 +41,9 @@ fn with_config(config: Result<Config, Vec<Problem>>, task: impl FnOnce(&Config) 
     match config {
         Ok(config) => task(&config),
         Err(problems) => {
-            problems.iter().for_each(|problem| eprintln!("{problem}"));
+            for problem in problems {
+                eprintln!("{problem}");
+            }
             ExitCode::from(MISTAKEN)
         }
     }

@@ -86,11 +86,9 @@ fn tried(what: &str, address: &Address, options: Options) -> Finding {
     match sockets::try_listen(address, options) {
         Ok(()) => found(address.to_string(), Verdict::Ok, String::new()),
         Err(error) => {
-            let verdict = match error.kind() == io::ErrorKind::AddrInUse && holder(address) == Holder::Dead {
-                true => Verdict::Advice,
-                false => Verdict::Fails,
-            };
-            found(format!("{}: {error}", address.to_string()), verdict, remedy(address, &error))
+            let dying = error.kind() == io::ErrorKind::AddrInUse && holder(address) == Holder::Dead;
+            let verdict = if dying { Verdict::Advice } else { Verdict::Fails };
+            found(format!("{address}: {error}"), verdict, remedy(address, &error))
         }
     }
 }

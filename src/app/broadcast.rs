@@ -33,7 +33,7 @@ fn routes(config: &Config) -> impl Iterator<Item = &config::Broadcast> {
 fn route(generation: &Generation, written: &config::Broadcast) -> BroadcastPlan {
     let number = |&feed: &usize| generation.feed(&generation.config.feeds[feed].name);
     BroadcastPlan {
-        feeds: written.feeds.iter().filter_map(number).map(|number| number as u16).collect(),
+        feeds: written.feeds.iter().filter_map(number).collect(),
         channel_in_path: written.channel_in_path,
         channels: written.channels.clone(),
         subscribe: written.subscribe,
@@ -44,7 +44,7 @@ fn route(generation: &Generation, written: &config::Broadcast) -> BroadcastPlan 
         body: written.envelope,
         poll_ticks: ticks(written.poll_timeout),
         poll_gone: written.poll_gone,
-        retry_millis: written.retry.as_millis() as u64,
+        retry_millis: u64::try_from(written.retry.as_millis()).unwrap_or(u64::MAX),
         allow_origin: written.allow_origin.clone(),
         allow_credentials: written.allow_credentials,
         gap_event: written.gap_event.clone(),

@@ -89,9 +89,10 @@ fn memlock(config: &Config, machine: &Machine) -> Finding {
         u64::MAX => "unlimited".into(),
         bytes => format!("{} KiB", bytes / 1024),
     };
-    let should = match machine.memlock_exempt {
-        true => format!("at least {} KiB; CAP_IPC_LOCK lifts the rest", least / 1024),
-        false => format!("at least {} KiB for {} shards", least / 1024, shards(config, machine)),
+    let should = if machine.memlock_exempt {
+        format!("at least {} KiB; CAP_IPC_LOCK lifts the rest", least / 1024)
+    } else {
+        format!("at least {} KiB for {} shards", least / 1024, shards(config, machine))
     };
     Finding::new("RLIMIT_MEMLOCK", is, should, Verdict::insist(machine.memlock_soft >= least), raise_memlock(least))
 }
@@ -114,9 +115,10 @@ fn table(config: &Config, machine: &Machine, derived: &Derived) -> Finding {
     let is = format!("soft {}, hard {}", limit(machine.nofile_soft), limit(machine.nofile()));
     let nofile = |entries| nofile_for(entries, config, machine, shards);
     let least = nofile(derived.table_entries.into());
-    let should = match bound {
-        true => format!("more than {least} would let memory decide the slots"),
-        false => format!("at least {least}, {}", tables(derived.table_entries.into(), machine, shards)),
+    let should = if bound {
+        format!("more than {least} would let memory decide the slots")
+    } else {
+        format!("at least {least}, {}", tables(derived.table_entries.into(), machine, shards))
     };
     let command = raise_nofile(nofile(table_by_memory(machine, derived)), machine);
     Finding::new("RLIMIT_NOFILE", is, should, Verdict::advise(!bound), command)

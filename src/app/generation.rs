@@ -8,6 +8,7 @@
 //! first generation numbers are places in the file.
 
 use super::config::{Config, Route, Service, Upstream};
+use crate::mesh::FeedNumber;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
@@ -48,7 +49,7 @@ impl<K: Eq + Hash> Numbers<K> {
 
     /// Entries of a table that these numbers index.
     fn table_len(&self) -> u32 {
-        (self.known.len() + self.free.len()) as u32
+        u32::try_from(self.known.len() + self.free.len()).expect("fewer things than addresses")
     }
 }
 
@@ -109,18 +110,18 @@ impl Generation {
     }
 
     /// The number of a route; `None` if this generation has no such route.
-    pub fn route(&self, route: &Route) -> Option<u32> {
-        self.routes.known.get(&route_key(route)).copied()
+    pub fn route(&self, route: &Route) -> Option<u16> {
+        self.routes.known.get(&route_key(route)).map(|&number| short(number))
     }
 
     /// The number of a route among those of broadcast; `None` if this generation has no such route there.
-    pub fn broadcast(&self, route: &Route) -> Option<u32> {
-        self.broadcasts.known.get(&route_key(route)).copied()
+    pub fn broadcast(&self, route: &Route) -> Option<u16> {
+        self.broadcasts.known.get(&route_key(route)).map(|&number| short(number))
     }
 
     /// The number of a feed; `None` if this generation has no feed of this name.
-    pub fn feed(&self, name: &str) -> Option<u32> {
-        self.feeds.known.get(name).copied()
+    pub fn feed(&self, name: &str) -> Option<FeedNumber> {
+        self.feeds.known.get(name).map(|&number| short(number))
     }
 
     /// The number of an upstream; `None` if no route of this generation has it.
@@ -134,6 +135,14 @@ impl Generation {
         all.sort_unstable_by_key(|(number, _)| *number);
         all
     }
+}
+
+/// A number in the 16 bits that rooms have for it.
+///
+/// # Panics
+/// More than 65536 routes are held: those of 16 generations that have none in common.
+fn short(number: u32) -> u16 {
+    u16::try_from(number).expect("fewer than 16 generations are held")
 }
 
 fn broadcasts(config: &Config) -> impl Iterator<Item = &Route> {
@@ -167,7 +176,7 @@ mod tests {
         Arc::new(config::read(&text, "x", Path::new("")).expect("a configuration"))
     }
 
-    fn routes(generation: &Generation) -> Vec<Option<u32>> {
+    fn routes(generation: &Generation) -> Vec<Option<u16>> {
         generation.config.routes.iter().map(|route| generation.route(route)).collect()
     }
 

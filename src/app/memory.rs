@@ -30,5 +30,5 @@ pub fn buffers_bytes(config: &Config, shards: u64) -> u64 {
 /// Pages that net.ipv4.tcp_mem is charged for a message to each of so many at once.
 pub fn message_pages(receivers: u64, bytes: u64, page_bytes: u64) -> u64 {
     let more = bytes.saturating_sub(costs::SMALL_BYTES).div_ceil(page_bytes);
-    receivers.saturating_mul(costs::UNACKNOWLEDGED_PAGES.value.ceil() as u64 + more)
+    receivers.saturating_mul(costs::whole(costs::UNACKNOWLEDGED_PAGES.value.ceil()) + more)
 }

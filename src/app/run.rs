@@ -353,7 +353,7 @@ fn routes(generation: &Generation) -> Arc<Routes> {
         path: route.path.clone(),
         below: route.below(),
         host: route.host.clone(),
-        limits: generation.route(route).map_or(0, |number| number as u16 + 1),
+        limits: generation.route(route).map_or(0, |number| number + 1),
         target: target(generation, route),
     };
     Arc::new(generation.config.routes.iter().map(route).collect())
@@ -363,7 +363,7 @@ fn target(generation: &Generation, route: &config::Route) -> Target {
     match &route.service {
         config::Service::Echo { subprotocols } => Target::Echo(echo::EchoPlan { subprotocols: subprotocols.clone() }),
         config::Service::Page => Target::Page(()),
-        config::Service::Broadcast(_) => Target::Broadcast(generation.broadcast(route).unwrap_or_default() as u16),
+        config::Service::Broadcast(_) => Target::Broadcast(generation.broadcast(route).unwrap_or_default()),
         config::Service::Files { root, cache_control, charset } => {
             let (root, cache_control, charset) = (root.clone(), cache_control.clone(), charset.clone());
             Target::Files(files::FilesPlan { site: Arc::new(Site { root, cache_control, charset }) })

@@ -9,7 +9,7 @@ use super::Sums;
 use super::arguments::Arguments;
 use super::cpu::hundredths;
 use super::load::Load;
-use crate::app::coefficients::CONNECTION_BYTES;
+use crate::app::coefficients::{CONNECTION_BYTES, whole};
 use crate::app::config::{Config, Service};
 use crate::app::derive::{
     Machine, TABLE_ENTRIES_MAX, accepts, derive, entries_room, nofile_for, outbox_bytes, plain_descriptors,
@@ -85,7 +85,7 @@ fn slots_of_one(load: &Load, shards: u64) -> u64 {
     let squares = (load.connections + 3 * load.proxied_connections) as f64;
     let deviation = (squares * chance * (1.0 - chance)).sqrt();
     let slots = load.slots() as f64 * chance + DEVIATIONS * deviation;
-    (slots.ceil() as u64).min(load.slots())
+    whole(slots.ceil()).min(load.slots())
 }
 
 fn table_entries(slots: u64, config: &Config) -> u64 {

@@ -108,6 +108,9 @@ impl Sums {
 
 impl Plan {
     /// The plan as one JSON object on several lines.
+    ///
+    /// # Panics
+    /// Never: it is plain data with names for keys.
     pub fn json(&self) -> String {
         let json = serde_json::to_string_pretty(self).expect("plain data with names for keys");
         format!("{json}\n")

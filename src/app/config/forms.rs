@@ -272,10 +272,10 @@ pub(super) fn escapes(text: &str) -> bool {
 /// A channel, or all channels that begin so: with a `*` at its end.
 pub(super) fn channel(text: &str) -> Parsed<String> {
     let named = label(text, "channel")?;
-    match text.find('*').is_some_and(|at| at + 1 < text.len()) {
-        true => Err(format!("{} has a `*` before its end — write it last, for all that begins so", quote(text))),
-        false => Ok(named),
+    if text.find('*').is_some_and(|at| at + 1 < text.len()) {
+        return Err(format!("{} has a `*` before its end — write it last, for all that begins so", quote(text)));
     }
+    Ok(named)
 }
 
 /// What a broker is asked for. What it may look like is for the kind of broker to say.

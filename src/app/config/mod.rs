@@ -54,6 +54,9 @@ pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
 }
 
 /// The configuration used when none is given: `demo.toml`, built in.
+///
+/// # Panics
+/// The text has a problem; a test reads it.
 pub fn demo() -> Config {
     // The text is part of the program and a test reads it: a failure here is our own.
     read(include_str!("../demo.toml"), "demo.toml", Path::new(".")).expect("demo.toml is a valid configuration")

@@ -226,6 +226,7 @@ impl Service {
 }
 
 /// A broadcast route: what a feed says goes to every client that listens.
+#[allow(clippy::struct_excessive_bools, reason = "each is a key that is true or false")]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Broadcast {
     /// Places of its feeds in [`Config::feeds`], one at least.

@@ -87,7 +87,7 @@ fn walk(root: &DeTable<'_>, report: &mut Report<'_>) -> Draft {
     one(root, &LIMITS_TABLE, &mut limits, report, |key, into, report| fill(&LIMITS, key, into, report));
     let listeners = listeners(root, report);
     let feeds = feeds(root, report);
-    let routes = routes(root, &limits.value, known_feeds(root, &feeds), report);
+    let routes = routes(root, &limits.value, known_feeds(root, &feeds).as_ref(), report);
     Draft { server, listeners, limits, feeds, routes }
 }
 
@@ -131,12 +131,12 @@ fn known_feeds(root: &DeTable<'_>, feeds: &[Section<FeedDraft>]) -> Option<Rc<[S
 fn routes(
     root: &DeTable<'_>,
     limits: &Limits,
-    known_feeds: Option<Rc<[String]>>,
+    known_feeds: Option<&Rc<[String]>>,
     report: &mut Report<'_>,
 ) -> Vec<Section<RouteDraft>> {
     let mut sections = Vec::new();
     for entry in many(root, &ROUTE_TABLE, report) {
-        let draft = RouteDraft::new(limits.clone(), known_feeds.clone());
+        let draft = RouteDraft::new(limits.clone(), known_feeds.cloned());
         let mut section = section(draft, entry.label, entry.at, &ROUTE);
         each(entry.table, &ROUTE_TABLE, &mut section, report, fill_route);
         sections.push(section);

@@ -10,7 +10,9 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 /// Lays every default of a table in.
 pub(super) fn lay_defaults<T>(keys: &[Key<T>], into: &mut T) {
-    keys.iter().for_each(|key| lay_default(key, into));
+    for key in keys {
+        lay_default(key, into);
+    }
 }
 
 /// Stores the value of a key, remembers that it was written, and notes what is wrong with it. `part` is the part of the
@@ -107,12 +109,11 @@ fn take_one<T>(field: &Field<T>, into: &mut T, value: &DeValue<'_>) -> Parsed<()
 /// Stores the keys of a table that is the value of a key.
 fn take_table<T>(keys: &[Key<T>], place: &str, into: &mut T, entries: &DeTable<'_>, found: &mut Found) {
     for (name, value) in entries {
-        match keys.iter().find(|key| key.name == &**name.get_ref()) {
-            Some(key) => take(key, &format!("{place}.{}", key.name), into, value, found),
-            None => {
-                let words = unknown_key(name.get_ref(), &format!("`{place}`"), &names(keys));
-                found.note(place, name.span().start, Err(words));
-            }
+        if let Some(key) = keys.iter().find(|key| key.name == &**name.get_ref()) {
+            take(key, &format!("{place}.{}", key.name), into, value, found);
+        } else {
+            let words = unknown_key(name.get_ref(), &format!("`{place}`"), &names(keys));
+            found.note(place, name.span().start, Err(words));
         }
     }
 }

@@ -244,8 +244,9 @@ pub(super) fn check_unused(feeds: &Sections<FeedDraft>, routes: &Sections<RouteD
         return;
     }
     let named: HashSet<usize> = routes.iter().flat_map(|route| route.value.broadcast.feeds.iter().copied()).collect();
-    let names: HashSet<&str> = named.iter().map(|place| feeds[*place].value.written.as_str()).collect();
-    for section in feeds.iter().filter(|feed| feed.gives("name") && !names.contains(feed.value.written.as_str())) {
+    // Of two feeds with one name, which is a problem by itself, a route means both.
+    let used: HashSet<&str> = named.iter().map(|place| feeds[*place].value.written.as_str()).collect();
+    for section in feeds.iter().filter(|feed| feed.gives("name") && !used.contains(feed.value.written.as_str())) {
         let words = "is on no route, so that nobody would hear it — write it into `feeds` of a route";
         report.note_key(section, "name", words.into());
     }

@@ -8,10 +8,14 @@ use super::rules::{collide, require, twice};
 use std::net::SocketAddr;
 
 pub(super) fn check_listeners(listeners: &[Section<ListenerDraft>], report: &mut Report<'_>) {
-    listeners.iter().for_each(|section| require(&LISTENER, section, None, report));
+    for section in listeners {
+        require(&LISTENER, section, None, report);
+    }
     twice(listeners, "name", |l| l.name.clone(), report);
     twice(listeners, "address", |l| l.address.clone().filter(is_fixed), report);
-    listeners.iter().for_each(|section| check_kind(section, report));
+    for section in listeners {
+        check_kind(section, report);
+    }
 }
 
 /// Keys that an address of the other kind would never read.

@@ -68,17 +68,17 @@ fn check_credentials(section: &Section<RouteDraft>, report: &mut Report<'_>) {
 /// A head is read before its route is known, so the global limits have held for it already.
 fn only_tighter(section: &Section<RouteDraft>, limits: &Section<Limits>, report: &mut Report<'_>) {
     let (own, global) = (&section.value.limits, &limits.value);
-    note_looser("head_bytes", own.head_bytes, global.head_bytes, section, limits, report);
-    note_looser("head_count", own.head_count, global.head_count, section, limits, report);
-    note_looser("head_timeout", own.head_timeout, global.head_timeout, section, limits, report);
+    note_looser("head_bytes", &own.head_bytes, &global.head_bytes, section, limits, report);
+    note_looser("head_count", &own.head_count, &global.head_count, section, limits, report);
+    note_looser("head_timeout", &own.head_timeout, &global.head_timeout, section, limits, report);
 }
 
 /// A route that does not write the key holds the global value and cannot be looser. Where
 /// the global value was refused there is nothing to compare with.
 fn note_looser<V: PartialOrd>(
     name: &str,
-    own: V,
-    global: V,
+    own: &V,
+    global: &V,
     section: &Section<RouteDraft>,
     limits: &Section<Limits>,
     report: &mut Report<'_>,

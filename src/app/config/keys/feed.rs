@@ -125,7 +125,6 @@ pub(crate) static FEED: [Key<FeedDraft>; 17] = [
                several topics match is published once; filters of MQTT that may match one topic are refused.",
         example: "[\"prices.>\", \"news\"]",
         see: &["stream", "redis_streams"],
-        ..Key::PLAIN
     },
     Key {
         name: "stream",
@@ -140,7 +139,6 @@ pub(crate) static FEED: [Key<FeedDraft>; 17] = [
                dropped by then is told as a gap. What core NATS says meanwhile is not heard.",
         example: "\"PRICES\"",
         see: &["topics", "start"],
-        ..Key::PLAIN
     },
     Key {
         name: "redis_streams",
@@ -152,7 +150,6 @@ pub(crate) static FEED: [Key<FeedDraft>; 17] = [
                then (MAXLEN) is told as a gap. What is published to a channel meanwhile is not heard.",
         example: "true",
         see: &["topics", "start"],
-        ..Key::PLAIN
     },
     Key {
         name: "start",
@@ -168,7 +165,6 @@ pub(crate) static FEED: [Key<FeedDraft>; 17] = [
                where it was.",
         example: "\"first\"",
         see: &["stream", "redis_streams"],
-        ..Key::PLAIN
     },
     Key {
         name: "framing",

@@ -415,8 +415,7 @@ mod tests {
     }
 
     fn sees<T>(keys: &'static [Key<T>]) -> Vec<&'static str> {
-        let inner = keys.iter().flat_map(Key::inner);
-        keys.iter().chain(inner).flat_map(|key| key.see.iter().copied()).collect()
+        all_keys(keys).flat_map(|key| key.see.iter().copied()).collect()
     }
 
     #[test]
@@ -427,6 +426,28 @@ mod tests {
         for name in sees {
             assert!(cards.iter().any(|card| card == name), "{name}");
         }
+    }
+
+    fn all_keys<T>(keys: &'static [Key<T>]) -> impl Iterator<Item = &'static Key<T>> {
+        keys.iter().chain(keys.iter().flat_map(Key::inner))
+    }
+
+    /// [`Key::PLAIN`] has neither; a key that is left out must have an example or show its form by its default.
+    fn is_told<T>(key: &Key<T>) -> bool {
+        let shown = matches!(key.default, Preset::Is(_) | Preset::Inner) || !key.example.is_empty();
+        !key.name.is_empty() && !key.words.is_empty() && shown
+    }
+
+    #[test]
+    fn every_key_is_named_told_and_shown() {
+        let told = [
+            all_keys(&SERVER).all(is_told),
+            all_keys(&LISTENER).all(is_told),
+            all_keys(&LIMITS).all(is_told),
+            all_keys(&FEED).all(is_told),
+            all_keys(&ROUTE).all(is_told),
+        ];
+        assert_eq!(told, [true; 5]);
     }
 
     #[test]

@@ -104,10 +104,10 @@ impl RouteDraft {
     fn store_origin(&mut self, text: &str) -> Parsed<()> {
         let list = &mut self.broadcast.allow_origin;
         push_new(list, if text == "*" { text.into() } else { forms::origin(text)? }, text)?;
-        match list.len() > 1 && list.iter().any(|origin| origin == "*") {
-            true => Err("\"*\" lets all origins in — leave it out, or the others".into()),
-            false => Ok(()),
+        if list.len() > 1 && list.iter().any(|origin| origin == "*") {
+            return Err("\"*\" lets all origins in — leave it out, or the others".into());
         }
+        Ok(())
     }
 }
 
@@ -179,7 +179,6 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
                subprotocol and got none.",
         example: "[\"v12.stomp\", \"v11.stomp\"]",
         see: &["service"],
-        ..Key::PLAIN
     },
     Key {
         name: "upstream",
@@ -196,7 +195,6 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
                bounded by `net.ipv4.ip_local_port_range`; a Unix socket knows no such bound.",
         example: "[\"tcp://broker-1:61613\", \"tcp://broker-2:61613\"]",
         see: &["connect_timeout", "resolve_ttl", "frames"],
-        ..Key::PLAIN
     },
     Key {
         name: "frames",
@@ -244,7 +242,6 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
         note: "It must be there when the server starts. All that is readable below it is public.",
         example: "\"www\"",
         see: &["path"],
-        ..Key::PLAIN
     },
     Key {
         name: "cache_control",
@@ -259,7 +256,6 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
                and no content. Files whose names change with their content may say \"max-age=31536000, immutable\".",
         example: "\"max-age=3600\"",
         see: &["root"],
-        ..Key::PLAIN
     },
     Key {
         name: "charset",
@@ -273,7 +269,6 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
         note: "\"\" leaves it to what the files say of themselves.",
         example: "\"windows-1252\"",
         see: &["root"],
-        ..Key::PLAIN
     },
     Key {
         name: "feeds",
@@ -289,7 +284,6 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
         note: "A feed may stand on several routes. Each must stand on one at least.",
         example: "[\"ticker\"]",
         see: &["channels"],
-        ..Key::PLAIN
     },
     Key {
         name: "channels",
@@ -305,7 +299,6 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
         note: "A client takes them by the path, by the query (`?channel=a&channel=b*`), or by messages.",
         example: "[\"ticker\", \"news.*\"]",
         see: &["path", "subscribe"],
-        ..Key::PLAIN
     },
     Key {
         name: "subscribe",
@@ -422,7 +415,6 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
         note: "Pages of the route's own origin need no leave.",
         example: "[\"https://example.org\"]",
         see: &["allow_credentials"],
-        ..Key::PLAIN
     },
     Key {
         name: "allow_credentials",
@@ -433,7 +425,6 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
         note: "Not together with `\"*\"`: every page of the web could then read as the visitor.",
         example: "true",
         see: &["allow_origin"],
-        ..Key::PLAIN
     },
     Key {
         name: "gap_event",
@@ -447,7 +438,6 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
         note: "Another one is needed where messages of the feeds have this event name themselves.",
         example: "\"edgehold-gap\"",
         see: &["retry"],
-        ..Key::PLAIN
     },
     Key {
         name: "slow_client",
@@ -461,7 +451,6 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
         note: "Whatever it is, no other client waits for it.",
         example: "{ policy = \"conflate\", max_pending = \"256KiB\", max_age = \"10s\" }",
         see: &["slow_client.policy", "slow_client.max_pending", "slow_client.max_age"],
-        ..Key::PLAIN
     },
     Key {
         name: "deflate",
@@ -472,7 +461,6 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
         note: "Compressing costs CPU for each message; a message of a feed is compressed once for all its clients.",
         example: "false",
         see: &["deflate_min", "deflate_takeover"],
-        ..Key::PLAIN
     },
     Key {
         name: "deflate_takeover",
@@ -483,7 +471,6 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
         note: "Small messages that are alike become much smaller, and each client costs up to two windows of 32 KiB.",
         example: "true",
         see: &["deflate", "deflate_window_bytes"],
-        ..Key::PLAIN
     },
     Key {
         name: "deflate_min",
@@ -532,19 +519,17 @@ static SLOW_CLIENT: [Key<RouteDraft>; 3] = [
 ];
 
 fn event(text: &str) -> Parsed<String> {
-    match (1..=255).contains(&text.len()) && !text.chars().any(char::is_control) {
-        true => Ok(text.into()),
-        false => {
-            Err(format!("{} is no event name — write 1 to 255 bytes without control characters", forms::quote(text)))
-        }
+    if (1..=255).contains(&text.len()) && !text.chars().any(char::is_control) {
+        return Ok(text.into());
     }
+    Err(format!("{} is no event name — write 1 to 255 bytes without control characters", forms::quote(text)))
 }
 
 fn folder(text: &str) -> Parsed<PathBuf> {
-    match text.is_empty() || text.contains('\0') {
-        true => Err(format!("{} is no folder — write its name", forms::quote(text))),
-        false => Ok(text.into()),
+    if text.is_empty() || text.contains('\0') {
+        return Err(format!("{} is no folder — write its name", forms::quote(text)));
     }
+    Ok(text.into())
 }
 
 /// What a field line can hold (RFC 9110 section 5.5), in ASCII.
