@@ -4,7 +4,7 @@ use edgehold::app::capacity::{self, Arguments};
 use edgehold::app::cli::{self, Command, Page};
 use edgehold::app::config::{self, Config, Problem};
 use edgehold::app::derive::Machine;
-use edgehold::app::{addresses, doctor, run};
+use edgehold::app::{addresses, doctor, findings, run};
 use edgehold::control::{Ending, metrics};
 use std::io::{self, Write};
 use std::path::Path;
@@ -18,27 +18,32 @@ const MISTAKEN: u8 = 2;
 
 fn main() -> ExitCode {
     match cli::parse().task() {
-        Command::Serve(file) => with(load(file.config.as_deref()), serve),
-        Command::Check(file) => with(config::load(&file.config), |_| said("no problems found\n")),
-        Command::Doctor(file) => with(load(file.config.as_deref()), examine),
-        Command::Plan(asked) => with(load(asked.config.as_deref()), |config| reckon(&asked, config)),
-        Command::Completions { shell } => written(cli::completions(shell, &mut io::stdout())),
-        Command::Man => written(cli::man(&mut io::stdout())),
-        Command::Reference { page: Page::Configuration } => said(&config::reference()),
-        Command::Reference { page: Page::Metrics } => said(&metrics::reference()),
+        Command::Serve(file) => with_config(load(file.config.as_deref()), serve),
+        Command::Check(file) => with_config(config::load(&file.config), |_| print("no problems found\n")),
+        Command::Doctor(file) => with_config(load(file.config.as_deref()), doctor_table),
+        Command::Plan(asked) => with_config(load(asked.config.as_deref()), |config| plan(&asked, config)),
+        Command::Completions { shell } => exit_code(cli::completions(shell, &mut io::stdout())),
+        Command::Man => exit_code(cli::man(&mut io::stdout())),
+        Command::Reference { page: Page::Configuration } => print(&config::reference()),
+        Command::Reference { page: Page::Metrics } => print(&metrics::reference()),
     }
 }
 
-/// The embedded demo where no file is named.
+/// The configuration of a file; the built-in demo where none is named.
+///
+/// # Errors
+/// Every problem of the file.
 fn load(file: Option<&Path>) -> Result<Config, Vec<Problem>> {
     file.map_or_else(|| Ok(config::demo()), config::load)
 }
 
-fn with(config: Result<Config, Vec<Problem>>, task: impl FnOnce(&Config) -> ExitCode) -> ExitCode {
+fn with_config(config: Result<Config, Vec<Problem>>, task: impl FnOnce(&Config) -> ExitCode) -> ExitCode {
     match config {
         Ok(config) => task(&config),
         Err(problems) => {
-            problems.iter().for_each(|problem| eprintln!("{problem}"));
+            for problem in problems {
+                eprintln!("{problem}");
+            }
             ExitCode::from(MISTAKEN)
         }
     }
@@ -56,18 +61,18 @@ fn serve(config: &Config) -> ExitCode {
     }
 }
 
-fn examine(config: &Config) -> ExitCode {
-    let mut rows = doctor::rows(config, &Machine::read(), &run::kernel_rows());
+fn doctor_table(config: &Config) -> ExitCode {
+    let mut rows = doctor::rows(config, &Machine::read(), &run::kernel_trials());
     rows.extend(addresses::rows(config));
-    let written = said(&doctor::table_text(&rows));
-    if doctor::fails(&rows) { ExitCode::from(FAILED) } else { written }
+    let printed = print(&findings::text(&rows));
+    if findings::fails(&rows) { ExitCode::from(FAILED) } else { printed }
 }
 
-fn reckon(asked: &Arguments, config: &Config) -> ExitCode {
+fn plan(asked: &Arguments, config: &Config) -> ExitCode {
     match capacity::plan(asked, config, &Machine::read()) {
         Ok(plan) => {
-            let written = said(&if asked.json { plan.json() } else { plan.text() });
-            if plan.fits { written } else { ExitCode::from(FAILED) }
+            let printed = print(&if asked.json { plan.json() } else { plan.text() });
+            if plan.fits { printed } else { ExitCode::from(FAILED) }
         }
         Err(words) => {
             eprintln!("edgehold: {words}");
@@ -76,12 +81,12 @@ fn reckon(asked: &Arguments, config: &Config) -> ExitCode {
     }
 }
 
-fn said(words: &str) -> ExitCode {
-    written(io::stdout().write_all(words.as_bytes()))
+fn print(words: &str) -> ExitCode {
+    exit_code(io::stdout().write_all(words.as_bytes()))
 }
 
-/// A reader that has gone (`edgehold man | head`) is no failure.
-fn written(result: io::Result<()>) -> ExitCode {
+/// Success, unless standard output has failed. A reader that has gone (`edgehold man | head`) is no failure.
+fn exit_code(result: io::Result<()>) -> ExitCode {
     match result.and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             eprintln!("edgehold: standard output: {error}");

@@ -56,7 +56,7 @@ pub fn look(common: &Common, target: &Target) -> Result<Ground, Failure> {
 fn kernel() -> Result<(), Failure> {
     match Kernel::look().refusals().first() {
         None => Ok(()),
-        Some(finding) => mistaken(format!("{}: {}; {}", finding.what, finding.is, finding.remedy)),
+        Some(finding) => mistaken(format!("{}: {}; {}", finding.what, finding.is, finding.command)),
     }
 }
 

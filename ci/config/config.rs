@@ -205,11 +205,9 @@ fn feed(name: &str, source: Source, channel: Option<&str>) -> Feed {
         source,
         channel: channel.map(str::to_owned),
         topics: vec![],
-        stream: None,
-        redis_streams: false,
         start: Start::New,
         framing: Framing::Lines,
-        format: FeedFormat::Raw,
+        format: Format::Raw,
         text: true,
         invalid_text: InvalidText::Drop,
         message_bytes: 1 << 20,
@@ -231,21 +229,17 @@ fn full_feeds(feeds: &[Feed]) {
     let tcp = Source::Tcp { host: "ticker".into(), port: 9999 };
     let listen = Source::TcpListen("[::1]:9999".parse().unwrap());
     let lines = feed("lines", tcp, None);
-    let nats = feed("jetstream", Source::Nats("nats://edge:secret@broker:4222".into()), None);
-    let redis = feed("redis", Source::Redis("redis://10.0.0.1:6379/2".into()), None);
-    let mqtt = feed("mqtt", Source::Mqtt("mqtt://[::1]:1884".into()), None);
+    let nats =
+        feed("jetstream", Source::JetStream(Broker::new("nats://edge:secret@broker:4222"), "PRICES".into()), None);
+    let redis = feed("redis", Source::RedisStreams(Broker::new("redis://10.0.0.1:6379/2")), None);
+    let mqtt = feed("mqtt", Source::Mqtt(Broker::new("mqtt://[::1]:1884")), None);
     let expected = [
         Feed { text: false, replay, ..feed("ticker", udp, Some("ticker")) },
-        Feed { format: FeedFormat::Json, invalid_text: InvalidText::Binary, message_bytes: 1 << 16, ..lines },
+        Feed { format: Format::Json, invalid_text: InvalidText::Binary, message_bytes: 1 << 16, ..lines },
         Feed { framing: Framing::Length, ..feed("lengths", listen, Some("lengths")) },
         feed("socket", Source::Unix("/run/feed.sock".into()), Some("socket")),
-        Feed {
-            topics: strings(&["prices.>", "news.*.eu"]),
-            stream: Some("PRICES".into()),
-            start: Start::Sequence(17),
-            ..nats
-        },
-        Feed { topics: strings(&["trades"]), redis_streams: true, start: Start::First, ..redis },
+        Feed { topics: strings(&["prices.>", "news.*.eu"]), start: Start::Sequence(17), ..nats },
+        Feed { topics: strings(&["trades"]), start: Start::First, ..redis },
         Feed {
             topics: strings(&["sensors/+/heat", "alarms/#"]),
             replay: Replay { messages: 1, bytes: 16 << 20, ..replay },
@@ -274,15 +268,15 @@ fn broadcast(feeds: &[usize], channel_in_path: bool) -> Broadcast {
         subscription_changes: 256,
         order_bytes: 64 << 10,
         snapshot: false,
-        envelope: false,
+        envelope: Body::Plain,
         poll_timeout: Duration::from_secs(25),
-        poll_gap: PollGap::Gone,
+        poll_gone: true,
         keep_alive: Duration::from_secs(20),
         retry: Duration::from_secs(3),
         allow_origin: vec![],
         allow_credentials: false,
         gap_event: "gap".into(),
-        slow_client: SlowClient { policy: SlowPolicy::Close, max_pending: 256 << 10, max_age: Duration::from_secs(10) },
+        slow_client: SlowClient { policy: Policy::Close, max_pending: 256 << 10, max_age: Duration::from_secs(10) },
     }
 }
 
@@ -296,19 +290,15 @@ fn full_broadcast(routes: &[Route], limits: &Limits) {
         subscription_changes: 20,
         order_bytes: 4096,
         snapshot: true,
-        envelope: true,
+        envelope: Body::Json,
         poll_timeout: Duration::from_secs(50),
-        poll_gap: PollGap::Tell,
+        poll_gone: false,
         keep_alive: Duration::from_secs(15),
         retry: Duration::from_millis(500),
         allow_origin: strings(&["https://example.org", "http://localhost:3000"]),
         allow_credentials: true,
         gap_event: "edgehold-gap".into(),
-        slow_client: SlowClient {
-            policy: SlowPolicy::Conflate,
-            max_pending: 1 << 20,
-            max_age: Duration::from_secs(60),
-        },
+        slow_client: SlowClient { policy: Policy::Conflate, max_pending: 1 << 20, max_age: Duration::from_secs(60) },
     };
     let feed = Route {
         path: "/feed/".into(),
@@ -319,7 +309,7 @@ fn full_broadcast(routes: &[Route], limits: &Limits) {
     };
     assert_eq!(routes[0], feed);
     let least = broadcast(&[1, 2, 3, 5, 6, 8], false);
-    let slow_client = SlowClient { policy: SlowPolicy::Gap, ..least.slow_client };
+    let slow_client = SlowClient { policy: Policy::Gap, ..least.slow_client };
     let all = Broadcast { allow_origin: strings(&["*"]), slow_client, ..least };
     assert_eq!(routes[1].service, Service::Broadcast(Box::new(all)));
     assert_eq!(routes[1].deflate, Deflate { on: true, takeover: true, min_bytes: 512 });
@@ -398,7 +388,7 @@ fn the_demo_is_feeds_echo_and_page_on_the_loopback() {
     let paths: Vec<&str> = demo.routes.iter().map(|route| route.path.as_str()).collect();
     assert_eq!(paths, ["/feed/", "/echo", "/"]);
     let least = broadcast(&[0, 1], true);
-    let slow_client = SlowClient { policy: SlowPolicy::Conflate, ..least.slow_client };
+    let slow_client = SlowClient { policy: Policy::Conflate, ..least.slow_client };
     assert_eq!(demo.routes[0].service, Service::Broadcast(Box::new(Broadcast { slow_client, ..least })));
     assert_eq!(demo.routes[1].service, Service::Echo { subprotocols: vec![] });
     assert_eq!(demo.routes[2].service, Service::Page);
@@ -430,7 +420,7 @@ slow_client = { policy = "conflate", max_pending = "256KiB", max_age = "10s" }
     let replay = Replay { messages: 1000, bytes: 16 << 20, age: Duration::from_secs(600) };
     assert_eq!(config.feeds, [Feed { replay, ..feed("ticker", udp, Some("ticker")) }]);
     let least = broadcast(&[0], true);
-    let slow_client = SlowClient { policy: SlowPolicy::Conflate, ..least.slow_client };
+    let slow_client = SlowClient { policy: Policy::Conflate, ..least.slow_client };
     assert_eq!(config.routes[0].service, Service::Broadcast(Box::new(Broadcast { slow_client, ..least })));
 }
 

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use edgehold::app::config::{self, *};
 use edgehold::app::derive::{CONNECTION_BYTES, Machine, TABLE_ENTRIES_MAX, derive};
-use edgehold::app::doctor::{self, KernelRow, Row, Verdict};
+use edgehold::app::{doctor, findings};
+use edgehold::engine::finding::{Finding, Verdict};
 
 use super::{lines, scratch};
 
@@ -253,11 +254,11 @@ fn this_machine_is_read() {
 
 // The doctor.
 
-fn verdicts(rows: &[Row]) -> BTreeMap<&str, Verdict> {
+fn verdicts(rows: &[Finding]) -> BTreeMap<&str, Verdict> {
     rows.iter().map(|row| (row.what.as_str(), row.verdict)).collect()
 }
 
-fn examine(config: &Config, machine: &Machine) -> Vec<Row> {
+fn examine(config: &Config, machine: &Machine) -> Vec<Finding> {
     doctor::rows(config, machine, &[])
 }
 
@@ -265,7 +266,7 @@ fn examine(config: &Config, machine: &Machine) -> Vec<Row> {
 fn a_good_machine_is_well() {
     let rows = examine(&serving("slots_per_shard = 100000"), &plenty());
     assert!(rows.iter().all(|row| row.verdict == Verdict::Ok && row.command.is_empty()), "{rows:#?}");
-    assert!(!doctor::fails(&rows));
+    assert!(!findings::fails(&rows));
     let names: Vec<&str> = rows.iter().map(|row| row.what.as_str()).collect();
     let expected = [
         "kernel",
@@ -283,9 +284,9 @@ fn a_good_machine_is_well() {
 }
 
 /// One scarce thing, one row that is not well, and its command.
-fn one_complaint(config: &Config, machine: &Machine) -> Row {
+fn one_complaint(config: &Config, machine: &Machine) -> Finding {
     let rows = examine(config, machine);
-    let bad: Vec<Row> = rows.into_iter().filter(|row| row.verdict != Verdict::Ok).collect();
+    let bad: Vec<Finding> = rows.into_iter().filter(|row| row.verdict != Verdict::Ok).collect();
     assert_eq!(bad.len(), 1, "{bad:#?}");
     assert!(!bad[0].command.is_empty());
     bad[0].clone()
@@ -304,7 +305,7 @@ fn what_keeps_the_server_from_running_fails() {
     for (what, machine) in scarce {
         let row = one_complaint(&config, &machine);
         assert_eq!((row.what.as_str(), row.verdict), (what, Verdict::Fails));
-        assert!(doctor::fails(&examine(&config, &machine)));
+        assert!(findings::fails(&examine(&config, &machine)));
     }
 }
 
@@ -436,36 +437,24 @@ fn local_ports_are_counted_for_tcp_upstreams() {
     assert!(!verdicts(&unix).contains_key("net.ipv4.ip_local_port_range"));
 }
 
+/// What the probe found stands in the table as it is, and counts.
 #[test]
-fn rows_of_the_probe_are_carried_over() {
-    let probe = |fails: bool, command: &str| KernelRow {
-        what: "multishot".into(),
-        is: "a".into(),
-        should: "b".into(),
-        fails,
-        command: command.into(),
-    };
-    for (row, verdict) in [
-        (probe(true, "boot"), Verdict::Fails),
-        (probe(false, "boot"), Verdict::Advice),
-        (probe(false, ""), Verdict::Ok),
-    ] {
-        let rows = doctor::rows(&serving(""), &plenty(), &[row]);
-        assert_eq!(verdicts(&rows)["multishot"], verdict);
-        assert_eq!(doctor::fails(&rows), verdict == Verdict::Fails);
+fn findings_of_the_probe_are_carried_over() {
+    for verdict in [Verdict::Fails, Verdict::Advice, Verdict::Ok] {
+        let found = Finding::new("multishot", "a".into(), "b".into(), verdict, "boot".into());
+        assert_eq!(found.command.is_empty(), verdict == Verdict::Ok);
+        let rows = doctor::rows(&serving(""), &plenty(), std::slice::from_ref(&found));
+        assert!(rows.contains(&found));
+        assert_eq!(findings::fails(&rows), verdict == Verdict::Fails);
     }
 }
 
 #[test]
 fn the_table_is_aligned_and_names_remedies() {
-    let row = |what: &str, is: &str, verdict, command: &str| Row {
-        what: what.into(),
-        is: is.into(),
-        should: "enough".into(),
-        verdict,
-        command: command.into(),
+    let row = |what: &str, is: &str, verdict, command: &str| {
+        Finding::new(what, is.into(), "enough".into(), verdict, command.into())
     };
     let rows = [row("a", "10", Verdict::Ok, ""), row("long name", "1", Verdict::Fails, "do this")];
     let expected = "ok      a          10  enough\nFAILS   long name  1   enough\n        → do this\n";
-    assert_eq!(doctor::table_text(&rows), expected);
+    assert_eq!(findings::text(&rows), expected);
 }

@@ -1,13 +1,14 @@
-//! Addresses: listening on all of them, or saying of each what is in the way and what to change.
+//! The addresses that a server listens on: binding all of them, or saying of each what is in the way and what to
+//! change.
 //!
 //! `serve` and `doctor` try the same and have the same words for it. Where the address belongs to a process that is
 //! about to end, or has ended and left its sockets to the kernel, `serve` waits a while.
 
 use super::config::{self, Config, Service, Source};
-use super::doctor::{Row, Verdict};
-use super::run::Failure;
+use super::failure::Failure;
 use crate::engine::Address;
 use crate::engine::claim::{Holder, SocketFile, holder};
+use crate::engine::finding::{Finding, Verdict};
 use crate::engine::sockets::{self, Options};
 use socket2::Socket;
 use std::io;
@@ -15,13 +16,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long a process may take to end that was killed a moment ago.
+/// How long an address is waited for that a living process has: it may have been told to end a moment ago.
 const DYING: Duration = Duration::from_secs(1);
 
-/// How long the kernel may take for the rings of a process that has ended.
+/// How long an address is waited for whose process has ended: the kernel takes its io_uring down behind its back, and
+/// the sockets with it.
 const TEARDOWN: Duration = Duration::from_secs(30);
 
-/// When an address is tried again.
+/// The wait between two attempts.
 const RETRY: Duration = Duration::from_millis(50);
 
 /// All that the server listens on.
@@ -34,19 +36,22 @@ pub(super) struct Bound {
 }
 
 impl Bound {
-    /// Listens everywhere.
+    /// Binds the admin address and, once for each shard, those of the listeners.
+    ///
+    /// # Errors
+    /// The first address that cannot be had: somebody else has it, it is not of this machine, or it is not allowed.
     pub(super) fn all(config: &Config, shards: usize) -> Result<Bound, Failure> {
         let admin = config.server.admin.map(bind_admin).transpose()?;
         let mut sockets: Vec<Vec<Socket>> = (0..shards).map(|_| Vec::new()).collect();
         let mut files = Vec::new();
         for (number, listener) in config.listeners.iter().enumerate() {
-            let address = engine_address(&listener.address);
+            let address = &listener.address;
             let options = options(config, number);
-            let bind = || sockets::listen_many(&address, options, shards);
-            let bound = patiently(&listener.name, &address, bind)?;
+            let bind = || sockets::listen_many(address, options, shards);
+            let bound = patiently(&listener.name, address, bind)?;
             sockets.iter_mut().zip(bound).for_each(|(shard, socket)| shard.push(socket));
-            if let Address::Unix(path) = &address {
-                files.push(SocketFile::of(path).map_err(|error| failure(&listener.name, &address, error))?);
+            if let Address::Unix(path) = address {
+                files.push(SocketFile::of(path).map_err(|error| failure(&listener.name, address, error))?);
             }
         }
         Ok(Bound { admin, sockets, _files: files })
@@ -54,21 +59,17 @@ impl Bound {
 }
 
 /// What the doctor says of all addresses: each is tried, and left as it was found.
-pub fn rows(config: &Config) -> Vec<Row> {
+pub fn rows(config: &Config) -> Vec<Finding> {
     let admin = config.server.admin.map(|it| ("admin address".to_owned(), Address::Tcp(it), Options::default()));
     let listeners = config.listeners.iter().enumerate().map(|(number, it)| {
-        (
-            format!("listener {}", it.name),
-            engine_address(&it.address),
-            Options { mode: None, ..options(config, number) },
-        )
+        (format!("listener {}", it.name), it.address.clone(), Options { mode: None, ..options(config, number) })
     });
     let must = admin.into_iter().chain(listeners).map(|(what, address, options)| tried(&what, &address, options));
     must.chain(config.feeds.iter().filter_map(feed_row)).collect()
 }
 
 /// A feed tries again by itself: not to listen is no reason not to serve.
-fn feed_row(feed: &config::Feed) -> Option<Row> {
+fn feed_row(feed: &config::Feed) -> Option<Finding> {
     let address = match &feed.source {
         Source::TcpListen(address) => Address::Tcp(*address),
         Source::Unix(path) => Address::Unix(path.clone()),
@@ -76,24 +77,24 @@ fn feed_row(feed: &config::Feed) -> Option<Row> {
     };
     let row = tried(&format!("feed {}", feed.name), &address, Options::default());
     let verdict = if row.verdict == Verdict::Fails { Verdict::Advice } else { row.verdict };
-    Some(Row { verdict, ..row })
+    Some(Finding { verdict, ..row })
 }
 
-fn tried(what: &str, address: &Address, options: Options) -> Row {
-    let row =
-        |is, should: &str, verdict, command| Row { what: what.into(), is, should: should.into(), verdict, command };
+/// Binds and lets go again.
+fn tried(what: &str, address: &Address, options: Options) -> Finding {
+    let found = |is, verdict, command| Finding::new(what, is, "free".into(), verdict, command);
     match sockets::try_listen(address, options) {
-        Ok(()) => row(written(address), "free", Verdict::Ok, String::new()),
+        Ok(()) => found(address.to_string(), Verdict::Ok, String::new()),
         Err(error) => {
-            let verdict = match error.kind() == io::ErrorKind::AddrInUse && holder(address) == Holder::Dead {
-                true => Verdict::Advice,
-                false => Verdict::Fails,
-            };
-            row(format!("{}: {error}", written(address)), "free", verdict, remedy(address, &error))
+            let dying = error.kind() == io::ErrorKind::AddrInUse && holder(address) == Holder::Dead;
+            let verdict = if dying { Verdict::Advice } else { Verdict::Fails };
+            found(format!("{address}: {error}"), verdict, remedy(address, &error))
         }
     }
 }
 
+/// # Errors
+/// As [`Bound::all`].
 fn bind_admin(address: SocketAddr) -> Result<TcpListener, Failure> {
     let bind = || TcpListener::bind(address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
     patiently("admin", &Address::Tcp(address), bind)
@@ -119,9 +120,9 @@ pub(super) fn silence(config: &Config, meant: impl Fn(&Service) -> bool) -> Dura
     routes.map(|route| route.limits.idle_timeout).min().unwrap_or(config.limits.idle_timeout)
 }
 
-fn overlap(one: &config::Address, other: &config::Address) -> bool {
+fn overlap(one: &Address, other: &Address) -> bool {
     match (one, other) {
-        (config::Address::Tcp(one), config::Address::Tcp(other)) => {
+        (Address::Tcp(one), Address::Tcp(other)) => {
             let same = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
             one.port() == other.port() && one.port() != 0 && same
         }
@@ -129,16 +130,12 @@ fn overlap(one: &config::Address, other: &config::Address) -> bool {
     }
 }
 
-fn engine_address(address: &config::Address) -> Address {
-    match address {
-        config::Address::Tcp(address) => Address::Tcp(*address),
-        config::Address::Unix(path) => Address::Unix(path.clone()),
-    }
-}
-
-/// Tries again while the address belongs to somebody who is about to go.
+/// Tries again while the address belongs to a process that may be about to end.
+///
+/// # Errors
+/// As [`Bound::all`], at once or after [`DYING`] or [`TEARDOWN`].
 fn patiently<T>(name: &str, address: &Address, attempt: impl Fn() -> io::Result<T>) -> Result<T, Failure> {
-    let (begun, mut said) = (Instant::now(), false);
+    let (begun, mut warned) = (Instant::now(), false);
     loop {
         let error = match attempt() {
             Ok(bound) => return Ok(bound),
@@ -153,25 +150,19 @@ fn patiently<T>(name: &str, address: &Address, attempt: impl Fn() -> io::Result<
         if begun.elapsed() >= patience {
             return Err(failure(name, address, error));
         }
-        if dead && !std::mem::replace(&mut said, true) {
-            tracing::warn!(listener = name, address = written(address), "{DEAD}: waiting");
+        if dead && !std::mem::replace(&mut warned, true) {
+            tracing::warn!(listener = name, address = address.to_string(), "{DEAD}: waiting");
         }
         std::thread::sleep(RETRY);
     }
 }
 
+/// What is said of [`Holder::Dead`].
 const DEAD: &str = "a process that has ended listened there, and the kernel has not closed its sockets yet";
 
 fn failure(name: &str, address: &Address, error: io::Error) -> Failure {
     let remedy = remedy(address, &error);
-    Failure::Listen { name: name.into(), address: written(address), error, remedy }
-}
-
-fn written(address: &Address) -> String {
-    match address {
-        Address::Tcp(address) => config::Address::Tcp(*address).to_string(),
-        Address::Unix(path) => config::Address::Unix(path.clone()).to_string(),
-    }
+    Failure::Listen { name: name.into(), address: address.to_string(), error, remedy }
 }
 
 // ---- words ----
@@ -219,6 +210,7 @@ fn in_use(address: &Address) -> String {
     }
 }
 
+/// A sysctl of net.ipv4 in words; empty where it cannot be read.
 fn setting(name: &str) -> String {
     let text = std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default();
     text.split_whitespace().collect::<Vec<_>>().join(" to ")
@@ -248,7 +240,7 @@ mod tests {
 
     #[test]
     fn listeners_of_one_server_may_overlap() {
-        let address = |text: &str| config::Address::Tcp(text.parse().expect("an address"));
+        let address = |text: &str| Address::Tcp(text.parse().expect("an address"));
         let overlaps = |one, other| overlap(&address(one), &address(other));
         assert!(overlaps("[::]:80", "0.0.0.0:80") && overlaps("0.0.0.0:80", "127.0.0.1:80"));
         assert!(!overlaps("127.0.0.1:80", "127.0.0.2:80") && !overlaps("0.0.0.0:80", "0.0.0.0:81"));

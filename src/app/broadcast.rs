@@ -1,28 +1,24 @@
 //! Broadcast routes and feeds, from what was written to what a shard works with.
 
 use super::config::{self, Config};
-use crate::mesh::Body;
-use crate::service::broadcast::{BroadcastPlan, FeedSettings, Keep, Policy, Slow};
+use super::generation::Generation;
+use crate::service::broadcast::{BroadcastPlan, FeedSettings, Keep, Slow};
 use crate::shard::clock::ticks;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-/// A number for this run of the server, unlike that of the run before: ids of another run must not be taken for ours.
+/// A number for this run of the server, drawn at random: ids that a client has of another run must not be taken for ids
+/// of this one.
 pub(super) fn epoch() -> u32 {
     RandomState::new().hash_one(std::time::SystemTime::now()) as u32
 }
 
-/// The broadcast routes, in the order of the configuration: their places are their numbers.
-pub(super) fn settings(config: &Config) -> Arc<[BroadcastPlan]> {
-    routes(config).map(route).collect()
+/// The broadcast routes by their numbers.
+pub(super) fn settings(generation: &Generation) -> Arc<[BroadcastPlan]> {
+    routes(&generation.config).map(|written| route(generation, written)).collect()
 }
 
-/// The number of a broadcast route.
-pub(super) fn number(config: &Config, wanted: &config::Broadcast) -> u16 {
-    routes(config).position(|it| std::ptr::eq(it, wanted)).unwrap_or_default() as u16
-}
-
-/// All feeds, in the order of the configuration.
+/// All feeds by their numbers.
 pub(super) fn feeds(config: &Config) -> Vec<FeedSettings> {
     config.feeds.iter().enumerate().map(|(number, it)| feed(config, number, it)).collect()
 }
@@ -34,9 +30,10 @@ fn routes(config: &Config) -> impl Iterator<Item = &config::Broadcast> {
     })
 }
 
-fn route(written: &config::Broadcast) -> BroadcastPlan {
+fn route(generation: &Generation, written: &config::Broadcast) -> BroadcastPlan {
+    let number = |&feed: &usize| generation.feed(&generation.config.feeds[feed].name);
     BroadcastPlan {
-        feeds: written.feeds.iter().map(|&feed| feed as u16).collect(),
+        feeds: written.feeds.iter().filter_map(number).collect(),
         channel_in_path: written.channel_in_path,
         channels: written.channels.clone(),
         subscribe: written.subscribe,
@@ -44,10 +41,10 @@ fn route(written: &config::Broadcast) -> BroadcastPlan {
         changes_max: written.subscription_changes,
         order_bytes: written.order_bytes as usize,
         snapshot: written.snapshot,
-        body: if written.envelope { Body::Json } else { Body::Plain },
+        body: written.envelope,
         poll_ticks: ticks(written.poll_timeout),
-        poll_gone: written.poll_gap == config::PollGap::Gone,
-        retry_millis: written.retry.as_millis() as u64,
+        poll_gone: written.poll_gone,
+        retry_millis: u64::try_from(written.retry.as_millis()).unwrap_or(u64::MAX),
         allow_origin: written.allow_origin.clone(),
         allow_credentials: written.allow_credentials,
         gap_event: written.gap_event.clone(),
@@ -56,31 +53,22 @@ fn route(written: &config::Broadcast) -> BroadcastPlan {
 }
 
 fn slow(written: &config::SlowClient) -> Slow {
-    Slow {
-        policy: match written.policy {
-            config::SlowPolicy::DropOldest => Policy::DropOldest,
-            config::SlowPolicy::Conflate => Policy::Conflate,
-            config::SlowPolicy::Close => Policy::Close,
-            config::SlowPolicy::Gap => Policy::Gap,
-        },
-        max_pending: u64::from(written.max_pending),
-        max_age_ticks: ticks(written.max_age),
-    }
+    Slow { policy: written.policy, max_pending: u64::from(written.max_pending), max_age_ticks: ticks(written.max_age) }
 }
 
-/// A channel log keeps as much for laggards as the most patient of the feed's routes allows, and last values where one
-/// of them needs them.
+/// The log of a channel keeps as many bytes for subscribers that lag as the most generous of its routes allows, and
+/// last values where a route asks for them.
 fn feed(config: &Config, number: usize, written: &config::Feed) -> FeedSettings {
-    let heard = || routes(config).filter(|route| route.feeds.contains(&number));
-    let conflates = |route: &config::Broadcast| route.slow_client.policy == config::SlowPolicy::Conflate;
+    let its_routes = || routes(config).filter(|route| route.feeds.contains(&number));
+    let conflates = |route: &config::Broadcast| route.slow_client.policy == config::Policy::Conflate;
     FeedSettings {
         channel: written.channel.clone(),
         keep: Keep {
             messages: written.replay.messages,
             bytes: written.replay.bytes,
             age_ticks: ticks(written.replay.age),
-            backlog: heard().map(|route| u64::from(route.slow_client.max_pending)).max().unwrap_or(0),
-            values: heard().any(|route| route.snapshot || conflates(route)),
+            backlog: its_routes().map(|route| u64::from(route.slow_client.max_pending)).max().unwrap_or(0),
+            values: its_routes().any(|route| route.snapshot || conflates(route)),
             values_max: written.last_values.keys,
             value_bytes: written.last_values.bytes,
             value_age_ticks: ticks(written.last_values.age),

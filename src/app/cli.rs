@@ -139,16 +139,16 @@ pub fn man(out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, ".SH \"EXIT STATUS\"\n{EXIT_CODES}\n{SIGNALS}\n{FILES}\n{EXAMPLES}")
 }
 
-const SIGNALS: &str = r#".SH SIGNALS
+const SIGNALS: &str = r".SH SIGNALS
 .TP
 SIGTERM, SIGINT
 No new clients are let in; those that are here are bidden farewell and have server.shutdown_grace to leave. A second one
 ends the server at once.
 .TP
 SIGHUP, SIGUSR1, SIGUSR2
-Nothing: a configuration is read once."#;
+Nothing: a configuration is read once.";
 
-const FILES: &str = r#".SH FILES
+const FILES: &str = r".SH FILES
 .TP
 /etc/edgehold/edgehold.toml
 The configuration, where the unit of tuning/systemd looks for it. Without \-\-config the built-in demo is served.
@@ -157,7 +157,7 @@ The configuration, where the unit of tuning/systemd looks for it. Without \-\-co
 The program, where that unit looks for it.
 .TP
 /run/edgehold
-For unix sockets of listeners, made by that unit."#;
+For unix sockets of listeners, made by that unit.";
 
 const EXAMPLES: &str = r#".SH EXAMPLES
 .TP

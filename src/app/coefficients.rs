@@ -42,8 +42,14 @@ pub struct Coefficient {
 impl Coefficient {
     /// The value in whole units, rounded.
     pub const fn whole(&self) -> u64 {
-        (self.value + 0.5) as u64
+        whole(self.value + 0.5)
     }
+}
+
+/// An amount without its fraction. What is below 0, or no number, is 0.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast of a float saturates")]
+pub const fn whole(amount: f64) -> u64 {
+    amount as u64
 }
 
 /// The kernel's memory for an idle TCP connection and its entry in a ring's table.

@@ -10,10 +10,11 @@ use std::path::Path;
 
 use rustix::process::{Resource, getgroups, getrlimit};
 
-use super::capacity::memory::connections_room;
 pub use super::coefficients::CONNECTION_BYTES;
 use super::config::{Config, Feed, Source};
+use super::memory::connections_room;
 use crate::engine::descriptors::DIRECT_SINCE;
+use crate::engine::finding::Finding;
 use crate::mesh::{ToControl, ToShard, mailbox_bytes, peers_bytes};
 
 /// A ring's table of direct descriptors has at most this many entries, whatever RLIMIT_NOFILE says.
@@ -271,24 +272,11 @@ impl Mailboxes {
     }
 }
 
-/// Something the machine does not give, and how to change it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shortfall {
-    /// The limit or the key.
-    pub what: String,
-    /// How it is.
-    pub is: String,
-    /// How it would have to be.
-    pub should: String,
-    /// What to type or to write.
-    pub command: String,
-}
-
 /// Derives the sizes of a server. RLIMIT_NOFILE is taken at its hard limit.
 ///
 /// # Errors
 /// Every limit that does not suffice, never an empty list.
-pub fn derive(config: &Config, machine: &Machine) -> Result<Derived, Vec<Shortfall>> {
+pub fn derive(config: &Config, machine: &Machine) -> Result<Derived, Vec<Finding>> {
     let shards = shards(config, machine);
     let accepts = accepts(config);
     let room = Room::of(config, machine, shards, accepts);
@@ -296,7 +284,7 @@ pub fn derive(config: &Config, machine: &Machine) -> Result<Derived, Vec<Shortfa
     let (slots, spare) = if configured == 0 { largest_fit(&room) } else { (configured, spare_of(configured)) };
     let entries = u64::from(slots) + u64::from(spare) + u64::from(accepts);
     let outbox = outbox_bytes(config, machine, shards);
-    let shortfalls: Vec<Shortfall> = [
+    let shortfalls: Vec<Finding> = [
         table_shortfall(entries, &room, config, machine, shards),
         memory_shortfall(configured, &room),
         descriptor_shortfall(config, machine, shards),
@@ -400,26 +388,22 @@ pub(super) fn spare_of(slots: u32) -> u32 {
     (slots / 4).clamp(1, SPARE_SLOTS)
 }
 
-fn table_shortfall(entries: u64, room: &Room, config: &Config, machine: &Machine, shards: usize) -> Option<Shortfall> {
+fn table_shortfall(entries: u64, room: &Room, config: &Config, machine: &Machine, shards: usize) -> Option<Finding> {
     if entries <= room.entries {
         return None;
     }
     let (slots, _) = largest_fit(room);
     if entries > TABLE_ENTRIES_MAX {
-        return Some(Shortfall {
-            what: "server.slots_per_shard".into(),
-            is: format!("a table of {entries} entries"),
-            should: format!("{TABLE_ENTRIES_MAX} entries at most, the kernel's bound"),
-            command: "write a smaller server.slots_per_shard, and more server.shards to make up for it".into(),
-        });
+        let is = format!("a table of {entries} entries");
+        let should = format!("{TABLE_ENTRIES_MAX} entries at most, the kernel's bound");
+        let command = "write a smaller server.slots_per_shard, and more server.shards to make up for it";
+        return Some(Finding::failure("server.slots_per_shard", is, should, command.into()));
     }
     let nofile = nofile_for(entries, config, machine, shards as u64);
-    Some(Shortfall {
-        what: "RLIMIT_NOFILE".into(),
-        is: format!("{} (hard limit)", machine.nofile()),
-        should: format!("at least {nofile}, {}", tables(entries, machine, shards as u64)),
-        command: format!("{}, or write server.slots_per_shard = {slots}", raise_nofile(nofile, machine)),
-    })
+    let is = format!("{} (hard limit)", machine.nofile());
+    let should = format!("at least {nofile}, {}", tables(entries, machine, shards as u64));
+    let command = format!("{}, or write server.slots_per_shard = {slots}", raise_nofile(nofile, machine));
+    Some(Finding::failure("RLIMIT_NOFILE", is, should, command))
 }
 
 /// What RLIMIT_NOFILE has to be so large for.
@@ -461,20 +445,18 @@ pub(super) fn raise_memlock(bytes: u64) -> String {
     format!("as root: ulimit -l {kib} (under systemd: LimitMEMLOCK={kib}K)")
 }
 
-fn memory_shortfall(configured: u32, room: &Room) -> Option<Shortfall> {
+fn memory_shortfall(configured: u32, room: &Room) -> Option<Finding> {
     let wanted = u64::from(configured.max(1));
     if wanted <= room.memory {
         return None;
     }
-    Some(Shortfall {
-        what: "memory".into(),
-        is: format!("room for {} connections per shard", room.memory),
-        should: format!("room for {wanted}, at {CONNECTION_BYTES} B each"),
-        command: match configured {
-            0 => "give the machine or its control group more memory, or write fewer server.shards".into(),
-            _ => format!("write server.slots_per_shard = {}, or give more memory", room.memory.max(1)),
-        },
-    })
+    let is = format!("room for {} connections per shard", room.memory);
+    let should = format!("room for {wanted}, at {CONNECTION_BYTES} B each");
+    let command = match configured {
+        0 => "give the machine or its control group more memory, or write fewer server.shards".into(),
+        _ => format!("write server.slots_per_shard = {}, or give more memory", room.memory.max(1)),
+    };
+    Some(Finding::failure("memory", is, should, command))
 }
 
 /// Descriptors that are no connections: they are opened the plain way and count against RLIMIT_NOFILE of the process.
@@ -504,14 +486,12 @@ fn feed_descriptors(feed: &Feed) -> u64 {
     }
 }
 
-fn descriptor_shortfall(config: &Config, machine: &Machine, shards: usize) -> Option<Shortfall> {
+fn descriptor_shortfall(config: &Config, machine: &Machine, shards: usize) -> Option<Finding> {
     let wanted = plain_descriptors(config, shards as u64);
-    (machine.nofile() < wanted).then(|| Shortfall {
-        what: "RLIMIT_NOFILE".into(),
-        is: format!("{} (hard limit)", machine.nofile()),
-        should: format!("at least {wanted} for the shards' own descriptors"),
-        command: format!("{}, or write fewer server.shards", raise_nofile(wanted, machine)),
-    })
+    let is = format!("{} (hard limit)", machine.nofile());
+    let should = format!("at least {wanted} for the shards' own descriptors");
+    let command = format!("{}, or write fewer server.shards", raise_nofile(wanted, machine));
+    (machine.nofile() < wanted).then(|| Finding::failure("RLIMIT_NOFILE", is, should, command))
 }
 
 /// An eighth of the memory for all outboxes: beside three quarters for connections, an
@@ -525,15 +505,13 @@ pub(super) fn outbox_bytes(config: &Config, machine: &Machine, shards: usize) ->
 }
 
 /// A peer's share larger than the whole could never be used, and one peer could fill it.
-fn outbox_shortfall(config: &Config, outbox: u64) -> Option<Shortfall> {
+fn outbox_shortfall(config: &Config, outbox: u64) -> Option<Finding> {
     let routes = config.routes.iter().map(|route| route.limits.max_pending);
     let most = routes.chain([config.limits.max_pending]).max()?;
-    (u64::from(most) > outbox).then(|| Shortfall {
-        what: "server.outbox_bytes".into(),
-        is: format!("{outbox} B per shard, derived from memory"),
-        should: format!("at least {most} B, the largest max_pending"),
-        command: "lower max_pending, or write server.outbox_bytes".into(),
-    })
+    let is = format!("{outbox} B per shard, derived from memory");
+    let should = format!("at least {most} B, the largest max_pending");
+    let command = "lower max_pending, or write server.outbox_bytes";
+    (u64::from(most) > outbox).then(|| Finding::failure("server.outbox_bytes", is, should, command.into()))
 }
 
 #[cfg(test)]

@@ -67,25 +67,29 @@ pub(super) fn complain(words: &str) {
     flush();
 }
 
-/// Lines on their way to the writing thread.
+/// Lines that wait for the writing thread.
 #[derive(Clone)]
 struct Queue {
     shared: Arc<Shared>,
     dropped: Count,
 }
 
+/// What those who log and the writing thread share.
 struct Shared {
     state: Mutex<LogState>,
     /// Something has come, or everything has gone.
     changed: Condvar,
+    /// Bytes that `lines` may have.
     limit: usize,
 }
 
 #[derive(Default)]
 struct LogState {
+    /// What is to be written next, line behind line.
     lines: Vec<u8>,
     /// Lines dropped since the log last said so.
     dropped: u64,
+    /// The thread has lines that are not written yet.
     writing: bool,
 }
 
@@ -156,7 +160,8 @@ impl Queue {
     }
 }
 
-/// Whoever shares standard error may have made it one that does not wait. What cannot be written is gone.
+/// Writes all of it; another process that shares standard error may have made it non-blocking. What cannot be written
+/// is dropped.
 fn write_all(out: &mut (impl Write + AsFd), mut lines: &[u8]) {
     while !lines.is_empty() {
         match out.write(lines) {
@@ -172,17 +177,17 @@ fn write_all(out: &mut (impl Write + AsFd), mut lines: &[u8]) {
 }
 
 impl<'q> MakeWriter<'q> for Queue {
-    type Writer = Line<'q>;
+    type Writer = LineWriter<'q>;
 
-    fn make_writer(&'q self) -> Line<'q> {
-        Line(self)
+    fn make_writer(&'q self) -> LineWriter<'q> {
+        LineWriter(self)
     }
 }
 
-/// Takes a line, which the formatter hands over whole.
-struct Line<'q>(&'q Queue);
+/// Puts a line into the queue: the formatter hands each over in one write.
+struct LineWriter<'q>(&'q Queue);
 
-impl Write for Line<'_> {
+impl Write for LineWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.put(line);
         Ok(line.len())

@@ -4,13 +4,15 @@
 //! kernel lacks, addresses that cannot be had.
 
 use super::addresses::{Bound, silence};
-use super::config::{self, Config, Frames};
-use super::derive::{Derived, MEMLOCK_MIN, Machine, Mailboxes, Shortfall, memlock_bytes, raise_memlock};
-use super::doctor::KernelRow;
+use super::config::{self, Config};
+use super::derive::{Derived, MEMLOCK_MIN, Machine, Mailboxes, memlock_bytes};
+use super::failure::Failure;
+use super::generation::Generation;
 use super::{derive, log};
 use crate::control::stats::{Count, Counts};
 use crate::control::{self, Admin, AdminRules, Ending, Line, metrics, readers};
-use crate::engine::probe::{Finding, Kernel};
+use crate::engine::finding::Finding;
+use crate::engine::probe::Kernel;
 use crate::engine::uring::{Setup, Uring};
 use crate::mesh::{self, Health, Peers, Receiver, Sender, Site, ToControl, ToShard, Waker};
 use crate::service::proxy::{self, Backoff, Place, Places};
@@ -23,7 +25,6 @@ use edgehold_wire::ws::CloseCode;
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::Socket;
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -50,68 +51,6 @@ const JOIN: Duration = Duration::from_secs(2);
 /// The thread of a shard.
 type Thread = ExecutorJoinHandle<io::Result<()>>;
 
-/// Why the server could not serve, in words for the operator.
-#[derive(Debug)]
-pub enum Failure {
-    /// The machine is too small for the configuration.
-    Machine(Vec<Shortfall>),
-    /// The kernel lacks something.
-    Kernel(Vec<Finding>),
-    /// An address cannot be listened on.
-    Listen {
-        /// The listener's name, or `admin`.
-        name: String,
-        /// The address.
-        address: String,
-        /// What the kernel said.
-        error: io::Error,
-        /// What to change; may be empty.
-        remedy: String,
-    },
-    /// A shard could not be started.
-    Shard {
-        /// Which.
-        shard: usize,
-        /// Why.
-        error: io::Error,
-        /// RLIMIT_MEMLOCK with which all shards start, in bytes.
-        memlock: u64,
-    },
-    /// The control thread has failed.
-    Control(io::Error),
-    /// A shard ended while the server was at work.
-    ShardLost,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::Machine(shortfalls) => shortfalls
-                .iter()
-                .try_for_each(|it| writeln!(f, "{} is {}, should be {}: {}", it.what, it.is, it.should, it.command)),
-            Failure::Kernel(findings) => findings
-                .iter()
-                .try_for_each(|it| writeln!(f, "{}: {} (should be: {}): {}", it.what, it.is, it.should, it.remedy)),
-            Failure::Listen { name, address, error, remedy } => {
-                let colon = if remedy.is_empty() { "" } else { ": " };
-                writeln!(f, "listener {name}: {address}: {error}{colon}{remedy}")
-            }
-            Failure::Shard { shard, error, memlock } => {
-                writeln!(f, "shard {shard}: no io_uring: {error}{}", memory_remedy(error, *memlock))
-            }
-            Failure::Control(error) => writeln!(f, "control thread: {error}"),
-            Failure::ShardLost => writeln!(f, "a shard has ended; the log says why"),
-        }
-    }
-}
-
-fn memory_remedy(error: &io::Error, memlock: u64) -> String {
-    match error.kind() {
-        io::ErrorKind::OutOfMemory => format!(": raise RLIMIT_MEMLOCK, or free memory; {}", raise_memlock(memlock)),
-        _ => String::new(),
-    }
-}
-
 /// Serves until told to stop. `Forced`: told twice, shards are still running.
 ///
 /// # Errors
@@ -132,19 +71,20 @@ fn serve_until_told(config: &Config, log_dropped: Count) -> Result<Ending, Failu
     let mut bound = Bound::all(config, derived.shards)?;
     let control_waker = Arc::new(Waker::new().map_err(Failure::Control)?);
     let epoch = super::broadcast::epoch();
-    let health: Arc<[Health]> = upstreams(config).iter().map(|it| Health::new(it.to_string())).collect();
+    let generation = Generation::first(Arc::new(config.clone()));
+    let health: Arc<[Health]> = generation.upstreams().iter().map(|(_, it)| Health::new(it.to_string())).collect();
     let (lines, posts) = posts(derived.shards, &derived.mailboxes, &control_waker).map_err(Failure::Control)?;
     let mut shards = Vec::new();
     for (shard, post) in posts.into_iter().enumerate().rev() {
         let sockets = bound.sockets.pop().unwrap_or_default();
-        let start = Start::new((config, &derived), (shard, epoch), health.clone(), sockets, post);
+        let start = Start::new((&generation, &derived), (shard, epoch), health.clone(), sockets, post);
         let memlock = memlock_bytes(config, &machine);
         shards.push(start.spawn().map_err(|error| Failure::Shard { shard, error, memlock })?);
     }
     announce(config, &derived);
     let held = derive::open_files(config, &machine, &derived);
     let counts = Counts { files_held_limit: held, log_dropped, ..Counts::default() };
-    let settings = control_settings(config, bound.admin.take(), epoch, (health, counts));
+    let settings = control_settings(&generation, bound.admin.take(), epoch, (health, counts));
     let ending = control::run(settings, lines, &control_waker).map_err(Failure::Control)?;
     drop(bound);
     finish(ending, shards)
@@ -155,13 +95,9 @@ pub fn complain(failure: &Failure) {
     log::complain(&format!("edgehold: {failure}"));
 }
 
-/// What was tried of the kernel, as rows for doctor, which reads the rest by itself.
-pub fn kernel_rows() -> Vec<KernelRow> {
-    let row = |it: Finding| {
-        let fails = it.is_refusal();
-        KernelRow { what: it.what, is: it.is, should: it.should, fails, command: it.remedy }
-    };
-    Kernel::look().trials().into_iter().map(row).collect()
+/// What was tried of the kernel, for doctor, which reads the rest by itself.
+pub fn kernel_trials() -> Vec<Finding> {
+    Kernel::look().trials()
 }
 
 fn refuse_kernel(kernel: &Kernel) -> Result<(), Failure> {
@@ -267,15 +203,15 @@ struct Start {
 
 impl Start {
     fn new(
-        (config, derived): (&Config, &Derived),
+        (generation, derived): (&Generation, &Derived),
         (shard, epoch): (usize, u32),
         health: Arc<[Health]>,
         sockets: Vec<Socket>,
         post: ShardPost,
     ) -> Start {
-        let upstreams = upstreams(config);
+        let config = &*generation.config;
         Start {
-            settings: settings(config, derived, shard, upstreams.len()),
+            settings: settings(generation, derived, shard),
             setup: Setup {
                 table: derived.table_entries,
                 buffers: config.server.recv_buffers,
@@ -283,9 +219,9 @@ impl Start {
                 unsent_bytes: config.server.unsent_bytes,
                 silence: silence(config, |service| matches!(service, config::Service::Proxy { .. })),
             },
-            routes: routes(config, &upstreams),
-            places: places(config, health),
-            broadcast: (super::broadcast::settings(config), super::broadcast::feeds(config), epoch),
+            routes: routes(generation),
+            places: places(generation, health),
+            broadcast: (super::broadcast::settings(generation), super::broadcast::feeds(config), epoch),
             file_queue: config.server.file_queue as usize,
             health: config.listeners.iter().map(|it| it.health.clone()).collect(),
             sockets,
@@ -353,16 +289,17 @@ fn placement(shard: usize) -> Placement {
 
 // ---- from what was written to what it means ----
 
-fn settings(config: &Config, derived: &Derived, shard: usize, upstreams: usize) -> ShardSettings {
+fn settings(generation: &Generation, derived: &Derived, shard: usize) -> ShardSettings {
+    let config = &*generation.config;
     let unknown = limits(&config.limits, u32::MAX / 4, Deflate::default());
-    let routes = config.routes.iter().map(|it| limits(&it.limits, keep_alive_ticks(&it.service), deflate(&it.deflate)));
+    let routes = config.routes.iter().map(|it| limits(&it.limits, keep_alive_ticks(&it.service), it.deflate));
     ShardSettings {
         shard,
         slots: derived.slots_per_shard,
         spare_slots: derived.spare_slots,
         accepts_in_flight: u32::from(config.server.accepts_in_flight),
         listeners: config.listeners.len(),
-        upstreams,
+        upstreams: generation.upstreams().len(),
         limits: std::iter::once(unknown).chain(routes).collect(),
         outbox_bytes: derived.outbox_bytes,
         deflate_window_bytes: config.server.deflate_window_bytes,
@@ -377,10 +314,6 @@ fn keep_alive_ticks(service: &config::Service) -> u32 {
         config::Service::Broadcast(route) => ticks(route.keep_alive),
         _ => u32::MAX / 4,
     }
-}
-
-fn deflate(deflate: &config::Deflate) -> Deflate {
-    Deflate { on: deflate.on, takeover: deflate.takeover, min_bytes: deflate.min_bytes as usize }
 }
 
 fn limits(limits: &config::Limits, keep_alive_ticks: u32, deflate: Deflate) -> RouteLimits {
@@ -412,36 +345,30 @@ fn connection_bytes(limits: &config::Limits) -> usize {
 }
 
 /// The routes; limits number 0 are those for all, number n + 1 those of route n.
-fn routes(config: &Config, upstreams: &[&config::Upstream]) -> Arc<Routes> {
-    let numbered = (1..).zip(&config.routes);
-    let route = |(limits, route): (u16, &config::Route)| Route {
+fn routes(generation: &Generation) -> Arc<Routes> {
+    let route = |route: &config::Route| Route {
         path: route.path.clone(),
         below: route.below(),
         host: route.host.clone(),
-        limits,
-        target: target(config, &route.service, upstreams),
+        limits: generation.route(route).map_or(0, |number| number + 1),
+        target: target(generation, route),
     };
-    Arc::new(numbered.map(route).collect())
+    Arc::new(generation.config.routes.iter().map(route).collect())
 }
 
-fn target(config: &Config, service: &config::Service, all: &[&config::Upstream]) -> Target {
-    match service {
+fn target(generation: &Generation, route: &config::Route) -> Target {
+    match &route.service {
         config::Service::Echo { subprotocols } => Target::Echo(echo::EchoPlan { subprotocols: subprotocols.clone() }),
         config::Service::Page => Target::Page(()),
-        config::Service::Broadcast(route) => Target::Broadcast(super::broadcast::number(config, route)),
+        config::Service::Broadcast(_) => Target::Broadcast(generation.broadcast(route).unwrap_or_default()),
         config::Service::Files { root, cache_control, charset } => {
             let (root, cache_control, charset) = (root.clone(), cache_control.clone(), charset.clone());
             Target::Files(files::FilesPlan { site: Arc::new(Site { root, cache_control, charset }) })
         }
         config::Service::Proxy { upstreams, frames, subprotocols, connect_timeout, end_code } => {
-            let number = |it: &config::Upstream| all.iter().position(|one| *one == it).unwrap_or_default() as u32;
             Target::Proxy(Arc::new(proxy::ProxyPlan {
-                upstreams: upstreams.iter().map(number).collect(),
-                frames: match frames {
-                    Frames::Binary => proxy::Frames::Binary,
-                    Frames::Text => proxy::Frames::Text,
-                    Frames::Lines => proxy::Frames::Lines,
-                },
+                upstreams: upstreams.iter().filter_map(|it| generation.upstream(it)).collect(),
+                frames: *frames,
                 subprotocols: subprotocols.clone(),
                 connect_ticks: ticks(*connect_timeout),
                 end_code: CloseCode(*end_code),
@@ -450,24 +377,9 @@ fn target(config: &Config, service: &config::Service, all: &[&config::Upstream])
     }
 }
 
-/// Every upstream once, in the order of the configuration: their places are their numbers.
-fn upstreams(config: &Config) -> Vec<&config::Upstream> {
-    let mut all: Vec<&config::Upstream> = Vec::new();
-    for route in &config.routes {
-        if let config::Service::Proxy { upstreams, .. } = &route.service {
-            upstreams.iter().for_each(|it| {
-                if !all.contains(&it) {
-                    all.push(it)
-                }
-            });
-        }
-    }
-    all
-}
-
-fn places(config: &Config, health: Arc<[Health]>) -> Places {
-    let places = upstreams(config).into_iter().map(place).collect();
-    let server = &config.server;
+fn places(generation: &Generation, health: Arc<[Health]>) -> Places {
+    let places = generation.upstreams().into_iter().map(|(_, it)| place(it)).collect();
+    let server = &generation.config.server;
     Places { places, health, backoff: Backoff { first: server.upstream_backoff, max: server.upstream_backoff_max } }
 }
 
@@ -482,13 +394,13 @@ fn place(upstream: &config::Upstream) -> Place {
 }
 
 fn control_settings(
-    config: &Config,
+    generation: &Generation,
     admin: Option<TcpListener>,
     epoch: u32,
     (health, counts): (Arc<[Health]>, Counts),
 ) -> control::ControlSettings {
-    let upstreams = upstreams(config);
-    let named = |(number, it): (u32, &&config::Upstream)| match it {
+    let (config, upstreams) = (&*generation.config, generation.upstreams());
+    let named = |&(number, it): &(u32, &config::Upstream)| match it {
         config::Upstream::Tcp { host, port } if host.parse::<IpAddr>().is_err() => Some((number, host.clone(), *port)),
         config::Upstream::Tcp { .. } | config::Upstream::Unix(_) => None,
     };
@@ -500,12 +412,12 @@ fn control_settings(
             wait: config.server.file_wait,
         },
         counts,
-        names: (0..).zip(&upstreams).filter_map(named).collect(),
+        names: upstreams.iter().filter_map(named).collect(),
         resolve_ttl: config.server.resolve_ttl,
         grace: config.server.shutdown_grace,
         labels: metrics::Labels {
             listeners: config.listeners.iter().map(|it| it.name.clone()).collect(),
-            upstreams: upstreams.iter().map(ToString::to_string).collect(),
+            upstreams: upstreams.iter().map(|(_, it)| it.to_string()).collect(),
             health,
         },
         feeds: super::feeds::settings(config),
@@ -532,18 +444,6 @@ mod tests {
     use crate::mesh::Report;
     use futures_util::FutureExt;
 
-    fn words(errno: i32) -> String {
-        let error = io::Error::from_raw_os_error(errno);
-        Failure::Shard { shard: 3, error, memlock: 1448 << 10 }.to_string()
-    }
-
-    #[test]
-    fn a_shard_short_of_memory_names_the_limit_and_its_command() {
-        let expected = "shard 3: no io_uring: Cannot allocate memory (os error 12): raise RLIMIT_MEMLOCK, or free \
-                        memory; as root: ulimit -l 1448 (under systemd: LimitMEMLOCK=1448K)\n";
-        assert_eq!(words(libc::ENOMEM), expected);
-        assert_eq!(words(libc::EMFILE), "shard 3: no io_uring: Too many open files (os error 24)\n");
-    }
     #[test]
     fn an_executor_that_finds_the_limit_too_low_is_short_of_memory() {
         let errno = |limit| executor_error(io::Error::from_raw_os_error(libc::EMFILE), limit).raw_os_error();

@@ -7,6 +7,7 @@
 pub mod buffers;
 pub mod claim;
 pub mod descriptors;
+pub mod finding;
 pub mod mapping;
 pub mod probe;
 #[cfg(any(test, feature = "script"))]
@@ -15,6 +16,7 @@ pub mod sockets;
 pub mod uring;
 
 pub use buffers::Lent;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -130,13 +132,22 @@ pub struct Completion {
     pub nonempty: bool,
 }
 
-/// The address of an upstream or a listener.
+/// The address of an upstream or a listener. Displayed as the configuration writes it: `127.0.0.1:80`, `unix:/run/x.sock`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     /// TCP over IPv4 or IPv6.
     Tcp(SocketAddr),
     /// A unix stream socket, by its path.
     Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => write!(f, "{address}"),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// Bytes to send. They are the caller's, who must not move, change or free them until the send has completed.

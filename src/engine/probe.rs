@@ -3,6 +3,7 @@
 //!
 //! [`Kernel::look`] gathers facts, [`Kernel::findings`] judges them: a test can judge a kernel that lacks a feature.
 
+use super::finding::{Finding, Verdict};
 use io_uring::{IoUring, Probe, opcode};
 use std::io;
 
@@ -30,26 +31,6 @@ pub struct Kernel {
     pub buffer_ring: Result<(), i32>,
     /// Operations that a shard uses, by name, and whether the kernel has them (IORING_REGISTER_PROBE).
     pub operations: Vec<(&'static str, bool)>,
-}
-
-/// A judgement about one fact, in words for the operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// The feature or the setting.
-    pub what: String,
-    /// How it is.
-    pub is: String,
-    /// How it should be.
-    pub should: String,
-    /// What the operator can do; empty where it is as it should be.
-    pub remedy: String,
-}
-
-impl Finding {
-    /// Whether the server cannot run with it.
-    pub fn is_refusal(&self) -> bool {
-        !self.remedy.is_empty()
-    }
 }
 
 impl Kernel {
@@ -86,7 +67,7 @@ impl Kernel {
 
     /// The findings with which the server cannot run; empty where it can.
     pub fn refusals(&self) -> Vec<Finding> {
-        self.findings().into_iter().filter(Finding::is_refusal).collect()
+        self.findings().into_iter().filter(Finding::fails).collect()
     }
 
     fn judge_version(&self) -> Finding {
@@ -149,8 +130,9 @@ fn newer(outcome: Result<(), i32>) -> &'static str {
     }
 }
 
+/// What has a remedy stands in the way.
 fn finding(what: &str, is: String, should: &str, remedy: &str) -> Finding {
-    Finding { what: what.into(), is, should: should.into(), remedy: remedy.into() }
+    Finding::new(what, is, should.into(), Verdict::insist(remedy.is_empty()), remedy.into())
 }
 
 fn outcome(ring: &io::Result<IoUring>) -> Result<(), i32> {
@@ -214,7 +196,7 @@ mod tests {
     fn refusal(kernel: &Kernel) -> String {
         let refusals = kernel.refusals();
         assert!(!refusals.is_empty(), "nothing was refused: {kernel:?}");
-        refusals.iter().map(|it| format!("{}: {} -> {}\n", it.what, it.is, it.remedy)).collect()
+        refusals.iter().map(|it| format!("{}: {} -> {}\n", it.what, it.is, it.command)).collect()
     }
 
     #[test]

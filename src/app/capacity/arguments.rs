@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
+use crate::app::coefficients::whole;
+
 /// More connections than any machine holds: sums stay far below the largest number.
 const COUNT_MAX: f64 = 1e9;
 /// Messages or connections per second.
@@ -103,15 +105,15 @@ fn within(text: &str, units: &[(&str, f64)], least: f64, most: f64, words: &str)
 }
 
 fn count(text: &str) -> Result<u64, String> {
-    within(text, &COUNTS, 1.0, COUNT_MAX, "1 to 1000M, as in 250000, 250k or 1M").map(|value| value.round() as u64)
+    within(text, &COUNTS, 1.0, COUNT_MAX, "1 to 1000M, as in 250000, 250k or 1M").map(|value| whole(value.round()))
 }
 
 fn cores(text: &str) -> Result<u64, String> {
-    within(text, &PLAIN, 1.0, 4096.0, "1 to 4096").map(|value| value.round() as u64)
+    within(text, &PLAIN, 1.0, 4096.0, "1 to 4096").map(|value| whole(value.round()))
 }
 
 fn forms(text: &str) -> Result<u64, String> {
-    within(text, &PLAIN, 1.0, 6.0, "1 to 6").map(|value| value.round() as u64)
+    within(text, &PLAIN, 1.0, 6.0, "1 to 6").map(|value| whole(value.round()))
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -127,12 +129,12 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 fn size(text: &str) -> Result<u64, String> {
-    within(text, &BYTES, 0.0, SIZE_MAX, "0 to 1GiB, as in 200 or 16KiB").map(|value| value.round() as u64)
+    within(text, &BYTES, 0.0, SIZE_MAX, "0 to 1GiB, as in 200 or 16KiB").map(|value| whole(value.round()))
 }
 
 fn memory(text: &str) -> Result<u64, String> {
-    let least = (64 << 20) as f64;
-    within(text, &BYTES, least, MEMORY_MAX, "64MiB to 1024TiB, as in 64GiB").map(|value| value.round() as u64)
+    let least = (64u64 << 20) as f64;
+    within(text, &BYTES, least, MEMORY_MAX, "64MiB to 1024TiB, as in 64GiB").map(|value| whole(value.round()))
 }
 
 fn duration(text: &str) -> Result<f64, String> {

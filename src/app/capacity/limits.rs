@@ -1,7 +1,7 @@
 //! Limits: files and ports that a load needs, and what of all this the machine or the configuration does not give.
 //!
 //! A finding fails where clients would be refused or cut off, and is advice where they would merely be served less
-//! well. The rows about sysctls are the doctor's, with the plan's numbers.
+//! well. The rows about sysctls are those of `doctor`, with the plan's numbers.
 
 use serde::Serialize;
 
@@ -9,14 +9,16 @@ use super::Sums;
 use super::arguments::Arguments;
 use super::cpu::hundredths;
 use super::load::Load;
-use super::memory::{connections_room, message_pages};
-use crate::app::coefficients::CONNECTION_BYTES;
+use crate::app::coefficients::{CONNECTION_BYTES, whole};
 use crate::app::config::{Config, Service};
 use crate::app::derive::{
     Machine, TABLE_ENTRIES_MAX, accepts, derive, entries_room, nofile_for, outbox_bytes, plain_descriptors,
     raise_nofile, shards, spare_of, tables,
 };
-use crate::app::doctor::{self, Row, Verdict, advise, bytes, insist, limit, row};
+use crate::app::findings::{bytes, limit};
+use crate::app::memory::{connections_room, message_pages};
+use crate::app::sysctls;
+use crate::engine::finding::{Finding, Verdict};
 
 /// A shard whose core is busier than this has no room for bursts; edgehold-bench, too, trusts no
 /// side that is busier.
@@ -71,7 +73,7 @@ impl Ports {
 /// The TCP addresses that proxied clients go to: those of the configuration where one was named.
 pub fn upstreams(asked: &Arguments, config: &Config) -> u64 {
     match asked.config {
-        Some(_) => doctor::tcp_upstreams(config),
+        Some(_) => sysctls::tcp_upstreams(config),
         None => asked.upstreams.unwrap_or(1),
     }
 }
@@ -83,7 +85,7 @@ fn slots_of_one(load: &Load, shards: u64) -> u64 {
     let squares = (load.connections + 3 * load.proxied_connections) as f64;
     let deviation = (squares * chance * (1.0 - chance)).sqrt();
     let slots = load.slots() as f64 * chance + DEVIATIONS * deviation;
-    (slots.ceil() as u64).min(load.slots())
+    whole(slots.ceil()).min(load.slots())
 }
 
 fn table_entries(slots: u64, config: &Config) -> u64 {
@@ -101,7 +103,7 @@ fn shards_that_fit(load: &Load, config: &Config, machine: &Machine) -> Option<u6
 }
 
 /// What is held against the load: all but the sysctls.
-pub fn findings(load: &Load, sums: &Sums, asked: &Arguments, config: &Config, machine: &Machine) -> Vec<Row> {
+pub fn findings(load: &Load, sums: &Sums, asked: &Arguments, config: &Config, machine: &Machine) -> Vec<Finding> {
     let mut rows = vec![memory(sums, machine), cores(sums, machine), table(load, sums, config, machine)];
     rows.extend(slots(sums, config));
     rows.extend(outbox(load, sums, config, machine));
@@ -112,7 +114,7 @@ pub fn findings(load: &Load, sums: &Sums, asked: &Arguments, config: &Config, ma
 }
 
 /// The connections alone must fit into their share of the memory, as when the server starts.
-fn memory(sums: &Sums, machine: &Machine) -> Row {
+fn memory(sums: &Sums, machine: &Machine) -> Finding {
     let Files { shards, slots_per_shard, .. } = sums.files;
     let room = connections_room(machine.memory_available, shards);
     let share = (shards * slots_per_shard * CONNECTION_BYTES).div_ceil(3) * 4;
@@ -121,14 +123,15 @@ fn memory(sums: &Sums, machine: &Machine) -> Row {
     let why = if share > total { "; slots get three quarters of it" } else { "" };
     let should = format!("at least {}{why}", bytes(total.max(share)));
     let command = "give the machine or its control group more memory, or share the clients among machines";
-    row("memory", format!("{} available", bytes(machine.memory_available)), should, insist(well), command.into())
+    let is = format!("{} available", bytes(machine.memory_available));
+    Finding::new("memory", is, should, Verdict::insist(well), command.into())
 }
 
 /// A shard is one thread: more cores than shards are of no use.
-fn cores(sums: &Sums, machine: &Machine) -> Row {
+fn cores(sums: &Sums, machine: &Machine) -> Finding {
     let wanted = sums.cpu.cores;
     let usable = sums.files.shards.min(machine.cores as u64) as f64;
-    let verdict = if wanted > usable { Verdict::Fails } else { advise(wanted <= usable * BUSY) };
+    let verdict = if wanted > usable { Verdict::Fails } else { Verdict::advise(wanted <= usable * BUSY) };
     let enough = (wanted / BUSY).ceil().max(1.0);
     let is = format!("{} cores, {} shards", machine.cores, sums.files.shards);
     let should = format!("{} at the peak; {enough} leave a fifth free", hundredths(wanted));
@@ -137,11 +140,11 @@ fn cores(sums: &Sums, machine: &Machine) -> Row {
     } else {
         "give the machine more cores, or share the load among machines".into()
     };
-    row("cores", is, should, verdict, command)
+    Finding::new("cores", is, should, verdict, command)
 }
 
 /// Each shard's table within RLIMIT_NOFILE and the kernel's bound.
-fn table(load: &Load, sums: &Sums, config: &Config, machine: &Machine) -> Row {
+fn table(load: &Load, sums: &Sums, config: &Config, machine: &Machine) -> Finding {
     let Files { shards, table_entries: entries, .. } = sums.files;
     let room = entries_room(config, machine, shards);
     let nofile = nofile_for(entries, config, machine, shards);
@@ -150,19 +153,21 @@ fn table(load: &Load, sums: &Sums, config: &Config, machine: &Machine) -> Row {
     let ways: Vec<String> = raise.into_iter().chain(more).collect();
     let command = if ways.is_empty() { "share the clients among machines".into() } else { ways.join(", or ") };
     let should = format!("at least {nofile}, {}", tables(entries, machine, shards));
-    row("RLIMIT_NOFILE", format!("{} (hard limit)", limit(machine.nofile())), should, insist(entries <= room), command)
+    let is = format!("{} (hard limit)", limit(machine.nofile()));
+    Finding::new("RLIMIT_NOFILE", is, should, Verdict::insist(entries <= room), command)
 }
 
-fn slots(sums: &Sums, config: &Config) -> Option<Row> {
+fn slots(sums: &Sums, config: &Config) -> Option<Finding> {
     let is = u64::from(config.server.slots_per_shard);
     let Files { shards, slots_per_shard: should, .. } = sums.files;
     let command = format!("write server.slots_per_shard = {should}, or more server.shards");
     let words = format!("at least {should}, as {shards} shards are dealt them by chance");
-    (is > 0).then(|| row("server.slots_per_shard", is.to_string(), words, insist(is >= should), command))
+    let verdict = Verdict::insist(is >= should);
+    (is > 0).then(|| Finding::new("server.slots_per_shard", is.to_string(), words, verdict, command))
 }
 
 /// Those who do not read, evenly among the shards.
-fn outbox(load: &Load, sums: &Sums, config: &Config, machine: &Machine) -> Option<Row> {
+fn outbox(load: &Load, sums: &Sums, config: &Config, machine: &Machine) -> Option<Finding> {
     if load.slow_connections == 0 {
         return None;
     }
@@ -171,36 +176,37 @@ fn outbox(load: &Load, sums: &Sums, config: &Config, machine: &Machine) -> Optio
     let should = load.slow_connections.div_ceil(shards) * load.pending_bytes;
     let command = format!("write server.outbox_bytes = \"{}MiB\", or a smaller max_pending", should.div_ceil(1 << 20));
     let words = format!("at least {} per shard, for clients that do not read", bytes(should));
-    Some(row("server.outbox_bytes", format!("{} per shard", bytes(is)), words, insist(is >= should), command))
+    let verdict = Verdict::insist(is >= should);
+    Some(Finding::new("server.outbox_bytes", format!("{} per shard", bytes(is)), words, verdict, command))
 }
 
 /// Whether routes that take messages take such large ones: a failure where none does.
-fn message_bytes(load: &Load, config: &Config) -> Option<Row> {
+fn message_bytes(load: &Load, config: &Config) -> Option<Finding> {
     let takes = |service: &Service| matches!(service, Service::Echo { .. } | Service::Proxy { .. });
     let routes = config.routes.iter().filter(|route| takes(&route.service));
     let limits: Vec<u64> = routes.map(|route| route.limits.message_bytes).collect();
     let (least, most) = (limits.iter().min()?, limits.iter().max()?);
     let should = load.message_bytes;
-    let verdict = if *most < should { Verdict::Fails } else { advise(*least >= should) };
+    let verdict = if *most < should { Verdict::Fails } else { Verdict::advise(*least >= should) };
     let command = format!("write message_bytes = {should} or more in [limits], or in the route");
-    let found = row("limits.message_bytes", least.to_string(), format!("at least {should}"), verdict, command);
+    let found = Finding::new("limits.message_bytes", least.to_string(), format!("at least {should}"), verdict, command);
     (load.message_rate > 0.0).then_some(found)
 }
 
-fn route(load: &Load, asked: &Arguments, config: &Config) -> Option<Row> {
+fn route(load: &Load, asked: &Arguments, config: &Config) -> Option<Finding> {
     let proxied = config.routes.iter().any(|route| matches!(route.service, Service::Proxy { .. }));
     let missing = asked.config.is_some() && load.proxied_connections > 0 && !proxied;
     let should = format!("one for {} proxied clients", load.proxied_connections);
     let command = "write a [[route]] with service = \"proxy\" and its upstream";
-    missing.then(|| row("route", "no service = \"proxy\"".into(), should, Verdict::Fails, command.into()))
+    missing.then(|| Finding::failure("route", "no service = \"proxy\"".into(), should, command.into()))
 }
 
 /// What keeps a server with this configuration from starting, whatever its load. Where a row says so of the
 /// same limit already, once is enough.
-fn refused(rows: &[Row], config: &Config, machine: &Machine) -> Vec<Row> {
-    let said = |what: &str| rows.iter().any(|row| row.what == what && row.verdict == Verdict::Fails);
+fn refused(rows: &[Finding], config: &Config, machine: &Machine) -> Vec<Finding> {
+    let said = |what: &str| rows.iter().any(|row| row.what == what && row.fails());
     let shortfalls = derive(config, machine).err().unwrap_or_default();
-    shortfalls.into_iter().filter(|short| !said(&short.what)).map(doctor::short).collect()
+    shortfalls.into_iter().filter(|short| !said(&short.what)).collect()
 }
 
 /// A sysctl and where it is explained.
@@ -208,7 +214,7 @@ fn refused(rows: &[Row], config: &Config, machine: &Machine) -> Vec<Row> {
 pub struct Sysctl {
     /// How it is and should be.
     #[serde(flatten)]
-    pub row: Row,
+    pub row: Finding,
     /// The page of the repository that says why.
     pub page: &'static str,
 }
@@ -226,28 +232,28 @@ pub const TRACKING_PAGE: &str = "tuning/conntrack/README.md";
 pub fn sysctls(load: &Load, sums: &Sums, config: &Config, machine: &Machine) -> Vec<Sysctl> {
     let pages = tcp_pages(load, machine);
     let rows = [
-        doctor::nr_open(machine, nofile_for(sums.files.table_entries, config, machine, sums.files.shards)),
-        doctor::file_max(machine, sums.files.total_entries).map(insistent),
-        doctor::tcp_mem(machine, pages, "").filter(|_| pages > 0).map(|row| dropping(row, pages, machine)),
+        sysctls::nr_open(machine, nofile_for(sums.files.table_entries, config, machine, sums.files.shards)),
+        sysctls::file_max(machine, sums.files.total_entries).map(insistent),
+        sysctls::tcp_mem(machine, pages, "").filter(|_| pages > 0).map(|row| dropping(row, pages, machine)),
         ports(sums, machine).map(insistent),
-        doctor::backlog(config, machine),
+        sysctls::backlog(config, machine),
     ];
     rows.into_iter().flatten().map(|row| Sysctl { row, page: SYSCTL_PAGE }).collect()
 }
 
-fn ports(sums: &Sums, machine: &Machine) -> Option<Row> {
+fn ports(sums: &Sums, machine: &Machine) -> Option<Finding> {
     let Ports { connections, upstreams, .. } = sums.ports;
-    doctor::local_ports(machine, connections, upstreams).filter(|_| connections > 0)
+    sysctls::local_ports(machine, connections, upstreams).filter(|_| connections > 0)
 }
 
 /// Without it clients of the load would be refused, which the doctor cannot know.
-fn insistent(row: Row) -> Row {
+fn insistent(row: Finding) -> Finding {
     let verdict = if row.verdict == Verdict::Advice { Verdict::Fails } else { row.verdict };
-    Row { verdict, ..row }
+    Finding { verdict, ..row }
 }
 
 /// Above the pressure the kernel slows down; above the last number it drops.
-fn dropping(row: Row, pages: u64, machine: &Machine) -> Row {
+fn dropping(row: Finding, pages: u64, machine: &Machine) -> Finding {
     let dropped = machine.tcp_mem.is_some_and(|[_, _, high]| pages > high);
     if dropped { insistent(row) } else { row }
 }

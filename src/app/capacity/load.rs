@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::arguments::Arguments;
+use crate::app::coefficients::whole;
 use crate::app::config::{Config, Limits, Replay};
 
 /// What the server is to carry at its peak. Rates are per second, times in seconds, sizes in bytes.
@@ -110,17 +111,17 @@ impl Load {
             return 0;
         }
         let each = (self.publish_rate * self.round_trip_seconds).max(1.0);
-        (self.subscribers as f64 * each).ceil() as u64
+        whole((self.subscribers as f64 * each).ceil())
     }
 
     /// Messages, to clients and to upstreams, that are under way at once.
     pub fn messages_in_flight(&self) -> u64 {
-        ((self.message_rate + self.proxied_rate()) * self.round_trip_seconds).ceil() as u64
+        whole(((self.message_rate + self.proxied_rate()) * self.round_trip_seconds).ceil())
     }
 
     /// Pings that are under way at once.
     pub fn pings_in_flight(&self) -> u64 {
-        (self.ping_rate * self.round_trip_seconds).ceil() as u64
+        whole((self.ping_rate * self.round_trip_seconds).ceil())
     }
 
     /// Connections whose receive is armed because they have said something of late, a pong or
@@ -128,13 +129,13 @@ impl Load {
     pub fn awake(&self) -> u64 {
         let clients = self.message_rate + self.ping_rate + self.connect_rate;
         let words = (clients + self.proxied_rate()) * self.park_after_seconds;
-        (words.ceil() as u64).min(self.slots())
+        whole(words.ceil()).min(self.slots())
     }
 }
 
 /// A share of so many, rounded up; a millionth of a client is a rounding of the share.
 fn clients(connections: u64, share: f64) -> u64 {
-    (connections as f64 * share - 1e-6).ceil() as u64
+    whole((connections as f64 * share - 1e-6).ceil())
 }
 
 fn subscribers(arguments: &Arguments) -> Result<u64, String> {
@@ -159,7 +160,7 @@ fn kept(arguments: &Arguments, config: &Config) -> (u64, u64) {
     let of = |replay: &Replay| {
         let published = arguments.fanout_rate * replay.age.as_secs_f64();
         let each = u64::from(replay.messages).min(replay.bytes / size);
-        ((each * arguments.channels) as f64).min(published).ceil() as u64
+        whole(((each * arguments.channels) as f64).min(published).ceil())
     };
     let most = config.feeds.iter().map(|feed| of(&feed.replay)).max().unwrap_or(0);
     (most, most * arguments.fanout_size)

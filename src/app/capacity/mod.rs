@@ -28,7 +28,7 @@ use network::Network;
 use super::coefficients::{Coefficient, TABLE};
 use super::config::Config;
 use super::derive::Machine;
-use super::doctor::{Row, Verdict};
+use crate::engine::finding::Finding;
 
 /// A whole plan.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -43,7 +43,7 @@ pub struct Plan {
     /// The sysctls it needs.
     pub sysctls: Vec<Sysctl>,
     /// What was held against it besides.
-    pub findings: Vec<Row>,
+    pub findings: Vec<Finding>,
     /// Whether nothing fails.
     pub fits: bool,
     /// What the figures do not show.
@@ -88,7 +88,7 @@ pub fn plan(asked: &Arguments, config: &Config, machine: &Machine) -> Result<Pla
     let sums = Sums::of(&load, asked, config, &machine);
     let sysctls = limits::sysctls(&load, &sums, config, &machine);
     let findings = limits::findings(&load, &sums, asked, config, &machine);
-    let fits = sysctls.iter().map(|one| &one.row).chain(&findings).all(|row| row.verdict != Verdict::Fails);
+    let fits = sysctls.iter().map(|one| &one.row).chain(&findings).all(|row| !row.fails());
     let (notes, coefficients) = (notes(&load, asked), used(&sums));
     Ok(Plan { load, machine: given(&machine), sums, sysctls, findings, fits, notes, coefficients })
 }
@@ -108,6 +108,9 @@ impl Sums {
 
 impl Plan {
     /// The plan as one JSON object on several lines.
+    ///
+    /// # Panics
+    /// Never: it is plain data with names for keys.
     pub fn json(&self) -> String {
         let json = serde_json::to_string_pretty(self).expect("plain data with names for keys");
         format!("{json}\n")

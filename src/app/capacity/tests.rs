@@ -67,7 +67,7 @@ fn serving(keys: &str) -> Config {
 
 fn failing(plan: &Plan) -> Vec<&str> {
     let rows = plan.sysctls.iter().map(|one| &one.row).chain(&plan.findings);
-    rows.filter(|row| row.verdict == Verdict::Fails).map(|row| row.what.as_str()).collect()
+    rows.filter(|row| row.fails()).map(|row| row.what.as_str()).collect()
 }
 
 fn close(a: f64, b: f64) -> bool {
@@ -147,8 +147,8 @@ fn a_message_to_all_is_under_way_to_all() {
     assert_eq!(often.deliveries_in_flight(), 1000);
     assert_eq!(load("--connections 1M").deliveries_in_flight(), 0);
     let one = costs::UNACKNOWLEDGED_PAGES.value.ceil() as u64;
-    assert_eq!(super::memory::message_pages(10, 64, 4096), 10 * one);
-    assert_eq!(super::memory::message_pages(10, 16 << 10, 4096), 10 * (one + 4));
+    assert_eq!(crate::app::memory::message_pages(10, 64, 4096), 10 * one);
+    assert_eq!(crate::app::memory::message_pages(10, 16 << 10, 4096), 10 * (one + 4));
 }
 
 /// Cores of one kind of work on one shard.

@@ -7,7 +7,8 @@ use super::cpu::hundredths;
 use super::limits::NOFILE_PAGE;
 use super::memory::Kind;
 use super::network::{Flow, Side};
-use crate::app::doctor::{Row, Verdict, bytes, table_text};
+use crate::app::findings::{self, bytes};
+use crate::engine::finding::Finding;
 
 /// The whole plan.
 pub fn write(plan: &Plan) -> String {
@@ -19,7 +20,7 @@ pub fn write(plan: &Plan) -> String {
         ("files", files(plan)),
         ("ports", ports(plan)),
         ("sysctls", sysctls(plan)),
-        ("this load on this machine", table_text(&plan.findings)),
+        ("this load on this machine", findings::text(&plan.findings)),
         ("what the figures do not show", plan.notes.iter().fold(String::new(), |text, note| text + note + "\n")),
         ("from", from(plan)),
     ];
@@ -145,9 +146,9 @@ fn ports(plan: &Plan) -> String {
 }
 
 fn sysctls(plan: &Plan) -> String {
-    let rows: Vec<Row> = plan.sysctls.iter().map(|sysctl| sysctl.row.clone()).collect();
+    let rows: Vec<Finding> = plan.sysctls.iter().map(|sysctl| sysctl.row.clone()).collect();
     let page = plan.sysctls.first().map(|sysctl| format!("why, and how to undo it: {}\n", sysctl.page));
-    table_text(&rows) + &page.unwrap_or_default()
+    findings::text(&rows) + &page.unwrap_or_default()
 }
 
 fn from(plan: &Plan) -> String {
@@ -162,7 +163,7 @@ fn from(plan: &Plan) -> String {
 fn summary(plan: &Plan) -> String {
     let sums = &plan.sums;
     let rows = plan.sysctls.iter().map(|sysctl| &sysctl.row).chain(&plan.findings);
-    let bad: Vec<&str> = rows.filter(|row| row.verdict == Verdict::Fails).map(|row| row.what.as_str()).collect();
+    let bad: Vec<&str> = rows.filter(|row| row.fails()).map(|row| row.what.as_str()).collect();
     let verdict = if bad.is_empty() { "it fits".into() } else { format!("it does not fit: {}", bad.join(", ")) };
     let (memory, cores) = (bytes(sums.memory.total_bytes), hundredths(sums.cpu.cores));
     format!("{} connections, {memory}, {cores} cores: {verdict}\n", plan.load.connections)

@@ -1,30 +1,36 @@
 //! The written forms of values: durations, sizes, addresses, names, paths.
 //!
 //! Each function takes what was written and gives the value, or the words of a
-//! problem: what is wrong, a dash, what to write instead. What is not said here is
-//! not accepted; leniency in a configuration is a surprise kept for later.
+//! problem ([`Parsed`]). What is not listed here is not accepted: whoever relied on
+//! leniency would be surprised by a later version.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use super::{Address, Start, Upstream};
+use super::model::{Address, Start, Upstream};
+use toml::de::DeValue;
+
+/// A value in the form that it is kept in; or the words of a problem: what is wrong with what was written, a dash, what
+/// to write instead.
+pub(super) type Parsed<T> = Result<T, String>;
 
 /// `sun_path` holds 108 bytes and a closing zero, unix(7).
 const UNIX_PATH_MAX: usize = 107;
+/// Bytes of a name.
 const NAME_MAX: usize = 32;
-/// Leaves room for the rest of the smallest request head a sane limit allows.
+/// Bytes of a route's path: less than a request head may have where `head_bytes` is 2 KiB or more.
 const PATH_MAX: usize = 1024;
 /// Bytes of a channel, a topic, the name of a stream.
 const CHANNEL_MAX: usize = 255;
 /// What stands at the end of a route's path for the channel.
 pub(super) const CHANNEL_PART: &str = "{channel}";
-/// RFC 1035 section 2.3.4.
+/// Bytes of a host name (RFC 1035 section 2.3.4).
 const HOST_MAX: usize = 253;
 
 const MILLIS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 const BYTES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("", 1)];
 
-/// A value as it is shown in a problem: quoted, on one line, not endless.
+/// A value as it is shown in a problem: quoted, escaped onto one line, cut after 60 characters.
 pub(super) fn quote(text: &str) -> String {
     let shown: String = text.chars().take(60).collect();
     let more = if shown.len() < text.len() { "…" } else { "" };
@@ -36,7 +42,26 @@ pub(super) fn quoted(values: &[&str]) -> String {
     values.iter().map(|value| quote(value)).collect::<Vec<_>>().join(", ")
 }
 
-/// The known name closest to a written one, if it can be meant: one slip in four letters.
+/// A name from a file as it is shown in a problem: as [`quote`], without the quotes.
+pub(super) fn plain(text: &str) -> String {
+    quote(text).trim_matches('"').into()
+}
+
+/// What a value is, with the value where it is short.
+pub(super) fn describe(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("the string {}", quote(text)),
+        DeValue::Integer(number) => format!("the integer {}", plain(&number.to_string())),
+        DeValue::Float(number) => format!("the number {}", plain(&number.to_string())),
+        DeValue::Boolean(flag) => format!("the boolean {flag}"),
+        DeValue::Datetime(date) => format!("the date {date}"),
+        DeValue::Array(_) => "a list".into(),
+        DeValue::Table(_) => "a table".into(),
+    }
+}
+
+/// The known name closest to a written one by optimal string alignment; `None` where they differ in more than one
+/// place, and one more in four characters.
 pub(super) fn nearest<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
     // The distance costs the product of the lengths, and no name is this long.
     if text.len() > 40 {
@@ -82,8 +107,8 @@ fn show(value: u64, units: &[(&str, u64)], zero: &str) -> String {
     }
 }
 
-/// A listener's name. It becomes a metric label, hence the small alphabet.
-pub(super) fn name(text: &str) -> Result<String, String> {
+/// The name of a listener or a feed. It becomes a metric label, hence the small alphabet.
+pub(super) fn name(text: &str) -> Parsed<String> {
     let good = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     let fits = (1..=NAME_MAX).contains(&text.len());
     if fits && text.bytes().all(good) {
@@ -93,7 +118,7 @@ pub(super) fn name(text: &str) -> Result<String, String> {
 }
 
 /// Where a listener listens.
-pub(super) fn address(text: &str) -> Result<Address, String> {
+pub(super) fn address(text: &str) -> Parsed<Address> {
     match text.strip_prefix("unix:") {
         Some(path) => unix_path(text, path).map(Address::Unix),
         None => socket_address(text).map(Address::Tcp),
@@ -101,19 +126,19 @@ pub(super) fn address(text: &str) -> Result<Address, String> {
 }
 
 /// The permissions of a file, in octal.
-pub(super) fn mode(text: &str) -> Result<u32, String> {
+pub(super) fn mode(text: &str) -> Parsed<u32> {
     let octal = matches!(text.len(), 3 | 4) && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| octal && *mode <= 0o777);
     mode.ok_or_else(|| format!("{} is no mode — write three octal digits, \"0660\"", quote(text)))
 }
 
-fn socket_address(text: &str) -> Result<SocketAddr, String> {
+fn socket_address(text: &str) -> Parsed<SocketAddr> {
     let instead = "write \"0.0.0.0:8080\", \"[::]:8080\" or \"unix:/run/edgehold.sock\"";
     text.parse().map_err(|_| format!("{} is no IP address with a port — {instead}", quote(text)))
 }
 
 /// Where the admin API listens, or "off". TCP only: what reads it is a browser or a collector.
-pub(super) fn admin(text: &str) -> Result<Option<SocketAddr>, String> {
+pub(super) fn admin(text: &str) -> Parsed<Option<SocketAddr>> {
     let instead = "write \"127.0.0.1:9180\", \"[::1]:9180\" or \"off\"";
     let refusal = || format!("{} is no IP address with a port — {instead}", quote(text));
     match text {
@@ -124,7 +149,7 @@ pub(super) fn admin(text: &str) -> Result<Option<SocketAddr>, String> {
 
 /// The path of `text` after `unix:`; slashes in front are one slash, so that the URL form
 /// (`unix:///run/x`) and the short one name the same thing.
-pub(super) fn unix_path(text: &str, path: &str) -> Result<PathBuf, String> {
+pub(super) fn unix_path(text: &str, path: &str) -> Parsed<PathBuf> {
     let refuse = || {
         let instead = "write \"unix:/run/edgehold.sock\"";
         format!("{} names no absolute path of a socket — {instead}", quote(text))
@@ -144,7 +169,7 @@ pub(super) fn unix_path(text: &str, path: &str) -> Result<PathBuf, String> {
 }
 
 /// A back end: `tcp://host:port` or `unix:///path`.
-pub(super) fn upstream(text: &str) -> Result<Upstream, String> {
+pub(super) fn upstream(text: &str) -> Parsed<Upstream> {
     if let Some(path) = text.strip_prefix("unix:") {
         return unix_path(text, path).map(Upstream::Unix);
     }
@@ -183,7 +208,7 @@ fn is_name(text: &str) -> bool {
 
 /// The host of a route, as the Host field will be compared: lower-cased, IPv6 in brackets, `*.` in front of a name for
 /// all names below it.
-pub(super) fn host(text: &str) -> Result<String, String> {
+pub(super) fn host(text: &str) -> Parsed<String> {
     match text.strip_prefix("*.") {
         Some(name) if is_name(name) => return Ok(text.to_ascii_lowercase()),
         None if !text.contains('*') => {}
@@ -201,7 +226,7 @@ pub(super) fn host(text: &str) -> Result<String, String> {
 }
 
 /// The path of a route, and whether `{channel}`, which is cut off, stood at its end.
-pub(super) fn route_path(text: &str) -> Result<(String, bool), String> {
+pub(super) fn route_path(text: &str) -> Parsed<(String, bool)> {
     let front = text.strip_suffix(CHANNEL_PART).filter(|front| front.ends_with('/'));
     if front.unwrap_or(text).contains(['{', '}']) {
         let instead = "of braces there is only `{channel}`, at the end behind a slash: write \"/feed/{channel}\"";
@@ -211,7 +236,7 @@ pub(super) fn route_path(text: &str) -> Result<(String, bool), String> {
 }
 
 /// The path of a route: what a request target can hold before its query (RFC 3986 section 3.3).
-pub(super) fn path(text: &str) -> Result<String, String> {
+pub(super) fn path(text: &str) -> Parsed<String> {
     let refuse = |why: &str| Err(format!("{} {why}", quote(text)));
     if !text.starts_with('/') {
         return refuse("does not begin with a slash — write \"/chat\" or, with all below it, \"/chat/\"");
@@ -245,20 +270,20 @@ pub(super) fn escapes(text: &str) -> bool {
 }
 
 /// A channel, or all channels that begin so: with a `*` at its end.
-pub(super) fn channel(text: &str) -> Result<String, String> {
+pub(super) fn channel(text: &str) -> Parsed<String> {
     let named = label(text, "channel")?;
-    match text.find('*').is_some_and(|at| at + 1 < text.len()) {
-        true => Err(format!("{} has a `*` before its end — write it last, for all that begins so", quote(text))),
-        false => Ok(named),
+    if text.find('*').is_some_and(|at| at + 1 < text.len()) {
+        return Err(format!("{} has a `*` before its end — write it last, for all that begins so", quote(text)));
     }
+    Ok(named)
 }
 
 /// What a broker is asked for. What it may look like is for the kind of broker to say.
-pub(super) fn topic(text: &str) -> Result<String, String> {
+pub(super) fn topic(text: &str) -> Parsed<String> {
     label(text, "topic")
 }
 
-fn label(text: &str, what: &str) -> Result<String, String> {
+fn label(text: &str, what: &str) -> Parsed<String> {
     let fits = (1..=CHANNEL_MAX).contains(&text.len());
     if fits && !text.contains(char::is_control) {
         return Ok(text.into());
@@ -267,7 +292,7 @@ fn label(text: &str, what: &str) -> Result<String, String> {
 }
 
 /// The name of a JetStream stream: NATS refuses what would be a wildcard, part a subject or leave a folder.
-pub(super) fn stream(text: &str) -> Result<String, String> {
+pub(super) fn stream(text: &str) -> Parsed<String> {
     let bad = |c: char| c.is_whitespace() || c.is_control() || ".*>/\\".contains(c);
     if (1..=CHANNEL_MAX).contains(&text.len()) && !text.contains(bad) {
         return Ok(text.into());
@@ -277,7 +302,7 @@ pub(super) fn stream(text: &str) -> Result<String, String> {
 }
 
 /// Where a stream is begun. A whole number comes as its digits.
-pub(super) fn start(text: &str) -> Result<Start, String> {
+pub(super) fn start(text: &str) -> Parsed<Start> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     match text {
         "new" => Ok(Start::New),
@@ -291,7 +316,7 @@ fn no_start(text: &str) -> String {
 }
 
 /// A subprotocol: a token (RFC 6455 section 4.1, RFC 9110 section 5.6.2).
-pub(super) fn token(text: &str) -> Result<String, String> {
+pub(super) fn token(text: &str) -> Parsed<String> {
     let good = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if !text.is_empty() && text.len() <= 128 && text.bytes().all(good) {
         return Ok(text.into());
@@ -300,7 +325,7 @@ pub(super) fn token(text: &str) -> Result<String, String> {
 }
 
 /// An origin as browsers send it: scheme, host, and a port that is not the scheme's own.
-pub(super) fn origin(text: &str) -> Result<String, String> {
+pub(super) fn origin(text: &str) -> Parsed<String> {
     if text == "*" {
         return Err("\"*\" would let every web page read the admin API — write the origins that may".into());
     }

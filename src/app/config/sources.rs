@@ -1,12 +1,12 @@
 //! The written forms of a feed's source: `udp://127.0.0.1:9999`, `nats://broker:4222`, `http`.
 //!
 //! What goes in is what the operator wrote; what comes out is a [`Source`], or words about what is wrong and
-//! what to write. A password never comes out: neither in those words nor when a source is displayed.
+//! what to write. A password never stands in those words.
 
-use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};
 
-use super::{Source, forms};
+use super::forms::{self, Parsed};
+use super::model::{Broker, Source};
 
 /// What may be written, as words for a problem and for the reference.
 pub(super) const FORM: &str = "\"udp://127.0.0.1:9999\", \"tcp://host:port\", \"tcp-listen://127.0.0.1:9999\", \
@@ -17,48 +17,34 @@ const NATS_PORT: u16 = 4222;
 const REDIS_PORT: u16 = 6379;
 const MQTT_PORT: u16 = 1883;
 
-impl Source {
-    /// What [`Source::kind`] may say.
-    pub const KINDS: [&str; 9] = ["udp", "tcp", "tcp-listen", "unix", "nats", "redis", "mqtt", "http", "demo"];
+/// How the form of each kind of source begins: what [`kind`] may say, and what keys of a feed belong to.
+pub(super) const KINDS: [&str; 9] = ["udp", "tcp", "tcp-listen", "unix", "nats", "redis", "mqtt", "http", "demo"];
 
-    /// What kind it is, as its form begins in the file.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Source::Udp(_) => "udp",
-            Source::Tcp { .. } => "tcp",
-            Source::TcpListen(_) => "tcp-listen",
-            Source::Unix(_) => "unix",
-            Source::Nats(_) => "nats",
-            Source::Redis(_) => "redis",
-            Source::Mqtt(_) => "mqtt",
-            Source::Http => "http",
-            Source::Demo => "demo",
-        }
+/// What kind a source is, one of [`KINDS`].
+pub(super) fn kind(source: &Source) -> &'static str {
+    match source {
+        Source::Udp(_) => "udp",
+        Source::Tcp { .. } => "tcp",
+        Source::TcpListen(_) => "tcp-listen",
+        Source::Unix(_) => "unix",
+        Source::Nats(_) | Source::JetStream(..) => "nats",
+        Source::RedisChannels(_) | Source::RedisStreams(_) => "redis",
+        Source::Mqtt(_) => "mqtt",
+        Source::Http => "http",
+        Source::Demo => "demo",
     }
 }
 
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Source::Udp(address) => write!(f, "udp://{address}"),
-            Source::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
-            Source::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
-            Source::TcpListen(address) => write!(f, "tcp-listen://{address}"),
-            Source::Unix(path) => write!(f, "unix://{}", path.display()),
-            Source::Nats(url) | Source::Redis(url) | Source::Mqtt(url) => f.write_str(&hide(url)),
-            Source::Http | Source::Demo => f.write_str(self.kind()),
-        }
+/// The source with what other keys say of it: `stream` makes JetStream of NATS, `redis_streams` streams of channels.
+pub(super) fn streaming(source: Source, stream: Option<String>, redis_streams: bool) -> Source {
+    match (source, stream) {
+        (Source::Nats(broker), Some(stream)) => Source::JetStream(broker, stream),
+        (Source::RedisChannels(broker), _) if redis_streams => Source::RedisStreams(broker),
+        (source, _) => source,
     }
 }
 
-/// As displayed: what is printed to look for a mistake must not tell a password either.
-impl fmt::Debug for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Source({self})")
-    }
-}
-
-/// A URL with stars for its password, or for all before the host where there is no colon: NATS takes a token there.
+/// A URL with `***` for its password, or for all of its userinfo where that has no colon: NATS takes a token there.
 fn hide(url: &str) -> String {
     let start = url.find("://").map_or(0, |at| at + 3);
     let Some(end) = url.rfind('@').filter(|end| *end >= start) else {
@@ -75,7 +61,7 @@ fn shown(text: &str) -> String {
 }
 
 /// Where the messages of a feed come from.
-pub(super) fn source(text: &str) -> Result<Source, String> {
+pub(super) fn source(text: &str) -> Parsed<Source> {
     if let Some(path) = text.strip_prefix("unix:") {
         return forms::unix_path(text, path).map(Source::Unix);
     }
@@ -90,7 +76,7 @@ pub(super) fn source(text: &str) -> Result<Source, String> {
         "tcp-listen" => address(text, scheme, place).map(Source::TcpListen),
         "tcp" => peer(text, place),
         "nats" => broker(text, scheme, place, NATS_PORT).map(Source::Nats),
-        "redis" => broker(text, scheme, place, REDIS_PORT).map(Source::Redis),
+        "redis" => broker(text, scheme, place, REDIS_PORT).map(Source::RedisChannels),
         "mqtt" => broker(text, scheme, place, MQTT_PORT).map(Source::Mqtt),
         _ => Err(no_scheme(text, scheme)),
     }
@@ -117,14 +103,14 @@ fn no_scheme(text: &str, scheme: &str) -> String {
     if let Some(plain) = plain {
         return format!("{} asks for TLS, which feeds do not speak — write \"{plain}://\"", shown(text));
     }
-    match forms::nearest(scheme, &Source::KINDS[..7]) {
+    match forms::nearest(scheme, &KINDS[..7]) {
         Some(near) => format!("{} has an unknown scheme — did you mean \"{near}://\"?", shown(text)),
         None => format!("{} has an unknown scheme — write {FORM}", shown(text)),
     }
 }
 
 /// An address that is opened here: no name, and a port that those who send can know.
-fn address(text: &str, scheme: &str, place: &str) -> Result<SocketAddr, String> {
+fn address(text: &str, scheme: &str, place: &str) -> Parsed<SocketAddr> {
     if let Ok(address) = place.parse::<SocketAddr>()
         && address.port() > 0
     {
@@ -159,14 +145,14 @@ fn bare_v6(place: &str) -> Option<String> {
 }
 
 /// Host and port that edgehold connects to.
-fn peer(text: &str, place: &str) -> Result<Source, String> {
+fn peer(text: &str, place: &str) -> Parsed<Source> {
     let (host, port) = host_and_port(text, "tcp", place)?;
     let port = port.ok_or_else(|| format!("{} has no port — write \"tcp://host:port\"", shown(text)))?;
     Ok(Source::Tcp { host, port })
 }
 
 /// The URL of a broker with its port filled in.
-fn broker(text: &str, scheme: &str, place: &str, usual: u16) -> Result<String, String> {
+fn broker(text: &str, scheme: &str, place: &str, usual: u16) -> Parsed<Broker> {
     let instead = |words: &str| format!("{} {words} — write \"{scheme}://host:{usual}\"", shown(text));
     let (authority, path) = place.find(['/', '?', '#']).map_or((place, ""), |at| place.split_at(at));
     let (user, place) = authority.rsplit_once('@').map_or(("", authority), |(user, place)| (user, place));
@@ -179,7 +165,8 @@ fn broker(text: &str, scheme: &str, place: &str, usual: u16) -> Result<String, S
     let (host, port) = host_and_port(text, scheme, place)?;
     let host = if host.contains(':') { format!("[{host}]") } else { host };
     let user = if user.is_empty() { String::new() } else { format!("{user}@") };
-    Ok(format!("{scheme}://{user}{host}:{}{}", port.unwrap_or(usual), path.trim_end_matches('/')))
+    let port = port.unwrap_or(usual);
+    Ok(Broker::new(format!("{scheme}://{user}{host}:{port}{}", path.trim_end_matches('/'))))
 }
 
 /// What may stand behind host and port: the number of a Redis database, the client identifier of an MQTT session.
@@ -204,7 +191,7 @@ fn is_user(text: &str) -> bool {
 }
 
 /// A host, and a port where one is written.
-fn host_and_port(text: &str, scheme: &str, place: &str) -> Result<(String, Option<u16>), String> {
+fn host_and_port(text: &str, scheme: &str, place: &str) -> Parsed<(String, Option<u16>)> {
     if let Some(host) = forms::bare_host(place) {
         return Ok((host, None));
     }
@@ -233,13 +220,11 @@ mod tests {
             "nats://broker:4222",
             "redis://10.0.0.1:6379/2",
             "mqtt://[::1]:1883",
-            "mqtt://broker:1883?client_id=edge-1",
-            "mqtt://broker:1883/?client_id=edge-1",
             "http",
             "demo",
         ] {
             assert_eq!(source(text).unwrap().to_string(), text);
-            assert!(text.starts_with(source(text).unwrap().kind()));
+            assert!(text.starts_with(kind(&source(text).unwrap())));
         }
     }
 
@@ -253,19 +238,29 @@ mod tests {
         ] {
             assert_eq!(source(text).unwrap().to_string(), full);
         }
-        assert_eq!(source("nats://u:p@b"), Ok(Source::Nats("nats://u:p@b:4222".into())));
+        for (text, full) in [
+            ("nats://u:p@b", "nats://u:p@b:4222"),
+            ("mqtt://broker?client_id=edge-1", "mqtt://broker:1883?client_id=edge-1"),
+            ("mqtt://broker:1883/?client_id=edge-1", "mqtt://broker:1883/?client_id=edge-1"),
+        ] {
+            let broker = Broker::new(full);
+            assert!([Source::Nats(broker.clone()), Source::Mqtt(broker)].contains(&source(text).unwrap()));
+        }
     }
 
     /// Neither shown, nor printed for a search, nor in a problem, wherever it stands.
     #[test]
     fn passwords_are_hidden() {
+        for text in ["redis://user:secret@host:1", "redis://:secret@host:1", "nats://secret@host:1"] {
+            let source = source(text).unwrap();
+            assert!(!format!("{source} {source:?}").contains("secret"));
+        }
         for (text, hidden) in [
             ("redis://user:secret@host:1", "redis://user:***@host:1"),
             ("redis://:secret@host:1", "redis://:***@host:1"),
             ("nats://secret@host:1", "nats://***@host:1"),
         ] {
-            assert_eq!(source(text).unwrap().to_string(), hidden);
-            assert_eq!(format!("{:?}", source(text).unwrap()), format!("Source({hidden})"));
+            assert_eq!(hide(text), hidden);
         }
         for text in [
             "redis://user:secret@host:x",

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::super::{FeedFormat, Framing, InvalidText, LastValues, Replay, Source, Start, forms, sources};
-use super::{DAY, Field, GIB, KIB, Key, MIB, Preset, Rule, Unit, push_new, put};
+use super::super::forms::{self, Parsed};
+use super::super::model::{Format, Framing, InvalidText, LastValues, Replay, Source, Start};
+use super::super::sources;
+use super::{DAY, Field, GIB, KIB, Key, MIB, Preset, Rule, push_new, put};
 
 /// A `[[feed]]` as it is read: what is missing or wrong is absent, the keys of all sources stand side by side.
 pub(crate) struct FeedDraft {
@@ -17,7 +19,7 @@ pub(crate) struct FeedDraft {
     pub(crate) redis_streams: bool,
     pub(crate) start: Start,
     pub(crate) framing: Framing,
-    pub(crate) format: FeedFormat,
+    pub(crate) format: Format,
     pub(crate) text: bool,
     pub(crate) invalid_text: InvalidText,
     pub(crate) message_bytes: u64,
@@ -40,7 +42,7 @@ impl FeedDraft {
             redis_streams: false,
             start: Start::New,
             framing: Framing::Lines,
-            format: FeedFormat::Raw,
+            format: Format::Raw,
             text: false,
             invalid_text: InvalidText::Drop,
             message_bytes: 0,
@@ -68,11 +70,10 @@ pub(crate) static FEED: [Key<FeedDraft>; 17] = [
         name: "name",
         field: Field::Text { form: "1 to 32 letters, digits, `_` or `-`", store: store_name },
         default: Preset::Required,
-        owners: &[],
         words: "What the feed is called by routes, in logs and in metrics; no two share a name.",
-        note: "",
         example: "\"ticker\"",
         see: &["feeds"],
+        ..Key::PLAIN
     },
     Key {
         name: "source",
@@ -81,7 +82,6 @@ pub(crate) static FEED: [Key<FeedDraft>; 17] = [
             store: |f, text| sources::source(text).map(|source| put(&mut f.source, source)),
         },
         default: Preset::Required,
-        owners: &[],
         words: "Where the messages come from: `udp://ADDRESS:PORT`, `tcp://HOST:PORT`, `tcp-listen://ADDRESS:PORT`, \
                 `unix:///PATH`, `nats://HOST`, `redis://HOST`, `mqtt://HOST`, `http` or `demo`.",
         note: "edgehold opens `udp`, `tcp-listen` and `unix` itself (a multicast address is joined) and connects to \
@@ -92,6 +92,7 @@ pub(crate) static FEED: [Key<FeedDraft>; 17] = [
                identifier (`?client_id=edge-1`), which no two servers may share. `demo` counts, ten times a second.",
         example: "\"udp://127.0.0.1:9999\"",
         see: &["topics", "channel", "admin"],
+        ..Key::PLAIN
     },
     Key {
         name: "channel",
@@ -102,12 +103,12 @@ pub(crate) static FEED: [Key<FeedDraft>; 17] = [
         default: Preset::Absent(
             "it is taken from the message: NATS subject, Redis channel or stream, MQTT topic, JSON",
         ),
-        owners: &[],
         words: "The channel of all messages of the feed.",
         note: "Where it is left out, `udp`, `tcp`, `tcp-listen` and `unix` need `format = \"json\"`. With `http` it \
                says what may be published to, a `*` at its end for all that begins so; left out: every channel.",
         example: "\"ticker\"",
         see: &["channels", "format"],
+        ..Key::PLAIN
     },
     Key {
         name: "topics",
@@ -167,31 +168,23 @@ pub(crate) static FEED: [Key<FeedDraft>; 17] = [
     },
     Key {
         name: "framing",
-        field: Field::Choice {
-            names: &["lines", "length"],
-            store: |f, i| f.framing = [Framing::Lines, Framing::Length][i],
-        },
+        field: choice!(framing: "lines" => Framing::Lines, "length" => Framing::Length),
         default: Preset::Is("lines"),
         owners: &STREAMS,
         words: "How the bytes are cut into messages: a line each (LF or CRLF), or each behind its length in four \
                 bytes, most significant first.",
-        note: "",
-        example: "",
         see: &["format"],
+        ..Key::PLAIN
     },
     Key {
         name: "format",
-        field: Field::Choice {
-            names: &["raw", "json"],
-            store: |f, i| f.format = [FeedFormat::Raw, FeedFormat::Json][i],
-        },
+        field: choice!(format: "raw" => Format::Raw, "json" => Format::Json),
         default: Preset::Is("raw"),
         owners: &PLAIN,
         words: "How a message is read: all of it is the payload, or it is a JSON object with `channel`, `id`, \
                 `event`, `key`, and `data` or `base64`.",
-        note: "",
-        example: "",
         see: &["channel", "text"],
+        ..Key::PLAIN
     },
     Key {
         name: "text",
@@ -200,42 +193,38 @@ pub(crate) static FEED: [Key<FeedDraft>; 17] = [
         owners: &PLAIN,
         words: "Whether payloads are text; else they are binary.",
         note: "WebSocket clients get text or binary frames by it.",
-        example: "",
         see: &["invalid_text"],
+        ..Key::PLAIN
     },
     Key {
         name: "invalid_text",
-        field: Field::Choice {
-            names: &["drop", "binary"],
-            store: |f, i| f.invalid_text = [InvalidText::Drop, InvalidText::Binary][i],
-        },
+        field: choice!(invalid_text: "drop" => InvalidText::Drop, "binary" => InvalidText::Binary),
         default: Preset::Is("drop"),
         owners: &FOREIGN,
         words: "What becomes of a text message that is not UTF-8: it is dropped and counted, or sent as binary.",
         note: "What is published over HTTP is refused with 400 instead of dropped.",
-        example: "",
         see: &["text"],
+        ..Key::PLAIN
     },
     Key {
         name: "message_bytes",
-        field: Field::Number { unit: Unit::Bytes, rule: Rule::Range(1, 64 * MIB), store: |f, n| f.message_bytes = n },
+        field: Field::bytes(Rule::Range(1, 64 * MIB), |f| &mut f.message_bytes),
         default: Preset::Is("1MiB"),
         owners: &FOREIGN,
         words: "The largest payload; a larger one is dropped and counted, over HTTP it is refused with 413.",
-        note: "",
-        example: "",
         see: &["replay", "slow_client"],
+        ..Key::PLAIN
     },
     Key {
         name: "replay",
         field: Field::Table { form: "a table, { messages = 1000, age = \"10m\", bytes = \"16MiB\" }", keys: &REPLAY },
         default: Preset::Inner,
-        owners: &[],
         words: "What is kept of each channel for clients that come back, as long as none of the three is passed.",
         note: "Kept for each channel that the feed was heard to name: a feed without `channel` may keep `bytes` many \
                times over.",
         example: "{ messages = 1000, age = \"10m\", bytes = \"16MiB\" }",
         see: &["replay.messages", "replay.bytes", "replay.age"],
+        ..Key::PLAIN
     },
     Key {
         name: "last_values",
@@ -244,55 +233,39 @@ pub(crate) static FEED: [Key<FeedDraft>; 17] = [
             keys: &LAST_VALUES,
         },
         default: Preset::Inner,
-        owners: &[],
         words: "What is kept of each channel for `snapshot` and `conflate`, beyond `replay`: the last message of each \
                 key, as long as none of the three is passed.",
         note: "Nothing, where no route of the feed has `snapshot` or `conflate`.",
         example: "{ keys = 1000, bytes = \"1MiB\", age = \"24h\" }",
         see: &["snapshot", "last_values.keys", "last_values.bytes", "last_values.age"],
+        ..Key::PLAIN
     },
     Key {
         name: "channels_max",
-        field: Field::Number {
-            unit: Unit::Count,
-            rule: Rule::Range(1, 16_777_216),
-            store: |f, n| f.channels_max = n as u32,
-        },
+        field: Field::count(Rule::Range(1, 16_777_216), |f| &mut f.channels_max),
         default: Preset::Is("1048576"),
-        owners: &[],
         words: "How many channels of the feed something is kept of.",
         note: "Messages of others are sent to those who listen, and kept for nobody: \
                `edgehold_channels_refused_total` counts them.",
-        example: "",
         see: &["replay"],
+        ..Key::PLAIN
     },
     Key {
         name: "prefix_linger",
-        field: Field::Number {
-            unit: Unit::Millis,
-            rule: Rule::Range(1000, DAY),
-            store: |f, n| f.prefix_linger = Duration::from_millis(n),
-        },
+        field: Field::millis(Rule::Range(1000, DAY), |f| &mut f.prefix_linger),
         default: Preset::Is("30s"),
-        owners: &[],
         words: "How long a prefix (`news.*`) stays that nobody listens to any more.",
         note: "Who comes back to one that is still there costs no look at the channels that it covers.",
-        example: "",
         see: &["prefixes_idle"],
+        ..Key::PLAIN
     },
     Key {
         name: "prefixes_idle",
-        field: Field::Number {
-            unit: Unit::Count,
-            rule: Rule::Range(1, 1_000_000),
-            store: |f, n| f.prefixes_idle = n as u32,
-        },
+        field: Field::count(Rule::Range(1, 1_000_000), |f| &mut f.prefixes_idle),
         default: Preset::Is("1024"),
-        owners: &[],
         words: "How many prefixes stay so; beyond, the one goes first that was left first.",
-        note: "",
-        example: "",
         see: &["prefix_linger"],
+        ..Key::PLAIN
     },
 ];
 
@@ -300,45 +273,27 @@ pub(crate) static FEED: [Key<FeedDraft>; 17] = [
 static LAST_VALUES: [Key<FeedDraft>; 3] = [
     Key {
         name: "keys",
-        field: Field::Number {
-            unit: Unit::Count,
-            rule: Rule::Range(1, 16_777_216),
-            store: |f, n| f.last_values.keys = n as u32,
-        },
+        field: Field::count(Rule::Range(1, 16_777_216), |f| &mut f.last_values.keys),
         default: Preset::Is("65536"),
-        owners: &[],
         words: "Of how many keys; beyond, the one goes first that was quiet for longest.",
-        note: "",
-        example: "",
         see: &["snapshot"],
+        ..Key::PLAIN
     },
     Key {
         name: "bytes",
-        field: Field::Number {
-            unit: Unit::Bytes,
-            rule: Rule::Range(4 * KIB, 64 * GIB),
-            store: |f, n| f.last_values.bytes = n,
-        },
+        field: Field::bytes(Rule::Range(4 * KIB, 64 * GIB), |f| &mut f.last_values.bytes),
         default: Preset::Is("16MiB"),
-        owners: &[],
         words: "How many bytes of messages that `replay` does not keep any more.",
-        note: "",
-        example: "",
         see: &["replay.bytes"],
+        ..Key::PLAIN
     },
     Key {
         name: "age",
-        field: Field::Number {
-            unit: Unit::Millis,
-            rule: Rule::Range(1000, 366 * DAY),
-            store: |f, n| f.last_values.age = Duration::from_millis(n),
-        },
+        field: Field::millis(Rule::Range(1000, 366 * DAY), |f| &mut f.last_values.age),
         default: Preset::Is("168h"),
-        owners: &[],
         words: "For how long, without another message of the key.",
-        note: "",
-        example: "",
         see: &["replay.age"],
+        ..Key::PLAIN
     },
 ];
 
@@ -346,49 +301,33 @@ static LAST_VALUES: [Key<FeedDraft>; 3] = [
 static REPLAY: [Key<FeedDraft>; 3] = [
     Key {
         name: "messages",
-        field: Field::Number {
-            unit: Unit::Count,
-            rule: Rule::ZeroOr("nothing is kept", 1, 1_000_000),
-            store: |f, n| f.replay.messages = n as u32,
-        },
+        field: Field::count(Rule::ZeroOr("nothing is kept", 1, 1_000_000), |f| &mut f.replay.messages),
         default: Preset::Is("0"),
-        owners: &[],
         words: "How many messages are kept.",
         note: "A client that comes back after more than these were said is told that some are gone.",
         example: "1000",
         see: &["poll_gap", "snapshot"],
+        ..Key::PLAIN
     },
     Key {
         name: "bytes",
-        field: Field::Number {
-            unit: Unit::Bytes,
-            rule: Rule::Range(4 * KIB, 64 * GIB),
-            store: |f, n| f.replay.bytes = n,
-        },
+        field: Field::bytes(Rule::Range(4 * KIB, 64 * GIB), |f| &mut f.replay.bytes),
         default: Preset::Is("16MiB"),
-        owners: &[],
         words: "How many bytes are kept.",
-        note: "",
-        example: "",
         see: &["feed.message_bytes"],
+        ..Key::PLAIN
     },
     Key {
         name: "age",
-        field: Field::Number {
-            unit: Unit::Millis,
-            rule: Rule::Range(1000, DAY),
-            store: |f, n| f.replay.age = Duration::from_millis(n),
-        },
+        field: Field::millis(Rule::Range(1000, DAY), |f| &mut f.replay.age),
         default: Preset::Is("10m"),
-        owners: &[],
         words: "For how long a message is kept.",
-        note: "",
-        example: "",
         see: &["replay.messages"],
+        ..Key::PLAIN
     },
 ];
 
-fn store_name(feed: &mut FeedDraft, text: &str) -> Result<(), String> {
+fn store_name(feed: &mut FeedDraft, text: &str) -> Parsed<()> {
     feed.written = text.into();
     forms::name(text).map(|name| put(&mut feed.name, name))
 }

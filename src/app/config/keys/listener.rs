@@ -1,7 +1,8 @@
 //! The keys of `[[listener]]`.
 
-use super::super::{Address, forms};
-use super::{Field, Key, Preset, Rule, Unit, put};
+use super::super::forms;
+use super::super::model::Address;
+use super::{Field, Key, Preset, Rule, put};
 
 /// A `[[listener]]` as it is read: what is missing or wrong is absent.
 #[derive(Default)]
@@ -23,11 +24,10 @@ pub(crate) static LISTENER: [Key<ListenerDraft>; 6] = [
             store: |l, text| forms::name(text).map(|name| put(&mut l.name, name)),
         },
         default: Preset::Required,
-        owners: &[],
         words: "What the listener is called in logs and metrics; no two share a name.",
-        note: "",
         example: "\"public\"",
         see: &["address"],
+        ..Key::PLAIN
     },
     Key {
         name: "address",
@@ -36,32 +36,31 @@ pub(crate) static LISTENER: [Key<ListenerDraft>; 6] = [
             store: |l, text| forms::address(text).map(|address| put(&mut l.address, address)),
         },
         default: Preset::Required,
-        owners: &[],
         words: "Where clients connect; no two listeners share an address.",
         note: "Port 0 lets the kernel choose one. A Unix socket takes an absolute path of 107 bytes at most.",
         example: "\"0.0.0.0:8080\"",
         see: &["admin"],
+        ..Key::PLAIN
     },
     Key {
         name: "backlog",
-        field: Field::Number { unit: Unit::Count, rule: Rule::Range(1, 1 << 20), store: |l, n| l.backlog = n as u32 },
+        field: Field::count(Rule::Range(1, 1 << 20), |l| &mut l.backlog),
         default: Preset::Is("4096"),
-        owners: &[],
         words: "How many connections the kernel holds for each shard until they are accepted.",
         note: "The kernel cuts it to `net.core.somaxconn` without a word; `edgehold doctor` says so.",
-        example: "",
         see: &["accepts_in_flight"],
+        ..Key::PLAIN
     },
     Key {
         name: "reuse_port",
         field: Field::Flag { store: |l, on| l.reuse_port = on },
         default: Preset::Is("false"),
-        owners: &[],
         words: "Whether other servers may listen on the same TCP address, and the kernel spreads clients among them.",
         note: "All of them must write it, and run as the same user (SO_REUSEPORT): so a new server can take over \
                before the old one goes. Without it a second server on one address does not start.",
         example: "true",
         see: &["address"],
+        ..Key::PLAIN
     },
     Key {
         name: "mode",
@@ -70,11 +69,10 @@ pub(crate) static LISTENER: [Key<ListenerDraft>; 6] = [
             store: |l, text| forms::mode(text).map(|mode| put(&mut l.mode, mode)),
         },
         default: Preset::Absent("what the umask leaves"),
-        owners: &[],
         words: "The mode of the file of a Unix socket: who may connect is who may write it.",
-        note: "",
         example: "\"0660\"",
         see: &["address"],
+        ..Key::PLAIN
     },
     Key {
         name: "health",
@@ -83,12 +81,12 @@ pub(crate) static LISTENER: [Key<ListenerDraft>; 6] = [
             store: |l, text| forms::path(text).map(|path| put(&mut l.health, path)),
         },
         default: Preset::Absent("no path"),
-        owners: &[],
         words: "The path at which this listener itself answers a balancer: 200 while new clients are taken, 503 while \
                 the server is stopping.",
         note: "It goes before all routes, whatever the host, and says nothing but `ready`: for balancers that do not \
                reach the admin address. The shard that has the connection answers; who finds it full gets its 503.",
         example: "\"/healthz\"",
         see: &["admin"],
+        ..Key::PLAIN
     },
 ];

@@ -6,6 +6,13 @@
 //! travel the same road as values from a file, so a default outside its own bounds
 //! cannot be written here without a test failing.
 
+/// A field that takes one of a few words, each beside the value that it stands for.
+macro_rules! choice {
+    ($($place:ident).+ : $($word:literal => $value:expr),+ $(,)?) => {
+        Field::Choice { names: &[$($word),+], store: |it, index| it.$($place).+ = [$($value),+][index] }
+    };
+}
+
 mod feed;
 mod limits;
 mod listener;
@@ -13,7 +20,8 @@ mod reference;
 mod route;
 mod server;
 
-use super::forms;
+use super::forms::{self, Parsed};
+use std::time::Duration;
 
 pub(super) use feed::{FEED, FeedDraft};
 pub(super) use limits::{BLANK_LIMITS, LIMITS};
@@ -41,6 +49,18 @@ pub(super) struct Key<T: 'static> {
 }
 
 impl<T> Key<T> {
+    /// What an entry need not write: it belongs to all, and its default shows its form.
+    const PLAIN: Key<T> = Key {
+        name: "",
+        field: Field::Flag { store: |_, _| {} },
+        default: Preset::Required,
+        owners: &[],
+        words: "",
+        note: "",
+        example: "",
+        see: &[],
+    };
+
     /// Whether it has a meaning for this service or source.
     pub(super) fn is_of(&self, owner: &str) -> bool {
         self.owners.is_empty() || self.owners.contains(&owner)
@@ -74,7 +94,7 @@ pub(super) enum Field<T: 'static> {
     Number {
         unit: Unit,
         rule: Rule,
-        store: fn(&mut T, u64),
+        place: fn(&mut T) -> &mut dyn Number,
     },
     /// True or false.
     Flag {
@@ -87,19 +107,19 @@ pub(super) enum Field<T: 'static> {
     },
     Text {
         form: &'static str,
-        store: fn(&mut T, &str) -> Result<(), String>,
+        store: fn(&mut T, &str) -> Parsed<()>,
     },
     /// A string, or a whole number, which is stored by its digits.
     TextOrCount {
         form: &'static str,
-        store: fn(&mut T, &str) -> Result<(), String>,
+        store: fn(&mut T, &str) -> Parsed<()>,
     },
     /// A list of strings, stored one by one; a lone string is taken where `single` says so.
     List {
         form: &'static str,
         single: bool,
         most: usize,
-        store: fn(&mut T, &str) -> Result<(), String>,
+        store: fn(&mut T, &str) -> Parsed<()>,
     },
     /// An inline table. Its keys store into the same `T`.
     Table {
@@ -135,6 +155,14 @@ impl Rule {
             Rule::ZeroOr(_, min, max) => value == 0 || (min..=max).contains(&value),
             Rule::PowerOfTwo(min, max) => (min..=max).contains(&value) && value.is_power_of_two(),
             Rule::OneOf(codes) => codes.contains(&value),
+        }
+    }
+
+    #[cfg(test)]
+    fn largest(&self) -> u64 {
+        match *self {
+            Rule::Range(_, max) | Rule::ZeroOr(_, _, max) | Rule::PowerOfTwo(_, max) => max,
+            Rule::OneOf(codes) => codes.iter().copied().max().unwrap_or(0),
         }
     }
 
@@ -186,7 +214,47 @@ impl Unit {
     }
 }
 
+/// What a number is stored in: an integer wide enough for its rule, or a duration in milliseconds.
+pub(super) trait Number {
+    /// # Panics
+    /// The value is too large: the rule beside the place is wrong, which a test would have told.
+    fn store(&mut self, value: u64);
+}
+
+macro_rules! number {
+    ($($integer:ty)+) => {$(
+        impl Number for $integer {
+            fn store(&mut self, value: u64) {
+                *self = value.try_into().expect("a rule keeps to what its place can hold");
+            }
+        }
+    )+};
+}
+
+number!(u16 u32 u64 usize);
+
+impl Number for Duration {
+    fn store(&mut self, value: u64) {
+        *self = Duration::from_millis(value);
+    }
+}
+
 impl<T> Field<T> {
+    /// A whole number.
+    const fn count(rule: Rule, place: fn(&mut T) -> &mut dyn Number) -> Field<T> {
+        Field::Number { unit: Unit::Count, rule, place }
+    }
+
+    /// A size in bytes.
+    const fn bytes(rule: Rule, place: fn(&mut T) -> &mut dyn Number) -> Field<T> {
+        Field::Number { unit: Unit::Bytes, rule, place }
+    }
+
+    /// A duration; its rule counts milliseconds.
+    const fn millis(rule: Rule, place: fn(&mut T) -> &mut dyn Number) -> Field<T> {
+        Field::Number { unit: Unit::Millis, rule, place }
+    }
+
     /// What may be written, as words for a problem and for the reference.
     pub(super) fn expected(&self) -> String {
         match self {
@@ -214,7 +282,7 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 /// Adds to a list in which each thing may stand once.
-fn push_new<V: PartialEq>(list: &mut Vec<V>, value: V, text: &str) -> Result<(), String> {
+fn push_new<V: PartialEq>(list: &mut Vec<V>, value: V, text: &str) -> Parsed<()> {
     if list.contains(&value) {
         return Err(format!("{} stands here twice — write it once", forms::quote(text)));
     }
@@ -229,8 +297,8 @@ fn put<V>(slot: &mut Option<V>, value: V) {
 /// A table of the file, as the reference and the reader name it.
 pub(super) struct Table {
     pub(super) name: &'static str,
-    /// Whether it may stand several times, in double brackets.
-    pub(super) many: bool,
+    /// How often it may stand; where that is more than once, in double brackets.
+    pub(super) most: usize,
     /// Whether it must stand at least once, where it may stand several times.
     pub(super) needed: bool,
     /// Its keys, for the search of a misplaced one.
@@ -243,9 +311,14 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// Whether it may stand several times.
+    pub(super) fn may_repeat(&self) -> bool {
+        self.most > 1
+    }
+
     /// The table's head as it stands in a file.
     pub(super) fn head(&self) -> String {
-        if self.many { format!("[[{}]]", self.name) } else { format!("[{}]", self.name) }
+        if self.may_repeat() { format!("[[{}]]", self.name) } else { format!("[{}]", self.name) }
     }
 }
 
@@ -255,7 +328,7 @@ pub(super) static TABLES: [Table; 5] = [SERVER_TABLE, LISTENER_TABLE, LIMITS_TAB
 /// `[server]`.
 pub(super) const SERVER_TABLE: Table = Table {
     name: "server",
-    many: false,
+    most: 1,
     needed: false,
     keys: || names(&SERVER),
     inner: || inner_names(&SERVER),
@@ -266,7 +339,7 @@ pub(super) const SERVER_TABLE: Table = Table {
 /// `[[listener]]`.
 pub(super) const LISTENER_TABLE: Table = Table {
     name: "listener",
-    many: true,
+    most: 64,
     needed: true,
     keys: || names(&LISTENER),
     inner: || inner_names(&LISTENER),
@@ -277,7 +350,7 @@ pub(super) const LISTENER_TABLE: Table = Table {
 /// `[limits]`.
 pub(super) const LIMITS_TABLE: Table = Table {
     name: "limits",
-    many: false,
+    most: 1,
     needed: false,
     keys: || names(&LIMITS),
     inner: || inner_names(&LIMITS),
@@ -289,7 +362,7 @@ pub(super) const LIMITS_TABLE: Table = Table {
 /// `[[feed]]`.
 pub(super) const FEED_TABLE: Table = Table {
     name: "feed",
-    many: true,
+    most: 256,
     needed: false,
     keys: || names(&FEED),
     inner: || inner_names(&FEED),
@@ -301,7 +374,7 @@ pub(super) const FEED_TABLE: Table = Table {
 /// `[[route]]`.
 pub(super) const ROUTE_TABLE: Table = Table {
     name: "route",
-    many: true,
+    most: 4096,
     needed: true,
     keys: || [names(&ROUTE), names(&LIMITS)].concat(),
     inner: || inner_names(&ROUTE),
@@ -321,7 +394,7 @@ fn inner_names<T>(keys: &'static [Key<T>]) -> Vec<(&'static str, &'static str)> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::Source;
+    use super::super::sources::KINDS;
     use super::*;
 
     /// The cards of the page by their headings.
@@ -342,8 +415,7 @@ mod tests {
     }
 
     fn sees<T>(keys: &'static [Key<T>]) -> Vec<&'static str> {
-        let inner = keys.iter().flat_map(Key::inner);
-        keys.iter().chain(inner).flat_map(|key| key.see.iter().copied()).collect()
+        all_keys(keys).flat_map(|key| key.see.iter().copied()).collect()
     }
 
     #[test]
@@ -356,13 +428,60 @@ mod tests {
         }
     }
 
+    fn all_keys<T>(keys: &'static [Key<T>]) -> impl Iterator<Item = &'static Key<T>> {
+        keys.iter().chain(keys.iter().flat_map(Key::inner))
+    }
+
+    /// [`Key::PLAIN`] has neither; a key that is left out must have an example or show its form by its default.
+    fn is_told<T>(key: &Key<T>) -> bool {
+        let shown = matches!(key.default, Preset::Is(_) | Preset::Inner) || !key.example.is_empty();
+        !key.name.is_empty() && !key.words.is_empty() && shown
+    }
+
+    #[test]
+    fn every_key_is_named_told_and_shown() {
+        let told = [
+            all_keys(&SERVER).all(is_told),
+            all_keys(&LISTENER).all(is_told),
+            all_keys(&LIMITS).all(is_told),
+            all_keys(&FEED).all(is_told),
+            all_keys(&ROUTE).all(is_told),
+        ];
+        assert_eq!(told, [true; 5]);
+    }
+
     #[test]
     fn owners_of_keys_exist() {
         for service in ROUTE.iter().flat_map(|key| key.owners) {
             assert!(SERVICES.contains(service), "{service}");
         }
         for source in FEED.iter().flat_map(|key| key.owners) {
-            assert!(Source::KINDS.contains(source), "{source}");
+            assert!(KINDS.contains(source), "{source}");
+        }
+    }
+
+    fn store_largest<T>(keys: &[Key<T>], into: &mut T) {
+        for key in keys {
+            store_largest(key.inner(), into);
+            if let Field::Number { rule, place, .. } = &key.field {
+                place(into).store(rule.largest());
+            }
+        }
+    }
+
+    #[test]
+    fn every_number_has_room_for_the_largest_that_is_taken() {
+        store_largest(&SERVER, &mut { BLANK_SERVER });
+        store_largest(&LIMITS, &mut { BLANK_LIMITS });
+        store_largest(&LISTENER, &mut ListenerDraft::default());
+        store_largest(&FEED, &mut FeedDraft::new());
+        store_largest(&ROUTE, &mut RouteDraft::new(BLANK_LIMITS, None));
+    }
+
+    #[test]
+    fn the_page_says_how_often_a_table_may_stand() {
+        for table in TABLES.iter().filter(|table| table.may_repeat()) {
+            assert!(table.words.contains(&format!(" to {} of these", table.most)), "{}", table.words);
         }
     }
 

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::super::{Broadcast, Deflate, Frames, Limits, PollGap, SlowClient, SlowPolicy, Upstream, forms};
-use super::{Field, HOUR, KIB, Key, MIB, MINUTE, Preset, Rule, Unit, push_new, put};
+use super::super::forms::{self, Parsed};
+use super::super::model::{Body, Broadcast, Deflate, Frames, Limits, Policy, SlowClient, Upstream};
+use super::{Field, HOUR, KIB, Key, MIB, MINUTE, Preset, Rule, push_new, put};
 
 /// Close codes that tell a client something true when its upstream is gone
 /// (RFC 6455 section 7.4.1 and the registry it opens).
@@ -52,15 +53,15 @@ const BLANK_BROADCAST: Broadcast = Broadcast {
     subscription_changes: 0,
     order_bytes: 0,
     snapshot: false,
-    envelope: false,
+    envelope: Body::Plain,
     poll_timeout: Duration::ZERO,
-    poll_gap: PollGap::Gone,
+    poll_gone: false,
     keep_alive: Duration::ZERO,
     retry: Duration::ZERO,
     allow_origin: Vec::new(),
     allow_credentials: false,
     gap_event: String::new(),
-    slow_client: SlowClient { policy: SlowPolicy::Close, max_pending: 0, max_age: Duration::ZERO },
+    slow_client: SlowClient { policy: Policy::Close, max_pending: 0, max_age: Duration::ZERO },
 };
 
 impl RouteDraft {
@@ -86,7 +87,7 @@ impl RouteDraft {
         }
     }
 
-    fn store_path(&mut self, text: &str) -> Result<(), String> {
+    fn store_path(&mut self, text: &str) -> Parsed<()> {
         let (path, channel) = forms::route_path(text)?;
         self.broadcast.channel_in_path = channel;
         put(&mut self.path, path);
@@ -94,19 +95,19 @@ impl RouteDraft {
     }
 
     /// Keeps the place of the feed. Of two with one name, which is a problem by itself, the first is meant.
-    fn store_feed(&mut self, text: &str) -> Result<(), String> {
+    fn store_feed(&mut self, text: &str) -> Parsed<()> {
         let Some(known) = &self.known_feeds else { return Ok(()) };
         let place = known.iter().position(|name| name == text).ok_or_else(|| no_feed(text, known))?;
         push_new(&mut self.broadcast.feeds, place, text)
     }
 
-    fn store_origin(&mut self, text: &str) -> Result<(), String> {
+    fn store_origin(&mut self, text: &str) -> Parsed<()> {
         let list = &mut self.broadcast.allow_origin;
         push_new(list, if text == "*" { text.into() } else { forms::origin(text)? }, text)?;
-        match list.len() > 1 && list.iter().any(|origin| origin == "*") {
-            true => Err("\"*\" lets all origins in — leave it out, or the others".into()),
-            false => Ok(()),
+        if list.len() > 1 && list.iter().any(|origin| origin == "*") {
+            return Err("\"*\" lets all origins in — leave it out, or the others".into());
         }
+        Ok(())
     }
 }
 
@@ -126,7 +127,6 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
         name: "path",
         field: Field::Text { form: "a path that begins with a slash", store: RouteDraft::store_path },
         default: Preset::Required,
-        owners: &[],
         words: "The path that is matched, byte for byte; with a slash at its end, all that lies below it too.",
         note: "`/` alone matches only itself, except with `service = \"files\"`, where it is the whole site. \
                Among the routes that match, one with a host goes before one without (see there), then the longer path \
@@ -134,6 +134,7 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
                for below is then its channel.",
         example: "\"/stomp\"",
         see: &["host", "service"],
+        ..Key::PLAIN
     },
     Key {
         name: "host",
@@ -142,25 +143,25 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
             store: |r, text| forms::host(text).map(|host| put(&mut r.host, host)),
         },
         default: Preset::Absent("every host"),
-        owners: &[],
         words: "The host that is matched, without regard to case, port, or a dot at its end.",
         note: "`\"*.example.org\"` matches `a.example.org` and `a.b.example.org`, and not `example.org`. A route for \
                exactly this host goes before those with a `*`, of these the longer before the shorter, and all of them \
                before routes without a host.",
         example: "\"chat.example.org\"",
         see: &["path"],
+        ..Key::PLAIN
     },
     Key {
         name: "service",
         field: Field::Choice { names: &SERVICES, store: |r, i| put(&mut r.service, i) },
         default: Preset::Required,
-        owners: &[],
         words: "What is done for clients of this route.",
         note: "`echo` sends every message back, `page` is the built-in demo page, `files` serves a folder, \
                `proxy` carries each client to a back end over a connection of its own, `broadcast` sends what feeds \
                say to every client that listens.",
         example: "\"proxy\"",
         see: &["upstream", "root", "feeds"],
+        ..Key::PLAIN
     },
     Key {
         name: "subprotocols",
@@ -197,10 +198,7 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
     },
     Key {
         name: "frames",
-        field: Field::Choice {
-            names: &["binary", "text", "lines"],
-            store: |r, i| r.frames = [Frames::Binary, Frames::Text, Frames::Lines][i],
-        },
+        field: choice!(frames: "binary" => Frames::Binary, "text" => Frames::Text, "lines" => Frames::Lines),
         default: Preset::Is("binary"),
         owners: &["proxy"],
         words: "How the upstream's bytes become messages: binary or text as the bytes come, or a text message a line.",
@@ -208,33 +206,29 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
                that is not UTF-8 goes out as a binary frame. With `lines` a client's message is a line too: CRLF is \
                added where it has no line end, and a line of the upstream longer than `message_bytes` ends the \
                connection.",
-        example: "",
         see: &["upstream", "end_code"],
+        ..Key::PLAIN
     },
     Key {
         name: "connect_timeout",
-        field: Field::Number {
-            unit: Unit::Millis,
-            rule: Rule::Range(10, HOUR),
-            store: |r, n| r.connect_timeout = Duration::from_millis(n),
-        },
+        field: Field::millis(Rule::Range(10, HOUR), |r| &mut r.connect_timeout),
         default: Preset::Is("5s"),
         owners: &["proxy"],
         words: "How long reaching the upstream may take.",
         note: "The client waits as long, and holds its two slots.",
-        example: "",
         see: &["upstream"],
+        ..Key::PLAIN
     },
     Key {
         name: "end_code",
-        field: Field::Number { unit: Unit::Count, rule: Rule::OneOf(&END_CODES), store: |r, n| r.end_code = n as u16 },
+        field: Field::count(Rule::OneOf(&END_CODES), |r| &mut r.end_code),
         default: Preset::Is("1012"),
         owners: &["proxy"],
         words: "The close code a client gets when the upstream ends the stream first.",
         note: "1012 (service restart) and 1013 (try again later) ask clients to come back; 1000 (normal) and \
                1001 (going away) tell them it is over; 1011 (internal error) blames the server.",
-        example: "",
         see: &["frames"],
+        ..Key::PLAIN
     },
     Key {
         name: "root",
@@ -312,52 +306,40 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
         default: Preset::Follows("`true` where the path has no `{channel}`, else `false`"),
         owners: &BROADCAST,
         words: "Whether a WebSocket client may take channels and leave them by messages: `{\"subscribe\":[\"a\"]}`.",
-        note: "",
         example: "true",
         see: &["channels", "subscriptions_max"],
+        ..Key::PLAIN
     },
     Key {
         name: "subscriptions_max",
-        field: Field::Number {
-            unit: Unit::Count,
-            rule: Rule::Range(1, 10_000),
-            store: |r, n| r.broadcast.subscriptions_max = n as u32,
-        },
+        field: Field::count(Rule::Range(1, 10_000), |r| &mut r.broadcast.subscriptions_max),
         default: Preset::Is("64"),
         owners: &BROADCAST,
         words: "How many channels and prefixes one client may take.",
         note: "A channel that several feeds may have counts once for each of them.",
-        example: "",
         see: &["subscribe", "subscription_changes"],
+        ..Key::PLAIN
     },
     Key {
         name: "subscription_changes",
-        field: Field::Number {
-            unit: Unit::Count,
-            rule: Rule::Range(1, 100_000),
-            store: |r, n| r.broadcast.subscription_changes = n as u32,
-        },
+        field: Field::count(Rule::Range(1, 100_000), |r| &mut r.broadcast.subscription_changes),
         default: Preset::Is("256"),
         owners: &BROADCAST,
         words: "How many subscriptions one client may begin and end by messages in a second.",
         note: "A message counts as one change at least. What is beyond is refused with an error; a client that goes \
                on within the second is closed with 1008.",
-        example: "",
         see: &["subscribe", "subscriptions_max"],
+        ..Key::PLAIN
     },
     Key {
         name: "order_bytes",
-        field: Field::Number {
-            unit: Unit::Bytes,
-            rule: Rule::Range(256, MIB),
-            store: |r, n| r.broadcast.order_bytes = n as u32,
-        },
+        field: Field::bytes(Rule::Range(256, MIB), |r| &mut r.broadcast.order_bytes),
         default: Preset::Is("64KiB"),
         owners: &BROADCAST,
         words: "The longest message of a client that subscribes.",
         note: "A longer one is refused with an error.",
-        example: "",
         see: &["subscribe", "message_bytes"],
+        ..Key::PLAIN
     },
     Key {
         name: "snapshot",
@@ -365,75 +347,59 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
         default: Preset::Is("false"),
         owners: &BROADCAST,
         words: "Whether a new client gets the last value of each key first.",
-        note: "",
         example: "true",
         see: &["replay"],
+        ..Key::PLAIN
     },
     Key {
         name: "envelope",
-        field: Field::Choice { names: &["none", "json"], store: |r, i| r.broadcast.envelope = i == 1 },
+        field: choice!(broadcast.envelope: "none" => Body::Plain, "json" => Body::Json),
         default: Preset::Is("none"),
         owners: &BROADCAST,
         words: "What stands around a payload: nothing, or a JSON object with channel and id.",
         note: "Where clients take several channels of one route, only an envelope tells them which one spoke.",
-        example: "",
         see: &["channels"],
+        ..Key::PLAIN
     },
     Key {
         name: "poll_timeout",
-        field: Field::Number {
-            unit: Unit::Millis,
-            rule: Rule::Range(1000, 5 * MINUTE),
-            store: |r, n| r.broadcast.poll_timeout = Duration::from_millis(n),
-        },
+        field: Field::millis(Rule::Range(1000, 5 * MINUTE), |r| &mut r.broadcast.poll_timeout),
         default: Preset::Is("25s"),
         owners: &BROADCAST,
         words: "How long a long poll waits for a message before it is answered 204.",
         note: "Keep it below the patience of the proxies between: many give up after 30 or 60 seconds.",
-        example: "",
         see: &["poll_gap"],
+        ..Key::PLAIN
     },
     Key {
         name: "poll_gap",
-        field: Field::Choice {
-            names: &["gone", "tell"],
-            store: |r, i| r.broadcast.poll_gap = [PollGap::Gone, PollGap::Tell][i],
-        },
+        field: choice!(broadcast.poll_gone: "gone" => true, "tell" => false),
         default: Preset::Is("gone"),
         owners: &BROADCAST,
         words: "What a long poll is answered when messages that it asks for are gone: 410, or what there is with the \
                 gap told in it.",
-        note: "",
-        example: "",
         see: &["replay", "poll_timeout"],
+        ..Key::PLAIN
     },
     Key {
         name: "keep_alive",
-        field: Field::Number {
-            unit: Unit::Millis,
-            rule: Rule::Range(1000, 10 * MINUTE),
-            store: |r, n| r.broadcast.keep_alive = Duration::from_millis(n),
-        },
+        field: Field::millis(Rule::Range(1000, 10 * MINUTE), |r| &mut r.broadcast.keep_alive),
         default: Preset::Is("20s"),
         owners: &BROADCAST,
         words: "How often a quiet event stream gets a comment, which keeps proxies from closing it.",
         note: "Halving it doubles the comments, and with many idle streams they are the load.",
-        example: "",
         see: &["idle_timeout", "retry"],
+        ..Key::PLAIN
     },
     Key {
         name: "retry",
-        field: Field::Number {
-            unit: Unit::Millis,
-            rule: Rule::Range(100, 5 * MINUTE),
-            store: |r, n| r.broadcast.retry = Duration::from_millis(n),
-        },
+        field: Field::millis(Rule::Range(100, 5 * MINUTE), |r| &mut r.broadcast.retry),
         default: Preset::Is("3s"),
         owners: &BROADCAST,
         words: "How long an `EventSource` is told to wait before it comes again.",
         note: "Short waits make a storm of a restart.",
-        example: "",
         see: &["keep_alive"],
+        ..Key::PLAIN
     },
     Key {
         name: "allow_origin",
@@ -508,17 +474,13 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
     },
     Key {
         name: "deflate_min",
-        field: Field::Number {
-            unit: Unit::Bytes,
-            rule: Rule::Range(0, MIB),
-            store: |r, n| r.deflate.min_bytes = n as u32,
-        },
+        field: Field::bytes(Rule::Range(0, MIB), |r| &mut r.deflate.min_bytes),
         default: Preset::Is("512"),
         owners: &WEB_SOCKET,
         words: "Messages smaller than this are sent as they are.",
-        note: "",
         example: "\"1KiB\"",
         see: &["deflate"],
+        ..Key::PLAIN
     },
 ];
 
@@ -526,73 +488,57 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
 static SLOW_CLIENT: [Key<RouteDraft>; 3] = [
     Key {
         name: "policy",
-        field: Field::Choice { names: &["drop_oldest", "conflate", "close", "gap"], store: store_policy },
+        field: choice!(
+            broadcast.slow_client.policy: "drop_oldest" => Policy::DropOldest, "conflate" => Policy::Conflate,
+            "close" => Policy::Close, "gap" => Policy::Gap
+        ),
         default: Preset::Is("close"),
-        owners: &[],
         words: "What is done when its backlog passes a limit: the oldest messages are left out, of each key only the \
                 last value is sent, it is closed with 1013, or the backlog is left out and the client is told so.",
         note: "`conflate` is for feeds whose messages have keys.",
         example: "\"conflate\"",
         see: &["slow_client"],
+        ..Key::PLAIN
     },
     Key {
         name: "max_pending",
-        field: Field::Number {
-            unit: Unit::Bytes,
-            rule: Rule::Range(4 * KIB, 64 * MIB),
-            store: |r, n| r.broadcast.slow_client.max_pending = n as u32,
-        },
+        field: Field::bytes(Rule::Range(4 * KIB, 64 * MIB), |r| &mut r.broadcast.slow_client.max_pending),
         default: Preset::Is("256KiB"),
-        owners: &[],
         words: "How many bytes of messages may wait for one client.",
-        note: "",
-        example: "",
         see: &["max_pending"],
+        ..Key::PLAIN
     },
     Key {
         name: "max_age",
-        field: Field::Number {
-            unit: Unit::Millis,
-            rule: Rule::Range(1000, HOUR),
-            store: |r, n| r.broadcast.slow_client.max_age = Duration::from_millis(n),
-        },
+        field: Field::millis(Rule::Range(1000, HOUR), |r| &mut r.broadcast.slow_client.max_age),
         default: Preset::Is("10s"),
-        owners: &[],
         words: "How old the oldest of them may become.",
-        note: "",
-        example: "",
         see: &["slow_client.policy"],
+        ..Key::PLAIN
     },
 ];
 
-fn store_policy(route: &mut RouteDraft, index: usize) {
-    let policies = [SlowPolicy::DropOldest, SlowPolicy::Conflate, SlowPolicy::Close, SlowPolicy::Gap];
-    route.broadcast.slow_client.policy = policies[index];
+fn event(text: &str) -> Parsed<String> {
+    if (1..=255).contains(&text.len()) && !text.chars().any(char::is_control) {
+        return Ok(text.into());
+    }
+    Err(format!("{} is no event name — write 1 to 255 bytes without control characters", forms::quote(text)))
 }
 
-fn event(text: &str) -> Result<String, String> {
-    match (1..=255).contains(&text.len()) && !text.chars().any(char::is_control) {
-        true => Ok(text.into()),
-        false => {
-            Err(format!("{} is no event name — write 1 to 255 bytes without control characters", forms::quote(text)))
-        }
+fn folder(text: &str) -> Parsed<PathBuf> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(format!("{} is no folder — write its name", forms::quote(text)));
     }
-}
-
-fn folder(text: &str) -> Result<PathBuf, String> {
-    match text.is_empty() || text.contains('\0') {
-        true => Err(format!("{} is no folder — write its name", forms::quote(text))),
-        false => Ok(text.into()),
-    }
+    Ok(text.into())
 }
 
 /// What a field line can hold (RFC 9110 section 5.5), in ASCII.
-fn field_value(text: &str) -> Result<String, String> {
+fn field_value(text: &str) -> Parsed<String> {
     let good = text.len() <= 256 && text.trim() == text && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     let words = || format!("{} is no value of a field — write a value such as \"max-age=3600\"", forms::quote(text));
     good.then(|| text.to_owned()).ok_or_else(words)
 }
 
-fn charset(text: &str) -> Result<String, String> {
+fn charset(text: &str) -> Parsed<String> {
     if text.is_empty() { Ok(String::new()) } else { forms::token(text) }
 }

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::super::{Level, LogFormat, Server, forms};
-use super::{DAY, Field, GIB, HOUR, KIB, Key, MIB, Preset, Rule, Unit, push_new};
+use super::super::forms;
+use super::super::model::{Level, LogFormat, Server};
+use super::{DAY, Field, GIB, HOUR, KIB, Key, MIB, Preset, Rule, push_new};
 
 /// A `Server` before its defaults are laid in; every field has a key with a default.
 pub(crate) const BLANK_SERVER: Server = Server {
@@ -43,28 +44,18 @@ pub(crate) const BLANK_SERVER: Server = Server {
 pub(crate) static SERVER: [Key<Server>; 29] = [
     Key {
         name: "shards",
-        field: Field::Number {
-            unit: Unit::Count,
-            rule: Rule::ZeroOr("one per core", 1, 1024),
-            store: |s, n| s.shards = n as usize,
-        },
+        field: Field::count(Rule::ZeroOr("one per core", 1, 1024), |s| &mut s.shards),
         default: Preset::Is("0"),
-        owners: &[],
         words: "How many shards serve clients, each a thread with its own ring, sockets and table of connections.",
         note: "More shards than cores help only where a shard's table may not hold enough connections: \
                RLIMIT_NOFILE bounds each ring, not the process (from Linux 6.13 on). A busy machine loses by them.",
-        example: "",
         see: &["slots_per_shard"],
+        ..Key::PLAIN
     },
     Key {
         name: "slots_per_shard",
-        field: Field::Number {
-            unit: Unit::Count,
-            rule: Rule::ZeroOr("derived from the machine", 1, 1 << 20),
-            store: |s, n| s.slots_per_shard = n as u32,
-        },
+        field: Field::count(Rule::ZeroOr("derived from the machine", 1, 1 << 20), |s| &mut s.slots_per_shard),
         default: Preset::Is("0"),
-        owners: &[],
         words: "How many connections one shard may hold; those beyond are answered 503.",
         note: "A proxied client takes two slots, its own and its upstream's. An idle connection costs the \
                kernel about 4.2 kB and edgehold about 200 B; derived, the slots take three quarters of the \
@@ -72,6 +63,7 @@ pub(crate) static SERVER: [Key<Server>; 29] = [
                `edgehold doctor` shows the sum.",
         example: "100000",
         see: &["shards", "outbox_bytes"],
+        ..Key::PLAIN
     },
     Key {
         name: "admin",
@@ -80,12 +72,11 @@ pub(crate) static SERVER: [Key<Server>; 29] = [
             store: |s, text| forms::admin(text).map(|address: Option<SocketAddr>| s.admin = address),
         },
         default: Preset::Is("127.0.0.1:9180"),
-        owners: &[],
         words: "Where metrics and the admin API answer.",
         note: "It asks for no password: whoever reaches the address may use all of it. Keep it on the \
                loopback or on a network of its own.",
-        example: "",
         see: &["admin_allow_origin"],
+        ..Key::PLAIN
     },
     Key {
         name: "admin_allow_origin",
@@ -96,12 +87,12 @@ pub(crate) static SERVER: [Key<Server>; 29] = [
             store: |s, text| push_new(&mut s.admin_allow_origin, forms::origin(text)?, text),
         },
         default: Preset::Is("[]"),
-        owners: &[],
         words: "Origins whose web pages may read the admin API from a browser (CORS).",
         note: "A page of such an origin can do all that the admin API can, in the browser of anyone who \
                reaches its address.",
         example: "[\"http://localhost:8080\"]",
         see: &["admin"],
+        ..Key::PLAIN
     },
     Key {
         name: "admin_hosts",
@@ -112,359 +103,251 @@ pub(crate) static SERVER: [Key<Server>; 29] = [
             store: |s, text| push_new(&mut s.admin_hosts, forms::host(text)?, text),
         },
         default: Preset::Is("[]"),
-        owners: &[],
         words: "Names by which `/v1/...` of the admin address may be asked, beside IP addresses and `localhost`.",
         note: "A request whose Host is another name is answered 403: a web page could let a name of its own lead to \
                this address (DNS rebinding) and read what it says. Health and metrics may be asked by any name.",
         example: "[\"edge-1.internal\"]",
         see: &["admin", "admin_allow_origin"],
+        ..Key::PLAIN
     },
     Key {
         name: "admin_connections",
-        field: Field::Number {
-            unit: Unit::Count,
-            rule: Rule::Range(1, 4096),
-            store: |s, n| s.admin_connections = n as u32,
-        },
+        field: Field::count(Rule::Range(1, 4096), |s| &mut s.admin_connections),
         default: Preset::Is("64"),
-        owners: &[],
         words: "How many connections the admin address serves at one time.",
         note: "Eight more are taken on which only health, readiness and metrics are answered, for five seconds at \
                most.",
-        example: "",
         see: &["admin", "admin_timeout"],
+        ..Key::PLAIN
     },
     Key {
         name: "admin_timeout",
-        field: Field::Number {
-            unit: Unit::Millis,
-            rule: Rule::Range(1000, HOUR),
-            store: |s, n| s.admin_timeout = Duration::from_millis(n),
-        },
+        field: Field::millis(Rule::Range(1000, HOUR), |s| &mut s.admin_timeout),
         default: Preset::Is("30s"),
-        owners: &[],
         words: "How long a request head, a body, or the taking of an answer may last at the admin address.",
         note: "A connection that waits for its next request counts too.",
-        example: "",
         see: &["admin_connections"],
+        ..Key::PLAIN
     },
     Key {
         name: "admin_body_bytes",
-        field: Field::Number {
-            unit: Unit::Bytes,
-            rule: Rule::Range(MIB, 4 * GIB - 1),
-            store: |s, n| s.admin_body_bytes = n,
-        },
+        field: Field::bytes(Rule::Range(MIB, 4 * GIB - 1), |s| &mut s.admin_body_bytes),
         default: Preset::Is("64MiB"),
-        owners: &[],
         words: "How many bytes of request bodies the admin address holds at one time, until they are published.",
         note: "A request whose body finds no room is answered 503. A body counts as it comes, and not before. A batch \
                has 16 MiB at most, a single message `feed.message_bytes`.",
-        example: "",
         see: &["admin_connections", "publish_backlog_bytes", "feed.message_bytes"],
+        ..Key::PLAIN
     },
     Key {
         name: "admin_page_channels",
-        field: Field::Number {
-            unit: Unit::Count,
-            rule: Rule::Range(1, 100_000),
-            store: |s, n| s.admin_page_channels = n as u32,
-        },
+        field: Field::count(Rule::Range(1, 100_000), |s| &mut s.admin_page_channels),
         default: Preset::Is("1000"),
-        owners: &[],
         words: "How many channels a page of `/v1/channels` has at most.",
         note: "Each shard searches all of its channels for a page, whatever its length, while its clients wait.",
-        example: "",
         see: &["admin"],
+        ..Key::PLAIN
     },
     Key {
         name: "log",
-        field: Field::Choice {
-            names: &["error", "warn", "info", "debug"],
-            store: |s, i| s.log = [Level::Error, Level::Warn, Level::Info, Level::Debug][i],
-        },
+        field: choice!(
+            log: "error" => Level::Error, "warn" => Level::Warn, "info" => Level::Info, "debug" => Level::Debug
+        ),
         default: Preset::Is("info"),
-        owners: &[],
         words: "The least important message that is still logged.",
         note: "`debug` writes several lines per connection. There is no `trace`: release builds leave that \
                level out, so asking for it would be asking for nothing.",
-        example: "",
         see: &["log_format"],
+        ..Key::PLAIN
     },
     Key {
         name: "log_format",
-        field: Field::Choice {
-            names: &["text", "json"],
-            store: |s, i| s.log_format = [LogFormat::Text, LogFormat::Json][i],
-        },
+        field: choice!(log_format: "text" => LogFormat::Text, "json" => LogFormat::Json),
         default: Preset::Is("text"),
-        owners: &[],
         words: "How a log line is written: for eyes, or as one JSON object a line for a collector.",
-        note: "",
-        example: "",
         see: &["log"],
+        ..Key::PLAIN
     },
     Key {
         name: "log_queue",
-        field: Field::Number { unit: Unit::Bytes, rule: Rule::Range(4 * KIB, 64 * MIB), store: |s, n| s.log_queue = n },
+        field: Field::bytes(Rule::Range(4 * KIB, 64 * MIB), |s| &mut s.log_queue),
         default: Preset::Is("1MiB"),
-        owners: &[],
         words: "How many bytes of log lines may wait until standard error takes them.",
         note: "Lines beyond that are dropped and counted, and one line says how many: nobody who is served ever waits \
                for the log. Twice as much is held while lines are being written.",
-        example: "",
         see: &["log"],
+        ..Key::PLAIN
     },
     Key {
         name: "shutdown_grace",
-        field: Field::Number {
-            unit: Unit::Millis,
-            rule: Rule::ZeroOr("at once", 1, HOUR),
-            store: |s, n| s.shutdown_grace = Duration::from_millis(n),
-        },
+        field: Field::millis(Rule::ZeroOr("at once", 1, HOUR), |s| &mut s.shutdown_grace),
         default: Preset::Is("10s"),
-        owners: &[],
         words: "How long connections are given to end when the server is told to stop.",
         note: "Clients come back all at once where it is short. Give the service manager a longer limit of \
                its own (`TimeoutStopSec`), or it will not wait this long.",
-        example: "",
         see: &["close_timeout"],
+        ..Key::PLAIN
     },
     Key {
         name: "park_after",
-        field: Field::Number {
-            unit: Unit::Millis,
-            rule: Rule::Range(10, DAY),
-            store: |s, n| s.park_after = Duration::from_millis(n),
-        },
+        field: Field::millis(Rule::Range(10, DAY), |s| &mut s.park_after),
         default: Preset::Is("5s"),
-        owners: &[],
         words: "Quiet time after which a connection is parked: its armed receive becomes an armed poll.",
         note: "Parking saves the kernel about 610 B per connection and costs two ring operations when the \
                connection speaks again. Set it above the usual pause between two messages.",
-        example: "",
         see: &["idle_timeout"],
+        ..Key::PLAIN
     },
     Key {
         name: "accepts_in_flight",
-        field: Field::Number {
-            unit: Unit::Count,
-            rule: Rule::Range(1, 256),
-            store: |s, n| s.accepts_in_flight = n as u16,
-        },
+        field: Field::count(Rule::Range(1, 256), |s| &mut s.accepts_in_flight),
         default: Preset::Is("16"),
-        owners: &[],
         words: "How many accepts each shard keeps waiting in the kernel, per listener.",
         note: "Each takes a place in the ring's table. More of them take a reconnect storm in larger bites.",
-        example: "",
         see: &["backlog", "slots_per_shard"],
+        ..Key::PLAIN
     },
     Key {
         name: "recv_buffers",
-        field: Field::Number {
-            unit: Unit::Count,
-            rule: Rule::PowerOfTwo(16, 32768),
-            store: |s, n| s.recv_buffers = n as u16,
-        },
+        field: Field::count(Rule::PowerOfTwo(16, 32768), |s| &mut s.recv_buffers),
         default: Preset::Is("128"),
-        owners: &[],
         words: "How many receive buffers a shard lends to the kernel, for all of its connections together.",
         note: "A connection that finds none waits and is armed again, which the metrics count. Costs \
                `recv_buffers` × `recv_buffer_bytes` of memory per shard.",
-        example: "",
         see: &["recv_buffer_bytes"],
+        ..Key::PLAIN
     },
     Key {
         name: "recv_buffer_bytes",
-        field: Field::Number {
-            unit: Unit::Bytes,
-            rule: Rule::Range(512, 64 * KIB),
-            store: |s, n| s.recv_buffer_bytes = n as u32,
-        },
+        field: Field::bytes(Rule::Range(512, 64 * KIB), |s| &mut s.recv_buffer_bytes),
         default: Preset::Is("20KiB"),
-        owners: &[],
         words: "The size of one receive buffer: the most that one completion brings.",
         note: "Small buffers cut large messages into many completions: at 4KiB an echo of 16 KiB takes 30 % more \
                CPU than at 20KiB, into which it fits with its frame head. Of large ones only the pages that were \
                written to take memory. What one turn brings may go beyond `max_pending` by as much as all of them \
                hold.",
-        example: "",
         see: &["recv_buffers"],
+        ..Key::PLAIN
     },
     Key {
         name: "unsent_bytes",
-        field: Field::Number {
-            unit: Unit::Bytes,
-            rule: Rule::ZeroOr("as much as the kernel likes", 4 * KIB, 64 * MIB),
-            store: |s, n| s.unsent_bytes = n as u32,
-        },
+        field: Field::bytes(Rule::ZeroOr("as much as the kernel likes", 4 * KIB, 64 * MIB), |s| &mut s.unsent_bytes),
         default: Preset::Is("16KiB"),
-        owners: &[],
         words: "How many bytes the kernel takes for a TCP peer beyond those that are on their way to it.",
         note: "Without it the kernel takes up to net.ipv4.tcp_wmem, 4 MiB by default, for each peer that does not \
                read, and what is said last (a ping, a Close) waits behind all of it.",
-        example: "",
         see: &["max_pending"],
+        ..Key::PLAIN
     },
     Key {
         name: "outbox_bytes",
-        field: Field::Number {
-            unit: Unit::Bytes,
-            rule: Rule::ZeroOr("derived from memory", MIB, 64 * GIB),
-            store: |s, n| s.outbox_bytes = n,
-        },
+        field: Field::bytes(Rule::ZeroOr("derived from memory", MIB, 64 * GIB), |s| &mut s.outbox_bytes),
         default: Preset::Is("0"),
-        owners: &[],
         words: "How many bytes may wait to be sent in one shard, for all of its connections together.",
         note: "Derived, the shards share an eighth of the memory that is available at start, 8 MiB to 4 GiB \
                each. It must hold what one peer may have pending, `max_pending`. A peer for which there is \
                no room is closed with 1013.",
         example: "\"256MiB\"",
         see: &["max_pending"],
+        ..Key::PLAIN
     },
     Key {
         name: "turn_events",
-        field: Field::Number { unit: Unit::Count, rule: Rule::Range(16, 4096), store: |s, n| s.turn_events = n as u32 },
+        field: Field::count(Rule::Range(16, 4096), |s| &mut s.turn_events),
         default: Preset::Is("256"),
-        owners: &[],
         words: "How many completions a shard handles before the other tasks of its thread may run.",
         note: "High values favour throughput, low ones the shard's housekeeping and the answer to letters.",
-        example: "",
-        see: &[],
+        ..Key::PLAIN
     },
     Key {
         name: "resolve_ttl",
-        field: Field::Number {
-            unit: Unit::Millis,
-            rule: Rule::Range(1000, DAY),
-            store: |s, n| s.resolve_ttl = Duration::from_millis(n),
-        },
+        field: Field::millis(Rule::Range(1000, DAY), |s| &mut s.resolve_ttl),
         default: Preset::Is("30s"),
-        owners: &[],
         words: "How long the addresses of an upstream's name are used before the name is resolved again.",
         note: "The resolver of the system tells no time to live, so this stands in its place. Connections \
                that are open stay where they are.",
-        example: "",
         see: &["upstream"],
+        ..Key::PLAIN
     },
     Key {
         name: "upstream_backoff",
-        field: Field::Number {
-            unit: Unit::Millis,
-            rule: Rule::Range(100, HOUR),
-            store: |s, n| s.upstream_backoff = Duration::from_millis(n),
-        },
+        field: Field::millis(Rule::Range(100, HOUR), |s| &mut s.upstream_backoff),
         default: Preset::Is("500ms"),
-        owners: &[],
         words: "How long clients are sent elsewhere after an upstream has failed; doubled with each further failure.",
         note: "Where nobody else is left, a route's only upstream for one, it is called all the same: by each shard \
                once in a quarter of a second, on behalf of a client; others are told 503 meanwhile. All shards know \
                what one of them has found out.",
-        example: "",
         see: &["upstream", "upstream_backoff_max"],
+        ..Key::PLAIN
     },
     Key {
         name: "upstream_backoff_max",
-        field: Field::Number {
-            unit: Unit::Millis,
-            rule: Rule::Range(100, HOUR),
-            store: |s, n| s.upstream_backoff_max = Duration::from_millis(n),
-        },
+        field: Field::millis(Rule::Range(100, HOUR), |s| &mut s.upstream_backoff_max),
         default: Preset::Is("16s"),
-        owners: &[],
         words: "The longest time for which clients are sent elsewhere.",
         note: "It also bounds `upstream_backoff`, where that is longer.",
-        example: "",
         see: &["upstream_backoff"],
+        ..Key::PLAIN
     },
     Key {
         name: "deflate_window_bytes",
-        field: Field::Number {
-            unit: Unit::Bytes,
-            rule: Rule::ZeroOr("none", 64 * KIB, 64 * GIB),
-            store: |s, n| s.deflate_window_bytes = n,
-        },
+        field: Field::bytes(Rule::ZeroOr("none", 64 * KIB, 64 * GIB), |s| &mut s.deflate_window_bytes),
         default: Preset::Is("16MiB"),
-        owners: &[],
         words: "How many bytes of deflate windows the connections of one shard may hold together.",
         note: "Only routes with `deflate_takeover` ask for windows, up to 32 KiB for each direction of a client. A \
                client that finds none left is served without takeover.",
-        example: "",
         see: &["deflate_takeover"],
+        ..Key::PLAIN
     },
     Key {
         name: "open_files",
-        field: Field::Number {
-            unit: Unit::Count,
-            rule: Rule::ZeroOr("derived from RLIMIT_NOFILE", 1, 1 << 20),
-            store: |s, n| s.open_files = n as u32,
-        },
+        field: Field::count(Rule::ZeroOr("derived from RLIMIT_NOFILE", 1, 1 << 20), |s| &mut s.open_files),
         default: Preset::Is("0"),
-        owners: &[],
         words: "How many files are held open while clients take them.",
         note: "A download beyond that opens its file anew for each part of 64 KiB, and ends if the file has changed \
                meanwhile. Derived, it is half of what RLIMIT_NOFILE leaves, 4096 at most.",
         example: "1000",
         see: &["root", "file_queue"],
+        ..Key::PLAIN
     },
     Key {
         name: "file_queue",
-        field: Field::Number {
-            unit: Unit::Count,
-            rule: Rule::Range(1, 1 << 20),
-            store: |s, n| s.file_queue = n as u32,
-        },
+        field: Field::count(Rule::Range(1, 1 << 20), |s| &mut s.file_queue),
         default: Preset::Is("4096"),
-        owners: &[],
         words: "How many requests for files may wait at one `root`, and in one shard; those beyond are answered 503.",
         note: "Downloads under way are not refused. Each `root` has threads of its own, so that a disk that hangs \
                holds back only those who ask for what is on it.",
-        example: "",
         see: &["file_wait", "root"],
+        ..Key::PLAIN
     },
     Key {
         name: "file_wait",
-        field: Field::Number {
-            unit: Unit::Millis,
-            rule: Rule::Range(100, HOUR),
-            store: |s, n| s.file_wait = Duration::from_millis(n),
-        },
+        field: Field::millis(Rule::Range(100, HOUR), |s| &mut s.file_wait),
         default: Preset::Is("10s"),
-        owners: &[],
         words: "How long a request for a file may wait for its turn before it is answered 503.",
         note: "A download whose next part waits longer ends. A read that has begun is not counted.",
-        example: "",
         see: &["file_queue"],
+        ..Key::PLAIN
     },
     Key {
         name: "publish_backlog_bytes",
-        field: Field::Number {
-            unit: Unit::Bytes,
-            rule: Rule::Range(MIB, 4 * GIB - 1),
-            store: |s, n| s.publish_backlog_bytes = n,
-        },
+        field: Field::bytes(Rule::Range(MIB, 4 * GIB - 1), |s| &mut s.publish_backlog_bytes),
         default: Preset::Is("32MiB"),
-        owners: &[],
         words: "How many bytes of messages feeds may have said that some shard has still to read. Beyond it they wait.",
         note: "A message counts 256 bytes more than its payload. A shard that is left behind (`publish_patience`) may \
                hold as much again.",
-        example: "",
         see: &["publish_patience", "feed.message_bytes"],
+        ..Key::PLAIN
     },
     Key {
         name: "publish_patience",
-        field: Field::Number {
-            unit: Unit::Millis,
-            rule: Rule::Range(10, HOUR),
-            store: |s, n| s.publish_patience = Duration::from_millis(n),
-        },
+        field: Field::millis(Rule::Range(10, HOUR), |s| &mut s.publish_patience),
         default: Preset::Is("500ms"),
-        owners: &[],
         words: "How long feeds that have used up `publish_backlog_bytes` wait for a shard that has not read what \
                 another has. Then they go on without it.",
         note: "When that shard reads again, those of its clients that listen are told a gap. Where all shards are \
                behind, the feeds wait for as long as it takes.",
-        example: "",
         see: &["publish_backlog_bytes"],
+        ..Key::PLAIN
     },
 ];

@@ -6,13 +6,12 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::check::{Places, collide, foreign_keys, require, twice};
-use super::keys::{FEED, FeedDraft, ListenerDraft, RouteDraft};
-use super::read::{Report, Section};
-use super::{Address, Feed, FeedFormat, Source, Start, forms};
-
-/// More than these are a problem, and then they are not held against each other.
-pub(super) const FEEDS_MAX: usize = 256;
+use super::super::draft::Section;
+use super::super::keys::{FEED, FEED_TABLE, FeedDraft, ListenerDraft, RouteDraft};
+use super::super::model::{Address, Feed, Format, Source, Start};
+use super::super::report::Report;
+use super::super::{forms, sources};
+use super::rules::{Places, collide, foreign_keys, require, twice};
 
 type Sections<T> = [Section<T>];
 
@@ -33,16 +32,17 @@ pub(super) fn check_feeds(feeds: &Sections<FeedDraft>, places: &Places<'_>, repo
     check_sockets(feeds, places, report);
 }
 
+/// The kind of the feed's source; `None` where it is missing or refused.
 fn kind(section: &Section<FeedDraft>) -> Option<&'static str> {
-    section.value.source.as_ref().map(Source::kind)
+    section.value.source.as_ref().map(sources::kind)
 }
 
-/// A message must get its channel from somewhere, and only what is published to may be a family of channels.
+/// A message gets its channel from the feed or brings it along, and only an `http` feed may have a family of channels.
 fn check_channel(section: &Section<FeedDraft>, report: &mut Report<'_>) {
     let feed = &section.value;
     let Some(kind) = kind(section) else { return };
-    let mute = matches!(kind, "udp" | "tcp" | "tcp-listen" | "unix");
-    if mute && feed.format == FeedFormat::Raw && !section.gives("channel") && !section.refuses("format") {
+    let silent = matches!(kind, "udp" | "tcp" | "tcp-listen" | "unix");
+    if silent && feed.format == Format::Raw && !section.gives("channel") && !section.refuses("format") {
         let words = "is missing — write it, or `format = \"json\"` to take it from the message";
         report.note_key(section, "channel", words.into());
     }
@@ -82,7 +82,7 @@ fn check_topics(section: &Section<FeedDraft>, report: &mut Report<'_>) {
 fn check_overlap(section: &Section<FeedDraft>, report: &mut Report<'_>) {
     let topics = &section.value.topics;
     for (index, topic) in topics.iter().enumerate() {
-        let Some(other) = topics[..index].iter().position(|other| filters_meet(other, topic)) else { continue };
+        let Some(other) = topics[..index].iter().position(|other| filters_overlap(other, topic)) else { continue };
         let (item, before) = (format!("topics[{}]", index + 1), format!("topics[{}]", other + 1));
         let line = report.position(section.place(&before)).0;
         let words = format!(
@@ -96,7 +96,7 @@ fn check_overlap(section: &Section<FeedDraft>, report: &mut Report<'_>) {
 }
 
 /// Whether a topic can match both filters; one of a shared subscription is taken for what it filters.
-fn filters_meet(one: &str, other: &str) -> bool {
+fn filters_overlap(one: &str, other: &str) -> bool {
     let (one, other) = (without_share(one), without_share(other));
     let (mut one, mut other) = (one.split('/'), other.split('/'));
     loop {
@@ -215,7 +215,7 @@ fn check_sockets(feeds: &Sections<FeedDraft>, places: &Places<'_>, report: &mut 
     let mut taken: Vec<(String, Socket<'_>)> = Vec::new();
     taken.extend(places.admin.map(|admin| ("server.admin".into(), Socket::Tcp(admin))));
     taken.extend(places.listeners.iter().filter_map(|listener| of_listener(listener, report)));
-    for section in feeds.iter().take(FEEDS_MAX) {
+    for section in feeds.iter().take(FEED_TABLE.most) {
         let Some(socket) = section.value.source.as_ref().and_then(Socket::of_source) else { continue };
         match taken.iter().find(|(_, other)| socket.is_in_the_way(*other)) {
             Some((owner, _)) => {
@@ -236,15 +236,17 @@ fn called<T>(section: &Section<T>, key: &str, report: &Report<'_>) -> String {
     format!("{} (line {})", section.label, report.position(section.place(key)).0)
 }
 
-/// A feed that no route names would be read for nobody. Where a route could not be read, it may be the one.
-pub(super) fn check_heard(feeds: &Sections<FeedDraft>, routes: &Sections<RouteDraft>, report: &mut Report<'_>) {
+/// A feed that no route names would be read for nobody. Nothing is noted where a route's `feeds` could not be read:
+/// they may name it.
+pub(super) fn check_unused(feeds: &Sections<FeedDraft>, routes: &Sections<RouteDraft>, report: &mut Report<'_>) {
     let unsure = |route: &Section<RouteDraft>| route.refuses("feeds") || lacks_feeds(route);
-    if feeds.len() > FEEDS_MAX || routes.is_empty() || routes.iter().any(unsure) {
+    if feeds.len() > FEED_TABLE.most || routes.is_empty() || routes.iter().any(unsure) {
         return;
     }
-    let heard: HashSet<usize> = routes.iter().flat_map(|route| route.value.broadcast.feeds.iter().copied()).collect();
-    let names: HashSet<&str> = heard.iter().map(|place| feeds[*place].value.written.as_str()).collect();
-    for section in feeds.iter().filter(|feed| feed.gives("name") && !names.contains(feed.value.written.as_str())) {
+    let named: HashSet<usize> = routes.iter().flat_map(|route| route.value.broadcast.feeds.iter().copied()).collect();
+    // Of two feeds with one name, which is a problem by itself, a route means both.
+    let used: HashSet<&str> = named.iter().map(|place| feeds[*place].value.written.as_str()).collect();
+    for section in feeds.iter().filter(|feed| feed.gives("name") && !used.contains(feed.value.written.as_str())) {
         let words = "is on no route, so that nobody would hear it — write it into `feeds` of a route";
         report.note_key(section, "name", words.into());
     }
@@ -254,27 +256,27 @@ fn lacks_feeds(route: &Section<RouteDraft>) -> bool {
     route.service() == Some("broadcast") && !route.gives("feeds")
 }
 
-/// A channel of a route on which none of its feeds ever says anything.
+/// Notes the channels of a route that none of its feeds has.
 pub(super) fn check_channels(feeds: &Sections<FeedDraft>, route: &Section<RouteDraft>, report: &mut Report<'_>) {
     let broadcast = &route.value.broadcast;
-    let said: Option<Vec<&str>> = broadcast.feeds.iter().map(|place| feeds[*place].value.channel.as_deref()).collect();
-    let Some(said) = said.filter(|said| !said.is_empty()) else { return };
+    let known: Option<Vec<&str>> = broadcast.feeds.iter().map(|place| feeds[*place].value.channel.as_deref()).collect();
+    let Some(known) = known.filter(|known| !known.is_empty()) else { return };
     if route.refuses("channels") || route.refuses("feeds") {
         return;
     }
     for (index, channel) in broadcast.channels.iter().enumerate() {
-        if !said.iter().any(|said| meet(said, channel)) {
+        if !known.iter().any(|known| channels_overlap(known, channel)) {
             let item = format!("channels[{}]", index + 1);
             let name = if route.gives(&item) { &item } else { "channels" };
             let words =
-                format!("{} is no channel of its feeds — they have {}", forms::quote(channel), forms::quoted(&said));
+                format!("{} is no channel of its feeds — they have {}", forms::quote(channel), forms::quoted(&known));
             report.note_key(route, name, words);
         }
     }
 }
 
 /// Whether two channels, or families of channels, have one in common.
-fn meet(one: &str, other: &str) -> bool {
+fn channels_overlap(one: &str, other: &str) -> bool {
     match (one.strip_suffix('*'), other.strip_suffix('*')) {
         (None, None) => one == other,
         (Some(front), None) => other.starts_with(front),
@@ -288,11 +290,9 @@ pub(super) fn feed(section: Section<FeedDraft>) -> Option<Feed> {
     let draft = section.value;
     Some(Feed {
         name: draft.name?,
-        source: draft.source?,
+        source: sources::streaming(draft.source?, draft.stream, draft.redis_streams),
         channel: draft.channel,
         topics: draft.topics,
-        stream: draft.stream,
-        redis_streams: draft.redis_streams,
         start: draft.start,
         framing: draft.framing,
         format: draft.format,
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_that_meet() {
+    fn filters_that_overlap() {
         for (one, other, met) in [
             ("a/b", "a/b/c", false),
             ("a/#", "a/b/c", true),
@@ -341,13 +341,13 @@ mod tests {
             ("a/+", "b/#", false),
             ("$share/g/a/+", "a/x", true),
         ] {
-            assert_eq!(filters_meet(one, other), met, "{one} {other}");
-            assert_eq!(filters_meet(other, one), met, "{other} {one}");
+            assert_eq!(filters_overlap(one, other), met, "{one} {other}");
+            assert_eq!(filters_overlap(other, one), met, "{other} {one}");
         }
     }
 
     #[test]
-    fn channels_that_meet() {
+    fn channels_that_overlap() {
         for (one, other, met) in [
             ("a", "a", true),
             ("a", "b", false),
@@ -357,7 +357,7 @@ mod tests {
             ("a*", "ab*", true),
             ("a*", "b*", false),
         ] {
-            assert_eq!(meet(one, other), met, "{one} {other}");
+            assert_eq!(channels_overlap(one, other), met, "{one} {other}");
         }
     }
 }

@@ -1,0 +1,52 @@
+//! Listeners: against each other, and against the admin address.
+
+use super::super::draft::Section;
+use super::super::keys::{LISTENER, ListenerDraft};
+use super::super::model::{Address, Listener};
+use super::super::report::Report;
+use super::rules::{collide, require, twice};
+use std::net::SocketAddr;
+
+pub(super) fn check_listeners(listeners: &[Section<ListenerDraft>], report: &mut Report<'_>) {
+    for section in listeners {
+        require(&LISTENER, section, None, report);
+    }
+    twice(listeners, "name", |l| l.name.clone(), report);
+    twice(listeners, "address", |l| l.address.clone().filter(is_fixed), report);
+    for section in listeners {
+        check_kind(section, report);
+    }
+}
+
+/// Keys that an address of the other kind would never read.
+fn check_kind(section: &Section<ListenerDraft>, report: &mut Report<'_>) {
+    let (key, kind) = match &section.value.address {
+        Some(Address::Tcp(_)) => ("mode", "a Unix socket"),
+        Some(Address::Unix(_)) => ("reuse_port", "a TCP address"),
+        None => return,
+    };
+    if section.gives(key) {
+        report.note_key(section, key, format!("belongs to {kind}, which `address` is not — leave it out"));
+    }
+}
+
+/// Port 0 is another port each time.
+fn is_fixed(address: &Address) -> bool {
+    !matches!(address, Address::Tcp(tcp) if tcp.port() == 0)
+}
+
+/// The admin address is bound once, without sharing: a listener there would keep it from starting.
+pub(super) fn check_admin(admin: Option<SocketAddr>, listeners: &[Section<ListenerDraft>], report: &mut Report<'_>) {
+    let Some(admin) = admin else { return };
+    for section in listeners {
+        if matches!(section.value.address, Some(Address::Tcp(tcp)) if collide(tcp, admin)) {
+            let words = format!("takes the admin address {admin} — choose another port, or change server.admin");
+            report.note_key(section, "address", words);
+        }
+    }
+}
+
+pub(super) fn listener(section: Section<ListenerDraft>) -> Option<Listener> {
+    let ListenerDraft { name, address, backlog, reuse_port, mode, health } = section.value;
+    Some(Listener { name: name?, address: address?, backlog, reuse_port, mode, health })
+}

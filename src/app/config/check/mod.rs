@@ -1,0 +1,40 @@
+//! The checks no single key can make, and the merge of the draft into a `Config`.
+//!
+//! The room's one law: a problem is noted where the operator would change something,
+//! and only once. What is missing because its value was refused has been noted by the
+//! walk and is passed over here.
+
+mod feeds;
+mod listeners;
+mod routes;
+mod rules;
+
+use super::draft::Draft;
+use super::keys::{FEED_TABLE, LISTENER_TABLE, ROUTE_TABLE};
+use super::model::Config;
+use super::report::Report;
+use feeds::{check_feeds, feed};
+use listeners::{check_admin, check_listeners, listener};
+use routes::{check_broadcast, check_pending, check_routes, route};
+use rules::{Places, too_many};
+use std::path::Path;
+
+/// Checks a draft; `None` where a part is missing, which has then been noted.
+pub(super) fn check(draft: Draft, base: &Path, report: &mut Report<'_>) -> Option<Config> {
+    let Draft { server, listeners, limits, feeds, routes } = draft;
+    too_many(&listeners, &LISTENER_TABLE, report);
+    too_many(&feeds, &FEED_TABLE, report);
+    too_many(&routes, &ROUTE_TABLE, report);
+    check_listeners(&listeners, report);
+    check_admin(server.value.admin, &listeners, report);
+    check_feeds(&feeds, &Places { admin: server.value.admin, listeners: &listeners }, report);
+    check_routes(&routes, &limits, report);
+    check_broadcast(&server.value, &feeds, &routes, report);
+    check_pending(server.value.outbox_bytes, &limits, &routes, report);
+    let listeners: Option<Vec<_>> = listeners.into_iter().map(listener).collect();
+    let feeds: Option<Vec<_>> = feeds.into_iter().map(feed).collect();
+    let routes: Vec<_> = routes.into_iter().map(|section| route(section, base, report)).collect();
+    let routes: Option<Vec<_>> = routes.into_iter().collect();
+    let (server, limits) = (server.value, limits.value);
+    Some(Config { server, listeners: listeners?, limits, feeds: feeds?, routes: routes? })
+}

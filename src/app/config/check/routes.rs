@@ -1,0 +1,165 @@
+//! Routes: against each other, against the limits of all, against the feeds and windows that there are.
+
+use super::super::draft::Section;
+use super::super::forms;
+use super::super::keys::{FeedDraft, ROUTE, RouteDraft, SERVICES};
+use super::super::model::{Broadcast, Limits, Route, Server, Service};
+use super::super::report::Report;
+use super::feeds::{check_channels, check_unused};
+use super::rules::{foreign_keys, require, twice};
+use std::path::{Path, PathBuf};
+
+impl Section<RouteDraft> {
+    /// The name of the route's service; `None` where it is missing or none.
+    pub(super) fn service(&self) -> Option<&'static str> {
+        self.value.service.map(|index| SERVICES[index])
+    }
+}
+
+pub(super) fn check_routes(routes: &[Section<RouteDraft>], limits: &Section<Limits>, report: &mut Report<'_>) {
+    for section in routes {
+        require(&ROUTE, section, section.service(), report);
+        foreign_keys(&ROUTE, section, ("route", "service"), section.service(), report);
+        check_channel_part(section, report);
+        only_tighter(section, limits, report);
+    }
+    twice(routes, "path", |r| r.path.clone().map(|path| (r.host.clone(), path)), report);
+}
+
+fn check_channel_part(section: &Section<RouteDraft>, report: &mut Report<'_>) {
+    if let Some(service) = section.service()
+        && service != "broadcast"
+        && section.value.broadcast.channel_in_path
+    {
+        let part = forms::CHANNEL_PART;
+        let words = format!("`{part}` belongs to service broadcast, this route has service {service} — leave it out");
+        report.note_key(section, "path", words);
+    }
+}
+
+/// Routes and feeds against each other, and against the windows that there are.
+pub(super) fn check_broadcast(
+    server: &Server,
+    feeds: &[Section<FeedDraft>],
+    routes: &[Section<RouteDraft>],
+    report: &mut Report<'_>,
+) {
+    check_unused(feeds, routes, report);
+    for section in routes {
+        check_channels(feeds, section, report);
+        if section.value.deflate.takeover && server.deflate_window_bytes == 0 {
+            let words = "needs windows, and server.deflate_window_bytes is 0 — leave it out, or raise that";
+            report.note_key(section, "deflate_takeover", words.into());
+        }
+        check_credentials(section, report);
+    }
+}
+
+/// Cookies go to pages of origins that are named only.
+fn check_credentials(section: &Section<RouteDraft>, report: &mut Report<'_>) {
+    let route = &section.value.broadcast;
+    let named = !route.allow_origin.is_empty() && route.allow_origin.iter().all(|it| it != "*");
+    if route.allow_credentials && !named && !section.refuses("allow_origin") {
+        let words = "is for pages of origins that are named — write them in `allow_origin`, without \"*\"";
+        report.note_key(section, "allow_credentials", words.into());
+    }
+}
+
+/// A head is read before its route is known, so the global limits have held for it already.
+fn only_tighter(section: &Section<RouteDraft>, limits: &Section<Limits>, report: &mut Report<'_>) {
+    let (own, global) = (&section.value.limits, &limits.value);
+    note_looser("head_bytes", &own.head_bytes, &global.head_bytes, section, limits, report);
+    note_looser("head_count", &own.head_count, &global.head_count, section, limits, report);
+    note_looser("head_timeout", &own.head_timeout, &global.head_timeout, section, limits, report);
+}
+
+/// A route that does not write the key holds the global value and cannot be looser. Where
+/// the global value was refused there is nothing to compare with.
+fn note_looser<V: PartialOrd>(
+    name: &str,
+    own: &V,
+    global: &V,
+    section: &Section<RouteDraft>,
+    limits: &Section<Limits>,
+    report: &mut Report<'_>,
+) {
+    if own > global && !limits.refuses(name) {
+        let words = format!(
+            "is looser than limits.{name}, and the head is read before the route is known — \
+             tighten it here or raise limits.{name}"
+        );
+        report.note_key(section, name, words);
+    }
+}
+
+/// One peer must not be able to fill the outbox of its shard.
+pub(super) fn check_pending(
+    outbox: u64,
+    limits: &Section<Limits>,
+    routes: &[Section<RouteDraft>],
+    report: &mut Report<'_>,
+) {
+    let over = |limits: &Limits| outbox > 0 && u64::from(limits.max_pending) > outbox;
+    let words = || format!("is more than server.outbox_bytes, {} — lower it or raise that", forms::show_bytes(outbox));
+    if over(&limits.value) {
+        report.note_key(limits, "max_pending", words());
+    }
+    for route in routes.iter().filter(|route| route.gives("max_pending") && over(&route.value.limits)) {
+        report.note_key(route, "max_pending", words());
+    }
+}
+
+pub(super) fn route(section: Section<RouteDraft>, base: &Path, report: &mut Report<'_>) -> Option<Route> {
+    let service = service(&section, base, report)?;
+    let RouteDraft { path, host, limits, deflate, .. } = section.value;
+    Some(Route { path: path?, host, limits, deflate, service })
+}
+
+fn service(section: &Section<RouteDraft>, base: &Path, report: &mut Report<'_>) -> Option<Service> {
+    let draft = &section.value;
+    match section.service()? {
+        "echo" => Some(Service::Echo { subprotocols: draft.subprotocols.clone() }),
+        "page" => Some(Service::Page),
+        "files" => files(section, base, report),
+        "broadcast" => Some(Service::Broadcast(Box::new(broadcast(draft)))),
+        _ => Some(proxy(draft)),
+    }
+}
+
+fn proxy(draft: &RouteDraft) -> Service {
+    Service::Proxy {
+        upstreams: draft.upstreams.clone(),
+        frames: draft.frames,
+        subprotocols: draft.subprotocols.clone(),
+        connect_timeout: draft.connect_timeout,
+        end_code: draft.end_code,
+    }
+}
+
+/// Whoever takes a channel by the path has said what it wants.
+fn broadcast(draft: &RouteDraft) -> Broadcast {
+    let subscribe = draft.subscribe.unwrap_or(!draft.broadcast.channel_in_path);
+    Broadcast { subscribe, ..draft.broadcast.clone() }
+}
+
+fn files(section: &Section<RouteDraft>, base: &Path, report: &mut Report<'_>) -> Option<Service> {
+    let written = section.value.root.as_ref()?;
+    let root = base.join(written);
+    if let Some(why) = no_folder(&root) {
+        let shown = forms::quote(&written.to_string_lossy());
+        let words = format!("{shown} {why} — write a folder, relative to that of the configuration file");
+        report.note_key(section, "root", words);
+    }
+    let RouteDraft { cache_control, charset, .. } = &section.value;
+    Some(Service::Files { root, cache_control: cache_control.clone(), charset: charset.clone() })
+}
+
+/// Why a path is no folder to serve; `None` where it is one.
+fn no_folder(root: &PathBuf) -> Option<String> {
+    match std::fs::metadata(root) {
+        Ok(found) if found.is_dir() => None,
+        Ok(_) => Some("is no folder".into()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some("is not there".into()),
+        Err(error) => Some(format!("cannot be looked at ({error})")),
+    }
+}

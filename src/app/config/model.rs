@@ -1,0 +1,363 @@
+//! A configuration that was read and checked: plain data, every default filled in, nothing derived from the machine.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use crate::control::feeds::{Broker, Format, Framing, InvalidText, Source, Start};
+pub use crate::engine::Address;
+pub use crate::mesh::Body;
+pub use crate::service::broadcast::Policy;
+pub use crate::service::proxy::Frames;
+pub use crate::shard::service::Deflate;
+
+/// A whole configuration, checked: at least one listener and one route.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// What concerns the process as a whole.
+    pub server: Server,
+    /// Where clients come in: 1 to 64, names and addresses differ.
+    pub listeners: Vec<Listener>,
+    /// The limits of a connection whose route is not known yet.
+    pub limits: Limits,
+    /// What broadcast routes carry: 256 at most, names differ. A route names a feed by its place here.
+    pub feeds: Vec<Feed>,
+    /// Where clients go: 1 to 4096, host and path differ.
+    pub routes: Vec<Route>,
+}
+
+/// The `[server]` table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// Shards; 0 means one per core.
+    pub shards: usize,
+    /// Connections a shard may hold; 0 means derived from the machine.
+    pub slots_per_shard: u32,
+    /// Where the admin API listens; `None` where it is off.
+    pub admin: Option<SocketAddr>,
+    /// Origins (RFC 6454 form, lower-cased) that may read the admin API from a browser.
+    pub admin_allow_origin: Vec<String>,
+    /// Names by which the admin API may be asked, lower-cased.
+    pub admin_hosts: Vec<String>,
+    /// Connections to the admin address at one time.
+    pub admin_connections: u32,
+    /// Time for a head, a body, or the taking of an answer there.
+    pub admin_timeout: Duration,
+    /// Bytes of request bodies that the admin address holds at one time.
+    pub admin_body_bytes: u64,
+    /// Channels of a page of `/v1/channels`, at most.
+    pub admin_page_channels: u32,
+    /// The least important message that is still logged.
+    pub log: Level,
+    /// How a log line is written.
+    pub log_format: LogFormat,
+    /// Bytes of lines that may wait to be written.
+    pub log_queue: u64,
+    /// Time between the order to stop and the end of the last connection.
+    pub shutdown_grace: Duration,
+    /// Quiet time after which a connection gives up its armed receive.
+    pub park_after: Duration,
+    /// Accepts kept in flight per listener and shard, 1 to 256.
+    pub accepts_in_flight: u16,
+    /// Receive buffers per shard, a power of two from 16 to 32768.
+    pub recv_buffers: u16,
+    /// Bytes of one receive buffer, 512 to 65536.
+    pub recv_buffer_bytes: u32,
+    /// Bytes that the kernel takes for a TCP peer beyond those in flight; 0: no limit of ours.
+    pub unsent_bytes: u32,
+    /// Bytes all outboxes of a shard may hold together; 0 means derived from memory.
+    pub outbox_bytes: u64,
+    /// Completions handled in one turn before other tasks may run.
+    pub turn_events: u32,
+    /// How long the addresses of an upstream name are used.
+    pub resolve_ttl: Duration,
+    /// How long an upstream that failed is left alone while there are others; doubled with each further failure.
+    pub upstream_backoff: Duration,
+    /// At most so long.
+    pub upstream_backoff_max: Duration,
+    /// Bytes of deflate windows that all connections of a shard may hold together.
+    pub deflate_window_bytes: u64,
+    /// Files held open between two parts; 0 means derived from RLIMIT_NOFILE.
+    pub open_files: u32,
+    /// Requests for files that may wait at one root, and in one shard.
+    pub file_queue: u32,
+    /// How long they may.
+    pub file_wait: Duration,
+    /// Bytes of messages that some shard has still to read, above which feeds wait.
+    pub publish_backlog_bytes: u64,
+    /// How long feeds wait for one shard that has not read what another has.
+    pub publish_patience: Duration,
+}
+
+/// How much is logged, from least to most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// What the operator must mend.
+    Error,
+    /// What will need mending.
+    Warn,
+    /// Starts, stops, reloads.
+    Info,
+    /// Single connections.
+    Debug,
+}
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For eyes.
+    Text,
+    /// One JSON object a line, for collectors.
+    Json,
+}
+
+/// One `[[listener]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// 1 to 32 of `A-Z a-z 0-9 _ -`; a metric label.
+    pub name: String,
+    /// Where it listens.
+    pub address: Address,
+    /// Connections the kernel queues until they are accepted, per shard.
+    pub backlog: u32,
+    /// Other servers may listen on the same TCP address, and take a part of its clients.
+    pub reuse_port: bool,
+    /// The mode of the file of a unix socket; `None`: what the umask leaves.
+    pub mode: Option<u32>,
+    /// The path at which a balancer is told whether the server takes clients.
+    pub health: Option<String>,
+}
+
+/// What one connection may cost: the `[limits]` table, or a route's own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Bytes of a request head: request line and all field lines (RFC 9112 section 2.1).
+    pub head_bytes: u32,
+    /// Field lines of a request head.
+    pub head_count: u16,
+    /// Bytes of a WebSocket message after its fragments are joined.
+    pub message_bytes: u64,
+    /// Time in which a request head must be whole.
+    pub head_timeout: Duration,
+    /// Quiet time after which an open connection ends; a ping goes out after half of it.
+    pub idle_timeout: Duration,
+    /// Bytes that may wait to be sent to one peer.
+    pub max_pending: u32,
+    /// Bytes of outbox memory that one connection may hold in all; 0: derived from the others.
+    pub connection_bytes: u64,
+    /// Time a closing handshake (RFC 6455 section 7) or a lingering close may take.
+    pub close_timeout: Duration,
+}
+
+/// One `[[route]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// The path to match, as sent; see [`Route::below`].
+    pub path: String,
+    /// The host to match, lower-cased and without a port, or `*.` and a name; `None` matches every host.
+    pub host: Option<String>,
+    /// The global limits with this route's own laid over them.
+    pub limits: Limits,
+    /// Compression of WebSocket messages (RFC 7692).
+    pub deflate: Deflate,
+    /// What is done for a client that takes this route.
+    pub service: Service,
+}
+
+impl Route {
+    /// Whether the route also matches what lies below its path: the path ends in a
+    /// slash. `/` alone would swallow the whole site, so it matches only itself,
+    /// except where files are served or channels are named, where that is meant.
+    pub fn below(&self) -> bool {
+        let whole = match &self.service {
+            Service::Files { .. } => true,
+            Service::Broadcast(broadcast) => broadcast.channel_in_path,
+            _ => false,
+        };
+        self.path.ends_with('/') && (whole || self.path.len() > 1)
+    }
+}
+
+/// What is done for a client.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Service {
+    /// Every message goes back to its sender.
+    Echo {
+        /// Subprotocols spoken; which of them is for the client's order to say (RFC 6455 section 4.1).
+        subprotocols: Vec<String>,
+    },
+    /// The built-in demo page.
+    Page,
+    /// Files of a folder.
+    Files {
+        /// The folder, joined to that of the configuration file; it existed when read.
+        root: PathBuf,
+        /// The Cache-Control of its files; empty: none.
+        cache_control: String,
+        /// The charset of its texts; empty: none is said.
+        charset: String,
+    },
+    /// Each client is carried to a connection of its own to a back end.
+    Proxy {
+        /// Back ends, one at least.
+        upstreams: Vec<Upstream>,
+        /// How the upstream's byte stream is cut into messages.
+        frames: Frames,
+        /// Subprotocols spoken; which of them is for the client's order to say (RFC 6455 section 4.1).
+        subprotocols: Vec<String>,
+        /// Time in which the upstream must have been reached.
+        connect_timeout: Duration,
+        /// Close code (RFC 6455 section 7.4) a client gets when the upstream ends first.
+        end_code: u16,
+    },
+    /// What feeds say goes to every client that listens.
+    Broadcast(Box<Broadcast>),
+}
+
+impl Service {
+    /// The back ends of a proxy route; none of any other.
+    pub fn upstreams(&self) -> &[Upstream] {
+        match self {
+            Service::Proxy { upstreams, .. } => upstreams,
+            _ => &[],
+        }
+    }
+}
+
+/// A broadcast route: what a feed says goes to every client that listens.
+#[allow(clippy::struct_excessive_bools, reason = "each is a key that is true or false")]
+#[derive(Clone, Debug, PartialEq)]
+pub struct Broadcast {
+    /// Places of its feeds in [`Config::feeds`], one at least.
+    pub feeds: Vec<usize>,
+    /// The route's path ended with `{channel}`, which [`Route::path`] leaves out: the rest of a request's path is the
+    /// channel. Otherwise channels come from the query (`?channel=a&channel=b*`) and from messages.
+    pub channel_in_path: bool,
+    /// Channels that a client may take, a `*` at the end for all that begin so; empty: all of the feeds.
+    pub channels: Vec<String>,
+    /// A WebSocket client may subscribe and unsubscribe by messages.
+    pub subscribe: bool,
+    /// Channels and prefixes that one client may take.
+    pub subscriptions_max: u32,
+    /// Subscriptions that one client may begin and end by messages in a second.
+    pub subscription_changes: u32,
+    /// The longest message of a client.
+    pub order_bytes: u32,
+    /// A new client gets the last value of each key first.
+    pub snapshot: bool,
+    /// What clients get of a message: its payload, or a JSON object with channel and id.
+    pub envelope: Body,
+    /// How long a long poll waits.
+    pub poll_timeout: Duration,
+    /// A long poll that asks for messages that are gone is answered 410, with the id from which it goes on; else it
+    /// gets what there is, with the gap told in it.
+    pub poll_gone: bool,
+    /// A comment goes to a quiet stream this often.
+    pub keep_alive: Duration,
+    /// How long an `EventSource` is told to wait before it comes again.
+    pub retry: Duration,
+    /// Origins that may read from a browser; `*` for all.
+    pub allow_origin: Vec<String>,
+    /// Pages of the origins that are named may send cookies along.
+    pub allow_credentials: bool,
+    /// The event by which a gap is told on event streams.
+    pub gap_event: String,
+    /// What becomes of a client that does not take what it is sent.
+    pub slow_client: SlowClient,
+}
+
+/// What becomes of a client that does not take what it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlowClient {
+    /// What is done.
+    pub policy: Policy,
+    /// Bytes that may wait for one client.
+    pub max_pending: u32,
+    /// How old the oldest of them may become.
+    pub max_age: Duration,
+}
+
+/// A source of messages.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Feed {
+    /// 1 to 32 of `A-Z a-z 0-9 _ -`; a metric label.
+    pub name: String,
+    /// Where messages come from.
+    pub source: Source,
+    /// The channel of all its messages; for `http` with a `*` at its end: those that may be published to. `None`: from
+    /// the message (topic, subject, key, JSON).
+    pub channel: Option<String>,
+    /// NATS subjects, Redis channels, patterns or streams, MQTT topic filters: what is asked of the broker.
+    pub topics: Vec<String>,
+    /// Where a stream of a broker (JetStream, Redis) is begun.
+    pub start: Start,
+    /// How a byte stream (`tcp`, `tcp-listen`, `unix`) is cut into messages.
+    pub framing: Framing,
+    /// How a message is read.
+    pub format: Format,
+    /// Payloads are text; else binary.
+    pub text: bool,
+    /// What becomes of a text message that is not UTF-8.
+    pub invalid_text: InvalidText,
+    /// The longest payload.
+    pub message_bytes: u64,
+    /// What is kept for clients that come back.
+    pub replay: Replay,
+    /// What is kept for snapshots and for `conflate`.
+    pub last_values: LastValues,
+    /// Channels of which a shard keeps messages.
+    pub channels_max: u32,
+    /// For how long a prefix stays that nobody listens to any more.
+    pub prefix_linger: Duration,
+    /// How many of them stay.
+    pub prefixes_idle: u32,
+}
+
+/// How many last values are kept of each channel, as long as none of the three is passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastValues {
+    /// Of so many keys.
+    pub keys: u32,
+    /// So many bytes, of those that `replay` does not keep.
+    pub bytes: u64,
+    /// For so long.
+    pub age: Duration,
+}
+
+/// What is kept of a channel: as long as none of the three is passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// So many messages; 0: nothing is kept.
+    pub messages: u32,
+    /// So many bytes.
+    pub bytes: u64,
+    /// For so long.
+    pub age: Duration,
+}
+
+/// A back end. Displayed as it is written in the file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Upstream {
+    /// A name or an IP address (IPv6 without brackets, names lower-cased), and a port from 1.
+    Tcp {
+        /// The name or the address.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// The absolute path of a Unix stream socket, 107 bytes at most.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Upstream::Tcp { host, port } if host.contains(':') => {
+                write!(f, "tcp://[{host}]:{port}")
+            }
+            Upstream::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Upstream::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
