@@ -84,15 +84,21 @@ impl Dispatcher {
                 () = sleep_until(wake_at) => {}
             }
             drop(asleep);
-            self.read_letters();
-            self.read_files();
-            self.reply();
-            if let Some(ending) = self.advance_shutdown() {
+            if let Some(ending) = self.advance() {
                 return Ok(ending);
             }
-            self.links.iter_mut().for_each(ShardLink::flush);
-            self.update_publishing();
         }
+    }
+
+    /// All that may go on after something has happened. `Some`: the server has stopped.
+    fn advance(&mut self) -> Option<Ending> {
+        self.read_letters();
+        self.read_files();
+        self.reply();
+        let ending = self.advance_shutdown();
+        self.links.iter_mut().for_each(ShardLink::flush);
+        self.update_publishing();
+        ending
     }
 
     fn wake_at(&self) -> Instant {

@@ -132,7 +132,8 @@ pub struct Completion {
     pub nonempty: bool,
 }
 
-/// The address of an upstream or a listener. Displayed as the configuration writes it: `127.0.0.1:80`, `unix:/run/x.sock`.
+/// The address of an upstream or a listener. Displayed as the configuration writes it: `127.0.0.1:80`,
+/// `unix:/run/x.sock`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     /// TCP over IPv4 or IPv6.

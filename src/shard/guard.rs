@@ -5,7 +5,8 @@
 //! memory whole, however wrong its numbers. What concerns the ring and its buffers is not guarded (`Ring::turn`,
 //! `Ring::next`): where the kernel's word cannot be trusted the shard ends, and the server with it.
 //!
-//! In builds with debug assertions nothing is caught: a test must see its panic.
+//! In builds with debug assertions nothing is caught, since a test must see its panic, unless it asks for it
+//! ([`Shard::survive_faults`]).
 
 use super::Shard;
 use super::conn::{Flags, State};
@@ -15,12 +16,17 @@ use crate::mesh::Cause;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 impl<R: Ring, S: Services> Shard<R, S> {
+    /// Catches faults as a release build does, whatever this build is.
+    pub fn survive_faults(&mut self) {
+        self.rethrows = false;
+    }
+
     /// Does what is to be done for a connection, or, without one, for a service.
     pub(super) fn guarded(&mut self, slot: Option<u32>, work: impl FnOnce(&mut Self)) {
         // What is half done when it unwinds belongs to the connection, which ends, or is counted anew by the next
         // settling.
         let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(self))) else { return };
-        if cfg!(debug_assertions) {
+        if self.rethrows {
             resume_unwind(panic);
         }
         self.core.counters.faults += 1;

@@ -56,6 +56,8 @@ pub struct Shard<R: Ring, S: Services> {
     turn_events: u32,
     drain_position: Option<u32>,
     left: bool,
+    /// Faults of ours end the process: see `guard.rs`.
+    rethrows: bool,
 }
 
 /// Clients waited for.
@@ -118,6 +120,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
             turn_events: settings.turn_events,
             drain_position: None,
             left: false,
+            rethrows: cfg!(debug_assertions),
         }
     }
 
