@@ -13,6 +13,7 @@ mod deflated;
 mod draining;
 mod fair;
 mod far_ends;
+mod files;
 mod hostile;
 mod missed;
 mod play;

@@ -9,10 +9,12 @@ use super::derive::{Derived, MEMLOCK_MIN, Machine, Shortfall, memlock_bytes, rai
 use super::doctor::KernelRow;
 use super::{derive, log};
 use crate::control::stats::{Count, Counts};
-use crate::control::{self, Admin, AdminRules, Ending, Line, metrics, readers};
+use crate::control::{self, Admin, AdminRules, Ending, Line, metrics};
+use crate::engine::files::local_device;
 use crate::engine::probe::{Finding, Kernel};
 use crate::engine::uring::{Setup, Uring};
-use crate::mesh::{self, Health, Receiver, Sender, Site, ToControl, ToShard, Waker};
+use crate::mesh::{self, Health, Receiver, Sender, ToControl, ToShard, Waker};
+use crate::service::files::FilesSettings;
 use crate::service::proxy::{self, Backoff, Place, Places};
 use crate::service::{Route, Routes, Services, Target, broadcast, echo, files};
 use crate::shard::clock::ticks;
@@ -133,20 +135,21 @@ fn serve_until_told(config: &Config, log_dropped: Count) -> Result<Ending, Failu
     let control_waker = Arc::new(Waker::new().map_err(Failure::Control)?);
     let epoch = super::broadcast::epoch();
     let health: Arc<[Health]> = upstreams(config).iter().map(|it| Health::new(it.to_string())).collect();
+    let held = derive::open_files(config, &machine, &derived);
+    let counts = Counts { files_held_limit: held, log_dropped, ..Counts::default() };
+    let files = files_settings(config, &counts);
     let mut lines = Vec::new();
     let mut shards = Vec::new();
     for shard in (0..derived.shards).rev() {
         let post = Post::new(&control_waker).map_err(Failure::Control)?;
         lines.push(post.line);
         let sockets = bound.sockets.pop().unwrap_or_default();
-        let start = Start::new((config, &derived), (shard, epoch), health.clone(), sockets, post.shard);
+        let start = Start::new((config, &derived), (shard, epoch), health.clone(), sockets, post.shard, files.clone());
         let memlock = memlock_bytes(config, &machine);
         shards.push(start.spawn().map_err(|error| Failure::Shard { shard, error, memlock })?);
     }
     lines.reverse();
     announce(config, &derived);
-    let held = derive::open_files(config, &machine, &derived);
-    let counts = Counts { files_held_limit: held, log_dropped, ..Counts::default() };
     let settings = control_settings(config, bound.admin.take(), epoch, (health, counts));
     let ending = control::run(settings, lines, &control_waker).map_err(Failure::Control)?;
     drop(bound);
@@ -263,7 +266,7 @@ struct Start {
     routes: Arc<Routes>,
     places: Places,
     broadcast: (Arc<[broadcast::BroadcastPlan]>, Vec<broadcast::FeedSettings>, u32),
-    file_queue: usize,
+    files: FilesSettings,
     health: Vec<Option<String>>,
     sockets: Vec<Socket>,
     post: ShardPost,
@@ -276,6 +279,7 @@ impl Start {
         health: Arc<[Health]>,
         sockets: Vec<Socket>,
         post: ShardPost,
+        files: FilesSettings,
     ) -> Start {
         let upstreams = upstreams(config);
         Start {
@@ -286,11 +290,12 @@ impl Start {
                 buffer_bytes: config.server.recv_buffer_bytes,
                 unsent_bytes: config.server.unsent_bytes,
                 silence: silence(config, |service| matches!(service, config::Service::Proxy { .. })),
+                files: if serves_files(config) { files::AT_A_TIME as u32 } else { 0 },
             },
             routes: routes(config, &upstreams),
             places: places(config, health),
             broadcast: (super::broadcast::settings(config), super::broadcast::feeds(config), epoch),
-            file_queue: config.server.file_queue as usize,
+            files,
             health: config.listeners.iter().map(|it| it.health.clone()).collect(),
             sockets,
             post,
@@ -330,7 +335,7 @@ impl Start {
         let (settings, feeds, epoch) = self.broadcast;
         let broadcast = broadcast::Broadcast::new(settings, &feeds, epoch);
         let services =
-            Services::new(self.routes, self.places, broadcast).with_files(self.file_queue).with_health(self.health);
+            Services::new(self.routes, self.places, broadcast).with_files(self.files).with_health(self.health);
         let shard = Shard::new(ring, services, &self.settings, self.post.letters, self.post.to_control);
         pump::run(shard).await
     }
@@ -371,6 +376,20 @@ fn settings(config: &Config, derived: &Derived, shard: usize, upstreams: usize) 
         deflate_window_bytes: config.server.deflate_window_bytes,
         turn_events: config.server.turn_events,
         park_after: config.server.park_after,
+    }
+}
+
+fn serves_files(config: &Config) -> bool {
+    config.routes.iter().any(|it| matches!(it.service, config::Service::Files { .. }))
+}
+
+/// The files of all shards are counted together.
+fn files_settings(config: &Config, counts: &Counts) -> FilesSettings {
+    FilesSettings {
+        queue: config.server.file_queue as usize,
+        wait: config.server.file_wait,
+        held_most: counts.files_held_limit,
+        held: counts.files_held.0.clone(),
     }
 }
 
@@ -434,7 +453,8 @@ fn target(config: &Config, service: &config::Service, all: &[&config::Upstream])
         config::Service::Broadcast(route) => Target::Broadcast(super::broadcast::number(config, route)),
         config::Service::Files { root, cache_control, charset } => {
             let (root, cache_control, charset) = (root.clone(), cache_control.clone(), charset.clone());
-            Target::Files(files::FilesPlan { site: Arc::new(Site { root, cache_control, charset }) })
+            let device = local_device(&root);
+            Target::Files(files::FilesPlan { site: Arc::new(files::Site { root, device, cache_control, charset }) })
         }
         config::Service::Proxy { upstreams, frames, subprotocols, connect_timeout, end_code } => {
             let number = |it: &config::Upstream| all.iter().position(|one| *one == it).unwrap_or_default() as u32;
@@ -497,11 +517,6 @@ fn control_settings(
     };
     control::ControlSettings {
         admin: admin.map(|listener| Admin { listener, rules: admin_rules(config) }),
-        files: readers::ReaderSettings {
-            held: counts.files_held_limit,
-            queue: config.server.file_queue as usize,
-            wait: config.server.file_wait,
-        },
         counts,
         names: (0..).zip(&upstreams).filter_map(named).collect(),
         resolve_ttl: config.server.resolve_ttl,

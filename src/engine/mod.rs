@@ -7,6 +7,7 @@
 pub mod buffers;
 pub mod claim;
 pub mod descriptors;
+pub mod files;
 pub mod mapping;
 pub mod probe;
 #[cfg(any(test, feature = "script"))]
@@ -15,6 +16,8 @@ pub mod sockets;
 pub mod uring;
 
 pub use buffers::Lent;
+pub use files::{FileId, FileKind, FileRequest, FileStat, Opening};
+use std::ffi::CString;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -46,10 +49,12 @@ pub enum Operation {
     Tick,
     /// Another thread has rung the ring's waker. Known to the real ring only.
     Waker,
+    /// Something about a file: the tag's slot is not a connection's, but the caller's own number.
+    File,
 }
 
 impl Operation {
-    const ALL: [Operation; 11] = [
+    const ALL: [Operation; 12] = [
         Operation::Accept,
         Operation::Connect,
         Operation::Recv,
@@ -61,6 +66,7 @@ impl Operation {
         Operation::Cancel,
         Operation::Tick,
         Operation::Waker,
+        Operation::File,
     ];
 
     fn from_number(number: u8) -> Option<Operation> {
@@ -137,7 +143,8 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// Bytes to send. They belong to the caller, who keeps them in place until the send completes.
+/// Bytes to send, or room for those to read. They belong to the caller, who keeps them in place until the operation
+/// completes.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece {
     /// The first byte.
@@ -203,6 +210,28 @@ pub trait Ring {
     fn shutdown(&mut self, tag: Tag);
     /// Gives the slot's descriptor back.
     fn close(&mut self, tag: Tag);
+    /// Does what is asked about a file if nothing has to be waited for; else `None`, and nothing was done. Meant for
+    /// file systems of this machine: others may have to be asked though a name is known.
+    ///
+    /// # Safety
+    /// The files of the request are open, and a folder that a name begins at is. The pieces of a read are the caller's
+    /// to be written to.
+    unsafe fn file_at_once(&mut self, request: &FileRequest<'_>) -> Option<Result<u32, i32>>;
+    /// What is asked about a file, on a thread that may wait for a disk. The tag has operation [`Operation::File`].
+    ///
+    /// # Safety
+    /// As for [`Ring::file_at_once`]; all of it until the completion of this tag.
+    unsafe fn file(&mut self, tag: Tag, request: &FileRequest<'_>);
+    /// What the kernel knows of an open file, without asking anybody.
+    ///
+    /// # Errors
+    /// The errno.
+    ///
+    /// # Safety
+    /// The file is open.
+    unsafe fn file_stat(&mut self, file: FileId) -> Result<FileStat, i32>;
+    /// What an open file is called seen from an open folder; `None` where it does not lie below it.
+    fn file_name(&mut self, file: FileId, folder: FileId) -> Option<CString>;
     /// One completion of operation `Tick` after this time.
     fn tick(&mut self, after: Duration);
     /// Hands over what was asked, lets the kernel do what it has ready.

@@ -1,6 +1,6 @@
 //! The letters themselves.
 
-use super::{Counters, FeedNumber, FileAnswer, FileAsk, Message};
+use super::{Counters, FeedNumber, Message};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -23,8 +23,6 @@ pub enum ToShard {
         /// What the name resolves to.
         addresses: Arc<[SocketAddr]>,
     },
-    /// What was asked by [`FileAsk`].
-    File(Box<FileAnswer>),
     /// Feeds have said this, in the order of their sequence. Every shard hears all of it.
     Publish(Arc<[Arc<Message>]>),
     /// Something that this shard would have heard is lost: those who listen to it are to be told. In its place among
@@ -86,8 +84,6 @@ pub struct Missed {
 pub enum ToControl {
     /// How the shard is.
     Report(Box<Report>),
-    /// A file, or its next part, is wanted.
-    File(Box<FileAsk>),
     /// Who listens to what.
     SubscriberCounts(Box<SubscriberCounts>),
 }

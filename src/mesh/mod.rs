@@ -5,7 +5,6 @@
 //! the sender decides.
 
 mod counters;
-mod files;
 mod health;
 mod letters;
 mod message;
@@ -13,7 +12,6 @@ mod services;
 mod waker;
 
 pub use counters::{Cause, Counters, Refused, Stage, UpstreamCounters};
-pub use files::{Conditions, FileAnswer, FileAsk, FileHead, FileIdentity, FilePart, FileRest, HeldFile, Site};
 pub use health::{Health, is_up};
 pub use letters::{
     ChannelKey, ChannelState, Missed, Report, ShardNumber, SubscriberCounts, SubscribersQuery, ToControl, ToShard,

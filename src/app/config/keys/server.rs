@@ -402,7 +402,7 @@ pub(crate) static SERVER: [Key<Server>; 29] = [
         default: Preset::Is("0"),
         owners: &[],
         words: "How many files are held open while clients take them.",
-        note: "A download beyond that opens its file anew for each part of 64 KiB, and ends if the file has changed \
+        note: "A download beyond that opens its file anew for each part of 128 KiB, and ends if the file has changed \
                meanwhile. Derived, it is half of what RLIMIT_NOFILE leaves, 4096 at most.",
         example: "1000",
         see: &["root", "file_queue"],
@@ -416,9 +416,9 @@ pub(crate) static SERVER: [Key<Server>; 29] = [
         },
         default: Preset::Is("4096"),
         owners: &[],
-        words: "How many requests for files may wait at one `root`, and in one shard; those beyond are answered 503.",
-        note: "Downloads under way are not refused. Each `root` has threads of its own, so that a disk that hangs \
-               holds back only those who ask for what is on it.",
+        words: "How many requests for files may wait at one `root` in one shard; those beyond are answered 503.",
+        note: "Downloads under way are not refused. Of each `root` four at a time are asked of the kernel, so that a \
+               disk that hangs holds back only those who ask for what is on it.",
         example: "",
         see: &["file_wait", "root"],
     },
