@@ -3,7 +3,7 @@
 
 use crate::stage::{FILE_QUEUE, FILE_WAIT, KIND, Stage, settings};
 use edgehold::engine::script::{FarEnd, Temper};
-use edgehold::shard::door::{RouteLimits, ShardSettings};
+use edgehold::shard::service::{RouteLimits, ShardSettings};
 use std::time::Duration;
 
 /// More than two parts.

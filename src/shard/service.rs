@@ -25,8 +25,8 @@ pub trait Services {
     /// Something has happened to a connection that is owned.
     fn event(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, event: Event<'_>);
     /// What became of something that a service asked about a file, under its token. Nobody's connection need be there
-    /// any more.
-    fn file(&mut self, desk: &mut Desk<'_>, token: u32, event: FileEvent);
+    /// any more. None of those who ask nothing.
+    fn file(&mut self, _desk: &mut Desk<'_>, _token: u32, _event: FileEvent) {}
     /// A letter has come.
     fn letter(&mut self, desk: &mut Desk<'_>, letter: ToShard);
     /// Once a turn, behind the completions: what services have begun and not finished, at most `budget` steps of it.
