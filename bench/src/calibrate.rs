@@ -144,8 +144,14 @@ impl Drop for Floor {
 
 fn accept_all(listener: socket2::Socket, pairs: u32, accepted: &AtomicU64, over: &AtomicBool) -> io::Result<()> {
     let waker = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?;
-    let setup =
-        Setup { table: pairs + ACCEPTS, buffers: 2, buffer_bytes: 4096, unsent_bytes: 0, silence: Duration::ZERO };
+    let setup = Setup {
+        table: pairs + ACCEPTS,
+        buffers: 2,
+        buffer_bytes: 4096,
+        unsent_bytes: 0,
+        silence: Duration::ZERO,
+        files: 0,
+    };
     let mut ring = Uring::new(setup, waker, vec![listener])?;
     (0..ACCEPTS).for_each(|slot| ring.accept(Tag::new(slot, 0, Operation::Accept), 0));
     let mut next = ACCEPTS;

@@ -1,5 +1,6 @@
 //! Files while many ask for them: nobody's download ends because of others, and nobody takes all descriptors.
 
+use std::os::unix::fs::symlink;
 use std::thread;
 use std::time::Duration;
 
@@ -74,6 +75,50 @@ fn download(server: &Server) -> impl FnOnce() -> (u16, Vec<u8>) + Send + 'static
     caller.rest = Duration::from_millis(1);
     caller.say(&get("/long"));
     move || caller.response()
+}
+
+/// The next release takes the place of the one that is served.
+#[test]
+fn a_root_that_leads_elsewhere_is_followed() {
+    let _together = crate::together();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    for name in ["one", "two"] {
+        std::fs::create_dir(path(name)).expect("a folder");
+        std::fs::write(path(name).join("name"), name).expect("a file");
+        symlink(path(name), path(&format!("to-{name}"))).expect("a link");
+    }
+    std::fs::rename(path("to-one"), path("current")).expect("a name");
+    let server = Server::start(&CONFIG.replace("{root}", &path("current").display().to_string()));
+    let mut caller = Caller::new(server.address);
+    let mut ask = || {
+        caller.say(&get("/name"));
+        caller.response()
+    };
+    assert_eq!(ask(), (200, b"one".to_vec()));
+    std::fs::rename(path("to-two"), path("current")).expect("a name");
+    wait_for("the next release is served", patience(5), || ask() == (200, b"two".to_vec()));
+}
+
+/// What has to be waited for is waited for by the ring: what the kernel has thrown out of its cache, and what lies on a
+/// file system that cannot be asked not to wait.
+#[test]
+fn what_is_in_no_cache_is_read_all_the_same() {
+    let _together = crate::together();
+    for folder in [tempfile::tempdir(), tempfile::tempdir_in("/dev/shm")] {
+        let folder = folder.expect("a folder");
+        let server = start(&folder);
+        let mut caller = Caller::new(server.address);
+        caller.rest = Duration::ZERO;
+        for _ in 0..3 {
+            let file = std::fs::File::open(folder.path().join("long")).expect("the file");
+            file.sync_all().expect("a disk");
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("a cache");
+            caller.say(&get("/long"));
+            let (status, content) = caller.response();
+            assert!(status == 200 && content == long());
+        }
+    }
 }
 
 /// Those beyond `open_files` hold no descriptor, and are served all the same.

@@ -14,6 +14,7 @@ mod draining;
 mod fair;
 mod far_ends;
 mod faults;
+mod files;
 mod hostile;
 mod letters;
 mod missed;

@@ -5,6 +5,7 @@ use edgehold::mesh::{
     Body, Counters, Message, NewMessage, PlainFrame, Receiver, Sender, ToControl, ToShard, Waker, mailbox,
 };
 use edgehold::service::broadcast::{Broadcast, FeedSettings, Keep, Policy, Slow};
+use edgehold::service::files::{FilesPlan, FilesSettings, Site};
 use edgehold::service::proxy::{self, Frames, Place};
 use edgehold::service::{Route, Services, Target, broadcast, echo};
 use edgehold::shard::Shard;
@@ -30,6 +31,9 @@ pub const KIND: Temper = Temper {
 
 /// The health path of the listener.
 pub const HEALTH: &str = "/is-it-up";
+/// Requests for files that may wait at one root, and how long.
+pub const FILE_QUEUE: usize = 8;
+pub const FILE_WAIT: Duration = Duration::from_secs(2);
 
 pub struct Stage {
     pub shard: Shard<Script, Services>,
@@ -127,11 +131,21 @@ fn services() -> Services {
         route("/echo", Target::Echo(echo::EchoPlan::default())),
         route("/feed/", Target::Broadcast(0)),
         route("/proxy", Target::Proxy(Arc::new(proxy))),
+        route("/files/", site("/site", Some(1))),
+        route("/hung/", site("/hung", Some(1))),
+        route("/far/", site("/far", None)),
     ];
     let feeds = [FeedSettings::new(None, Keep { backlog: 1 << 20, ..Keep::NOTHING })];
     let broadcast = Broadcast::new(Arc::from([feed_route()]), &feeds, 1);
     let places = vec![Place::Known(([127, 0, 0, 1], 7).into())];
-    Services::new(Arc::new(routes.into_iter().collect()), places, broadcast).with_health(vec![Some(HEALTH.into())])
+    Services::new(Arc::new(routes.into_iter().collect()), places, broadcast)
+        .with_health(vec![Some(HEALTH.into())])
+        .with_files(FilesSettings { queue: FILE_QUEUE, wait: FILE_WAIT, held_most: 1, ..FilesSettings::default() })
+}
+
+/// All files of the scripted ring are on file system 1.
+fn site(root: &str, device: Option<u64>) -> Target {
+    Target::Files(FilesPlan { site: Arc::new(Site { root: root.into(), device, ..Site::default() }) })
 }
 
 fn feed_route() -> broadcast::BroadcastPlan {

@@ -10,11 +10,13 @@ use super::failure::Failure;
 use super::generation::Generation;
 use super::{derive, log};
 use crate::control::stats::{Count, Counts};
-use crate::control::{self, Admin, AdminRules, Ending, Line, metrics, readers};
+use crate::control::{self, Admin, AdminRules, Ending, Line, metrics};
+use crate::engine::files::local_device;
 use crate::engine::finding::Finding;
 use crate::engine::probe::Kernel;
 use crate::engine::uring::{Setup, Uring};
-use crate::mesh::{self, Health, Peers, Receiver, Sender, Site, ToControl, ToShard, Waker};
+use crate::mesh::{self, Health, Peers, Receiver, Sender, ToControl, ToShard, Waker};
+use crate::service::files::FilesSettings;
 use crate::service::proxy::{self, Backoff, Place, Places};
 use crate::service::{Route, Routes, Services, Target, broadcast, echo, files};
 use crate::shard::clock::ticks;
@@ -74,16 +76,17 @@ fn serve_until_told(config: &Config, log_dropped: Count) -> Result<Ending, Failu
     let generation = Generation::first(Arc::new(config.clone()));
     let health: Arc<[Health]> = generation.upstreams().iter().map(|(_, it)| Health::new(it.to_string())).collect();
     let (lines, posts) = posts(derived.shards, &derived.mailboxes, &control_waker).map_err(Failure::Control)?;
+    let held = derive::open_files(config, &machine, &derived);
+    let counts = Counts { files_held_limit: held, log_dropped, ..Counts::default() };
+    let files = files_settings(config, &counts);
     let mut shards = Vec::new();
     for (shard, post) in posts.into_iter().enumerate().rev() {
         let sockets = bound.sockets.pop().unwrap_or_default();
-        let start = Start::new((&generation, &derived), (shard, epoch), health.clone(), sockets, post);
+        let start = Start::new((&generation, &derived), (shard, epoch), health.clone(), sockets, post, files.clone());
         let memlock = memlock_bytes(config, &machine);
         shards.push(start.spawn().map_err(|error| Failure::Shard { shard, error, memlock })?);
     }
     announce(config, &derived);
-    let held = derive::open_files(config, &machine, &derived);
-    let counts = Counts { files_held_limit: held, log_dropped, ..Counts::default() };
     let settings = control_settings(&generation, bound.admin.take(), epoch, (health, counts));
     let ending = control::run(settings, lines, &control_waker).map_err(Failure::Control)?;
     drop(bound);
@@ -195,7 +198,7 @@ struct Start {
     routes: Arc<Routes>,
     places: Places,
     broadcast: (Arc<[broadcast::BroadcastPlan]>, Vec<broadcast::FeedSettings>, u32),
-    file_queue: usize,
+    files: FilesSettings,
     health: Vec<Option<String>>,
     sockets: Vec<Socket>,
     post: ShardPost,
@@ -208,6 +211,7 @@ impl Start {
         health: Arc<[Health]>,
         sockets: Vec<Socket>,
         post: ShardPost,
+        files: FilesSettings,
     ) -> Start {
         let config = &*generation.config;
         Start {
@@ -218,11 +222,12 @@ impl Start {
                 buffer_bytes: config.server.recv_buffer_bytes,
                 unsent_bytes: config.server.unsent_bytes,
                 silence: silence(config, |service| matches!(service, config::Service::Proxy { .. })),
+                files: if serves_files(config) { files::AT_A_TIME as u32 } else { 0 },
             },
             routes: routes(generation),
             places: places(generation, health),
             broadcast: (super::broadcast::settings(generation), super::broadcast::feeds(config), epoch),
-            file_queue: config.server.file_queue as usize,
+            files,
             health: config.listeners.iter().map(|it| it.health.clone()).collect(),
             sockets,
             post,
@@ -262,7 +267,7 @@ impl Start {
         let (settings, feeds, epoch) = self.broadcast;
         let broadcast = broadcast::Broadcast::new(settings, &feeds, epoch);
         let services =
-            Services::new(self.routes, self.places, broadcast).with_files(self.file_queue).with_health(self.health);
+            Services::new(self.routes, self.places, broadcast).with_files(self.files).with_health(self.health);
         let ShardPost { waker, letters, to_control, peers } = self.post;
         let shard = Shard::new(ring, services, &self.settings, letters, to_control).with_peers(peers);
         pump::run(shard, &waker).await
@@ -305,6 +310,20 @@ fn settings(generation: &Generation, derived: &Derived, shard: usize) -> ShardSe
         deflate_window_bytes: config.server.deflate_window_bytes,
         turn_events: config.server.turn_events,
         park_after: config.server.park_after,
+    }
+}
+
+fn serves_files(config: &Config) -> bool {
+    config.routes.iter().any(|it| matches!(it.service, config::Service::Files { .. }))
+}
+
+/// The files of all shards are counted together.
+fn files_settings(config: &Config, counts: &Counts) -> FilesSettings {
+    FilesSettings {
+        queue: config.server.file_queue as usize,
+        wait: config.server.file_wait,
+        held_most: counts.files_held_limit,
+        held: counts.files_held.0.clone(),
     }
 }
 
@@ -363,7 +382,8 @@ fn target(generation: &Generation, route: &config::Route) -> Target {
         config::Service::Broadcast(_) => Target::Broadcast(generation.broadcast(route).unwrap_or_default()),
         config::Service::Files { root, cache_control, charset } => {
             let (root, cache_control, charset) = (root.clone(), cache_control.clone(), charset.clone());
-            Target::Files(files::FilesPlan { site: Arc::new(Site { root, cache_control, charset }) })
+            let device = local_device(&root);
+            Target::Files(files::FilesPlan { site: Arc::new(files::Site { root, device, cache_control, charset }) })
         }
         config::Service::Proxy { upstreams, frames, subprotocols, connect_timeout, end_code } => {
             Target::Proxy(Arc::new(proxy::ProxyPlan {
@@ -406,11 +426,6 @@ fn control_settings(
     };
     control::ControlSettings {
         admin: admin.map(|listener| Admin { listener, rules: admin_rules(config) }),
-        files: readers::ReaderSettings {
-            held: counts.files_held_limit,
-            queue: config.server.file_queue as usize,
-            wait: config.server.file_wait,
-        },
         counts,
         names: upstreams.iter().filter_map(named).collect(),
         resolve_ttl: config.server.resolve_ttl,
@@ -468,7 +483,8 @@ mod tests {
 
     /// A shard with no listener, and its waker.
     fn idle_shard(post: ShardPost) -> io::Result<(Shard<Uring, Services>, Arc<Waker>)> {
-        let setup = Setup { table: 16, buffers: 2, buffer_bytes: 512, unsent_bytes: 0, silence: Duration::ZERO };
+        let setup =
+            Setup { table: 16, buffers: 2, buffer_bytes: 512, files: 0, unsent_bytes: 0, silence: Duration::ZERO };
         let ring = Uring::new(setup, post.waker.reader()?, Vec::new())?;
         let broadcast = broadcast::Broadcast::new([].into(), &[], 0);
         let services = Services::new(Arc::new(Routes::from_iter([])), Vec::new(), broadcast);

@@ -2,7 +2,6 @@
 
 use super::commands::Command;
 use super::publishing::{Action, Letter, PublishQueue};
-use super::readers::{Answer, Done, Readers};
 use super::reports::{ReportCollector, Reports};
 use super::shard_link::{Line, ShardLink};
 use super::shutdown::{Ending, Shutdown, Step};
@@ -19,12 +18,6 @@ use tokio::time::{Instant, sleep_until};
 /// When a letter for which a mailbox had no room is tried again.
 const RETRY: Duration = Duration::from_millis(5);
 
-/// How often requests for files are checked for those that have waited too long.
-const CHECK: Duration = Duration::from_millis(100);
-
-/// Letters that a shard has not read, above which it gets no files: each may carry 64 KiB.
-const UNREAD: usize = 16;
-
 /// How long the dispatcher sleeps where nothing is to be done at a known time.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -33,25 +26,23 @@ pub(super) struct Dispatcher {
     links: Vec<ShardLink>,
     reports: ReportCollector,
     subscribers: SubscriberQueries,
-    readers: Readers,
     publish_queue: PublishQueue,
     shutdown: Shutdown,
 }
 
 impl Dispatcher {
-    pub(super) fn new(lines: Vec<Line>, readers: Readers, publish_queue: PublishQueue) -> Dispatcher {
+    pub(super) fn new(lines: Vec<Line>, publish_queue: PublishQueue) -> Dispatcher {
         Dispatcher {
             reports: ReportCollector::new(lines.len()),
             subscribers: SubscriberQueries::new(lines.len()),
             links: lines.into_iter().map(ShardLink::new).collect(),
-            readers,
             publish_queue,
             shutdown: Shutdown::default(),
         }
     }
 
     /// Runs until the server has stopped. `waker` is that of the mailboxes from the shards, `commands` come from other
-    /// tasks, `done` from the threads that read files; clients have `grace` to leave when the server stops.
+    /// tasks; clients have `grace` to leave when the server stops.
     ///
     /// # Errors
     /// The waker's descriptor cannot be polled (epoll).
@@ -59,7 +50,6 @@ impl Dispatcher {
         &mut self,
         waker: &Waker,
         mut commands: mpsc::Receiver<Command>,
-        mut done: mpsc::Receiver<Done>,
         grace: Duration,
     ) -> io::Result<Ending> {
         // SAFETY: the descriptor is ours alone, and closed only with the AsyncFd that owns it.
@@ -79,7 +69,6 @@ impl Dispatcher {
                     Command::Stop if self.shutdown.has_begun() => return Ok(Ending::Forced),
                     command => self.execute(command, grace),
                 },
-                Some(read) = done.recv() => self.files_read(read, &mut done),
                 letter = self.publish_queue.letter() => self.publish(&letter),
                 () = sleep_until(wake_at) => {}
             }
@@ -93,7 +82,6 @@ impl Dispatcher {
     /// All that may go on after something has happened. `Some`: the server has stopped.
     fn advance(&mut self) -> Option<Ending> {
         self.read_letters();
-        self.read_files();
         self.reply();
         let ending = self.advance_shutdown();
         self.links.iter_mut().for_each(ShardLink::flush);
@@ -105,8 +93,7 @@ impl Dispatcher {
         let now = Instant::now();
         let is_behind = self.publish_queue.is_behind() || self.links.iter().any(ShardLink::is_full);
         let retry = is_behind.then_some(now + RETRY);
-        let files = (self.readers.waiting() > 0).then_some(now + if self.lacks_room() { RETRY } else { CHECK });
-        [retry, files, self.reports.wake_at(), self.subscribers.wake_at(), self.shutdown.wake_at()]
+        [retry, self.reports.wake_at(), self.subscribers.wake_at(), self.shutdown.wake_at()]
             .into_iter()
             .flatten()
             .min()
@@ -157,7 +144,6 @@ impl Dispatcher {
             while let Some(letter) = self.links[shard].take() {
                 match letter {
                     ToControl::Report(report) => self.reports.received(*report),
-                    ToControl::File(ask) => self.answer_file(|readers| readers.ask(ask)),
                     ToControl::SubscriberCounts(counts) => self.subscribers.received(*counts),
                 }
             }
@@ -166,38 +152,6 @@ impl Dispatcher {
 
     fn send_all(&mut self, letter: impl Fn() -> ToShard) {
         self.links.iter_mut().for_each(|link| link.send(letter()));
-    }
-
-    // ---- files ----
-
-    fn answer_file(&mut self, done: impl FnOnce(&mut Readers) -> Option<Answer>) {
-        if let Some((shard, answer)) = done(&mut self.readers) {
-            self.links[shard].send(ToShard::File(answer));
-        }
-    }
-
-    fn files_read(&mut self, done: Done, more: &mut mpsc::Receiver<Done>) {
-        self.answer_file(|readers| readers.done(done));
-        while let Ok(done) = more.try_recv() {
-            self.answer_file(|readers| readers.done(done));
-        }
-    }
-
-    fn read_files(&mut self) {
-        for (shard, answer) in self.readers.expired(Instant::now()) {
-            self.links[shard].send(ToShard::File(answer));
-        }
-        let unread = self.unread();
-        self.readers.start(|shard, under_way| unread[shard] + under_way < UNREAD);
-    }
-
-    /// Letters that each shard has still to read.
-    fn unread(&self) -> Vec<usize> {
-        self.links.iter().map(ShardLink::len).collect()
-    }
-
-    fn lacks_room(&self) -> bool {
-        self.unread().into_iter().any(|it| it >= UNREAD)
     }
 
     // ---- publishing ----
@@ -253,8 +207,6 @@ impl Dispatcher {
 #[cfg(test)]
 mod tests {
     use super::super::publishing::{self, PublishLimits};
-    use super::super::readers::ReaderSettings;
-    use super::super::stats::Counts;
     use super::*;
     use crate::mesh::{Counters, Report, Sender, mailbox};
     use std::sync::Arc;
@@ -285,11 +237,9 @@ mod tests {
         let (_asks, asked) = mpsc::channel(1);
         let limits = PublishLimits { backlog_bytes: 1 << 20, patience: Duration::from_secs(1) };
         let (_publisher, publish_queue) = publishing::channel(1, 1, limits);
-        let settings = ReaderSettings { held: 1, queue: 1, wait: Duration::from_secs(1) };
-        let (readers, read) = Readers::new(1, settings, &Counts::default());
-        let mut dispatcher = Dispatcher::new(vec![Line { to, from }], readers, publish_queue);
+        let mut dispatcher = Dispatcher::new(vec![Line { to, from }], publish_queue);
         let shard = std::thread::spawn(move || report_often(to_control));
-        let ending = dispatcher.run(&waker, asked, read, Duration::ZERO).await.unwrap();
+        let ending = dispatcher.run(&waker, asked, Duration::ZERO).await.unwrap();
         shard.join().expect("each letter has woken the control thread");
         assert_eq!(ending, Ending::ShardLost, "its mailbox was abandoned");
     }

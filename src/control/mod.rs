@@ -1,4 +1,4 @@
-//! The few slow things, on one thread with a tokio current-thread runtime: the admin address, feeds, names, files,
+//! The few slow things, on one thread with a tokio current-thread runtime: the admin address, feeds, names,
 //! signals. It meets the shards by letters only.
 //!
 //! From top to bottom, each importing only what stands below it:
@@ -12,17 +12,14 @@
 //! | `names`, `signals` | tasks that send the dispatcher commands |
 //! | `publishing` | from feeds to shards: one queue, credit, shards that are left behind |
 //! | `commands`, `reports`, `subscriber_queries` | what other tasks ask of the dispatcher, and the shards' answers |
-//! | `readers`, `files` | reading files on threads |
 //! | `shard_link`, `shutdown`, `resolver`, `stats` | mailboxes; the way to the end; DNS; counters of this thread |
 
 mod admin;
 mod commands;
 mod dispatcher;
 pub mod feeds;
-mod files;
 mod names;
 mod publishing;
-pub mod readers;
 mod reports;
 mod resolver;
 mod shard_link;
@@ -52,8 +49,6 @@ const LINGER: Duration = Duration::from_millis(500);
 pub struct ControlSettings {
     /// The admin address; `None`: there is none.
     pub admin: Option<Admin>,
-    /// How files are read.
-    pub files: readers::ReaderSettings,
     /// Counters that others count in too.
     pub counts: stats::Counts,
     /// Upstreams that have a name: number, host, port.
@@ -90,7 +85,7 @@ pub fn run(settings: ControlSettings, lines: Vec<Line>, waker: &Waker) -> io::Re
     let resolving = settings.feeds.iter().filter(|it| it.resolves()).count().min(LIBRARY_THREADS);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(readers::THREADS_MOST + resolver::AT_ONCE + resolving)
+        .max_blocking_threads(resolver::AT_ONCE + resolving)
         .build()?;
     let ending = runtime.block_on(serve(settings, lines, waker));
     runtime.shutdown_timeout(LINGER);
@@ -102,7 +97,6 @@ async fn serve(settings: ControlSettings, lines: Vec<Line>, waker: &Waker) -> io
     let shards = lines.len();
     let (publisher, publish_queue) = publishing::channel(settings.epoch, shards, settings.publish_limits);
     let feeds = feeds::start(settings.feeds, &publisher);
-    let (readers, read) = readers::Readers::new(shards, settings.files, &settings.counts);
     if let Some(Admin { listener, rules }) = settings.admin {
         let seen = (settings.labels, settings.counts);
         let state = admin::AdminState::new(commands.clone(), seen, rules, (feeds, publisher));
@@ -112,8 +106,8 @@ async fn serve(settings: ControlSettings, lines: Vec<Line>, waker: &Waker) -> io
         tokio::spawn(names::keep(name, settings.resolve_ttl, commands.clone()));
     }
     tokio::spawn(signals::Signals::new()?.forward(commands));
-    let mut dispatcher = dispatcher::Dispatcher::new(lines, readers, publish_queue);
-    let ending = dispatcher.run(waker, queue, read, settings.grace).await?;
+    let mut dispatcher = dispatcher::Dispatcher::new(lines, publish_queue);
+    let ending = dispatcher.run(waker, queue, settings.grace).await?;
     tracing::info!(shards, ending = ?ending, "stopped");
     Ok(ending)
 }

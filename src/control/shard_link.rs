@@ -74,11 +74,6 @@ impl ShardLink {
         self.line.from.is_abandoned()
     }
 
-    /// Letters that the shard has not taken yet.
-    pub(super) fn len(&self) -> usize {
-        self.line.to.waiting() + self.unposted.len()
-    }
-
     /// Whether letters wait for room.
     pub(super) fn is_full(&self) -> bool {
         !self.unposted.is_empty()

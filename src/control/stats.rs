@@ -10,10 +10,6 @@ pub struct Counts {
     pub files_held: Count,
     /// Gauge: the most that may be (`open_files`).
     pub files_held_limit: u64,
-    /// Gauge: requests for files that wait for a thread.
-    pub files_queued: Count,
-    /// Requests for files that found too many before them, or waited too long.
-    pub files_refused: Count,
     /// Gauge: open connections to the admin address.
     pub admin_connections: Count,
     /// Connections to it that found all places taken.

@@ -5,7 +5,7 @@
 mod ports;
 
 use super::feeds::{DecoderSettings, FeedState, Format, Framing, InvalidText, Source, SourceSettings, Start};
-use super::{AdminRules, Line, PublishLimits, admin, commands, dispatcher, feeds, metrics, publishing, readers, stats};
+use super::{AdminRules, Line, PublishLimits, admin, commands, dispatcher, feeds, metrics, publishing, stats};
 use crate::mesh::{
     ChannelState, Counters, Health, Message, Missed, Receiver, Refused, Report, Sender, SubscriberCounts, ToControl,
     ToShard, Waker, Wanted, mailbox,
@@ -85,12 +85,10 @@ impl Hall {
         listener.set_nonblocking(true).unwrap();
         let admin = listener.local_addr().unwrap();
         let counts = stats::Counts::default();
-        let settings = readers::ReaderSettings { held: 1, queue: 1, wait: PATIENCE };
-        let (readers, read) = readers::Readers::new(SHARDS, settings, &counts);
         let state = admin::AdminState::new(commands, (labels, counts), rules(), (feeds.clone(), publisher));
         tokio::spawn(admin::serve(listener, state));
-        let mut dispatcher = dispatcher::Dispatcher::new(lines, readers, publish_queue);
-        tokio::spawn(async move { dispatcher.run(&control_waker, queue, read, Duration::ZERO).await });
+        let mut dispatcher = dispatcher::Dispatcher::new(lines, publish_queue);
+        tokio::spawn(async move { dispatcher.run(&control_waker, queue, Duration::ZERO).await });
         Hall { seats, feeds, admin }
     }
 

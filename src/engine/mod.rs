@@ -7,6 +7,7 @@
 pub mod buffers;
 pub mod claim;
 pub mod descriptors;
+pub mod files;
 pub mod finding;
 pub mod mapping;
 pub mod probe;
@@ -16,6 +17,8 @@ pub mod sockets;
 pub mod uring;
 
 pub use buffers::Lent;
+pub use files::{FileId, FileKind, FileRequest, FileStat, Opening};
+use std::ffi::CString;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -50,10 +53,12 @@ pub enum Operation {
     Tick,
     /// Poll the eventfd of the shard's waker. Of [`uring::Uring`] alone, and never handed to the shard.
     Waker,
+    /// Something about a file: the tag's slot is not a connection's, but the caller's own number.
+    File,
 }
 
 impl Operation {
-    const ALL: [Operation; 11] = [
+    const ALL: [Operation; 12] = [
         Operation::Accept,
         Operation::Connect,
         Operation::Recv,
@@ -65,6 +70,7 @@ impl Operation {
         Operation::Cancel,
         Operation::Tick,
         Operation::Waker,
+        Operation::File,
     ];
 
     fn from_number(number: u8) -> Option<Operation> {
@@ -151,7 +157,8 @@ impl fmt::Display for Address {
     }
 }
 
-/// Bytes to send. They are the caller's, who must not move, change or free them until the send has completed.
+/// Bytes to send, or room for those to read. They are the caller's, who must not move, change or free them until the
+/// operation has completed.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece {
     /// The first byte.
@@ -222,6 +229,28 @@ pub trait Ring {
     fn shutdown(&mut self, tag: Tag);
     /// Closes the slot's descriptor.
     fn close(&mut self, tag: Tag);
+    /// Does what is asked about a file if nothing has to be waited for; else `None`, and nothing was done. Meant for
+    /// file systems of this machine: others may have to be asked though a name is known.
+    ///
+    /// # Safety
+    /// The files of the request are open, and a folder that a name begins at is. The pieces of a read are the caller's
+    /// to be written to.
+    unsafe fn file_at_once(&mut self, request: &FileRequest<'_>) -> Option<Result<u32, i32>>;
+    /// What is asked about a file, on a thread that may wait for a disk. The tag has operation [`Operation::File`].
+    ///
+    /// # Safety
+    /// As for [`Ring::file_at_once`]; all of it until the completion of this tag.
+    unsafe fn file(&mut self, tag: Tag, request: &FileRequest<'_>);
+    /// What the kernel knows of an open file, without asking anybody.
+    ///
+    /// # Errors
+    /// The errno.
+    ///
+    /// # Safety
+    /// The file is open.
+    unsafe fn file_stat(&mut self, file: FileId) -> Result<FileStat, i32>;
+    /// What an open file is called seen from an open folder; `None` where it does not lie below it.
+    fn file_name(&mut self, file: FileId, folder: FileId) -> Option<CString>;
     /// One completion of [`Operation::Tick`] after this time.
     fn tick(&mut self, after: Duration);
     /// Submits what is queued, and lets the kernel complete what is ready. Does not wait.

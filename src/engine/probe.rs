@@ -170,6 +170,9 @@ fn operations(ring: &IoUring) -> Vec<(&'static str, bool)> {
         ("SHUTDOWN", known(opcode::Shutdown::CODE)),
         ("CLOSE", known(opcode::Close::CODE)),
         ("TIMEOUT", known(opcode::Timeout::CODE)),
+        ("OPENAT2", known(opcode::OpenAt2::CODE)),
+        ("STATX", known(opcode::Statx::CODE)),
+        ("READV", known(opcode::Readv::CODE)),
     ]
 }
 

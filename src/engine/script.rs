@@ -7,8 +7,11 @@
 //! A broken promise panics, and the seed plays it again.
 
 use super::buffers::{Lent, Memory};
-use super::{Address, Completion, Operation, Piece, Ring, RingCounts, Tag};
+use super::{
+    Address, Completion, FileId, FileKind, FileRequest, FileStat, Opening, Operation, Piece, Ring, RingCounts, Tag,
+};
 use std::collections::{BTreeMap, VecDeque};
+use std::ffi::{CStr, CString};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -120,6 +123,24 @@ pub struct Call {
     slot: u32,
 }
 
+/// A file of the play, or a folder. Every folder has all files in it.
+#[derive(Clone)]
+struct Played {
+    place: u64,
+    /// `None`: a folder.
+    content: Option<Rc<[u8]>>,
+    /// The folder that it was opened from.
+    folder: Rc<str>,
+}
+
+/// What is asked about a file, until it is done.
+enum Asked {
+    Open(CString, Opening, Rc<str>),
+    Refresh(FileId),
+    Read(FileId, u64, Vec<Piece>),
+    Close(FileId),
+}
+
 /// The scripted ring.
 pub struct Script {
     dice: Dice,
@@ -137,6 +158,12 @@ pub struct Script {
     now: Duration,
     ticks: Vec<Duration>,
     listening: bool,
+    files: BTreeMap<String, (u64, Rc<[u8]>)>,
+    places: u64,
+    opened: BTreeMap<i32, Played>,
+    numbers: i32,
+    asked: Vec<(Tag, Asked)>,
+    hung: Option<String>,
 }
 
 impl Script {
@@ -157,6 +184,12 @@ impl Script {
             now: Duration::ZERO,
             ticks: Vec::new(),
             listening: true,
+            files: BTreeMap::new(),
+            places: 0,
+            opened: BTreeMap::new(),
+            numbers: 1000,
+            asked: Vec::new(),
+            hung: None,
         }
     }
 
@@ -235,7 +268,25 @@ impl Script {
     /// Nothing is in flight and every buffer is at home.
     pub fn is_at_rest(&self) -> bool {
         let home = self.buffers.len() + self.memory.free() == usize::from(self.temper.buffers.0);
-        home && self.accepts.is_empty() && self.slots.values().all(|it| it.is_idle() && it.socket.is_none())
+        home && self.open_files() == 0
+            && self.accepts.is_empty()
+            && self.slots.values().all(|it| it.is_idle() && it.socket.is_none())
+    }
+
+    /// From now on a file of this name is in the folder, in the place of the one before.
+    pub fn put_file(&mut self, name: &str, content: &[u8]) {
+        self.places += 1;
+        self.files.insert(name.into(), (self.places, content.into()));
+    }
+
+    /// The disk of this folder hangs: nothing that is asked about it is done. `None`: none does.
+    pub fn hang(&mut self, folder: Option<&str>) {
+        self.hung = folder.map(Into::into);
+    }
+
+    /// Files that are open, and requests about files that are not done.
+    pub fn open_files(&self) -> usize {
+        self.opened.values().filter(|it| it.content.is_some()).count() + self.asked.len()
     }
 
     /// Time goes on.
@@ -281,6 +332,87 @@ impl Script {
         let now = self.now;
         let due = self.ticks.extract_if(.., |at| *at <= now).count();
         (0..due).for_each(|_| self.complete(Tag::new(0, 0, Operation::Tick), Err(libc::ETIME)));
+    }
+
+    fn do_files(&mut self) {
+        for (tag, asked) in std::mem::take(&mut self.asked) {
+            let hangs = self.hung.as_deref() == Some(&*self.folder_of(&asked));
+            if hangs || self.dice.chance(self.temper.delay) {
+                self.asked.push((tag, asked));
+                continue;
+            }
+            let result = match &asked {
+                Asked::Open(name, opening, folder) => self.open(name, *opening, folder),
+                Asked::Refresh(file) => self.played(*file).map(|_| 0),
+                Asked::Read(file, at, into) => self.read_file(*file, *at, into),
+                Asked::Close(file) => self.close_file(*file),
+            };
+            self.complete(tag, result);
+        }
+    }
+
+    fn folder_of(&self, asked: &Asked) -> Rc<str> {
+        match asked {
+            Asked::Open(_, _, folder) => folder.clone(),
+            Asked::Refresh(file) | Asked::Read(file, ..) | Asked::Close(file) => self.opened[&file.0].folder.clone(),
+        }
+    }
+
+    fn asked(&self, request: &FileRequest<'_>) -> Asked {
+        match *request {
+            FileRequest::Open { from, name, opening } => {
+                let own = || Rc::from(name.to_str().expect("names of the play are text"));
+                Asked::Open(name.into(), opening, from.map_or_else(own, |it| self.opened[&it.0].folder.clone()))
+            }
+            FileRequest::Refresh(file) => Asked::Refresh(file),
+            FileRequest::Read { file, at, into } => Asked::Read(file, at, into.to_vec()),
+            FileRequest::Close(file) => Asked::Close(file),
+        }
+    }
+
+    fn open(&mut self, name: &CStr, opening: Opening, folder: &Rc<str>) -> Result<u32, i32> {
+        let name = name.to_str().expect("names of the play are text");
+        let played = match opening {
+            Opening::Folder => Played { place: 0, content: None, folder: folder.clone() },
+            Opening::Beneath | Opening::Name => {
+                let (place, content) = self.files.get(name).cloned().ok_or(libc::ENOENT)?;
+                Played { place, content: Some(content), folder: folder.clone() }
+            }
+        };
+        self.numbers += 1;
+        self.opened.insert(self.numbers, played);
+        Ok(self.numbers as u32)
+    }
+
+    fn played(&self, file: FileId) -> Result<Played, i32> {
+        Ok(self.opened.get(&file.0).expect("the file is open").clone())
+    }
+
+    fn read_file(&mut self, file: FileId, at: u64, into: &[Piece]) -> Result<u32, i32> {
+        let content = self.played(file)?.content.ok_or(libc::EISDIR)?;
+        let rest = content.get(at as usize..).unwrap_or_default();
+        let room: usize = into.iter().map(|it| it.len).sum();
+        assert!(room > 0, "a read of nothing");
+        let most = rest.len().min(room);
+        let len = if most == 0 || self.dice.chance(50) { most } else { 1 + self.dice.below(most) };
+        let mut rest = &rest[..len];
+        for piece in into {
+            let (now, later) = rest.split_at(piece.len.min(rest.len()));
+            // SAFETY: the caller of `file` or `file_at_once` keeps the pieces in place for the kernel to write to.
+            unsafe { piece.start.cast_mut().copy_from_nonoverlapping(now.as_ptr(), now.len()) };
+            rest = later;
+        }
+        Ok(len as u32)
+    }
+
+    fn close_file(&mut self, file: FileId) -> Result<u32, i32> {
+        let uses = |asked: &Asked| match asked {
+            Asked::Open(..) => false,
+            Asked::Refresh(it) | Asked::Read(it, ..) | Asked::Close(it) => *it == file,
+        };
+        assert!(!self.asked.iter().any(|it| uses(&it.1)), "a file is closed while something is asked about it");
+        assert!(self.opened.remove(&file.0).is_some(), "a file is closed twice");
+        Ok(0)
     }
 
     fn do_accepts(&mut self) {
@@ -550,6 +682,39 @@ impl Ring for Script {
         self.complete(tag, Ok(0));
     }
 
+    /// The cache of the play holds what the dice say.
+    unsafe fn file_at_once(&mut self, request: &FileRequest<'_>) -> Option<Result<u32, i32>> {
+        if let FileRequest::Close(file) = *request {
+            return Some(self.close_file(file));
+        }
+        let asked = self.asked(request);
+        if self.hung.as_deref() == Some(&*self.folder_of(&asked)) || self.dice.chance(self.temper.delay) {
+            return None;
+        }
+        match asked {
+            Asked::Open(name, opening, folder) => Some(self.open(&name, opening, &folder)),
+            Asked::Read(file, at, into) => Some(self.read_file(file, at, &into)),
+            Asked::Refresh(_) | Asked::Close(_) => None,
+        }
+    }
+
+    unsafe fn file(&mut self, tag: Tag, request: &FileRequest<'_>) {
+        let asked = self.asked(request);
+        assert!(self.asked.iter().all(|it| it.0 != tag), "two requests about files with one tag");
+        self.asked.push((tag, asked));
+    }
+
+    unsafe fn file_stat(&mut self, file: FileId) -> Result<FileStat, i32> {
+        let Played { place, content, .. } = self.played(file)?;
+        let kind = if content.is_some() { FileKind::Regular } else { FileKind::Folder };
+        let length = content.map_or(0, |it| it.len() as u64);
+        Ok(FileStat { place: (1, place), length, modified: (1_000_000_000, 0), kind })
+    }
+
+    fn file_name(&mut self, _file: FileId, _folder: FileId) -> Option<CString> {
+        None
+    }
+
     fn tick(&mut self, after: Duration) {
         self.ticks.push(self.now + after);
     }
@@ -559,6 +724,7 @@ impl Ring for Script {
         self.buffers.extend(std::iter::from_fn(|| self.memory.offer()));
         self.do_ticks();
         self.do_accepts();
+        self.do_files();
         self.do_slots();
         Ok(())
     }

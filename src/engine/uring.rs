@@ -3,16 +3,20 @@
 //! Set up with SINGLE_ISSUER and DEFER_TASKRUN: the kernel does its share of the work only inside
 //! [`Ring::turn`], so that a shard is never interrupted in the middle of a message. Everything that a
 //! submission points to is copied by the kernel when it takes the entry (IORING_FEAT_SUBMIT_STABLE), but for
-//! the bytes to send, which the caller keeps, and an accept's address, which is kept here.
+//! the bytes to send or to read, which the caller keeps, and an accept's address, which is kept here.
 
 use super::buffers::{self, Buffers, Memory};
 use super::descriptors::Descriptors;
-use super::{Address, Completion, GATHER, Operation, Piece, Ring, RingCounts, Tag, sockets};
+use super::{
+    Address, Completion, FileId, FileRequest, FileStat, GATHER, Operation, Piece, Ring, RingCounts, Tag, files, sockets,
+};
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use socket2::{SockAddr, SockAddrStorage, Socket};
 use std::collections::VecDeque;
+use std::ffi::CString;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
@@ -20,7 +24,7 @@ use std::time::{Duration, Instant};
 
 const ENTER_GETEVENTS: u32 = 1;
 
-/// How long the kernel may take to let go of sends when the ring ends.
+/// How long the kernel may take to let go of sends and reads when the ring ends.
 const END: Duration = Duration::from_secs(2);
 
 /// Something to read, or the peer has ended its side.
@@ -39,6 +43,8 @@ pub struct Setup {
     pub unsent_bytes: u32,
     /// How long an upstream may be silent before the kernel gives it up; zero: as it likes.
     pub silence: Duration,
+    /// Requests about files that may wait for a disk at one time.
+    pub files: u32,
 }
 
 impl Setup {
@@ -46,8 +52,11 @@ impl Setup {
     const SUBMISSIONS: u32 = 1024;
     /// Completions that wait for the shard; several times the submissions, since multishots answer often.
     const COMPLETIONS: u32 = 4 * Setup::SUBMISSIONS;
-    /// Worker threads for what cannot be done inline (shutdown is handed to one): bounded and unbounded work.
-    const WORKERS: [u32; 2] = [1, 2];
+    /// Worker threads for what cannot be done inline (shutdown is handed to one): bounded and unbounded work. What is
+    /// asked about files is bounded work: each that waits has a thread of its own, and shutdowns have one besides.
+    fn workers(&self) -> [u32; 2] {
+        [1 + self.files, 2]
+    }
 }
 
 /// One io_uring and all that the kernel may read or write on its behalf.
@@ -70,8 +79,11 @@ pub struct Uring {
     waker: OwnedFd,
     /// The errno with which the waker's poll has failed.
     waker_error: Option<i32>,
-    /// Sends in flight: the kernel may read what they point to.
-    sends: u32,
+    /// Sends, and requests about files in flight: the kernel may read or write what they point to.
+    lent: u32,
+    /// Where the kernel puts what it was asked to find out anew ([`FileRequest::Refresh`]). Nobody reads it: once it is
+    /// known, the kernel is asked what it knows.
+    refreshed: Box<MaybeUninit<libc::statx>>,
     counts: RingCounts,
 }
 
@@ -115,7 +127,7 @@ impl Uring {
             .setup_cqsize(Setup::COMPLETIONS)
             .build(Setup::SUBMISSIONS)?;
         let descriptors = Descriptors::new(&ring, setup.table)?;
-        ring.submitter().register_iowq_max_workers(&mut Setup::WORKERS.clone())?;
+        ring.submitter().register_iowq_max_workers(&mut setup.workers())?;
         // SAFETY: `Uring` drops its ring before its buffers: that is the order of its fields.
         let buffers = unsafe { Buffers::lend_to(&ring, setup.buffers, setup.buffer_bytes)? };
         let (waiting, until_submitted, counts) = Default::default();
@@ -133,7 +145,8 @@ impl Uring {
             overflow,
             waker,
             waker_error: None,
-            sends: 0,
+            lent: 0,
+            refreshed: Box::new(MaybeUninit::uninit()),
             counts,
         };
         uring.poll_waker();
@@ -292,6 +305,12 @@ impl Scratch {
         self.addresses.clear();
     }
 
+    /// As an array of `iovec`, as many as there are pieces.
+    fn places(&mut self, pieces: &[Piece]) -> *const libc::iovec {
+        self.gather(pieces);
+        self.gathers[self.gathers_used - 1].pieces.as_ptr()
+    }
+
     fn gather(&mut self, pieces: &[Piece]) -> *const libc::msghdr {
         if self.gathers_used == self.gathers.len() {
             self.gathers.push(Gather::empty());
@@ -335,7 +354,7 @@ impl Uring {
     }
 
     fn push_send(&mut self, tag: Tag, pieces: &[Piece], flags: i32) {
-        self.sends += 1;
+        self.lent += 1;
         match pieces {
             [one] => {
                 self.push_on_socket(tag, |fd| opcode::Send::new(fd, one.start, one.len as u32).flags(flags).build());
@@ -410,6 +429,44 @@ impl Ring for Uring {
         self.push(&entry.user_data(tag.to_raw()));
     }
 
+    unsafe fn file_at_once(&mut self, request: &FileRequest<'_>) -> Option<Result<u32, i32>> {
+        // SAFETY: the caller's promise is the same.
+        unsafe { files::at_once(request) }
+    }
+
+    unsafe fn file(&mut self, tag: Tag, request: &FileRequest<'_>) {
+        self.lent += 1;
+        let entry = match *request {
+            FileRequest::Open { from, name, opening } => {
+                opcode::OpenAt2::new(Fd(from.map_or(libc::AT_FDCWD, |it| it.0)), name.as_ptr(), opening.open_how())
+                    .build()
+            }
+            FileRequest::Refresh(file) => {
+                opcode::Statx::new(Fd(file.0), c"".as_ptr(), self.refreshed.as_mut_ptr().cast())
+                    .flags(libc::AT_EMPTY_PATH)
+                    .mask(libc::STATX_BASIC_STATS)
+                    .build()
+            }
+            FileRequest::Read { file, at, into } => {
+                let places = self.until_submitted.places(into);
+                opcode::Readv::new(Fd(file.0), places, into.len().min(GATHER) as u32).offset(at).build()
+            }
+            FileRequest::Close(file) => opcode::Close::new(Fd(file.0)).build(),
+        };
+        // Without ASYNC a read of a file that was opened with O_NONBLOCK answers EAGAIN on some file systems, and what
+        // is tried inline first may wait all the same where another machine or a daemon has to be asked.
+        self.push(&entry.flags(squeue::Flags::ASYNC).user_data(tag.to_raw()));
+    }
+
+    unsafe fn file_stat(&mut self, file: FileId) -> Result<FileStat, i32> {
+        // SAFETY: the caller's promise is the same.
+        unsafe { files::stat(file) }
+    }
+
+    fn file_name(&mut self, file: FileId, folder: FileId) -> Option<CString> {
+        files::name_below(file, folder)
+    }
+
     fn tick(&mut self, after: Duration) {
         *self.until_submitted.timespec = after.into();
         let entry = opcode::Timeout::new(&*self.until_submitted.timespec).build();
@@ -431,7 +488,7 @@ impl Ring for Uring {
             let mut completion = from_kernel(&self.ring.completion().next()?, self.buffers.memory());
             match completion.tag.operation() {
                 Some(Operation::Waker) => {}
-                Some(Operation::Send) => self.sends -= 1,
+                Some(Operation::Send | Operation::File) => self.lent -= 1,
                 Some(Operation::Accept) => self.accept_done(&mut completion),
                 _ => {}
             }
@@ -449,14 +506,14 @@ impl Ring for Uring {
     fn end(&mut self) -> bool {
         let begun = Instant::now();
         self.cancel_all();
-        while self.sends > 0 && begun.elapsed() < END {
+        while self.lent > 0 && begun.elapsed() < END {
             if self.submit().is_err() {
                 return false;
             }
             while self.next().is_some() {}
             std::thread::yield_now();
         }
-        self.sends == 0
+        self.lent == 0
     }
 
     fn close_listeners(&mut self) {
@@ -488,7 +545,8 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener as Far, TcpStream};
 
-    const SETUP: Setup = Setup { table: 16, buffers: 2, buffer_bytes: 512, unsent_bytes: 0, silence: Duration::ZERO };
+    const SETUP: Setup =
+        Setup { table: 16, buffers: 2, buffer_bytes: 512, unsent_bytes: 0, silence: Duration::ZERO, files: 4 };
 
     fn ring() -> Uring {
         Uring::new(SETUP, crate::engine::tests::waker(), Vec::new()).expect("a ring")
@@ -578,10 +636,10 @@ mod tests {
         ring.recv(Tag::new(0, 1, Operation::Recv));
         let mut bytes = vec![b'a'; 1 << 20];
         send_until_it_waits(&mut ring, &socket, &bytes);
-        assert_eq!(ring.sends, 1);
+        assert_eq!(ring.lent, 1);
         let begun = Instant::now();
         assert!(ring.end() && begun.elapsed() < END);
-        assert_eq!(ring.sends, 0);
+        assert_eq!(ring.lent, 0);
         // The memory is ours again: nothing of this may be sent, however much room there is from now on.
         bytes.fill(b'b');
         far.set_nonblocking(true).expect("a flag");

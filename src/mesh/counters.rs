@@ -225,8 +225,10 @@ pub struct Counters {
     pub turns: u64,
     /// Turns that used up their budget (`turn_events`).
     pub budgets_used_up: u64,
-    /// Gauge: requests for files that wait for room in the control thread's mailbox.
-    pub files_waiting: u64,
+    /// Gauge: requests for files, and parts of downloads, that wait for their turn.
+    pub files_queued: u64,
+    /// Those that found too many before them, or waited too long.
+    pub files_refused: u64,
     /// Letters that could not be posted because the mailbox was full.
     pub letters_refused: u64,
     /// Times that a letter to another shard found its mailbox full.

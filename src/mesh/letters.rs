@@ -1,6 +1,6 @@
 //! The letters themselves.
 
-use super::{Counters, FeedNumber, FileAnswer, FileAsk, Message, ServiceKind};
+use super::{Counters, FeedNumber, Message, ServiceKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -24,8 +24,6 @@ pub enum ToShard {
         /// What the name resolves to.
         addresses: Arc<[SocketAddr]>,
     },
-    /// The answer to a [`FileAsk`] of this shard.
-    File(Box<FileAnswer>),
     /// Messages of feeds, in the order of their sequence. Every shard gets all of them.
     Publish(Arc<[Arc<Message>]>),
     /// Messages of feeds that do not come: their subscribers are to be told of a gap. It stands where they would have
@@ -117,8 +115,6 @@ pub struct Missed {
 pub enum ToControl {
     /// The answer to [`ToShard::Report`].
     Report(Box<Report>),
-    /// Asks for a file or for its next part; answered by [`ToShard::File`].
-    File(Box<FileAsk>),
     /// The answer to [`ToShard::SubscriberCounts`].
     SubscriberCounts(Box<SubscriberCounts>),
 }

@@ -5,7 +5,6 @@
 //! answer (`health.rs`), and messages that go to many clients (`message.rs`).
 
 mod counters;
-mod files;
 mod health;
 mod letters;
 mod mailbox;
@@ -18,7 +17,6 @@ mod waker;
 use std::sync::atomic;
 
 pub use counters::{Cause, Counters, Refused, Stage, UpstreamCounters};
-pub use files::{Conditions, FileAnswer, FileAsk, FileHead, FileIdentity, FilePart, FileRest, HeldFile, Site};
 pub use health::{Health, is_up};
 pub use letters::{
     ChannelKey, ChannelState, Missed, Report, ShardLetter, ShardNote, ShardNumber, SubscriberCounts, SubscribersQuery,

@@ -15,7 +15,7 @@ pub mod proxy;
 mod routes;
 
 use crate::mesh::{ServiceKind, ToShard};
-use crate::shard::service::{Desk, Event, Verdict};
+use crate::shard::service::{Desk, Event, FileEvent, Verdict};
 use crate::shard::slab::Handle;
 use edgehold_wire::http1::Head;
 use edgehold_wire::status::Status;
@@ -151,9 +151,9 @@ impl Services {
         Services { routes, health, echo, proxy, files, page, broadcast }
     }
 
-    /// With room for so many requests for files that wait.
-    pub fn with_files(self, queue: usize) -> Services {
-        Services { files: files::Files::new(queue), ..self }
+    /// With these limits of files.
+    pub fn with_files(self, settings: files::FilesSettings) -> Services {
+        Services { files: files::Files::new(settings), ..self }
     }
 
     /// With the paths at which listeners, by their numbers, tell balancers how they are.
@@ -188,6 +188,10 @@ impl crate::shard::service::Services for Services {
 
     fn event(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, event: Event<'_>) {
         self.tell(desk, who, token, event);
+    }
+
+    fn file(&mut self, desk: &mut Desk<'_>, token: u32, event: FileEvent) {
+        self.files.progress(desk, token, event);
     }
 
     fn letter(&mut self, desk: &mut Desk<'_>, letter: ToShard) {

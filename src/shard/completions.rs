@@ -19,8 +19,9 @@ impl<R: Ring, S: Services> Shard<R, S> {
             };
             taken += 1;
             self.core.work.add(COMPLETION);
-            let slot = completion.tag.slot();
-            self.guarded(Some(slot), |shard| shard.completed(completion));
+            // A request about a file has a number of its own.
+            let slot = (completion.tag.operation() != Some(Operation::File)).then_some(completion.tag.slot());
+            self.guarded(slot, |shard| shard.completed(completion));
         }
         self.core.counters.completions += u64::from(taken);
         self.core.counters.budgets_used_up += 1;
@@ -32,6 +33,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
         match tag.operation() {
             Some(Operation::Tick) => self.ticked(),
             Some(Operation::Cancel) | None => {}
+            Some(Operation::File) => self.file_done(completion),
             Some(operation) if self.is_current(tag) => self.dispatch(slot, operation, completion),
             // A slot's former connection: dropped by rule.
             Some(_) => self.core.counters.late_completions += 1,
@@ -57,7 +59,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
             Operation::Poll => Held::POLL,
             Operation::Send => Held::SEND,
             Operation::Shutdown => Held::SHUTDOWN,
-            Operation::Close | Operation::Cancel | Operation::Tick | Operation::Waker => Held::CLOSE,
+            Operation::Close | Operation::Cancel | Operation::Tick | Operation::Waker | Operation::File => Held::CLOSE,
         };
         if !completion.more {
             let conn = &mut self.core.slab[slot];
@@ -73,7 +75,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
             Operation::Poll => self.polled(slot, completion.result),
             Operation::Send => self.sent(slot, completion.result),
             Operation::Close => self.release(slot),
-            Operation::Shutdown | Operation::Cancel | Operation::Tick | Operation::Waker => {}
+            Operation::Shutdown | Operation::Cancel | Operation::Tick | Operation::Waker | Operation::File => {}
         }
     }
 

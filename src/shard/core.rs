@@ -8,6 +8,7 @@ use super::compression::Compression;
 use super::conn::{Conn, Flags, Hold, State, StateEvent};
 use super::desk::{Backpressure, Desk};
 use super::due;
+use super::files::FileTable;
 use super::limits::{RouteLimits, ShardSettings};
 use super::outbox::{Exhausted, Pool};
 use super::side_table::SideTable;
@@ -46,6 +47,7 @@ pub struct Core {
     pub(super) listed: Vec<u32>,
     pub(super) draining: bool,
     pub(super) batches: Batches,
+    pub(super) files: FileTable,
     pub(super) compression: Compression,
     /// Streams for which `Event::KeepAlive` is due.
     pub(super) quiet: Vec<u32>,
@@ -82,6 +84,7 @@ impl Core {
             listed: Vec::new(),
             draining: false,
             batches: Batches::default(),
+            files: FileTable::default(),
             compression: Compression::new(settings.deflate_window_bytes),
             quiet: Vec::new(),
             starved: VecDeque::new(),

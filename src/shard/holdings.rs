@@ -7,7 +7,7 @@
 
 use super::conn::{Conn, State};
 use super::core::{Chain, Core};
-use super::outbox::Exhausted;
+use super::outbox::{Exhausted, Outbox};
 use super::side_table::Cold;
 use super::slab::Handle;
 use crate::mesh::Cause;
@@ -47,6 +47,35 @@ impl Core {
             self.note_heavy(who);
         }
         Ok(())
+    }
+
+    /// Room for bytes that the kernel is to write for a connection, whoever has to give way for it. It is charged to
+    /// the connection when it is queued.
+    ///
+    /// # Errors
+    /// As for [`Desk::put`]; or the connection is gone.
+    pub(super) fn blank(&mut self, who: Handle, front: usize, len: usize) -> Result<Outbox, Exhausted> {
+        let limits = self.slab.get(who).ok_or(Exhausted)?.limits;
+        if self.held(who.slot) > self.limits[usize::from(limits)].connection_bytes {
+            self.counters.connection_bytes_passed += 1;
+            return Err(Exhausted);
+        }
+        loop {
+            match self.pool.blank(front, len) {
+                Ok(blank) => return Ok(blank),
+                Err(Exhausted) if self.make_room(who) => {}
+                Err(Exhausted) => return Err(Exhausted),
+            }
+        }
+    }
+
+    /// Queues what the kernel has written for a connection, behind a head for which room was left.
+    pub(super) fn put_filled(&mut self, who: Handle, blank: Outbox, head: &[u8], len: usize) {
+        let before = self.held(who.slot);
+        self.pool.append_filled(&mut self.slab[who.slot].out, blank, head, len);
+        if before < HEAVY && self.held(who.slot) >= HEAVY {
+            self.note_heavy(who);
+        }
     }
 
     fn try_put(&mut self, slot: u32, chain: Chain, parts: [&[u8]; 2]) -> Result<(), Exhausted> {

@@ -16,6 +16,7 @@ mod counters;
 mod desk;
 mod due;
 mod expired;
+mod files;
 mod guard;
 mod holdings;
 mod limits;
@@ -96,6 +97,7 @@ impl<R: Ring, S: Services> Drop for Shard<R, S> {
             tracing::error!(shard = self.core.shard, "the kernel does not let go of sends: their memory is left to it");
             self.core.pool.leak();
             self.core.batches.leak();
+            self.core.files.leak();
         }
     }
 }
@@ -145,8 +147,13 @@ impl<R: Ring, S: Services> Shard<R, S> {
         worked += self.expire_timers();
         worked += self.read_on();
         worked += self.go_on();
+        worked += self.do_files();
         worked += self.reconcile_all();
-        Ok(if worked > 0 || !self.core.later.is_empty() { Turn::Worked } else { Turn::Idle })
+        Ok(if worked > 0 || !self.core.later.is_empty() || self.core.files.has_wanted() {
+            Turn::Worked
+        } else {
+            Turn::Idle
+        })
     }
 
     /// The shard was told to stop, and nobody is left.

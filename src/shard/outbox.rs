@@ -242,6 +242,79 @@ impl Pool {
         true
     }
 
+    /// Chunks for `len` bytes that the kernel is to write, with room for `front` bytes before them; together at most
+    /// what [`GATHER`] large chunks hold. They are in use until they are queued ([`Pool::append_filled`]) or given back
+    /// ([`Pool::clear`]), and nobody's until then.
+    ///
+    /// # Errors
+    /// [`Exhausted`]: none was taken.
+    pub fn blank(&mut self, front: usize, len: usize) -> Result<Outbox, Exhausted> {
+        let len = front + len;
+        self.reserve(NONE, len, 0)?;
+        let (mut out, before) = (Outbox::EMPTY, self.in_use);
+        let mut room = 0;
+        while room < len {
+            let chunk = self.take(len);
+            room += self.class(chunk).size();
+            match out.last {
+                NONE => out.first = chunk,
+                last => self.meta(last).next = chunk,
+            }
+            out.last = chunk;
+        }
+        let meta = self.meta(out.first);
+        (meta.start, meta.end) = (front as u32, front as u32);
+        self.charge(&mut out, before);
+        Ok(out)
+    }
+
+    /// Where the first `len` bytes of blank chunks are to be written. They stay in place until the chunks are queued or
+    /// given back.
+    pub fn places(&self, blank: &Outbox, len: usize) -> ([Piece; GATHER], usize) {
+        let mut pieces = [Piece { start: std::ptr::null(), len: 0 }; GATHER];
+        let (mut chunk, mut count, mut left) = (blank.first, 0, len);
+        while chunk != NONE && count < GATHER && left > 0 {
+            let start = self.peek(chunk).start as usize;
+            let len = left.min(self.class(chunk).size() - start);
+            pieces[count] = Piece { start: self.address(chunk, start).as_ptr(), len };
+            (count, left, chunk) = (count + 1, left - len, self.peek(chunk).next);
+        }
+        (pieces, count)
+    }
+
+    /// Queues the first `len` bytes of blank chunks, which the kernel has written, behind `head`, for which there is
+    /// room in front of them. What is behind them is given back.
+    ///
+    /// # Panics
+    /// There is no such room.
+    pub fn append_filled(&mut self, out: &mut Outbox, mut blank: Outbox, head: &[u8], len: usize) {
+        let (before, mut left) = (self.in_use, len);
+        let (mut chunk, mut last) = (blank.first, NONE);
+        while chunk != NONE && left > 0 {
+            let start = self.peek(chunk).start as usize;
+            let filled = left.min(self.class(chunk).size() - start);
+            self.meta(chunk).end = (start + filled) as u32;
+            left -= filled;
+            (last, chunk) = (chunk, self.peek(chunk).next);
+        }
+        self.release_chain(chunk);
+        self.charge(&mut blank, before);
+        if last == NONE {
+            return;
+        }
+        self.meta(last).next = NONE;
+        let start = self.peek(blank.first).start as usize - head.len();
+        self.write_at(blank.first, start, head);
+        self.meta(blank.first).start = start as u32;
+        match out.last {
+            NONE => out.first = blank.first,
+            end => self.meta(end).next = blank.first,
+        }
+        (out.last, out.held) = (last, out.held + blank.held);
+        out.pending += (head.len() + len) as u32;
+        self.pending += (head.len() + len) as u64;
+    }
+
     /// Copies the draft behind what is in `into`.
     pub fn read_draft(&self, out: &Outbox, into: &mut Vec<u8>) {
         into.reserve_exact(out.draft());
@@ -555,6 +628,36 @@ mod tests {
         pool.append(&mut out, [b"nothing is in flight", b""]).unwrap();
         pool.shed(&mut out);
         assert_eq!((pool.in_use(), pool.pending(), out), (0, 0, Outbox::EMPTY));
+    }
+
+    #[test]
+    fn what_the_kernel_has_written_stands_behind_what_was_queued() {
+        for (room, len) in [(1, 1), (505, 505), (512, 100), (513, 513), (100_000, 99_999), (100_000, 1), (100_000, 0)] {
+            let (mut pool, mut out) = (Pool::new(1 << 24), Outbox::EMPTY);
+            pool.append(&mut out, [b"head", b""]).unwrap();
+            let blank = pool.blank(7, room).unwrap();
+            let (places, count) = pool.places(&blank, room);
+            let written: Vec<u8> = (0..room).map(|at| (at % 251) as u8).collect();
+            let mut left = &written[..];
+            for place in &places[..count] {
+                let (now, later) = left.split_at(place.len);
+                // SAFETY: a place of the pool that nobody reads before it is queued.
+                unsafe { place.start.cast_mut().copy_from_nonoverlapping(now.as_ptr(), now.len()) };
+                left = later;
+            }
+            assert!(left.is_empty());
+            let body = if len > 0 { &b"body: "[..] } else { b"" };
+            pool.append_filled(&mut out, blank, body, len);
+            assert_eq!((out.held() as u64, out.pending()), (pool.in_use(), 4 + body.len() + len));
+            pool.append(&mut out, [b"tail", b""]).unwrap();
+            assert_eq!(everything(&mut pool, &mut out, 999), [b"head", body, &written[..len], b"tail"].concat());
+            assert_eq!((pool.in_use(), pool.pending(), out), (0, 0, Outbox::EMPTY));
+        }
+        let mut pool = Pool::new(16 << 10);
+        assert_eq!(pool.blank(1, 16 << 10), Err(Exhausted));
+        let mut blank = pool.blank(0, 16 << 10).unwrap();
+        pool.clear(&mut blank);
+        assert_eq!(pool.in_use(), 0);
     }
 
     #[test]

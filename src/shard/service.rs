@@ -10,8 +10,9 @@ use edgehold_wire::ws::CloseCode;
 
 pub use super::batches::{Batch, Payload};
 pub use super::desk::{Backpressure, Desk, Dial, Offer};
+pub use super::files::{FileEvent, Part, Span};
 pub use super::limits::{Deflate, RouteLimits, ShardSettings};
-pub use crate::engine::Address;
+pub use crate::engine::{Address, FileId, FileKind, FileStat, Opening};
 
 /// All services of a shard, behind one door.
 ///
@@ -23,6 +24,9 @@ pub trait Services {
     fn request(&mut self, desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>) -> Verdict;
     /// Something has happened to a connection that is owned.
     fn event(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, event: Event<'_>);
+    /// What became of something that a service asked about a file, under its token. Nobody's connection need be there
+    /// any more. None of those who ask nothing.
+    fn file(&mut self, _desk: &mut Desk<'_>, _token: u32, _event: FileEvent) {}
     /// A letter of the control thread has come, or of a service of another shard ([`ToShard::Shard`]).
     fn letter(&mut self, desk: &mut Desk<'_>, letter: ToShard);
     /// Once a turn, behind the completions: what services have begun and not finished, at most `budget` steps of it.

@@ -148,7 +148,7 @@ impl Worker {
     pub fn new(make: Make, clock: Clock, counters: Arc<Counters>, orders: Receiver<Order>) -> io::Result<Worker> {
         let waker = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?;
         let Make { slots, buffers, buffer_bytes, .. } = make;
-        let setup = Setup { table: slots, buffers, buffer_bytes, unsent_bytes: 0, silence: Duration::ZERO };
+        let setup = Setup { table: slots, buffers, buffer_bytes, unsent_bytes: 0, silence: Duration::ZERO, files: 0 };
         let ring = Uring::new(setup, waker, Vec::new())?;
         counters.thread.store(rustix::thread::gettid().as_raw_nonzero().get() as u32, Ordering::Release);
         let table = Table::new(slots, make.opening.clone(), counters);

@@ -606,22 +606,16 @@ const METRICS: &[Metric] = &[
         shard_letters_refused
     ),
     summed!(
-        "edgehold_files_waiting",
-        Gauge,
-        "Wishes of the shards for files that wait for room in a letter box (`file_queue`).",
-        files_waiting
-    ),
-    counted!(
         "edgehold_files_queued",
         Gauge,
-        "Wishes for files that wait for a thread (`file_queue`, `file_wait`).",
-        |it| it.files_queued.get()
+        "Requests for files, and parts of downloads, that wait for their turn (`file_queue`, `file_wait`).",
+        files_queued
     ),
-    counted!(
+    summed!(
         "edgehold_files_refused_total",
         Counter,
-        "Wishes for files that found too many before them, or waited for more than `file_wait`.",
-        |it| it.files_refused.get()
+        "Requests for files and downloads that found too many before them, or waited for more than `file_wait`.",
+        files_refused
     ),
     counted!("edgehold_files_held", Gauge, "Files held open between two parts.", |it| it.files_held.get()),
     counted!(

@@ -121,7 +121,19 @@ impl Desk<'_> {
 
     /// The response's head. `length`: of the body; `None` where the status has none.
     pub fn begin_answer(&mut self, who: Handle, status: Status, fields: &[(&str, &str)], length: Option<u64>) {
-        let Some(conn) = self.core.slab.get_mut(who) else { return };
+        if let Some(text) = self.response_head(who, (status, fields, length)) {
+            self.core.write_urgent(who, [&text, b""]);
+            self.core.scratch = text;
+        }
+    }
+
+    /// The text of a head that is to be queued now, in the memory of `scratch`. `None`: the connection is gone.
+    pub(in crate::shard) fn response_head(
+        &mut self,
+        who: Handle,
+        (status, fields, length): (Status, &[(&str, &str)], Option<u64>),
+    ) -> Option<Vec<u8>> {
+        let conn = self.core.slab.get_mut(who)?;
         conn.exchange.insert(Exchange::ANSWERING);
         // A stopping server answers, and waits for no further request. A client that was not asked for its body may
         // send it or not, so that nobody knows where the next request begins.
@@ -142,8 +154,7 @@ impl Desk<'_> {
             (false, true) => head.header("Connection", "keep-alive").end(),
             (false, false) => head.end(),
         }
-        self.core.write_urgent(who, [&text, b""]);
-        self.core.scratch = text;
+        Some(text)
     }
 
     /// The response is complete: another request may follow, or the connection ends.

@@ -304,7 +304,7 @@ pub(crate) static SERVER: [Key<Server>; 29] = [
         field: Field::count(Rule::ZeroOr("derived from RLIMIT_NOFILE", 1, 1 << 20), |s| &mut s.open_files),
         default: Preset::Is("0"),
         words: "How many files are held open while clients take them.",
-        note: "A download beyond that opens its file anew for each part of 64 KiB, and ends if the file has changed \
+        note: "A download beyond that opens its file anew for each part of 128 KiB, and ends if the file has changed \
                meanwhile. Derived, it is half of what RLIMIT_NOFILE leaves, 4096 at most.",
         example: "1000",
         see: &["root", "file_queue"],
@@ -314,9 +314,9 @@ pub(crate) static SERVER: [Key<Server>; 29] = [
         name: "file_queue",
         field: Field::count(Rule::Range(1, 1 << 20), |s| &mut s.file_queue),
         default: Preset::Is("4096"),
-        words: "How many requests for files may wait at one `root`, and in one shard; those beyond are answered 503.",
-        note: "Downloads under way are not refused. Each `root` has threads of its own, so that a disk that hangs \
-               holds back only those who ask for what is on it.",
+        words: "How many requests for files may wait at one `root` in one shard; those beyond are answered 503.",
+        note: "Downloads under way are not refused. Of each `root` four at a time are asked of the kernel, so that a \
+               disk that hangs holds back only those who ask for what is on it.",
         see: &["file_wait", "root"],
         ..Key::PLAIN
     },
