@@ -1,10 +1,10 @@
-//! Sends of what many clients hear: the bytes belong to messages, not to an outbox.
+//! Batches: sends of messages that many clients are sent. The bytes belong to the messages, not to an outbox.
 //!
-//! A connection that *follows* has no queue of its own for what it hears. When its outbox is empty its service is asked
-//! for what comes next, and fills a [`Batch`]: messages, counted, each in the form of the client's transport. The batch
-//! is a flight while the kernel reads from it, and what holds the messages in memory is the flight's own count of them.
-//! Such a send does not wait for the socket: what the socket does not take at once is copied into the outbox and waits
-//! there, so that a slow client holds copies of its own, and nothing that others share.
+//! A connection that *follows* has no queue of its own for what is published. When its outbox is empty its service is
+//! asked for what comes next, and fills a [`Batch`]: messages, counted, each in the form of the client's transport. The
+//! batch is in flight while the kernel reads from it, and its own counts keep the messages in memory. Such a send does
+//! not wait for the socket: what the socket does not take at once is copied into the outbox and waits there, so that a
+//! slow client holds copies of its own, and nothing that others share.
 
 use crate::engine::{GATHER, Piece};
 use crate::mesh::{Form, Message};
@@ -123,7 +123,7 @@ impl Batch {
 /// The batches of a shard: those in flight by number, and those that wait to be used again.
 #[derive(Default)]
 pub struct Batches {
-    flying: Vec<Option<Box<Batch>>>,
+    in_flight: Vec<Option<Box<Batch>>>,
     free: Vec<u32>,
     #[allow(clippy::vec_box, reason = "a batch is handed around by a pointer: it is 112 bytes")]
     spare: Vec<Box<Batch>>,
@@ -137,28 +137,28 @@ impl Batches {
 
     /// The batch is in flight under this number.
     pub fn begin(&mut self, batch: Box<Batch>) -> u32 {
-        let number = self.free.pop().unwrap_or(self.flying.len() as u32);
-        if number as usize == self.flying.len() {
-            self.flying.push(None);
+        let number = self.free.pop().unwrap_or(self.in_flight.len() as u32);
+        if number as usize == self.in_flight.len() {
+            self.in_flight.push(None);
         }
-        self.flying[number as usize] = Some(batch);
+        self.in_flight[number as usize] = Some(batch);
         number
     }
 
     /// The batch in flight.
     pub fn get(&self, number: u32) -> &Batch {
-        self.flying[number as usize].as_ref().expect("a flight ends once")
+        self.in_flight[number as usize].as_ref().expect("a batch is in flight once")
     }
 
     /// The kernel has let go of it.
     pub fn end(&mut self, number: u32) -> Box<Batch> {
         self.free.push(number);
-        self.flying[number as usize].take().expect("a flight ends once")
+        self.in_flight[number as usize].take().expect("a batch is in flight once")
     }
 
-    /// What flies stays where it is for as long as the process lives: the kernel may still read it.
+    /// What is in flight stays where it is for as long as the process lives: the kernel may still read it.
     pub fn leak(&mut self) {
-        std::mem::forget(std::mem::take(&mut self.flying));
+        std::mem::forget(std::mem::take(&mut self.in_flight));
     }
 
     /// Takes the batch back; the messages are let go.

@@ -117,7 +117,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
         }
     }
 
-    /// Those who found no buffer are heard again, as many as there are buffers.
+    /// The receives that found no buffer are armed again, as many as there are buffers.
     pub(super) fn feed_the_starved(&mut self) -> u32 {
         let count = self.core.starved.len().min(self.ring.buffers());
         for who in self.core.starved.drain(..count).collect::<Vec<_>>() {
@@ -129,7 +129,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
         count as u32
     }
 
-    /// What a parked connection had to say. It is read until there is nothing left, since the poll speaks only
+    /// A receive of a parked connection. It is read until there is nothing left, since the poll completes only
     /// when something new comes; after a hang-up, until the end has been read.
     fn received_once(&mut self, slot: u32, completion: Completion) {
         let filled = completion.buffer.as_ref().is_some_and(Lent::is_full);
@@ -154,12 +154,12 @@ impl<R: Ring, S: Services> Shard<R, S> {
         let hung_up = broken || events & libc::POLLRDHUP as u32 != 0;
         let conn = &mut self.core.slab[slot];
         conn.step_read(if hung_up { ReadEvent::HangUp } else { ReadEvent::Ready });
-        // Its end cannot be read before what it has said is wanted. Where that is never, or means nothing any more, it
-        // is taken at the poll's word; what is carried to somebody else is carried to its end first.
+        // The end is behind the bytes in front of it, which are not received while the connection is held. Where they
+        // never are, or change nothing, what the poll reports is taken for the end.
         let follows = conn.flags.contains(Flags::FOLLOWS);
         let waits = conn.state == State::Open || conn.hold.contains(Hold::VERDICT);
-        let speaks_in_vain = waits && (follows || !conn.protocol.is_carried());
-        if conn.is_held_back() && speaks_in_vain && (broken || hung_up && follows) {
+        let is_never_read = waits && (follows || !conn.protocol.is_carried());
+        if conn.is_held_back() && is_never_read && (broken || hung_up && follows) {
             self.core.cut(self.core.slab.handle(slot), if broken { Cause::Reset } else { Cause::Gone });
         }
     }
@@ -231,12 +231,12 @@ impl<R: Ring, S: Services> Shard<R, S> {
         } else {
             self.core.counters.bytes_out += len as u64;
         }
-        // A WebSocket client that takes all it is sent may still be dead beyond the next hop: then only what it says
+        // A WebSocket client that takes all it is sent may still be dead beyond the next hop: then only what it sends
         // counts. One with a backlog lives as long as that shrinks.
         if !conn.is_websocket() || conn.hold.contains(Hold::SERVICE) || conn.out.pending() > 0 {
             conn.last_received = now;
         }
-        // A goodbye takes as long as the peer goes on taking what is before it.
+        // A closing handshake takes as long as the peer goes on taking what is queued before it.
         if conn.state == State::Closing || conn.is_ending() {
             conn.since = now;
         }

@@ -23,7 +23,7 @@ const SCRATCH: usize = 256 << 10;
 /// Deflating a byte takes as long as inflating so many.
 const DEFLATING: usize = 8;
 
-/// Buffers in use at once: the pieces of a message, what it says, and the deflated form of the answer.
+/// Buffers in use at once: the pieces of a message, its inflated form, and the deflated form of the answer.
 const BUFFERS: usize = 3;
 
 /// A shard's one deflater and one inflater, and where their results lie for a moment.
@@ -217,7 +217,7 @@ impl Core {
         message
     }
 
-    /// What a whole deflated message of this client says, in the shard's scratch.
+    /// A whole deflated message of this client, inflated, in the shard's scratch.
     ///
     /// # Errors
     /// It is corrupt, above `message_bytes`, or text that is not UTF-8.

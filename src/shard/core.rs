@@ -31,7 +31,7 @@ pub(in crate::shard) enum Chain {
     Draft,
     /// The pieces of a deflated message that is not whole.
     Gathered,
-    /// What the peer has said and what could not be read yet.
+    /// What was received and cannot be read yet.
     Spill,
 }
 
@@ -177,7 +177,7 @@ impl Core {
         if full { Backpressure::Full } else { Backpressure::Ready }
     }
 
-    /// A batch that did not fly: behind what the service has said to this peer alone, if anything.
+    /// A batch that was not sent at once: behind what the service has queued for this peer alone, if anything.
     pub(super) fn queue_batch(&mut self, who: Handle, batch: Box<Batch>) {
         if !batch.is_empty() && self.slab[who.slot].can_send() {
             let queued = batch.keep_rest(0, |bytes| self.put(who, Chain::Queue, [bytes, b""]));
@@ -187,7 +187,7 @@ impl Core {
     }
 
     /// The batch in flight has come back: what the socket had no room for waits in the outbox, in front of whatever was
-    /// said meanwhile. Says how many bytes were taken; `None`: the connection has failed.
+    /// queued meanwhile. Returns how many bytes were taken; `None`: the connection has failed.
     pub(super) fn batch_done(&mut self, slot: u32, batch: u32, result: Result<u32, i32>) -> Option<usize> {
         let who = self.slab.handle(slot);
         let batch = self.batches.end(batch);
@@ -229,7 +229,7 @@ impl Core {
         }
     }
 
-    /// Nothing more will be said, nothing more is heard.
+    /// Nothing more is sent behind what is queued, and what is received is thrown away.
     pub(super) fn finish(&mut self, who: Handle) {
         let Some(conn) = self.slab.get_mut(who) else { return };
         conn.flags.insert(Flags::DISCARDS);
@@ -242,7 +242,7 @@ impl Core {
         if matches!(conn.state, State::Head | State::Open) {
             conn.step(StateEvent::Finish);
             conn.since = now;
-            // The goodbye must be heard even from a peer that was held back.
+            // The end must be received even from a peer that was held back.
             conn.hold.remove(Hold::SERVICE);
             conn.flags.insert(Flags::UNREAD);
             self.watch(who.slot);

@@ -1,12 +1,12 @@
 //! When a connection is to be looked at: every timeout, by state, as plain sums.
 //!
-//! Hearing from a peer only notes the tick in `Conn::heard`; `expired.rs` looks when the time has come, and finds
+//! Receiving only notes the tick in `Conn::last_received`; `expired.rs` looks when the time has come, and finds
 //! out whether anything is due.
 
 use super::conn::{Conn, Exchange, Flags, Hold, State};
 use super::limits::RouteLimits;
 
-/// Ticks that a connection in a spare slot stays when all was said to it.
+/// Ticks that a connection in a spare slot stays when all was sent to it.
 const SPARE_TICKS: u32 = 4;
 
 /// The tick in which the connection is to be looked at; `None` where nothing can become due.
@@ -21,7 +21,7 @@ pub(super) fn next(conn: &Conn, limits: &RouteLimits, spilled: usize, park_ticks
     Some(if is_unheard(conn) { due.min(now + 1) } else { due })
 }
 
-/// Ticks that the peer's goodbye may take. In a spare slot others wait for that to be over: a client that was told 503
+/// Ticks that the peer's FIN may take. In a spare slot others wait for that to be over: a client that was told 503
 /// gets no more than the time to read it.
 pub(super) fn closing(conn: &Conn, limits: &RouteLimits) -> u32 {
     let told = conn.flags.contains(Flags::SPARE) && !conn.has_unsent();
@@ -61,7 +61,7 @@ fn open(conn: &Conn, limits: &RouteLimits, park_ticks: u32, now: u32) -> u32 {
     due
 }
 
-/// One side of an open connection has said its last word and waits for the other.
+/// One side of an open connection has sent its end and waits for the other.
 pub(super) fn is_closing(conn: &Conn) -> bool {
     conn.is_ending()
 }

@@ -49,7 +49,7 @@ fn expired_head(core: &mut Core, slot: u32) {
     }
 }
 
-/// The last bytes, or the peer's goodbye, did not come: it is cut off.
+/// The last bytes were not taken, or the peer's FIN did not come: it is cut off.
 fn expired_closing(core: &mut Core, slot: u32) {
     let conn = &core.slab[slot];
     if core.now() >= conn.since + due::closing(conn, &core.limits[usize::from(conn.limits)]) {
@@ -69,7 +69,7 @@ fn expired_open(core: &mut Core, slot: u32) {
     let quiet = now.saturating_sub(conn.last_received);
     let (idle, park) = (limits.idle_ticks, core.park_ticks);
     if due::is_closing(conn) {
-        // Whoever has said goodbye is not asked whether it is there.
+        // A peer whose end is under way is not pinged.
         if now >= conn.since + limits.close_ticks {
             close_is_late(core, slot);
         }
@@ -103,14 +103,14 @@ fn close_is_late(core: &mut Core, slot: u32) {
     }
 }
 
-/// Nothing was heard, or nothing taken, for all of `idle_timeout`.
+/// Nothing was received, or nothing taken, for all of `idle_timeout`.
 fn silence_is_over(core: &mut Core, slot: u32) {
     let who = core.slab.handle(slot);
     let conn = &mut core.slab[slot];
     if conn.out.pending() > 0 {
         core.cut(who, Cause::Stalled);
     } else if conn.is_upstream() || conn.is_held_back() {
-        // An upstream may be silent for as long as its client is there; a paused peer cannot be heard.
+        // An upstream may be silent for as long as its client is there; nothing is received from a paused peer.
         conn.last_received = core.clock.now();
         park_it(core, slot);
     } else if conn.exchange.contains(Exchange::ANSWERING) {

@@ -1,6 +1,6 @@
 //! What services ask about files, and what the ring holds of it.
 //!
-//! A service asks at the desk, and hears of each request once, by its own token ([`Services::file`]). What a turn has
+//! A service asks at the desk, and is told of each request once, by its own token ([`Services::file`]). What a turn has
 //! collected is asked of the kernel before the turn ends: first so that nothing is waited for, where the service says
 //! that the file system is one of this machine, else, or where that would not do, through the ring. A read goes into
 //! chunks of the pool, which are the kernel's until it is done, whatever becomes of the client meanwhile.

@@ -14,9 +14,9 @@ pub struct RouteLimits {
     pub head_ticks: u32,
     /// Ticks of silence after which a connection is given up.
     pub idle_ticks: u32,
-    /// Ticks of quiet after which a stream is to say something.
+    /// Ticks without a send after which a stream is to be sent something (keep-alive).
     pub keep_alive_ticks: u32,
-    /// Ticks that a goodbye may take.
+    /// Ticks that a closing handshake may take.
     pub close_ticks: u32,
     /// Bytes queued above which the other side is held back.
     pub max_pending: usize,

@@ -41,7 +41,7 @@ use std::io;
 use trouble::Trouble;
 use work::LETTER;
 
-/// Slots that are bidden farewell in one turn of a stopping shard.
+/// Slots that are drained in one turn of a stopping shard.
 const DRAINED_PER_TURN: u32 = 1024;
 
 /// One core's loop.
@@ -274,7 +274,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
 
     // ---- what is left over ----
 
-    /// What peers have said and what the last turn had no time for. What has come goes first, and each of these goes on
+    /// What was received and what the last turn had no time for. What has come goes first, and each of these goes on
     /// once a turn; a quarter of a turn is theirs whatever has come.
     fn read_on(&mut self) -> u32 {
         let (begun, count) = (self.core.work.done(), self.core.later.len());
@@ -334,7 +334,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
         counters::gauge_stage(&mut self.core.counters, conn);
     }
 
-    /// The service hears of the end once, whoever brought it about.
+    /// The service is told of the end once, whoever brought it about.
     fn tell_end(&mut self, slot: u32) {
         let who = self.core.slab.handle(slot);
         let conn = &mut self.core.slab[slot];

@@ -14,7 +14,7 @@ use std::ptr::NonNull;
 pub const HEAD_ROOM: usize = 10;
 
 /// Bytes that control frames and refusals may take beyond the pool's limit, so that an overloaded shard can
-/// still say goodbye.
+/// still send their ends.
 const RESERVE: u64 = 1 << 20;
 
 /// The largest draft that is copied rather than linked.
@@ -132,7 +132,7 @@ impl Pool {
         Ok(())
     }
 
-    /// Queues what must be said even by an overloaded shard: it may dip into a small reserve.
+    /// Queues what must be sent even by an overloaded shard: it may dip into a small reserve.
     ///
     /// # Errors
     /// [`Exhausted`]: even the reserve is gone.

@@ -1,8 +1,8 @@
-//! What peers say: the only caller of parsers.
+//! Received bytes: the only caller of parsers.
 //!
-//! Bytes are parsed where the kernel wrote them. What cannot be used yet (a cut head, a cut frame head, a
-//! request behind one that is not answered) goes into the connection's spill, and is put in front of what
-//! comes next. So how bytes are cut changes nothing but the copying.
+//! Bytes are parsed where the kernel wrote them. What cannot be used yet (a cut head, a cut frame head, a request
+//! behind one that is not answered) is appended to the connection's spill, and is read in front of what is received
+//! next. So how bytes are cut changes nothing but the copying.
 
 use super::conn::{Exchange, Flags, Hold, Protocol, ReadEnd, ReadEvent, State};
 use super::core::{Chain, Core};
@@ -22,7 +22,7 @@ const PIECE: usize = 4 << 10;
 /// Bytes that may wait in a spill, beyond one head, before the peer is held back.
 const SPILL: usize = 16 << 10;
 
-/// The peer has said something.
+/// Bytes were received.
 pub fn received<S: Services>(core: &mut Core, service: &mut S, slot: u32, bytes: &mut [u8]) {
     note(core, slot, bytes.len());
     let before = core.work.done();
@@ -114,7 +114,7 @@ fn end_behind_spill<S: Services>(core: &mut Core, service: &mut S, slot: u32) {
     }
 }
 
-/// The peer will say nothing more.
+/// FIN was received.
 pub fn ended<S: Services>(core: &mut Core, service: &mut S, slot: u32) {
     let who = core.slab.handle(slot);
     let conn = &mut core.slab[slot];
@@ -128,7 +128,7 @@ pub fn ended<S: Services>(core: &mut Core, service: &mut S, slot: u32) {
     let (state, protocol, flags, token) = (conn.state, conn.protocol, conn.flags, conn.token);
     match (state, protocol) {
         (State::Open, Protocol::Raw) => service.event(&mut core.desk(), who, token, Event::Fin),
-        // Behind its Close frame a client may end its side: what is said before our Close still reaches it.
+        // Behind its Close frame a client may end its side: what is sent before our Close still reaches it.
         (State::Open, _) if flags.contains(Flags::CLOSE_RECEIVED) => {}
         // Nobody waits for the end of a stream that has none: who ends his side has left.
         (State::Open, Protocol::WebSocket(_) | Protocol::Stream) => core.cut(who, Cause::Gone),
@@ -214,7 +214,7 @@ fn hold_back(core: &mut Core, slot: u32) {
     }
 }
 
-/// The turn's work is done: what else this peer has said is read in the next.
+/// The turn's work is done: what else was received from this peer is read in the next.
 fn read_later(core: &mut Core, who: Handle) {
     let conn = &mut core.slab[who.slot];
     if !conn.hold.contains(Hold::TURN) {
@@ -224,7 +224,45 @@ fn read_later(core: &mut Core, who: Handle) {
     }
 }
 
-/// Reads as far as the connection's state allows; says how many bytes are used up.
+/// Who reads the next byte that was received.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    /// Nobody for now: it stays in the spill.
+    Nobody,
+    /// It is thrown away.
+    Discard,
+    /// The body of a request that no service wants, or wants no longer.
+    Skip,
+    /// A request head.
+    Head,
+    /// The service that wants the request's body.
+    Body,
+    /// The parser of WebSocket frames.
+    Frames,
+    /// The service, as it is.
+    Carry,
+}
+
+fn reader(core: &Core, slot: u32) -> Reader {
+    let conn = &core.slab[slot];
+    let has_body = || core.side.get(conn.side).is_some_and(|cold| cold.body.is_some());
+    match (conn.state, conn.protocol) {
+        // A client that does not take its responses gets no more of them, and one whose verdict is due no other one.
+        (State::Head, _) if conn.flags.contains(Flags::FULL) || conn.hold.contains(Hold::VERDICT) => Reader::Nobody,
+        (State::Head, _) if has_body() => Reader::Skip,
+        (State::Head, _) => Reader::Head,
+        (State::Open | State::Closing, _) if conn.discards() => Reader::Discard,
+        (State::Open, _) if conn.hold.contains(Hold::SERVICE) => Reader::Nobody,
+        (State::Open | State::Closing, Protocol::WebSocket(_)) => Reader::Frames,
+        (State::Open, Protocol::Raw) => Reader::Carry,
+        (State::Open, _) if conn.exchange.contains(Exchange::BODY_WANTED) && has_body() => Reader::Body,
+        // A response is being made, or an upstream is being called.
+        (State::Open, _) => Reader::Nobody,
+        _ => Reader::Discard,
+    }
+}
+
+/// Reads as far as the connection's state and its share of the turn allow; returns how many bytes are used up.
 fn read<S: Services>(core: &mut Core, service: &mut S, slot: u32, bytes: &mut [u8]) -> usize {
     let (len, begun) = (bytes.len(), core.work.done());
     let who = core.slab.handle(slot);
@@ -232,35 +270,24 @@ fn read<S: Services>(core: &mut Core, service: &mut S, slot: u32, bytes: &mut [u
     while !rest.is_empty() {
         let Some(conn) = core.slab.get_mut(who) else { return len };
         conn.flags.remove(Flags::UNREAD);
-        let (state, token, protocol) = (conn.state, conn.token, conn.protocol);
-        let (full, waits) = (conn.flags.contains(Flags::FULL), conn.hold.contains(Hold::VERDICT));
-        let (paused, body) = (conn.hold.contains(Hold::SERVICE), conn.exchange.contains(Exchange::BODY_WANTED));
-        let discards = matches!(state, State::Open | State::Closing) && conn.discards();
+        let (token, reader) = (conn.token, reader(core, slot));
         let enough = core.work.is_over() || core.work.has_had_share(begun);
-        if rest.len() < len && enough && !discards {
+        if rest.len() < len && enough && reader != Reader::Discard {
             read_later(core, who);
             break;
         }
-        let went_on = match state {
-            // A client that does not take its responses gets no more of them.
-            State::Head if full || waits => false,
-            State::Head if has_body(core, slot) => skip_body(core, slot, &mut rest),
-            State::Head => head(core, service, who, &mut rest),
-            State::Open | State::Closing if discards => return len,
-            // The other side takes nothing for now.
-            State::Open if paused => false,
-            State::Open | State::Closing if matches!(protocol, Protocol::WebSocket(_)) => {
-                frames(core, service, who, &mut rest)
-            }
-            State::Open if protocol == Protocol::Raw => {
+        let went_on = match reader {
+            Reader::Nobody => false,
+            Reader::Discard => return len,
+            Reader::Skip => skip_body(core, slot, &mut rest),
+            Reader::Head => head(core, service, who, &mut rest),
+            Reader::Body => take_body(core, service, who, &mut rest),
+            Reader::Frames => frames(core, service, who, &mut rest),
+            Reader::Carry => {
                 core.work.add(FRAME);
                 service.event(&mut core.desk(), who, token, Event::Bytes(rest));
                 return len;
             }
-            State::Open if body && has_body(core, slot) => take_body(core, service, who, &mut rest),
-            // A response is being made, or the upstream is being called: what follows waits.
-            State::Open => false,
-            _ => return len,
         };
         if !went_on {
             break;
@@ -337,11 +364,6 @@ fn expect_body(core: &mut Core, who: Handle, head: &Head<'_, '_>) -> bool {
     conn.exchange.set(Exchange::EXPECTS, head.get("Expect").is_some());
     core.side.make(&mut conn.side).body = Some((BodyReader::new(&head.body), most));
     true
-}
-
-fn has_body(core: &mut Core, slot: u32) -> bool {
-    let side = core.slab[slot].side;
-    core.side.get_mut(side).is_some_and(|cold| cold.body.is_some())
 }
 
 /// Skips a body that no service wants. `false`: there is more of it to come.
@@ -557,7 +579,7 @@ pub fn pay_pong(core: &mut Core, who: Handle) {
     }
 }
 
-/// The peer's Close frame. Whoever has not said goodbye yet is asked to.
+/// The peer's Close frame. A service that has not sent its own yet is asked to.
 fn peer_closes<S: Services>(core: &mut Core, service: &mut S, who: Handle, code: Option<CloseCode>) {
     let now = core.clock.now();
     let conn = &mut core.slab[who.slot];

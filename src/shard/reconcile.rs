@@ -50,9 +50,9 @@ fn dial<R: Ring>(ring: &mut R, core: &mut Core, slot: u32) {
     }
 }
 
-/// A busy connection is heard by a recv (multishot where frames or an upstream's bytes come), a parked one by a
+/// A busy connection is read by a recv (multishot where frames or an upstream's bytes come), a parked one by a
 /// multishot poll, one that is held back not at all until it is parked, soon after. So whoever is held back for longer
-/// is still heard to leave. To go from one to another, the first is cancelled, and its last completion lets the second
+/// is still known to leave. To go from one to another, the first is cancelled, and its last completion lets the second
 /// begin.
 fn arm_read<R: Ring>(ring: &mut R, core: &mut Core, slot: u32) {
     let conn = &core.slab[slot];
@@ -172,7 +172,7 @@ fn end_speech<R: Ring>(ring: &mut R, core: &mut Core, slot: u32) {
     }
 }
 
-/// Both sides have said all: FIN goes out, and the peer's FIN is waited for, so that the last bytes are not
+/// Both sides have sent all: FIN goes out, and the peer's FIN is waited for, so that the last bytes are not
 /// overtaken by a reset.
 fn part(core: &mut Core, slot: u32) {
     let conn = &mut core.slab[slot];

@@ -63,7 +63,7 @@ pub enum Event<'b> {
     Body(&'b [u8]),
     /// The body has ended.
     BodyEnd,
-    /// Bytes of an upstream that speaks [`Protocol::Raw`](super::conn::Protocol::Raw).
+    /// Bytes of an upstream whose protocol is [`Protocol::Raw`](super::conn::Protocol::Raw).
     Bytes(&'b [u8]),
     /// The upstream that was called has accepted ([`Desk::dial`]).
     Connected,

@@ -5,7 +5,7 @@
 //! has a floor in each turn, whatever the others have used: letters, completions, what was left over, what services
 //! have begun.
 //!
-//! A connection that has more to say than its share of a turn is read on later: those who say little go first. And what
+//! A connection that has sent more than its share of a turn is read on later: those that send little go first. And what
 //! it costs at a time beyond a floor is a debt of its own ([`Work::excuse`]): the turn is not charged for it, so that
 //! others are served in it, and the connection is not read again before so many turns have passed as it has used up.
 

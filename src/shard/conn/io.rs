@@ -5,7 +5,7 @@ use bitflags::bitflags;
 /// How the kernel is asked for what the peer sends.
 ///
 /// A connection receives while it is busy and is polled when it was quiet for `park_after` (a multishot poll costs the
-/// kernel 610 bytes less than a multishot recv). A poll that has completed says that something can be read; that is
+/// kernel 610 bytes less than a multishot recv). A poll that has completed reports that something can be read; that is
 /// read by receives that do not wait, until there is nothing left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(u8)]

@@ -4,7 +4,7 @@ use bitflags::bitflags;
 use edgehold_wire::ws::Role;
 
 /// What is spoken with the peer. It changes with the 101 of a WebSocket opening and where a response begins and ends to
-/// follow a feed; a connection begins with what its listener or its upstream speaks.
+/// follow a feed; a connection begins with that of its listener or its upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/1.x: requests and responses in turn (RFC 9112).

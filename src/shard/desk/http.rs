@@ -187,7 +187,7 @@ impl Desk<'_> {
     }
 
     /// The head of a response whose end is not known: chunked (RFC 9112 section 7.1), or ended by the end of the
-    /// connection where the client speaks HTTP/1.0. Says whether the body is to be chunked.
+    /// connection where the client's version is HTTP/1.0. Returns whether the body is to be chunked.
     pub fn begin_stream(&mut self, who: Handle, fields: &[(&str, &str)]) -> bool {
         let Some(conn) = self.core.slab.get_mut(who) else { return false };
         let chunked = !conn.exchange.contains(Exchange::HTTP10);

@@ -24,7 +24,7 @@ use std::net::SocketAddr;
 pub enum Backpressure {
     /// Queued.
     Ready,
-    /// Queued, and more than `max_pending` now is: say no more until `Event::Writable`.
+    /// Queued, and more than `max_pending` now is: queue no more until `Event::Writable`.
     Full,
     /// Thrown away: the connection is ending.
     Gone,
