@@ -49,7 +49,8 @@ fn bad_files_give_all_their_problems() {
         if bless {
             fs::write(&expected, &found).unwrap();
         }
-        assert_eq!(found, fs::read_to_string(&expected).unwrap(), "{}", path.display());
+        let wanted = "if this is wanted: EDGEHOLD_BLESS=1 cargo test --test config";
+        assert_eq!(found, fs::read_to_string(&expected).unwrap(), "{}; {wanted}", path.display());
     }
 }
 

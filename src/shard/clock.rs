@@ -60,6 +60,11 @@ impl Clock {
         self.now
     }
 
+    /// Seconds since 1970, of this turn.
+    pub fn unix(&self) -> u64 {
+        self.unix
+    }
+
     /// The Date field's value.
     pub fn date(&self) -> &str {
         &self.date

@@ -51,9 +51,14 @@ impl Desk<'_> {
         self.core.slab.get(who).map_or(ServiceKind::None, |conn| conn.service)
     }
 
-    /// The tick of this turn.
+    /// The tick of this turn: quarters of a second since the shard began.
     pub fn now(&self) -> u32 {
         self.core.clock.now()
+    }
+
+    /// The time of day of this turn, in seconds since 1970.
+    pub fn unix(&self) -> u64 {
+        self.core.clock.unix()
     }
 
     /// What the service knows this connection by, while it is the service's.

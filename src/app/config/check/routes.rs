@@ -122,7 +122,8 @@ fn service(section: &Section<RouteDraft>, base: &Path, report: &mut Report<'_>) 
         "page" => Some(Service::Page),
         "files" => files(section, base, report),
         "broadcast" => Some(Service::Broadcast(Box::new(broadcast(draft)))),
-        _ => Some(proxy(draft)),
+        "proxy" => Some(proxy(draft)),
+        word => unreachable!("{word} is a value of the key `service` without a service"),
     }
 }
 
