@@ -53,16 +53,17 @@ impl ReadEnd {
     pub const ALL: [ReadEnd; 6] =
         [ReadEnd::Receiving, ReadEnd::Polled, ReadEnd::Readable, ReadEnd::HungUp, ReadEnd::Ending, ReadEnd::Ended];
 
-    /// The one table of transitions. What is not in it changes nothing: a poll that completes after the connection has
-    /// gone back to receiving, for example, reports what the receive will bring.
+    /// The one table of transitions. What is not in it changes nothing. A poll that is still armed may report something
+    /// after the connection has gone back to receiving: that is not forgotten, since the connection may be parked again
+    /// before the poll has been cancelled, and a poll reports nothing twice.
     #[must_use]
     pub fn after(self, event: ReadEvent) -> ReadEnd {
         use ReadEnd::*;
         match (self, event) {
             (Receiving, ReadEvent::Park) => Polled,
             (Polled | Readable | HungUp, ReadEvent::Unpark) => Receiving,
-            (Polled | Readable, ReadEvent::Ready) => Readable,
-            (Polled | Readable | HungUp, ReadEvent::HangUp) => HungUp,
+            (Receiving | Polled | Readable, ReadEvent::Ready) => Readable,
+            (Receiving | Polled | Readable | HungUp, ReadEvent::HangUp) => HungUp,
             // After a hang-up it is read until the end has been received.
             (HungUp, ReadEvent::Ready) => Readable,
             (Readable, ReadEvent::Submit) => Polled,
@@ -176,6 +177,13 @@ mod tests {
         let reported = submitted.after(ReadEvent::Ready);
         assert!(reported.after(ReadEvent::Nothing).is_readable());
         assert!(!submitted.after(ReadEvent::Nothing).is_readable());
+    }
+
+    /// Nor is it where the connection was busy for a moment and is parked again by the same poll.
+    #[test]
+    fn what_a_poll_reports_in_between_is_read() {
+        let reported = ReadEnd::Readable.after(ReadEvent::Unpark).after(ReadEvent::HangUp);
+        assert_eq!(reported.after(ReadEvent::Park), ReadEnd::HungUp);
     }
 
     #[test]
