@@ -2,7 +2,7 @@
 //!
 //! io_uring hands every statx(2) to a worker thread, and whatever of an open or a read would wait. What the kernel has
 //! in its caches is had for less by asking it not to wait: openat2(2) with RESOLVE_CACHED, statx(2) with
-//! AT_STATX_DONT_SYNC, preadv2(2) with RWF_NOWAIT. So [`at_once`] is tried first where a file system is known to keep
+//! AT_STATX_DONT_SYNC, preadv2(2) with RWF_NOWAIT. So `at_once` is tried first where a file system is known to keep
 //! to that, and the ring is asked for the rest (docs/decisions/files.md).
 
 use super::{GATHER, Piece};
@@ -155,7 +155,7 @@ fn open(from: Option<BorrowedFd<'_>>, name: &CStr, opening: Opening) -> Option<R
 }
 
 /// # Safety
-/// As for [`at_once`].
+/// As for `at_once`.
 unsafe fn read(file: FileId, at: u64, into: &[Piece]) -> Option<Result<u32, i32>> {
     let mut places = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; GATHER];
     let count = into.len().min(GATHER);

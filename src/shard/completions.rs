@@ -1,7 +1,7 @@
 //! What the kernel has done, told to the connection that it was done for.
 
 use super::clock::TICK;
-use super::conn::{Flags, Held, Hold, ReadEvent, Sending, State, StateEvent};
+use super::conn::{Flags, Held, Hold, ReadEnd, ReadEvent, Sending, State, StateEvent};
 use super::service::{Event, Services};
 use super::slab::Handle;
 use super::work::COMPLETION;
@@ -133,6 +133,12 @@ impl<R: Ring, S: Services> Shard<R, S> {
     /// when something new comes; after a hang-up, until the end has been read.
     fn received_once(&mut self, slot: u32, completion: Completion) {
         let filled = completion.buffer.as_ref().is_some_and(Lent::is_full);
+        // What was reported while this receive was in flight: it may be unparked and parked again by what has come.
+        let reported = match self.core.slab[slot].read {
+            ReadEnd::Readable => Some(ReadEvent::Ready),
+            ReadEnd::HungUp => Some(ReadEvent::HangUp),
+            _ => None,
+        };
         let after = match completion.result {
             Err(libc::EAGAIN) => Some(ReadEvent::Nothing),
             Err(libc::ENOBUFS) => Some(ReadEvent::More),
@@ -143,7 +149,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
             Err(libc::ENOBUFS) => self.starves(slot),
             _ => self.take_in(slot, completion),
         }
-        if let Some(event) = after {
+        for event in after.into_iter().chain(reported) {
             self.core.slab[slot].step_read(event);
         }
     }

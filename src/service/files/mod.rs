@@ -1,11 +1,11 @@
 //! Static files below a root.
 //!
-//! A response is a [`Download`]: the name is opened beneath the root, what the kernel knows of the file decides what is
+//! A response is a `Download`: the name is opened beneath the root, what the kernel knows of the file decides what is
 //! answered ([`response`]), and the body is read part by part, as the client takes it. Each step is one request at the
 //! desk, and its event leads to the next (`steps.rs`). The kernel itself keeps to the root (openat2 with
 //! RESOLVE_BENEATH): neither `..` nor a symbolic link leads out of it, whatever happens in the folder meanwhile.
 //!
-//! Of the downloads of one root only [`AT_ONE_ROOT`] have a request with the kernel at a time, the others wait in a
+//! Of the downloads of one root only `AT_ONE_ROOT` have a request with the kernel at a time, the others wait in a
 //! queue: so a disk that hangs holds nobody but those who ask for what lies on it.
 
 pub mod response;

@@ -64,11 +64,10 @@ impl ReadEnd {
             (Polled | Readable | HungUp, ReadEvent::Unpark) => Receiving,
             (Receiving | Polled | Readable, ReadEvent::Ready) => Readable,
             (Receiving | Polled | Readable | HungUp, ReadEvent::HangUp) => HungUp,
-            // After a hang-up it is read until the end has been received.
+            // After a hang-up it is read until the end has been received; a receive that found nothing began before it.
             (HungUp, ReadEvent::Ready) => Readable,
             (Readable, ReadEvent::Submit) => Polled,
             (Polled, ReadEvent::More) => Readable,
-            (HungUp, ReadEvent::Nothing) => Polled,
             (Ended, ReadEvent::FinBehind) => Ended,
             (_, ReadEvent::FinBehind) => Ending,
             (_, ReadEvent::Fin) => Ended,
@@ -177,6 +176,7 @@ mod tests {
         let reported = submitted.after(ReadEvent::Ready);
         assert!(reported.after(ReadEvent::Nothing).is_readable());
         assert!(!submitted.after(ReadEvent::Nothing).is_readable());
+        assert!(submitted.after(ReadEvent::HangUp).after(ReadEvent::Nothing).is_readable());
     }
 
     /// Nor is it where the connection was busy for a moment and is parked again by the same poll.
