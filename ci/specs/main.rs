@@ -47,7 +47,7 @@
 //! feed: waits for 1                       until so many listen to \(channel)
 //! server: response 200 that streams       a head; the content is told by what follows
 //! server: chunks "hello\n"                chunks whose contents make up this
-//! server: says "hello \(id)"              a text message with variables in it, \(any) for any letters, digits and -; a client too
+//! server: says "hello \(id)"              a text message with variables in it, \(any) for letters, digits and -
 //! server: at most 3 binary "hello"        this message, as often as it comes
 //! ```
 //!

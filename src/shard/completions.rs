@@ -149,8 +149,20 @@ impl<R: Ring, S: Services> Shard<R, S> {
             Err(libc::ENOBUFS) => self.starves(slot),
             _ => self.take_in(slot, completion),
         }
-        for event in after.into_iter().chain(reported) {
-            self.core.slab[slot].step_read(event);
+        let conn = &mut self.core.slab[slot];
+        if let Some(event) = after {
+            conn.step_read(event);
+        }
+        match reported {
+            // What is held back is not read: a poll is armed anew before long, and reports it again (`polled`).
+            Some(_) if conn.is_held_back() => {
+                conn.step_read(ReadEvent::Unpark);
+                self.core.watch(slot);
+            }
+            Some(event) => {
+                conn.step_read(event);
+            }
+            None => {}
         }
     }
 
