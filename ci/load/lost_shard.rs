@@ -112,7 +112,7 @@ impl Fault {
         let armed = Arc::new(AtomicBool::new(false));
         let (listener, switch) = (filter_of(child), armed.clone());
         // It ends with the server, when there is nobody left whom the filter holds up.
-        thread::spawn(move || while decide(&listener, child, &switch).is_ok() {});
+        thread::spawn(move || while decide(&listener, child, &switch).is_ok() || !is_over(&listener) {});
         Fault { armed }
     }
 
@@ -151,6 +151,15 @@ fn decide(listener: &OwnedFd, child: u32, armed: &AtomicBool) -> io::Result<()> 
     // SAFETY: the kernel reads one seccomp_notif_resp. A thread that is gone needs no answer (ENOENT).
     unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) };
     Ok(())
+}
+
+/// Nobody is left who has the filter. That a call was not there any more when it was asked for says nothing: one that
+/// is interrupted by work of its thread's own rings is made again (ENOENT, seccomp_unotify(2)), and is let pass then.
+fn is_over(listener: &OwnedFd) -> bool {
+    let mut poll = libc::pollfd { fd: listener.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: the kernel reads and writes one pollfd.
+    unsafe { libc::poll(&raw mut poll, 1, 0) };
+    poll.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0
 }
 
 fn is_shard_1(name: String) -> bool {
