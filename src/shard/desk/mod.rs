@@ -141,14 +141,6 @@ impl Desk<'_> {
         self.core.work.add(RECORD * records as u64);
     }
 
-    /// Posts a letter to the control thread.
-    ///
-    /// # Errors
-    /// The box is full: the letter comes back, to be tried again.
-    pub fn try_post(&mut self, letter: ToControl) -> Result<(), ToControl> {
-        self.core.to_control.post(letter)
-    }
-
     /// Posts a letter to another shard, whose service of that kind gets it by `Services::letter`. Letters to one shard
     /// arrive in the order in which they were posted, each once.
     ///
