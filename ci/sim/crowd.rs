@@ -4,8 +4,8 @@
 use crate::stage::{KIND, settings};
 use edgehold::engine::script::{FarEnd, Script, Temper};
 use edgehold::mesh::{Body, Counters, Message, Missed, NewMessage, PlainFrame, Sender, ToShard, Waker, mailbox};
-use edgehold::service::broadcast::{self, Broadcast, FeedSettings, Keep, Policy, Slow};
-use edgehold::service::{Route, Services, Target};
+use edgehold::service::broadcast::{self, BroadcastSettings, FeedSettings, Keep, Policy, Slow};
+use edgehold::service::{Route, Services, Settings, Target};
 use edgehold::shard::Shard;
 use edgehold::shard::clock::Now;
 use edgehold_wire::mask;
@@ -327,8 +327,9 @@ fn services(keep: Keep, settings: Vec<broadcast::BroadcastPlan>) -> Services {
         target: Target::Broadcast(number as u16),
     };
     let routes = Arc::new((0..settings.len()).map(route).collect());
-    let broadcast = Broadcast::new(settings.into(), &[FeedSettings::new(None, keep)], 1);
-    Services::new(routes, Vec::new(), broadcast)
+    let feeds = vec![Some(FeedSettings::new(None, keep))];
+    let broadcast = BroadcastSettings { plans: settings.into_iter().map(Some).collect(), feeds, epoch: 1 };
+    Services::new(&Settings { routes, broadcast, ..Settings::default() })
 }
 
 fn route(policy: Policy) -> broadcast::BroadcastPlan {

@@ -16,6 +16,14 @@ use std::time::Duration;
 struct Faulty;
 
 impl Services for Faulty {
+    type Settings = ();
+
+    fn exchange(&mut self, _: &mut Desk<'_>, (): &()) {}
+
+    fn held(&self) -> usize {
+        0
+    }
+
     fn request(&mut self, desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>) -> Verdict {
         desk.route(who, ServiceKind::Echo, 0);
         match head.path {

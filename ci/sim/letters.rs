@@ -103,6 +103,14 @@ impl Correspondent {
 }
 
 impl Services for Correspondent {
+    type Settings = ();
+
+    fn exchange(&mut self, _: &mut Desk<'_>, (): &()) {}
+
+    fn held(&self) -> usize {
+        0
+    }
+
     fn request(&mut self, _: &mut Desk<'_>, _: Handle, _: &Head<'_, '_>) -> Verdict {
         Verdict::Served
     }

@@ -11,6 +11,7 @@ mod broadcast;
 mod crowd;
 mod deflated;
 mod draining;
+mod exchange;
 mod fair;
 mod far_ends;
 mod faults;

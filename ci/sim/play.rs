@@ -1,11 +1,11 @@
 //! One play: a shard, its far ends, and the steps between them.
 
+use crate::exchange::Exchanges;
 use crate::far_ends::{Client, Upstream};
 use edgehold::engine::script::{Dice, Script, Temper};
 use edgehold::mesh::{Counters, Receiver, Sender, ToControl, ToShard, Waker, mailbox};
-use edgehold::service::broadcast::Broadcast;
 use edgehold::service::proxy::{self, Frames, Place};
-use edgehold::service::{Route, Routes, Services, Target, echo};
+use edgehold::service::{Route, Routes, Services, Settings, Target, echo};
 use edgehold::shard::Shard;
 use edgehold::shard::clock::Now;
 use edgehold::shard::service::{Deflate, RouteLimits, ShardSettings};
@@ -36,6 +36,7 @@ pub struct Play {
     forge: bool,
     tell: bool,
     pace: Pace,
+    exchanges: Exchanges,
 }
 
 /// How fast time goes.
@@ -59,15 +60,21 @@ impl Play {
         let addresses = Arc::from([([127, 0, 0, 1], 7).into()]);
         to_shard.post(ToShard::Addresses { upstream: 0, addresses }).expect("room for a letter");
         // Nobody here listens to a feed.
-        let services = Services::new(routes(), vec![Place::Named], Broadcast::new([].into(), &[], 1));
-        let shard = Shard::new(Script::new(seed, temper), services, &settings, letters, to_control);
+        let services = Settings {
+            routes: routes(),
+            proxy: [Place::Named].into_iter().collect(),
+            ..Settings::default()
+        };
+        let shard = Shard::new(Script::new(seed, temper), Services::new(&services), &settings, letters, to_control);
+        let exchanges = Exchanges::new(seed, &settings, services);
         let to_come = 1 + dice.below(24);
         if tell {
             println!("seed {seed}: {temper:?}, {to_come} clients, slots {}", settings.slots);
         }
         let (clients, upstreams) = (Vec::new(), Vec::new());
         let now = Duration::ZERO;
-        Play { seed, dice, shard, to_shard, from_shard, clients, upstreams, to_come, now, forge: false, tell, pace }
+        let forge = false;
+        Play { seed, dice, shard, to_shard, from_shard, clients, upstreams, to_come, now, forge, tell, pace, exchanges }
     }
 
     /// A play in which upstreams lie.
@@ -99,6 +106,7 @@ impl Play {
         self.let_time_pass();
         self.let_someone_come();
         self.answer_calls();
+        self.exchanges.step(&mut self.to_shard);
         let ring = self.shard.ring();
         for client in &mut self.clients {
             client.step(ring, &mut self.dice);

@@ -62,6 +62,14 @@ impl Copier {
 }
 
 impl Services for Copier {
+    type Settings = ();
+
+    fn exchange(&mut self, _: &mut Desk<'_>, (): &()) {}
+
+    fn held(&self) -> usize {
+        0
+    }
+
     fn request(&mut self, desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>) -> Verdict {
         desk.route(who, ServiceKind::Echo, 0);
         self.tokens += 1;
@@ -339,6 +347,14 @@ fn every_request_is_answered_with_its_body_whenever_the_verdict_comes() {
 fn a_verdict_that_does_not_come_is_a_504() {
     struct Never;
     impl Services for Never {
+        type Settings = ();
+
+        fn exchange(&mut self, _: &mut Desk<'_>, (): &()) {}
+
+        fn held(&self) -> usize {
+            0
+        }
+
         fn request(&mut self, _desk: &mut Desk<'_>, _who: Handle, _head: &Head<'_, '_>) -> Verdict {
             Verdict::Wait(7)
         }

@@ -2,12 +2,12 @@
 
 use edgehold::engine::script::{FarEnd, Script, Temper};
 use edgehold::mesh::{
-    Body, Counters, Message, NewMessage, PlainFrame, Receiver, Sender, ToControl, ToShard, Waker, mailbox,
+    Body, Counters, FeedNumber, Message, NewMessage, PlainFrame, Receiver, Sender, ToControl, ToShard, Waker, mailbox,
 };
-use edgehold::service::broadcast::{Broadcast, FeedSettings, Keep, Policy, Slow};
+use edgehold::service::broadcast::{BroadcastSettings, FeedSettings, Keep, Policy, Slow};
 use edgehold::service::files::{FilesPlan, FilesSettings, Site};
 use edgehold::service::proxy::{self, Frames, Place};
-use edgehold::service::{Route, Services, Target, broadcast, echo};
+use edgehold::service::{Route, Services, Settings, Target, broadcast, echo};
 use edgehold::shard::Shard;
 use edgehold::shard::clock::Now;
 use edgehold::shard::service::{Deflate, RouteLimits, ShardSettings};
@@ -47,10 +47,15 @@ pub struct Stage {
 
 impl Stage {
     pub fn new(seed: u64, temper: Temper, settings: &ShardSettings) -> Stage {
+        Stage::of(&services(), seed, temper, settings)
+    }
+
+    /// With other services.
+    pub fn of(services: &Settings, seed: u64, temper: Temper, settings: &ShardSettings) -> Stage {
         let waker = || Arc::new(Waker::new().expect("an eventfd"));
         let (letters, inbox) = mailbox(1024, waker());
         let (to_control, from_shard) = mailbox(1024, waker());
-        let shard = Shard::new(Script::new(seed, temper), services(), settings, inbox, to_control);
+        let shard = Shard::new(Script::new(seed, temper), Services::new(services), settings, inbox, to_control);
         let pace = Duration::from_millis(1);
         Stage { shard, letters, _to_control: from_shard, said: 0, now: Duration::ZERO, pace }
     }
@@ -76,9 +81,14 @@ impl Stage {
 
     /// A message of the feed, to channel `a`. Says its number.
     pub fn publish(&mut self, payload: &[u8]) -> u64 {
+        self.publish_to(0, payload)
+    }
+
+    /// The same of another feed.
+    pub fn publish_to(&mut self, feed: FeedNumber, payload: &[u8]) -> u64 {
         self.said += 1;
         let payload = PlainFrame::text_or_binary(payload);
-        let new = NewMessage { channel: "a".into(), payload, ..NewMessage::default() };
+        let new = NewMessage { feed, channel: "a".into(), payload, ..NewMessage::default() };
         let message = Arc::new(Message::new(new, 1, self.said));
         self.letters.post(ToShard::Publish(Arc::from([message]))).expect("the shard reads its letters");
         self.said
@@ -118,7 +128,7 @@ impl Stage {
 /// No offers.
 pub const PLAIN: Offer<'static> = Offer { deflate: None, protocols: &[] };
 
-fn services() -> Services {
+fn services() -> Settings {
     let route = |path: &str, target| Route { path: path.into(), below: true, host: None, limits: 0, target };
     let proxy = proxy::ProxyPlan {
         upstreams: vec![0],
@@ -136,11 +146,14 @@ fn services() -> Services {
         route("/far/", site("/far", None)),
     ];
     let feeds = [FeedSettings::new(None, Keep { backlog: 1 << 20, ..Keep::NOTHING })];
-    let broadcast = Broadcast::new(Arc::from([feed_route()]), &feeds, 1);
-    let places = vec![Place::Known(([127, 0, 0, 1], 7).into())];
-    Services::new(Arc::new(routes.into_iter().collect()), places, broadcast)
-        .with_health(vec![Some(HEALTH.into())])
-        .with_files(FilesSettings { queue: FILE_QUEUE, wait: FILE_WAIT, held_most: 1, ..FilesSettings::default() })
+    Settings {
+        routes: Arc::new(routes.into_iter().collect()),
+        health: vec![Some(HEALTH.into())],
+        proxy: [Place::Known(([127, 0, 0, 1], 7).into())].into_iter().collect(),
+        files: FilesSettings { queue: FILE_QUEUE, wait: FILE_WAIT, held_most: 1, ..FilesSettings::default() },
+        broadcast: BroadcastSettings { plans: vec![Some(feed_route())], feeds: feeds.map(Some).into(), epoch: 1 },
+        ..Settings::default()
+    }
 }
 
 /// All files of the scripted ring are on file system 1.

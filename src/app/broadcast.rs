@@ -1,11 +1,10 @@
 //! Broadcast routes and feeds, from what was written to what a shard works with.
 
 use super::config::{self, Config};
-use super::generation::Generation;
-use crate::service::broadcast::{BroadcastPlan, FeedSettings, Keep, Slow};
+use super::generation::{Generation, broadcasts};
+use crate::service::broadcast::{BroadcastPlan, BroadcastSettings, FeedSettings, Keep, Slow};
 use crate::shard::clock::ticks;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 
 /// A number for this run of the server, drawn at random: ids that a client has of another run must not be taken for ids
 /// of this one.
@@ -13,21 +12,11 @@ pub(super) fn epoch() -> u32 {
     RandomState::new().hash_one(std::time::SystemTime::now()) as u32
 }
 
-/// The broadcast routes by their numbers.
-pub(super) fn settings(generation: &Generation) -> Arc<[BroadcastPlan]> {
-    routes(&generation.config).map(|written| route(generation, written)).collect()
-}
-
-/// All feeds by their numbers.
-pub(super) fn feeds(config: &Config) -> Vec<FeedSettings> {
-    config.feeds.iter().enumerate().map(|(number, it)| feed(config, number, it)).collect()
-}
-
-fn routes(config: &Config) -> impl Iterator<Item = &config::Broadcast> {
-    config.routes.iter().filter_map(|route| match &route.service {
-        config::Service::Broadcast(broadcast) => Some(&**broadcast),
-        _ => None,
-    })
+/// What the broadcast service of a shard is told.
+pub(super) fn settings(generation: &Generation, epoch: u32) -> BroadcastSettings {
+    let plans = generation.by_broadcast(|written| route(generation, written));
+    let feeds = generation.by_feed(|place, written| feed(&generation.config, place, written));
+    BroadcastSettings { plans, feeds, epoch }
 }
 
 fn route(generation: &Generation, written: &config::Broadcast) -> BroadcastPlan {
@@ -58,8 +47,8 @@ fn slow(written: &config::SlowClient) -> Slow {
 
 /// The log of a channel keeps as many bytes for subscribers that lag as the most generous of its routes allows, and
 /// last values where a route asks for them.
-fn feed(config: &Config, number: usize, written: &config::Feed) -> FeedSettings {
-    let its_routes = || routes(config).filter(|route| route.feeds.contains(&number));
+fn feed(config: &Config, place: usize, written: &config::Feed) -> FeedSettings {
+    let its_routes = || broadcasts(config).map(|(_, it)| it).filter(|route| route.feeds.contains(&place));
     let conflates = |route: &config::Broadcast| route.slow_client.policy == config::Policy::Conflate;
     FeedSettings {
         channel: written.channel.clone(),

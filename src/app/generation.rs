@@ -7,7 +7,7 @@
 //! free one, and the number of what is gone is free only when nothing of an older generation is held any more. In the
 //! first generation numbers are places in the file.
 
-use super::config::{Config, Route, Service, Upstream};
+use super::config::{Broadcast, Config, Feed, Route, Service, Upstream};
 use crate::mesh::FeedNumber;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
@@ -45,6 +45,17 @@ impl<K: Eq + Hash> Numbers<K> {
         let taken: BTreeSet<u32> = kept.values().copied().collect();
         self.free = (0..len).filter(|number| !taken.contains(number)).collect();
         self.known = kept;
+    }
+
+    /// The table that these numbers index, with the values of some of the keys.
+    fn table<T>(&self, values: impl Iterator<Item = (K, T)>) -> Vec<Option<T>> {
+        let mut table: Vec<Option<T>> = (0..self.table_len()).map(|_| None).collect();
+        for (key, value) in values {
+            if let Some(&number) = self.known.get(&key) {
+                table[number as usize] = Some(value);
+            }
+        }
+        table
     }
 
     /// Entries of a table that these numbers index.
@@ -96,7 +107,7 @@ impl Generation {
     pub fn forget_older(&mut self) {
         let config = self.config.clone();
         self.routes.keep(config.routes.iter().map(route_key));
-        self.broadcasts.keep(broadcasts(&config).map(route_key));
+        self.broadcasts.keep(broadcasts(&config).map(|(route, _)| route_key(route)));
         self.feeds.keep(config.feeds.iter().map(|feed| feed.name.clone()));
         self.upstreams.keep(upstreams(&config).cloned());
     }
@@ -104,7 +115,7 @@ impl Generation {
     fn assign(&mut self) {
         let config = self.config.clone();
         self.routes.assign(config.routes.iter().map(route_key));
-        self.broadcasts.assign(broadcasts(&config).map(route_key));
+        self.broadcasts.assign(broadcasts(&config).map(|(route, _)| route_key(route)));
         self.feeds.assign(config.feeds.iter().map(|feed| feed.name.clone()));
         self.upstreams.assign(upstreams(&config).cloned());
     }
@@ -129,11 +140,25 @@ impl Generation {
         self.upstreams.known.get(upstream).copied()
     }
 
-    /// All upstreams with their numbers, in the order of these.
-    pub fn upstreams(&self) -> Vec<(u32, &Upstream)> {
-        let mut all: Vec<_> = self.upstreams.known.iter().map(|(upstream, number)| (*number, upstream)).collect();
-        all.sort_unstable_by_key(|(number, _)| *number);
-        all
+    /// What the routes become, by their numbers; `None`: of one that only older generations have. So the next three.
+    pub fn by_route<T>(&self, make: impl Fn(&Route) -> T) -> Vec<Option<T>> {
+        self.routes.table(self.config.routes.iter().map(|route| (route_key(route), make(route))))
+    }
+
+    /// What the routes of broadcast become, by their numbers there.
+    pub fn by_broadcast<T>(&self, make: impl Fn(&Broadcast) -> T) -> Vec<Option<T>> {
+        self.broadcasts.table(broadcasts(&self.config).map(|(route, its)| (route_key(route), make(its))))
+    }
+
+    /// What the feeds become, by their numbers. `make` is told the place of each in the configuration.
+    pub fn by_feed<T>(&self, make: impl Fn(usize, &Feed) -> T) -> Vec<Option<T>> {
+        let feeds = self.config.feeds.iter().enumerate();
+        self.feeds.table(feeds.map(|(place, feed)| (feed.name.clone(), make(place, feed))))
+    }
+
+    /// What the upstreams become, by their numbers.
+    pub fn by_upstream<'c, T>(&'c self, make: impl Fn(&'c Upstream) -> T) -> Vec<Option<T>> {
+        self.upstreams.table(upstreams(&self.config).map(|upstream| (upstream.clone(), make(upstream))))
     }
 }
 
@@ -145,8 +170,12 @@ fn short(number: u32) -> u16 {
     u16::try_from(number).expect("fewer than 16 generations are held")
 }
 
-fn broadcasts(config: &Config) -> impl Iterator<Item = &Route> {
-    config.routes.iter().filter(|route| matches!(route.service, Service::Broadcast(_)))
+/// The routes of broadcast, with what they say for it.
+pub(super) fn broadcasts(config: &Config) -> impl Iterator<Item = (&Route, &Broadcast)> {
+    config.routes.iter().filter_map(|route| match &route.service {
+        Service::Broadcast(broadcast) => Some((route, &**broadcast)),
+        _ => None,
+    })
 }
 
 /// The upstreams of all routes, some more than once.
@@ -180,6 +209,11 @@ mod tests {
         generation.config.routes.iter().map(|route| generation.route(route)).collect()
     }
 
+    /// The upstreams by their numbers.
+    fn shown(generation: &Generation) -> Vec<String> {
+        generation.by_upstream(ToString::to_string).into_iter().map(Option::unwrap_or_default).collect()
+    }
+
     #[test]
     fn the_first_numbers_are_places_in_the_file() {
         let first = Generation::first(written(&[("/a", "x"), ("/b", "y"), ("/c", "x"), ("/d", "z")], &["f", "g"]));
@@ -187,8 +221,7 @@ mod tests {
         let broadcasts: Vec<_> = first.config.routes.iter().map(|route| first.broadcast(route)).collect();
         assert_eq!(broadcasts, [None, None, None, None, Some(0), Some(1)]);
         assert_eq!([first.feed("f"), first.feed("g"), first.feed("h")], [Some(0), Some(1), None]);
-        let shown: Vec<_> = first.upstreams().iter().map(|(number, it)| format!("{number} {it}")).collect();
-        assert_eq!(shown, ["0 tcp://x:1", "1 tcp://y:1", "2 tcp://z:1"]);
+        assert_eq!(shown(&first), ["tcp://x:1", "tcp://y:1", "tcp://z:1"]);
     }
 
     #[test]
@@ -202,10 +235,8 @@ mod tests {
         // `/a` had 0, and its upstream too.
         let third = second.next(written(&[("/other", "w"), ("/b", "y")], &["f"]));
         assert_eq!(routes(&third), [Some(0), Some(1), Some(2)]);
-        assert_eq!(
-            third.upstreams().first().map(|(number, it)| (*number, it.to_string())),
-            Some((0, "tcp://w:1".into()))
-        );
+        assert_eq!([shown(&second), shown(&third)], [["", "tcp://y:1", "tcp://z:1"], ["tcp://w:1", "tcp://y:1", ""]]);
+        assert_eq!(third.by_feed(|place, _| place), [Some(0), None]);
     }
 
     proptest! {

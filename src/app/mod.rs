@@ -16,4 +16,5 @@ pub mod generation;
 mod log;
 mod memory;
 pub mod run;
+pub mod shard_settings;
 mod sysctls;

@@ -8,28 +8,22 @@ use super::config::{self, Config};
 use super::derive::{Derived, MEMLOCK_MIN, Machine, Mailboxes, memlock_bytes};
 use super::failure::Failure;
 use super::generation::Generation;
+use super::shard_settings::{self, Common, HealthTable};
 use super::{derive, log};
 use crate::control::stats::{Count, Counts};
 use crate::control::{self, Admin, AdminRules, Ending, Line, metrics};
-use crate::engine::files::local_device;
 use crate::engine::finding::Finding;
 use crate::engine::probe::Kernel;
 use crate::engine::uring::{Setup, Uring};
-use crate::mesh::{self, Health, Peers, Receiver, Sender, ToControl, ToShard, Waker};
-use crate::service::files::FilesSettings;
-use crate::service::proxy::{self, Backoff, Place, Places};
-use crate::service::{Route, Routes, Services, Target, broadcast, echo, files};
-use crate::shard::clock::ticks;
-use crate::shard::service::{Deflate, RouteLimits, ShardSettings};
+use crate::mesh::{self, Peers, Receiver, Sender, ToControl, ToShard, Waker};
+use crate::service::{self, Services, files};
+use crate::shard::service::ShardSettings;
 use crate::shard::{Shard, pump};
-use edgehold_wire::http1;
-use edgehold_wire::ws::CloseCode;
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::Socket;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::net::{IpAddr, TcpListener};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -42,10 +36,6 @@ const GLOMMIO_RING_DEPTH: usize = 64;
 /// When glommio asks a task to let others run. The shard has the executor for itself and a budget of its own; a timer
 /// that fires early can put the executor to sleep over work that waits (docs/decisions/ring.md).
 const GLOMMIO_PREEMPT: Duration = Duration::from_secs(60);
-
-/// The kernel takes at most 32 buffers for a multishot receive before it lets others go first (io_uring/net.c,
-/// MULTISHOT_MAX_RETRY), of 64 KiB at most.
-const WAKE_BYTES: usize = 32 * (64 << 10);
 
 /// How long the threads of shards may take to end, once nobody needs them any more.
 const JOIN: Duration = Duration::from_secs(2);
@@ -74,20 +64,22 @@ fn serve_until_told(config: &Config, log_dropped: Count) -> Result<Ending, Failu
     let control_waker = Arc::new(Waker::new().map_err(Failure::Control)?);
     let epoch = super::broadcast::epoch();
     let generation = Generation::first(Arc::new(config.clone()));
-    let health: Arc<[Health]> = generation.upstreams().iter().map(|(_, it)| Health::new(it.to_string())).collect();
+    let health = shard_settings::health(&generation, &Vec::new());
     let (lines, posts) = posts(derived.shards, &derived.mailboxes, &control_waker).map_err(Failure::Control)?;
     let held = derive::open_files(config, &machine, &derived);
     let counts = Counts { files_held_limit: held, log_dropped, ..Counts::default() };
-    let files = files_settings(config, &counts);
+    let common = Common { epoch, counts };
+    let services = shard_settings::services(&generation, &common, &health);
     let mut shards = Vec::new();
     for (shard, post) in posts.into_iter().enumerate().rev() {
         let sockets = bound.sockets.pop().unwrap_or_default();
-        let start = Start::new((&generation, &derived), (shard, epoch), health.clone(), sockets, post, files.clone());
+        let settings = shard_settings::at_start(&generation, &derived, shard);
+        let start = Start { settings, services: services.clone(), setup: setup(config, &derived), sockets, post };
         let memlock = memlock_bytes(config, &machine);
         shards.push(start.spawn().map_err(|error| Failure::Shard { shard, error, memlock })?);
     }
     announce(config, &derived);
-    let settings = control_settings(&generation, bound.admin.take(), epoch, (health, counts));
+    let settings = control_settings(&generation, bound.admin.take(), common, health);
     let ending = control::run(settings, lines, &control_waker).map_err(Failure::Control)?;
     drop(bound);
     finish(ending, shards)
@@ -194,46 +186,13 @@ fn posts(shards: usize, capacities: &Mailboxes, control_waker: &Arc<Waker>) -> i
 /// All that a shard's thread takes with it.
 struct Start {
     settings: ShardSettings,
+    services: service::Settings,
     setup: Setup,
-    routes: Arc<Routes>,
-    places: Places,
-    broadcast: (Arc<[broadcast::BroadcastPlan]>, Vec<broadcast::FeedSettings>, u32),
-    files: FilesSettings,
-    health: Vec<Option<String>>,
     sockets: Vec<Socket>,
     post: ShardPost,
 }
 
 impl Start {
-    fn new(
-        (generation, derived): (&Generation, &Derived),
-        (shard, epoch): (usize, u32),
-        health: Arc<[Health]>,
-        sockets: Vec<Socket>,
-        post: ShardPost,
-        files: FilesSettings,
-    ) -> Start {
-        let config = &*generation.config;
-        Start {
-            settings: settings(generation, derived, shard),
-            setup: Setup {
-                table: derived.table_entries,
-                buffers: config.server.recv_buffers,
-                buffer_bytes: config.server.recv_buffer_bytes,
-                unsent_bytes: config.server.unsent_bytes,
-                silence: silence(config, |service| matches!(service, config::Service::Proxy { .. })),
-                files: if serves_files(config) { files::AT_A_TIME as u32 } else { 0 },
-            },
-            routes: routes(generation),
-            places: places(generation, health),
-            broadcast: (super::broadcast::settings(generation), super::broadcast::feeds(config), epoch),
-            files,
-            health: config.listeners.iter().map(|it| it.health.clone()).collect(),
-            sockets,
-            post,
-        }
-    }
-
     /// Starts the thread and waits until the shard stands, or says why not.
     fn spawn(self) -> io::Result<Thread> {
         let shard = self.settings.shard;
@@ -264,10 +223,7 @@ impl Start {
             }
         };
         let _ = standing.send(Ok(()));
-        let (settings, feeds, epoch) = self.broadcast;
-        let broadcast = broadcast::Broadcast::new(settings, &feeds, epoch);
-        let services =
-            Services::new(self.routes, self.places, broadcast).with_files(self.files).with_health(self.health);
+        let services = Services::new(&self.services);
         let ShardPost { waker, letters, to_control, peers } = self.post;
         let shard = Shard::new(ring, services, &self.settings, letters, to_control).with_peers(peers);
         pump::run(shard, &waker).await
@@ -294,22 +250,14 @@ fn placement(shard: usize) -> Placement {
 
 // ---- from what was written to what it means ----
 
-fn settings(generation: &Generation, derived: &Derived, shard: usize) -> ShardSettings {
-    let config = &*generation.config;
-    let unknown = limits(&config.limits, u32::MAX / 4, Deflate::default());
-    let routes = config.routes.iter().map(|it| limits(&it.limits, keep_alive_ticks(&it.service), it.deflate));
-    ShardSettings {
-        shard,
-        slots: derived.slots_per_shard,
-        spare_slots: derived.spare_slots,
-        accepts_in_flight: u32::from(config.server.accepts_in_flight),
-        listeners: config.listeners.len(),
-        upstreams: generation.upstreams().len(),
-        limits: std::iter::once(unknown).chain(routes).collect(),
-        outbox_bytes: derived.outbox_bytes,
-        deflate_window_bytes: config.server.deflate_window_bytes,
-        turn_events: config.server.turn_events,
-        park_after: config.server.park_after,
+fn setup(config: &Config, derived: &Derived) -> Setup {
+    Setup {
+        table: derived.table_entries,
+        buffers: config.server.recv_buffers,
+        buffer_bytes: config.server.recv_buffer_bytes,
+        unsent_bytes: config.server.unsent_bytes,
+        silence: silence(config, |service| matches!(service, config::Service::Proxy { .. })),
+        files: if serves_files(config) { files::AT_A_TIME as u32 } else { 0 },
     }
 }
 
@@ -317,127 +265,32 @@ fn serves_files(config: &Config) -> bool {
     config.routes.iter().any(|it| matches!(it.service, config::Service::Files { .. }))
 }
 
-/// The files of all shards are counted together.
-fn files_settings(config: &Config, counts: &Counts) -> FilesSettings {
-    FilesSettings {
-        queue: config.server.file_queue as usize,
-        wait: config.server.file_wait,
-        held_most: counts.files_held_limit,
-        held: counts.files_held.0.clone(),
-    }
-}
-
-/// Only streams of broadcast routes are kept alive.
-fn keep_alive_ticks(service: &config::Service) -> u32 {
-    match service {
-        config::Service::Broadcast(route) => ticks(route.keep_alive),
-        _ => u32::MAX / 4,
-    }
-}
-
-fn limits(limits: &config::Limits, keep_alive_ticks: u32, deflate: Deflate) -> RouteLimits {
-    let head_bytes = limits.head_bytes as usize;
-    RouteLimits {
-        head: http1::HeadLimits {
-            head_bytes,
-            head_count: usize::from(limits.head_count),
-            target_bytes: head_bytes / 2,
-        },
-        message_bytes: limits.message_bytes,
-        head_ticks: ticks(limits.head_timeout),
-        idle_ticks: ticks(limits.idle_timeout),
-        keep_alive_ticks,
-        close_ticks: ticks(limits.close_timeout),
-        max_pending: limits.max_pending as usize,
-        connection_bytes: connection_bytes(limits),
-        deflate,
-    }
-}
-
-/// Where it is not written: a message on its way out and the next one on its way in, what waits on both sides, and what
-/// one wake of a receive may bring at most.
-fn connection_bytes(limits: &config::Limits) -> usize {
-    match limits.connection_bytes {
-        0 => 2 * (limits.message_bytes as usize + limits.max_pending as usize) + WAKE_BYTES,
-        bytes => bytes as usize,
-    }
-}
-
-/// The routes; limits number 0 are those for all, number n + 1 those of route n.
-fn routes(generation: &Generation) -> Arc<Routes> {
-    let route = |route: &config::Route| Route {
-        path: route.path.clone(),
-        below: route.below(),
-        host: route.host.clone(),
-        limits: generation.route(route).map_or(0, |number| number + 1),
-        target: target(generation, route),
-    };
-    Arc::new(generation.config.routes.iter().map(route).collect())
-}
-
-fn target(generation: &Generation, route: &config::Route) -> Target {
-    match &route.service {
-        config::Service::Echo { subprotocols } => Target::Echo(echo::EchoPlan { subprotocols: subprotocols.clone() }),
-        config::Service::Page => Target::Page(()),
-        config::Service::Broadcast(_) => Target::Broadcast(generation.broadcast(route).unwrap_or_default()),
-        config::Service::Files { root, cache_control, charset } => {
-            let (root, cache_control, charset) = (root.clone(), cache_control.clone(), charset.clone());
-            let device = local_device(&root);
-            Target::Files(files::FilesPlan { site: Arc::new(files::Site { root, device, cache_control, charset }) })
-        }
-        config::Service::Proxy { upstreams, frames, subprotocols, connect_timeout, end_code } => {
-            Target::Proxy(Arc::new(proxy::ProxyPlan {
-                upstreams: upstreams.iter().filter_map(|it| generation.upstream(it)).collect(),
-                frames: *frames,
-                subprotocols: subprotocols.clone(),
-                connect_ticks: ticks(*connect_timeout),
-                end_code: CloseCode(*end_code),
-            }))
-        }
-    }
-}
-
-fn places(generation: &Generation, health: Arc<[Health]>) -> Places {
-    let places = generation.upstreams().into_iter().map(|(_, it)| place(it)).collect();
-    let server = &generation.config.server;
-    Places { places, health, backoff: Backoff { first: server.upstream_backoff, max: server.upstream_backoff_max } }
-}
-
-fn place(upstream: &config::Upstream) -> Place {
-    match upstream {
-        config::Upstream::Tcp { host, port } => match host.parse() {
-            Ok(address) => Place::Known(SocketAddr::new(address, *port)),
-            Err(_) => Place::Named,
-        },
-        config::Upstream::Unix(path) => Place::Unix(PathBuf::from(path)),
-    }
-}
-
 fn control_settings(
     generation: &Generation,
     admin: Option<TcpListener>,
-    epoch: u32,
-    (health, counts): (Arc<[Health]>, Counts),
+    common: Common,
+    health: HealthTable,
 ) -> control::ControlSettings {
-    let (config, upstreams) = (&*generation.config, generation.upstreams());
-    let named = |&(number, it): &(u32, &config::Upstream)| match it {
+    let config = &*generation.config;
+    let upstreams: Vec<&config::Upstream> = generation.by_upstream(|it| it).into_iter().flatten().collect();
+    let named = |(number, it): (u32, &&config::Upstream)| match it {
         config::Upstream::Tcp { host, port } if host.parse::<IpAddr>().is_err() => Some((number, host.clone(), *port)),
         config::Upstream::Tcp { .. } | config::Upstream::Unix(_) => None,
     };
     control::ControlSettings {
         admin: admin.map(|listener| Admin { listener, rules: admin_rules(config) }),
-        counts,
-        names: upstreams.iter().filter_map(named).collect(),
+        counts: common.counts,
+        names: (0..).zip(&upstreams).filter_map(named).collect(),
         resolve_ttl: config.server.resolve_ttl,
         grace: config.server.shutdown_grace,
         labels: metrics::Labels {
             listeners: config.listeners.iter().map(|it| it.name.clone()).collect(),
-            upstreams: upstreams.iter().map(|(_, it)| it.to_string()).collect(),
-            health,
+            upstreams: upstreams.iter().map(ToString::to_string).collect(),
+            health: health.into_iter().flatten().collect(),
         },
         feeds: super::feeds::settings(config),
         publish_limits: super::feeds::publish_limits(config),
-        epoch,
+        epoch: common.epoch,
     }
 }
 
@@ -486,8 +339,7 @@ mod tests {
         let setup =
             Setup { table: 16, buffers: 2, buffer_bytes: 512, files: 0, unsent_bytes: 0, silence: Duration::ZERO };
         let ring = Uring::new(setup, post.waker.reader()?, Vec::new())?;
-        let broadcast = broadcast::Broadcast::new([].into(), &[], 0);
-        let services = Services::new(Arc::new(Routes::from_iter([])), Vec::new(), broadcast);
+        let services = Services::new(&service::Settings::default());
         let settings = ShardSettings {
             shard: 0,
             slots: 8,

@@ -217,7 +217,7 @@ mod tests {
     /// A shard that says how it is all the time, without being asked: nothing but the letter itself wakes the reader.
     fn report_often(mut to_control: Sender<ToControl>) {
         for letter in 0..LETTERS {
-            let report = Report { shard: 0, counters: Counters::default() };
+            let report = Report { shard: 0, generation: 0, held: 0, counters: Counters::default() };
             to_control.post(ToControl::Report(Box::new(report))).expect("room for a letter");
             let begun = std::time::Instant::now();
             while to_control.waiting() > 0 {

@@ -507,7 +507,7 @@ fn failed_accepts(accept_errors: u64) -> Counters {
 }
 
 fn report(seat: &mut Seat, shard: usize, counters: Counters) {
-    assert!(seat.to_control.post(ToControl::Report(Box::new(Report { shard, counters }))).is_ok());
+    assert!(seat.to_control.post(ToControl::Report(Box::new(Report { shard, generation: 0, held: 0, counters }))).is_ok());
 }
 
 /// How often a seat was asked for a report.
@@ -552,7 +552,7 @@ async fn what_a_late_shard_has_said_stays_in_the_sums() {
 #[tokio::test]
 async fn status_tells_of_a_dead_upstream_a_full_shard_and_refused_clients() {
     let upstreams = ["tcp://a:1", "tcp://b:2"].map(String::from);
-    let health: Arc<[Health]> = upstreams.iter().cloned().map(Health::new).collect();
+    let health: Arc<[Arc<Health>]> = upstreams.iter().cloned().map(Health::new).map(Arc::new).collect();
     let labels = metrics::Labels { listeners: vec!["l".into()], upstreams: upstreams.into(), health: health.clone() };
     let mut hall = Hall::with_labels(Vec::new(), labels).await;
     let counters = |used, refused, failures| {

@@ -233,7 +233,7 @@ pub struct Counters {
     pub letters_refused: u64,
     /// Times that a letter to another shard found its mailbox full.
     pub shard_letters_refused: u64,
-    /// By upstream, in the order of the configuration.
+    /// By upstream number.
     pub upstreams: Vec<UpstreamCounters>,
     /// The shard accepts no new clients.
     pub draining: bool,

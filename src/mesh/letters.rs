@@ -1,6 +1,7 @@
 //! The letters themselves.
 
 use super::{Counters, FeedNumber, Message, ServiceKind};
+use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -17,9 +18,12 @@ pub enum ToShard {
     Drain,
     /// End at once; connections that are still open are cut.
     Leave,
+    /// Settings take the place of those that are in force. They are of the type that the shard's services have for them,
+    /// which stands on a higher floor.
+    Exchange(Arc<dyn Any + Send + Sync>),
     /// From now on upstream `upstream` has these addresses; none: its name does not resolve.
     Addresses {
-        /// Number of the upstream, in the order of the configuration.
+        /// Number of the upstream.
         upstream: u32,
         /// What the name resolves to.
         addresses: Arc<[SocketAddr]>,
@@ -150,6 +154,11 @@ pub struct ChannelState {
 pub struct Report {
     /// The shard.
     pub shard: ShardNumber,
+    /// The generation of settings that is in force: how often they were exchanged.
+    pub generation: u32,
+    /// How many things are held that this generation has not: connections under limits of routes that are gone, feeds
+    /// that have subscribers, upstreams with connections. At zero, for all shards, their numbers may be given anew.
+    pub held: usize,
     /// Its counters.
     pub counters: Counters,
 }

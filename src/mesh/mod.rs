@@ -9,6 +9,7 @@ mod health;
 mod letters;
 mod mailbox;
 mod message;
+mod numbered;
 mod peers;
 mod services;
 mod waker;
@@ -24,6 +25,7 @@ pub use letters::{
 };
 pub use mailbox::{Receiver, Sender, mailbox, mailbox_bytes};
 pub use message::{Body, FeedNumber, Form, Frame, Message, NewMessage, PlainFrame, epoch_of, id, sequence_of};
+pub use numbered::Numbered;
 pub use peers::{PeerReceivers, PeerSenders, Peers, ShardLetters, peers, peers_bytes};
 pub use services::ServiceKind;
 pub(crate) use services::services;

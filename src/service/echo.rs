@@ -21,8 +21,13 @@ pub struct Echo;
 
 impl Service for Echo {
     type Plan = EchoPlan;
+    type Settings = ();
 
     const ADMITS: Admits = Admits::Opening;
+
+    fn new((): &()) -> Echo {
+        Echo
+    }
 
     fn request(&mut self, desk: &mut Desk<'_>, request: &Request<'_, '_>, plan: &EchoPlan) -> Verdict {
         if let Ok(opening) = upgrade::check(request.head) {

@@ -6,7 +6,6 @@ use edgehold_wire::http1::Head;
 use edgehold_wire::status::Status;
 
 /// The path of each listener that has one, by its number.
-#[derive(Default)]
 pub(super) struct Paths(pub(super) Vec<Option<String>>);
 
 impl Paths {

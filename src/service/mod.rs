@@ -30,8 +30,23 @@ pub trait Service {
     /// What a route says for this service.
     type Plan;
 
+    /// What is said for the service itself, whatever the route; `()` where that is nothing.
+    type Settings;
+
     /// What a request must be before the service sees it.
     const ADMITS: Admits;
+
+    /// The service of one shard, with its first settings.
+    fn new(settings: &Self::Settings) -> Self;
+
+    /// These settings are in force from now on; routes and their plans may have changed, too. What goes by a number that
+    /// they do not have any more goes on as before ([`Numbered`](crate::mesh::Numbered)).
+    fn exchange(&mut self, _desk: &mut Desk<'_>, _settings: &Self::Settings) {}
+
+    /// How many things are held that its present settings do not have; connections are counted elsewhere.
+    fn held(&self) -> usize {
+        0
+    }
 
     /// A request has come for one of its routes: see [`Services::request`](crate::shard::service::Services::request).
     fn request(&mut self, desk: &mut Desk<'_>, request: &Request<'_, '_>, plan: &Self::Plan) -> Verdict;
@@ -107,6 +122,16 @@ macro_rules! dispatch {
             }
         }
 
+        /// What the services of a shard are told of the configuration; the same for all shards.
+        #[derive(Clone, Default)]
+        pub struct Settings {
+            /// Where requests go.
+            pub routes: Arc<Routes>,
+            /// The paths at which listeners, by their numbers, tell balancers how they are.
+            pub health: Vec<Option<String>>,
+            $(#[doc = $about] pub $module: <$module::$name as Service>::Settings,)*
+        }
+
         /// All services of a shard.
         pub struct Services {
             routes: Arc<Routes>,
@@ -115,6 +140,21 @@ macro_rules! dispatch {
         }
 
         impl Services {
+            /// With their first settings.
+            pub fn new(settings: &Settings) -> Services {
+                let (routes, health) = (settings.routes.clone(), health::Paths(settings.health.clone()));
+                Services { routes, health, $($module: $module::$name::new(&settings.$module),)* }
+            }
+
+            fn take_settings(&mut self, desk: &mut Desk<'_>, settings: &Settings) {
+                (self.routes, self.health.0) = (settings.routes.clone(), settings.health.clone());
+                $(self.$module.exchange(desk, &settings.$module);)*
+            }
+
+            fn held_by_services(&self) -> usize {
+                [$(self.$module.held(),)*].iter().sum()
+            }
+
             fn serve(&mut self, desk: &mut Desk<'_>, request: &Request<'_, '_>, target: &Target) -> Verdict {
                 match target { $(Target::$name(plan) => self.$module.request(desk, request, plan),)* }
             }
@@ -143,26 +183,17 @@ macro_rules! dispatch {
 
 crate::mesh::services!(dispatch);
 
-impl Services {
-    /// The routes, `upstreams` by their numbers, and what broadcast routes need.
-    pub fn new(routes: Arc<Routes>, upstreams: impl Into<proxy::Places>, broadcast: broadcast::Broadcast) -> Services {
-        let (files, health) = (files::Files::default(), health::Paths::default());
-        let (proxy, echo, page) = (proxy::Proxy::new(upstreams.into()), echo::Echo, page::Page);
-        Services { routes, health, echo, proxy, files, page, broadcast }
-    }
-
-    /// With these limits of files.
-    pub fn with_files(self, settings: files::FilesSettings) -> Services {
-        Services { files: files::Files::new(settings), ..self }
-    }
-
-    /// With the paths at which listeners, by their numbers, tell balancers how they are.
-    pub fn with_health(self, paths: Vec<Option<String>>) -> Services {
-        Services { health: health::Paths(paths), ..self }
-    }
-}
-
 impl crate::shard::service::Services for Services {
+    type Settings = Settings;
+
+    fn exchange(&mut self, desk: &mut Desk<'_>, settings: &Settings) {
+        self.take_settings(desk, settings);
+    }
+
+    fn held(&self) -> usize {
+        self.held_by_services()
+    }
+
     fn request(&mut self, desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>) -> Verdict {
         if self.health.answers(desk, who, head) {
             return Verdict::Served;

@@ -18,8 +18,13 @@ pub struct Page;
 
 impl Service for Page {
     type Plan = ();
+    type Settings = ();
 
     const ADMITS: Admits = Admits::Reading;
+
+    fn new((): &()) -> Page {
+        Page
+    }
 
     fn request(&mut self, desk: &mut Desk<'_>, request: &Request<'_, '_>, _plan: &()) -> Verdict {
         match request.head.path {

@@ -7,11 +7,11 @@
 
 mod upstream;
 
-pub use upstream::{Backoff, Place, Places};
+pub use upstream::{Backoff, Place, Placed, Places};
 
 use super::echo::opcode;
 use super::{Admits, Request, Service};
-use crate::mesh::{Cause, ServiceKind, ToShard, UpstreamCounters};
+use crate::mesh::{Cause, Numbered, ServiceKind, ToShard, UpstreamCounters};
 use crate::shard::service::{Address, Backpressure, Desk, Dial, Event, Verdict};
 use crate::shard::slab::Handle;
 use edgehold_wire::status::Status;
@@ -52,7 +52,8 @@ pub enum Frames {
 /// The proxy service of one shard.
 pub struct Proxy {
     sessions: Slab<Session>,
-    upstreams: Vec<Upstream>,
+    /// By number.
+    upstreams: Numbered<Upstream>,
     /// Where a cut character and the bytes behind it meet.
     scratch: Vec<u8>,
 }
@@ -90,8 +91,31 @@ struct Call {
 
 impl Service for Proxy {
     type Plan = Arc<ProxyPlan>;
+    type Settings = Places;
 
     const ADMITS: Admits = Admits::Opening;
+
+    fn new(places: &Places) -> Proxy {
+        let upstreams = places.upstreams.iter().flatten().map(|placed| Upstream::new(placed, places.backoff)).collect();
+        Proxy { sessions: Slab::new(), upstreams, scratch: Vec::new() }
+    }
+
+    /// An upstream that is gone keeps its connections; who is still looking for one that answers does not call it.
+    fn exchange(&mut self, desk: &mut Desk<'_>, places: &Places) {
+        let counters = &mut desk.counters().upstreams;
+        counters.resize(places.upstreams.len().max(counters.len()), UpstreamCounters::default());
+        let kept = |upstream: &mut Upstream, _| upstream.backoff = places.backoff;
+        self.upstreams.exchange(places.upstreams.iter().map(Option::as_ref), kept, |number, placed| {
+            counters[number] = UpstreamCounters::default();
+            Upstream::new(placed, places.backoff)
+        });
+        self.sessions.iter_mut().for_each(|(_, session)| session.call.skip_older(&session.settings, &self.upstreams));
+    }
+
+    /// Upstreams that are gone and have connections.
+    fn held(&self) -> usize {
+        self.upstreams.older().filter(|(_, upstream)| upstream.connections > 0).count()
+    }
 
     /// Calls an upstream for the client.
     fn request(&mut self, desk: &mut Desk<'_>, request: &Request<'_, '_>, plan: &Arc<ProxyPlan>) -> Verdict {
@@ -131,11 +155,6 @@ impl Service for Proxy {
 }
 
 impl Proxy {
-    /// Upstreams by their numbers.
-    pub fn new(places: Places) -> Proxy {
-        Proxy { sessions: Slab::new(), upstreams: Upstream::all(places), scratch: Vec::new() }
-    }
-
     /// The upstream has accepted: the client's 101 goes out.
     fn connected(&mut self, desk: &mut Desk<'_>, token: usize) {
         let Some(session) = self.sessions.get_mut(token) else { return };
@@ -168,7 +187,7 @@ impl Proxy {
 
     /// A name leads elsewhere now.
     fn moved(&mut self, upstream: u32, addresses: &[SocketAddr]) {
-        let upstream = &mut self.upstreams[upstream as usize];
+        let Some(upstream) = self.upstreams.current_mut(upstream as usize) else { return };
         upstream.addresses = addresses.iter().copied().map(Address::Tcp).collect();
         upstream.preferred = 0;
     }
@@ -253,9 +272,16 @@ impl Proxy {
 }
 
 impl Call {
+    /// Of the route's upstreams those that are gone count as tried.
+    fn skip_older(&mut self, plan: &ProxyPlan, upstreams: &Numbered<Upstream>) {
+        let older = |number: &u32| upstreams.current(*number as usize).is_none();
+        let places = plan.upstreams.iter().enumerate().filter(|(_, number)| older(number));
+        self.tried |= places.fold(0, |places, (place, _)| places | 1 << place);
+    }
+
     /// The place and number of the upstream with the fewest connections among those that were not tried and are not
     /// left alone; where there is none, the last resort.
-    fn choose(&self, numbers: &[u32], upstreams: &[Upstream], now: u32) -> Option<(usize, u32)> {
+    fn choose(&self, numbers: &[u32], upstreams: &Numbered<Upstream>, now: u32) -> Option<(usize, u32)> {
         let all = numbers.iter().copied().enumerate();
         let fresh = all.filter(|(place, _)| self.tried & 1 << place == 0);
         let is_open = |(_, number): &(usize, u32)| upstreams[*number as usize].may_be_called(now);

@@ -14,11 +14,18 @@ const HOST: usize = 253;
 /// What stands before a host whose names below are all meant.
 const WILDCARD: &str = "*.";
 
-/// All routes of the server, made once and shared by its shards.
+/// All routes of the server in one generation of its settings, shared by its shards.
 pub struct Routes {
     routes: Box<[Route]>,
     /// The paths of each host, and for each path its place in `routes`.
     hosts: Prefixes<Prefixes<usize>>,
+}
+
+impl Default for Routes {
+    /// None.
+    fn default() -> Routes {
+        Routes::from_iter([])
+    }
 }
 
 impl FromIterator<Route> for Routes {

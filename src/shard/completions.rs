@@ -243,7 +243,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
         let (who, now) = (self.core.slab.handle(slot), self.core.now());
         let conn = &mut self.core.slab[slot];
         self.core.pool.sent(&mut conn.out, len);
-        let max_pending = self.core.limits[usize::from(conn.limits)].max_pending;
+        let max_pending = self.core.limits[conn.limits].max_pending;
         if conn.is_upstream() {
             self.core.counters.upstream_bytes_out += len as u64;
         } else {

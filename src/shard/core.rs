@@ -9,7 +9,7 @@ use super::conn::{Conn, Flags, Hold, State, StateEvent};
 use super::desk::{Backpressure, Desk};
 use super::due;
 use super::files::FileTable;
-use super::limits::{RouteLimits, ShardSettings};
+use super::limits::{LimitsTable, RouteLimits, ShardSettings};
 use super::outbox::{Exhausted, Pool};
 use super::side_table::SideTable;
 use super::slab::{Handle, Slab};
@@ -42,7 +42,7 @@ pub struct Core {
     pub(super) side: SideTable,
     pub(super) clock: Clock,
     pub(super) counters: Counters,
-    pub(super) limits: Vec<RouteLimits>,
+    pub(super) limits: LimitsTable,
     pub(super) park_ticks: u32,
     pub(super) listed: Vec<u32>,
     pub(super) draining: bool,
@@ -79,7 +79,7 @@ impl Core {
             side: SideTable::default(),
             clock: Clock::new(capacity),
             counters: Counters::new(u64::from(settings.slots), settings.listeners, settings.upstreams),
-            limits: settings.limits.clone(),
+            limits: LimitsTable::new(&settings.limits),
             park_ticks: ticks(settings.park_after),
             listed: Vec::new(),
             draining: false,
@@ -112,7 +112,13 @@ impl Core {
 
     /// The limits that hold for a connection; for one that is gone those for all.
     pub(super) fn limits_of(&self, who: Handle) -> &RouteLimits {
-        &self.limits[self.slab.get(who).map_or(0, |conn| usize::from(conn.limits))]
+        &self.limits[self.slab.get(who).map_or(0, |conn| conn.limits)]
+    }
+
+    /// A connection goes by limits of this number from now on.
+    pub(super) fn set_limits(&mut self, slot: u32, number: u16) {
+        let before = std::mem::replace(&mut self.slab[slot].limits, number);
+        self.limits.pass(before, number);
     }
 
     // ---- what is to be done before the turn ends ----
@@ -129,7 +135,7 @@ impl Core {
     /// Sets the slot's deadline by its state.
     pub(super) fn watch(&mut self, slot: u32) {
         let conn = &self.slab[slot];
-        let limits = &self.limits[usize::from(conn.limits)];
+        let limits = &self.limits[conn.limits];
         let spilled = self.side.spilled(conn.side);
         match due::next(conn, limits, spilled, self.park_ticks, self.clock.now()) {
             Some(at) => self.clock.set_timer(slot, at),
@@ -168,7 +174,7 @@ impl Core {
             return Backpressure::Gone;
         }
         let conn = &mut self.slab[who.slot];
-        let max_pending = self.limits[usize::from(conn.limits)].max_pending;
+        let max_pending = self.limits[conn.limits].max_pending;
         if conn.out.pending() > max_pending {
             conn.flags.insert(Flags::FULL);
         }

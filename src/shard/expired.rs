@@ -32,7 +32,7 @@ fn expired_head(core: &mut Core, slot: u32) {
     let conn = &core.slab[slot];
     let who = core.slab.handle(slot);
     let spilled = core.side.spilled(conn.side);
-    if core.now() < due::head(conn, &core.limits[usize::from(conn.limits)], spilled) {
+    if core.now() < due::head(conn, &core.limits[conn.limits], spilled) {
     } else if conn.hold.contains(Hold::VERDICT) {
         let conn = &mut core.slab[slot];
         conn.hold.remove(Hold::VERDICT);
@@ -52,7 +52,7 @@ fn expired_head(core: &mut Core, slot: u32) {
 /// The last bytes were not taken, or the peer's FIN did not come: it is cut off.
 fn expired_closing(core: &mut Core, slot: u32) {
     let conn = &core.slab[slot];
-    if core.now() >= conn.since + due::closing(conn, &core.limits[usize::from(conn.limits)]) {
+    if core.now() >= conn.since + due::closing(conn, &core.limits[conn.limits]) {
         let who = core.slab.handle(slot);
         if conn.out.pending() > 0 {
             // What was to be the last word did not arrive: that is how the connection ended.
@@ -65,7 +65,7 @@ fn expired_closing(core: &mut Core, slot: u32) {
 fn expired_open(core: &mut Core, slot: u32) {
     let now = core.now();
     let conn = &core.slab[slot];
-    let limits = &core.limits[usize::from(conn.limits)];
+    let limits = &core.limits[conn.limits];
     let quiet = now.saturating_sub(conn.last_received);
     let (idle, park) = (limits.idle_ticks, core.park_ticks);
     if due::is_closing(conn) {

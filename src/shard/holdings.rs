@@ -32,7 +32,7 @@ impl Core {
     /// The connection holds too much already, or nobody holds more than it: nothing was put.
     pub(super) fn put(&mut self, who: Handle, chain: Chain, parts: [&[u8]; 2]) -> Result<(), Exhausted> {
         let before = self.held(who.slot);
-        let most = self.limits[usize::from(self.slab[who.slot].limits)].connection_bytes;
+        let most = self.limits[self.slab[who.slot].limits].connection_bytes;
         let bounded = !matches!(chain, Chain::Urgent | Chain::Front);
         if bounded && before > most || before + parts[0].len() + parts[1].len() > CHAIN {
             self.counters.connection_bytes_passed += 1;
@@ -56,7 +56,7 @@ impl Core {
     /// As for [`Desk::put`]; or the connection is gone.
     pub(super) fn blank(&mut self, who: Handle, front: usize, len: usize) -> Result<Outbox, Exhausted> {
         let limits = self.slab.get(who).ok_or(Exhausted)?.limits;
-        if self.held(who.slot) > self.limits[usize::from(limits)].connection_bytes {
+        if self.held(who.slot) > self.limits[limits].connection_bytes {
             self.counters.connection_bytes_passed += 1;
             return Err(Exhausted);
         }

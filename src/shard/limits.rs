@@ -1,6 +1,8 @@
 //! What a shard is built with, in its own units: derived once, from the configuration, by `app`.
 
+use crate::mesh::Numbered;
 use edgehold_wire::http1;
+use std::ops::Index;
 use std::time::Duration;
 
 /// The limits of a route, in the shard's units.
@@ -51,9 +53,9 @@ pub struct ShardSettings {
     pub accepts_in_flight: u32,
     /// Listeners.
     pub listeners: usize,
-    /// Upstreams in the configuration.
+    /// Upstreams that are counted from the start.
     pub upstreams: usize,
-    /// RouteLimits by number; the first hold until a route is known.
+    /// Limits by number; the first hold until a route is known. They may be exchanged ([`Generation`]).
     pub limits: Vec<RouteLimits>,
     /// Most bytes of outbox chunks.
     pub outbox_bytes: u64,
@@ -63,4 +65,58 @@ pub struct ShardSettings {
     pub turn_events: u32,
     /// Quiet time after which a connection is parked.
     pub park_after: Duration,
+}
+
+/// What is exchanged of a shard's settings while it runs. Sizes that memory was allocated by are not.
+#[derive(Clone, Debug)]
+pub struct Generation<S> {
+    /// How often settings were exchanged before.
+    pub number: u32,
+    /// Limits by number, the first always there; `None`: of a route that is gone.
+    pub limits: Vec<Option<RouteLimits>>,
+    /// What the services have.
+    pub services: S,
+}
+
+/// Limits by number, and how many connections go by them.
+pub(super) struct LimitsTable {
+    limits: Numbered<RouteLimits>,
+    /// By number; of number 0, which is always there, none are counted.
+    holders: Vec<u32>,
+}
+
+impl LimitsTable {
+    /// Those of the first generation.
+    pub(super) fn new(limits: &[RouteLimits]) -> LimitsTable {
+        LimitsTable { limits: limits.iter().cloned().collect(), holders: vec![0; limits.len()] }
+    }
+
+    /// Connections keep the number they go by. The limits of routes that are gone hold on for those who have them.
+    pub(super) fn exchange(&mut self, next: &[Option<RouteLimits>]) {
+        self.limits.replace(next.iter().cloned());
+        self.holders.resize(self.limits.len(), 0);
+    }
+
+    /// A connection went by limits `from` and goes by limits `to` now. Number 0 stands for none as well.
+    pub(super) fn pass(&mut self, from: u16, to: u16) {
+        if from != 0 {
+            self.holders[usize::from(from)] -= 1;
+        }
+        if to != 0 {
+            self.holders[usize::from(to)] += 1;
+        }
+    }
+
+    /// Connections under limits of routes that are gone.
+    pub(super) fn held(&self) -> usize {
+        self.limits.older().map(|(number, _)| self.holders[number] as usize).sum()
+    }
+}
+
+impl Index<u16> for LimitsTable {
+    type Output = RouteLimits;
+
+    fn index(&self, number: u16) -> &RouteLimits {
+        &self.limits[usize::from(number)]
+    }
 }

@@ -35,8 +35,9 @@ use crate::engine::Ring;
 use crate::mesh::{Cause, Peers, Receiver, Report, Sender, ShardLetters, ToControl, ToShard};
 use clock::{Now, TICK};
 use conn::{Exchange, Flags, Hold, State, StateEvent};
-use service::{Event, Services, ShardSettings};
+use service::{Event, Generation, Services, ShardSettings};
 use slab::Handle;
+use std::any::Any;
 use std::io;
 use trouble::Trouble;
 use work::LETTER;
@@ -54,6 +55,8 @@ pub struct Shard<R: Ring, S: Services> {
     letters: ShardLetters,
     accepts: Accepts,
     due: Vec<u32>,
+    /// How often settings were exchanged.
+    generation: u32,
     turn_events: u32,
     drain_position: Option<u32>,
     left: bool,
@@ -119,6 +122,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
             letters: ShardLetters::new(letters),
             accepts: Accepts::new(settings),
             due: Vec::new(),
+            generation: 0,
             turn_events: settings.turn_events,
             drain_position: None,
             left: false,
@@ -186,7 +190,8 @@ impl<R: Ring, S: Services> Shard<R, S> {
         (counters.deflate_window_bytes, counters.deflate_window_limit) =
             (self.core.compression.window_bytes(), self.core.compression.window_limit());
         (counters.pending_bytes, counters.draining) = (self.core.pool.pending(), self.core.draining);
-        Report { shard, counters: counters.clone() }
+        let (counters, generation) = (counters.clone(), self.generation);
+        Report { shard, generation, held: self.core.limits.held() + self.service.held(), counters }
     }
 
     // ---- letters ----
@@ -208,8 +213,19 @@ impl<R: Ring, S: Services> Shard<R, S> {
             ToShard::Report => self.send_report(),
             ToShard::Drain => self.drain(),
             ToShard::Leave => self.left = true,
+            ToShard::Exchange(next) => self.exchange(&*next),
             letter => self.service.letter(&mut self.core.desk(), letter),
         }
+    }
+
+    fn exchange(&mut self, next: &dyn Any) {
+        let Some(next) = next.downcast_ref::<Generation<S::Settings>>() else {
+            debug_assert!(false, "settings of other services");
+            return;
+        };
+        self.generation = next.number;
+        self.core.limits.exchange(&next.limits);
+        self.service.exchange(&mut self.core.desk(), &next.services);
     }
 
     fn send_report(&mut self) {
@@ -358,6 +374,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
         self.core.side.clear(conn.side, &mut self.core.pool);
         self.core.side.drop(&mut conn.side);
         self.core.clock.forget(slot);
+        self.core.set_limits(slot, 0);
         self.core.slab.give_back(slot);
     }
 

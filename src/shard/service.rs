@@ -11,7 +11,7 @@ use edgehold_wire::ws::CloseCode;
 pub use super::batches::{Batch, Payload};
 pub use super::desk::{Backpressure, Desk, Dial, Offer};
 pub use super::files::{FileEvent, Part, Span};
-pub use super::limits::{Deflate, RouteLimits, ShardSettings};
+pub use super::limits::{Deflate, Generation, RouteLimits, ShardSettings};
 pub use crate::engine::{Address, FileId, FileKind, FileStat, Opening};
 
 /// All services of a shard, behind one door.
@@ -19,6 +19,8 @@ pub use crate::engine::{Address, FileId, FileKind, FileStat, Opening};
 /// A connection is a service's from [`Desk::take`] (or [`Verdict::Wait`]) until [`Event::Closed`]; between them the
 /// service knows it by its own token.
 pub trait Services {
+    /// What is exchanged of their settings while they run, for all shards alike.
+    type Settings: Send + Sync + 'static;
     /// A request head has come, and nothing of its body. A service answers it, or takes the connection and answers
     /// later. Called again with the same head after [`Verdict::Wait`].
     fn request(&mut self, desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>) -> Verdict;
@@ -27,6 +29,10 @@ pub trait Services {
     /// What became of something that a service asked about a file, under its token. Nobody's connection need be there
     /// any more. None of those who ask nothing.
     fn file(&mut self, _desk: &mut Desk<'_>, _token: u32, _event: FileEvent) {}
+    /// These settings are in force from now on. A connection keeps the numbers that it goes by.
+    fn exchange(&mut self, desk: &mut Desk<'_>, settings: &Self::Settings);
+    /// How many things are held that these settings do not have any more.
+    fn held(&self) -> usize;
     /// A letter of the control thread has come, or of a service of another shard ([`ToShard::Shard`]).
     fn letter(&mut self, desk: &mut Desk<'_>, letter: ToShard);
     /// Once a turn, behind the completions: what services have begun and not finished, at most `budget` steps of it.

@@ -1,13 +1,13 @@
 //! One play: a shard with broadcast routes, what its feeds publish, and its subscribers.
 
-use super::feeds::{EPOCH, History};
+use super::feeds::History;
 use super::setup::{FEEDS, Setup};
 use super::subscriber::{Subscriber, World};
+use crate::exchange::Exchanges;
 use crate::play::Verdict;
 use edgehold::engine::script::{Dice, Script, Temper};
 use edgehold::mesh::{ChannelState, Receiver, Sender, SubscribersQuery, ToControl, ToShard, Waker, Wanted, mailbox};
 use edgehold::service::Services;
-use edgehold::service::broadcast::Broadcast;
 use edgehold::shard::Shard;
 use edgehold::shard::clock::{Now, TICK};
 use edgehold::shard::service::{Deflate, RouteLimits, ShardSettings};
@@ -40,6 +40,7 @@ pub struct Play {
     stopping: bool,
     verbose: bool,
     steps: u64,
+    exchanges: Exchanges,
 }
 
 type Fault = Option<String>;
@@ -62,9 +63,9 @@ impl Play {
         let waker = || Arc::new(Waker::new().expect("an eventfd"));
         let (to_shard, letters) = mailbox(1024, waker());
         let (to_control, from_shard) = mailbox(1024, waker());
-        let broadcast = Broadcast::new(setup.routes.clone(), &setup.feeds, EPOCH);
-        let services = Services::new(setup.paths(), vec![], broadcast);
-        let shard = Shard::new(Script::new(seed, temper), services, &settings, letters, to_control);
+        let services = setup.services();
+        let shard = Shard::new(Script::new(seed, temper), Services::new(&services), &settings, letters, to_control);
+        let exchanges = Exchanges::new(seed, &settings, services);
         let subscribers: Vec<Subscriber> =
             (0..3 + dice.below(12)).map(|_| Subscriber::new(&mut dice, &setup, forgets)).collect();
         if verbose {
@@ -93,6 +94,7 @@ impl Play {
             verbose,
             steps: 0,
             dice,
+            exchanges,
         }
     }
 
@@ -136,6 +138,7 @@ impl Play {
     fn step(&mut self) -> Result<(), String> {
         self.steps += 1;
         self.let_time_pass();
+        self.exchanges.step(&mut self.to_shard);
         for subscriber in &mut self.subscribers {
             let mut world = World {
                 ring: self.shard.ring(),

@@ -1,10 +1,11 @@
 //! The setup of a play: what its feeds keep, and the plans of its routes.
 
+use super::feeds::EPOCH;
 use edgehold::engine::script::Dice;
 use edgehold::mesh::Body;
 use edgehold::service::broadcast::Keep;
-use edgehold::service::broadcast::{BroadcastPlan, FeedSettings, Policy, Slow};
-use edgehold::service::{Route, Routes, Target};
+use edgehold::service::broadcast::{BroadcastPlan, BroadcastSettings, FeedSettings, Policy, Slow};
+use edgehold::service::{Route, Routes, Settings, Target};
 use std::sync::Arc;
 
 /// Of feeds; the first keeps nothing.
@@ -32,8 +33,16 @@ impl Setup {
         Setup { feeds, routes, largest, slack: (max_pending / 5, max_age_ticks / 4) }
     }
 
+    /// What the services are told.
+    pub fn services(&self) -> Settings {
+        let plans = self.routes.iter().cloned().map(Some).collect();
+        let feeds = self.feeds.iter().cloned().map(Some).collect();
+        let broadcast = BroadcastSettings { plans, feeds, epoch: EPOCH };
+        Settings { routes: self.paths(), broadcast, ..Settings::default() }
+    }
+
     /// Below which path which settings stand.
-    pub fn paths(&self) -> Arc<Routes> {
+    fn paths(&self) -> Arc<Routes> {
         let path = |number: usize| match self.routes[number].channel_in_path {
             true => format!("/feed{number}/"),
             false => format!("/feed{number}"),

@@ -18,7 +18,7 @@ pub struct Labels {
     /// The upstreams, by number.
     pub upstreams: Vec<String>,
     /// The upstreams' health, by number.
-    pub health: Arc<[Health]>,
+    pub health: Arc<[Arc<Health>]>,
 }
 
 /// The state of the server at one moment.
@@ -725,7 +725,7 @@ mod tests {
     fn every_metric_has_its_head_and_its_labels() {
         let labels =
             Labels { listeners: vec!["pub\"lic".into()], upstreams: vec!["tcp://b:1".into()], ..Labels::default() };
-        let report = Some(Arc::new(Report { shard: 0, counters: Counters::new(10, 1, 1) }));
+        let report = Some(Arc::new(Report { shard: 0, generation: 0, held: 0, counters: Counters::new(10, 1, 1) }));
         let shards = vec![Seen { report, late: None }, Seen { report: None, late: Some(Duration::from_secs(9)) }];
         let text = render(&Snapshot::new(shards, &labels, Duration::from_secs(3)));
         for metric in METRICS {

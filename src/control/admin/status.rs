@@ -4,7 +4,7 @@ use super::metrics::{self, Snapshot};
 use super::state::{AdminState, going_down};
 use crate::control::feeds::Feed;
 use crate::control::reports::{Reports, Seen};
-use crate::mesh::{Counters, Health, Refused, ShardNumber, Stage};
+use crate::mesh::{Counters, Refused, ShardNumber, Stage};
 use axum::extract::State as Extract;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -81,7 +81,7 @@ fn sum(reports: &Reports, count: impl Fn(&Counters) -> u64) -> u64 {
 fn upstream_status((state, reports): (&AdminState, &Reports), number: usize, name: &str) -> Value {
     json!({
         "name": name,
-        "up": state.labels.health.get(number).map(Health::is_up),
+        "up": state.labels.health.get(number).map(|health| health.is_up()),
         "connections": sum(reports, |counters| counters.upstreams[number].connections),
         "failures": sum(reports, |counters| counters.upstreams[number].failures),
     })

@@ -70,7 +70,7 @@ impl Broadcast {
             return self.run(desk, who, token, piece);
         }
         let Some(client) = self.fanout.client(token) else { return };
-        let most = self.plans[usize::from(client.route)].order_bytes;
+        let most = self.route(client.route).plan.order_bytes;
         let text = self.fragments.entry(token).or_default();
         // One byte above the limit is kept, so that the command is known to be too long.
         text.extend_from_slice(&piece[..piece.len().min(most + 1 - text.len())]);
@@ -81,8 +81,9 @@ impl Broadcast {
 
     fn run(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, text: &[u8]) {
         let Some(client) = self.fanout.client(token) else { return };
-        let (plans, route) = (self.plans.clone(), client.route);
-        let plan = &plans[usize::from(route)];
+        let route = client.route;
+        let its = self.route(route).clone();
+        let plan = &its.plan;
         let mut answer = Answer::default();
         match self.changes_left(desk, token, plan) {
             None => return self.close_busy(desk, token),
@@ -143,7 +144,7 @@ impl Broadcast {
         left: u32,
         answer: &mut Answer,
     ) -> u32 {
-        let plan = &self.plans[usize::from(route)];
+        let plan = &self.route(route).plan;
         let words = match protocol::command(text) {
             _ if !plan.subscribe => "this route takes no messages",
             _ if text.len() > plan.order_bytes => "this message is too long",
@@ -202,7 +203,7 @@ impl Broadcast {
 
     /// Of these channels, those that a client may subscribe to.
     fn allowed(&self, token: u32, route: u16, channels: &[String], answer: &mut Answer) -> Vec<String> {
-        let plan = &self.plans[usize::from(route)];
+        let plan = &self.route(route).plan;
         let (held, mut seen, mut allowed) = (self.fanout.subscriptions(token), HashSet::new(), Vec::new());
         let mut count = held.len();
         for channel in channels {

@@ -13,6 +13,7 @@ mod patterns;
 mod polls;
 mod protocol;
 mod requests;
+mod routes;
 mod service;
 mod settings;
 mod transport;
@@ -23,11 +24,12 @@ use crate::mesh::{Message, Missed, ServiceKind, SubscriberCounts, SubscribersQue
 use crate::shard::service::{Batch, Desk};
 use crate::shard::slab::Handle;
 use edgehold_wire::http1::Head;
-use patterns::Patterns;
-pub use settings::BroadcastPlan;
+use routes::{Route, Routes};
+pub use settings::{BroadcastPlan, BroadcastSettings};
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
-use transport::Transports;
+use transport::keep_alive;
 
 /// The broadcast service of one shard.
 ///
@@ -35,26 +37,33 @@ use transport::Transports;
 /// [`closed`](Broadcast::closed), a long poll until its answer.
 pub struct Broadcast {
     fanout: Fanout,
-    plans: Arc<[BroadcastPlan]>,
-    /// The channels that each route allows.
-    patterns: Vec<Patterns>,
-    transports: Transports,
+    routes: Routes,
     polls: polls::Polls,
     /// Fragments of commands, by the tokens of their clients.
     fragments: HashMap<u32, Vec<u8>>,
 }
 
 impl Broadcast {
-    /// Routes and feeds by their numbers. `epoch`: of this run of the server, part of each id.
-    pub fn new(plans: Arc<[BroadcastPlan]>, feeds: &[FeedSettings], epoch: u32) -> Broadcast {
+    fn begin(settings: &BroadcastSettings) -> Broadcast {
+        let plans = || settings.plans.iter().flatten();
+        let (terms, feeds) = (plans().map(BroadcastPlan::terms), settings.feeds.iter().flatten());
         Broadcast {
-            fanout: Fanout::new(plans.iter().map(BroadcastPlan::terms).collect(), feeds, epoch),
-            polls: polls::Polls::new(plans.len()),
-            patterns: plans.iter().map(Patterns::new).collect(),
-            transports: Transports { plans: plans.clone() },
-            plans,
+            fanout: Fanout::new(terms, feeds, settings.epoch),
+            polls: polls::Polls::default(),
+            routes: plans().map(Route::new).collect(),
             fragments: HashMap::new(),
         }
+    }
+
+    fn take_settings(&mut self, desk: &mut Desk<'_>, settings: &BroadcastSettings) {
+        let terms: Vec<_> = settings.plans.iter().map(|plan| plan.as_ref().map(BroadcastPlan::terms)).collect();
+        self.routes.replace(settings.plans.iter().map(|plan| plan.as_ref().map(Route::new)));
+        self.fanout.exchange(desk, &terms, &settings.feeds);
+    }
+
+    /// The route of this number, also one that is gone and still has clients.
+    fn route(&self, number: u16) -> &Rc<Route> {
+        &self.routes[usize::from(number)]
     }
 
     // ---- letters ----
@@ -85,7 +94,7 @@ impl Broadcast {
 
     /// Nothing is queued for a client: fills a batch with what comes next.
     pub fn more(&mut self, desk: &mut Desk<'_>, token: u32, batch: &mut Batch) {
-        self.fanout.more(desk, token, batch, &self.transports);
+        self.fanout.more(desk, token, batch, &self.routes);
         desk.counters().messages_out[ServiceKind::Broadcast as usize] += batch.count() as u64;
         self.do_due(desk);
     }
@@ -93,7 +102,7 @@ impl Broadcast {
     /// A stream was sent nothing for `keep_alive`.
     pub fn quiet(&mut self, desk: &mut Desk<'_>, token: u32) {
         if let Some(client) = self.fanout.client(token) {
-            self.transports.keep_alive(desk, client);
+            keep_alive(desk, client);
         }
     }
 

@@ -33,8 +33,8 @@ impl Broadcast {
         route: u16,
         path: &str,
     ) {
-        let plans = self.plans.clone();
-        let plan = &plans[usize::from(route)];
+        let its = self.route(route).clone();
+        let plan = &its.plan;
         let cors = cors::fields(head, plan);
         let fields: Vec<(&'static str, &str)> = cors.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let allow = [("Allow", "GET, HEAD, OPTIONS")];
@@ -105,7 +105,7 @@ impl Broadcast {
 
     /// Why a client may not subscribe to a channel; `None`: it may.
     pub(super) fn forbids(&self, route: u16, channel: &str) -> Option<&'static str> {
-        match (self.patterns[usize::from(route)].allow(channel), self.fanout.carriers(route, channel) > 0) {
+        match (self.route(route).patterns.allow(channel), self.fanout.carriers(route, channel) > 0) {
             (false, _) => Some("this route does not let clients have this channel"),
             (true, false) => Some("no feed of this route has this channel"),
             (true, true) => None,
@@ -133,7 +133,7 @@ impl Broadcast {
         let Ok(mut opening) = upgrade::check(head) else { return gate::refuse_opening(desk, who, head) };
         // A message is deflated once for all, so it refers to nothing that one client was sent before.
         opening.deflate.iter_mut().for_each(|deflate| deflate.server_takeover = false);
-        let mut form = self.plans[usize::from(route)].form(Frame::WebSocket);
+        let mut form = self.route(route).plan.form(Frame::WebSocket);
         let token = self.fanout.add_client(desk, who, route, form, Traits::empty());
         desk.take(who, token);
         desk.prepare_upgrade(who, &opening, None);
@@ -156,8 +156,8 @@ impl Broadcast {
         request: &SubscribeRequest,
         fields: &[(&str, &str)],
     ) {
-        let plans = self.plans.clone();
-        let plan = &plans[usize::from(route)];
+        let its = self.route(route).clone();
+        let plan = &its.plan;
         let token = self.fanout.add_client(desk, who, route, plan.form(Frame::Piece), Traits::empty());
         desk.take(who, token);
         let lost = self.subscribe_first(desk, token, request);

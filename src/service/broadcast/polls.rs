@@ -8,15 +8,16 @@ use crate::service::fanout::{Client, Traits};
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
 use edgehold_wire::status::Status;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// The form of messages in the response: the envelope.
 const FORM: Form = Form { body: Body::Json, frame: Frame::Piece };
 
 /// The long polls that wait.
+#[derive(Default)]
 pub(super) struct Polls {
-    /// By route: those of one route wait for the same time, so that the first of each list ends first.
-    waiting: Vec<VecDeque<Poll>>,
+    /// By the ticks for which they wait: the first of each list ends first.
+    waiting: BTreeMap<u32, VecDeque<Poll>>,
     /// CORS fields of the responses, by token.
     fields: HashMap<u32, Vec<(&'static str, String)>>,
     /// The tick in which expired ones were last looked for.
@@ -31,20 +32,20 @@ struct Poll {
 }
 
 impl Polls {
-    /// For so many routes.
-    pub fn new(routes: usize) -> Polls {
-        Polls { waiting: (0..routes).map(|_| VecDeque::new()).collect(), fields: HashMap::new(), ticked: 0 }
-    }
-
     /// A client is gone.
     pub fn forget(&mut self, token: u32) {
         self.fields.remove(&token);
     }
 
-    /// Takes a poll whose time is over.
-    fn take_expired(&mut self, route: usize, now: u32) -> Option<Poll> {
-        self.waiting[route].front().filter(|poll| poll.until <= now)?;
-        self.waiting[route].pop_front()
+    /// Takes the polls whose time is over, and forgets lists that are empty.
+    fn take_expired(&mut self, now: u32) -> Vec<Poll> {
+        let mut expired = Vec::new();
+        for waiting in self.waiting.values_mut() {
+            let count = waiting.partition_point(|poll| poll.until <= now);
+            expired.extend(waiting.drain(..count));
+        }
+        self.waiting.retain(|_, waiting| !waiting.is_empty());
+        expired
     }
 }
 
@@ -61,7 +62,7 @@ impl Broadcast {
         let token = self.fanout.add_client(desk, who, route, FORM, Traits::PULLS);
         let lost = self.subscribe_first(desk, token, request);
         desk.counters().gaps_told += lost.len() as u64;
-        let gone = self.plans[usize::from(route)].poll_gone;
+        let gone = self.route(route).plan.poll_gone;
         if !lost.is_empty() && gone {
             return self.refuse_poll(desk, who, token, request, fields);
         }
@@ -78,11 +79,12 @@ impl Broadcast {
 
     fn wait(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, route: u16) {
         desk.follow(who);
-        let until = desk.now() + self.plans[usize::from(route)].poll_ticks;
+        let ticks = self.route(route).plan.poll_ticks;
+        let until = desk.now() + ticks;
         if let Some(client) = self.fanout.client_mut(token) {
             client.waits = until;
         }
-        self.polls.waiting[usize::from(route)].push_back(Poll { until, client: token, who });
+        self.polls.waiting.entry(ticks).or_default().push_back(Poll { until, client: token, who });
     }
 
     /// Answers 410: messages behind the poll's id are lost. `Last-Event-ID` is the id behind which nothing is.
@@ -150,14 +152,12 @@ impl Broadcast {
         if std::mem::replace(&mut self.polls.ticked, desk.now()) == desk.now() {
             return;
         }
-        for route in 0..self.plans.len() {
-            while let Some(poll) = self.polls.take_expired(route, desk.now()) {
-                // The connection may have been answered since, and wait again.
-                let waits = |it: &Client| it.who == poll.who && it.waits == poll.until;
-                let client = self.fanout.client(poll.client).filter(|it| waits(it));
-                if client.is_some_and(|it| it.traits.contains(Traits::PULLS)) {
-                    self.answer_poll(desk, poll.client, &[]);
-                }
+        for poll in self.polls.take_expired(desk.now()) {
+            // The connection may have been answered since, and wait again.
+            let waits = |it: &Client| it.who == poll.who && it.waits == poll.until;
+            let client = self.fanout.client(poll.client).filter(|it| waits(it));
+            if client.is_some_and(|it| it.traits.contains(Traits::PULLS)) {
+                self.answer_poll(desk, poll.client, &[]);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Broadcast as a service of the shard: what happens to a connection, handed to whom it concerns.
 
-use super::Broadcast;
+use super::{Broadcast, BroadcastSettings};
 use crate::mesh::ToShard;
 use crate::service::{Admits, Request, Service};
 use crate::shard::service::{Desk, Event, Verdict};
@@ -10,9 +10,23 @@ use edgehold_wire::ws::CloseCode;
 impl Service for Broadcast {
     /// The number of the route among those of this service.
     type Plan = u16;
+    type Settings = BroadcastSettings;
 
     // By what transport a client comes is part of what it asks for.
     const ADMITS: Admits = Admits::Anything;
+
+    fn new(settings: &BroadcastSettings) -> Broadcast {
+        Broadcast::begin(settings)
+    }
+
+    fn exchange(&mut self, desk: &mut Desk<'_>, settings: &BroadcastSettings) {
+        self.take_settings(desk, settings);
+    }
+
+    /// Feeds that are gone and have subscribers.
+    fn held(&self) -> usize {
+        self.fanout.held()
+    }
 
     fn request(&mut self, desk: &mut Desk<'_>, request: &Request<'_, '_>, plan: &u16) -> Verdict {
         self.open(desk, request.who, request.head, *plan, request.path);

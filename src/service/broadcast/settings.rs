@@ -1,7 +1,18 @@
 //! What the configuration says of broadcast routes, in the shard's units.
 
 use crate::mesh::{Body, FeedNumber, Form, Frame};
-use crate::service::fanout::{RouteTerms, Slow, matches};
+use crate::service::fanout::{FeedSettings, RouteTerms, Slow, matches};
+
+/// What the broadcast service is told of the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct BroadcastSettings {
+    /// Its routes by their numbers; `None`: of one that is gone.
+    pub plans: Vec<Option<BroadcastPlan>>,
+    /// Feeds by their numbers; `None`: of one that is gone.
+    pub feeds: Vec<Option<FeedSettings>>,
+    /// Of this run of the server, part of each id; never exchanged.
+    pub epoch: u32,
+}
 
 /// A broadcast route.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use super::Broadcast;
 use super::protocol;
 use super::requests::Transport;
-use super::settings::BroadcastPlan;
+use super::routes::Routes;
 use crate::mesh::{Body, Cause, Form, Frame};
 use crate::service::fanout::{Client, Gap, Protocol, Traits};
 use crate::shard::service::{Backpressure, Desk, Payload};
@@ -11,15 +11,9 @@ use crate::shard::slab::Handle;
 use edgehold_wire::http1;
 use edgehold_wire::sse;
 use edgehold_wire::ws::{CloseCode, Opcode};
-use std::sync::Arc;
 
 /// Sends by the form that a client has, with the names and limits of its route.
-pub struct Transports {
-    /// The routes by their numbers.
-    pub plans: Arc<[BroadcastPlan]>,
-}
-
-impl Protocol for Transports {
+impl Protocol for Routes {
     /// The client's own; a message below `min_bytes` is not deflated.
     fn form(&self, desk: &Desk<'_>, client: &Client, payload: &Payload) -> Form {
         let small =
@@ -28,7 +22,7 @@ impl Protocol for Transports {
     }
 
     fn send_gap(&self, desk: &mut Desk<'_>, client: &Client, gap: &Gap) {
-        let (json, event) = (gap_json(gap), &self.plans[usize::from(client.route)].gap_event);
+        let (json, event) = (gap_json(gap), &self[usize::from(client.route)].plan.gap_event);
         match (client.form.frame, client.form.body) {
             (Frame::WebSocket | Frame::Deflated, _) => drop(send_json(desk, client.who, &json)),
             (Frame::Event | Frame::EventChunk, _) => write(desk, client, &protocol::event(event, &json)),
@@ -39,17 +33,15 @@ impl Protocol for Transports {
     }
 }
 
-impl Transports {
-    /// Sends a quiet stream something that is no message, so that nothing on the way takes it for dead.
-    pub fn keep_alive(&self, desk: &mut Desk<'_>, client: &Client) {
-        match (client.form.frame, client.form.body) {
-            _ if client.traits.contains(Traits::PULLS) => {}
-            // Bytes are queued already: more of them would not be sent sooner.
-            _ if desk.pending(client.who) > 0 => {}
-            (Frame::Event | Frame::EventChunk, _) => write(desk, client, sse::COMMENT),
-            (Frame::Piece | Frame::PieceChunk, Body::Json) => write(desk, client, b"\n"),
-            _ => {}
-        }
+/// Sends a quiet stream something that is no message, so that nothing on the way takes it for dead.
+pub(super) fn keep_alive(desk: &mut Desk<'_>, client: &Client) {
+    match (client.form.frame, client.form.body) {
+        _ if client.traits.contains(Traits::PULLS) => {}
+        // Bytes are queued already: more of them would not be sent sooner.
+        _ if desk.pending(client.who) > 0 => {}
+        (Frame::Event | Frame::EventChunk, _) => write(desk, client, sse::COMMENT),
+        (Frame::Piece | Frame::PieceChunk, Body::Json) => write(desk, client, b"\n"),
+        _ => {}
     }
 }
 

@@ -123,7 +123,7 @@ impl Fanout {
         self.lagging.insert(log);
     }
 
-    fn trim(&mut self, desk: &Desk<'_>, number: u32) {
+    pub(super) fn trim(&mut self, desk: &Desk<'_>, number: u32) {
         if !self.logs.contains(number as usize) {
             return;
         }

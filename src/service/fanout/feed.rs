@@ -50,6 +50,16 @@ impl Feed {
         }
     }
 
+    /// A feed that begins while the server runs: of what was before this sequence nothing is known.
+    pub fn begun(settings: &FeedSettings, sequence: u64) -> Feed {
+        Feed { low_watermark: sequence, ..Feed::new(settings) }
+    }
+
+    /// Whether it has logs.
+    pub fn has_logs(&self) -> bool {
+        !self.channels.is_empty() || !self.prefixes.is_empty()
+    }
+
     /// The log of a channel or a prefix.
     pub fn find(&self, name: &str) -> Option<u32> {
         match name.strip_suffix('*') {

@@ -272,6 +272,16 @@ impl ChannelLog {
         !(replayed || lagging && front.behind(self.sent) <= keep.backlog)
     }
 
+    /// Keeps last values from now on, where it does not yet: those of the messages that it has are known at once.
+    pub fn keep_values(&mut self) {
+        if self.values.is_some() {
+            return;
+        }
+        let (mut values, prefix) = (Box::<Values>::default(), self.is_prefix());
+        self.items.iter().for_each(|item| drop(values.supersede(&item.payload, item.tick, prefix)));
+        self.values = Some(values);
+    }
+
     // ---- backfilling a prefix ----
 
     /// Prepends to the log of a prefix what the logs of its channels have behind `sequence`, newest first, as much as

@@ -19,6 +19,7 @@
 
 mod cursor;
 mod delivery;
+mod exchange;
 mod feed;
 mod fill;
 mod gaps;
@@ -32,7 +33,7 @@ mod subscribe;
 mod subscribers;
 mod values;
 
-use crate::mesh::{self, ChannelState, Form, Message, Missed, SubscribersQuery};
+use crate::mesh::{self, ChannelState, Form, Message, Missed, Numbered, SubscribersQuery};
 use crate::shard::service::{Desk, Payload};
 use feed::Feed;
 pub use gaps::Gap;
@@ -69,8 +70,8 @@ pub enum Due {
 /// [`remove_client`](Fanout::remove_client) say who is to be sent it; [`turn`](Fanout::turn) runs delivery passes;
 /// [`more`](Fanout::more) fills a batch. After the last two, [`take_due`](Fanout::take_due) is to be asked.
 pub struct Fanout {
-    routes: Vec<RouteTerms>,
-    feeds: Vec<Feed>,
+    routes: Numbered<RouteTerms>,
+    feeds: Numbered<Feed>,
     epoch: u32,
     /// The sequence of the last message that this shard was sent, of whatever channel.
     sequence: u64,
@@ -101,11 +102,15 @@ pub struct Fanout {
 }
 
 impl Fanout {
-    /// Routes and feeds by their numbers, without subscribers. `epoch`: of this run of the server.
-    pub fn new(routes: Vec<RouteTerms>, feeds: &[FeedSettings], epoch: u32) -> Fanout {
+    /// The first routes and feeds by their numbers, without subscribers. `epoch`: of this run of the server.
+    pub fn new<'f>(
+        routes: impl IntoIterator<Item = RouteTerms>,
+        feeds: impl IntoIterator<Item = &'f FeedSettings>,
+        epoch: u32,
+    ) -> Fanout {
         Fanout {
-            routes,
-            feeds: feeds.iter().map(Feed::new).collect(),
+            routes: routes.into_iter().collect(),
+            feeds: feeds.into_iter().map(Feed::new).collect(),
             epoch,
             sequence: 0,
             logs: Slab::new(),
@@ -146,7 +151,8 @@ impl Fanout {
 
     /// A letter that concerns many logs costs its turn as much.
     fn record_loss_of(&mut self, desk: &mut Desk<'_>, feed: usize, missed: &Missed) {
-        self.feeds[feed].record_loss(missed.sequence);
+        let Some(its) = self.feeds.current_mut(feed) else { return };
+        its.record_loss(missed.sequence);
         let logs = self.feeds[feed].logs(missed.channel.as_deref());
         desk.charge(logs.len());
         for number in logs {
@@ -159,6 +165,10 @@ impl Fanout {
         self.sequence = message.sequence;
         let payload = log::payload(message);
         let feed = usize::from(message.feed);
+        // What was published while the feed was going is for nobody.
+        if self.feeds.current(feed).is_none() {
+            return;
+        }
         match self.log_for_message(desk, feed, &message.channel) {
             Some(log) => self.push(log, &payload, desk.now()),
             None => self.feeds[feed].skip(&message.channel, message.sequence),
@@ -250,10 +260,12 @@ impl Fanout {
         }
     }
 
-    /// Drops the log of a channel if it has no subscriber and keeps nothing.
+    /// Drops the log of a channel if it has no subscriber and keeps nothing, or its feed is gone.
     fn drop_if_unused(&mut self, number: u32) {
-        let unused = |log: &ChannelLog| !log.is_prefix() && log.is_unused() && !log.pass.active;
-        if self.logs.get(number as usize).is_some_and(unused) {
+        let is_gone = |log: &ChannelLog| self.feeds.current(usize::from(log.feed)).is_none();
+        let unused = |log: &ChannelLog| log.is_unused() || log.subscribers.is_empty() && is_gone(log);
+        let may_go = |log: &ChannelLog| !log.is_prefix() && !log.pass.active && unused(log);
+        if self.logs.get(number as usize).is_some_and(may_go) {
             self.drop_log(number);
         }
     }

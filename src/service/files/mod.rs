@@ -154,16 +154,20 @@ impl Drop for Hold {
     }
 }
 
-impl Default for Files {
-    fn default() -> Files {
-        Files::new(FilesSettings::default())
-    }
-}
-
 impl Service for Files {
     type Plan = FilesPlan;
+    type Settings = FilesSettings;
 
     const ADMITS: Admits = Admits::Reading;
+
+    fn new(settings: &FilesSettings) -> Files {
+        let settings = settings.clone();
+        Files { downloads: Slab::new(), roots: Vec::new(), busy: 0, going_on: Vec::new(), settings, looked: 0 }
+    }
+
+    fn exchange(&mut self, _desk: &mut Desk<'_>, settings: &FilesSettings) {
+        self.settings = settings.clone();
+    }
 
     fn request(&mut self, desk: &mut Desk<'_>, request: &Request<'_, '_>, plan: &FilesPlan) -> Verdict {
         self.open(desk, request.who, request.head, plan, request.path);
@@ -184,11 +188,6 @@ impl Service for Files {
 }
 
 impl Files {
-    /// Nothing is served yet.
-    pub fn new(settings: FilesSettings) -> Files {
-        Files { downloads: Slab::new(), roots: Vec::new(), busy: 0, going_on: Vec::new(), settings, looked: 0 }
-    }
-
     /// Asks for the file.
     fn open(&mut self, desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>, settings: &FilesPlan, route: &str) {
         let below = head.path.strip_prefix(route).unwrap_or("");

@@ -46,22 +46,31 @@ impl Backoff {
     }
 }
 
-/// All upstreams of the configuration, by their numbers.
+/// All upstreams of the configuration.
 #[derive(Clone, Debug)]
 pub struct Places {
-    /// Where each is.
-    pub places: Vec<Place>,
-    /// How each is: the same for all shards.
-    pub health: Arc<[Health]>,
+    /// By their numbers; `None`: that of one that is gone.
+    pub upstreams: Vec<Option<Placed>>,
     /// How long one that failed is left alone.
     pub backoff: Backoff,
 }
 
-impl From<Vec<Place>> for Places {
+/// Where an upstream is, and how: the same for all shards, and for all generations that have it.
+pub type Placed = (Place, Arc<Health>);
+
+impl Default for Places {
+    /// None.
+    fn default() -> Places {
+        let backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(16) };
+        Places { upstreams: Vec::new(), backoff }
+    }
+}
+
+impl FromIterator<Place> for Places {
     /// Known to one shard only, for those who have no other.
-    fn from(places: Vec<Place>) -> Places {
-        let health = places.iter().map(|_| Health::default()).collect();
-        Places { places, health, backoff: Backoff { first: Duration::from_millis(500), max: Duration::from_secs(16) } }
+    fn from_iter<I: IntoIterator<Item = Place>>(places: I) -> Places {
+        let placed = |place| Some((place, Arc::default()));
+        Places { upstreams: places.into_iter().map(placed).collect(), ..Places::default() }
     }
 }
 
@@ -79,37 +88,25 @@ pub(super) struct Upstream {
     retry_at: u32,
     /// When it is called again because there is no other.
     resort_at: u32,
-    backoff: Backoff,
+    /// How long it is left alone when it has failed.
+    pub(super) backoff: Backoff,
     shared: Shared,
 }
 
 /// What all shards know of it.
 struct Shared {
-    health: Arc<[Health]>,
-    number: usize,
+    health: Arc<Health>,
     /// The changes that this shard has heeded.
     heeded: u32,
 }
 
-impl Shared {
-    fn health(&self) -> &Health {
-        &self.health[self.number]
-    }
-}
-
 impl Upstream {
-    /// All of them.
-    pub(super) fn all(places: Places) -> Vec<Upstream> {
-        let Places { places, health, backoff } = places;
-        let shared = |number| Shared { health: health.clone(), number, heeded: 0 };
-        places.into_iter().enumerate().map(|(number, place)| Upstream::new(place, backoff, shared(number))).collect()
-    }
-
-    fn new(place: Place, backoff: Backoff, shared: Shared) -> Upstream {
+    pub(super) fn new((place, health): &Placed, backoff: Backoff) -> Upstream {
+        let shared = Shared { health: health.clone(), heeded: 0 };
         let addresses = match place {
             Place::Named => Vec::new(),
-            Place::Known(address) => vec![Address::Tcp(address)],
-            Place::Unix(path) => vec![Address::Unix(path)],
+            Place::Known(address) => vec![Address::Tcp(*address)],
+            Place::Unix(path) => vec![Address::Unix(path.clone())],
         };
         let (preferred, connections, verdict) = (0, 0, 0);
         let (failures, retry_at, resort_at) = (0, 0, 0);
@@ -118,7 +115,7 @@ impl Upstream {
 
     /// Heeds what other shards have found out.
     pub(super) fn heed(&mut self, now: u32) {
-        let changes = self.shared.health().changes();
+        let changes = self.shared.health.changes();
         if changes == self.shared.heeded {
             return;
         }
@@ -153,8 +150,8 @@ impl Upstream {
         self.failures = 0;
         self.verdict = self.verdict.wrapping_add(1);
         self.preferred = address;
-        self.shared.health().answered();
-        self.shared.heeded = self.shared.health().changes();
+        self.shared.health.answered();
+        self.shared.heeded = self.shared.health.changes();
     }
 
     /// A call that began before the last verdict says nothing new.
@@ -163,8 +160,8 @@ impl Upstream {
         if verdict == self.verdict {
             self.verdict = self.verdict.wrapping_add(1);
             self.leave_alone(now);
-            self.shared.health().failed();
-            self.shared.heeded = self.shared.health().changes();
+            self.shared.health.failed();
+            self.shared.heeded = self.shared.health.changes();
         }
     }
 
@@ -192,10 +189,8 @@ mod tests {
 
     /// The same upstream in two shards.
     fn two() -> [Upstream; 2] {
-        let health: Arc<[Health]> = Arc::from([Health::default()]);
-        let place = Place::Known(([127, 0, 0, 1], 7).into());
-        let places = Places { places: vec![place], health, backoff: backoff() };
-        [places.clone(), places].map(|it| Upstream::all(it).remove(0))
+        let placed = (Place::Known(([127, 0, 0, 1], 7).into()), Arc::default());
+        [(); 2].map(|()| Upstream::new(&placed, backoff()))
     }
 
     #[test]
@@ -235,6 +230,6 @@ mod tests {
         assert_eq!(other.failures, 1);
         one.answered(0);
         other.heed(1);
-        assert!(other.may_be_called(1) && other.shared.health().is_up());
+        assert!(other.may_be_called(1) && other.shared.health.is_up());
     }
 }

@@ -16,7 +16,7 @@ impl Desk<'_> {
     pub fn route(&mut self, who: Handle, service: ServiceKind, limits: u16) {
         let Some(conn) = self.core.slab.get_mut(who) else { return };
         conn.service = service;
-        conn.limits = limits;
+        self.core.set_limits(who.slot, limits);
         self.core.list(who.slot);
     }
 
@@ -173,9 +173,9 @@ impl Desk<'_> {
         }
         conn.exchange.insert(Exchange::REUSED);
         conn.flags.insert(Flags::UNREAD);
-        // The next head is read under the limits for all: its route is not known yet.
-        conn.limits = 0;
         (conn.since, conn.last_received) = (self.core.clock.now(), self.core.clock.now());
+        // The next head is read under the limits for all: its route is not known yet.
+        self.core.set_limits(who.slot, 0);
         self.resume(who);
         self.core.watch(who.slot);
         self.core.list(who.slot);

@@ -11,7 +11,7 @@ use crate::shard::slab::Handle;
 pub struct Dial {
     /// Where it is.
     pub to: Address,
-    /// Its number in the configuration.
+    /// Its number.
     pub upstream: u16,
     /// Whose connection it is.
     pub service: ServiceKind,
@@ -34,10 +34,11 @@ impl Desk<'_> {
         conn.step(StateEvent::Dial);
         conn.protocol = Protocol::Raw;
         conn.flags.insert(Flags::UPSTREAM | Flags::OWNED);
-        (conn.token, conn.limits, conn.origin) = (token, dial.limits, dial.upstream);
+        (conn.token, conn.origin) = (token, dial.upstream);
         (conn.service, conn.last_received) = (dial.service, now);
         conn.since = now + dial.timeout;
         self.core.side.make(&mut conn.side).dial = Some(dial.to);
+        self.core.set_limits(slot, dial.limits);
         self.core.counters.used += 1;
         self.core.watch(slot);
         self.core.list(slot);

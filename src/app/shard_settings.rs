@@ -1,0 +1,188 @@
+//! What shards are told of a configuration, in their units: sizes at the start, and what may be exchanged later.
+
+use super::broadcast;
+use super::config::{self, Config};
+use super::derive::Derived;
+use super::generation::Generation;
+use crate::control::stats::Counts;
+use crate::engine::files::local_device;
+use crate::mesh::Health;
+use crate::service::files::{self, FilesSettings};
+use crate::service::proxy::{self, Backoff, Place, Placed, Places};
+use crate::service::{self, Route, Routes, Target, echo};
+use crate::shard::clock::ticks;
+use crate::shard::service::{self as shard, Deflate, RouteLimits, ShardSettings};
+use edgehold_wire::http1;
+use edgehold_wire::ws::CloseCode;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The kernel takes at most 32 buffers for a multishot receive before it lets others go first (io_uring/net.c,
+/// MULTISHOT_MAX_RETRY), of 64 KiB at most.
+const WAKE_BYTES: usize = 32 * (64 << 10);
+
+/// What is the same in all generations of a server, and for all of its shards.
+pub struct Common {
+    /// Of this run: part of the id of each message.
+    pub epoch: u32,
+    /// Counts that all shards share.
+    pub counts: Counts,
+}
+
+/// The upstreams' health by their numbers; `None`: of one that only older generations have.
+pub type HealthTable = Vec<Option<Arc<Health>>>;
+
+/// How upstreams are. What is known of those that were in the generation `before` holds on.
+pub fn health(generation: &Generation, before: &HealthTable) -> HealthTable {
+    let shown = generation.by_upstream(|it| Health::new(it.to_string())).into_iter().enumerate();
+    let known = |number: usize| before.get(number).cloned().flatten();
+    shown.map(|(number, new)| new.map(|new| known(number).unwrap_or_else(|| Arc::new(new)))).collect()
+}
+
+/// What a shard is built with.
+pub(super) fn at_start(generation: &Generation, derived: &Derived, shard: usize) -> ShardSettings {
+    let config = &*generation.config;
+    ShardSettings {
+        shard,
+        slots: derived.slots_per_shard,
+        spare_slots: derived.spare_slots,
+        accepts_in_flight: u32::from(config.server.accepts_in_flight),
+        listeners: config.listeners.len(),
+        upstreams: generation.by_upstream(|_| ()).len(),
+        limits: limits_by_number(generation).into_iter().flatten().collect(),
+        outbox_bytes: derived.outbox_bytes,
+        deflate_window_bytes: config.server.deflate_window_bytes,
+        turn_events: config.server.turn_events,
+        park_after: config.server.park_after,
+    }
+}
+
+/// What takes the place of a shard's settings while it runs ([`ToShard::Exchange`](crate::mesh::ToShard::Exchange)).
+pub fn exchange(generation: &Generation, common: &Common, health: &HealthTable) -> shard::Generation<service::Settings> {
+    let services = services(generation, common, health);
+    shard::Generation { number: generation.number, limits: limits_by_number(generation), services }
+}
+
+/// What services are told.
+pub fn services(generation: &Generation, common: &Common, health: &HealthTable) -> service::Settings {
+    let config = &*generation.config;
+    service::Settings {
+        routes: routes(generation),
+        health: config.listeners.iter().map(|it| it.health.clone()).collect(),
+        proxy: places(generation, health),
+        files: files_settings(config, &common.counts),
+        broadcast: broadcast::settings(generation, common.epoch),
+        ..service::Settings::default()
+    }
+}
+
+// ---- limits ----
+
+/// Number 0: the limits for all, until a route is known; number n + 1: those of route n.
+fn limits_by_number(generation: &Generation) -> Vec<Option<RouteLimits>> {
+    let unknown = limits(&generation.config.limits, u32::MAX / 4, Deflate::default());
+    let routes = generation.by_route(|it| limits(&it.limits, keep_alive_ticks(&it.service), it.deflate));
+    std::iter::once(Some(unknown)).chain(routes).collect()
+}
+
+/// Only streams of broadcast routes are kept alive.
+fn keep_alive_ticks(service: &config::Service) -> u32 {
+    match service {
+        config::Service::Broadcast(route) => ticks(route.keep_alive),
+        _ => u32::MAX / 4,
+    }
+}
+
+fn limits(limits: &config::Limits, keep_alive_ticks: u32, deflate: Deflate) -> RouteLimits {
+    let head_bytes = limits.head_bytes as usize;
+    RouteLimits {
+        head: http1::HeadLimits {
+            head_bytes,
+            head_count: usize::from(limits.head_count),
+            target_bytes: head_bytes / 2,
+        },
+        message_bytes: limits.message_bytes,
+        head_ticks: ticks(limits.head_timeout),
+        idle_ticks: ticks(limits.idle_timeout),
+        keep_alive_ticks,
+        close_ticks: ticks(limits.close_timeout),
+        max_pending: limits.max_pending as usize,
+        connection_bytes: connection_bytes(limits),
+        deflate,
+    }
+}
+
+/// Where it is not written: a message on its way out and the next one on its way in, what waits on both sides, and what
+/// one wake of a receive may bring at most.
+fn connection_bytes(limits: &config::Limits) -> usize {
+    match limits.connection_bytes {
+        0 => 2 * (limits.message_bytes as usize + limits.max_pending as usize) + WAKE_BYTES,
+        bytes => bytes as usize,
+    }
+}
+
+// ---- routes ----
+
+fn routes(generation: &Generation) -> Arc<Routes> {
+    let route = |route: &config::Route| Route {
+        path: route.path.clone(),
+        below: route.below(),
+        host: route.host.clone(),
+        limits: generation.route(route).map_or(0, |number| number + 1),
+        target: target(generation, route),
+    };
+    Arc::new(generation.config.routes.iter().map(route).collect())
+}
+
+fn target(generation: &Generation, route: &config::Route) -> Target {
+    match &route.service {
+        config::Service::Echo { subprotocols } => Target::Echo(echo::EchoPlan { subprotocols: subprotocols.clone() }),
+        config::Service::Page => Target::Page(()),
+        config::Service::Broadcast(_) => Target::Broadcast(generation.broadcast(route).unwrap_or_default()),
+        config::Service::Files { root, cache_control, charset } => {
+            let (root, cache_control, charset) = (root.clone(), cache_control.clone(), charset.clone());
+            let device = local_device(&root);
+            Target::Files(files::FilesPlan { site: Arc::new(files::Site { root, device, cache_control, charset }) })
+        }
+        config::Service::Proxy { upstreams, frames, subprotocols, connect_timeout, end_code } => {
+            Target::Proxy(Arc::new(proxy::ProxyPlan {
+                upstreams: upstreams.iter().filter_map(|it| generation.upstream(it)).collect(),
+                frames: *frames,
+                subprotocols: subprotocols.clone(),
+                connect_ticks: ticks(*connect_timeout),
+                end_code: CloseCode(*end_code),
+            }))
+        }
+    }
+}
+
+// ---- services ----
+
+/// The files of all shards are counted together.
+fn files_settings(config: &Config, counts: &Counts) -> FilesSettings {
+    FilesSettings {
+        queue: config.server.file_queue as usize,
+        wait: config.server.file_wait,
+        held_most: counts.files_held_limit,
+        held: counts.files_held.0.clone(),
+    }
+}
+
+fn places(generation: &Generation, health: &HealthTable) -> Places {
+    let places = generation.by_upstream(place).into_iter().zip(health);
+    let placed = |(place, health): (Option<Place>, &Option<Arc<Health>>)| -> Option<Placed> { place.zip(health.clone()) };
+    let server = &generation.config.server;
+    let backoff = Backoff { first: server.upstream_backoff, max: server.upstream_backoff_max };
+    Places { upstreams: places.map(placed).collect(), backoff }
+}
+
+fn place(upstream: &config::Upstream) -> Place {
+    match upstream {
+        config::Upstream::Tcp { host, port } => match host.parse() {
+            Ok(address) => Place::Known(SocketAddr::new(address, *port)),
+            Err(_) => Place::Named,
+        },
+        config::Upstream::Unix(path) => Place::Unix(PathBuf::from(path)),
+    }
+}
