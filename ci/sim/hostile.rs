@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// Turns that an innocent may wait for a frame of a few bytes. The scripted kernel cuts it into pieces, each of which
 /// takes a turn or two.
-const PATIENCE: usize = 40;
+const PATIENCE: usize = 400;
 
 const POLL: &[u8] = b"GET /feed/a?transport=poll&after= HTTP/1.1\r\nHost: h\r\n\r\n";
 const RAW: &[u8] = b"GET /feed/a?transport=raw HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -418,6 +418,7 @@ fn innocents_are_served_whatever_others_do() {
     let mut longest = 0;
     for seed in seeds {
         let played = std::panic::catch_unwind(|| play(seed, &bomb));
+        if let Ok(l) = &played { if *l > 33 { println!("LONG {seed}: {l}"); } }
         longest = longest.max(played.unwrap_or_else(|_| panic!("play it again with EDGEHOLD_SEED={seed}")));
     }
     println!("no innocent waited longer than {longest} turns");
