@@ -18,6 +18,7 @@ mod faults;
 mod files;
 mod hostile;
 mod letters;
+mod lookups;
 mod missed;
 mod play;
 mod requests;

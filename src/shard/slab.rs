@@ -18,6 +18,11 @@ pub struct Handle {
 }
 
 impl Handle {
+    /// The name of the connection that is in this slot.
+    pub fn of(slot: u32, conn: &Conn) -> Handle {
+        Handle { slot, generation: conn.generation }
+    }
+
     /// As one number, for letters.
     pub fn to_raw(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.slot)
@@ -75,12 +80,14 @@ impl Slab {
 
     /// The connection, if it is still the one that was named.
     pub fn get(&self, who: Handle) -> Option<&Conn> {
+        count();
         let conn = self.conns.get(who.slot as usize)?;
         (conn.generation == who.generation && conn.state != State::Free).then_some(conn)
     }
 
     /// As [`Slab::get`], to be changed.
     pub fn get_mut(&mut self, who: Handle) -> Option<&mut Conn> {
+        count();
         let conn = self.conns.get_mut(who.slot as usize)?;
         (conn.generation == who.generation && conn.state != State::Free).then_some(conn)
     }
@@ -104,14 +111,34 @@ impl Index<u32> for Slab {
     type Output = Conn;
 
     fn index(&self, slot: u32) -> &Conn {
+        count();
         &self.conns[slot as usize]
     }
 }
 
 impl IndexMut<u32> for Slab {
     fn index_mut(&mut self, slot: u32) -> &mut Conn {
+        count();
         &mut self.conns[slot as usize]
     }
+}
+
+/// Counts a look-up, in builds for tests.
+fn count() {
+    #[cfg(feature = "script")]
+    LOOKUPS.with(|lookups| lookups.set(lookups.get() + 1));
+}
+
+#[cfg(feature = "script")]
+thread_local! {
+    static LOOKUPS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+/// How often a slot was looked up on this thread, by its number or by its name: what a path costs that looks its
+/// connection up again in each function instead of handing it on.
+#[cfg(feature = "script")]
+pub fn lookups() -> u32 {
+    LOOKUPS.with(std::cell::Cell::get)
 }
 
 #[cfg(test)]
