@@ -224,7 +224,7 @@ fn a_feed_that_stays_goes_on_without_a_gap_and_one_that_is_gone_is_silent() {
     assert_eq!(it.receive(clients[1], "g1"), ["g1"]);
 
     it.reload(&(feed("new") + &feed("f") + &broadcast("/both", "\"f\", \"new\"")));
-   
+
     // The next letters are of the feeds' old numbers, and of that of the new feed.
     it.stage.publish_to(1, b"g2: nobody's");
     it.stage.publish_to(0, b"f2");
@@ -254,7 +254,10 @@ fn an_upstream_that_is_gone_keeps_its_connections_and_gets_no_more() {
     let mut it = Reloaded::new(&(proxy("/p", 7) + &proxy("/q", 8)));
     let opening = it.stage.opened("/p", PLAIN);
     let mut calls = Vec::new();
-    assert!(it.stage.until(TURNS, |stage| { calls.extend(stage.shard.ring().next_call()); !calls.is_empty() }));
+    assert!(it.stage.until(TURNS, |stage| {
+        calls.extend(stage.shard.ring().next_call());
+        !calls.is_empty()
+    }));
     let upstream = it.stage.shard.ring().answer(&calls.remove(0), true).expect("it still calls");
     let mut head = Vec::new();
     assert!(it.stage.until(TURNS, |stage| {
@@ -264,7 +267,10 @@ fn an_upstream_that_is_gone_keeps_its_connections_and_gets_no_more() {
 
     // Another calls the upstream that goes, and has not been answered yet.
     let calling = it.stage.opened("/p", PLAIN);
-    assert!(it.stage.until(TURNS, |stage| { calls.extend(stage.shard.ring().next_call()); !calls.is_empty() }));
+    assert!(it.stage.until(TURNS, |stage| {
+        calls.extend(stage.shard.ring().next_call());
+        !calls.is_empty()
+    }));
     it.reload(&(proxy("/p", 9) + &proxy("/q", 8)));
     it.stage.turn();
     assert_eq!(it.held(), 1, "the upstream with a connection and a call");
@@ -280,7 +286,10 @@ fn an_upstream_that_is_gone_keeps_its_connections_and_gets_no_more() {
     it.stage.shard.ring().say(upstream, b"hello");
     assert_eq!(it.receive(opening, "hello"), ["hello"]);
     it.stage.opened("/p", PLAIN);
-    assert!(it.stage.until(TURNS, |stage| { calls.extend(stage.shard.ring().next_call()); !calls.is_empty() }));
+    assert!(it.stage.until(TURNS, |stage| {
+        calls.extend(stage.shard.ring().next_call());
+        !calls.is_empty()
+    }));
     let counted: Vec<u32> = it.report().counters.upstreams.iter().map(|it| it.connections as u32).collect();
     assert_eq!(counted, [1, 0, 1]);
     it.stage.shard.ring().end(upstream);

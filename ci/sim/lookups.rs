@@ -9,9 +9,9 @@ use edgehold::shard::slab;
 use edgehold_wire::ws::{self, Opcode};
 
 /// Look-ups for an echo whose multishot receive goes on.
-const MOST: u32 = 65;
+const MOST: u32 = 23;
 /// Where the receive has ended and is armed anew.
-const MOST_ARMED_ANEW: u32 = 69;
+const MOST_ARMED_ANEW: u32 = 24;
 /// Turns in which what was read by the client is reported to the shard as sent.
 const TURNS: usize = 8;
 

@@ -60,11 +60,8 @@ impl Play {
         let addresses = Arc::from([([127, 0, 0, 1], 7).into()]);
         to_shard.post(ToShard::Addresses { upstream: 0, addresses }).expect("room for a letter");
         // Nobody here listens to a feed.
-        let services = Settings {
-            routes: routes(),
-            proxy: [Place::Named].into_iter().collect(),
-            ..Settings::default()
-        };
+        let services =
+            Settings { routes: routes(), proxy: [Place::Named].into_iter().collect(), ..Settings::default() };
         let shard = Shard::new(Script::new(seed, temper), Services::new(&services), &settings, letters, to_control);
         let exchanges = Exchanges::new(seed, &settings, services);
         let to_come = 1 + dice.below(24);

@@ -59,7 +59,11 @@ pub(super) fn at_start(generation: &Generation, derived: &Derived, shard: usize)
 }
 
 /// What takes the place of a shard's settings while it runs ([`ToShard::Exchange`](crate::mesh::ToShard::Exchange)).
-pub fn exchange(generation: &Generation, common: &Common, health: &HealthTable) -> shard::Generation<service::Settings> {
+pub fn exchange(
+    generation: &Generation,
+    common: &Common,
+    health: &HealthTable,
+) -> shard::Generation<service::Settings> {
     let services = services(generation, common, health);
     shard::Generation { number: generation.number, limits: limits_by_number(generation), services }
 }
@@ -171,7 +175,8 @@ fn files_settings(config: &Config, counts: &Counts) -> FilesSettings {
 
 fn places(generation: &Generation, health: &HealthTable) -> Places {
     let places = generation.by_upstream(place).into_iter().zip(health);
-    let placed = |(place, health): (Option<Place>, &Option<Arc<Health>>)| -> Option<Placed> { place.zip(health.clone()) };
+    let placed =
+        |(place, health): (Option<Place>, &Option<Arc<Health>>)| -> Option<Placed> { place.zip(health.clone()) };
     let server = &generation.config.server;
     let backoff = Backoff { first: server.upstream_backoff, max: server.upstream_backoff_max };
     Places { upstreams: places.map(placed).collect(), backoff }

@@ -507,7 +507,9 @@ fn failed_accepts(accept_errors: u64) -> Counters {
 }
 
 fn report(seat: &mut Seat, shard: usize, counters: Counters) {
-    assert!(seat.to_control.post(ToControl::Report(Box::new(Report { shard, generation: 0, held: 0, counters }))).is_ok());
+    assert!(
+        seat.to_control.post(ToControl::Report(Box::new(Report { shard, generation: 0, held: 0, counters }))).is_ok()
+    );
 }
 
 /// How often a seat was asked for a report.

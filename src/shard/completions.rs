@@ -2,11 +2,12 @@
 
 use super::clock::TICK;
 use super::conn::{Flags, Held, Hold, ReadEnd, ReadEvent, Sending, State, StateEvent};
+use super::core::list;
 use super::service::{Event, Services};
 use super::slab::Handle;
 use super::work::COMPLETION;
 use super::{Shard, read};
-use crate::engine::{Completion, Lent, Operation, Ring, Tag};
+use crate::engine::{Completion, Lent, Operation, Ring};
 use crate::mesh::Cause;
 
 impl<R: Ring, S: Services> Shard<R, S> {
@@ -29,19 +30,12 @@ impl<R: Ring, S: Services> Shard<R, S> {
     }
 
     fn completed(&mut self, completion: Completion) {
-        let (tag, slot) = (completion.tag, completion.tag.slot());
-        match tag.operation() {
+        match completion.tag.operation() {
             Some(Operation::Tick) => self.ticked(),
             Some(Operation::Cancel) | None => {}
             Some(Operation::File) => self.file_done(completion),
-            Some(operation) if self.is_current(tag) => self.dispatch(slot, operation, completion),
-            // A slot's former connection: dropped by rule.
-            Some(_) => self.core.counters.late_completions += 1,
+            Some(operation) => self.dispatch(operation, completion),
         }
-    }
-
-    fn is_current(&self, tag: Tag) -> bool {
-        tag.slot() < self.core.slab.touched() && self.core.slab[tag.slot()].generation == tag.generation()
     }
 
     fn ticked(&mut self) {
@@ -50,23 +44,18 @@ impl<R: Ring, S: Services> Shard<R, S> {
         self.ring.tick(TICK);
     }
 
-    fn dispatch(&mut self, slot: u32, operation: Operation, completion: Completion) {
-        let held = match operation {
-            Operation::Accept => Held::ACCEPT,
-            Operation::Connect => Held::CONNECT,
-            Operation::Recv => Held::RECV,
-            Operation::RecvOnce => Held::ONCE,
-            Operation::Poll => Held::POLL,
-            Operation::Send => Held::SEND,
-            Operation::Shutdown => Held::SHUTDOWN,
-            Operation::Close | Operation::Cancel | Operation::Tick | Operation::Waker | Operation::File => Held::CLOSE,
+    fn dispatch(&mut self, operation: Operation, completion: Completion) {
+        let (slot, generation) = (completion.tag.slot(), completion.tag.generation());
+        let Some(conn) = self.core.slab.get_mut(Handle { slot, generation }) else {
+            // A slot's former connection: dropped by rule.
+            self.core.counters.late_completions += 1;
+            return;
         };
         if !completion.more {
-            let conn = &mut self.core.slab[slot];
-            conn.held.remove(held);
-            conn.cancelled.remove(held);
+            conn.held.remove(held(operation));
+            conn.cancelled.remove(held(operation));
         }
-        self.core.list(slot);
+        list(&mut self.core.listed, conn, slot);
         match operation {
             Operation::Accept => self.accepted(slot, completion),
             Operation::Connect => self.connected(slot, completion.result),
@@ -102,8 +91,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
         } else {
             self.take_in(slot, completion);
         }
-        let conn = &self.core.slab[slot];
-        self.core.counters.rearms += u64::from(!more && conn.wants_input());
+        self.core.counters.rearms += u64::from(!more && self.core.slab[slot].wants_input());
     }
 
     /// A receive found no buffer. All of them are back when this turn ends, but as many as there are can be filled in
@@ -184,15 +172,16 @@ impl<R: Ring, S: Services> Shard<R, S> {
 
     /// Bytes, the end, or a failure: what a receive brought.
     fn take_in(&mut self, slot: u32, completion: Completion) {
-        let who = self.core.slab.handle(slot);
-        let conn = &mut self.core.slab[slot];
-        let hears = matches!(conn.state, State::Head | State::Open | State::Closing);
+        let conn = &self.core.slab[slot];
+        let (who, reads, parked) = (Handle::of(slot, conn), conn.reads(), conn.read.is_parked());
         match (completion.result, completion.buffer) {
-            (Ok(1..), Some(mut bytes)) if hears => {
-                self.unpark(slot);
-                read::received(&mut self.core, &mut self.service, slot, &mut bytes);
+            (Ok(1..), Some(mut bytes)) if reads => {
+                if parked {
+                    self.unpark(slot);
+                }
+                read::received(&mut self.core, &mut self.service, who, &mut bytes);
             }
-            (Ok(0), _) if hears => read::ended(&mut self.core, &mut self.service, slot),
+            (Ok(0), _) if reads => read::ended(&mut self.core, &mut self.service, slot),
             (Err(libc::ECANCELED), _) => {}
             (Err(_), _) => self.core.cut(who, Cause::Reset),
             _ => {}
@@ -210,15 +199,13 @@ impl<R: Ring, S: Services> Shard<R, S> {
     }
 
     fn sent(&mut self, slot: u32, result: Result<u32, i32>) {
-        let who = self.core.slab.handle(slot);
         let conn = &mut self.core.slab[slot];
-        if let Sending::Batch(batch) = std::mem::take(&mut conn.sending) {
-            return self.batch_sent(slot, batch, result);
-        }
-        match result {
-            Ok(len) => self.took(slot, len as usize),
-            Err(libc::ECANCELED) if self.core.slab[slot].state == State::Leaving => {}
-            Err(_) => self.core.cut(who, Cause::Reset),
+        let who = Handle::of(slot, conn);
+        match (std::mem::take(&mut conn.sending), result) {
+            (Sending::Batch(batch), result) => self.batch_sent(slot, batch, result),
+            (_, Ok(len)) => self.took(who, len as usize),
+            (_, Err(libc::ECANCELED)) if conn.state == State::Leaving => {}
+            (_, Err(_)) => self.core.cut(who, Cause::Reset),
         }
     }
 
@@ -239,9 +226,9 @@ impl<R: Ring, S: Services> Shard<R, S> {
     }
 
     /// The kernel has taken bytes for the peer.
-    fn took(&mut self, slot: u32, len: usize) {
-        let (who, now) = (self.core.slab.handle(slot), self.core.now());
-        let conn = &mut self.core.slab[slot];
+    fn took(&mut self, who: Handle, len: usize) {
+        let now = self.core.now();
+        let conn = &mut self.core.slab[who.slot];
         self.core.pool.sent(&mut conn.out, len);
         let max_pending = self.core.limits[conn.limits].max_pending;
         if conn.is_upstream() {
@@ -284,5 +271,19 @@ impl<R: Ring, S: Services> Shard<R, S> {
             }
             _ => {}
         }
+    }
+}
+
+/// What the kernel holds no longer when such an operation has completed.
+fn held(operation: Operation) -> Held {
+    match operation {
+        Operation::Accept => Held::ACCEPT,
+        Operation::Connect => Held::CONNECT,
+        Operation::Recv => Held::RECV,
+        Operation::RecvOnce => Held::ONCE,
+        Operation::Poll => Held::POLL,
+        Operation::Send => Held::SEND,
+        Operation::Shutdown => Held::SHUTDOWN,
+        Operation::Close | Operation::Cancel | Operation::Tick | Operation::Waker | Operation::File => Held::CLOSE,
     }
 }

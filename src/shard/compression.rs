@@ -150,11 +150,10 @@ impl Core {
     /// From how many bytes on a deflated message that refers to nothing may go to this client as it is; `None`: it
     /// takes none. For messages that are deflated once for many ([`Desk::deflate`]).
     pub(super) fn takes_deflated(&self, who: Handle) -> Option<usize> {
-        let min_bytes = self.limits_of(who).deflate.min_bytes;
         let conn = self.slab.get(who).filter(|conn| conn.flags.contains(Flags::DEFLATE))?;
         let kept = self.side.get(conn.side).and_then(|cold| cold.deflate.as_ref());
         let suits = kept.is_none_or(|kept| kept.server_bits == MAX_WINDOW_BITS && kept.to_client.is_none());
-        suits.then_some(min_bytes)
+        suits.then(|| self.limits[conn.limits].deflate.min_bytes)
     }
 
     /// Deflates a message that is to go to many, behind what is in `out`.
@@ -168,9 +167,8 @@ impl Core {
     /// The deflated form of a message to this client, where that was agreed on and is worth it. The buffer is the
     /// shard's scratch.
     pub(super) fn deflated(&mut self, who: Handle, message: &[u8]) -> Option<Vec<u8>> {
-        let min_bytes = self.limits_of(who).deflate.min_bytes;
-        let conn = self.slab.get_mut(who).filter(|conn| conn.flags.contains(Flags::DEFLATE))?;
-        if message.len() < min_bytes {
+        let conn = self.slab.get(who).filter(|conn| conn.flags.contains(Flags::DEFLATE))?;
+        if message.len() < self.limits[conn.limits].deflate.min_bytes {
             return None;
         }
         self.work.add_deflated(DEFLATING * message.len());
@@ -188,9 +186,8 @@ impl Core {
 
     /// The deflated form of the message that is being drafted for this client, as [`Desk::deflated`].
     pub(super) fn deflated_draft(&mut self, who: Handle) -> Option<Vec<u8>> {
-        let min_bytes = self.limits_of(who).deflate.min_bytes;
-        let conn = self.slab.get_mut(who).filter(|conn| conn.flags.contains(Flags::DEFLATE))?;
-        if conn.out.draft() < min_bytes {
+        let conn = self.slab.get(who).filter(|conn| conn.flags.contains(Flags::DEFLATE))?;
+        if conn.out.draft() < self.limits[conn.limits].deflate.min_bytes {
             return None;
         }
         let mut message = self.compression.scratch();

@@ -125,11 +125,7 @@ impl Core {
 
     /// The connection is looked at before the turn ends.
     pub(super) fn list(&mut self, slot: u32) {
-        let conn = &mut self.slab[slot];
-        if !conn.flags.contains(Flags::LISTED) {
-            conn.flags.insert(Flags::LISTED);
-            self.listed.push(slot);
-        }
+        list(&mut self.listed, &mut self.slab[slot], slot);
     }
 
     /// Sets the slot's deadline by its state.
@@ -151,19 +147,23 @@ impl Core {
     // ---- what is sent ----
 
     pub(in crate::shard) fn write_parts(&mut self, who: Handle, parts: [&[u8]; 2]) -> Backpressure {
-        let Some(conn) = self.slab.get_mut(who) else { return Backpressure::Gone };
+        let Some(conn) = self.slab.get(who) else { return Backpressure::Gone };
         if matches!(conn.state, State::Closing | State::Leaving) {
             return Backpressure::Gone;
         }
-        let queued = self.put(who, Chain::Queue, parts);
-        self.room(who, queued)
+        self.queue(who, Chain::Queue, parts)
     }
 
     pub(super) fn write_urgent(&mut self, who: Handle, parts: [&[u8]; 2]) {
-        if self.slab.get_mut(who).is_some() {
-            let queued = self.put(who, Chain::Urgent, parts);
-            self.room(who, queued);
+        if self.slab.get(who).is_some() {
+            self.queue(who, Chain::Urgent, parts);
         }
+    }
+
+    /// Puts the parts into a chain of a connection that is there, and says what became of them.
+    pub(in crate::shard) fn queue(&mut self, who: Handle, chain: Chain, parts: [&[u8]; 2]) -> Backpressure {
+        let queued = self.put(who, chain, parts);
+        self.room(who, queued)
     }
 
     /// What became of it. A connection for which there is no memory left ends: it cannot be served, and
@@ -178,16 +178,14 @@ impl Core {
         if conn.out.pending() > max_pending {
             conn.flags.insert(Flags::FULL);
         }
-        let full = conn.flags.contains(Flags::FULL);
-        self.list(who.slot);
-        if full { Backpressure::Full } else { Backpressure::Ready }
+        list(&mut self.listed, conn, who.slot);
+        if conn.flags.contains(Flags::FULL) { Backpressure::Full } else { Backpressure::Ready }
     }
 
     /// A batch that was not sent at once: behind what the service has queued for this peer alone, if anything.
     pub(super) fn queue_batch(&mut self, who: Handle, batch: Box<Batch>) {
         if !batch.is_empty() && self.slab[who.slot].can_send() {
-            let queued = batch.keep_rest(0, |bytes| self.put(who, Chain::Queue, [bytes, b""]));
-            self.room(who, queued);
+            batch.keep_rest(0, |bytes| self.queue(who, Chain::Queue, [bytes, b""]));
         }
         self.batches.put_back(batch);
     }
@@ -265,7 +263,15 @@ impl Core {
         conn.set_cause(cause);
         conn.step(StateEvent::Cut);
         self.clock.forget(who.slot);
-        self.list(who.slot);
+        list(&mut self.listed, conn, who.slot);
+    }
+}
+
+/// Puts the connection in this slot on the list of those that are looked at before the turn ends, once.
+pub(super) fn list(listed: &mut Vec<u32>, conn: &mut Conn, slot: u32) {
+    if !conn.flags.contains(Flags::LISTED) {
+        conn.flags.insert(Flags::LISTED);
+        listed.push(slot);
     }
 }
 

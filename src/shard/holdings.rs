@@ -7,8 +7,8 @@
 
 use super::conn::{Conn, State};
 use super::core::{Chain, Core};
-use super::outbox::{Exhausted, Outbox};
-use super::side_table::Cold;
+use super::outbox::{Exhausted, Outbox, Pool};
+use super::side_table::{Cold, SideTable};
 use super::slab::Handle;
 use crate::mesh::Cause;
 use edgehold_wire::ws::CloseCode;
@@ -22,8 +22,7 @@ const CHAIN: usize = u32::MAX as usize;
 impl Core {
     /// Bytes of the pool that a connection holds.
     pub(super) fn held(&self, slot: u32) -> usize {
-        let conn = &self.slab[slot];
-        conn.out.held() + self.side.held(conn.side)
+        held(&self.slab[slot], &self.side)
     }
 
     /// Puts the parts into a chain of a connection, whoever has to give way for it.
@@ -31,22 +30,13 @@ impl Core {
     /// # Errors
     /// The connection holds too much already, or nobody holds more than it: nothing was put.
     pub(super) fn put(&mut self, who: Handle, chain: Chain, parts: [&[u8]; 2]) -> Result<(), Exhausted> {
-        let before = self.held(who.slot);
-        let most = self.limits[self.slab[who.slot].limits].connection_bytes;
-        let bounded = !matches!(chain, Chain::Urgent | Chain::Front);
-        if bounded && before > most || before + parts[0].len() + parts[1].len() > CHAIN {
-            self.counters.connection_bytes_passed += 1;
-            return Err(Exhausted);
-        }
-        while self.try_put(who.slot, chain, parts).is_err() {
-            if !self.make_room(who) {
-                return Err(Exhausted);
+        loop {
+            match self.try_put(who, chain, parts) {
+                Ok(()) => return Ok(()),
+                Err(Refusal::PoolEmpty) if self.make_room(who) => {}
+                Err(_) => return Err(Exhausted),
             }
         }
-        if before < HEAVY && self.held(who.slot) >= HEAVY {
-            self.note_heavy(who);
-        }
-        Ok(())
     }
 
     /// Room for bytes that the kernel is to write for a connection, whoever has to give way for it. It is charged to
@@ -78,17 +68,21 @@ impl Core {
         }
     }
 
-    fn try_put(&mut self, slot: u32, chain: Chain, parts: [&[u8]; 2]) -> Result<(), Exhausted> {
+    fn try_put(&mut self, who: Handle, chain: Chain, parts: [&[u8]; 2]) -> Result<(), Refusal> {
         let Core { slab, side, pool, .. } = self;
-        let conn = &mut slab[slot];
-        match chain {
-            Chain::Queue => pool.append(&mut conn.out, parts),
-            Chain::Urgent => pool.append_urgent(&mut conn.out, parts),
-            Chain::Front => pool.prepend(&mut conn.out, parts[0]),
-            Chain::Draft => pool.draft(&mut conn.out, parts[0]),
-            Chain::Gathered => pool.draft(&mut side.make(&mut conn.side).gathered, parts[0]),
-            Chain::Spill => pool.draft(&mut side.make(&mut conn.side).spill, parts[0]),
+        let conn = &mut slab[who.slot];
+        let before = held(conn, side);
+        let most = self.limits[conn.limits].connection_bytes;
+        let bounded = !matches!(chain, Chain::Urgent | Chain::Front);
+        if bounded && before > most || before + parts[0].len() + parts[1].len() > CHAIN {
+            self.counters.connection_bytes_passed += 1;
+            return Err(Refusal::HoldsTooMuch);
         }
+        append(conn, side, pool, chain, parts).map_err(|Exhausted| Refusal::PoolEmpty)?;
+        if before < HEAVY && held(conn, side) >= HEAVY {
+            self.note_heavy(who);
+        }
+        Ok(())
     }
 
     /// Remembers whom to look at when memory is short. Those who hold less by now are forgotten from time to time, so
@@ -144,6 +138,35 @@ impl Core {
             self.cut(who, Cause::Overload);
             self.pool.shed(&mut self.slab[who.slot].out);
         }
+    }
+}
+
+/// Why something could not be put.
+enum Refusal {
+    /// The connection holds more than it may.
+    HoldsTooMuch,
+    /// The pool has no room for it, unless somebody gives way.
+    PoolEmpty,
+}
+
+fn held(conn: &Conn, side: &SideTable) -> usize {
+    conn.out.held() + side.held(conn.side)
+}
+
+fn append(
+    conn: &mut Conn,
+    side: &mut SideTable,
+    pool: &mut Pool,
+    chain: Chain,
+    parts: [&[u8]; 2],
+) -> Result<(), Exhausted> {
+    match chain {
+        Chain::Queue => pool.append(&mut conn.out, parts),
+        Chain::Urgent => pool.append_urgent(&mut conn.out, parts),
+        Chain::Front => pool.prepend(&mut conn.out, parts[0]),
+        Chain::Draft => pool.draft(&mut conn.out, parts[0]),
+        Chain::Gathered => pool.draft(&mut side.make(&mut conn.side).gathered, parts[0]),
+        Chain::Spill => pool.draft(&mut side.make(&mut conn.side).spill, parts[0]),
     }
 }
 

@@ -311,7 +311,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
         }
         conn.hold.remove(Hold::TURN);
         self.core.list(who.slot);
-        read::reread(&mut self.core, &mut self.service, who.slot);
+        read::reread(&mut self.core, &mut self.service, who);
     }
 
     /// What services have begun and not finished. What has come goes first, or its completions would stand before
@@ -335,19 +335,16 @@ impl<R: Ring, S: Services> Shard<R, S> {
     }
 
     fn reconcile(&mut self, slot: u32) {
-        let conn = &mut self.core.slab[slot];
+        let mut conn = &mut self.core.slab[slot];
         conn.flags.remove(Flags::LISTED);
-        if conn.flags.contains(Flags::UNREAD) && conn.reads() {
-            conn.flags.remove(Flags::UNREAD);
-            read::reread(&mut self.core, &mut self.service, slot);
+        if conn.reads() && (conn.flags.contains(Flags::UNREAD) || conn.read.has_ended()) {
+            read::catch_up(&mut self.core, &mut self.service, slot);
+            conn = &mut self.core.slab[slot];
         }
-        read::end_requests(&mut self.core, slot);
-        if self.core.slab[slot].state == State::Leaving {
+        if conn.state == State::Leaving {
             self.tell_end(slot);
         }
         reconcile::reconcile(&mut self.ring, &mut self.core, &mut self.service, slot);
-        let conn = &mut self.core.slab[slot];
-        counters::gauge_stage(&mut self.core.counters, conn);
     }
 
     /// The service is told of the end once, whoever brought it about.

@@ -4,13 +4,13 @@
 //! behind one that is not answered) is appended to the connection's spill, and is read in front of what is received
 //! next. So how bytes are cut changes nothing but the copying.
 
-use super::conn::{Exchange, Flags, Hold, Protocol, ReadEnd, ReadEvent, State};
-use super::core::{Chain, Core};
+use super::conn::{Conn, Exchange, Flags, Hold, Protocol, ReadEnd, ReadEvent, State};
+use super::core::{Chain, Core, list};
 use super::service::{Event, Services, Verdict};
-use super::side_table::Cold;
+use super::side_table::{Cold, SideTable};
 use super::slab::Handle;
 use super::work::FRAME;
-use crate::mesh::Cause;
+use crate::mesh::{Cause, Counters, ServiceKind};
 use edgehold_wire::http1::{self, Body, BodyEvent, BodyReader, Head, MAX_HEADERS, Version};
 use edgehold_wire::status::Status;
 use edgehold_wire::ws;
@@ -23,18 +23,17 @@ const PIECE: usize = 4 << 10;
 const SPILL: usize = 16 << 10;
 
 /// Bytes were received.
-pub fn received<S: Services>(core: &mut Core, service: &mut S, slot: u32, bytes: &mut [u8]) {
-    note(core, slot, bytes.len());
+pub fn received<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &mut [u8]) {
     let before = core.work.done();
     core.work.add_copied(bytes.len());
-    take_in(core, service, slot, bytes);
-    owe(core, slot, before);
+    take_in(core, service, who, bytes);
+    owe(core, who, before);
 }
 
 /// What the connection has cost since `before` beyond its share of a turn, it sits out.
-fn owe(core: &mut Core, slot: u32, before: u64) {
-    let (who, debt) = (core.slab.handle(slot), core.work.excuse(before));
-    if debt > 0 && core.slab[slot].reads() {
+fn owe(core: &mut Core, who: Handle, before: u64) {
+    let debt = core.work.excuse(before);
+    if debt > 0 && core.slab[who.slot].reads() {
         read_later(core, who);
         if let Some(last) = core.later.iter_mut().rev().find(|it| it.0 == who) {
             last.1 += debt;
@@ -42,53 +41,65 @@ fn owe(core: &mut Core, slot: u32, before: u64) {
     }
 }
 
-fn take_in<S: Services>(core: &mut Core, service: &mut S, slot: u32, bytes: &mut [u8]) {
-    let conn = &core.slab[slot];
+fn take_in<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &mut [u8]) {
+    let conn = &mut core.slab[who.slot];
+    note(&mut core.counters, conn, core.clock.now(), bytes.len());
     if conn.hold.intersects(Hold::SERVICE | Hold::TURN | Hold::VERDICT) {
         // Nothing is read before what the spill has, or will have.
-        spill(core, slot, bytes);
+        spill(core, who, bytes);
     } else if core.side.spilled(conn.side) == 0 {
-        let used = read(core, service, slot, bytes);
-        spill(core, slot, &bytes[used..]);
+        let used = read(core, service, who, bytes);
+        spill(core, who, &bytes[used..]);
     } else {
-        spill(core, slot, bytes);
-        read_spill(core, service, slot);
+        spill(core, who, bytes);
+        read_spill(core, service, who);
     }
+}
+
+/// What can be read now is read; where that was all, and its sender has ended, the connection ends.
+pub fn catch_up<S: Services>(core: &mut Core, service: &mut S, slot: u32) {
+    let conn = &mut core.slab[slot];
+    if conn.flags.contains(Flags::UNREAD) {
+        conn.flags.remove(Flags::UNREAD);
+        let who = Handle::of(slot, conn);
+        reread(core, service, who);
+    }
+    end_requests(core, slot);
 }
 
 /// The spill may be read now: the request before it has been answered, the other side takes more, another turn has
 /// begun.
-pub fn reread<S: Services>(core: &mut Core, service: &mut S, slot: u32) {
+pub fn reread<S: Services>(core: &mut Core, service: &mut S, who: Handle) {
     let before = core.work.done();
-    read_spill(core, service, slot);
-    owe(core, slot, before);
+    read_spill(core, service, who);
+    owe(core, who, before);
 }
 
-fn read_spill<S: Services>(core: &mut Core, service: &mut S, slot: u32) {
-    core.slab[slot].hold.remove(Hold::SPILL);
-    while read_piece(core, service, slot, PIECE) {}
-    let conn = &mut core.slab[slot];
+fn read_spill<S: Services>(core: &mut Core, service: &mut S, who: Handle) {
+    core.slab[who.slot].hold.remove(Hold::SPILL);
+    while read_piece(core, service, who, PIECE) {}
+    let conn = &mut core.slab[who.slot];
     if !conn.reads() {
         return;
     }
     core.side.tidy(&mut conn.side);
-    hold_back(core, slot);
-    core.watch(slot);
-    end_behind_spill(core, service, slot);
+    hold_back(core, who.slot);
+    core.watch(who.slot);
+    end_behind_spill(core, service, who.slot);
 }
 
 /// Reads what the spill begins with, in the shard's one buffer for that. `true`: there may be more to be read.
-fn read_piece<S: Services>(core: &mut Core, service: &mut S, slot: u32, most: usize) -> bool {
-    let who = core.slab.handle(slot);
-    let all = core.side.spilled(core.slab[slot].side);
-    if all == 0 || core.slab[slot].hold.contains(Hold::TURN) {
+fn read_piece<S: Services>(core: &mut Core, service: &mut S, who: Handle, most: usize) -> bool {
+    let conn = &core.slab[who.slot];
+    let all = core.side.spilled(conn.side);
+    if all == 0 || conn.hold.contains(Hold::TURN) {
         return false;
     }
     let mut piece = std::mem::take(&mut core.spilled);
-    if let Some(cold) = core.side.get_mut(core.slab[slot].side) {
+    if let Some(cold) = core.side.get(conn.side) {
         core.pool.read_draft_front(&cold.spill, most, &mut piece);
     }
-    let (len, used) = (piece.len(), read(core, service, slot, &mut piece));
+    let (len, used) = (piece.len(), read(core, service, who, &mut piece));
     piece.clear();
     core.spilled = piece;
     let Some(conn) = core.slab.get_mut(who) else { return false };
@@ -98,7 +109,7 @@ fn read_piece<S: Services>(core: &mut Core, service: &mut S, slot: u32, most: us
     }
     match used {
         // What there is does not make a head or a frame: all of it may.
-        0 if len < all && !conn.is_held_back() => read_piece(core, service, slot, most * 8),
+        0 if len < all && !conn.is_held_back() => read_piece(core, service, who, most * 8),
         0 => false,
         _ => true,
     }
@@ -116,15 +127,14 @@ fn end_behind_spill<S: Services>(core: &mut Core, service: &mut S, slot: u32) {
 
 /// FIN was received.
 pub fn ended<S: Services>(core: &mut Core, service: &mut S, slot: u32) {
-    let who = core.slab.handle(slot);
     let conn = &mut core.slab[slot];
     if conn.must_be_read_first() {
         conn.step_read(ReadEvent::FinBehind);
         return;
     }
     conn.step_read(ReadEvent::Fin);
-    core.list(slot);
-    let conn = &core.slab[slot];
+    list(&mut core.listed, conn, slot);
+    let who = Handle::of(slot, conn);
     let (state, protocol, flags, token) = (conn.state, conn.protocol, conn.flags, conn.token);
     match (state, protocol) {
         (State::Open, Protocol::Raw) => service.event(&mut core.desk(), who, token, Event::Fin),
@@ -141,41 +151,45 @@ pub fn ended<S: Services>(core: &mut Core, service: &mut S, slot: u32) {
 
 /// A client may end its side behind its requests and still wait for the responses: when the last request that it
 /// sent is answered, the connection ends behind the answer.
-pub fn end_requests(core: &mut Core, slot: u32) {
-    let conn = &core.slab[slot];
+fn end_requests(core: &mut Core, slot: u32) {
+    let conn = &mut core.slab[slot];
     let over = conn.state == State::Head && conn.read.has_ended();
     let goes_on = conn.hold.intersects(Hold::TURN | Hold::VERDICT);
     if !over || goes_on || conn.flags.intersects(Flags::FULL | Flags::UNREAD) {
         return;
     }
-    let who = core.slab.handle(slot);
+    let who = Handle::of(slot, conn);
     let answered = conn.exchange.contains(Exchange::REUSED) && core.side.spilled(conn.side) == 0;
     let cause = if answered { Cause::Closed } else { Cause::Gone };
     if conn.has_unsent() {
-        core.slab[slot].set_cause(cause);
+        conn.set_cause(cause);
         core.finish(who);
     } else {
         core.cut(who, cause);
     }
 }
 
-fn note(core: &mut Core, slot: u32, len: usize) {
-    let now = core.clock.now();
-    let conn = &mut core.slab[slot];
+/// So many bytes have come from it now.
+fn note(counters: &mut Counters, conn: &mut Conn, now: u32, len: usize) {
     conn.last_received = now;
     conn.flags.remove(Flags::PINGED);
     if conn.is_upstream() {
-        core.counters.upstream_bytes_in += len as u64;
+        counters.upstream_bytes_in += len as u64;
     } else {
-        core.counters.bytes_in += len as u64;
+        counters.bytes_in += len as u64;
     }
 }
 
 /// Keeps what could not be used.
-fn spill(core: &mut Core, slot: u32, rest: &[u8]) {
-    let first = core.side.spilled(core.slab[slot].side) == 0;
-    if rest.is_empty() || !keep(core, slot, rest) {
+fn spill(core: &mut Core, who: Handle, rest: &[u8]) {
+    if rest.is_empty() {
         return;
+    }
+    let slot = who.slot;
+    let first = core.side.spilled(core.slab[slot].side) == 0;
+    if core.put(who, Chain::Spill, [rest, b""]).is_err() {
+        // There is no memory for it.
+        return core.overloaded(who);
     }
     let conn = &mut core.slab[slot];
     if first && conn.state == State::Head {
@@ -186,16 +200,6 @@ fn spill(core: &mut Core, slot: u32, rest: &[u8]) {
         core.watch(slot);
     }
     hold_back(core, slot);
-}
-
-/// `false`: there is no memory for it, and the connection is ending.
-fn keep(core: &mut Core, slot: u32, rest: &[u8]) -> bool {
-    let who = core.slab.handle(slot);
-    let kept = core.put(who, Chain::Spill, [rest, b""]).is_ok();
-    if !kept {
-        core.overloaded(who);
-    }
-    kept
 }
 
 /// A peer that sends more requests than are answered waits.
@@ -220,7 +224,7 @@ fn read_later(core: &mut Core, who: Handle) {
     if !conn.hold.contains(Hold::TURN) {
         conn.hold.insert(Hold::TURN);
         core.later.push_back((who, 0));
-        core.list(who.slot);
+        list(&mut core.listed, conn, who.slot);
     }
 }
 
@@ -243,9 +247,8 @@ enum Reader {
     Carry,
 }
 
-fn reader(core: &Core, slot: u32) -> Reader {
-    let conn = &core.slab[slot];
-    let has_body = || core.side.get(conn.side).is_some_and(|cold| cold.body.is_some());
+fn reader(conn: &Conn, side: &SideTable) -> Reader {
+    let has_body = || side.get(conn.side).is_some_and(|cold| cold.body.is_some());
     match (conn.state, conn.protocol) {
         // A client that does not take its responses gets no more of them, and one whose verdict is due no other one.
         (State::Head, _) if conn.flags.contains(Flags::FULL) || conn.hold.contains(Hold::VERDICT) => Reader::Nobody,
@@ -263,14 +266,13 @@ fn reader(core: &Core, slot: u32) -> Reader {
 }
 
 /// Reads as far as the connection's state and its share of the turn allow; returns how many bytes are used up.
-fn read<S: Services>(core: &mut Core, service: &mut S, slot: u32, bytes: &mut [u8]) -> usize {
+fn read<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &mut [u8]) -> usize {
     let (len, begun) = (bytes.len(), core.work.done());
-    let who = core.slab.handle(slot);
     let mut rest = bytes;
     while !rest.is_empty() {
         let Some(conn) = core.slab.get_mut(who) else { return len };
         conn.flags.remove(Flags::UNREAD);
-        let (token, reader) = (conn.token, reader(core, slot));
+        let (token, reader) = (conn.token, reader(conn, &core.side));
         let enough = core.work.is_over() || core.work.has_had_share(begun);
         if rest.len() < len && enough && reader != Reader::Discard {
             read_later(core, who);
@@ -279,7 +281,7 @@ fn read<S: Services>(core: &mut Core, service: &mut S, slot: u32, bytes: &mut [u
         let went_on = match reader {
             Reader::Nobody => false,
             Reader::Discard => return len,
-            Reader::Skip => skip_body(core, slot, &mut rest),
+            Reader::Skip => skip_body(core, who, &mut rest),
             Reader::Head => head(core, service, who, &mut rest),
             Reader::Body => take_body(core, service, who, &mut rest),
             Reader::Frames => frames(core, service, who, &mut rest),
@@ -367,14 +369,13 @@ fn expect_body(core: &mut Core, who: Handle, head: &Head<'_, '_>) -> bool {
 }
 
 /// Skips a body that no service wants. `false`: there is more of it to come.
-fn skip_body(core: &mut Core, slot: u32, rest: &mut &mut [u8]) -> bool {
-    let who = core.slab.handle(slot);
+fn skip_body(core: &mut Core, who: Handle, rest: &mut &mut [u8]) -> bool {
     loop {
         match next_of_body(core, who, rest) {
             Ok(BodyEvent::Piece(_)) => {}
             Ok(BodyEvent::More) => return false,
             Ok(BodyEvent::End) => {
-                forget_body(core, slot);
+                forget_body(core, who.slot);
                 return true;
             }
             Err((status, words)) => {
@@ -466,39 +467,65 @@ fn next_of_body<'b>(
 
 // ---- WebSocket ----
 
+/// A connection as its service knows it: that does not change while frames are read.
+#[derive(Clone, Copy)]
+struct Owned {
+    who: Handle,
+    token: u32,
+    kind: ServiceKind,
+}
+
 fn frames<S: Services>(core: &mut Core, service: &mut S, who: Handle, rest: &mut &mut [u8]) -> bool {
-    let deflate = core.slab[who.slot].flags.contains(Flags::DEFLATE);
-    let rules = ParserConfig { role: Role::Server, message_bytes: core.limits_of(who).message_bytes, deflate };
-    let mut parser = core.slab[who.slot].parser;
+    let Some(conn) = core.slab.get(who) else { return false };
+    let owned = Owned { who, token: conn.token, kind: conn.service };
+    let message_bytes = core.limits[conn.limits].message_bytes;
+    let rules = ParserConfig { role: Role::Server, message_bytes, deflate: conn.flags.contains(Flags::DEFLATE) };
+    let mut parser = conn.parser;
+    let went_on = parse_frames(core, service, owned, rest, (&mut parser, &rules));
+    if let Some(conn) = core.slab.get_mut(who) {
+        conn.parser = parser;
+    }
+    went_on
+}
+
+/// Hands on one frame after the other. `false`: the next has to come first.
+fn parse_frames<S: Services>(
+    core: &mut Core,
+    service: &mut S,
+    owned: Owned,
+    rest: &mut &mut [u8],
+    (parser, rules): (&mut ws::Parser, &ParserConfig),
+) -> bool {
     let begun = core.work.done();
     loop {
-        let event = parser.next(rest, &rules);
-        let Some(conn) = core.slab.get_mut(who) else { return false };
-        conn.parser = parser;
-        match event {
+        match parser.next(rest, rules) {
             Ok(Some(event)) => {
                 core.work.add(FRAME);
-                let goes_on = frame(core, service, who, event);
+                frame(core, service, owned, event);
+                let goes_on = core.slab.get(owned.who).is_some_and(reads_frames);
                 if !goes_on || core.work.is_over() || core.work.has_had_share(begun) {
                     return true;
                 }
             }
             Ok(None) => return false,
             Err(fault) => {
-                fail(core, who, fault);
+                fail(core, owned.who, fault);
                 return true;
             }
         }
     }
 }
 
-/// `false`: nothing more is to be parsed.
-fn frame<S: Services>(core: &mut Core, service: &mut S, who: Handle, event: ws::FrameEvent<'_>) -> bool {
-    let conn = &mut core.slab[who.slot];
-    let (token, kind) = (conn.token, conn.service);
+/// The next frame may be read.
+fn reads_frames(conn: &Conn) -> bool {
+    matches!(conn.state, State::Open | State::Closing) && !conn.discards() && !conn.hold.contains(Hold::SERVICE)
+}
+
+fn frame<S: Services>(core: &mut Core, service: &mut S, owned: Owned, event: ws::FrameEvent<'_>) {
+    let Owned { who, token, kind } = owned;
     match event {
         ws::FrameEvent::Data { text, deflated: true, first, last, payload } => {
-            deflated(core, service, who, text, (first, last), payload);
+            deflated(core, service, owned, text, (first, last), payload);
         }
         ws::FrameEvent::Data { text, first, last, payload, .. } => {
             core.counters.messages_in[kind as usize] += u64::from(last);
@@ -506,26 +533,22 @@ fn frame<S: Services>(core: &mut Core, service: &mut S, who: Handle, event: ws::
         }
         ws::FrameEvent::Ping(payload) => pong(core, who, payload),
         ws::FrameEvent::Pong(_) | ws::FrameEvent::Empty => {}
-        ws::FrameEvent::Close(close) => {
-            peer_closes(core, service, who, close.map(|(code, _)| code));
-            return false;
-        }
+        ws::FrameEvent::Close(close) => peer_closes(core, service, who, close.map(|(code, _)| code)),
     }
-    let conn = &core.slab[who.slot];
-    matches!(conn.state, State::Open | State::Closing) && !conn.discards() && !conn.hold.contains(Hold::SERVICE)
 }
 
 /// A deflated message is inflated when it is whole: from where it lies, if it came in one piece.
 fn deflated<S: Services>(
     core: &mut Core,
     service: &mut S,
-    who: Handle,
+    owned: Owned,
     text: bool,
     (first, last): (bool, bool),
     piece: &[u8],
 ) {
+    let who = owned.who;
     if first && last {
-        return inflate(core, service, who, text, piece);
+        return inflate(core, service, owned, text, piece);
     }
     if !core.gather(who, piece) {
         core.overloaded(who);
@@ -534,23 +557,18 @@ fn deflated<S: Services>(
     }
     if last {
         let message = core.gathered(who);
-        inflate(core, service, who, text, &message);
+        inflate(core, service, owned, text, &message);
         core.compression.put_back(message);
     }
 }
 
-fn inflate<S: Services>(core: &mut Core, service: &mut S, who: Handle, text: bool, message: &[u8]) {
+fn inflate<S: Services>(core: &mut Core, service: &mut S, owned: Owned, text: bool, message: &[u8]) {
+    let Owned { who, token, kind } = owned;
     match core.inflated(who, text, message) {
         Ok(plain) => {
-            let conn = &core.slab[who.slot];
-            let (token, kind) = (conn.token, conn.service);
             core.counters.messages_in[kind as usize] += 1;
-            service.event(
-                &mut core.desk(),
-                who,
-                token,
-                Event::Message { text, first: true, last: true, payload: &plain },
-            );
+            let event = Event::Message { text, first: true, last: true, payload: &plain };
+            service.event(&mut core.desk(), who, token, event);
             core.compression.put_back(plain);
         }
         Err(fault) => fail(core, who, fault),

@@ -13,7 +13,8 @@ use crate::shard::service::Desk;
 impl Fanout {
     /// These routes and feeds, by their numbers, are in force from now on; `None`: gone.
     pub fn exchange(&mut self, desk: &mut Desk<'_>, routes: &[Option<RouteTerms>], feeds: &[Option<FeedSettings>]) {
-        let lost: Vec<(u16, FeedNumber)> = (0..).zip(routes).flat_map(|(number, next)| self.lost(number, next)).collect();
+        let lost: Vec<(u16, FeedNumber)> =
+            (0..).zip(routes).flat_map(|(number, next)| self.lost(number, next)).collect();
         self.routes.replace(routes.iter().cloned());
         let sequence = self.sequence;
         let kept = |feed: &mut Feed, settings: &FeedSettings| feed.settings = settings.clone();

@@ -50,7 +50,7 @@ impl Desk<'_> {
             Some(deflated) => self.send_deflated(who, opcode, deflated),
             None => {
                 let head = ws::head(opcode, true, payload.len() as u64, None);
-                self.core.write_parts(who, [head.as_bytes(), payload])
+                self.core.queue(who, Chain::Queue, [head.as_bytes(), payload])
             }
         };
         self.core.counters.messages_out[service as usize] += u64::from(room != Backpressure::Gone);
@@ -62,13 +62,12 @@ impl Desk<'_> {
         if sendable(&mut self.core.slab, who).is_none() {
             return Backpressure::Gone;
         }
-        let queued = self.core.put(who, Chain::Draft, [piece, b""]);
-        self.core.room(who, queued)
+        self.core.queue(who, Chain::Draft, [piece, b""])
     }
 
     fn send_deflated(&mut self, who: Handle, opcode: Opcode, deflated: Vec<u8>) -> Backpressure {
         let head = ws::deflated_head(opcode, deflated.len() as u64);
-        let room = self.core.write_parts(who, [head.as_bytes(), &deflated]);
+        let room = self.core.queue(who, Chain::Queue, [head.as_bytes(), &deflated]);
         self.core.compression.put_back(deflated);
         room
     }
