@@ -18,8 +18,8 @@ pub enum ToShard {
     Drain,
     /// End at once; connections that are still open are cut.
     Leave,
-    /// Settings take the place of those that are in force. They are of the type that the shard's services have for them,
-    /// which stands on a higher floor.
+    /// Settings take the place of those that are in force. They are of the type that the shard's services have for
+    /// them, which stands on a higher floor.
     Exchange(Arc<dyn Any + Send + Sync>),
     /// From now on upstream `upstream` has these addresses; none: its name does not resolve.
     Addresses {

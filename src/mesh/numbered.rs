@@ -1,8 +1,8 @@
 //! Tables by numbers that stay from one generation of settings to the next.
 //!
-//! Connections go by such numbers (of limits, routes, feeds, upstreams) for as long as they last. Where a generation has
-//! nothing under a number any more, what stood there stays: somebody may still go by it. It is replaced when a later
-//! generation gives the number to something new, which it does only when nobody goes by the old any more.
+//! Connections go by such numbers (of limits, routes, feeds, upstreams) for as long as they last. Where a generation
+//! has nothing under a number any more, what stood there stays: somebody may still go by it. It is replaced when a
+//! later generation gives the number to something new, which it does only when nobody goes by the old any more.
 
 use std::ops::{Index, IndexMut};
 

@@ -39,8 +39,8 @@ pub trait Service {
     /// The service of one shard, with its first settings.
     fn new(settings: &Self::Settings) -> Self;
 
-    /// These settings are in force from now on; routes and their plans may have changed, too. What goes by a number that
-    /// they do not have any more goes on as before ([`Numbered`](crate::mesh::Numbered)).
+    /// These settings are in force from now on; routes and their plans may have changed, too. What goes by a number
+    /// that they do not have any more goes on as before ([`Numbered`](crate::mesh::Numbered)).
     fn exchange(&mut self, _desk: &mut Desk<'_>, _settings: &Self::Settings) {}
 
     /// How many things are held that its present settings do not have; connections are counted elsewhere.

@@ -2,7 +2,8 @@
 //!
 //! A feed that stays keeps its logs, and what is kept of them follows from its new settings as they are trimmed. The
 //! subscribers of a route that stays follow its new limits and policy at once; their subscriptions to feeds that it has
-//! no more end. Those of a route that is gone keep what they have: their feeds may be gone as well, and are silent then.
+//! no more end. Those of a route that is gone keep what they have: their feeds may be gone as well, and are silent
+//! then.
 
 use super::Fanout;
 use super::feed::Feed;
