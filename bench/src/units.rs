@@ -39,13 +39,11 @@ fn split<'t>(text: &'t str, units: &[(&str, u64)]) -> Result<(&'t str, u64), Str
 
 /// Digits, perhaps with a fraction (1.5M).
 fn scaled(_text: &str, digits: &str, factor: u64) -> Option<u64> {
-    match digits.parse::<u64>() {
-        Ok(whole) => whole.checked_mul(factor),
-        Err(_) => {
-            let value = digits.parse::<f64>().ok().filter(|it| it.is_finite() && *it >= 0.0)? * factor as f64;
-            (value.fract() == 0.0).then_some(value as u64)
-        }
+    if let Ok(whole) = digits.parse::<u64>() {
+        return whole.checked_mul(factor);
     }
+    let value = digits.parse::<f64>().ok().filter(|it| it.is_finite() && *it >= 0.0)? * factor as f64;
+    (value.fract() == 0.0).then_some(value as u64)
 }
 
 /// Cores: `1`, `1,3`, `4-7`.

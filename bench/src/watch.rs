@@ -227,7 +227,7 @@ pub fn machine(nofile: u64) -> Machine {
     Machine {
         kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
         cpu: model.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
-        cores: std::thread::available_parallelism().map_or(1, |it| it.get()),
+        cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         memory_bytes: kilobytes(&text, "MemTotal:").unwrap_or(0),
         nofile,
         sysctls: SYSCTLS.iter().filter_map(|name| Some(((*name).to_owned(), sysctl(name)?))).collect(),

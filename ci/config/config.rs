@@ -567,7 +567,7 @@ fn changed_files_give_a_configuration_or_problems() {
         let text = fs::read_to_string(path).unwrap();
         for _ in 0..EACH {
             let mut changed = text.clone();
-            for _ in 0..1 + chance.below(3) {
+            for _ in 0..=chance.below(3) {
                 changed = change(&changed, &mut chance);
             }
             match config::read(&changed, "changed.toml", &folder("good")) {

@@ -488,6 +488,10 @@ fn find(text: &[u8], what: &[u8]) -> Option<usize> {
     text.windows(what.len()).position(|window| window == what)
 }
 
+// What stands in the place of a length that takes 16 or 64 bits, RFC 6455 section 5.2.
+const LENGTH_16: u8 = 126;
+const LENGTH_64: u8 = 127;
+
 // Opcodes, RFC 6455 section 5.2.
 const CONTINUATION: u8 = 0;
 /// Opcode of a text frame.
@@ -508,11 +512,11 @@ pub(crate) fn frame(opcode: u8, payload: &[u8], seed: u32) -> Vec<u8> {
     match payload.len() {
         len @ 0..126 => bytes.push(0x80 | len as u8),
         len @ 126..0x1_0000 => {
-            bytes.push(0x80 | 126);
+            bytes.push(0x80 | LENGTH_16);
             bytes.extend((len as u16).to_be_bytes());
         }
         len => {
-            bytes.push(0x80 | 127);
+            bytes.push(0x80 | LENGTH_64);
             bytes.extend((len as u64).to_be_bytes());
         }
     }

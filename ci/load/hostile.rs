@@ -213,6 +213,7 @@ fn flood(mut caller: Caller, bytes: Vec<u8>, until: Instant) -> [JoinHandle<()>;
 /// Goes with RST instead of FIN.
 fn reset(caller: Caller) {
     SockRef::from(&caller.mouth()).set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
+    drop(caller);
 }
 
 /// A message of so many zeros, as few bytes as they can be deflated to.
@@ -274,7 +275,7 @@ fn slots_of_silent_streams_come_back() {
         let get = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
         callers.iter().for_each(|caller| attack(caller, get.as_bytes()));
         wait_for("all have their stream", patience(10), || gauge(&server, names::SLOTS_USED) >= count as u64);
-        callers.iter().for_each(|caller| attack(caller, &[b'x'; RECV_BUFFER_BYTES]));
+        callers.iter().for_each(|caller| attack(caller, &vec![b'x'; RECV_BUFFER_BYTES]));
         for (number, caller) in callers.into_iter().enumerate() {
             if number % 2 == 0 { reset(caller) } else { drop(caller) }
         }

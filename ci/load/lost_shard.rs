@@ -144,7 +144,8 @@ fn decide(listener: &OwnedFd, child: u32, armed: &AtomicBool) -> io::Result<()> 
     let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
     // SAFETY: the kernel writes one seccomp_notif.
     check(unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut call) })?;
-    let is_victim = || fs::read_to_string(format!("/proc/{child}/task/{}/comm", call.pid)).is_ok_and(is_shard_1);
+    let is_victim =
+        || fs::read_to_string(format!("/proc/{child}/task/{}/comm", call.pid)).is_ok_and(|it| is_shard_1(&it));
     let fails = armed.load(Ordering::Relaxed) && is_victim() && armed.swap(false, Ordering::Relaxed);
     let (error, flags) = if fails { (-libc::EBADF, 0) } else { (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32) };
     let mut answer = libc::seccomp_notif_resp { id: call.id, val: 0, error, flags };
@@ -162,6 +163,6 @@ fn is_over(listener: &OwnedFd) -> bool {
     poll.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0
 }
 
-fn is_shard_1(name: String) -> bool {
+fn is_shard_1(name: &str) -> bool {
     name.starts_with("shard-1-")
 }

@@ -136,7 +136,7 @@ fn who_leaves_behind_early_words_leaves_nothing() {
     let server = start("idle_timeout = \"2s\"", &route_to("/p", &door.url, "connect_timeout = \"20s\""));
     let call = |_| {
         let mut caller = Caller::new(server.address);
-        caller.say(&[caller.opening("/p"), frame(BINARY, &[7; EARLY_BYTES], 1)].concat());
+        caller.say(&[caller.opening("/p"), frame(BINARY, &vec![7; EARLY_BYTES], 1)].concat());
         caller
     };
     let mut callers: Vec<Caller> = (0..20).map(call).collect();

@@ -192,5 +192,5 @@ fn parked(crowd: &mut Crowd, server: &Server, count: usize) -> Memory {
 
 /// Bytes for each of `MORE` connections.
 fn slope(before: u64, after: u64) -> i64 {
-    (after as i64 - before as i64) / MORE as i64
+    (after.cast_signed() - before.cast_signed()) / MORE.cast_signed() as i64
 }

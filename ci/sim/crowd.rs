@@ -148,7 +148,7 @@ fn changes_of_subscriptions_are_bounded() {
     let answers = stage.receive(guest);
     let refusals = answers.matches("subscription_changes").count();
     assert_eq!(refusals, 2, "one answer, and the reason of the close: {answers}");
-    assert!(stage.shard.ring().is_ended(guest) || answers.contains("\u{3}"), "{answers}");
+    assert!(stage.shard.ring().is_ended(guest) || answers.contains('\u{3}'), "{answers}");
     assert!(stage.counters().changes_refused > 0);
 }
 

@@ -148,10 +148,7 @@ impl Reloaded {
 /// What comes behind a response head; of a head that is not whole, nothing.
 fn behind_head(bytes: &[u8]) -> &[u8] {
     let end = bytes.windows(4).position(|it| it == b"\r\n\r\n");
-    match bytes.starts_with(b"HTTP/1.1 101") {
-        true => end.map_or(&[], |end| &bytes[end + 4..]),
-        false => bytes,
-    }
+    if bytes.starts_with(b"HTTP/1.1 101") { end.map_or(&[], |end| &bytes[end + 4..]) } else { bytes }
 }
 
 /// The payloads of whole frames of a server, of up to 65535 bytes each.
@@ -322,9 +319,10 @@ fn however_settings_follow_each_other_clients_are_served() {
                 2 if it.held() == 0 => it.forget_older(),
                 _ => {
                     let path = dice.below(PATHS);
-                    match paths.contains(&path) {
-                        true => clients.push(it.stage.speaks(&format!("/{path}"), PLAIN)),
-                        false => assert_eq!(it.status(&format!("/{path}")), "404", "seed {seed}, step {step}"),
+                    if paths.contains(&path) {
+                        clients.push(it.stage.speaks(&format!("/{path}"), PLAIN));
+                    } else {
+                        assert_eq!(it.status(&format!("/{path}")), "404", "seed {seed}, step {step}");
                     }
                 }
             }

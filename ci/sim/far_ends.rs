@@ -202,7 +202,8 @@ impl Client {
     fn message(&mut self, dice: &mut Dice) {
         let len = [0, 1, 125, 126, 200, 3000, 20_000][dice.below(7)];
         let text = dice.chance(50);
-        let payload: Vec<u8> = (0..len).map(|i| if text { b'a' + (i % 26) as u8 } else { dice.roll() as u8 }).collect();
+        let payload: Vec<u8> =
+            (0..len).map(|i: u32| if text { b'a' + (i % 26) as u8 } else { dice.roll() as u8 }).collect();
         let deflated = self.deflated.as_mut().filter(|_| dice.chance(70)).map(|it| it.deflate(&payload));
         let mut rest: &[u8] = deflated.as_deref().unwrap_or(&payload);
         let mut first = deflated.is_some();
@@ -353,15 +354,11 @@ impl Client {
         )
     }
 
-    fn bytes(&self, messages: &[(bool, Vec<u8>)]) -> Vec<u8> {
-        messages.iter().flat_map(|it| it.1.iter().copied()).collect()
-    }
-
     /// What it heard is what it said, or, where something broke, the beginning of it.
     pub fn fault(&self, ring: &Script) -> Option<String> {
         let order = match self.aim {
             Aim::Echo => self.expected.starts_with(&self.heard),
-            Aim::Proxy => self.bytes(&self.expected).starts_with(&self.bytes(&self.heard)),
+            Aim::Proxy => bytes(&self.expected).starts_with(&bytes(&self.heard)),
             Aim::Http => self.responses <= self.expected_responses,
         };
         let (whole, kind) = (self.is_satisfied(), self.leave == Leave::Kindly);
@@ -369,8 +366,8 @@ impl Client {
         if !order {
             return Some(format!(
                 "{name} heard what was not said: {} of {} bytes",
-                self.bytes(&self.heard).len(),
-                self.bytes(&self.expected).len()
+                bytes(&self.heard).len(),
+                bytes(&self.expected).len()
             ));
         }
         let ends_well = self.close_code == Some(1000) || self.aim == Aim::Http && !self.refused;
@@ -417,4 +414,9 @@ impl Upstream {
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+/// The messages behind each other.
+fn bytes(messages: &[(bool, Vec<u8>)]) -> Vec<u8> {
+    messages.iter().flat_map(|it| it.1.iter().copied()).collect()
 }

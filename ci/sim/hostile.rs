@@ -150,7 +150,7 @@ fn who_is_held_back_is_still_heard_to_leave() {
         let clients: Vec<FarEnd> = (0..30).map(|_| stage.asked(request)).collect();
         assert!(stage.until(100, |stage| stage.counters().subscriptions == 30));
         for &client in &clients {
-            stage.shard.ring().say(client, &[b'x'; 100 << 10]);
+            stage.shard.ring().say(client, &vec![b'x'; 100 << 10]);
         }
         assert!(stage.until(200, |stage| stage.counters().held_back >= 30), "{:?}", stage.counters());
         for &client in &clients {
@@ -352,9 +352,9 @@ impl Hostile {
         if self.leaves == 0 || stage.shard.ring().is_ended(self.end) {
             // Behind a FIN it may go on reading: what it does not take is lost with idle_timeout only.
             if dice.chance(50) {
-                stage.shard.ring().break_off(self.end)
+                stage.shard.ring().break_off(self.end);
             } else {
-                stage.shard.ring().end(self.end)
+                stage.shard.ring().end(self.end);
             }
             return false;
         }

@@ -179,7 +179,7 @@ struct Tried {
 }
 
 fn play(seed: u64, doubles: usize) -> (play::Verdict, Tried) {
-    let mut dice = Dice::new(seed ^ 0x1e77e4);
+    let mut dice = Dice::new(seed ^ 0x001e_77e4);
     let (shards, letters) = (2 + dice.below(3), 1 + dice.below(100) as u64);
     let ledger = Rc::new(RefCell::new(Ledger::new(shards, letters)));
     let wakers: Vec<_> = (0..shards).map(|_| Arc::new(Waker::new().expect("an eventfd"))).collect();

@@ -149,7 +149,7 @@ impl Client {
         let leaves = dice.chance(25).then(|| dice.below(200));
         let (outgoing, expected, received) = (VecDeque::new(), Vec::new(), Vec::new());
         let mut client = Client { end, outgoing, expected, received, asked: 0, leaves, gone: false };
-        (0..1 + dice.below(5)).for_each(|_| client.add_request(dice));
+        (0..=dice.below(5)).for_each(|_| client.add_request(dice));
         client
     }
 
@@ -160,7 +160,7 @@ impl Client {
             return self.expected.push(path.into());
         }
         let len = [0, 1, 100, 5000, 60_000][dice.below(5)];
-        let body: Vec<u8> = (0..len).map(|at| (at * 7 + len) as u8).collect();
+        let body: Vec<u8> = (0..len).map(|at: u32| (at * 7 + len) as u8).collect();
         let (chunked, expects) = (dice.chance(50), len > 0 && dice.chance(30));
         let framing = if chunked { "Transfer-Encoding: chunked".into() } else { format!("Content-Length: {len}") };
         let expect = if expects { "Expect: 100-continue\r\n" } else { "" };
@@ -282,7 +282,7 @@ impl Play {
         let shard = Shard::new(Script::new(seed, temper), copier, &settings(&mut dice), inbox, to_control);
         let mut play =
             Play { shard, clients: vec![], dice, now: Duration::ZERO, _letters: letters, _to_control: from_shard };
-        for _ in 0..1 + play.dice.below(6) {
+        for _ in 0..=play.dice.below(6) {
             let end = play.shard.ring().arrive(0);
             play.clients.push(Client::new(&mut play.dice, end));
         }

@@ -102,7 +102,7 @@ pub(crate) fn read_plainly(story: &Story) -> Result<(), String> {
                 }
                 rest = match request.skip_content(rest) {
                     Ok(rest) => rest,
-                    Err(problem) => return content_is_refused(responses.next(), problem, &samples),
+                    Err(problem) => return content_is_refused(responses.next(), &problem, &samples),
                 };
             }
             _ if closes && is_refusal(response.status) => return Ok(()),
@@ -123,7 +123,7 @@ fn leaves(story: &Story) -> bool {
 }
 
 /// Content that is cut or malformed is answered by nothing, or by a refusal that closes.
-fn content_is_refused(next: Option<&Response>, problem: String, samples: &Variables) -> Result<(), String> {
+fn content_is_refused(next: Option<&Response>, problem: &str, samples: &Variables) -> Result<(), String> {
     match next {
         None => Ok(()),
         Some(next) if next.says("Connection", "close", samples) && is_refusal(next.status) => Ok(()),

@@ -142,7 +142,7 @@ fn the_kernel_tells_what_is_unread() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let v4 = |address| match address {
         std::net::SocketAddr::V4(it) => it,
-        it => panic!("{it} is not IPv4"),
+        it @ std::net::SocketAddr::V6(_) => panic!("{it} is not IPv4"),
     };
     let there = v4(listener.local_addr().expect("a bound address"));
     let mut client = std::net::TcpStream::connect(there).expect("a connection");

@@ -44,7 +44,7 @@ impl Reader {
             return Ok(said);
         }
         // What refers to something before the message says another thing behind another past.
-        let [one, other] = [b'x', b'y'].map(|past| self.read_behind(&[past; WINDOW], message, limit));
+        let [one, other] = [b'x', b'y'].map(|past| self.read_behind(&vec![past; WINDOW], message, limit));
         if one == other { one } else { Err(1007) }
     }
 

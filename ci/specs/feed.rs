@@ -88,7 +88,7 @@ impl Feed {
 
     /// Says it, as often as it wants; sets the variable to the last one's id.
     pub(crate) fn say(&self, saying: &Saying, variables: &mut Variables) -> Result<(), Problem> {
-        let channel = self.channel(variables)? + &saying.suffix;
+        let channel = channel(variables)? + &saying.suffix;
         let kind = if saying.binary { "application/octet-stream" } else { "text/plain" };
         let target = format!("{channel}?{}", saying.about.join("&"));
         for _ in 0..saying.times {
@@ -97,7 +97,7 @@ impl Feed {
         }
         let marker = format!("marker-{channel}");
         let id = self.publish(&marker, kind, b"")?;
-        self.until(&format!("the shard has {id}"), || {
+        until(&format!("the shard has {id}"), || {
             let answer = ask(self.clients, "HEAD", &format!("{LAST}{marker}?after="), "", b"")?;
             Ok(answer.last.is_some_and(|last| sequence(&last) >= sequence(&id)))
         })
@@ -105,16 +105,11 @@ impl Feed {
 
     /// Waits until so many listen to the channel of this playing.
     pub(crate) fn wait_for(&self, count: u32, variables: &Variables) -> Result<(), Problem> {
-        let target = format!("/v1/channels/{}", self.channel(variables)?);
-        self.until(&format!("{count} listen"), || {
+        let target = format!("/v1/channels/{}", channel(variables)?);
+        until(&format!("{count} listen"), || {
             let answer = ask(self.admin, "GET", &target, "", b"")?;
             Ok(says_count(&answer.content, count))
         })
-    }
-
-    fn channel(&self, variables: &Variables) -> Result<String, Problem> {
-        let channel = resolve(&[Part::Variable("channel".into())], variables);
-        String::from_utf8(channel.map_err(|name| format!("there is no {name}"))?).map_err(|error| error.to_string())
     }
 
     fn publish(&self, target: &str, kind: &str, payload: &[u8]) -> Result<String, Problem> {
@@ -123,17 +118,22 @@ impl Feed {
         let id = answer.content.strip_prefix("{\"id\":\"").and_then(|it| it.split_once('"')).map(|it| it.0.to_owned());
         id.filter(|_| answer.status == 200).ok_or_else(|| format!("publishing: {} {}", answer.status, answer.content))
     }
+}
 
-    /// Each look is a request of its own: that is pause enough.
-    fn until(&self, what: &str, mut condition: impl FnMut() -> io::Result<bool>) -> Result<(), Problem> {
-        let deadline = Instant::now() + patience(LIMIT);
-        while !condition().map_err(|error| format!("{what}: {error}"))? {
-            if Instant::now() >= deadline {
-                return Err(format!("not in time: {what}"));
-            }
+fn channel(variables: &Variables) -> Result<String, Problem> {
+    let channel = resolve(&[Part::Variable("channel".into())], variables);
+    String::from_utf8(channel.map_err(|name| format!("there is no {name}"))?).map_err(|error| error.to_string())
+}
+
+/// Each look is a request of its own: that is pause enough.
+fn until(what: &str, mut condition: impl FnMut() -> io::Result<bool>) -> Result<(), Problem> {
+    let deadline = Instant::now() + patience(LIMIT);
+    while !condition().map_err(|error| format!("{what}: {error}"))? {
+        if Instant::now() >= deadline {
+            return Err(format!("not in time: {what}"));
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// What is behind the epoch of an id: playings that come in between have counted on.

@@ -95,11 +95,11 @@ impl Hall {
         for story in self.stories.iter().filter(|story| story.config == name) {
             for route in &story.routes {
                 config += &format!("\n[[route]]\nhost = \"{}\"\n{route}\n", story.host);
-                config = config.replace("{upstream}", &address(&self.doors[&story.host].local_addr().ok()));
+                config = config.replace("{upstream}", &address(self.doors[&story.host].local_addr().ok()));
             }
         }
         let nobody = self.nobody.local_addr().expect("a bound address").as_socket();
-        config.replace("{nobody}", &address(&nobody)).replace("{site}", &self.site.path().display().to_string())
+        config.replace("{nobody}", &address(nobody)).replace("{site}", &self.site.path().display().to_string())
     }
 
     /// Plays all stories of a folder; panics with a report of those that failed.
@@ -222,7 +222,7 @@ fn seed() -> u64 {
     given.map_or_else(|| RandomState::new().hash_one(()), |seed| seed.parse().expect("EDGEHOLD_SEED is a number"))
 }
 
-fn address(of: &Option<SocketAddr>) -> String {
+fn address(of: Option<SocketAddr>) -> String {
     of.map(|address| address.to_string()).expect("an address")
 }
 

@@ -347,12 +347,12 @@ impl Line {
         match self.socket.set_read_timeout(Some(left)).and_then(|()| self.socket.read(&mut bytes)) {
             Ok(0) => self.ended = Some(Ending::Fin),
             Ok(len) => self.came.extend_from_slice(&bytes[..len]),
-            Err(error) => self.failed(error)?,
+            Err(error) => self.failed(&error)?,
         }
         Ok(())
     }
 
-    fn failed(&mut self, error: io::Error) -> Result<(), String> {
+    fn failed(&mut self, error: &io::Error) -> Result<(), String> {
         match error.kind() {
             ErrorKind::ConnectionReset => self.ended = Some(Ending::Reset),
             ErrorKind::Interrupted => {}

@@ -65,7 +65,7 @@ pub(crate) fn read_folder(root: &Path, folder: &str) -> Vec<Story> {
     let Ok(entries) = fs::read_dir(root.join(folder)) else { return Vec::new() };
     let mut files: Vec<_> = entries.map(|entry| entry.expect("a file").file_name()).collect();
     files.sort();
-    let stories = files.iter().filter_map(|name| name.to_str()?.ends_with(".wire").then(|| name.to_str())?);
+    let stories = files.iter().filter_map(|name| name.to_str()).filter(|name| name.strip_suffix(".wire").is_some());
     let read = |name: &str| {
         let text = fs::read_to_string(root.join(folder).join(name)).expect("a readable script");
         read(&format!("{folder}/{name}"), &text).unwrap_or_else(|problem| panic!("{problem}"))
@@ -160,9 +160,10 @@ impl Story {
 
     fn add(&mut self, block: &Block<'_>, channel: Channel, by: Party, words: &str) -> Result<(), Problem> {
         let mut reader = Words::new(words);
-        let act = match reader.takes("response") {
-            true => Act::Response(response(&mut reader, &block.more)?),
-            false => act(&mut Words::new(&block.joined(words)), channel, by, block.line)?,
+        let act = if reader.takes("response") {
+            Act::Response(response(&mut reader, &block.more)?)
+        } else {
+            act(&mut Words::new(&block.joined(words)), channel, by, block.line)?
         };
         self.steps.push(Step { line: block.line, channel, by, act, source: block.joined(block.text) });
         Ok(())
@@ -273,13 +274,15 @@ fn opened(words: &mut Words<'_>) -> Result<Act, Problem> {
     let mut fields =
         vec![field("Upgrade", "websocket"), field("Connection", "Upgrade"), field("Sec-WebSocket-Accept", ACCEPT)];
     let mut absent = Vec::new();
-    match words.is_at_bytes() {
-        true => fields.push(field("Sec-WebSocket-Protocol", &words.quoted_text()?)),
-        false => absent.push("Sec-WebSocket-Protocol".into()),
+    if words.is_at_bytes() {
+        fields.push(field("Sec-WebSocket-Protocol", &words.quoted_text()?));
+    } else {
+        absent.push("Sec-WebSocket-Protocol".into());
     }
-    match words.takes("with") {
-        true => fields.push(field("Sec-WebSocket-Extensions", &words.quoted_text()?)),
-        false => absent.push("Sec-WebSocket-Extensions".into()),
+    if words.takes("with") {
+        fields.push(field("Sec-WebSocket-Extensions", &words.quoted_text()?));
+    } else {
+        absent.push("Sec-WebSocket-Extensions".into());
     }
     Ok(Act::Response(Response { status: 101, fields, absent, ..Response::default() }))
 }

@@ -133,6 +133,10 @@ pub(crate) enum Heard {
 /// The variable that stands for any id in a message of the server.
 pub(crate) const ANY: &str = "any";
 
+// What stands in the place of a length that takes 16 or 64 bits, RFC 6455 section 5.2.
+const LENGTH_16: u8 = 126;
+const LENGTH_64: u8 = 127;
+
 const DATE: &str = "Fri, 20 Nov 2026 11:58:35 GMT";
 
 /// A value for a variable that the server would set.
@@ -201,9 +205,10 @@ fn hear_message(parts: &[Part], came: &[u8], variables: &Variables) -> Heard {
     }
     let Some((len, head)) = server_length(came) else { return Heard::More };
     let Some(payload) = came.get(head..head + len) else { return Heard::More };
-    match reads_as(parts, payload, variables) {
-        true => Heard::Whole(head + len, resolve(parts, variables).unwrap_or_default()),
-        false => Heard::Wrong(format!("it says {:?}", String::from_utf8_lossy(payload))),
+    if reads_as(parts, payload, variables) {
+        Heard::Whole(head + len, resolve(parts, variables).unwrap_or_default())
+    } else {
+        Heard::Wrong(format!("it says {:?}", String::from_utf8_lossy(payload)))
     }
 }
 
@@ -290,7 +295,7 @@ impl Response {
     fn hear_head(&self, head: &str, variables: &mut Variables) -> Result<usize, String> {
         let fields = field_lines(head)?;
         for (name, value) in &self.fields {
-            expect_field(name, value, &value_of(&fields, name), variables)?;
+            expect_field(name, value, value_of(&fields, name).as_deref(), variables)?;
         }
         let connection_is_open = !self.names("Connection");
         let absent = self.absent.iter().map(String::as_str).chain(connection_is_open.then_some("Connection"));
@@ -349,10 +354,10 @@ fn value_of(fields: &[(&str, &str)], name: &str) -> Option<String> {
     if values.is_empty() { None } else { Some(values.join(", ")) }
 }
 
-fn expect_field(name: &str, value: &[Part], came: &Option<String>, variables: &mut Variables) -> Result<(), String> {
+fn expect_field(name: &str, value: &[Part], came: Option<&str>, variables: &mut Variables) -> Result<(), String> {
     let Some(came) = came else { return Err(format!("there is no {name}")) };
     if let [Part::Variable(variable)] = value {
-        variables.entry(variable.clone()).or_insert_with(|| came.clone().into_bytes());
+        variables.entry(variable.clone()).or_insert_with(|| came.into());
     }
     let expected = resolve(value, variables).map_err(|variable| format!("the variable {variable} has no value"))?;
     let differs = || format!("{name} is {came:?}, not {:?}", String::from_utf8_lossy(&expected));
@@ -408,11 +413,11 @@ impl Frame {
         match (self.length, len) {
             (Length::Shortest, 0..=125) => said.push(masked | len as u8),
             (Length::Shortest, 126..=0xffff) | (Length::Bits16, _) => {
-                said.push(masked | 126);
+                said.push(masked | LENGTH_16);
                 said.extend((len as u16).to_be_bytes());
             }
             _ => {
-                said.push(masked | 127);
+                said.push(masked | LENGTH_64);
                 said.extend(len.to_be_bytes());
             }
         }

@@ -114,10 +114,9 @@ fn ours(file: &File, source: &Source<'_>, at: usize) -> Vec<String> {
     }
     let in_wire = file.path.starts_with("src/wire/");
     match source.word(at) {
-        "crate" if in_wire => Vec::new(),
+        "crate" | "super" if in_wire => Vec::new(),
         "crate" | "edgehold" => source.paths(at + 2, ""),
         "edgehold_wire" => source.paths(at + 2, "wire"),
-        "super" if in_wire => Vec::new(),
         "super" => upward(file, source, at),
         _ => Vec::new(),
     }
@@ -125,7 +124,10 @@ fn ours(file: &File, source: &Source<'_>, at: usize) -> Vec<String> {
 
 /// `super::super::x`, seen from the crate's root.
 fn upward(file: &File, source: &Source<'_>, at: usize) -> Vec<String> {
-    let steps = (0..).take_while(|step| source.reads(at + 2 * step, &["super", "::"])).count();
+    let mut steps = 0;
+    while source.reads(at + 2 * steps, &["super", "::"]) {
+        steps += 1;
+    }
     let modules = modules(&file.path);
     let depth = (modules.len() + source.module_depth(at)).saturating_sub(steps);
     source.paths(at + 2 * steps, &modules[..depth.min(modules.len())].join("::"))

@@ -16,7 +16,7 @@ pub(crate) fn check(files: &[File]) -> Vec<Breach> {
 }
 
 fn is_page(file: &File) -> bool {
-    file.path.ends_with(".md")
+    file.has_extension("md")
 }
 
 /// A link of a page: its line from 1, and where it leads.

@@ -260,8 +260,7 @@ fn literal(rest: &str) -> Option<usize> {
     let body = &rest[prefix.len()..];
     let raw = prefix.ends_with('r');
     let len = match body.as_bytes()[0] {
-        b'#' if raw => raw_string(body)?,
-        b'"' if raw => raw_string(body)?,
+        b'#' | b'"' if raw => raw_string(body)?,
         b'"' => quoted(body, '"'),
         b'\'' if !raw => character(body),
         _ => return None,

@@ -42,8 +42,12 @@ impl File {
         File { path: path.to_owned(), text: text.to_owned() }
     }
 
+    pub(crate) fn has_extension(&self, wanted: &str) -> bool {
+        Path::new(&self.path).extension().is_some_and(|extension| extension == wanted)
+    }
+
     pub(crate) fn is_rust(&self) -> bool {
-        self.path.ends_with(".rs")
+        self.has_extension("rs")
     }
 
     /// Rust that becomes part of the server.

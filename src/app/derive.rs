@@ -343,22 +343,22 @@ impl Room {
 /// Entries that the table of each of so many shards may have. Direct descriptors: each ring registers its table by
 /// itself, so RLIMIT_NOFILE holds per shard. Plain ones: it holds for all tables together, beside the process's own.
 pub(super) fn entries_room(config: &Config, machine: &Machine, shards: u64) -> u64 {
-    let room = match machine.has_direct_descriptors() {
-        true => machine.nofile(),
-        false => (spare_descriptors(config, machine, shards) - files_share(config, machine, shards)) / shards,
+    let room = if machine.has_direct_descriptors() {
+        machine.nofile()
+    } else {
+        (spare_descriptors(config, machine, shards) - files_share(config, machine, shards)) / shards
     };
     room.min(TABLE_ENTRIES_MAX)
 }
 
 /// The RLIMIT_NOFILE with which the table of each of so many shards may have these entries.
 pub(super) fn nofile_for(entries: u64, config: &Config, machine: &Machine, shards: u64) -> u64 {
-    match machine.has_direct_descriptors() {
-        true => entries,
-        false => {
-            let own = plain_descriptors(config, shards) + shards * entries;
-            // Derived, files have as much again at most, and a bound of their own.
-            own + if config.server.open_files == 0 { OPEN_FILES_MAX.min(shards * entries) } else { 0 }
-        }
+    if machine.has_direct_descriptors() {
+        entries
+    } else {
+        let own = plain_descriptors(config, shards) + shards * entries;
+        // Derived, files have as much again at most, and a bound of their own.
+        own + if config.server.open_files == 0 { OPEN_FILES_MAX.min(shards * entries) } else { 0 }
     }
 }
 
@@ -408,14 +408,11 @@ fn table_shortfall(entries: u64, room: &Room, config: &Config, machine: &Machine
 
 /// What RLIMIT_NOFILE has to be so large for.
 pub(super) fn tables(entries: u64, machine: &Machine, shards: u64) -> String {
-    match machine.has_direct_descriptors() {
-        true => "the entries of a shard's table".into(),
-        false => {
-            let (major, minor) = DIRECT_SINCE;
-            format!(
-                "{entries} for each of {shards} shards and the rest; before Linux {major}.{minor} all count together"
-            )
-        }
+    if machine.has_direct_descriptors() {
+        "the entries of a shard's table".into()
+    } else {
+        let (major, minor) = DIRECT_SINCE;
+        format!("{entries} for each of {shards} shards and the rest; before Linux {major}.{minor} all count together")
     }
 }
 

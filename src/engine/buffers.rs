@@ -120,7 +120,7 @@ impl Drop for Lent {
 
 impl std::fmt::Debug for Lent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lent").field("id", &self.id).field("len", &self.len).finish()
+        f.debug_struct("Lent").field("id", &self.id).field("len", &self.len).finish_non_exhaustive()
     }
 }
 

@@ -34,6 +34,9 @@ impl Descriptors {
     }
 
     /// As [`Descriptors::new`], direct ones.
+    ///
+    /// # Errors
+    /// As there.
     pub fn direct(ring: &IoUring, count: u32) -> io::Result<Descriptors> {
         ring.submitter().register_files_sparse(count)?;
         Ok(Descriptors::Direct)
@@ -63,7 +66,7 @@ impl Descriptors {
     /// completes with EBADF.
     pub fn of(&self, slot: u32) -> (Fd, squeue::Flags) {
         match self {
-            Descriptors::Direct => (Fd(slot as i32), squeue::Flags::FIXED_FILE),
+            Descriptors::Direct => (Fd(slot.cast_signed()), squeue::Flags::FIXED_FILE),
             Descriptors::Plain(sockets) => {
                 let socket = sockets.get(slot as usize).and_then(Option::as_ref);
                 (Fd(socket.map_or(-1, AsRawFd::as_raw_fd)), squeue::Flags::empty())
@@ -83,7 +86,7 @@ impl Descriptors {
     pub fn accepted(&mut self, slot: u32, result: u32) {
         if let Descriptors::Plain(sockets) = self {
             // SAFETY: the kernel has just opened this descriptor for an accept of ours, whose completion is read once.
-            sockets[slot as usize] = Some(unsafe { OwnedFd::from_raw_fd(result as i32) });
+            sockets[slot as usize] = Some(unsafe { OwnedFd::from_raw_fd(result.cast_signed()) });
         }
     }
 

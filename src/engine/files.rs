@@ -21,7 +21,7 @@ pub struct FileId(pub(super) RawFd);
 impl FileId {
     /// What a request to open has brought.
     pub fn from_result(number: u32) -> FileId {
-        FileId(number as RawFd)
+        FileId(number.cast_signed())
     }
 }
 
@@ -148,7 +148,7 @@ fn open(from: Option<BorrowedFd<'_>>, name: &CStr, opening: Opening) -> Option<R
         resolve |= ResolveFlags::NO_XDEV;
     }
     match rustix::fs::openat2(from.unwrap_or(rustix::fs::CWD), name, flags, Mode::empty(), resolve) {
-        Ok(file) => Some(Ok(file.into_raw_fd() as u32)),
+        Ok(file) => Some(Ok(file.into_raw_fd().cast_unsigned())),
         Err(Errno::AGAIN | Errno::XDEV) => None,
         Err(error) => Some(Err(error.raw_os_error())),
     }
@@ -163,7 +163,9 @@ unsafe fn read(file: FileId, at: u64, into: &[Piece]) -> Option<Result<u32, i32>
         *place = libc::iovec { iov_base: piece.start.cast_mut().cast(), iov_len: piece.len };
     }
     // SAFETY: the caller's promise.
-    let len = unsafe { libc::preadv2(file.0, places.as_ptr(), count as i32, at as i64, libc::RWF_NOWAIT) };
+    let len = unsafe {
+        libc::preadv2(file.0, places.as_ptr(), count.cast_signed() as i32, at.cast_signed(), libc::RWF_NOWAIT)
+    };
     match (u32::try_from(len), std::io::Error::last_os_error().raw_os_error()) {
         (Ok(len), _) => Some(Ok(len)),
         // Not every file system can be asked so.
@@ -183,7 +185,7 @@ pub(super) unsafe fn stat(file: FileId) -> Result<FileStat, i32> {
     let wanted = StatxFlags::TYPE | StatxFlags::MTIME | StatxFlags::INO | StatxFlags::SIZE;
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     // SAFETY: the caller's promise.
-    let about = rustix::fs::statx(unsafe { borrowed(file) }, c"", flags, wanted).map_err(|it| it.raw_os_error())?;
+    let about = rustix::fs::statx(unsafe { borrowed(file) }, c"", flags, wanted).map_err(Errno::raw_os_error)?;
     Ok(FileStat {
         place: (u64::from(about.stx_dev_major) << 32 | u64::from(about.stx_dev_minor), about.stx_ino),
         length: about.stx_size,

@@ -20,10 +20,9 @@ impl Mapping {
         let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing of ours.
         let start = unsafe { libc::mmap(std::ptr::null_mut(), len, access, kind, -1, 0) };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Mapping { start: NonNull::new(start.cast()).expect("mmap gave null"), len })
+        // Address 0 is mapped only where it is asked for.
+        let start = NonNull::new(start.cast()).filter(|_| start != libc::MAP_FAILED);
+        Ok(Mapping { start: start.ok_or_else(io::Error::last_os_error)?, len })
     }
 
     /// The first byte. Valid until the mapping is dropped.

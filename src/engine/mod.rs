@@ -107,6 +107,7 @@ impl Tag {
     }
 
     /// The tag of another operation of the same connection.
+    #[must_use]
     pub fn of(self, operation: Operation) -> Tag {
         Tag::new(self.slot(), self.generation(), operation)
     }

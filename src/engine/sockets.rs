@@ -72,10 +72,13 @@ pub fn listen_many(address: &Address, options: Options, count: usize) -> io::Res
 /// As [`listen`].
 pub fn try_listen(address: &Address, options: Options) -> io::Result<()> {
     match address {
-        Address::Unix(path) if claim::is_socket(path) => match claim::is_deserted(path) {
-            true => Ok(rustix::fs::access(path.parent().unwrap_or(path), rustix::fs::Access::WRITE_OK)?),
-            false => Err(io::ErrorKind::AddrInUse.into()),
-        },
+        Address::Unix(path) if claim::is_socket(path) => {
+            if claim::is_deserted(path) {
+                Ok(rustix::fs::access(path.parent().unwrap_or(path), rustix::fs::Access::WRITE_OK)?)
+            } else {
+                Err(io::ErrorKind::AddrInUse.into())
+            }
+        }
         _ => bind(address, options).and_then(|_| match address {
             Address::Unix(path) => claim::SocketFile::of(path).map(drop),
             Address::Tcp(_) => Ok(()),

@@ -333,7 +333,7 @@ impl Gather {
         }
         self.head.msg_iov = self.pieces.as_mut_ptr();
         self.head.msg_iovlen = pieces.len().min(GATHER);
-        &self.head
+        &raw const self.head
     }
 }
 
@@ -361,7 +361,7 @@ impl Uring {
             }
             many => {
                 let head = self.until_submitted.gather(many);
-                self.push_on_socket(tag, |fd| opcode::SendMsg::new(fd, head).flags(flags as u32).build());
+                self.push_on_socket(tag, |fd| opcode::SendMsg::new(fd, head).flags(flags.cast_unsigned()).build());
             }
         }
     }
@@ -469,7 +469,7 @@ impl Ring for Uring {
 
     fn tick(&mut self, after: Duration) {
         *self.until_submitted.timespec = after.into();
-        let entry = opcode::Timeout::new(&*self.until_submitted.timespec).build();
+        let entry = opcode::Timeout::new(&raw const *self.until_submitted.timespec).build();
         self.push(&entry.user_data(Tag::new(0, 0, Operation::Tick).to_raw()));
     }
 
@@ -487,7 +487,6 @@ impl Ring for Uring {
         loop {
             let mut completion = from_kernel(&self.ring.completion().next()?, self.buffers.memory());
             match completion.tag.operation() {
-                Some(Operation::Waker) => {}
                 Some(Operation::Send | Operation::File) => self.lent -= 1,
                 Some(Operation::Accept) => self.accept_done(&mut completion),
                 _ => {}
@@ -528,13 +527,13 @@ impl Ring for Uring {
 }
 
 fn from_kernel(entry: &cqueue::Entry, memory: &Rc<Memory>) -> Completion {
-    let (result, flags) = (entry.result(), entry.flags());
+    let (result, flags) = (u32::try_from(entry.result()).map_err(|_| -entry.result()), entry.flags());
     let buffer = cqueue::buffer_select(flags);
     Completion {
         tag: Tag::from_raw(entry.user_data()),
-        result: u32::try_from(result).map_err(|_| -result),
+        result,
         more: cqueue::more(flags),
-        buffer: buffer.map(|id| memory.take(id, result.max(0) as usize)),
+        buffer: buffer.map(|id| memory.take(id, result.unwrap_or(0) as usize)),
         nonempty: cqueue::sock_nonempty(flags),
     }
 }

@@ -95,7 +95,7 @@ mod tests {
     fn letters_arrive_in_order_and_a_full_mailbox_answers() {
         for capacity in [1, 2, 7, 1024] {
             let (mut sender, mut receiver) = mailbox(capacity, waker());
-            let posted = (0..).take_while(|&n| sender.post(n).is_ok()).count();
+            let posted = (0..=capacity).take_while(|&n| sender.post(n).is_ok()).count();
             assert_eq!(posted, capacity);
             assert_eq!((sender.post(7), sender.waiting()), (Err(7), capacity));
             assert!((0..posted).all(|n| receiver.take() == Some(n)));

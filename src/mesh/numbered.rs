@@ -133,7 +133,7 @@ mod tests {
         let mut table: Numbered<String> = ["a", "b"].into_iter().map(String::from).collect();
         let exchange = |table: &mut Numbered<String>, next: &[Option<&str>]| {
             let new = |number, it: &str| format!("{it} at {number}");
-            table.exchange(next.iter().copied(), |kept, it| kept.push_str(it), new);
+            table.exchange(next.iter().copied(), String::push_str, new);
         };
         exchange(&mut table, &[Some("+"), None, Some("c")]);
         assert_eq!([&table[0], &table[1], &table[2]], ["a+", "b", "c at 2"]);

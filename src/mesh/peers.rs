@@ -159,9 +159,10 @@ impl ShardLetters {
     /// for the end of what the other posts.
     pub fn take(&mut self) -> Option<ToShard> {
         self.is_peers = !self.is_peers;
-        match self.is_peers {
-            true => self.take_peers().or_else(|| self.control.take()),
-            false => self.control.take().or_else(|| self.take_peers()),
+        if self.is_peers {
+            self.take_peers().or_else(|| self.control.take())
+        } else {
+            self.control.take().or_else(|| self.take_peers())
         }
     }
 

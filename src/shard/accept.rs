@@ -35,7 +35,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
         self.ring.accept(Tag::new(slot, conn.generation, Operation::Accept), listener);
     }
 
-    pub(super) fn accepted(&mut self, slot: u32, completion: Completion) {
+    pub(super) fn accepted(&mut self, slot: u32, completion: &Completion) {
         let listener = usize::from(self.core.slab[slot].origin);
         self.accepts.armed[listener] -= 1;
         match completion.result {

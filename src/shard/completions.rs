@@ -33,7 +33,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
         match completion.tag.operation() {
             Some(Operation::Tick) => self.ticked(),
             Some(Operation::Cancel) | None => {}
-            Some(Operation::File) => self.file_done(completion),
+            Some(Operation::File) => self.file_done(&completion),
             Some(operation) => self.dispatch(operation, completion),
         }
     }
@@ -57,7 +57,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
         }
         list(&mut self.core.listed, conn, slot);
         match operation {
-            Operation::Accept => self.accepted(slot, completion),
+            Operation::Accept => self.accepted(slot, &completion),
             Operation::Connect => self.connected(slot, completion.result),
             Operation::Recv => self.received(slot, completion),
             Operation::RecvOnce => self.received_once(slot, completion),

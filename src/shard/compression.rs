@@ -80,7 +80,7 @@ impl Windows {
         let bytes = self.lent.get() + Window::size(bits) as u64;
         (bytes <= self.limit).then(|| {
             self.lent.set(bytes);
-            Lent { window: Window::new(bits), bytes: Window::size(bits) as u64, lent: self.lent.clone() }
+            Lent { window: Window::new(bits), bytes: Window::size(bits) as u64, total: self.lent.clone() }
         })
     }
 }
@@ -89,12 +89,13 @@ impl Windows {
 struct Lent {
     window: Window,
     bytes: u64,
-    lent: Rc<Cell<u64>>,
+    /// Bytes of all windows that are lent.
+    total: Rc<Cell<u64>>,
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        self.lent.set(self.lent.get() - self.bytes);
+        self.total.set(self.total.get() - self.bytes);
     }
 }
 

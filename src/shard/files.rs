@@ -234,13 +234,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
                 self.service.file(&mut self.core.desk(), token, FileEvent::Named(name));
             }
             What::Read { who, file, span } => self.read_file(token, who, file, span, at_once),
-            What::Close(file) => match self.at_once(at_once, &FileRequest::Close(file)) {
-                Some(_) => self.service.file(&mut self.core.desk(), token, FileEvent::Closed),
-                None => {
-                    let tag = self.core.files.begin(token, About::Close);
-                    self.submit(tag, &FileRequest::Close(file));
-                }
-            },
+            What::Close(file) => self.close_file(token, file, at_once),
         }
     }
 
@@ -267,13 +261,20 @@ impl<R: Ring, S: Services> Shard<R, S> {
         };
         let (pieces, count): ([Piece; GATHER], usize) = self.core.pool.places(&blank, len);
         let request = FileRequest::Read { file, at, into: &pieces[..count] };
-        match self.at_once(at_once, &request) {
-            Some(result) => self.file_read(token, (blank, front), result),
-            None => {
-                let tag = self.core.files.begin(token, About::Read(blank, front));
-                self.submit(tag, &request);
-            }
+        if let Some(result) = self.at_once(at_once, &request) {
+            return self.file_read(token, (blank, front), result);
         }
+        let tag = self.core.files.begin(token, About::Read(blank, front));
+        self.submit(tag, &request);
+    }
+
+    fn close_file(&mut self, token: u32, file: FileId, at_once: bool) {
+        let request = FileRequest::Close(file);
+        if self.at_once(at_once, &request).is_some() {
+            return self.service.file(&mut self.core.desk(), token, FileEvent::Closed);
+        }
+        let tag = self.core.files.begin(token, About::Close);
+        self.submit(tag, &request);
     }
 
     /// What the kernel can do without waiting, if the service says that it can be asked so.
@@ -293,7 +294,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
     }
 
     /// The ring has done what was asked about a file.
-    pub(super) fn file_done(&mut self, completion: Completion) {
+    pub(super) fn file_done(&mut self, completion: &Completion) {
         let Some(InFlight { token, about, .. }) = self.core.files.end(completion.tag) else {
             self.core.counters.late_completions += 1;
             return;

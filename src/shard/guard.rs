@@ -30,9 +30,10 @@ impl<R: Ring, S: Services> Shard<R, S> {
             resume_unwind(panic);
         }
         self.core.counters.faults += 1;
-        match slot.filter(|&slot| slot < self.core.slab.touched()) {
-            Some(slot) => self.close_faulty(slot),
-            None => tracing::error!("a fault of edgehold itself: please report it with the lines above"),
+        if let Some(slot) = slot.filter(|&slot| slot < self.core.slab.touched()) {
+            self.close_faulty(slot);
+        } else {
+            tracing::error!("a fault of edgehold itself: please report it with the lines above");
         }
     }
 

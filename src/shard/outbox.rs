@@ -235,7 +235,7 @@ impl Pool {
         let mut copy = [0; SMALL_DRAFT];
         // SAFETY: a draft this small lies in one chunk, written behind the head's room; nobody else reads or writes it.
         unsafe {
-            self.address(out.draft_first, HEAD_ROOM).copy_to_nonoverlapping(NonNull::from(&mut copy).cast(), len)
+            self.address(out.draft_first, HEAD_ROOM).copy_to_nonoverlapping(NonNull::from(&mut copy).cast(), len);
         };
         self.discard_draft(out);
         self.append_reserved(out, [head, &copy[..len]], head.len() + len);
@@ -618,7 +618,7 @@ mod tests {
         let (mut pool, mut out) = (Pool::new(1 << 24), Outbox::EMPTY);
         pool.append(&mut out, [b"in flight", b""]).unwrap();
         pool.gather(&mut out);
-        pool.append(&mut out, [b" and more", &[b'x'; 100_000]]).unwrap();
+        pool.append(&mut out, [b" and more", &vec![b'x'; 100_000]]).unwrap();
         pool.draft(&mut out, &[1; 5000]).unwrap();
         assert_eq!(out.held() as u64, pool.in_use());
         pool.shed(&mut out);

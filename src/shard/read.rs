@@ -501,7 +501,7 @@ fn parse_frames<S: Services>(
         match parser.next(rest, rules) {
             Ok(Some(event)) => {
                 core.work.add(FRAME);
-                frame(core, service, owned, event);
+                frame(core, service, owned, &event);
                 let goes_on = core.slab.get(owned.who).is_some_and(reads_frames);
                 if !goes_on || core.work.is_over() || core.work.has_had_share(begun) {
                     return true;
@@ -521,9 +521,9 @@ fn reads_frames(conn: &Conn) -> bool {
     matches!(conn.state, State::Open | State::Closing) && !conn.discards() && !conn.hold.contains(Hold::SERVICE)
 }
 
-fn frame<S: Services>(core: &mut Core, service: &mut S, owned: Owned, event: ws::FrameEvent<'_>) {
+fn frame<S: Services>(core: &mut Core, service: &mut S, owned: Owned, event: &ws::FrameEvent<'_>) {
     let Owned { who, token, kind } = owned;
-    match event {
+    match *event {
         ws::FrameEvent::Data { text, deflated: true, first, last, payload } => {
             deflated(core, service, owned, text, (first, last), payload);
         }

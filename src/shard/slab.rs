@@ -50,7 +50,7 @@ impl Slab {
 
     /// A free slot, or `None` where all are taken.
     pub fn take(&mut self) -> Option<u32> {
-        let slot = if self.free != NONE { self.reuse() } else { self.open()? };
+        let slot = if self.free == NONE { self.open()? } else { self.reuse() };
         self.taken += 1;
         Some(slot)
     }

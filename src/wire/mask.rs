@@ -298,7 +298,7 @@ mod tests {
         assert!(choose().is_available());
         assert_eq!(kind(), choose());
         for cut in 0..300 {
-            let mut whole: Vec<u8> = (0..300).map(|i| i as u8).collect();
+            let mut whole: Vec<u8> = (0..300).map(|i: u32| i as u8).collect();
             let mut pieces = whole.clone();
             apply(&mut whole, KEYS[3]);
             let (front, back) = pieces.split_at_mut(cut);

@@ -164,10 +164,10 @@ pub fn latency(histogram: &Histogram<u64>) -> Latency {
 
 /// From 0 towards 1, ever finer, as far as that many values bear.
 fn quantiles(count: u64) -> impl Iterator<Item = f64> {
-    let decades = (count as f64).log10().ceil().max(1.0) as u32;
+    let decades = count.saturating_sub(1).checked_ilog10().map_or(1, |whole| whole + 1);
     let within = [0.0, 0.3, 0.5, 0.7, 0.8];
     let fine = (0..decades.min(6)).flat_map(move |decade| {
-        let share = 0.1f64.powi(decade as i32);
+        let share = 0.1f64.powi(decade.cast_signed());
         within.into_iter().map(move |it| 1.0 - share * (1.0 - it))
     });
     fine.chain([1.0])

@@ -21,6 +21,7 @@ use crate::target::{Speech, Target};
 use crate::watch::{self, Server};
 use findings::{Counters, Findings, latency};
 use pace::{Clock, Pace, nanos};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -84,7 +85,7 @@ pub struct Crew {
     /// Cores that the workers have between them.
     cores: usize,
     /// Ends that the server brought about, by cause, since the beginning.
-    pub lost: std::collections::BTreeMap<String, u64>,
+    pub lost: BTreeMap<String, u64>,
     /// The busiest stretch of the busiest worker, 1 being a core.
     pub cpu_share: f64,
     /// The latest hand-over of a message; microseconds.
@@ -131,10 +132,10 @@ impl Crew {
         let clock = Clock::start();
         let workers = (plan.threads.max(1) as u64).max(plan.connections.div_ceil(plan.table)) as u32;
         let hands = (0..workers).map(|number| hand(plan, number, workers, clock)).collect::<Result<_, _>>()?;
-        let lost = Default::default();
+        let lost = BTreeMap::new();
         let speech = plan.target.speech;
         let cores = match plan.cores.len() {
-            0 => thread::available_parallelism().map_or(1, |it| it.get()),
+            0 => thread::available_parallelism().map_or(1, std::num::NonZero::get),
             given => given,
         };
         Ok(Crew { hands, clock, server: plan.server, speech, asked: 0, cores, lost, cpu_share: 0.0, late_us: 0.0 })

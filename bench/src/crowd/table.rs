@@ -200,7 +200,10 @@ impl Table {
         }
         match (self.clients[slot as usize].state, self.opening.speech) {
             (State::Open, Speech::WebSocket) => self.frames(slot, rest, now),
-            (State::Open, _) => self.payload(slot, rest, now),
+            (State::Open, _) => {
+                self.payload(slot, rest, now);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -241,7 +244,7 @@ impl Table {
                 Ok(Some(ws::FrameEvent::Data { deflated: true, last, payload, .. })) => {
                     self.deflated(slot, payload, last, now)?;
                 }
-                Ok(Some(ws::FrameEvent::Data { payload, .. })) => self.payload(slot, payload, now)?,
+                Ok(Some(ws::FrameEvent::Data { payload, .. })) => self.payload(slot, payload, now),
                 Ok(Some(ws::FrameEvent::Ping(payload))) => self.reply(slot, ws::Opcode::Pong, payload),
                 Ok(Some(ws::FrameEvent::Pong(_))) => self.pong(slot, now),
                 Ok(Some(ws::FrameEvent::Empty)) => {}
@@ -268,7 +271,8 @@ impl Table {
         let mut message = Vec::new();
         let inflated = self.inflater.message(&whole, None, MESSAGE_BYTES, &mut message);
         inflated.map_err(|fault| format!("server broke RFC 7692: {fault:?}"))?;
-        self.payload(slot, &message, now)
+        self.payload(slot, &message, now);
+        Ok(())
     }
 
     fn reply(&mut self, slot: u32, opcode: ws::Opcode, payload: &[u8]) {
@@ -292,18 +296,11 @@ impl Table {
     }
 
     /// Bytes of messages, without frames.
-    fn payload(&mut self, slot: u32, bytes: &[u8], now: u64) -> Result<(), Gone> {
-        match &self.hearing {
-            Hearing::Nothing => Ok(()),
-            Hearing::Echoes(_) => {
-                self.echo(slot, bytes, now);
-                Ok(())
-            }
-            Hearing::Published(pace) => {
-                let pace = *pace;
-                self.published(slot, bytes, now, &pace);
-                Ok(())
-            }
+    fn payload(&mut self, slot: u32, bytes: &[u8], now: u64) {
+        match self.hearing {
+            Hearing::Nothing => {}
+            Hearing::Echoes(_) => self.echo(slot, bytes, now),
+            Hearing::Published(pace) => self.published(slot, bytes, now, &pace),
         }
     }
 

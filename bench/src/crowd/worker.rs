@@ -150,7 +150,7 @@ impl Worker {
         let Make { slots, buffers, buffer_bytes, .. } = make;
         let setup = Setup { table: slots, buffers, buffer_bytes, unsent_bytes: 0, silence: Duration::ZERO, files: 0 };
         let ring = Uring::new(setup, waker, Vec::new())?;
-        counters.thread.store(rustix::thread::gettid().as_raw_nonzero().get() as u32, Ordering::Release);
+        counters.thread.store(rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned(), Ordering::Release);
         let table = Table::new(slots, make.opening.clone(), counters);
         Ok(Worker {
             ring,
@@ -418,9 +418,8 @@ impl Worker {
             (Ok(0), _) => self.table.lose(slot, "ended by the server"),
             (Ok(_), Some(bytes)) => self.heard(slot, bytes, what),
             (Err(libc::ENOBUFS), _) if what == held::ONCE => self.table.clients[slot as usize].set(held::READABLE),
-            (Err(libc::EAGAIN | libc::ENOBUFS | libc::ECANCELED), _) => {}
+            (Err(libc::EAGAIN | libc::ENOBUFS | libc::ECANCELED), _) | (Ok(_), None) => {}
             (Err(errno), _) => self.table.lose(slot, &in_words(errno)),
-            (Ok(_), None) => {}
         }
     }
 
@@ -546,10 +545,8 @@ impl Worker {
         if !self.make.listens {
             return;
         }
-        let (wanted, operation) = match self.make.by_poll {
-            true => (held::POLL, Operation::Poll),
-            false => (held::RECV, Operation::Recv),
-        };
+        let (wanted, operation) =
+            if self.make.by_poll { (held::POLL, Operation::Poll) } else { (held::RECV, Operation::Recv) };
         if !client.is(wanted) {
             client.set(wanted);
             let tag = self.tag(slot, operation);

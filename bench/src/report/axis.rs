@@ -104,9 +104,9 @@ fn place_log(value: f64) -> f64 {
 
 /// The quantile at so many nines: 0 %, 90 %, 99 %, 99.9 % …
 fn nines(place: f64) -> String {
-    match place.round() as usize {
+    match place.round().max(0.0) as i32 {
         0 => "0 %".to_owned(),
-        nines => format!("{:.*} %", nines.saturating_sub(2), 100.0 * (1.0 - 10_f64.powi(-(nines as i32)))),
+        nines => format!("{:.*} %", (nines - 2).max(0) as usize, 100.0 * (1.0 - 10_f64.powi(-nines))),
     }
 }
 

@@ -225,7 +225,7 @@ impl Charts<'_, '_> {
             best_first(&mut rows, unit);
         }
         let bars = rows.iter().map(|row| row.bar(unit, self.palette)).collect();
-        let svg = Bars { title: axis_title(name, unit), unit, bars }.svg()?;
+        let svg = Bars { title: axis_title(name, unit), unit, rows: bars }.svg()?;
         Ok(Some(self.plot(name, svg, Vec::new(), bars_summary(&rows, unit))))
     }
 }

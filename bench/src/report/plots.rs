@@ -136,8 +136,8 @@ pub(super) struct Bars {
     pub(super) title: String,
     /// Of the values.
     pub(super) unit: Unit,
-    /// The bars, the first at the top.
-    pub(super) bars: Vec<Bar>,
+    /// The first at the top.
+    pub(super) rows: Vec<Bar>,
 }
 
 impl Lines {
@@ -156,11 +156,10 @@ impl Lines {
     fn line(&self, area: &Area<'_>, chart: &mut Chart<'_, '_>, series: &Series) -> Drawn {
         let points = self.places(series);
         let style = stroke(series.look.rgba(), 2);
-        match series.look.plain {
-            true => chart.draw_series(LineSeries::new(points.iter().copied(), style)).map(drop)?,
-            false => chart
-                .draw_series(DashedLineSeries::new(points.iter().copied(), 6 * SCALE, 4 * SCALE, style))
-                .map(drop)?,
+        if series.look.plain {
+            chart.draw_series(LineSeries::new(points.iter().copied(), style)).map(drop)?;
+        } else {
+            chart.draw_series(DashedLineSeries::new(points.iter().copied(), 6 * SCALE, 4 * SCALE, style)).map(drop)?;
         }
         let marked = marked(points.len()).map(|at| chart.backend_coord(&points[at]));
         marked.collect::<Vec<_>>().into_iter().try_for_each(|at| mark(area, at, series.look))
@@ -183,18 +182,18 @@ impl Bars {
     }
 
     fn height(&self) -> i32 {
-        ROW * self.bars.len() as i32 + BELOW + FOOT
+        ROW * self.rows.len().cast_signed() as i32 + BELOW + FOOT
     }
 
     fn draw(&self, area: &Area<'_>) -> Drawn {
         let reaches =
             |bar: &Bar| [bar.length].into_iter().chain(bar.whisker.into_iter().flat_map(|(low, high)| [low, high]));
-        let reached: Vec<f64> = self.bars.iter().flat_map(reaches).collect();
+        let reached: Vec<f64> = self.rows.iter().flat_map(reaches).collect();
         let x = Axis::linear(&self.title, self.unit, &reached);
-        let y = Axis::rows(self.bars.len());
+        let y = Axis::rows(self.rows.len());
         let mut chart = grid(area, if x.range.0 < 0.0 { ROOM_BELOW_ZERO } else { MARGIN }, &x, &y)?;
         caption(area, &x.title, (WIDTH - RIGHT, self.height() - 3), HPos::Right, VPos::Bottom)?;
-        self.bars.iter().enumerate().try_for_each(|(row, bar)| bar.draw(area, &mut chart, row))
+        self.rows.iter().enumerate().try_for_each(|(row, bar)| bar.draw(area, &mut chart, row))
     }
 }
 
@@ -225,12 +224,12 @@ impl Bar {
     fn draw_words(&self, area: &Area<'_>, top: i32) -> Drawn {
         let y = top / SCALE + 5;
         let inside = (top + (f64::from(ROW * SCALE) * f64::midpoint(BAR.0, BAR.1)) as i32) / SCALE;
-        text(area, self.mark, (MARGIN + 6, inside), style(INK, HPos::Left, VPos::Center))?;
+        text(area, self.mark, (MARGIN + 6, inside), &style(INK, HPos::Left, VPos::Center))?;
         // Bold is wider by a tenth or so.
         let room = f64::from(WIDTH - RIGHT - MARGIN) - 1.15 * self.value.chars().map(width).sum::<f64>() - TEXT;
-        text(area, &shortened(&self.name, room), (MARGIN, y), style(INK, HPos::Left, VPos::Top))?;
+        text(area, &shortened(&self.name, room), (MARGIN, y), &style(INK, HPos::Left, VPos::Top))?;
         let style = style_bold(INK, HPos::Right, VPos::Top);
-        text(area, &self.value, (WIDTH - RIGHT, y), style)
+        text(area, &self.value, (WIDTH - RIGHT, y), &style)
     }
 }
 
@@ -343,12 +342,12 @@ fn style_bold(colour: RGBColor, h: HPos, v: VPos) -> TextStyle<'static> {
     TextStyle { font: font().style(FontStyle::Bold), ..style(colour, h, v) }
 }
 
-fn text(area: &Area<'_>, words: &str, (x, y): (i32, i32), style: TextStyle<'static>) -> Drawn {
-    Ok(area.draw_text(words, &style, (x * SCALE, y * SCALE))?)
+fn text(area: &Area<'_>, words: &str, (x, y): (i32, i32), style: &TextStyle<'static>) -> Drawn {
+    Ok(area.draw_text(words, style, (x * SCALE, y * SCALE))?)
 }
 
 fn caption(area: &Area<'_>, words: &str, at: (i32, i32), h: HPos, v: VPos) -> Drawn {
-    text(area, words, at, style(FAINT, h, v))
+    text(area, words, at, &style(FAINT, h, v))
 }
 
 /// Which points get a mark: all of few, some of many, and always the last.
@@ -399,7 +398,7 @@ mod tests {
             length,
             whisker: Some((length, length + 1.0)),
         };
-        Bars { title: "bytes".into(), unit: Unit::Bytes, bars: vec![bar] }.svg().expect("a drawing")
+        Bars { title: "bytes".into(), unit: Unit::Bytes, rows: vec![bar] }.svg().expect("a drawing")
     }
 
     #[test]

@@ -220,10 +220,9 @@ fn list(part: Part<'_>, topic: Topic) -> Vec<Figure> {
 fn topic(outcome: &Outcome, part: Part<'_>) -> Topic {
     match (part, outcome.mode.as_str()) {
         (Part::Connect(_), _) => Topic::Connect,
-        (Part::Fanout(_), _) => Topic::Fanout,
+        (Part::Fanout(_), _) | (Part::Memory(_), "fanout") => Topic::Fanout,
         (Part::Storm(_), _) => Topic::Storm,
         (Part::Load(_) | Part::Memory(_), "slow") => Topic::Slow,
-        (Part::Memory(_), "fanout") => Topic::Fanout,
         (Part::Load(_), "proxy") => Topic::Proxy,
         (Part::Load(_), _) => Topic::Messages,
         (Part::Memory(_), _) => Topic::Memory,

@@ -33,14 +33,13 @@ impl Unit {
     pub(super) fn show(self, value: f64) -> String {
         match self {
             Unit::Count | Unit::Faults => thousands(value),
-            Unit::PerSecond => number(value),
+            Unit::PerSecond | Unit::Cores => number(value),
             Unit::Bytes => scaled(value, &BYTES, number),
             Unit::BytesEach => format!("{} B", number(value)),
             Unit::Micros => scaled(value, &MICROS, number),
             Unit::Millis => format!("{} ms", number(value)),
             Unit::Seconds => format!("{} s", number(value)),
             Unit::Share => format!("{} %", number(value * 100.0)),
-            Unit::Cores => number(value),
         }
     }
 
@@ -102,10 +101,7 @@ fn decimals(value: f64) -> usize {
 
 fn trimmed(value: f64) -> String {
     let text = number(value);
-    match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text,
-    }
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
 /// Rounded, with a comma between groups of three digits.

@@ -243,7 +243,7 @@ impl Play {
 
     fn channels(&mut self) -> Result<Vec<ChannelState>, String> {
         while self.from_shard.take().is_some() {}
-        self.to_shard.post(ToShard::SubscriberCounts(everything())).expect("room for a letter");
+        self.to_shard.post(ToShard::SubscriberCounts(Box::new(everything()))).expect("room for a letter");
         self.step()?;
         match self.from_shard.take() {
             Some(ToControl::SubscriberCounts(subscribers)) if subscribers.question == 7 => Ok(subscribers.channels),
@@ -325,9 +325,10 @@ impl Play {
         let stages: u32 = counters.stages.iter().flatten().flatten().sum();
         let left =
             [u64::from(stages), counters.used, counters.pending_bytes, counters.outbox_bytes, counters.subscriptions];
-        match self.shard.ring().is_at_rest() && left == [0; 5] {
-            true => Ok(()),
-            false => Err(format!("left behind: {counters:?}")),
+        if self.shard.ring().is_at_rest() && left == [0; 5] {
+            Ok(())
+        } else {
+            Err(format!("left behind: {counters:?}"))
         }
     }
 }
@@ -375,6 +376,6 @@ fn settings(dice: &mut Dice) -> ShardSettings {
 }
 
 /// Asks for all channels.
-fn everything() -> Box<SubscribersQuery> {
-    Box::new(SubscribersQuery { question: 7, wanted: Wanted::Page { after: None, most: usize::MAX } })
+fn everything() -> SubscribersQuery {
+    SubscribersQuery { question: 7, wanted: Wanted::Page { after: None, most: usize::MAX } }
 }

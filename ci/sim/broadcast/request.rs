@@ -22,9 +22,10 @@ pub struct Request<'r> {
 
 /// A channel or prefix, allowed or not.
 pub fn pattern(dice: &mut Dice) -> String {
-    match dice.chance(40) {
-        true => PREFIXES[dice.below(PREFIXES.len())].into(),
-        false => CHANNELS[dice.below(CHANNELS.len())].into(),
+    if dice.chance(40) {
+        PREFIXES[dice.below(PREFIXES.len())].into()
+    } else {
+        CHANNELS[dice.below(CHANNELS.len())].into()
     }
 }
 

@@ -43,9 +43,8 @@ impl Setup {
 
     /// Below which path which settings stand.
     fn paths(&self) -> Arc<Routes> {
-        let path = |number: usize| match self.routes[number].channel_in_path {
-            true => format!("/feed{number}/"),
-            false => format!("/feed{number}"),
+        let path = |number: usize| {
+            if self.routes[number].channel_in_path { format!("/feed{number}/") } else { format!("/feed{number}") }
         };
         let route = |number: usize| Route {
             path: path(number),

@@ -192,8 +192,8 @@ impl Subscriber {
         asks.write(dice, setup, &mut outgoing);
         let mut reader = Reader::new(transport, http10, offer);
         reader.origin = origin && !setup.routes[route].allow_origin.is_empty();
-        let mut model = Model::new(setup, route, transport, last.clone());
         let start = start(last.as_deref(), setup, route, world.history);
+        let mut model = Model::new(setup, route, transport, last);
         for pattern in &self.patterns {
             model.subscribe(setup, pattern, start, (world.history.len(), u64::MAX), None);
         }
@@ -460,7 +460,7 @@ impl Connection {
             return self.send_command("nonsense", dice);
         }
         let unsubscribe: Vec<String> = (0..dice.below(2)).map(|_| request::pattern(dice)).collect();
-        let mut subscribe: Vec<String> = (0..1 + dice.below(2)).map(|_| request::pattern(dice)).collect();
+        let mut subscribe: Vec<String> = (0..=dice.below(2)).map(|_| request::pattern(dice)).collect();
         if dice.chance(10) {
             subscribe.push("a\u{1}".into());
         }

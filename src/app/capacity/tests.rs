@@ -146,7 +146,7 @@ fn a_message_to_all_is_under_way_to_all() {
     let often = load("--connections 100 --fanout-rate 50 --round-trip 200ms");
     assert_eq!(often.deliveries_in_flight(), 1000);
     assert_eq!(load("--connections 1M").deliveries_in_flight(), 0);
-    let one = costs::UNACKNOWLEDGED_PAGES.value.ceil() as u64;
+    let one = costs::whole(costs::UNACKNOWLEDGED_PAGES.value.ceil());
     assert_eq!(crate::app::memory::message_pages(10, 64, 4096), 10 * one);
     assert_eq!(crate::app::memory::message_pages(10, 16 << 10, 4096), 10 * (one + 4));
 }
@@ -186,8 +186,8 @@ fn a_message_costs_what_it_does_at_its_rate() {
         let at = |rate: f64| cores(&format!("--rate {rate}"), "messages answered here").unwrap();
         let (low, high) = (two[0].cores(), two[1].cores());
         assert!((at(two[1].per_second) / high - 1.0).abs() < 1e-3);
-        let middle = at((two[0].per_second + two[1].per_second) / 2.0);
-        assert!((middle / ((low + high) / 2.0) - 1.0).abs() < 1e-3, "{two:?}");
+        let middle = at(f64::midpoint(two[0].per_second, two[1].per_second));
+        assert!((middle / f64::midpoint(low, high) - 1.0).abs() < 1e-3, "{two:?}");
     }
     let on = |shards: u64| planned(&format!("--rate 40k --connections 1 --cores {shards}")).sums.cpu.cores;
     assert!((on(4) / on(1) - costs::ECHO[2].cost.value / costs::ECHO[4].cost.value).abs() < 1e-3);

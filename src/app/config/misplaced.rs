@@ -1,4 +1,4 @@
-//! Words for names that stand where they do not belong: is_misspelt, strange, or of another table.
+//! Words for names that stand where they do not belong: misspelt, strange, or of another table.
 
 use super::forms::{self, describe, plain};
 use super::keys::{TABLES, Table};
@@ -21,7 +21,7 @@ pub(super) fn no_table(found: &DeValue<'_>, table: &Table) -> String {
     format!("`{}` {found} — write {}", table.name, table.head())
 }
 
-/// Notes a name at the top of the file that is no table: a table that is is_misspelt, or a key.
+/// Notes a name at the top of the file that is no table: a table that is misspelt, or a key.
 pub(super) fn note_stray(name: &Spanned<toml::de::DeString<'_>>, value: &DeValue<'_>, report: &mut Report<'_>) {
     let text: &str = name.get_ref();
     if TABLES.iter().any(|table| table.name == text) {

@@ -119,7 +119,7 @@ fn section<T>(mut value: T, label: String, at: usize, keys: &[Key<T>]) -> Sectio
     Section::new(value, label, at)
 }
 
-/// The names that routes may name; `None` where they cannot be known: the table of feeds is is_misspelt, which has been
+/// The names that routes may name; `None` where they cannot be known: the table of feeds is misspelt, which has been
 /// noted, or there are too many.
 fn known_feeds(root: &DeTable<'_>, feeds: &[Section<FeedDraft>]) -> Option<Rc<[String]>> {
     let lost = !root.contains_key(FEED_TABLE.name) && is_misspelt(root, &FEED_TABLE);

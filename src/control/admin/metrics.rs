@@ -51,11 +51,13 @@ impl<'l> Snapshot<'l> {
     }
 
     /// With what the control thread counts.
+    #[must_use]
     pub fn with_counts(self, counts: &Counts) -> Snapshot<'l> {
         Snapshot { counts: counts.clone(), ..self }
     }
 
     /// With the feeds, and what shards have still to read of their messages.
+    #[must_use]
     pub fn with_feeds(self, feeds: &'l [Arc<Feed>], backlogs: Arc<Backlogs>) -> Snapshot<'l> {
         Snapshot { feeds, backlogs: Some(backlogs), ..self }
     }

@@ -477,9 +477,10 @@ mod tests {
             binary: bool,
         ) {
             let mut object = serde_json::json!({ "channel": channel, "id": id });
-            match binary {
-                true => object["base64"] = STANDARD.encode(&data).into(),
-                false => object["data"] = data.as_str().into(),
+            if binary {
+                object["base64"] = STANDARD.encode(&data).into();
+            } else {
+                object["data"] = data.as_str().into();
             }
             let message = decoder(Format::Json).decode(object.to_string().as_bytes(), Metadata::default()).unwrap();
             prop_assert_eq!((&message.channel, &message.id), (&channel, &Some(id)));

@@ -15,7 +15,7 @@ impl Fanout {
     /// These routes and feeds, by their numbers, are in force from now on; `None`: gone.
     pub fn exchange(&mut self, desk: &mut Desk<'_>, routes: &[Option<RouteTerms>], feeds: &[Option<FeedSettings>]) {
         let lost: Vec<(u16, FeedNumber)> =
-            (0..).zip(routes).flat_map(|(number, next)| self.lost(number, next)).collect();
+            (0..).zip(routes).flat_map(|(number, next)| self.lost(number, next.as_ref())).collect();
         self.routes.replace(routes.iter().cloned());
         let sequence = self.sequence;
         let kept = |feed: &mut Feed, settings: &FeedSettings| feed.settings = settings.clone();
@@ -32,7 +32,7 @@ impl Fanout {
     }
 
     /// The feeds that a route has now and will not have, if it stays.
-    fn lost(&self, number: u16, next: &Option<RouteTerms>) -> Vec<(u16, FeedNumber)> {
+    fn lost(&self, number: u16, next: Option<&RouteTerms>) -> Vec<(u16, FeedNumber)> {
         let (Some(now), Some(next)) = (self.routes.current(usize::from(number)), next) else { return Vec::new() };
         now.feeds.iter().filter(|feed| !next.feeds.contains(feed)).map(|&feed| (number, feed)).collect()
     }

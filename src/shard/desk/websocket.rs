@@ -46,12 +46,11 @@ impl Desk<'_> {
     pub fn send(&mut self, who: Handle, opcode: Opcode, payload: &[u8]) -> Backpressure {
         let Some(conn) = sendable(&mut self.core.slab, who) else { return Backpressure::Gone };
         let service = conn.service;
-        let room = match self.core.deflated(who, payload) {
-            Some(deflated) => self.send_deflated(who, opcode, deflated),
-            None => {
-                let head = ws::head(opcode, true, payload.len() as u64, None);
-                self.core.queue(who, Chain::Queue, [head.as_bytes(), payload])
-            }
+        let room = if let Some(deflated) = self.core.deflated(who, payload) {
+            self.send_deflated(who, opcode, deflated)
+        } else {
+            let head = ws::head(opcode, true, payload.len() as u64, None);
+            self.core.queue(who, Chain::Queue, [head.as_bytes(), payload])
         };
         self.core.counters.messages_out[service as usize] += u64::from(room != Backpressure::Gone);
         room

@@ -205,8 +205,8 @@ mod tests {
 
     #[test]
     fn bodies_end_where_they_say() {
-        assert_eq!(content(b"xy", Body::None), Ok(("".into(), 2)));
-        assert_eq!(content(b"xy", Body::Length(0)), Ok(("".into(), 2)));
+        assert_eq!(content(b"xy", Body::None), Ok((String::new(), 2)));
+        assert_eq!(content(b"xy", Body::Length(0)), Ok((String::new(), 2)));
         assert_eq!(content(b"xyz", Body::Length(2)), Ok(("xy".into(), 1)));
         assert_eq!(content(b"xyz", Body::Length(4)), Ok(("xyz".into(), usize::MAX)));
         let chunks = b"5 ;a=\"b\"\r\nhello\r\n00A\r\n0123456789\r\n0;x\r\nT-r: v\r\nu:\r\n\r\nGET";

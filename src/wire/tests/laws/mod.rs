@@ -156,21 +156,21 @@ pub(crate) struct Received {
 }
 
 impl Received {
-    fn take(&mut self, event: FrameEvent<'_>) {
-        match event {
+    fn take(&mut self, event: &FrameEvent<'_>) {
+        match *event {
             FrameEvent::Data { text, deflated, first, last, payload } => {
-                self.data(text, deflated, first, last, payload)
+                self.data((text, deflated), (first, last), payload);
             }
             FrameEvent::Empty => {}
             FrameEvent::Ping(payload) => self.items.push(Incoming::Ping(payload.into())),
             FrameEvent::Pong(payload) => self.items.push(Incoming::Pong(payload.into())),
             FrameEvent::Close(close) => {
-                self.items.push(Incoming::Close(close.map(|(code, reason)| (code.0, reason.into()))))
+                self.items.push(Incoming::Close(close.map(|(code, reason)| (code.0, reason.into()))));
             }
         }
     }
 
-    fn data(&mut self, text: bool, deflated: bool, first: bool, last: bool, payload: &[u8]) {
+    fn data(&mut self, (text, deflated): (bool, bool), (first, last): (bool, bool), payload: &[u8]) {
         assert_eq!(first, self.begun.is_none(), "first is set once, at the beginning");
         assert!(last || !payload.is_empty(), "an empty piece without effect");
         let (was_text, was_deflated, message) = self.begun.get_or_insert((text, deflated, Vec::new()));
@@ -196,7 +196,7 @@ pub(crate) fn receive(bytes: &[u8], config: &ParserConfig, cuts: &[u8]) -> Recei
         let mut input = &mut left[..];
         loop {
             match parser.next(&mut input, config) {
-                Ok(Some(event)) => received.take(event),
+                Ok(Some(event)) => received.take(&event),
                 Ok(None) => break,
                 Err(fault) => {
                     received.fault = Some(fault);
@@ -226,7 +226,7 @@ pub(crate) fn receive_with_stops(bytes: &[u8], config: &ParserConfig, cuts: &[u8
         let (mut input, mut here) = (&mut left[..], parser);
         silent = loop {
             match here.next(&mut input, config) {
-                Ok(Some(event)) => received.take(event),
+                Ok(Some(event)) => received.take(&event),
                 Ok(None) => break true,
                 Err(fault) => {
                     received.fault = Some(fault);
