@@ -203,14 +203,12 @@ impl Start {
             .ring_depth(GLOMMIO_RING_DEPTH)
             .preempt_timer(GLOMMIO_PREEMPT)
             .spawn(move || self.run(standing))?;
-        match stands.recv() {
-            Ok(stands) => stands.map(|()| handle),
-            // The executor has failed before it ran anything: its thread knows why.
-            Err(_) => {
-                let error = handle.join().map_or_else(io::Error::from, |_| io::Error::other("its thread has ended"));
-                Err(executor_error(error, getrlimit(Resource::Memlock).current))
-            }
+        if let Ok(stands) = stands.recv() {
+            return stands.map(|()| handle);
         }
+        // The executor has failed before it ran anything: its thread knows why.
+        let error = handle.join().map_or_else(io::Error::from, |_| io::Error::other("its thread has ended"));
+        Err(executor_error(error, getrlimit(Resource::Memlock).current))
     }
 
     async fn run(self, standing: mpsc::Sender<io::Result<()>>) -> io::Result<()> {

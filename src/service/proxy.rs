@@ -373,7 +373,7 @@ impl Session {
         while let Some(end) = memchr::memchr(b'\n', rest) {
             let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
             if self.is_between_lines(desk, client) {
-                written = self.whole_line(desk, client, line);
+                written = whole_line(desk, client, line);
                 rest = &rest[end + 1..];
                 continue;
             }
@@ -398,13 +398,6 @@ impl Session {
     /// Nothing of the next line has come.
     fn is_between_lines(&self, desk: &Desk<'_>, client: Handle) -> bool {
         self.held_back.is_empty() && desk.drafted(client) == 0
-    }
-
-    /// The usual case: the line lies in one piece.
-    fn whole_line(&self, desk: &mut Desk<'_>, client: Handle, line: &[u8]) -> Backpressure {
-        let text = utf8::whole(line) == Ok(line.len());
-        desk.counters().lines_not_utf8 += u64::from(!text);
-        desk.send(client, opcode(text), line)
     }
 
     fn part_of_line(&mut self, desk: &mut Desk<'_>, client: Handle, part: &[u8], with_held_back: bool) {
@@ -480,6 +473,13 @@ impl Session {
         }
         Backpressure::Gone
     }
+}
+
+/// The usual case: the line lies in one piece.
+fn whole_line(desk: &mut Desk<'_>, client: Handle, line: &[u8]) -> Backpressure {
+    let text = utf8::whole(line) == Ok(line.len());
+    desk.counters().lines_not_utf8 += u64::from(!text);
+    desk.send(client, opcode(text), line)
 }
 
 fn counters<'d>(desk: &'d mut Desk<'_>, number: usize) -> &'d mut UpstreamCounters {

@@ -131,6 +131,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
     }
 
     /// With mailboxes to and from the other shards; without, a shard has none.
+    #[must_use]
     pub fn with_peers(mut self, peers: Peers) -> Self {
         self.core.peers = peers.to;
         self.letters.set_peers(peers.from);

@@ -190,9 +190,10 @@ impl Broadcast {
         for channel in channels {
             let logs = self.fanout.logs_of(route, channel);
             let numbers: Vec<u32> = logs.filter_map(|log| held.remove(&log)).collect();
-            match numbers.is_empty() {
-                true => answer.refuse("this was not subscribed to", Some(channel)),
-                false => done.push(channel.clone()),
+            if numbers.is_empty() {
+                answer.refuse("this was not subscribed to", Some(channel));
+            } else {
+                done.push(channel.clone());
             }
             numbers.into_iter().for_each(|number| self.fanout.unsubscribe(desk, number));
         }

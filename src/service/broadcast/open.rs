@@ -94,10 +94,8 @@ impl Broadcast {
 
     /// The channel of a route that has but one; it need not be named.
     fn only_channel(&self, plan: &BroadcastPlan, route: u16) -> Option<Vec<String>> {
-        let mut channels = match plan.channels.is_empty() {
-            true => self.fanout.own_channels(route)?,
-            false => plan.channels.clone(),
-        };
+        let mut channels =
+            if plan.channels.is_empty() { self.fanout.own_channels(route)? } else { plan.channels.clone() };
         channels.sort_unstable();
         channels.dedup();
         Some(channels).filter(|channels| channels.len() == 1 && !channels[0].ends_with('*'))

@@ -56,9 +56,10 @@ pub fn read(head: &Head<'_, '_>, settings: &BroadcastPlan, path: &str) -> Result
     if upgrade::wanted(head) {
         request.transport = Transport::WebSocket;
     }
-    match request.channels.iter().all(|channel| is_channel(channel)) {
-        true => Ok(request),
-        false => Err("a channel is 1 to 255 bytes of UTF-8 without control characters, with `*` only at its end"),
+    if request.channels.iter().all(|channel| is_channel(channel)) {
+        Ok(request)
+    } else {
+        Err("a channel is 1 to 255 bytes of UTF-8 without control characters, with `*` only at its end")
     }
 }
 

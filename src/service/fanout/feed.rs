@@ -127,15 +127,12 @@ impl Feed {
 
     /// Enters the number of a new log.
     pub fn enter(&mut self, log: &ChannelLog, number: u32) {
-        match log.name.strip_suffix('*') {
-            Some(prefix) => {
-                *self.lengths.entry(prefix.len()).or_default() += 1;
-                self.prefixes.insert(prefix.into(), number);
-            }
-            None => {
-                self.names.insert(log.name.clone(), number);
-                self.channels.insert(log.name.clone(), number);
-            }
+        if let Some(prefix) = log.name.strip_suffix('*') {
+            *self.lengths.entry(prefix.len()).or_default() += 1;
+            self.prefixes.insert(prefix.into(), number);
+        } else {
+            self.names.insert(log.name.clone(), number);
+            self.channels.insert(log.name.clone(), number);
         }
     }
 

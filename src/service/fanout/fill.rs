@@ -182,8 +182,9 @@ fn push(
     batch: &mut Batch,
     protocol: &impl Protocol,
 ) {
-    match desk.now().saturating_sub(tick) <= FORM_TICKS {
-        true => batch.push(payload, protocol.form(desk, client, payload), |it, out| desk.deflate(it, out)),
-        false => batch.push_old(payload, client.form),
+    if desk.now().saturating_sub(tick) <= FORM_TICKS {
+        batch.push(payload, protocol.form(desk, client, payload), |it, out| desk.deflate(it, out));
+    } else {
+        batch.push_old(payload, client.form);
     }
 }

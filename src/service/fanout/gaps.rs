@@ -86,7 +86,7 @@ impl Fanout {
             }
             let name = self.logs[subscription.log as usize].name.clone();
             let resumed = self.resumed_from.get(&token).filter(|_| subscription.cursor.owes_resume_gap());
-            let gap = self.gap_among(numbers, &name, resumed.map(|id| id.to_string()));
+            let gap = self.gap_among(numbers, &name, resumed.map(ToString::to_string));
             desk.counters().gaps_told += 1;
             protocol.send_gap(desk, &self.subscribers.clients[token as usize], &gap);
             self.subscribers.set(number, subscription.cursor.notified());
