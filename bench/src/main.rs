@@ -9,6 +9,8 @@
 //!
 //! This file: parse, run, print; the one place where an outcome becomes an exit code.
 
+#![allow(clippy::cast_sign_loss, reason = "counts, spans and rates are not negative where they become whole numbers")]
+
 mod admin;
 mod calibrate;
 mod cli;
@@ -69,7 +71,10 @@ fn measure(name: &str, common: &Common, run: impl FnOnce(&mut Outcome) -> Result
     }
     let written = match &common.json {
         Some(path) if measured => write(&out, path),
-        Some(path) => forget(path),
+        Some(path) => {
+            forget(path);
+            Ok(())
+        }
         None => Ok(()),
     };
     match ended_well.and(written) {
@@ -102,11 +107,10 @@ fn write(out: &Outcome, path: &Path) -> Result<(), Failure> {
 }
 
 /// Nothing was measured: the file that the preflight made empty goes.
-fn forget(path: &Path) -> Result<(), Failure> {
+fn forget(path: &Path) {
     if std::fs::metadata(path).is_ok_and(|it| it.len() == 0) {
         let _ = std::fs::remove_file(path);
     }
-    Ok(())
 }
 
 fn ended(failure: &Failure) -> ExitCode {

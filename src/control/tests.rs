@@ -69,6 +69,7 @@ impl Hall {
         Hall::with_labels(settings, metrics::Labels::default()).await
     }
 
+    #[expect(clippy::unused_async, reason = "its tasks are spawned in the runtime that runs it")]
     async fn with_labels(settings: Vec<SourceSettings>, labels: metrics::Labels) -> Hall {
         let control_waker = Arc::new(Waker::new().unwrap());
         let (mut lines, mut seats) = (Vec::new(), Vec::new());
@@ -592,7 +593,7 @@ async fn a_body_that_has_not_come_whole_is_counted_and_leaves_no_room_for_anothe
     let mut hall = Hall::with(settings).await;
     let mut slow = TcpStream::connect(hall.admin).await.unwrap();
     let head = format!("POST /v1/publish/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: {BODY_BYTES}\r\n\r\n");
-    slow.write_all(&[head.as_bytes(), &[b'x'; BODY_BYTES - 1]].concat()).await.unwrap();
+    slow.write_all(&[head.as_bytes(), &vec![b'x'; BODY_BYTES - 1]].concat()).await.unwrap();
     // As long as some of it is still on its way, another finds room.
     let mut status = 200;
     for _ in 0..1000 {

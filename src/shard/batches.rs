@@ -129,6 +129,7 @@ pub struct Batches {
     spare: Vec<Box<Batch>>,
 }
 
+#[expect(clippy::unnecessary_box_returns, reason = "a batch is handed around by a pointer")]
 impl Batches {
     /// An empty batch.
     pub fn batch(&mut self) -> Box<Batch> {

@@ -22,6 +22,7 @@ pub enum Transport {
 
 /// A message as it came. What the transport does not carry is `None`.
 #[derive(Default)]
+#[expect(clippy::option_option, reason = "no event is not the same as an event that the transport does not carry")]
 pub struct Received {
     pub id: Option<String>,
     pub channel: Option<String>,

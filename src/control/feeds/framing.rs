@@ -156,6 +156,7 @@ mod tests {
         all
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "one of what `cut` gives")]
     fn message(text: &str) -> Result<Vec<u8>, Reason> {
         Ok(text.into())
     }

@@ -57,8 +57,9 @@ impl ReadEnd {
     /// after the connection has gone back to receiving: that is not forgotten, since the connection may be parked again
     /// before the poll has been cancelled, and a poll reports nothing twice.
     #[must_use]
+    #[expect(clippy::match_same_arms, reason = "a line for each transition")]
     pub fn after(self, event: ReadEvent) -> ReadEnd {
-        use ReadEnd::*;
+        use ReadEnd::{Ended, Ending, HungUp, Polled, Readable, Receiving};
         match (self, event) {
             (Receiving, ReadEvent::Park) => Polled,
             (Polled | Readable | HungUp, ReadEvent::Unpark) => Receiving,

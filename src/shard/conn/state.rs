@@ -67,6 +67,7 @@ impl State {
         [State::Free, State::Accept, State::Dial, State::Head, State::Open, State::Closing, State::Leaving];
 
     /// The one table of transitions. `None`: the event cannot happen in this state.
+    #[expect(clippy::match_same_arms, reason = "a line for each transition")]
     pub fn after(self, event: StateEvent) -> Option<State> {
         match (self, event) {
             (State::Free, StateEvent::Reserve) => Some(State::Accept),

@@ -338,6 +338,7 @@ impl fmt::Display for Id {
 mod tests {
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "what a server answers that has the stream")]
     fn info(first: u64, newest: u64, added: u64) -> Option<Info> {
         let length = if first == 0 { 0 } else { newest - first + 1 };
         let first = (first > 0).then_some(Id(first, 0));
