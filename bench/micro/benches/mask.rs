@@ -50,6 +50,7 @@ impl Payloads {
 
     /// The next one.
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would be measured with what is to be measured")]
     fn next(&mut self) -> &mut [u8] {
         let at = self.at;
         let next = at + self.step;
@@ -90,7 +91,7 @@ fn bench_copy(bencher: Bencher<'_, '_>, area: usize, size: usize) {
 
 #[divan::bench_group(name = "warm")]
 mod warm {
-    use super::*;
+    use super::{Bencher, Kind, bench, bench_copy, mask};
     use edgehold_micro::SIZES;
     use std::fmt;
 
@@ -136,7 +137,7 @@ mod warm {
 
 #[divan::bench_group(name = "cold")]
 mod cold {
-    use super::*;
+    use super::{Bencher, bench, bench_copy, mask};
 
     const AREA: usize = 128 << 20;
     const SIZES: [usize; 5] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
@@ -159,7 +160,7 @@ mod cold {
 
 #[divan::bench_group(name = "difference")]
 mod difference {
-    use super::*;
+    use super::{Bencher, BytesCount, KEY, black_box};
     use edgehold_micro::{Batch, Content, Endless, SIZES};
     use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
 

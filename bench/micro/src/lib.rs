@@ -19,7 +19,10 @@ pub const KEY: [u8; 4] = [0x9d, 0x37, 0xe5, 0x42];
 /// make a batch worth its timing, little enough to stay in the second-level cache.
 pub const BATCH_BYTES: usize = 64 << 10;
 
-/// Puts the calling thread on one core; an error where there is no such core or it is not allowed.
+/// Puts the calling thread on one core.
+///
+/// # Errors
+/// There is no such core, or it is not allowed.
 pub fn pin(id: usize) -> io::Result<()> {
     // The set of cores has no room for more, and core_affinity does not look.
     let pinned = id < libc::CPU_SETSIZE as usize && core_affinity::set_for_current(core_affinity::CoreId { id });
@@ -99,7 +102,10 @@ pub struct Endless {
 }
 
 impl Endless {
-    /// Begins at the front of `bytes`, which must not be empty.
+    /// Begins at the front of `bytes`.
+    ///
+    /// # Panics
+    /// `bytes` is empty.
     pub fn new(bytes: Vec<u8>) -> Endless {
         assert!(!bytes.is_empty(), "nothing to repeat");
         Endless { bytes, at: 0 }

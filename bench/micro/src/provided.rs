@@ -19,11 +19,12 @@ pub struct Provided {
 }
 
 impl Provided {
-    /// Registers `count` buffers (a power of two up to 32 768) of `bytes_each` bytes and lends them all. An error is
-    /// that of the mapping or of the kernel.
+    /// Registers `count` buffers (a power of two up to 32 768) of `bytes_each` bytes and lends them all.
+    ///
+    /// # Errors
+    /// As mmap(2) and io_uring_register(2).
     ///
     /// # Safety
-    ///
     /// The buffers must live longer than `ring`: the kernel reads and writes them as long as it has them.
     pub unsafe fn lend_to(ring: &IoUring, count: u16, bytes_each: u32) -> io::Result<Provided> {
         let mut entries = MmapMut::map_anon(usize::from(count) * size_of::<BufRingEntry>())?;
@@ -44,6 +45,7 @@ impl Provided {
     }
 
     /// Lends a buffer again, which a completion named.
+    #[expect(clippy::cast_ptr_alignment, reason = "the mapping is page-aligned")]
     pub fn give_back(&mut self, id: u16) {
         let (start, len) = (self.memory(id).as_ptr() as u64, self.bytes_each);
         let entries = self.entries.as_mut_ptr().cast::<BufRingEntry>();

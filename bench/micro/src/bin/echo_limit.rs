@@ -241,7 +241,7 @@ impl Gather {
         }
         self.head.msg_iov = self.pieces.as_mut_ptr();
         self.head.msg_iovlen = count;
-        opcode::SendMsg::new(Fixed(slot), &self.head).flags(SEND_FLAGS as u32).build()
+        opcode::SendMsg::new(Fixed(slot), &raw const self.head).flags(SEND_FLAGS.cast_unsigned()).build()
     }
 }
 
@@ -284,7 +284,7 @@ impl Echo {
         let starved = VecDeque::with_capacity(connections.len());
         let mut echo = Echo { ring, buffers, connections, gathers, due, starved, listener };
         let signal = opcode::PollAdd::new(Fd(signals.as_raw_fd()), libc::POLLIN as u32).build();
-        echo.push(signal.user_data(Operation::Signal.on(0)))?;
+        echo.push(&signal.user_data(Operation::Signal.on(0)))?;
         echo.accept()?;
         Ok(echo)
     }
@@ -312,15 +312,15 @@ impl Echo {
         }
     }
 
-    fn push(&mut self, entry: squeue::Entry) -> io::Result<()> {
+    fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
         // SAFETY: an entry points at most to provided buffers and to its connection's `Gather`; both stay where they
         // are until the ring is gone, and neither changes while the send is in flight.
-        if unsafe { self.ring.submission().push(&entry) }.is_ok() {
+        if unsafe { self.ring.submission().push(entry) }.is_ok() {
             return Ok(());
         }
         self.ring.submit()?;
         // SAFETY: as above.
-        unsafe { self.ring.submission().push(&entry) }.map_err(io::Error::other)
+        unsafe { self.ring.submission().push(entry) }.map_err(io::Error::other)
     }
 
     fn completed(&mut self, completion: &cqueue::Entry) -> io::Result<Option<Stop>> {
@@ -338,7 +338,7 @@ impl Echo {
 
     fn accept(&mut self) -> io::Result<()> {
         let accept = opcode::AcceptMulti::new(Fd(self.listener.as_raw_fd())).allocate_file_index(true).build();
-        self.push(accept.user_data(Operation::Accept.on(0)))
+        self.push(&accept.user_data(Operation::Accept.on(0)))
     }
 
     fn accepted(&mut self, completion: &cqueue::Entry) -> io::Result<()> {
@@ -351,7 +351,7 @@ impl Echo {
     }
 
     fn recv(&mut self, slot: u32) -> io::Result<()> {
-        self.push(opcode::RecvMulti::new(Fixed(slot), 0).build().user_data(Operation::Recv.on(slot)))
+        self.push(&opcode::RecvMulti::new(Fixed(slot), 0).build().user_data(Operation::Recv.on(slot)))
     }
 
     fn received(&mut self, slot: u32, completion: &cqueue::Entry) -> io::Result<()> {
@@ -362,7 +362,7 @@ impl Echo {
             return Ok(());
         }
         if let (1.., Some(id)) = (filled, cqueue::buffer_select(completion.flags())) {
-            self.queue(slot, id, filled as u32);
+            self.queue(slot, id, filled.cast_unsigned());
             return if cqueue::more(completion.flags()) { Ok(()) } else { self.recv(slot) };
         }
         // Linux 6.1 names a buffer with an end or an error, too: kept, it would be missing for good.
@@ -393,7 +393,7 @@ impl Echo {
             let gather = &mut self.gathers[slot as usize];
             let count = gather.collect(&self.connections[slot as usize], &self.buffers);
             let entry = gather.entry(slot, count);
-            self.push(entry.user_data(Operation::Send.on(slot)))?;
+            self.push(&entry.user_data(Operation::Send.on(slot)))?;
         }
         self.due.clear();
         Ok(())
@@ -401,12 +401,11 @@ impl Echo {
 
     fn sent(&mut self, slot: u32, result: i32) -> io::Result<()> {
         let connection = &mut self.connections[slot as usize];
-        match u32::try_from(result) {
-            Ok(len) => connection.advance(len, &mut self.buffers),
-            Err(_) => {
-                connection.deaf = true;
-                connection.drop_all(&mut self.buffers);
-            }
+        if let Ok(len) = u32::try_from(result) {
+            connection.advance(len, &mut self.buffers);
+        } else {
+            connection.deaf = true;
+            connection.drop_all(&mut self.buffers);
         }
         connection.sending = connection.first != NONE;
         if connection.sending {
@@ -422,7 +421,7 @@ impl Echo {
             return Ok(());
         }
         let close = opcode::Close::new(Fixed(slot)).build().flags(squeue::Flags::SKIP_SUCCESS);
-        self.push(close.user_data(Operation::Close.on(slot)))
+        self.push(&close.user_data(Operation::Close.on(slot)))
     }
 
     /// Arms as many of the starved as there are buffers.

@@ -213,7 +213,7 @@ impl Audience {
         // The ring must be made by the thread that uses it.
         let plan = Plan { subscribers: arguments.subscribers, bytes: arguments.bytes, core };
         thread::Builder::new().name("sink".to_owned()).spawn(move || {
-            if let Err(error) = Sink::run(plan, &ordered, &answer, &progress) {
+            if let Err(error) = Sink::run(&plan, &ordered, &answer, &progress) {
                 progress.store(FAILED, Ordering::Release);
                 // Nobody to tell: the sender has ended as well.
                 let _ = answer.send(Err(error));
@@ -293,13 +293,13 @@ struct Sink<'a> {
 
 impl Sink<'_> {
     fn run(
-        plan: Plan,
+        plan: &Plan,
         orders: &Receiver<Order>,
         answer: &Sender<io::Result<i64>>,
         progress: &AtomicU64,
     ) -> io::Result<()> {
         pin(plan.core)?;
-        let mut sink = Sink::new(&plan, progress)?;
+        let mut sink = Sink::new(plan, progress)?;
         for order in orders {
             let start = processor_ns();
             sink.obey(order)?;
@@ -342,9 +342,10 @@ impl Sink<'_> {
 
     fn arm(&mut self, slot: u32) -> io::Result<()> {
         let once = opcode::Recv::new(Fixed(slot), std::ptr::null_mut(), 0);
-        let entry = match self.multishot {
-            true => opcode::RecvMulti::new(Fixed(slot), 0).build(),
-            false => once.buf_group(0).build().flags(squeue::Flags::BUFFER_SELECT),
+        let entry = if self.multishot {
+            opcode::RecvMulti::new(Fixed(slot), 0).build()
+        } else {
+            once.buf_group(0).build().flags(squeue::Flags::BUFFER_SELECT)
         };
         let entry = entry.user_data(u64::from(slot));
         // SAFETY: the entry points to provided buffers alone, which outlive the ring.
@@ -382,7 +383,7 @@ impl Sink<'_> {
     fn received(&mut self, completion: &cqueue::Entry) -> io::Result<()> {
         let slot = completion.user_data() as u32;
         match (completion.result(), cqueue::buffer_select(completion.flags())) {
-            (len @ 1.., Some(id)) => self.hear(slot, id, len as usize)?,
+            (len @ 1.., Some(id)) => self.hear(slot, id, len.cast_unsigned() as usize)?,
             (code, _) if code == -libc::ENOBUFS => {}
             (0.., _) => return Err(io::ErrorKind::UnexpectedEof.into()),
             (code, _) => return Err(io::Error::from_raw_os_error(-code)),

@@ -95,8 +95,9 @@ unsafe fn count(at: *mut u8, bytes: usize, sign: i64) {
     }
     // SAFETY: a block of the system's allocator, as the caller promises.
     let usable = unsafe { libc::malloc_usable_size(at.cast()) };
-    let live = LIVE.fetch_add(sign * bytes as i64, Relaxed) + sign * bytes as i64;
-    LIVE_BLOCKS.fetch_add(sign * (usable as i64 + BLOCK_HEAD), Relaxed);
+    let [bytes, usable] = [bytes, usable].map(|it| it.cast_signed() as i64);
+    let live = LIVE.fetch_add(sign * bytes, Relaxed) + sign * bytes;
+    LIVE_BLOCKS.fetch_add(sign * (usable + BLOCK_HEAD), Relaxed);
     PEAK.fetch_max(live, Relaxed);
 }
 
