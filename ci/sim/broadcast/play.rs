@@ -20,6 +20,9 @@ const MOST_STEPS: u64 = 60_000;
 /// Steps behind a rest, in which nothing more may come.
 const QUIET_STEPS: usize = 40;
 
+/// Steps in which a letter is read and answered.
+const LETTER_STEPS: usize = 4;
+
 pub struct Play {
     seed: u64,
     dice: Dice,
@@ -244,8 +247,13 @@ impl Play {
     fn channels(&mut self) -> Result<Vec<ChannelState>, String> {
         while self.from_shard.take().is_some() {}
         self.to_shard.post(ToShard::SubscriberCounts(Box::new(everything()))).expect("room for a letter");
-        self.step()?;
-        match self.from_shard.take() {
+        let mut answer = None;
+        // Behind other letters the question may wait for a turn.
+        for _ in 0..LETTER_STEPS {
+            self.step()?;
+            answer = answer.or(self.from_shard.take());
+        }
+        match answer {
             Some(ToControl::SubscriberCounts(subscribers)) if subscribers.question == 7 => Ok(subscribers.channels),
             other => Err(format!("asked for subscribers, got {other:?}")),
         }
