@@ -1,7 +1,8 @@
 //! The formats of what is sent and received: bytes into meaning and back, no I/O.
 //!
 //! A parser takes a slice and its own small state and returns what the bytes mean; a writer appends bytes to a buffer
-//! of the caller's. There is no descriptor, clock, task or randomness here; time and keys are arguments.
+//! of the caller's. There is no descriptor, clock, task or randomness here; time and keys are arguments (of a TLS
+//! handshake, they come with its configuration).
 //!
 //! The one law: *same bytes, same result, however they are cut*. A parser may return "not whole yet" for a prefix, but
 //! any other result for a prefix is also its result for the whole. No input makes it panic; nothing is allocated for a
@@ -15,6 +16,7 @@
 //! | [`ws`] | WebSocket frames (RFC 6455 sections 5 and 7) |
 //! | [`sse`] | event streams (WHATWG HTML section 9.2) |
 //! | [`deflate`] | permessage-deflate: its negotiation, messages deflated and inflated (RFC 7692) |
+//! | [`tls`] | TLS records from a small state, and the handshake driven (RFC 8446, RFC 5246) |
 //! | [`mask`] | masking of frame payloads (RFC 6455 section 5.3) |
 //! | [`utf8`] | UTF-8 text that comes in pieces (RFC 3629) |
 #![no_std]
@@ -29,6 +31,7 @@ pub mod http1;
 pub mod mask;
 pub mod sse;
 pub mod status;
+pub mod tls;
 pub mod upgrade;
 pub mod utf8;
 pub mod ws;
