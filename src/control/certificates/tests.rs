@@ -1,0 +1,1 @@
+//! A listener's files from their making to a handshake.
