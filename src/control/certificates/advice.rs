@@ -81,6 +81,7 @@ fn open_to_all(file: &Path) -> Option<Advice> {
 fn of_lists(clients: &ClientCertificates, end: Option<i64>, now: i64) -> Option<Advice> {
     let ClientCertificates::Verified { crl: Some(file), .. } = clients else { return None };
     let end = end.filter(|end| end - now < LIST_SOON)?;
-    let words = format!("is to be replaced by {}, and then lets nobody in — fetch it anew", date(end));
+    let when = if end > now { "is to be replaced by" } else { "was to be replaced by" };
+    let words = format!("{when} {}, and from then on lets nobody in — fetch it anew", date(end));
     Some(Advice { file: file.clone(), words })
 }

@@ -2,7 +2,7 @@
 
 use super::contents::{Contents, Fingerprint, digest};
 use super::fault::{Fault, Place, date};
-use super::identity::{certificates, damaged};
+use super::identity::{Moment, certificates, damaged};
 use super::settings::ClientCertificates;
 use crate::mesh::x509;
 use ring::digest::{Context, SHA256};
@@ -33,10 +33,12 @@ impl Clients {
         settings: &ClientCertificates,
         contents: &Contents,
         provider: &Arc<CryptoProvider>,
-        now: i64,
+        moment: &Moment,
     ) -> Result<Clients, Vec<Fault>> {
         let ClientCertificates::Verified { optional, ca, crl } = settings else { return Ok(Clients::off()) };
-        let roots = roots(ca, contents);
+        let (roots, rules) = (roots(ca, contents), rules(settings, contents));
+        // Lists that are in use have no date to keep any more: they let nobody in, and nothing else is held up by it.
+        let now = if moment.rules == Some(rules) { i64::MIN } else { moment.now };
         let lists = crl.as_deref().map_or(Ok(Lists::default()), |file| lists(file, contents, now));
         let (roots, lists) = match (roots, lists) {
             (Ok(roots), Ok(lists)) => (roots, lists),
@@ -47,7 +49,7 @@ impl Clients {
             let file = crl.clone().unwrap_or_else(|| ca.clone());
             vec![Fault { place: Place::Crl, file, words }]
         })?;
-        Ok(Clients { verifier, rules: rules(settings, contents), lists_end })
+        Ok(Clients { verifier, rules, lists_end })
     }
 
     fn off() -> Clients {

@@ -1,6 +1,6 @@
 //! A certificate with its key: read from PEM, held against each other and against the clock.
 
-use super::contents::Contents;
+use super::contents::{Contents, Fingerprint};
 use super::fault::{Fault, Place, date};
 use super::settings::CertificateFiles;
 use crate::mesh::x509::CertificateFacts;
@@ -11,6 +11,17 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
 use std::path::Path;
 use std::sync::Arc;
+
+/// Against what files are held that are read.
+#[derive(Default)]
+pub(super) struct Moment {
+    /// Seconds since 1970.
+    pub(super) now: i64,
+    /// The certificates that are in use. One that has expired since is no reason to refuse what else is new.
+    pub(super) shown: Vec<CertificateDer<'static>>,
+    /// The rules for clients that are in use, likewise.
+    pub(super) rules: Option<Fingerprint>,
+}
 
 /// A certificate that can be shown.
 #[derive(Clone, Debug)]
@@ -29,7 +40,7 @@ impl Identity {
         &self.chain[0]
     }
 
-    /// Reads the files of the certificate at `index`. `now` is in seconds since 1970.
+    /// Reads the files of the certificate at `index`.
     ///
     /// # Errors
     /// Everything that is wrong with them.
@@ -38,9 +49,9 @@ impl Identity {
         index: usize,
         contents: &Contents,
         provider: &CryptoProvider,
-        now: i64,
+        moment: &Moment,
     ) -> Result<Identity, Vec<Fault>> {
-        let chain = chain(files, index, contents, now);
+        let chain = chain(files, index, contents, moment);
         let key = key(files, index, contents);
         let ocsp = files.ocsp.as_deref().map(|file| ocsp(file, index, contents)).transpose();
         let (chain, key, ocsp) = match (chain, key, ocsp) {
@@ -65,8 +76,8 @@ fn names(files: &CertificateFiles, chain: &[CertificateFacts]) -> Vec<String> {
 
 type Link = (CertificateDer<'static>, CertificateFacts);
 
-/// One certificate at least, and it holds now.
-fn chain(files: &CertificateFiles, index: usize, contents: &Contents, now: i64) -> Result<Vec<Link>, Fault> {
+/// One certificate at least, and it holds now or is in use.
+fn chain(files: &CertificateFiles, index: usize, contents: &Contents, moment: &Moment) -> Result<Vec<Link>, Fault> {
     let (place, file) = (Place::Certificate(index), &files.certificate);
     let fault = |words: String| Fault { place, file: file.clone(), words };
     let ders = certificates(contents.of(place, file)?).map_err(fault)?;
@@ -77,7 +88,8 @@ fn chain(files: &CertificateFiles, index: usize, contents: &Contents, now: i64) 
         let words = || format!("has a certificate that cannot be read, number {number} — write certificates in PEM");
         links.push((der, facts.ok_or_else(|| fault(words()))?));
     }
-    let untimely = links.first().and_then(|(_, facts)| untimely(facts, now));
+    let new = links.first().filter(|(der, _)| !moment.shown.contains(der));
+    let untimely = new.and_then(|(_, facts)| untimely(facts, moment.now));
     untimely.map_or(Ok(links), |words| Err(fault(words)))
 }
 

@@ -50,9 +50,9 @@ fn watch(files: &[PathBuf]) -> Option<Watch> {
 }
 
 async fn look(listener: &mut TlsListener, reason: Reason, remind: bool) {
-    let settings = listener.settings();
+    let (settings, moment) = (listener.settings(), listener.moment());
     // The disk may be slow, and the thread has other work.
-    let Ok(reading) = tokio::task::spawn_blocking(move || Reading::of(&settings)).await else { return };
+    let Ok(reading) = tokio::task::spawn_blocking(move || Reading::of(&settings, &moment)).await else { return };
     if remind {
         listener.remind(&reading);
     }

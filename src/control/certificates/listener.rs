@@ -6,12 +6,14 @@
 use super::advice::{Advice, advice};
 use super::contents::{Contents, Fingerprint};
 use super::fault::{Fault, date, line};
+use super::identity::Moment;
 use super::server::Loaded;
 use super::settings::TlsSettings;
 use super::state::{Shown, TlsState, shown};
 use super::tickets::TicketKeys;
 use crate::mesh::ListenerTls;
 use rustls::KeyLog;
+use rustls::pki_types::CertificateDer;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -33,6 +35,9 @@ pub struct TlsListener {
     tried: Fingerprint,
     /// The reading that is used.
     used: Fingerprint,
+    /// The certificates and the rules for clients in it.
+    shown: Vec<CertificateDer<'static>>,
+    rules: Fingerprint,
 }
 
 /// What came of looking at the files.
@@ -54,9 +59,14 @@ pub(super) struct Reading {
 
 impl Reading {
     /// Reads and checks the files. Waits for the disk.
-    pub(super) fn of(settings: &TlsSettings) -> Reading {
+    pub(super) fn of(settings: &TlsSettings, moment: &Moment) -> Reading {
         let contents = Contents::read(settings);
-        Reading { fingerprint: contents.fingerprint(), loaded: Loaded::of(settings, &contents, now()) }
+        Reading { fingerprint: contents.fingerprint(), loaded: Loaded::of(settings, &contents, moment) }
+    }
+
+    /// Where nothing is in use yet.
+    fn first(settings: &TlsSettings) -> Reading {
+        Reading::of(settings, &Moment { now: now(), ..Moment::default() })
     }
 }
 
@@ -66,7 +76,7 @@ impl TlsListener {
     /// # Errors
     /// Everything that is wrong with the files.
     pub fn load(name: &str, settings: &TlsSettings, key_log: &Arc<dyn KeyLog>) -> Result<TlsListener, Vec<Fault>> {
-        let Reading { fingerprint, loaded } = Reading::of(settings);
+        let Reading { fingerprint, loaded } = Reading::first(settings);
         let loaded = loaded?;
         let keys = TicketKeys::new(settings.tickets.rotate, loaded.secrets.as_deref(), now());
         let state = TlsState::new(name);
@@ -79,6 +89,8 @@ impl TlsListener {
             state,
             tried: fingerprint,
             used: fingerprint,
+            shown: leaves(&loaded),
+            rules: loaded.clients.rules,
         };
         listener.tell(&loaded);
         Ok(listener)
@@ -96,6 +108,11 @@ impl TlsListener {
 
     pub(super) fn settings(&self) -> Arc<TlsSettings> {
         self.settings.clone()
+    }
+
+    /// Against what the next reading is held.
+    pub(super) fn moment(&self) -> Moment {
+        Moment { now: now(), shown: self.shown.clone(), rules: Some(self.rules) }
     }
 
     pub(super) fn files(&self) -> Vec<PathBuf> {
@@ -117,13 +134,14 @@ impl TlsListener {
     }
 
     fn replace(&mut self, loaded: &Loaded) -> Look {
-        self.used = self.tried;
+        (self.used, self.shown, self.rules) = (self.tried, leaves(loaded), loaded.clients.rules);
         if let Some(secrets) = &loaded.secrets {
             self.keys.replace(secrets, now());
         }
         self.current.replace(loaded.config(&self.settings, &self.keys, &self.key_log));
         self.state.show(&self.settings, loaded);
         self.state.replaced.add();
+        tracing::info!(listener = self.state.listener, "TLS: the files have changed and are used from now on");
         self.tell(loaded);
         Look::Replaced
     }
@@ -146,7 +164,7 @@ impl TlsListener {
     fn tell(&self, loaded: &Loaded) {
         for Shown { file, names, ends } in shown(&self.settings, loaded) {
             let (names, until) = (names.join(" "), date(ends));
-            tracing::info!(listener = self.state.listener, certificate = file, names, until, "TLS");
+            tracing::info!(listener = self.state.listener, certificate = file, names, until, "TLS certificate");
         }
         self.warn(&advice(&self.settings, loaded, now()));
     }
@@ -165,6 +183,10 @@ impl TlsListener {
     }
 }
 
+fn leaves(loaded: &Loaded) -> Vec<CertificateDer<'static>> {
+    loaded.identities.iter().filter_map(|it| it.certified.cert.first().cloned()).collect()
+}
+
 /// The certificates of a listener as they would be shown, and what is to be said of its files.
 pub struct Inspection {
     /// In the order of the configuration.
@@ -178,6 +200,6 @@ pub struct Inspection {
 /// # Errors
 /// Everything that is wrong with the files.
 pub fn inspect(settings: &TlsSettings) -> Result<Inspection, Vec<Fault>> {
-    let loaded = Reading::of(settings).loaded?;
+    let loaded = Reading::first(settings).loaded?;
     Ok(Inspection { certificates: shown(settings, &loaded), advice: advice(settings, &loaded, now()) })
 }

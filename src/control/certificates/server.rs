@@ -3,7 +3,7 @@
 use super::clients::Clients;
 use super::contents::Contents;
 use super::fault::Fault;
-use super::identity::Identity;
+use super::identity::{Identity, Moment};
 use super::names::Names;
 use super::settings::{MinVersion, TlsSettings};
 use super::tickets::{self, Secret, TicketKeys, Ticketer};
@@ -40,17 +40,15 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    /// `now` is in seconds since 1970.
-    ///
     /// # Errors
     /// Everything that is wrong with the files, in the order of the settings.
-    pub(super) fn of(settings: &TlsSettings, contents: &Contents, now: i64) -> Result<Loaded, Vec<Fault>> {
+    pub(super) fn of(settings: &TlsSettings, contents: &Contents, moment: &Moment) -> Result<Loaded, Vec<Fault>> {
         let provider = Arc::new(CryptoProvider { cipher_suites: SUITES.to_vec(), ..ring::default_provider() });
         let mut faults = Vec::new();
-        let read = |(index, files)| Identity::read(files, index, contents, &provider, now);
+        let read = |(index, files)| Identity::read(files, index, contents, &provider, moment);
         let identities: Vec<_> =
             settings.certificates.iter().enumerate().map(read).filter_map(|it| or_note(it, &mut faults)).collect();
-        let clients = or_note(Clients::read(&settings.clients, contents, &provider, now), &mut faults);
+        let clients = or_note(Clients::read(&settings.clients, contents, &provider, moment), &mut faults);
         let secrets = settings.tickets.keys.as_deref().map(|file| tickets::secrets(file, contents));
         let secrets = or_note(secrets.transpose().map_err(|fault| vec![fault]), &mut faults);
         match (clients, secrets) {

@@ -176,7 +176,7 @@ impl Stage {
 }
 
 fn look(listener: &mut TlsListener) -> Look {
-    let reading = Reading::of(&listener.settings());
+    let reading = Reading::of(&listener.settings(), &listener.moment());
     listener.take(reading)
 }
 
@@ -280,6 +280,36 @@ fn bad_files_keep_those_before_until_they_are_well() {
     assert_eq!((listener.state.standing().refusal.clone(), listener.state.replaced.get()), (None, 0));
     stage.put("edge", &other);
     assert_eq!(look(&mut listener), Look::Replaced);
+}
+
+/// Of two certificates one expires while it is in use: the other can be renewed all the same.
+#[test]
+fn what_expires_in_use_does_not_hold_up_what_is_new() {
+    let stage = Stage::new();
+    let issuer = authority("clients");
+    stage.put("b", &stage.authority.server(&["b.example"]));
+    stage.write("clients.pem", &issuer.pem);
+    stage.write("clients.crl", &issuer.revoke(&[]));
+    let (ca, crl) = (stage.path("clients.pem"), Some(stage.path("clients.crl")));
+    let settings = TlsSettings {
+        certificates: vec![stage.files("edge"), stage.files("b")],
+        clients: ClientCertificates::Verified { optional: true, ca, crl },
+        ..stage.settings()
+    };
+    let mut listener = stage.listener(&settings);
+    // In the year 4005 the list is past its next update; in 4097 the certificates have expired.
+    let at = |listener: &TlsListener, now| Reading::of(&settings, &identity::Moment { now, ..listener.moment() });
+    stage.put("b", &stage.authority.server(&["b2.example"]));
+    let reading = at(&listener, 64_220_000_000);
+    assert_eq!(listener.take(reading), Look::Replaced);
+    let mut lasting = params(&["b3.example"]);
+    lasting.not_after = date_time_ymd(5000, 1, 1);
+    stage.put("b", &stage.authority.issue(lasting, KeyPair::generate().unwrap()));
+    let reading = at(&listener, 67_120_000_000);
+    assert_eq!(listener.take(reading), Look::Replaced);
+    stage.put("edge", &stage.authority.server(&["edge.example"]));
+    let reading = at(&listener, 67_120_000_000);
+    assert_eq!(listener.take(reading), Look::Refused, "a new one that has expired");
 }
 
 fn block_on(story: impl Future<Output = ()>) {
