@@ -4,7 +4,7 @@ use edgehold::app::capacity::{self, Arguments};
 use edgehold::app::cli::{self, Command, Page};
 use edgehold::app::config::{self, Config, Problem};
 use edgehold::app::derive::Machine;
-use edgehold::app::{addresses, doctor, findings, run};
+use edgehold::app::{addresses, doctor, findings, run, tls};
 use edgehold::control::{Ending, metrics};
 use std::io::{self, Write};
 use std::path::Path;
@@ -19,7 +19,7 @@ const MISTAKEN: u8 = 2;
 fn main() -> ExitCode {
     match cli::parse().task() {
         Command::Serve(file) => with_config(load(file.config.as_deref()), serve),
-        Command::Check(file) => with_config(config::load(&file.config), |_| print("no problems found\n")),
+        Command::Check(file) => with_config(config::load(&file.config), check),
         Command::Doctor(file) => with_config(load(file.config.as_deref()), doctor_table),
         Command::Plan(asked) => with_config(load(asked.config.as_deref()), |config| plan(&asked, config)),
         Command::Completions { shell } => exit_code(cli::completions(shell, &mut io::stdout())),
@@ -61,9 +61,15 @@ fn serve(config: &Config) -> ExitCode {
     }
 }
 
+/// Problems were printed before; what will become one is said here.
+fn check(config: &Config) -> ExitCode {
+    print(&(tls::advice(config) + "no problems found\n"))
+}
+
 fn doctor_table(config: &Config) -> ExitCode {
     let mut rows = doctor::rows(config, &Machine::read(), &run::kernel_trials());
     rows.extend(addresses::rows(config));
+    rows.extend(tls::rows(config));
     let printed = print(&findings::text(&rows));
     if findings::fails(&rows) { ExitCode::from(FAILED) } else { printed }
 }

@@ -128,6 +128,8 @@ fn the_least_file_gets_every_default() {
             reuse_port: false,
             mode: None,
             health: None,
+            redirect_https: false,
+            tls: None,
         }],
         limits: limits.clone(),
         feeds: vec![],
@@ -179,7 +181,8 @@ fn the_full_file_is_read_to_the_last_key() {
     assert_eq!(server, expected);
     let six: SocketAddr = "[::]:8080".parse().unwrap();
     let (name, address, health) = ("v6".into(), Address::Tcp(six), Some("/up".into()));
-    let v6 = Listener { name, address, backlog: 128, reuse_port: true, mode: None, health };
+    let v6 =
+        Listener { name, address, backlog: 128, reuse_port: true, mode: None, health, redirect_https: true, tls: None };
     assert_eq!(listeners[0], v6);
     assert_eq!((listeners[1].reuse_port, listeners[1].mode), (false, Some(0o660)));
     assert_eq!(listeners[1].address, Address::Unix("/run/edgehold.sock".into()));
@@ -194,9 +197,36 @@ fn the_full_file_is_read_to_the_last_key() {
         close_timeout: Duration::from_millis(500),
     };
     assert_eq!(limits, expected);
+    full_tls(&listeners[2..]);
     full_feeds(&feeds);
     full_broadcast(&routes[..3], &limits);
     full_routes(&routes[3..], &limits);
+}
+
+fn full_tls(listeners: &[Listener]) {
+    let tls = |name: &str| folder("good").join("tls").join(name);
+    let files = |name: &str| CertificateFiles {
+        certificate: tls(&format!("{name}.pem")),
+        key: tls(&format!("{name}.key")),
+        ocsp: None,
+        names: vec![],
+    };
+    let ocsp = Some(tls("edge.ocsp"));
+    let one = TlsSettings {
+        certificates: vec![CertificateFiles { ocsp: ocsp.clone(), ..files("edge") }],
+        min_version: MinVersion::V13,
+        clients: ClientCertificates::Off,
+        tickets: TicketSettings { rotate: Duration::from_secs(12 * 3600), keys: None },
+    };
+    let b = CertificateFiles { ocsp, names: strings(&["*.b.example", "b.example"]), ..files("b") };
+    let (ca, crl) = (tls("clients.pem"), Some(tls("clients.crl")));
+    let several = TlsSettings {
+        certificates: vec![files("edge"), b],
+        min_version: MinVersion::V12,
+        clients: ClientCertificates::Verified { optional: true, ca, crl },
+        tickets: TicketSettings { rotate: Duration::from_secs(3600), keys: Some(tls("tickets.keys")) },
+    };
+    assert_eq!(listeners.iter().map(|it| it.tls.clone()).collect::<Vec<_>>(), [Some(one), Some(several)]);
 }
 
 /// A feed of which nothing is written but what it must.

@@ -11,6 +11,7 @@ mod back_end;
 mod behind;
 mod busy;
 mod by_hand;
+mod certificates;
 mod crowd;
 mod drain;
 mod files;

@@ -145,8 +145,11 @@ SIGTERM, SIGINT
 No new clients are let in; those that are here are bidden farewell and have server.shutdown_grace to leave. A second one
 ends the server at once.
 .TP
-SIGHUP, SIGUSR1, SIGUSR2
-Nothing: a configuration is read once.";
+SIGHUP
+The files of TLS are read again. The configuration is read once.
+.TP
+SIGUSR1, SIGUSR2
+Nothing.";
 
 const FILES: &str = r".SH FILES
 .TP

@@ -1,6 +1,7 @@
 //! Why the server could not serve, in words for the operator.
 
 use super::derive::raise_memlock;
+use crate::control::certificates::Fault;
 use crate::engine::finding::Finding;
 use std::fmt;
 use std::io;
@@ -22,6 +23,13 @@ pub enum Failure {
         error: io::Error,
         /// What to change; may be empty.
         remedy: String,
+    },
+    /// The files of TLS have become bad since the configuration was read.
+    Tls {
+        /// The listener's name.
+        name: String,
+        /// What is wrong with them.
+        faults: Vec<Fault>,
     },
     /// A shard could not be started.
     Shard {
@@ -50,6 +58,9 @@ impl fmt::Display for Failure {
             Failure::Listen { name, address, error, remedy } => {
                 let colon = if remedy.is_empty() { "" } else { ": " };
                 writeln!(f, "listener {name}: {address}: {error}{colon}{remedy}")
+            }
+            Failure::Tls { name, faults } => {
+                faults.iter().try_for_each(|fault| writeln!(f, "listener {name}: tls: {fault}"))
             }
             Failure::Shard { shard, error, memlock } => {
                 writeln!(f, "shard {shard}: no io_uring: {error}{}", memory_remedy(error, *memlock))

@@ -18,3 +18,4 @@ mod memory;
 pub mod run;
 pub mod shard_settings;
 mod sysctls;
+pub mod tls;

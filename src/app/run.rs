@@ -10,12 +10,13 @@ use super::failure::Failure;
 use super::generation::Generation;
 use super::shard_settings::{self, Common, HealthTable};
 use super::{derive, log};
+use crate::control::certificates::TlsListener;
 use crate::control::stats::{Count, Counts};
 use crate::control::{self, Admin, AdminRules, Ending, Line, metrics};
 use crate::engine::finding::Finding;
 use crate::engine::probe::Kernel;
 use crate::engine::uring::{Setup, Uring};
-use crate::mesh::{self, Peers, Receiver, Sender, ToControl, ToShard, Waker};
+use crate::mesh::{self, ListenerTls, Peers, Receiver, Sender, ToControl, ToShard, Waker};
 use crate::service::{self, Services, files};
 use crate::shard::service::ShardSettings;
 use crate::shard::{Shard, pump};
@@ -60,6 +61,8 @@ fn serve_until_told(config: &Config, log_dropped: Count) -> Result<Ending, Failu
     let derived = derive::derive(config, &machine).map_err(Failure::Machine)?;
     refuse_kernel(&Kernel::look())?;
     edgehold_wire::mask::choose();
+    // By listener, `tls.by_listener` is what shards are to take at each handshake: it belongs into `Start`.
+    let tls = super::tls::load(config)?;
     let mut bound = Bound::all(config, derived.shards)?;
     let control_waker = Arc::new(Waker::new().map_err(Failure::Control)?);
     let epoch = super::broadcast::epoch();
@@ -78,8 +81,8 @@ fn serve_until_told(config: &Config, log_dropped: Count) -> Result<Ending, Failu
         let memlock = memlock_bytes(config, &machine);
         shards.push(start.spawn().map_err(|error| Failure::Shard { shard, error, memlock })?);
     }
-    announce(config, &derived);
-    let settings = control_settings(&generation, bound.admin.take(), common, health);
+    announce(config, &derived, &tls.by_listener);
+    let settings = control_settings(&generation, (bound.admin.take(), tls.listeners), common, health);
     let ending = control::run(settings, lines, &control_waker).map_err(Failure::Control)?;
     drop(bound);
     finish(ending, shards)
@@ -109,9 +112,9 @@ fn raise_nofile() {
     }
 }
 
-fn announce(config: &Config, derived: &Derived) {
-    for listener in &config.listeners {
-        tracing::info!(listener = listener.name, address = %listener.address, "listening");
+fn announce(config: &Config, derived: &Derived, tls: &[Option<ListenerTls>]) {
+    for (listener, tls) in config.listeners.iter().zip(tls) {
+        tracing::info!(listener = listener.name, address = %listener.address, tls = tls.is_some(), "listening");
     }
     if let Some(admin) = config.server.admin {
         tracing::info!(address = %admin, "admin");
@@ -265,7 +268,7 @@ fn serves_files(config: &Config) -> bool {
 
 fn control_settings(
     generation: &Generation,
-    admin: Option<TcpListener>,
+    (admin, tls): (Option<TcpListener>, Vec<TlsListener>),
     common: Common,
     health: HealthTable,
 ) -> control::ControlSettings {
@@ -288,6 +291,7 @@ fn control_settings(
         },
         feeds: super::feeds::settings(config),
         publish_limits: super::feeds::publish_limits(config),
+        tls,
         epoch: common.epoch,
     }
 }

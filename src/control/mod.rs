@@ -9,12 +9,14 @@
 //! | `admin` | the admin address: metrics, health, channels, publishing over HTTP |
 //! | `dispatcher` | the task that holds the links to the shards |
 //! | `feeds` | the tasks that bring messages, and what they share |
+//! | `certificates` | the TLS of listeners: files, and what becomes of them when they change |
 //! | `names`, `signals` | tasks that send the dispatcher commands |
 //! | `publishing` | from feeds to shards: one queue, credit, shards that are left behind |
 //! | `commands`, `reports`, `subscriber_queries` | what other tasks ask of the dispatcher, and the shards' answers |
 //! | `shard_link`, `shutdown`, `resolver`, `stats` | mailboxes; the way to the end; DNS; counters of this thread |
 
 mod admin;
+pub mod certificates;
 mod commands;
 mod dispatcher;
 pub mod feeds;
@@ -34,10 +36,12 @@ pub use shard_link::Line;
 pub use shutdown::Ending;
 
 use crate::mesh::Waker;
+use certificates::TlsListener;
 use std::io;
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// Threads for libraries that resolve names by themselves, at most.
 const LIBRARY_THREADS: usize = 8;
@@ -63,6 +67,8 @@ pub struct ControlSettings {
     pub feeds: Vec<feeds::SourceSettings>,
     /// How far shards may be behind what feeds publish.
     pub publish_limits: PublishLimits,
+    /// The listeners with TLS; their numbers do not matter here.
+    pub tls: Vec<TlsListener>,
     /// The run of the server that counts the messages: the shards have the same.
     pub epoch: u32,
 }
@@ -85,7 +91,8 @@ pub fn run(settings: ControlSettings, lines: Vec<Line>, waker: &Waker) -> io::Re
     let resolving = settings.feeds.iter().filter(|it| it.resolves()).count().min(LIBRARY_THREADS);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(resolver::AT_ONCE + resolving)
+        // One for the files of TLS.
+        .max_blocking_threads(resolver::AT_ONCE + resolving + 1)
         .build()?;
     let ending = runtime.block_on(serve(settings, lines, waker));
     runtime.shutdown_timeout(LINGER);
@@ -97,15 +104,20 @@ async fn serve(settings: ControlSettings, lines: Vec<Line>, waker: &Waker) -> io
     let shards = lines.len();
     let (publisher, publish_queue) = publishing::channel(settings.epoch, shards, settings.publish_limits);
     let feeds = feeds::start(settings.feeds, &publisher);
+    let states = settings.tls.iter().map(TlsListener::state).collect();
+    let look = (!settings.tls.is_empty()).then(|| Arc::new(Notify::new()));
+    if let Some(look) = look.clone() {
+        tokio::spawn(certificates::keep(settings.tls, look));
+    }
     if let Some(Admin { listener, rules }) = settings.admin {
-        let seen = (settings.labels, settings.counts);
+        let seen = (settings.labels, stats::Counts { tls: states, ..settings.counts });
         let state = admin::AdminState::new(commands.clone(), seen, rules, (feeds, publisher));
         tokio::spawn(admin::serve(listener, state));
     }
     for name in settings.names {
         tokio::spawn(names::keep(name, settings.resolve_ttl, commands.clone()));
     }
-    tokio::spawn(signals::Signals::new()?.forward(commands));
+    tokio::spawn(signals::Signals::new()?.forward(commands, look));
     let mut dispatcher = dispatcher::Dispatcher::new(lines, publish_queue);
     let ending = dispatcher.run(waker, queue, settings.grace).await?;
     tracing::info!(shards, ending = ?ending, "stopped");

@@ -1,12 +1,13 @@
-//! Signals: which of them stop the server, and which are only logged.
+//! Signals: which of them stop the server, which has it read certificates again, and which are only logged.
 //!
 //! SIGHUP, SIGUSR1 and SIGUSR2 kill whoever has no handler for them, and are sent by tools that mean no harm (a closing
 //! terminal, logrotate, a reload by habit): each is answered by a line in the log.
 
 use super::commands::Command;
 use std::io;
+use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// The signals that are handled; as soon as it exists, none of them kills the process.
 pub(super) struct Signals {
@@ -28,13 +29,14 @@ impl Signals {
     }
 
     /// Sends [`Command::Stop`] for each SIGTERM and SIGINT: the first asks for an orderly end, a second one for any.
-    pub(super) async fn forward(mut self, commands: mpsc::Sender<Command>) {
+    /// Notifies `look` for each SIGHUP; `None`: there are no certificates.
+    pub(super) async fn forward(mut self, commands: mpsc::Sender<Command>, look: Option<Arc<Notify>>) {
         let [user1, user2] = &mut self.user;
         loop {
             let ignored = tokio::select! {
                 _ = self.term.recv() => None,
                 _ = self.int.recv() => None,
-                _ = self.hangup.recv() => Some("SIGHUP: reload is not supported yet; nothing changed"),
+                _ = self.hangup.recv() => Some(hang_up(look.as_deref())),
                 _ = user1.recv() => Some("SIGUSR1 means nothing to this server; nothing changed"),
                 _ = user2.recv() => Some("SIGUSR2 means nothing to this server; nothing changed"),
             };
@@ -43,5 +45,16 @@ impl Signals {
                 None => drop(commands.send(Command::Stop).await),
             }
         }
+    }
+}
+
+/// The words for the log.
+fn hang_up(look: Option<&Notify>) -> &'static str {
+    match look {
+        Some(look) => {
+            look.notify_one();
+            "SIGHUP: the files of TLS are read again; reload of the configuration is not supported yet"
+        }
+        None => "SIGHUP: reload is not supported yet; nothing changed",
     }
 }

@@ -1,5 +1,6 @@
 //! The counters and gauges of the control thread, and that of the log.
 
+use super::certificates::TlsState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,6 +17,8 @@ pub struct Counts {
     pub admin_refused: Count,
     /// Lines of the log that were dropped because the queue was full.
     pub log_dropped: Count,
+    /// The TLS of listeners that have one.
+    pub tls: Arc<[Arc<TlsState>]>,
 }
 
 /// A counter or a gauge.

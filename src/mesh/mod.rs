@@ -2,7 +2,8 @@
 //!
 //! A letter is plain data. Each ordered pair of threads that talk has a mailbox (`mailbox.rs`, `peers.rs`); a reader
 //! that sleeps is woken by an eventfd (`waker.rs`). What is shared without a letter is here as well: whether upstreams
-//! answer (`health.rs`), and messages that go to many clients (`message.rs`).
+//! answer (`health.rs`), messages that go to many clients (`message.rs`), and the TLS of listeners (`tls.rs`; `x509.rs`
+//! reads what certificates say).
 
 mod counters;
 mod health;
@@ -12,7 +13,9 @@ mod message;
 mod numbered;
 mod peers;
 mod services;
+mod tls;
 mod waker;
+pub mod x509;
 
 // The waker's atomics: ci/loom gives it others.
 use std::sync::atomic;
@@ -29,4 +32,5 @@ pub use numbered::Numbered;
 pub use peers::{PeerReceivers, PeerSenders, Peers, ShardLetters, peers, peers_bytes};
 pub use services::ServiceKind;
 pub(crate) use services::services;
+pub use tls::ListenerTls;
 pub use waker::{Asleep, Waker};

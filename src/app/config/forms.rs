@@ -225,6 +225,30 @@ pub(super) fn host(text: &str) -> Parsed<String> {
     Ok(if v6 { format!("[{plain}]") } else { plain })
 }
 
+/// The name of a file; relative ones start from the folder of the configuration file.
+pub(super) fn file(text: &str) -> Parsed<PathBuf> {
+    if text.is_empty() || text.ends_with('/') || text.contains('\0') {
+        return Err(format!("{} is no file — write its name", quote(text)));
+    }
+    Ok(text.into())
+}
+
+/// A name that clients ask for (RFC 6066 section 3), lower-cased; `*.` in front stands for one label.
+pub(super) fn server_name(text: &str) -> Parsed<String> {
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    if name.parse::<IpAddr>().is_ok() {
+        let words = "is an address, and clients ask for names only — leave it out";
+        return Err(format!("{} {words}", quote(text)));
+    }
+    if is_name(name) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err(format!(
+        "{} is no name — write \"example.org\" or, for all names with one label more, \"*.example.org\"",
+        quote(text)
+    ))
+}
+
 /// The path of a route, and whether `{channel}`, which is cut off, stood at its end.
 pub(super) fn route_path(text: &str) -> Parsed<(String, bool)> {
     let front = text.strip_suffix(CHANNEL_PART).filter(|front| front.ends_with('/'));

@@ -32,7 +32,8 @@ pub use report::Problem;
 
 /// Reads a configuration from its text. `file_name` is how problems call it; `base`
 /// is the folder that relative paths start from. The only other input is the file
-/// system, asked whether a `root` is a folder.
+/// system, asked whether a `root` is a folder, and for the files of `tls`, which are read
+/// and held against each other and against the clock.
 ///
 /// # Errors
 /// Every problem of the text, in the order of its lines; never an empty list.

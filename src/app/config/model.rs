@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::control::certificates::{CertificateFiles, ClientCertificates, MinVersion, TicketSettings, TlsSettings};
 pub use crate::control::feeds::{Broker, Format, Framing, InvalidText, Source, Start};
 pub use crate::engine::Address;
 pub use crate::mesh::Body;
@@ -127,6 +128,10 @@ pub struct Listener {
     pub mode: Option<u32>,
     /// The path at which a balancer is told whether the server takes clients.
     pub health: Option<String>,
+    /// Requests are answered 308, to the same address under `https`.
+    pub redirect_https: bool,
+    /// TLS for all its clients; `None`: clear text.
+    pub tls: Option<TlsSettings>,
 }
 
 /// What one connection may cost: the `[limits]` table, or a route's own.

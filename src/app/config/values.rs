@@ -80,7 +80,8 @@ fn take<T>(key: &Key<T>, place: &str, into: &mut T, value: &Spanned<DeValue<'_>>
     let at = value.span().start;
     found.give(place, at);
     match (&key.field, value.get_ref()) {
-        (Field::List { .. }, DeValue::Array(items)) => take_items(key, into, items, at, found),
+        (Field::List { .. }, DeValue::Array(items)) => take_items(key, place, into, items, at, found),
+        (Field::Tables { .. }, DeValue::Array(items)) => take_tables(key, place, into, items, at, found),
         (Field::Table { keys, .. }, DeValue::Table(entries)) => take_table(keys, place, into, entries, found),
         (field, value) => found.note(place, at, take_one(field, into, value)),
     }
@@ -98,7 +99,11 @@ fn take_one<T>(field: &Field<T>, into: &mut T, value: &DeValue<'_>) -> Parsed<()
             store_text(field, into, &decimal(number))
         }
         (
-            Field::Number { unit: Unit::Count, .. } | Field::Flag { .. } | Field::List { .. } | Field::Table { .. },
+            Field::Number { unit: Unit::Count, .. }
+            | Field::Flag { .. }
+            | Field::List { .. }
+            | Field::Table { .. }
+            | Field::Tables { .. },
             other,
         ) => Err(wrong_type(field, other)),
         (field, DeValue::String(text)) => store_text(field, into, text),
@@ -139,22 +144,39 @@ fn store_text<T>(field: &Field<T>, into: &mut T, text: &str) -> Parsed<()> {
         }
         Field::Flag { store } => store(into, text.parse().map_err(|_| refuse())?),
         Field::Text { store, .. } | Field::TextOrCount { store, .. } | Field::List { store, .. } => store(into, text)?,
-        Field::Table { .. } => return Err(refuse()),
+        Field::Table { .. } | Field::Tables { .. } => return Err(refuse()),
     }
     Ok(())
 }
 
-fn take_items<T>(key: &Key<T>, into: &mut T, items: &DeArray<'_>, at: usize, found: &mut Found) {
+/// Stores the tables of a list, each as [`take_table`] does.
+fn take_tables<T>(key: &Key<T>, place: &str, into: &mut T, items: &DeArray<'_>, at: usize, found: &mut Found) {
+    let Field::Tables { most, begin, keys, .. } = key.field else {
+        return;
+    };
+    found.note(place, at, list_fault(key, items.len(), most).map_or(Ok(()), Err));
+    for (index, value) in items.iter().enumerate().take(most) {
+        let (place, at) = (format!("{place}[{}]", index + 1), value.span().start);
+        begin(into);
+        found.give(&place, at);
+        match value.get_ref() {
+            DeValue::Table(entries) => take_table(keys, &place, into, entries, found),
+            other => found.note(&place, at, Err(format!("found {} — write tables only", describe(other)))),
+        }
+    }
+}
+
+fn take_items<T>(key: &Key<T>, place: &str, into: &mut T, items: &DeArray<'_>, at: usize, found: &mut Found) {
     let Field::List { most, store, .. } = key.field else {
         return;
     };
-    found.note(key.name, at, list_fault(key, items.len(), most).map_or(Ok(()), Err));
+    found.note(place, at, list_fault(key, items.len(), most).map_or(Ok(()), Err));
     for (index, value) in items.iter().enumerate().take(most) {
         let stored = match value.get_ref() {
             DeValue::String(text) => store(into, text),
             other => Err(format!("found {} — write strings only", describe(other))),
         };
-        let (place, at) = (format!("{}[{}]", key.name, index + 1), value.span().start);
+        let (place, at) = (format!("{place}[{}]", index + 1), value.span().start);
         found.give(&place, at);
         found.note(&place, at, stored);
     }
@@ -165,7 +187,8 @@ fn list_fault<T>(key: &Key<T>, len: usize, most: usize) -> Option<String> {
     if len > most {
         return Some(format!("{len} values — {most} at most"));
     }
-    let empty = len == 0 && matches!(key.default, Preset::Required);
+    let due = matches!(key.default, Preset::Required) || matches!(key.field, Field::Tables { .. });
+    let empty = len == 0 && due;
     empty.then(|| format!("is empty — write {}", key.field.expected()))
 }
 

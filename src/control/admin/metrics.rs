@@ -1,6 +1,7 @@
 //! The metrics: one table, from which `/metrics` and docs/metrics.md are both written.
 
 use super::bodies::BodyRoom;
+use crate::control::certificates::{Standing, TlsState};
 use crate::control::feeds::{Feed, FeedState, Reason, Stats};
 use crate::control::publishing::{Backlogs, ShardBacklog};
 use crate::control::reports::Seen;
@@ -8,7 +9,7 @@ use crate::control::stats::Counts;
 use crate::mesh::{Cause, Counters, Health, Refused, ServiceKind, Stage};
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The values of labels that come from the configuration.
 #[derive(Clone, Debug, Default)]
@@ -639,6 +640,65 @@ const METRICS: &[Metric] = &[
         |it| it.admin_refused.get()
     ),
     Metric {
+        name: "edgehold_tls_certificate_seconds_left",
+        kind: Kind::Gauge,
+        help: "Seconds until a certificate that is shown expires; 0: it has.",
+        labels: &["listener", "certificate"],
+        samples: |snapshot, samples| {
+            for (listener, standing) in tls(snapshot) {
+                for shown in &standing.certificates {
+                    samples.add(&[&listener.listener, &shown.file], seconds_left(shown.ends));
+                }
+            }
+        },
+    },
+    Metric {
+        name: "edgehold_tls_crl_seconds_left",
+        kind: Kind::Gauge,
+        help: "Seconds until the first revocation list of `tls.client.crl` is to be replaced; 0: it was, and no client \
+               with a certificate is let in.",
+        labels: &["listener"],
+        samples: |snapshot, samples| {
+            for (listener, standing) in tls(snapshot) {
+                standing.lists_end.iter().for_each(|end| samples.add(&[&listener.listener], seconds_left(*end)));
+            }
+        },
+    },
+    Metric {
+        name: "edgehold_tls_reloads_total",
+        kind: Kind::Counter,
+        help: "Times that files of `tls` had changed: they were taken (`ok`), or those before were kept (`failed`).",
+        labels: &["listener", "result"],
+        samples: |snapshot, samples| {
+            for listener in snapshot.counts.tls.iter() {
+                samples.add(&[&listener.listener, "ok"], listener.replaced.get());
+                samples.add(&[&listener.listener, "failed"], listener.refused.get());
+            }
+        },
+    },
+    Metric {
+        name: "edgehold_tls_files_refused",
+        kind: Kind::Gauge,
+        help: "1 while the files of `tls` are others than those in use, since they cannot be used: see the log.",
+        labels: &["listener"],
+        samples: |snapshot, samples| {
+            for (listener, standing) in tls(snapshot) {
+                samples.add(&[&listener.listener], u64::from(standing.refusal.is_some()));
+            }
+        },
+    },
+    Metric {
+        name: "edgehold_tls_ticket_rotations_total",
+        kind: Kind::Counter,
+        help: "Times that session tickets got new keys because their time was over (`tls.tickets.rotate`).",
+        labels: &["listener"],
+        samples: |snapshot, samples| {
+            for listener in snapshot.counts.tls.iter() {
+                samples.add(&[&listener.listener], listener.rotations.get());
+            }
+        },
+    },
+    Metric {
         name: "edgehold_admin_body_bytes",
         kind: Kind::Gauge,
         help: "Bytes of request bodies that the admin address holds until they are published.",
@@ -692,6 +752,17 @@ fn connections(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>) {
             }
         }
     }
+}
+
+/// The TLS of listeners with what holds of it now.
+fn tls<'s>(snapshot: &'s Snapshot<'_>) -> impl Iterator<Item = (&'s TlsState, Arc<Standing>)> {
+    snapshot.counts.tls.iter().map(|it| (&**it, it.standing()))
+}
+
+/// Until a moment in seconds since 1970.
+fn seconds_left(end: i64) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    u64::try_from(end).unwrap_or(0).saturating_sub(now)
 }
 
 fn upstreams(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, count: fn(&Counters, usize) -> u64) {

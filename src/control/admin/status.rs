@@ -2,6 +2,7 @@
 
 use super::metrics::{self, Snapshot};
 use super::state::{AdminState, going_down};
+use crate::control::certificates::{Shown, TlsState};
 use crate::control::feeds::Feed;
 use crate::control::reports::{Reports, Seen};
 use crate::mesh::{Counters, Refused, ShardNumber, Stage};
@@ -70,6 +71,7 @@ fn status(state: &AdminState, reports: &Reports) -> Value {
         "shards": shards.collect::<Vec<_>>(),
         "upstreams": upstreams.collect::<Vec<_>>(),
         "feeds": state.feeds.iter().map(|it| feed_status(it)).collect::<Vec<_>>(),
+        "tls": state.counts.tls.iter().map(|it| tls_status(it)).collect::<Vec<_>>(),
     })
 }
 
@@ -95,6 +97,19 @@ fn feed_status(feed: &Feed) -> Value {
         "since": feed.stats.since(),
         "messages": feed.stats.messages(),
         "last_error": feed.stats.last_error(),
+    })
+}
+
+fn tls_status(tls: &TlsState) -> Value {
+    let standing = tls.standing();
+    let certificate = |it: &Shown| json!({ "file": it.file, "names": it.names, "expires": it.ends });
+    json!({
+        "listener": tls.listener,
+        "certificates": standing.certificates.iter().map(certificate).collect::<Vec<_>>(),
+        "crl_next_update": standing.lists_end,
+        "reloads": tls.replaced.get(),
+        "reloads_failed": tls.refused.get(),
+        "refusal": standing.refusal,
     })
 }
 

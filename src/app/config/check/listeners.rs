@@ -1,15 +1,19 @@
-//! Listeners: against each other, and against the admin address.
+//! Listeners: against each other, and against the admin address; `tls` checks what they say of TLS.
 
 use super::super::draft::Section;
 use super::super::keys::{LISTENER, ListenerDraft};
 use super::super::model::{Address, Listener};
 use super::super::report::Report;
 use super::rules::{collide, require, twice};
+use super::tls::{check_tls, settings};
 use std::net::SocketAddr;
+use std::path::Path;
 
 pub(super) fn check_listeners(listeners: &[Section<ListenerDraft>], report: &mut Report<'_>) {
     for section in listeners {
         require(&LISTENER, section, None, report);
+        check_redirect(section, report);
+        check_tls(section, report);
     }
     twice(listeners, "name", |l| l.name.clone(), report);
     twice(listeners, "address", |l| l.address.clone().filter(is_fixed), report);
@@ -30,6 +34,14 @@ fn check_kind(section: &Section<ListenerDraft>, report: &mut Report<'_>) {
     }
 }
 
+/// Whoever came by `https` would be sent round in a circle.
+fn check_redirect(section: &Section<ListenerDraft>, report: &mut Report<'_>) {
+    if section.value.redirect_https && section.gives("tls") {
+        let words = "is for a listener of plain HTTP, and this one has `tls` — leave it out";
+        report.note_key(section, "redirect_https", words.into());
+    }
+}
+
 /// Port 0 is another port each time.
 fn is_fixed(address: &Address) -> bool {
     !matches!(address, Address::Tcp(tcp) if tcp.port() == 0)
@@ -46,7 +58,9 @@ pub(super) fn check_admin(admin: Option<SocketAddr>, listeners: &[Section<Listen
     }
 }
 
-pub(super) fn listener(section: Section<ListenerDraft>) -> Option<Listener> {
-    let ListenerDraft { name, address, backlog, reuse_port, mode, health } = section.value;
-    Some(Listener { name: name?, address: address?, backlog, reuse_port, mode, health })
+/// The listener of a draft; `None` where a part is missing, which has been noted. Reads the files of its TLS.
+pub(super) fn listener(section: Section<ListenerDraft>, base: &Path, report: &mut Report<'_>) -> Option<Listener> {
+    let tls = settings(&section, base, report);
+    let ListenerDraft { name, address, backlog, reuse_port, mode, health, redirect_https, .. } = section.value;
+    Some(Listener { name: name?, address: address?, backlog, reuse_port, mode, health, redirect_https, tls: tls? })
 }

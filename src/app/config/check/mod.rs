@@ -8,6 +8,7 @@ mod feeds;
 mod listeners;
 mod routes;
 mod rules;
+mod tls;
 
 use super::draft::Draft;
 use super::keys::{FEED_TABLE, LISTENER_TABLE, ROUTE_TABLE};
@@ -31,7 +32,8 @@ pub(super) fn check(draft: Draft, base: &Path, report: &mut Report<'_>) -> Optio
     check_routes(&routes, &limits, report);
     check_broadcast(&server.value, &feeds, &routes, report);
     check_pending(server.value.outbox_bytes, &limits, &routes, report);
-    let listeners: Option<Vec<_>> = listeners.into_iter().map(listener).collect();
+    let listeners: Vec<_> = listeners.into_iter().map(|section| listener(section, base, report)).collect();
+    let listeners: Option<Vec<_>> = listeners.into_iter().collect();
     let feeds: Option<Vec<_>> = feeds.into_iter().map(feed).collect();
     let routes: Vec<_> = routes.into_iter().map(|section| route(section, base, report)).collect();
     let routes: Option<Vec<_>> = routes.into_iter().collect();

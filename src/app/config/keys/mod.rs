@@ -25,7 +25,7 @@ use std::time::Duration;
 
 pub(super) use feed::{FEED, FeedDraft};
 pub(super) use limits::{BLANK_LIMITS, LIMITS};
-pub(super) use listener::{LISTENER, ListenerDraft};
+pub(super) use listener::{CertificateDraft, LISTENER, ListenerDraft, TlsDraft, VerifyDraft};
 pub use reference::reference;
 pub(super) use route::{ROUTE, RouteDraft, SERVICES};
 pub(super) use server::{BLANK_SERVER, SERVER};
@@ -69,7 +69,7 @@ impl<T> Key<T> {
     /// The keys inside its value; none where it is no table.
     pub(super) fn inner(&self) -> &'static [Key<T>] {
         match self.field {
-            Field::Table { keys, .. } => keys,
+            Field::Table { keys, .. } | Field::Tables { keys, .. } => keys,
             _ => &[],
         }
     }
@@ -124,6 +124,14 @@ pub(super) enum Field<T: 'static> {
     /// An inline table. Its keys store into the same `T`.
     Table {
         form: &'static str,
+        keys: &'static [Key<T>],
+    },
+    /// A list of inline tables. `begin` makes room for one more in `T`, and the keys store into the last of them: none
+    /// of them has a default.
+    Tables {
+        form: &'static str,
+        most: usize,
+        begin: fn(&mut T),
         keys: &'static [Key<T>],
     },
 }
@@ -264,13 +272,16 @@ impl<T> Field<T> {
                 format!("one of {}", join(names.iter().map(|n| format!("\"{n}\""))))
             }
             Field::Text { form, .. } | Field::TextOrCount { form, .. } | Field::Table { form, .. } => (*form).into(),
-            Field::List { form, most, .. } => format!("{form}, {most} at most"),
+            Field::List { form, most, .. } | Field::Tables { form, most, .. } => format!("{form}, {most} at most"),
         }
     }
 
     /// Whether the value stands without quotes.
     fn bare(&self) -> bool {
-        matches!(self, Field::Number { unit: Unit::Count, .. } | Field::Flag { .. } | Field::List { .. })
+        matches!(
+            self,
+            Field::Number { unit: Unit::Count, .. } | Field::Flag { .. } | Field::List { .. } | Field::Tables { .. }
+        )
     }
 }
 
@@ -303,8 +314,8 @@ pub(super) struct Table {
     pub(super) needed: bool,
     /// Its keys, for the search of a misplaced one.
     pub(super) keys: fn() -> Vec<&'static str>,
-    /// The keys inside its keys, each behind the name of the outer one.
-    pub(super) inner: fn() -> Vec<(&'static str, &'static str)>,
+    /// The keys inside its keys, however deep, each behind the name of the outer one (`tls`, `tls.client`).
+    pub(super) inner: fn() -> Vec<(String, &'static str)>,
     /// What some of its keys belong to.
     owner: &'static str,
     words: &'static str,
@@ -388,8 +399,14 @@ pub(super) fn names<T>(keys: &[Key<T>]) -> Vec<&'static str> {
     keys.iter().map(|key| key.name).collect()
 }
 
-fn inner_names<T>(keys: &'static [Key<T>]) -> Vec<(&'static str, &'static str)> {
-    keys.iter().flat_map(|key| key.inner().iter().map(|inner| (key.name, inner.name))).collect()
+fn inner_names<T>(keys: &'static [Key<T>]) -> Vec<(String, &'static str)> {
+    keys.iter().flat_map(|key| names_inside(key.name, key)).collect()
+}
+
+fn names_inside<T>(outer: &str, key: &'static Key<T>) -> Vec<(String, &'static str)> {
+    let deeper = |inner: &'static Key<T>| names_inside(&format!("{outer}.{}", inner.name), inner);
+    let names = key.inner().iter().map(|inner| (outer.to_owned(), inner.name));
+    names.chain(key.inner().iter().flat_map(deeper)).collect()
 }
 
 #[cfg(test)]
@@ -428,8 +445,8 @@ mod tests {
         }
     }
 
-    fn all_keys<T>(keys: &'static [Key<T>]) -> impl Iterator<Item = &'static Key<T>> {
-        keys.iter().chain(keys.iter().flat_map(Key::inner))
+    fn all_keys<T>(keys: &'static [Key<T>]) -> Box<dyn Iterator<Item = &'static Key<T>>> {
+        Box::new(keys.iter().flat_map(|key| std::iter::once(key).chain(all_keys(key.inner()))))
     }
 
     /// [`Key::PLAIN`] has neither; a key that is left out must have an example or show its form by its default.

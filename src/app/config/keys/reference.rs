@@ -63,7 +63,15 @@ impl Page {
         for key in keys {
             let head = self.head(table, key.name);
             self.card(&format!("### {head}"), owner, key);
-            key.inner().iter().for_each(|inner| self.card(&format!("#### {head}.{}", inner.name), owner, inner));
+            self.inner_cards(&head, owner, key);
+        }
+    }
+
+    fn inner_cards<T>(&mut self, head: &str, owner: &str, key: &'static Key<T>) {
+        for inner in key.inner() {
+            let head = format!("{head}.{}", inner.name);
+            self.card(&format!("#### {head}"), owner, inner);
+            self.inner_cards(&head, owner, inner);
         }
     }
 
