@@ -27,6 +27,7 @@ const FILES: [(&str, &str); 25] = [
     ("src/shard/batches.rs", "reading what a send has left over"),
     ("src/shard/files.rs", "requests about files"),
     ("src/shard/outbox.rs", "payload pages that a send reads"),
+    ("src/shard/outbox/sealed.rs", "payload pages that are encrypted"),
     ("src/shard/reconcile.rs", "send"),
     ("src/wire/deflate/deflater.rs", "the length of what the library has written"),
     ("src/wire/deflate/inflater.rs", "the length of what the library has written"),

@@ -49,6 +49,7 @@ pub(super) fn at_start(generation: &Generation, derived: &Derived, shard: usize)
         spare_slots: derived.spare_slots,
         accepts_in_flight: u32::from(config.server.accepts_in_flight),
         listeners: config.listeners.len(),
+        tls: Vec::new(),
         upstreams: generation.by_upstream(|_| ()).len(),
         limits: limits_by_number(generation).into_iter().flatten().collect(),
         outbox_bytes: derived.outbox_bytes,

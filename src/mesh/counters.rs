@@ -4,6 +4,7 @@
 //! plain numbers: only the shard that owns a `Counters` writes to it.
 
 use super::services::ServiceKind;
+use edgehold_wire::tls::Reason;
 
 /// An enum whose members are the values of a metric's label: `Name { Member = "value" }`.
 macro_rules! labels {
@@ -56,6 +57,8 @@ labels! {
         Reset = "reset",
         /// The peer violated the protocol.
         Protocol = "protocol",
+        /// The TLS handshake has failed, or a record was not what it should be.
+        Tls = "tls",
         /// The request was refused.
         Refused = "refused",
         /// No whole request head within `head_timeout`.
@@ -233,6 +236,12 @@ pub struct Counters {
     pub letters_refused: u64,
     /// Times that a letter to another shard found its mailbox full.
     pub shard_letters_refused: u64,
+    /// TLS handshakes that were completed: whole ones, and resumed ones.
+    pub tls_handshakes: [u64; 2],
+    /// TLS handshakes that have failed, by reason (`Reason::number`).
+    pub tls_failures: [u64; Reason::WORDS.len()],
+    /// Connections that a TLS record has ended.
+    pub tls_faults: u64,
     /// By upstream number.
     pub upstreams: Vec<UpstreamCounters>,
     /// The shard accepts no new clients.

@@ -1,7 +1,7 @@
 //! Clients to come: accepts are kept in flight, each with its slot, and whoever comes is made welcome or told that
 //! there is no room.
 
-use super::Shard;
+use super::{Shard, tls};
 use super::conn::{Held, Peer, StateEvent};
 use super::counters;
 use super::service::Services;
@@ -62,18 +62,21 @@ impl<R: Ring, S: Services> Shard<R, S> {
 
     fn welcome(&mut self, slot: u32, listener: usize, tag: Tag) {
         let (full, now) = (self.core.is_full(), self.core.now());
+        let tls = self.core.tls.has_listener(listener);
         let who = self.core.slab.handle(slot);
         let conn = &mut self.core.slab[slot];
-        conn.step(StateEvent::Accepted);
+        conn.step(if tls { StateEvent::Greeted } else { StateEvent::Accepted });
         conn.peer = Peer::new(self.ring.peer(tag));
         (conn.since, conn.last_received) = (now, now);
         self.core.counters.accepts[listener] += 1;
         if self.core.draining || full {
-            self.turn_away(who);
-        } else {
-            self.core.counters.used += 1;
-            self.core.watch(slot);
-            self.core.list(slot);
+            return self.turn_away(who);
+        }
+        self.core.counters.used += 1;
+        self.core.watch(slot);
+        self.core.list(slot);
+        if tls {
+            tls::greet(&mut self.core, who, listener);
         }
     }
 

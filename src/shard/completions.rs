@@ -6,7 +6,7 @@ use super::core::list;
 use super::service::{Event, Services};
 use super::slab::Handle;
 use super::work::COMPLETION;
-use super::{Shard, read};
+use super::{Shard, read, tls};
 use crate::engine::{Completion, Lent, Operation, Ring};
 use crate::mesh::Cause;
 
@@ -174,12 +174,14 @@ impl<R: Ring, S: Services> Shard<R, S> {
     fn take_in(&mut self, slot: u32, completion: Completion) {
         let conn = &self.core.slab[slot];
         let (who, reads, parked) = (Handle::of(slot, conn), conn.reads(), conn.read.is_parked());
+        let tls = conn.flags.contains(Flags::TLS);
         match (completion.result, completion.buffer) {
             (Ok(1..), Some(mut bytes)) if reads => {
                 if parked {
                     self.unpark(slot);
                 }
-                read::received(&mut self.core, &mut self.service, who, &mut bytes);
+                let receive = if tls { tls::received } else { read::received };
+                receive(&mut self.core, &mut self.service, who, &mut bytes);
             }
             (Ok(0), _) if reads => read::ended(&mut self.core, &mut self.service, slot),
             (Err(libc::ECANCELED), _) => {}
@@ -203,6 +205,10 @@ impl<R: Ring, S: Services> Shard<R, S> {
         let who = Handle::of(slot, conn);
         match (std::mem::take(&mut conn.sending), result) {
             (Sending::Batch(batch), result) => self.batch_sent(slot, batch, result),
+            (Sending::Sealed(sealed), Ok(len)) => {
+                conn.sending = if sealed > len { Sending::Sealed(sealed - len) } else { Sending::Idle };
+                self.took(who, len as usize);
+            }
             (_, Ok(len)) => self.took(who, len as usize),
             (_, Err(libc::ECANCELED)) if conn.state == State::Leaving => {}
             (_, Err(_)) => self.core.cut(who, Cause::Reset),

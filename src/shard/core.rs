@@ -13,6 +13,7 @@ use super::limits::{LimitsTable, RouteLimits, ShardSettings};
 use super::outbox::{Exhausted, Pool};
 use super::side_table::SideTable;
 use super::slab::{Handle, Slab};
+use super::tls::TlsTable;
 use super::work::Work;
 use crate::mesh::{Cause, Counters, PeerSenders, Sender, ToControl};
 use edgehold_wire::ws::{self, CloseCode, Opcode};
@@ -33,6 +34,8 @@ pub(in crate::shard) enum Chain {
     Gathered,
     /// What was received and cannot be read yet.
     Spill,
+    /// The beginning of a TLS record.
+    CutRecord,
 }
 
 /// What a shard has.
@@ -49,6 +52,11 @@ pub struct Core {
     pub(super) batches: Batches,
     pub(super) files: FileTable,
     pub(super) compression: Compression,
+    pub(super) tls: TlsTable,
+    /// Where a flight of a TLS handshake is written.
+    pub(super) flight: Vec<u8>,
+    /// Where a TLS record that was cut is put together.
+    pub(super) joined: Vec<u8>,
     /// Streams for which `Event::KeepAlive` is due.
     pub(super) quiet: Vec<u32>,
     /// Connections whose receive found no buffer, in the order in which they are armed again.
@@ -86,6 +94,9 @@ impl Core {
             batches: Batches::default(),
             files: FileTable::default(),
             compression: Compression::new(settings.deflate_window_bytes),
+            tls: TlsTable::new(&settings.tls, capacity),
+            flight: Vec::new(),
+            joined: Vec::new(),
             quiet: Vec::new(),
             starved: VecDeque::new(),
             later: VecDeque::new(),
@@ -243,7 +254,7 @@ impl Core {
     pub(in crate::shard) fn step_finish(&mut self, who: Handle) {
         let now = self.clock.now();
         let Some(conn) = self.slab.get_mut(who) else { return };
-        if matches!(conn.state, State::Head | State::Open) {
+        if matches!(conn.state, State::Handshake | State::Head | State::Open) {
             conn.step(StateEvent::Finish);
             conn.since = now;
             // The end must be received even from a peer that was held back.

@@ -14,6 +14,8 @@ pub(super) fn next(conn: &Conn, limits: &RouteLimits, spilled: usize, park_ticks
     let due = match conn.state {
         State::Free | State::Accept | State::Leaving => return None,
         State::Dial => return Some(conn.since),
+        // A handshake, and then a head: both together have `head_timeout`.
+        State::Handshake => conn.since + limits.head_ticks,
         State::Head => head(conn, limits, spilled),
         State::Closing => conn.since + closing(conn, limits),
         State::Open => open(conn, limits, park_ticks, now),

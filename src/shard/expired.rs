@@ -15,6 +15,7 @@ pub(super) fn look(core: &mut Core, slot: u32) {
     match core.slab[slot].state {
         State::Free | State::Accept | State::Leaving => return,
         State::Dial => expired_dial(core, slot),
+        State::Handshake => expired_handshake(core, slot),
         State::Head => expired_head(core, slot),
         State::Closing => expired_closing(core, slot),
         State::Open => expired_open(core, slot),
@@ -25,6 +26,13 @@ pub(super) fn look(core: &mut Core, slot: u32) {
 fn expired_dial(core: &mut Core, slot: u32) {
     if core.now() >= core.slab[slot].since {
         core.cut(core.slab.handle(slot), Cause::UpstreamLost);
+    }
+}
+
+fn expired_handshake(core: &mut Core, slot: u32) {
+    let conn = &core.slab[slot];
+    if core.now() >= conn.since + core.limits[conn.limits].head_ticks {
+        core.cut(core.slab.handle(slot), Cause::HeadTimeout);
     }
 }
 

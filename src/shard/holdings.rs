@@ -166,12 +166,13 @@ fn append(
         Chain::Front => pool.prepend(&mut conn.out, parts[0]),
         Chain::Draft => pool.draft(&mut conn.out, parts[0]),
         Chain::Gathered => pool.draft(&mut side.make(&mut conn.side).gathered, parts[0]),
+        Chain::CutRecord => pool.draft(&mut side.make(&mut conn.side).cut_record, parts[0]),
         Chain::Spill => pool.draft(&mut side.make(&mut conn.side).spill, parts[0]),
     }
 }
 
 /// One that is ending already has nothing left to give.
 fn gives_way(conn: &Conn) -> bool {
-    matches!(conn.state, State::Dial | State::Head | State::Open)
+    matches!(conn.state, State::Dial | State::Handshake | State::Head | State::Open)
         || conn.state == State::Closing && conn.out.held() >= HEAVY
 }

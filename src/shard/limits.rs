@@ -1,6 +1,6 @@
 //! What a shard is built with, in its own units: derived once, from the configuration, by `app`.
 
-use crate::mesh::Numbered;
+use crate::mesh::{ListenerTls, Numbered};
 use edgehold_wire::http1;
 use std::ops::Index;
 use std::time::Duration;
@@ -53,6 +53,8 @@ pub struct ShardSettings {
     pub accepts_in_flight: u32,
     /// Listeners.
     pub listeners: usize,
+    /// TLS by listener; those behind the end, and `None`, speak clear text.
+    pub tls: Vec<Option<ListenerTls>>,
     /// Upstreams that are counted from the start.
     pub upstreams: usize,
     /// Limits by number; the first hold until a route is known. They may be exchanged ([`Generation`]).

@@ -27,6 +27,7 @@ mod reconcile;
 pub mod service;
 pub mod side_table;
 pub mod slab;
+mod tls;
 mod trouble;
 mod work;
 
@@ -264,7 +265,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
                 conn.set_cause(Cause::Drained);
                 self.core.finish(who);
             }
-            State::Head => self.core.cut(who, Cause::Drained),
+            State::Head | State::Handshake => self.core.cut(who, Cause::Drained),
             State::Open if conn.is_websocket() || conn.is_stream() => {
                 conn.set_cause(Cause::Drained);
                 self.service.event(&mut self.core.desk(), who, token, Event::Drain);
@@ -373,6 +374,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
         self.core.side.drop(&mut conn.side);
         self.core.clock.forget(slot);
         self.core.set_limits(slot, 0);
+        self.core.tls.drop_session(slot);
         self.core.slab.give_back(slot);
     }
 

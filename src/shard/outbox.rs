@@ -6,8 +6,11 @@
 //! room for its header in front; [`Pool::commit_draft`] appends it to the queue,
 //! [`Pool::discard_draft`] drops it.
 
+mod sealed;
+
 use super::chunks::{Blocks, Chunks, Meta, NONE};
 use crate::engine::{GATHER, Piece};
+pub use sealed::Unsealed;
 use std::ptr::NonNull;
 
 /// Room that a draft leaves in front for its header.
@@ -364,27 +367,41 @@ impl Pool {
     /// The front of the queue as pieces for one send. They stay in place until [`Pool::sent`] or
     /// [`Pool::clear`]: the kernel's promise to report the send's end is what keeps them.
     pub fn gather(&self, out: &mut Outbox) -> ([Piece; GATHER], usize) {
+        self.gather_front(out, usize::MAX)
+    }
+
+    /// As [`Pool::gather`], of the first `most` bytes.
+    pub fn gather_front(&self, out: &mut Outbox, most: usize) -> ([Piece; GATHER], usize) {
+        let (pieces, count) = self.front(out, most);
+        out.sending = pieces[..count].iter().map(|it| it.len as u32).sum();
+        (pieces, count)
+    }
+
+    fn front(&self, out: &Outbox, most: usize) -> ([Piece; GATHER], usize) {
         let mut pieces = [Piece { start: std::ptr::null(), len: 0 }; GATHER];
-        let (mut chunk, mut count) = (out.first, 0);
-        while chunk != NONE && count < GATHER {
+        let (mut chunk, mut count, mut left) = (out.first, 0, most);
+        while chunk != NONE && count < GATHER && left > 0 {
             let meta = self.peek(chunk);
-            let len = (meta.end - meta.start) as usize;
+            let len = left.min((meta.end - meta.start) as usize);
             if len > 0 {
                 pieces[count] = Piece { start: self.address(chunk, meta.start as usize).as_ptr(), len };
                 count += 1;
             }
-            chunk = meta.next;
+            (chunk, left) = (meta.next, left - len);
         }
-        out.sending = pieces[..count].iter().map(|it| it.len as u32).sum();
         (pieces, count)
     }
 
     /// The kernel has taken `len` bytes from the front.
     pub fn sent(&mut self, out: &mut Outbox, len: usize) {
         debug_assert!(len <= out.sending as usize, "the kernel took more than it was given");
+        out.sending = 0;
+        self.drop_front(out, len);
+    }
+
+    fn drop_front(&mut self, out: &mut Outbox, len: usize) {
         out.pending -= len as u32;
         self.pending -= len as u64;
-        out.sending = 0;
         let mut left = len as u32;
         while out.first != NONE {
             let meta = self.meta(out.first);

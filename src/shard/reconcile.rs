@@ -11,6 +11,7 @@ use super::counters;
 use super::outbox::Pool;
 use super::service::{Event, Services};
 use super::slab::Handle;
+use super::tls;
 use crate::engine::{Operation, Ring, Tag};
 use crate::mesh::Cause;
 
@@ -20,8 +21,12 @@ pub fn reconcile<R: Ring, S: Services>(ring: &mut R, core: &mut Core, service: &
     match conn.state {
         State::Free | State::Accept | State::Leaving => {}
         State::Dial => dial(ring, core, slot),
-        State::Head | State::Open | State::Closing => {
+        State::Handshake | State::Head | State::Open | State::Closing => {
             arm_read(ring, conn, slot);
+            if conn.flags.contains(Flags::TLS) && !conn.held.contains(Held::SEND) {
+                tls::seal(core, slot);
+            }
+            let conn = &mut core.slab[slot];
             if wants_batch(conn) {
                 send_batch(ring, core, service, slot);
             } else {
@@ -119,9 +124,13 @@ fn read_once<R: Ring>(ring: &mut R, conn: &mut Conn, slot: u32) {
 fn write<R: Ring>(ring: &mut R, pool: &Pool, conn: &mut Conn, slot: u32) {
     if conn.held.contains(Held::SEND) {
     } else if conn.out.pending() > 0 {
-        let (pieces, count) = pool.gather(&mut conn.out);
+        // Of a peer with TLS only what is sealed.
+        let most = if let Sending::Sealed(sealed) = conn.sending { sealed as usize } else { usize::MAX };
+        let (pieces, count) = pool.gather_front(&mut conn.out, most);
         conn.held.insert(Held::SEND);
-        conn.sending = Sending::Queue;
+        if conn.sending == Sending::Idle {
+            conn.sending = Sending::Queue;
+        }
         // SAFETY: the pool keeps the pieces in place until `Pool::sent` or `Pool::clear`, which are called
         // only for the completion of this send or after it.
         unsafe { ring.send(tag(conn, slot, Operation::Send), &pieces[..count]) };
@@ -149,6 +158,11 @@ fn send_batch<R: Ring, S: Services>(ring: &mut R, core: &mut Core, service: &mut
     let conn = &mut core.slab[slot];
     if batch.is_empty() || !conn.can_send() || conn.out.pending() > 0 {
         core.queue_batch(who, batch);
+        return write(ring, &core.pool, &mut core.slab[slot], slot);
+    }
+    if conn.flags.contains(Flags::TLS) {
+        tls::seal_batch(core, slot, &batch);
+        core.batches.put_back(batch);
         return write(ring, &core.pool, &mut core.slab[slot], slot);
     }
     let batch = core.batches.begin(batch);

@@ -5,6 +5,7 @@ use super::conn::NO_SIDE;
 use super::outbox::{Outbox, Pool};
 use crate::engine::Address;
 use edgehold_wire::http1::BodyReader;
+use edgehold_wire::tls::Alert;
 use slab::Slab;
 
 /// What a connection has only while it needs it.
@@ -21,6 +22,10 @@ pub struct Cold {
     pub deflate: Option<Box<Kept>>,
     /// The pieces of a deflated message that is not whole, as a draft.
     pub gathered: Outbox,
+    /// The beginning of a TLS record, as a draft.
+    pub cut_record: Outbox,
+    /// The fatal alert that is the last thing sent (TLS).
+    pub alert: Option<Alert>,
     /// Where an upstream is that is to be called.
     pub dial: Option<Address>,
 }
@@ -53,9 +58,14 @@ impl SideTable {
         self.0.get(side as usize).map_or(0, |cold| cold.spill.draft())
     }
 
+    /// Bytes of a TLS record that was cut.
+    pub fn cut_record(&self, side: u32) -> usize {
+        self.0.get(side as usize).map_or(0, |cold| cold.cut_record.draft())
+    }
+
     /// Bytes of the pool that are held here.
     pub fn held(&self, side: u32) -> usize {
-        self.0.get(side as usize).map_or(0, |cold| cold.spill.held() + cold.gathered.held())
+        self.0.get(side as usize).map_or(0, |cold| cold.spill.held() + cold.gathered.held() + cold.cut_record.held())
     }
 
     /// Gives what is held here back to the pool.
@@ -63,6 +73,7 @@ impl SideTable {
         if let Some(cold) = self.get_mut(side) {
             pool.clear(&mut cold.spill);
             pool.clear(&mut cold.gathered);
+            pool.clear(&mut cold.cut_record);
         }
     }
 
@@ -70,7 +81,8 @@ impl SideTable {
     pub fn tidy(&mut self, side: &mut u32) {
         let empty = |cold: &Cold| {
             let reads = cold.spill != Outbox::EMPTY || cold.body.is_some() || cold.gathered != Outbox::EMPTY;
-            !reads && cold.owed_pong.is_none() && cold.deflate.is_none() && cold.dial.is_none()
+            let tls = cold.cut_record != Outbox::EMPTY || cold.alert.is_some();
+            !reads && !tls && cold.owed_pong.is_none() && cold.deflate.is_none() && cold.dial.is_none()
         };
         if self.get(*side).is_some_and(empty) {
             self.drop(side);

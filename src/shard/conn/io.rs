@@ -132,6 +132,8 @@ pub enum Sending {
     Queue,
     /// The shared messages of this batch (`batches.rs`).
     Batch(u32),
+    /// Ciphertext, of which so many bytes are at the front of the queue; also between two sends (TLS).
+    Sealed(u32),
 }
 
 #[cfg(test)]

@@ -74,6 +74,8 @@ bitflags! {
         const OFFERED = 1 << 12;
         /// permessage-deflate was agreed on; what is not usual about it is a `Kept` in the side table.
         const DEFLATE = 1 << 13;
+        /// TLS is spoken: what the kernel has is ciphertext.
+        const TLS = 1 << 14;
     }
 }
 
@@ -259,7 +261,7 @@ impl Conn {
 
     /// What was received may still be read.
     pub fn reads(&self) -> bool {
-        matches!(self.state, State::Head | State::Open | State::Closing)
+        matches!(self.state, State::Handshake | State::Head | State::Open | State::Closing)
     }
 
     /// What comes from the peer is not wanted for now.
@@ -291,7 +293,7 @@ impl Conn {
             State::Open if self.read.is_parked() => Stage::Parked,
             State::Open => Stage::Busy,
             State::Closing | State::Leaving => Stage::Closing,
-            State::Free | State::Accept | State::Head => Stage::Head,
+            State::Free | State::Accept | State::Handshake | State::Head => Stage::Head,
         }
     }
 }

@@ -13,8 +13,8 @@
 //!        release (the kernel holds nothing any more)
 //! ```
 //!
-//! A TLS handshake will stand between `Accept` and `Head`, and between `Dial` and `Open`; a client's opening towards an
-//! upstream between `Dial` and `Open`. What is spoken in `Open` and `Closing` is the connection's
+//! At a listener with TLS a `Handshake` stands between `Accept` and `Head` (greeted, then secured); like `Head` it can be
+//! finished and cut. One will stand between `Dial` and `Open`, and a client's opening towards an upstream. What is spoken in `Open` and `Closing` is the connection's
 //! [`Protocol`](super::Protocol).
 
 /// What a connection waits for.
@@ -28,6 +28,8 @@ pub enum State {
     Accept,
     /// The completion of a connect.
     Dial,
+    /// The end of a TLS handshake (RFC 8446 section 4).
+    Handshake,
     /// A request head (RFC 9112 section 2.1), or the rest of the body of the request before.
     Head,
     /// The end of a response, or of what its [`Protocol`](super::Protocol) carries.
@@ -45,6 +47,10 @@ pub enum StateEvent {
     Reserve,
     /// An accept has completed.
     Accepted,
+    /// An accept has completed, and a TLS handshake is to come.
+    Greeted,
+    /// The TLS handshake is over.
+    Secured,
     /// A connection to an upstream is asked for.
     Dial,
     /// The connect has completed.
@@ -63,8 +69,16 @@ pub enum StateEvent {
 
 impl State {
     /// All states.
-    pub const ALL: [State; 7] =
-        [State::Free, State::Accept, State::Dial, State::Head, State::Open, State::Closing, State::Leaving];
+    pub const ALL: [State; 8] = [
+        State::Free,
+        State::Accept,
+        State::Dial,
+        State::Handshake,
+        State::Head,
+        State::Open,
+        State::Closing,
+        State::Leaving,
+    ];
 
     /// The one table of transitions. `None`: the event cannot happen in this state.
     #[expect(clippy::match_same_arms, reason = "a line for each transition")]
@@ -73,12 +87,17 @@ impl State {
             (State::Free, StateEvent::Reserve) => Some(State::Accept),
             (State::Free, StateEvent::Dial) => Some(State::Dial),
             (State::Accept, StateEvent::Accepted) => Some(State::Head),
+            (State::Accept, StateEvent::Greeted) => Some(State::Handshake),
             (State::Accept, StateEvent::Release) => Some(State::Free),
+            (State::Handshake, StateEvent::Secured) => Some(State::Head),
             (State::Dial, StateEvent::Connected) => Some(State::Open),
             (State::Head, StateEvent::Opened) => Some(State::Open),
             (State::Open, StateEvent::Answered) => Some(State::Head),
-            (State::Head | State::Open, StateEvent::Finish) => Some(State::Closing),
-            (State::Dial | State::Head | State::Open | State::Closing, StateEvent::Cut) => Some(State::Leaving),
+            (State::Handshake | State::Head | State::Open, StateEvent::Finish) => Some(State::Closing),
+            (
+                State::Dial | State::Handshake | State::Head | State::Open | State::Closing,
+                StateEvent::Cut,
+            ) => Some(State::Leaving),
             (State::Leaving, StateEvent::Release) => Some(State::Free),
             _ => None,
         }
@@ -87,9 +106,11 @@ impl State {
 
 impl StateEvent {
     /// All events.
-    pub const ALL: [StateEvent; 9] = [
+    pub const ALL: [StateEvent; 11] = [
         StateEvent::Reserve,
         StateEvent::Accepted,
+        StateEvent::Greeted,
+        StateEvent::Secured,
         StateEvent::Dial,
         StateEvent::Connected,
         StateEvent::Opened,

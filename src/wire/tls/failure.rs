@@ -68,6 +68,32 @@ impl Reason {
         }
     }
 
+    /// The words of all reasons, by [`number`](Reason::number).
+    pub const WORDS: [&'static str; 17] = [
+        Reason::PlainHttp.word(),
+        Reason::NotTls.word(),
+        Reason::NoCommonVersion.word(),
+        Reason::NoCommonCipher.word(),
+        Reason::NoCommonProtocol.word(),
+        Reason::NoCertificateForName.word(),
+        Reason::CertificateMissing.word(),
+        Reason::CertificateExpired.word(),
+        Reason::CertificateUnknownIssuer.word(),
+        Reason::CertificateRevoked.word(),
+        Reason::CertificateName.word(),
+        Reason::CertificateInvalid.word(),
+        Reason::Malformed.word(),
+        Reason::TooLong.word(),
+        Reason::Decrypt.word(),
+        Reason::Refused(Alert::CLOSE_NOTIFY).word(),
+        Reason::Internal.word(),
+    ];
+
+    /// The reason as a number, for a table of counters: its place in [`WORDS`](Reason::WORDS).
+    pub fn number(self) -> usize {
+        Reason::WORDS.iter().position(|word| *word == self.word()).unwrap_or_default()
+    }
+
     /// The alert that says so, of level fatal; where rustls has sent one, that may be a more exact one. `None`: nothing
     /// is sent.
     pub const fn alert(self) -> Option<Alert> {

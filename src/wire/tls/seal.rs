@@ -50,7 +50,7 @@ impl<'p> Plain<'p> {
     }
 
     /// Fills `out`, which is no longer than what is left.
-    fn take(&mut self, mut out: &mut [u8]) {
+    pub fn take(&mut self, mut out: &mut [u8]) {
         self.left -= out.len();
         while let (false, Some((first, rest))) = (out.is_empty(), self.parts.split_first()) {
             let from = first.get(self.taken..).unwrap_or_default();

@@ -1,0 +1,258 @@
+//! TLS between the kernel and the readers, and between the queues and the kernel (RFC 8446, RFC 5246).
+//!
+//! ```text
+//! recv ─▶ received ─▶ handshake ─────▶ its flight, queued as it is
+//!                 └─▶ records ─open─▶ read::received
+//! queue ─▶ seal ─▶ ciphertext at the front of the queue ─▶ send
+//! ```
+//!
+//! A record is opened where the kernel wrote it; one that was cut waits in the side table and is opened when it is
+//! whole. What is queued stays plaintext until it is sent: then as much as one send takes is sealed and stands in front
+//! of the queue. So everything between is the same for connections with and without TLS.
+
+mod table;
+
+use super::conn::{Conn, Flags, Sending, State, StateEvent, WriteEnd};
+use super::core::{Chain, Core, list};
+use super::outbox::Unsealed;
+use super::read;
+use super::batches::Batch;
+use super::service::Services;
+use super::slab::Handle;
+use crate::mesh::Cause;
+use edgehold_wire::tls::{Alert, Established, Failure, Fault, MAX_CONTROL, MAX_RECORD, Opened, Reason};
+pub use table::TlsTable;
+
+/// What a message of a handshake costs the turn: some 50 microseconds, much of it one signature.
+const HANDSHAKE: u64 = 40_000;
+
+/// What a record costs the turn, beside its bytes.
+const RECORD: u64 = 200;
+
+/// What a client is told that speaks HTTP where TLS is expected. Nothing of TLS was sent, so it can be read.
+const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 56\r\n\
+    Connection: close\r\n\r\n400 this port speaks HTTPS; the request came without TLS\n";
+
+/// Bytes of a connection with TLS were received.
+pub(super) fn received<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &mut [u8]) {
+    if core.tls.is_handshaking(who.slot) {
+        return handshake(core, service, who, bytes);
+    }
+    if core.tls.is_read_closed(who.slot) {
+        return;
+    }
+    if !core.slab[who.slot].read.is_parked() {
+        core.tls.wake(who.slot);
+    }
+    if core.side.cut_record(core.slab[who.slot].side) > 0 {
+        join(core, service, who, bytes);
+    } else if let Some(used) = records(core, service, who, bytes) {
+        keep(core, who, &bytes[used..]);
+    }
+}
+
+// ---- the handshake ----
+
+/// Begins the handshake of a client that has come to a listener with TLS.
+pub(super) fn greet(core: &mut Core, who: Handle, listener: usize) {
+    core.slab[who.slot].flags.insert(Flags::TLS);
+    if !core.tls.begin(who.slot, listener) {
+        core.cut(who, Cause::Tls);
+    }
+}
+
+fn handshake<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &[u8]) {
+    let mut flight = std::mem::take(&mut core.flight);
+    core.work.add(HANDSHAKE);
+    core.slab[who.slot].last_received = core.clock.now();
+    let fed = core.tls.feed(who.slot, bytes, &mut flight);
+    queue_sealed(core, who, &flight);
+    flight.clear();
+    core.flight = flight;
+    match fed {
+        Ok(None) => {}
+        Ok(Some(established)) => secured(core, service, who, established),
+        Err(failure) => failed(core, who, &failure),
+    }
+}
+
+fn secured<S: Services>(core: &mut Core, service: &mut S, who: Handle, established: Established) {
+    let Some(conn) = core.slab.get_mut(who).filter(|conn| conn.state == State::Handshake) else { return };
+    conn.step(StateEvent::Secured);
+    core.counters.tls_handshakes[usize::from(established.resumed)] += 1;
+    core.tls.establish(who.slot, established.parked);
+    core.watch(who.slot);
+    let mut leftover = established.leftover;
+    received(core, service, who, &mut leftover);
+}
+
+fn failed(core: &mut Core, who: Handle, failure: &Failure) {
+    core.counters.tls_failures[failure.reason.number()] += 1;
+    let Some(conn) = core.slab.get_mut(who) else { return };
+    tracing::debug!(peer = %conn.peer.address(), reason = failure.reason.word(), "a TLS handshake has failed");
+    conn.set_cause(Cause::Tls);
+    if failure.reason == Reason::PlainHttp {
+        queue_sealed(core, who, PLAIN_HTTP);
+    }
+    core.finish(who);
+}
+
+// ---- records ----
+
+/// Opens the whole records at the front of these bytes. How many bytes they have; `None`: the connection reads no more.
+fn records<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &mut [u8]) -> Option<usize> {
+    let mut used = 0;
+    loop {
+        let rest = &mut bytes[used..];
+        match core.tls.record_len(who.slot, rest) {
+            Ok(Some(len)) if len <= rest.len() => {
+                record(core, service, who, &mut rest[..len]);
+                used += len;
+            }
+            Ok(_) => break,
+            Err(fault) => fail(core, who, fault),
+        }
+        core.slab.get(who).filter(|conn| conn.reads())?;
+    }
+    Some(used)
+}
+
+fn record<S: Services>(core: &mut Core, service: &mut S, who: Handle, record: &mut [u8]) {
+    core.work.add(RECORD);
+    match core.tls.open(who.slot, record) {
+        Ok(Opened::Data(plain)) => read::received(core, service, who, plain),
+        Ok(Opened::Nothing | Opened::Warning(_)) => {
+            core.slab[who.slot].last_received = core.clock.now();
+            if core.tls.owes(who.slot) {
+                core.list(who.slot);
+            }
+        }
+        Ok(Opened::CloseNotify) => read::ended(core, service, who.slot),
+        Err(fault) => fail(core, who, fault),
+    }
+}
+
+/// A record that was cut is opened when its rest has come: all that has come since is put behind it.
+fn join<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &[u8]) {
+    if !keep(core, who, bytes) {
+        return;
+    }
+    let mut joined = std::mem::take(&mut core.joined);
+    while let Some(cold) = core.side.get(core.slab[who.slot].side) {
+        core.pool.read_draft_front(&cold.cut_record, MAX_RECORD, &mut joined);
+        let used = records(core, service, who, &mut joined);
+        joined.clear();
+        let Some(used) = used.filter(|&used| used > 0) else { break };
+        let conn = &mut core.slab[who.slot];
+        if let Some(cold) = core.side.get_mut(conn.side) {
+            core.pool.skip_draft(&mut cold.cut_record, used);
+        }
+        core.side.tidy(&mut conn.side);
+        if core.side.cut_record(conn.side) == 0 {
+            break;
+        }
+    }
+    core.joined = joined;
+}
+
+/// Keeps the beginning of a record. `false`: there is no memory for it, and the connection is ending.
+fn keep(core: &mut Core, who: Handle, cut: &[u8]) -> bool {
+    let kept = cut.is_empty() || core.put(who, Chain::CutRecord, [cut, b""]).is_ok();
+    if !kept {
+        core.overloaded(who);
+    }
+    kept
+}
+
+/// The peer has broken the protocol: it is sent the alert behind what is queued, and what still comes is thrown away.
+fn fail(core: &mut Core, who: Handle, fault: Fault) {
+    core.counters.tls_faults += 1;
+    let Some(conn) = core.slab.get_mut(who) else { return };
+    tracing::debug!(peer = %conn.peer.address(), fault = fault.word(), "a TLS record is not what it should be");
+    conn.set_cause(Cause::Tls);
+    match fault.alert() {
+        Some(alert) => {
+            core.side.make(&mut conn.side).alert = Some(alert);
+            core.finish(who);
+        }
+        None => core.cut(who, Cause::Tls),
+    }
+}
+
+// ---- what is sent ----
+
+/// Before a send: what is queued is sealed as far as one send takes; where nothing is, the peer is sent what it is owed,
+/// or the end.
+pub(super) fn seal(core: &mut Core, slot: u32) {
+    let conn = &mut core.slab[slot];
+    if conn.read.is_parked() {
+        core.tls.park(slot);
+    }
+    if matches!(conn.sending, Sending::Sealed(_)) {
+        return;
+    }
+    if conn.out.pending() > 0 {
+        seal_queue(core, slot);
+    } else if core.tls.owes(slot) {
+        seal_control(core, slot, |writer, out| writer.answer(out));
+    } else if conn.write == WriteEnd::FinWanted && !core.tls.is_write_closed(slot) {
+        let alert = core.side.get(conn.side).and_then(|cold| cold.alert);
+        seal_control(core, slot, |writer, out| writer.end(alert, out));
+    }
+}
+
+fn seal_queue(core: &mut Core, slot: u32) {
+    let Core { slab, pool, tls, .. } = core;
+    let conn = &mut slab[slot];
+    let Some(mut writer) = tls.writer(slot) else { return };
+    let sealed = pool.seal_front(&mut conn.out, |plain, out| writer.seal(plain, out));
+    sealed_or_cut(core, slot, sealed);
+}
+
+/// Seals a batch straight from the messages that others are sent as well.
+pub(super) fn seal_batch(core: &mut Core, slot: u32, batch: &Batch) {
+    let Core { slab, pool, tls, .. } = core;
+    let conn = &mut slab[slot];
+    let Some(mut writer) = tls.writer(slot) else { return };
+    let sealed = pool.append_sealed(&mut conn.out, batch.pieces(), |plain, out| writer.seal(plain, out));
+    sealed_or_cut(core, slot, sealed);
+}
+
+/// Records cannot be left out: a connection that cannot seal what it is to be sent is over.
+fn sealed_or_cut(core: &mut Core, slot: u32, sealed: Result<u32, Unsealed>) {
+    let conn = &mut core.slab[slot];
+    let who = Handle::of(slot, conn);
+    match sealed {
+        Ok(len) => conn.sending = Sending::Sealed(len),
+        Err(Unsealed::Exhausted) => core.cut(who, Cause::Overload),
+        Err(Unsealed::Refused(_)) => core.cut(who, Cause::Tls),
+    }
+}
+
+fn seal_control(core: &mut Core, slot: u32, seal: impl FnOnce(&mut table::Writer<'_>, &mut [u8]) -> usize) {
+    let mut records = [0; 2 * MAX_CONTROL];
+    let Some(mut writer) = core.tls.writer(slot) else { return };
+    let len = seal(&mut writer, &mut records);
+    let who = Handle::of(slot, &core.slab[slot]);
+    queue_sealed(core, who, &records[..len]);
+}
+
+/// Queues bytes that go out as they are. Nothing but such bytes may be queued in front of them.
+fn queue_sealed(core: &mut Core, who: Handle, bytes: &[u8]) {
+    if bytes.is_empty() {
+        return;
+    }
+    if core.put(who, Chain::Urgent, [bytes, b""]).is_err() {
+        return core.cut(who, Cause::Overload);
+    }
+    let conn = &mut core.slab[who.slot];
+    conn.sending = Sending::Sealed(ciphertext(conn) + bytes.len() as u32);
+    list(&mut core.listed, conn, who.slot);
+}
+
+/// Bytes of ciphertext at the front of a queue.
+fn ciphertext(conn: &Conn) -> u32 {
+    if let Sending::Sealed(len) = conn.sending { len } else { 0 }
+}
+
+

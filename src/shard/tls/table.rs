@@ -1,0 +1,249 @@
+//! What the shard keeps of each connection with TLS: a handshake, a parked record layer of 88 or 120 bytes, or one that
+//! is awake.
+//!
+//! Record layers of idle connections stay in their place in a slab of their size and are lent from there; each place is
+//! found by the connection's slot. Address space for all slots is reserved at the start, so that no secret is left
+//! behind by a slab that grows.
+
+use crate::mesh::ListenerTls;
+use edgehold_wire::tls::{
+    Alert, Awake, Established, Failure, Fault, Handshake, Idle, LARGE, Lent, Opened, Parked, Plain, ReadHalf, Refused,
+    SMALL, WriteHalf,
+};
+use slab::Slab;
+
+/// Bits of a [`Place`] that say which table it is in.
+const KIND: u32 = 29;
+
+/// Where a connection's TLS is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// It has none, or has it no more.
+    None,
+    Handshake(u32),
+    Small(u32),
+    Large(u32),
+    Awake(u32),
+}
+
+impl Place {
+    fn pack(self) -> u32 {
+        let (kind, number) = match self {
+            Place::None => (0, 0),
+            Place::Handshake(number) => (1, number),
+            Place::Small(number) => (2, number),
+            Place::Large(number) => (3, number),
+            Place::Awake(number) => (4, number),
+        };
+        kind << KIND | number
+    }
+
+    fn of(packed: u32) -> Place {
+        let number = packed & ((1 << KIND) - 1);
+        match packed >> KIND {
+            1 => Place::Handshake(number),
+            2 => Place::Small(number),
+            3 => Place::Large(number),
+            4 => Place::Awake(number),
+            _ => Place::None,
+        }
+    }
+}
+
+/// TLS of all connections of a shard.
+#[derive(Default)]
+pub struct TlsTable {
+    /// By listener; `None`: it speaks clear text.
+    listeners: Vec<Option<ListenerTls>>,
+    /// By slot: 4 bytes each, touched only for connections with TLS.
+    places: Vec<u32>,
+    handshakes: Slab<Handshake>,
+    small: Slab<Idle<SMALL>>,
+    large: Slab<Idle<LARGE>>,
+    awake: Slab<Awake>,
+}
+
+/// The half that writes, wherever the record layer is.
+pub enum Writer<'t> {
+    /// Its key is expanded for the moment.
+    Half(WriteHalf<'t>),
+    /// Its key stays.
+    Awake(&'t mut Awake),
+}
+
+impl Writer<'_> {
+    /// See [`WriteHalf::seal`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn seal(&mut self, plain: &mut Plain<'_>, out: &mut [u8]) -> Result<usize, Refused> {
+        match self {
+            Writer::Half(half) => half.seal(plain, out),
+            Writer::Awake(awake) => awake.seal(plain, out),
+        }
+    }
+
+    /// See [`WriteHalf::answer`].
+    pub fn answer(&mut self, out: &mut [u8]) -> usize {
+        match self {
+            Writer::Half(half) => half.answer(out),
+            Writer::Awake(awake) => awake.answer(out),
+        }
+    }
+
+    /// The last record: a fatal alert, or else close_notify.
+    pub fn end(&mut self, alert: Option<Alert>, out: &mut [u8]) -> usize {
+        match (self, alert) {
+            (Writer::Half(half), Some(alert)) => half.fail(alert, out),
+            (Writer::Half(half), None) => half.close_notify(out),
+            (Writer::Awake(awake), Some(alert)) => awake.fail(alert, out),
+            (Writer::Awake(awake), None) => awake.close_notify(out),
+        }
+    }
+}
+
+impl TlsTable {
+    /// For so many slots; `listeners` by their numbers.
+    pub fn new(listeners: &[Option<ListenerTls>], slots: u32) -> TlsTable {
+        let slots = if listeners.iter().any(Option::is_some) { slots as usize } else { 0 };
+        TlsTable {
+            listeners: listeners.to_vec(),
+            places: vec![0; slots],
+            small: Slab::with_capacity(slots),
+            large: Slab::with_capacity(slots),
+            ..TlsTable::default()
+        }
+    }
+
+    /// Whether a listener's clients speak TLS.
+    pub fn has_listener(&self, listener: usize) -> bool {
+        self.listeners.get(listener).is_some_and(Option::is_some)
+    }
+
+    /// Begins a handshake with what the listener's certificates are now. `false`: it cannot be begun.
+    pub fn begin(&mut self, slot: u32, listener: usize) -> bool {
+        let Some(Some(listener)) = self.listeners.get(listener) else { return false };
+        let Ok(handshake) = Handshake::new(&listener.current()) else { return false };
+        let number = self.handshakes.insert(handshake);
+        self.put(slot, Place::Handshake(number as u32));
+        true
+    }
+
+    /// Whether the connection's handshake is under way.
+    pub fn is_handshaking(&self, slot: u32) -> bool {
+        matches!(self.place(slot), Place::Handshake(_))
+    }
+
+    /// Feeds the handshake; see [`Handshake::feed`]. When it is over, its place is taken by the record layer; when it has
+    /// failed, by nothing.
+    ///
+    /// # Errors
+    /// It has failed.
+    pub fn feed(&mut self, slot: u32, bytes: &[u8], out: &mut Vec<u8>) -> Result<Option<Established>, Failure> {
+        let Place::Handshake(number) = self.place(slot) else { return Ok(None) };
+        let fed = self.handshakes[number as usize].feed(bytes, out);
+        if !matches!(fed, Ok(None)) {
+            self.drop_session(slot);
+        }
+        fed
+    }
+
+    /// The record layer of a handshake that is over.
+    pub fn establish(&mut self, slot: u32, parked: Parked) {
+        let place = match parked {
+            Parked::Small(idle) => Place::Small(self.small.insert(idle) as u32),
+            Parked::Large(idle) => Place::Large(self.large.insert(idle) as u32),
+        };
+        self.put(slot, place);
+    }
+
+    /// Expanded keys stay from now on: the connection is busy.
+    pub fn wake(&mut self, slot: u32) {
+        let parked = match self.place(slot) {
+            Place::Small(number) => Parked::Small(self.small.remove(number as usize)),
+            Place::Large(number) => Parked::Large(self.large.remove(number as usize)),
+            _ => return,
+        };
+        let number = self.awake.insert(parked.wake());
+        self.put(slot, Place::Awake(number as u32));
+    }
+
+    /// Keys are dropped: the connection is quiet.
+    pub fn park(&mut self, slot: u32) {
+        if let Place::Awake(number) = self.place(slot) {
+            let parked = self.awake.remove(number as usize).park();
+            self.establish(slot, parked);
+        }
+    }
+
+    /// Nothing is kept of the connection.
+    pub fn drop_session(&mut self, slot: u32) {
+        match self.place(slot) {
+            Place::None => return,
+            Place::Handshake(number) => drop(self.handshakes.remove(number as usize)),
+            Place::Small(number) => drop(self.small.remove(number as usize)),
+            Place::Large(number) => drop(self.large.remove(number as usize)),
+            Place::Awake(number) => drop(self.awake.remove(number as usize)),
+        }
+        self.put(slot, Place::None);
+    }
+
+    /// How many bytes the record at the front has: see [`Lent::record_len`]. Without a record layer there is none.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn record_len(&mut self, slot: u32, bytes: &[u8]) -> Result<Option<usize>, Fault> {
+        self.lend(slot).map_or(Ok(None), |lent| lent.record_len(bytes))
+    }
+
+    /// Opens a record: see [`ReadHalf::open`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open<'r>(&mut self, slot: u32, record: &'r mut [u8]) -> Result<Opened<'r>, Fault> {
+        match self.place(slot) {
+            Place::Awake(number) => self.awake[number as usize].open(record),
+            _ => self.lend(slot).map(Lent::wake_read).map_or(Ok(Opened::Nothing), |mut half: ReadHalf<'_>| half.open(record)),
+        }
+    }
+
+    /// The peer is owed an answer.
+    pub fn owes(&mut self, slot: u32) -> bool {
+        self.lend(slot).is_some_and(|lent| lent.owes())
+    }
+
+    /// Nothing that comes is read any more, or ever was.
+    pub fn is_read_closed(&mut self, slot: u32) -> bool {
+        self.lend(slot).is_none_or(|lent| lent.is_read_closed())
+    }
+
+    /// No record can be sealed any more, or none ever could.
+    pub fn is_write_closed(&mut self, slot: u32) -> bool {
+        self.lend(slot).is_none_or(|lent| lent.is_write_closed())
+    }
+
+    /// The half that writes; `None` where there is no record layer.
+    pub fn writer(&mut self, slot: u32) -> Option<Writer<'_>> {
+        match self.place(slot) {
+            Place::Awake(number) => Some(Writer::Awake(&mut self.awake[number as usize])),
+            _ => self.lend(slot).map(|lent| Writer::Half(lent.wake_write())),
+        }
+    }
+
+    fn lend(&mut self, slot: u32) -> Option<Lent<'_>> {
+        match self.place(slot) {
+            Place::None | Place::Handshake(_) => None,
+            Place::Small(number) => Some(self.small[number as usize].lend()),
+            Place::Large(number) => Some(self.large[number as usize].lend()),
+            Place::Awake(number) => Some(self.awake[number as usize].lend()),
+        }
+    }
+
+    fn place(&self, slot: u32) -> Place {
+        self.places.get(slot as usize).map_or(Place::None, |&packed| Place::of(packed))
+    }
+
+    fn put(&mut self, slot: u32, place: Place) {
+        self.places[slot as usize] = place.pack();
+    }
+}
