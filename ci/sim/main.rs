@@ -23,6 +23,7 @@ mod missed;
 mod play;
 mod requests;
 mod stage;
+mod tls;
 
 use play::{Play, Verdict};
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -203,6 +203,7 @@ pub fn settings() -> ShardSettings {
         spare_slots: 2,
         accepts_in_flight: 128,
         listeners: 1,
+        tls: Vec::new(),
         upstreams: 1,
         limits: vec![limits()],
         outbox_bytes: 1 << 30,

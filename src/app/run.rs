@@ -348,6 +348,7 @@ mod tests {
             spare_slots: 1,
             accepts_in_flight: 0,
             listeners: 0,
+            tls: Vec::new(),
             upstreams: 0,
             limits: Vec::new(),
             outbox_bytes: 1 << 20,

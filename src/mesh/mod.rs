@@ -31,7 +31,6 @@ pub use message::{Body, FeedNumber, Form, Frame, Message, NewMessage, PlainFrame
 pub use numbered::Numbered;
 pub use peers::{PeerReceivers, PeerSenders, Peers, ShardLetters, peers, peers_bytes};
 pub use services::ServiceKind;
-pub use tls::ListenerTls;
 pub(crate) use services::services;
 pub use tls::ListenerTls;
 pub use waker::{Asleep, Waker};

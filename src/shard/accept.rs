@@ -1,11 +1,11 @@
 //! Clients to come: accepts are kept in flight, each with its slot, and whoever comes is made welcome or told that
 //! there is no room.
 
-use super::{Shard, tls};
 use super::conn::{Held, Peer, StateEvent};
 use super::counters;
 use super::service::Services;
 use super::slab::Handle;
+use super::{Shard, tls};
 use crate::engine::{Completion, Operation, Ring, Tag};
 use std::io;
 

@@ -94,10 +94,9 @@ impl State {
             (State::Head, StateEvent::Opened) => Some(State::Open),
             (State::Open, StateEvent::Answered) => Some(State::Head),
             (State::Handshake | State::Head | State::Open, StateEvent::Finish) => Some(State::Closing),
-            (
-                State::Dial | State::Handshake | State::Head | State::Open | State::Closing,
-                StateEvent::Cut,
-            ) => Some(State::Leaving),
+            (State::Dial | State::Handshake | State::Head | State::Open | State::Closing, StateEvent::Cut) => {
+                Some(State::Leaving)
+            }
             (State::Leaving, StateEvent::Release) => Some(State::Free),
             _ => None,
         }

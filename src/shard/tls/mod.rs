@@ -12,15 +12,15 @@
 
 mod table;
 
+use super::batches::Batch;
 use super::conn::{Conn, Flags, Sending, State, StateEvent, WriteEnd};
 use super::core::{Chain, Core, list};
 use super::outbox::Unsealed;
 use super::read;
-use super::batches::Batch;
 use super::service::Services;
 use super::slab::Handle;
 use crate::mesh::Cause;
-use edgehold_wire::tls::{Alert, Established, Failure, Fault, MAX_CONTROL, MAX_RECORD, Opened, Reason};
+use edgehold_wire::tls::{Established, Failure, Fault, MAX_CONTROL, MAX_RECORD, Opened, Reason};
 pub use table::TlsTable;
 
 /// What a message of a handshake costs the turn: some 50 microseconds, much of it one signature.
@@ -30,7 +30,8 @@ const HANDSHAKE: u64 = 40_000;
 const RECORD: u64 = 200;
 
 /// What a client is told that speaks HTTP where TLS is expected. Nothing of TLS was sent, so it can be read.
-const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 56\r\n\
+const PLAIN_HTTP: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 57\r\n\
     Connection: close\r\n\r\n400 this port speaks HTTPS; the request came without TLS\n";
 
 /// Bytes of a connection with TLS were received.
@@ -254,5 +255,3 @@ fn queue_sealed(core: &mut Core, who: Handle, bytes: &[u8]) {
 fn ciphertext(conn: &Conn) -> u32 {
     if let Sending::Sealed(len) = conn.sending { len } else { 0 }
 }
-
-

@@ -203,7 +203,10 @@ impl TlsTable {
     pub fn open<'r>(&mut self, slot: u32, record: &'r mut [u8]) -> Result<Opened<'r>, Fault> {
         match self.place(slot) {
             Place::Awake(number) => self.awake[number as usize].open(record),
-            _ => self.lend(slot).map(Lent::wake_read).map_or(Ok(Opened::Nothing), |mut half: ReadHalf<'_>| half.open(record)),
+            _ => self
+                .lend(slot)
+                .map(Lent::wake_read)
+                .map_or(Ok(Opened::Nothing), |mut half: ReadHalf<'_>| half.open(record)),
         }
     }
 

@@ -1,0 +1,239 @@
+//! Clients that speak TLS: stock rustls at the far end of the scripted kernel, which cuts everything anywhere.
+
+use crate::stage::{KIND, Stage, limits, settings};
+use edgehold::engine::script::{Dice, FarEnd, Temper};
+use edgehold::mesh::{Cause, ListenerTls};
+use edgehold::shard::service::ShardSettings;
+use edgehold_wire::upgrade::{self, Offer};
+use edgehold_wire::ws::{self, Opcode};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Turns in which a client must be served.
+const TURNS: usize = 6000;
+
+/// The two ends' configurations.
+struct Both {
+    server: Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
+}
+
+impl Both {
+    fn new(version: &'static SupportedProtocolVersion) -> Both {
+        let made = rcgen::generate_simple_self_signed(vec!["h".into()]).expect("a certificate");
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+        let certificate = made.cert.der().clone();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).expect("a root");
+        let server = ServerConfig::builder_with_protocol_versions(&[version]).with_no_client_auth();
+        let client = ClientConfig::builder_with_protocol_versions(&[version]).with_root_certificates(roots);
+        Both {
+            server: Arc::new(server.with_single_cert(vec![certificate], key).expect("a configuration")),
+            client: Arc::new(client.with_no_client_auth()),
+        }
+    }
+
+    fn stage(&self, seed: u64, temper: Temper, settings: ShardSettings) -> Stage {
+        let tls = vec![Some(ListenerTls::new(self.server.clone()))];
+        Stage::new(seed, temper, &ShardSettings { tls, ..settings })
+    }
+
+    fn client(&self, stage: &mut Stage) -> Client {
+        let name = ServerName::try_from("h").expect("a name");
+        let tls = ClientConnection::new(self.client.clone(), name).expect("a client");
+        Client { tls, end: stage.shard.ring().arrive(0), received: Vec::new() }
+    }
+}
+
+struct Client {
+    tls: ClientConnection,
+    end: FarEnd,
+    received: Vec<u8>,
+}
+
+impl Client {
+    fn send(&mut self, bytes: &[u8]) {
+        self.tls.writer().write_all(bytes).expect("room for plaintext");
+    }
+
+    /// What has come is decrypted, what is to go is encrypted.
+    fn step(&mut self, stage: &mut Stage) {
+        let bytes = stage.shard.ring().read(self.end, usize::MAX);
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            self.tls.read_tls(&mut rest).expect("room for records");
+            self.tls.process_new_packets().expect("records of TLS");
+            let mut plain = [0; 4096];
+            while let Ok(len @ 1..) = self.tls.reader().read(&mut plain) {
+                self.received.extend_from_slice(&plain[..len]);
+            }
+        }
+        let mut records = Vec::new();
+        while self.tls.wants_write() {
+            self.tls.write_tls(&mut records).expect("a vector");
+        }
+        if !records.is_empty() {
+            stage.shard.ring().say(self.end, &records);
+        }
+    }
+
+    /// Turns until this has come.
+    fn receives(&mut self, stage: &mut Stage, expected: &[u8]) {
+        let came = stage.until(TURNS, |stage| {
+            self.step(stage);
+            self.received.len() >= expected.len()
+        });
+        assert!(came, "{} of {} bytes; {:?}", self.received.len(), expected.len(), stage.counters());
+        assert!(self.received == expected, "other bytes");
+        self.received.clear();
+    }
+
+    /// The opening of a WebSocket, and its 101.
+    fn opens(&mut self, stage: &mut Stage, path: &str) {
+        let mut head = Vec::new();
+        upgrade::request(&mut head, "h", path, *b"a key of sixteen", Offer { deflate: None, protocols: &[] });
+        self.send(&head);
+        let opened = stage.until(TURNS, |stage| {
+            self.step(stage);
+            self.received.ends_with(b"\r\n\r\n")
+        });
+        assert!(opened && self.received.starts_with(b"HTTP/1.1 101 "), "{:?}", stage.counters());
+        self.received.clear();
+    }
+
+    fn sends_frame(&mut self, payload: &[u8]) {
+        let head = ws::head(Opcode::Binary, true, payload.len() as u64, Some([0; 4]));
+        self.send(&[head.as_bytes(), payload].concat());
+    }
+}
+
+fn frame(payload: &[u8]) -> Vec<u8> {
+    [ws::head(Opcode::Binary, true, payload.len() as u64, None).as_bytes(), payload].concat()
+}
+
+fn temper(dice: &mut Dice) -> Temper {
+    Temper {
+        delay: [0, 10, 50][dice.below(3)],
+        end_multishot: [0, 10][dice.below(2)],
+        buffers: ([2, 16, 256][dice.below(3)], [64, 256, 4096, 20480][dice.below(4)]),
+        window: [300, 5000, 1 << 20][dice.below(3)],
+        ..KIND
+    }
+}
+
+/// Many seeds: whatever the kernel cuts, a message comes back as it was, from a connection that was parked or not, with
+/// a KeyUpdate in between or not.
+#[test]
+fn what_is_echoed_over_tls_is_what_was_sent() {
+    for (seed, version) in (0..24).zip([&rustls::version::TLS13, &rustls::version::TLS12].into_iter().cycle()) {
+        let mut dice = Dice::new(seed ^ 0x7_15);
+        let both = Both::new(version);
+        let park_after = Duration::from_millis([250, 1_000_000][dice.below(2)]);
+        let temper = temper(&mut dice);
+        let mut stage = both.stage(seed, temper, ShardSettings { park_after, ..settings() });
+        let mut clients: Vec<Client> = (0..3).map(|_| both.client(&mut stage)).collect();
+        clients.iter_mut().for_each(|client| client.opens(&mut stage, "/echo"));
+        for _ in 0..12 {
+            let client = &mut clients[dice.below(3)];
+            let payload: Vec<u8> =
+                (0..[0, 1, 64, 1000, 16_384, 40_000][dice.below(6)]).map(|n| (n * 7) as u8).collect();
+            if dice.chance(20) {
+                // Long enough to be parked.
+                (0..400).for_each(|_| stage.turn());
+            }
+            if dice.chance(30) && *version == rustls::version::TLS13 {
+                client.tls.refresh_traffic_keys().expect("TLS 1.3 has KeyUpdate");
+            }
+            client.sends_frame(&payload);
+            client.receives(&mut stage, &frame(&payload));
+        }
+        clients.iter_mut().for_each(|client| client.tls.send_close_notify());
+        let left = stage.until(TURNS, |stage| {
+            clients.iter_mut().for_each(|client| client.step(stage));
+            stage.counters().used == 0
+        });
+        assert!(left, "seed {seed}: {:?}", stage.counters());
+        assert_eq!((stage.counters().tls_handshakes, stage.counters().pending_bytes), ([3, 0], 0), "seed {seed}");
+    }
+}
+
+#[test]
+fn subscribers_over_tls_are_sent_every_message() {
+    let both = Both::new(&rustls::version::TLS13);
+    let mut stage = both.stage(1, KIND, settings());
+    let mut clients: Vec<Client> = (0..8).map(|_| both.client(&mut stage)).collect();
+    clients.iter_mut().for_each(|client| client.opens(&mut stage, "/feed/a"));
+    for n in 0..50u32 {
+        let payload = vec![n as u8 | 0x80; 20 + n as usize * 40];
+        stage.publish(&payload);
+        clients.iter_mut().for_each(|client| client.receives(&mut stage, &frame(&payload)));
+    }
+}
+
+#[test]
+fn a_request_over_tls_is_answered_and_the_end_is_told() {
+    let both = Both::new(&rustls::version::TLS13);
+    let mut stage = both.stage(1, KIND, settings());
+    let mut client = both.client(&mut stage);
+    client.send(b"GET /nowhere HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    let ended = stage.until(TURNS, |stage| {
+        client.step(stage);
+        stage.shard.ring().is_ended(client.end)
+    });
+    assert!(ended && client.received.starts_with(b"HTTP/1.1 404 "), "{:?}", stage.counters());
+    let state = client.tls.process_new_packets().expect("nothing new");
+    assert!(state.peer_has_closed(), "close_notify stands before FIN");
+}
+
+#[test]
+fn who_speaks_no_tls_is_told_so_or_sent_away_and_counted() {
+    let both = Both::new(&rustls::version::TLS13);
+    let mut stage = both.stage(1, KIND, settings());
+    let plain = stage.asked(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    let junk = stage.asked(&[0x80; 40]);
+    let silent = stage.asked(b"\x16\x03\x01");
+    let mut answer = Vec::new();
+    let told = stage.until(TURNS, |stage| {
+        answer.extend(stage.shard.ring().read(plain, usize::MAX));
+        stage.shard.ring().read(junk, usize::MAX);
+        stage.shard.ring().is_ended(plain) && stage.shard.ring().is_ended(junk)
+    });
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    assert!(told && text.starts_with("HTTP/1.1 400 ") && text.ends_with("without TLS\n"), "{text}");
+    let body = text.split("\r\n\r\n").nth(1).expect("a body");
+    assert!(text.contains(&format!("Content-Length: {}\r\n", body.len())), "{text}");
+    // Half a hello has `head_timeout`.
+    let mut stage = stage.at_pace(Duration::from_secs(1));
+    let gone = stage.until(TURNS, |stage| stage.shard.ring().is_broken(silent) || stage.shard.ring().is_ended(silent));
+    let counters = stage.counters();
+    assert!(gone, "{counters:?}");
+    assert_eq!((counters.tls_failures.iter().sum::<u64>(), counters.closes[Cause::HeadTimeout as usize]), (2, 1));
+    assert_eq!(limits().head_ticks, 4000);
+}
+
+/// A byte of a record that is not what was sent: the peer hears an alert, and nobody else notices.
+#[test]
+fn a_forged_record_ends_its_connection_alone() {
+    let both = Both::new(&rustls::version::TLS13);
+    let mut stage = both.stage(1, KIND, settings());
+    let (mut forger, mut innocent) = (both.client(&mut stage), both.client(&mut stage));
+    forger.opens(&mut stage, "/echo");
+    innocent.opens(&mut stage, "/echo");
+    let forged: Vec<u8> = [23, 3, 3, 0, 20].into_iter().chain(1..=20).collect();
+    stage.shard.ring().say(forger.end, &forged);
+    let mut bytes = Vec::new();
+    let ended = stage.until(TURNS, |stage| {
+        bytes.extend(stage.shard.ring().read(forger.end, usize::MAX));
+        stage.shard.ring().is_ended(forger.end)
+    });
+    assert!(ended, "{:?}", stage.counters());
+    forger.tls.read_tls(&mut &bytes[..]).expect("room");
+    let alert = forger.tls.process_new_packets().expect_err("a fatal alert");
+    assert_eq!(alert, rustls::Error::AlertReceived(rustls::AlertDescription::BadRecordMac));
+    innocent.sends_frame(b"still served");
+    innocent.receives(&mut stage, &frame(b"still served"));
+    assert_eq!((stage.counters().tls_faults, stage.counters().closes[Cause::Tls as usize]), (1, 0));
+}
