@@ -61,7 +61,6 @@ fn serve_until_told(config: &Config, log_dropped: Count) -> Result<Ending, Failu
     let derived = derive::derive(config, &machine).map_err(Failure::Machine)?;
     refuse_kernel(&Kernel::look())?;
     edgehold_wire::mask::choose();
-    // By listener, `tls.by_listener` is what shards are to take at each handshake: it belongs into `Start`.
     let tls = super::tls::load(config)?;
     let mut bound = Bound::all(config, derived.shards)?;
     let control_waker = Arc::new(Waker::new().map_err(Failure::Control)?);
@@ -76,7 +75,7 @@ fn serve_until_told(config: &Config, log_dropped: Count) -> Result<Ending, Failu
     let mut shards = Vec::new();
     for (shard, post) in posts.into_iter().enumerate().rev() {
         let sockets = bound.sockets.pop().unwrap_or_default();
-        let settings = shard_settings::at_start(&generation, &derived, shard);
+        let settings = shard_settings::at_start(&generation, &derived, (shard, &tls.by_listener));
         let start = Start { settings, services: services.clone(), setup: setup(config, &derived), sockets, post };
         let memlock = memlock_bytes(config, &machine);
         shards.push(start.spawn().map_err(|error| Failure::Shard { shard, error, memlock })?);

@@ -6,7 +6,7 @@ use super::derive::Derived;
 use super::generation::Generation;
 use crate::control::stats::Counts;
 use crate::engine::files::local_device;
-use crate::mesh::Health;
+use crate::mesh::{Health, ListenerTls};
 use crate::service::files::{self, FilesSettings};
 use crate::service::proxy::{self, Backoff, Place, Placed, Places};
 use crate::service::{self, Route, Routes, Target, echo};
@@ -41,7 +41,11 @@ pub fn health(generation: &Generation, before: &HealthTable) -> HealthTable {
 }
 
 /// What a shard is built with.
-pub(super) fn at_start(generation: &Generation, derived: &Derived, shard: usize) -> ShardSettings {
+pub(super) fn at_start(
+    generation: &Generation,
+    derived: &Derived,
+    (shard, tls): (usize, &[Option<ListenerTls>]),
+) -> ShardSettings {
     let config = &*generation.config;
     ShardSettings {
         shard,
@@ -49,7 +53,7 @@ pub(super) fn at_start(generation: &Generation, derived: &Derived, shard: usize)
         spare_slots: derived.spare_slots,
         accepts_in_flight: u32::from(config.server.accepts_in_flight),
         listeners: config.listeners.len(),
-        tls: Vec::new(),
+        tls: tls.to_vec(),
         upstreams: generation.by_upstream(|_| ()).len(),
         limits: limits_by_number(generation).into_iter().flatten().collect(),
         outbox_bytes: derived.outbox_bytes,

@@ -7,6 +7,7 @@ use crate::control::publishing::{Backlogs, ShardBacklog};
 use crate::control::reports::Seen;
 use crate::control::stats::Counts;
 use crate::mesh::{Cause, Counters, Health, Refused, ServiceKind, Stage};
+use edgehold_wire::tls;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -640,12 +641,40 @@ const METRICS: &[Metric] = &[
         |it| it.admin_refused.get()
     ),
     Metric {
+        name: "edgehold_tls_handshakes_total",
+        kind: Kind::Counter,
+        help: "TLS handshakes of clients that were completed: with a signature (`full`), or with a ticket (`resumed`).",
+        labels: &["kind"],
+        samples: |snapshot, samples| {
+            for (kind, word) in ["full", "resumed"].into_iter().enumerate() {
+                samples.add(&[word], snapshot.sum(|counters| counters.tls_handshakes[kind]));
+            }
+        },
+    },
+    Metric {
+        name: "edgehold_tls_handshake_failures_total",
+        kind: Kind::Counter,
+        help: "TLS handshakes of clients that have failed.",
+        labels: &["reason"],
+        samples: |snapshot, samples| {
+            for (reason, word) in tls::Reason::WORDS.into_iter().enumerate() {
+                samples.add(&[word], snapshot.sum(|counters| counters.tls_failures[reason]));
+            }
+        },
+    },
+    summed!(
+        "edgehold_tls_record_faults_total",
+        Counter,
+        "Clients sent away for a TLS record that was not what it should be.",
+        tls_faults
+    ),
+    Metric {
         name: "edgehold_tls_certificate_seconds_left",
         kind: Kind::Gauge,
         help: "Seconds until a certificate that is shown expires; 0: it has.",
         labels: &["listener", "certificate"],
         samples: |snapshot, samples| {
-            for (listener, standing) in tls(snapshot) {
+            for (listener, standing) in tls_listeners(snapshot) {
                 for shown in &standing.certificates {
                     samples.add(&[&listener.listener, &shown.file], seconds_left(shown.ends));
                 }
@@ -659,7 +688,7 @@ const METRICS: &[Metric] = &[
                with a certificate is let in.",
         labels: &["listener"],
         samples: |snapshot, samples| {
-            for (listener, standing) in tls(snapshot) {
+            for (listener, standing) in tls_listeners(snapshot) {
                 standing.lists_end.iter().for_each(|end| samples.add(&[&listener.listener], seconds_left(*end)));
             }
         },
@@ -682,7 +711,7 @@ const METRICS: &[Metric] = &[
         help: "1 while the files of `tls` are others than those in use, since they cannot be used: see the log.",
         labels: &["listener"],
         samples: |snapshot, samples| {
-            for (listener, standing) in tls(snapshot) {
+            for (listener, standing) in tls_listeners(snapshot) {
                 samples.add(&[&listener.listener], u64::from(standing.refusal.is_some()));
             }
         },
@@ -755,7 +784,7 @@ fn connections(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>) {
 }
 
 /// The TLS of listeners with what holds of it now.
-fn tls<'s>(snapshot: &'s Snapshot<'_>) -> impl Iterator<Item = (&'s TlsState, Arc<Standing>)> {
+fn tls_listeners<'s>(snapshot: &'s Snapshot<'_>) -> impl Iterator<Item = (&'s TlsState, Arc<Standing>)> {
     snapshot.counts.tls.iter().map(|it| (&**it, it.standing()))
 }
 
