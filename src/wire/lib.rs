@@ -15,6 +15,7 @@
 //! | [`ws`] | WebSocket frames (RFC 6455 sections 5 and 7) |
 //! | [`sse`] | event streams (WHATWG HTML section 9.2) |
 //! | [`deflate`] | permessage-deflate: its negotiation, messages deflated and inflated (RFC 7692) |
+//! | [`tls`] | TLS records from a small state, and the handshake driven (RFC 8446, RFC 5246) |
 //! | [`mask`] | masking of frame payloads (RFC 6455 section 5.3) |
 //! | [`utf8`] | UTF-8 text that comes in pieces (RFC 3629) |
 #![no_std]
@@ -29,6 +30,7 @@ pub mod http1;
 pub mod mask;
 pub mod sse;
 pub mod status;
+pub mod tls;
 pub mod upgrade;
 pub mod utf8;
 pub mod ws;

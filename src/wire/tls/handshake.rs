@@ -1,0 +1,412 @@
+//! Handshakes: rustls driven from received bytes, and dropped when it is over.
+//!
+//! Records are handed to rustls one at a time and the last one is the one that ends the handshake, so that whatever
+//! the peer sent behind it is still here, encrypted, when the record layer takes over. The traffic secrets come from
+//! the key log of this one handshake ([`capture`](super::capture)); the keys derived from them are compared with those
+//! that rustls hands over, so that a connection is not parked with secrets of another one or of another epoch.
+//!
+//! No early data is accepted and no half-RTT data sent, whatever the configuration says.
+
+use super::capture::{NameLog, SecretLog, Secrets};
+use super::failure::{Failure, Reason};
+use super::keys::{Aead, Derived, MAX_MATERIAL, Suite, Version};
+use super::parked::{Direction, Parked, Role};
+use super::record::HEADER;
+use super::{Alert, MAX_RECORD};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
+use rustls::{
+    ClientConfig, CommonState, ConnectionTrafficSecrets, Error, ExtractedSecrets, HandshakeKind, ServerConfig,
+};
+use zeroize::Zeroizing;
+
+/// Bytes of an unfinished flight that are kept: a hello, or certificates, for which more must come.
+pub const MAX_UNFINISHED: usize = 2 * MAX_RECORD;
+
+/// What a handshake has brought about.
+pub struct Established {
+    /// The record layer's state.
+    pub parked: Parked,
+    /// What the peer has sent behind the end of the handshake: records, to be opened, the last one perhaps not whole.
+    pub leftover: Vec<u8>,
+    /// The name that the client asked for (SNI); `None` on the client's side.
+    pub server_name: Option<String>,
+    /// The application protocol agreed upon (ALPN).
+    pub protocol: Option<Vec<u8>>,
+    /// The peer's certificates in DER, its own first; empty where it has presented none. They have been verified as
+    /// the configuration says.
+    pub certificates: Vec<CertificateDer<'static>>,
+    /// The name of the cipher suite, such as `TLS13_AES_128_GCM_SHA256`.
+    pub cipher_suite: &'static str,
+    /// A session was resumed: no certificate was sent and no signature made.
+    pub resumed: bool,
+}
+
+/// The server's side of a handshake. [`Handshake::feed`] takes what is received until it returns [`Established`].
+pub struct Handshake {
+    driver: Driver<UnbufferedServerConnection>,
+    names: Arc<NameLog>,
+    is_first: bool,
+}
+
+impl Handshake {
+    /// A handshake with this configuration, of which a clone is made (its parts are shared).
+    ///
+    /// # Errors
+    /// The configuration is not one that rustls accepts.
+    pub fn new(config: &ServerConfig) -> Result<Handshake, Error> {
+        let mut config = config.clone();
+        let secrets = SecretLog::new(config.key_log);
+        let names = NameLog::new(config.cert_resolver);
+        (config.key_log, config.cert_resolver) = (secrets.clone(), names.clone());
+        (config.max_early_data_size, config.send_half_rtt_data) = (0, false);
+        config.enable_secret_extraction = true;
+        let connection = UnbufferedServerConnection::new(Arc::new(config))?;
+        Ok(Handshake { driver: Driver::new(connection, secrets), names, is_first: true })
+    }
+
+    /// Takes received bytes, however they are cut, and appends to `out` what is to be sent. `Some` when the handshake is
+    /// over; then this is to be dropped.
+    ///
+    /// # Errors
+    /// The handshake has failed; `out` may have an alert. Then this is to be dropped.
+    pub fn feed(&mut self, received: &[u8], out: &mut Vec<u8>) -> Result<Option<Established>, Failure> {
+        let start = out.len();
+        self.driver.pending.extend_from_slice(received);
+        let result = self.look().and_then(|looks_right| if looks_right { self.driver.run(out) } else { Ok(None) });
+        let established = result.map_err(|failed| self.fail(failed, start, out))?;
+        Ok(established.map(|done| Established { server_name: self.names.take(), ..done }))
+    }
+
+    /// The bytes received and not used, with which a [`Reason::PlainHttp`] can be answered.
+    pub fn pending(&self) -> &[u8] {
+        &self.driver.pending
+    }
+
+    /// Looks at the first bytes. `false` while they may become an HTTP request.
+    fn look(&mut self) -> Result<bool, Failed> {
+        if self.is_first {
+            match method(&self.driver.pending) {
+                Some(true) => return Err(Failed::of(Reason::PlainHttp)),
+                Some(false) => return Ok(false),
+                None => self.is_first = self.driver.pending.is_empty(),
+            }
+        }
+        Ok(true)
+    }
+
+    fn fail(&mut self, mut failed: Failed, start: usize, out: &mut Vec<u8>) -> Failure {
+        if self.names.is_unresolved() {
+            // rustls says access_denied; RFC 6066 section 3 has an alert for this, and nothing is encrypted yet.
+            failed.reason = Reason::NoCertificateForName;
+        }
+        self.driver.fail(failed, start, out)
+    }
+}
+
+/// The client's side of a handshake, towards an upstream.
+pub struct ClientHandshake {
+    driver: Driver<UnbufferedClientConnection>,
+}
+
+impl ClientHandshake {
+    /// A handshake with this configuration, of which a clone is made, and with a server of this name, which its
+    /// certificate must have. The first call of [`feed`](Self::feed), with no bytes, makes the hello.
+    ///
+    /// # Errors
+    /// The configuration is not one that rustls accepts.
+    pub fn new(config: &ClientConfig, name: ServerName<'static>) -> Result<ClientHandshake, Error> {
+        let mut config = config.clone();
+        let secrets = SecretLog::new(config.key_log);
+        config.key_log = secrets.clone();
+        config.enable_early_data = false;
+        config.enable_secret_extraction = true;
+        let connection = UnbufferedClientConnection::new(Arc::new(config), name)?;
+        Ok(ClientHandshake { driver: Driver::new(connection, secrets) })
+    }
+
+    /// See [`Handshake::feed`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn feed(&mut self, received: &[u8], out: &mut Vec<u8>) -> Result<Option<Established>, Failure> {
+        let start = out.len();
+        self.driver.pending.extend_from_slice(received);
+        self.driver.run(out).map_err(|failed| self.driver.fail(failed, start, out))
+    }
+}
+
+/// A failure, before its alert.
+struct Failed {
+    reason: Reason,
+    detail: Option<Error>,
+}
+
+impl Failed {
+    fn of(reason: Reason) -> Failed {
+        Failed { reason, detail: None }
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Failed {
+        Failed { reason: Reason::of(&error), detail: Some(error) }
+    }
+}
+
+/// Whether the first bytes are the method of an HTTP request and a space: `Some(false)` while they are the beginning of
+/// one. A TLS record begins with a byte that is no letter.
+fn method(bytes: &[u8]) -> Option<bool> {
+    const METHODS: [&[u8]; 10] =
+        [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"CONNECT ", b"OPTIONS ", b"TRACE ", b"PATCH ", b"PRI "];
+    let is_whole = METHODS.iter().any(|method| bytes.starts_with(method));
+    let has_begun = !bytes.is_empty() && METHODS.iter().any(|method| method.starts_with(bytes));
+    (is_whole || has_begun).then_some(is_whole)
+}
+
+/// A connection of rustls, of either side.
+trait Connection: Sized {
+    /// Which end it is.
+    const ROLE: Role;
+    /// What rustls keeps for this side.
+    type Data;
+
+    fn process<'c, 'i>(&'c mut self, tls: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+    fn common(&self) -> &CommonState;
+    fn extract(self) -> Result<ExtractedSecrets, Error>;
+}
+
+impl Connection for UnbufferedServerConnection {
+    const ROLE: Role = Role::Server;
+    type Data = ServerConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, tls: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, ServerConnectionData> {
+        self.process_tls_records(tls)
+    }
+
+    fn common(&self) -> &CommonState {
+        self
+    }
+
+    fn extract(self) -> Result<ExtractedSecrets, Error> {
+        self.dangerous_into_kernel_connection().map(|(secrets, _)| secrets)
+    }
+}
+
+impl Connection for UnbufferedClientConnection {
+    const ROLE: Role = Role::Client;
+    type Data = ClientConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, tls: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, ClientConnectionData> {
+        self.process_tls_records(tls)
+    }
+
+    fn common(&self) -> &CommonState {
+        self
+    }
+
+    fn extract(self) -> Result<ExtractedSecrets, Error> {
+        self.dangerous_into_kernel_connection().map(|(secrets, _)| secrets)
+    }
+}
+
+/// Where a call of rustls has led.
+enum Step {
+    /// There is more to do with the same bytes.
+    Again,
+    /// Another record is needed.
+    Blocked,
+    /// The handshake is over.
+    Done,
+}
+
+/// What both sides have in common.
+struct Driver<C> {
+    /// `None` when the handshake is over.
+    connection: Option<C>,
+    secrets: Arc<SecretLog>,
+    /// Received and not used up.
+    pending: Vec<u8>,
+    /// rustls has taken a message of the peer's. Before that nothing is encrypted, so that an alert of ours can be sent.
+    has_progressed: bool,
+}
+
+impl<C: Connection> Driver<C> {
+    fn new(connection: C, secrets: Arc<SecretLog>) -> Driver<C> {
+        Driver { connection: Some(connection), secrets, pending: Vec::new(), has_progressed: false }
+    }
+
+    /// Goes on as far as the pending bytes lead.
+    fn run(&mut self, out: &mut Vec<u8>) -> Result<Option<Established>, Failed> {
+        let (mut start, mut fed) = (0, 0);
+        let end = loop {
+            let connection = self.connection.as_mut().ok_or(Failed::of(Reason::Internal))?;
+            let tls = self.pending.get_mut(start..start + fed).unwrap_or_default();
+            let UnbufferedStatus { discard, state, .. } = connection.process(tls);
+            let step = step(state, out);
+            let step = step?;
+            (start, fed) = (start + discard, fed.saturating_sub(discard));
+            self.has_progressed |= discard > 0;
+            match step {
+                Step::Again => {}
+                Step::Done if fed == 0 => break true,
+                Step::Done => return Err(Failed::of(Reason::Malformed)),
+                Step::Blocked => match next_record(self.pending.get(start + fed..).unwrap_or_default()) {
+                    Some(len) => fed += len,
+                    None => break false,
+                },
+            }
+        };
+        self.pending.drain(..start);
+        if end { self.finish().map(Some) } else { self.wait() }
+    }
+
+    fn wait(&self) -> Result<Option<Established>, Failed> {
+        if self.pending.len() > MAX_UNFINISHED { Err(Failed::of(Reason::TooLong)) } else { Ok(None) }
+    }
+
+    fn finish(&mut self) -> Result<Established, Failed> {
+        let connection = self.connection.take().ok_or(Failed::of(Reason::Internal))?;
+        let common = connection.common();
+        let certificates = common.peer_certificates().unwrap_or_default().to_vec();
+        let protocol = common.alpn_protocol().map(Vec::from);
+        let suite = common.negotiated_cipher_suite().ok_or(Failed::of(Reason::Internal))?;
+        let resumed = common.handshake_kind() == Some(HandshakeKind::Resumed);
+        let version = if suite.tls13().is_some() { Version::Tls13 } else { Version::Tls12 };
+        let parked = park(C::ROLE, version, &connection.extract()?, &self.secrets.take());
+        Ok(Established {
+            parked: parked.ok_or(Failed::of(Reason::Internal))?,
+            leftover: core::mem::take(&mut self.pending),
+            server_name: None,
+            protocol,
+            certificates,
+            cipher_suite: suite.suite().as_str().unwrap_or("unknown"),
+            resumed,
+        })
+    }
+
+    /// Appends the alert: the one that rustls has made, else, while nothing is encrypted, the reason's own. `start` is
+    /// where this call's output begins.
+    fn fail(&mut self, failed: Failed, start: usize, out: &mut Vec<u8>) -> Failure {
+        let Failed { mut reason, detail } = failed;
+        let is_first = !self.has_progressed;
+        let looks_wrong = self.pending.first().is_some_and(|first| ![ALERT, HANDSHAKE].contains(first));
+        if is_first && looks_wrong && reason == Reason::Malformed {
+            reason = Reason::NotTls;
+        }
+        let alert = reason.alert();
+        let has_own = reason == Reason::NoCertificateForName || !self.flush(out);
+        match alert {
+            Some(Alert(description)) if has_own && is_first => out.extend([ALERT, 3, 3, 0, 2, 2, description]),
+            _ if has_own => return Failure { reason, alert: None, detail },
+            _ => {}
+        }
+        let alert = plain_alert(out.get(start..).unwrap_or_default()).or(alert);
+        Failure { reason, alert, detail }
+    }
+
+    /// Appends what rustls still has to say; `false` where that is nothing.
+    fn flush(&mut self, out: &mut Vec<u8>) -> bool {
+        let Some(mut connection) = self.connection.take() else { return false };
+        let start = out.len();
+        while let Ok(Step::Again) = step(connection.process(&mut []).state, out) {}
+        out.len() > start
+    }
+}
+
+/// The content type of alerts.
+const ALERT: u8 = 21;
+/// The content type of a hello.
+const HANDSHAKE: u8 = 22;
+
+/// How long the record at the front is, where it is there as a whole. What has no header of a record is handed over as
+/// it is, for rustls to refuse.
+fn next_record(bytes: &[u8]) -> Option<usize> {
+    let &[kind, major, _, high, low] = bytes.first_chunk::<HEADER>()?;
+    let len = HEADER + usize::from(u16::from_be_bytes([high, low]));
+    if !(20..=23).contains(&kind) || major != 3 || len > MAX_RECORD {
+        return Some(bytes.len());
+    }
+    (bytes.len() >= len).then_some(len)
+}
+
+/// Does what rustls asks for.
+fn step<Data>(state: Result<ConnectionState<'_, '_, Data>, Error>, out: &mut Vec<u8>) -> Result<Step, Error> {
+    match state? {
+        ConnectionState::EncodeTlsData(data) => encode(data, out)?,
+        ConnectionState::TransmitTlsData(data) => data.done(),
+        ConnectionState::BlockedHandshake => return Ok(Step::Blocked),
+        ConnectionState::WriteTraffic(_) => return Ok(Step::Done),
+        ConnectionState::PeerClosed | ConnectionState::Closed => {
+            return Err(Error::AlertReceived(rustls::AlertDescription::CloseNotify));
+        }
+        // Early data is switched off, and data behind the handshake is not handed over.
+        _ => return Err(Error::HandshakeNotComplete),
+    }
+    Ok(Step::Again)
+}
+
+fn encode<Data>(mut data: EncodeTlsData<'_, Data>, out: &mut Vec<u8>) -> Result<(), Error> {
+    let start = out.len();
+    if let Err(EncodeError::InsufficientSize(size)) = data.encode(&mut []) {
+        out.resize(start + size.required_size, 0);
+    }
+    let written = data.encode(out.get_mut(start..).unwrap_or_default());
+    out.truncate(start + written.map_err(|error| Error::General(alloc::format!("{error:?}")))?);
+    Ok(())
+}
+
+/// The alert at the end of what is sent, where it is not encrypted.
+fn plain_alert(sent: &[u8]) -> Option<Alert> {
+    match sent.last_chunk::<7>()? {
+        &[ALERT, 3, _, 0, 2, 2, description] => Some(Alert(description)),
+        _ => None,
+    }
+}
+
+/// `None` where the secrets that were logged are not those of the keys that rustls uses.
+fn park(role: Role, version: Version, extracted: &ExtractedSecrets, logged: &Secrets) -> Option<Parked> {
+    let (write_log, read_log) = match role {
+        Role::Server => (&logged.server, &logged.client),
+        Role::Client => (&logged.client, &logged.server),
+    };
+    let (suite, write) = material(version, &extracted.tx.1, write_log.as_bytes())?;
+    let (_, read) = material(version, &extracted.rx.1, read_log.as_bytes())?;
+    let (write, read) = (write.get(..suite.material_len())?, read.get(..suite.material_len())?);
+    let write = Direction { sequence: extracted.tx.0, material: write };
+    Parked::new(suite, role, write, Direction { sequence: extracted.rx.0, material: read })
+}
+
+type Material = Zeroizing<[u8; MAX_MATERIAL]>;
+
+/// What is kept of one direction: in TLS 1.3 the secret, once the key and IV that follow from it are the right ones; in
+/// 1.2 the key and IV.
+fn material(version: Version, extracted: &ConnectionTrafficSecrets, secret: &[u8]) -> Option<(Suite, Material)> {
+    let (aead, key, iv) = parts(extracted)?;
+    let suite = Suite { version, aead };
+    let mut material = Material::new([0; MAX_MATERIAL]);
+    let parts: [&[u8]; 2] = match version {
+        Version::Tls13 => [secret, &[]],
+        Version::Tls12 => [key.get(..suite.key_len())?, iv],
+    };
+    let bytes = parts.into_iter().flatten();
+    material.iter_mut().zip(bytes).for_each(|(to, &byte)| *to = byte);
+    let is_whole = parts.iter().map(|part| part.len()).sum::<usize>() == suite.material_len();
+    let derived = Derived::new(suite, material.get(..suite.material_len())?);
+    let is_same = key.get(..suite.key_len())? == derived.key() && iv == derived.iv();
+    (is_whole && is_same).then_some((suite, material))
+}
+
+fn parts(extracted: &ConnectionTrafficSecrets) -> Option<(Aead, &[u8], &[u8])> {
+    Some(match extracted {
+        ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (Aead::Aes128Gcm, key.as_ref(), iv.as_ref()),
+        ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (Aead::Aes256Gcm, key.as_ref(), iv.as_ref()),
+        ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (Aead::ChaCha20Poly1305, key.as_ref(), iv.as_ref()),
+        _ => return None,
+    })
+}
