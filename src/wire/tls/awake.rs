@@ -39,8 +39,8 @@ impl<'a> WriteHalf<'a> {
     /// that is due go in front. Whatever is written must be sent, all of it and in this order: a record that is dropped
     /// makes all that follow it undecipherable.
     ///
-    /// 0 where `plain` is empty or `out` has no room for one byte of it ([`MAX_CONTROL`](super::MAX_CONTROL) is enough
-    /// for what goes in front, and for a byte).
+    /// 0 where `plain` is empty or `out` has no room for the next record; [`MAX_CONTROL`](super::MAX_CONTROL) bytes are
+    /// room for one, with at least one byte of `plain` or with what goes in front.
     ///
     /// # Errors
     /// [`Refused`], where nothing was written.
@@ -63,6 +63,13 @@ impl<'a> WriteHalf<'a> {
     /// Seals an alert of level fatal, such as [`Fault::alert`]; otherwise like [`close_notify`](Self::close_notify).
     pub fn fail(&mut self, alert: Alert, out: &mut [u8]) -> usize {
         self.sealer().close(alert, out)
+    }
+
+    /// Seals a KeyUpdate and writes with the next key from then on (RFC 8446 section 4.6.3); [`seal`](Self::seal) does
+    /// so by itself before a key has served too long. Returns how many bytes were written: 0 in TLS 1.2, after
+    /// close_notify or a fatal alert, or where `out` is below [`MAX_CONTROL`](super::MAX_CONTROL).
+    pub fn update_key(&mut self, out: &mut [u8]) -> usize {
+        self.sealer().update_key(out)
     }
 
     /// Bytes that [`seal`](Self::seal) writes for `plain` bytes, when it has room for all of them in one call.
@@ -153,6 +160,11 @@ impl Awake {
     /// See [`WriteHalf::fail`].
     pub fn fail(&mut self, alert: Alert, out: &mut [u8]) -> usize {
         self.sealer().close(alert, out)
+    }
+
+    /// See [`WriteHalf::update_key`].
+    pub fn update_key(&mut self, out: &mut [u8]) -> usize {
+        self.sealer().update_key(out)
     }
 
     /// See [`WriteHalf::sealed_len`].

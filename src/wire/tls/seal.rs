@@ -136,6 +136,9 @@ impl Sealer<'_> {
     /// RFC 8446 section 4.6.3: the KeyUpdate is the last record under the old key. It also answers every one that the
     /// peer has asked for so far.
     pub(super) fn update_key(&mut self, out: &mut [u8]) -> usize {
+        if self.line.suite.version == Version::Tls12 || self.line.flags.has(Flags::WRITE_CLOSED) {
+            return 0;
+        }
         let sealed = self.control(Content::Handshake, &KEY_UPDATE, out);
         if sealed > 0 {
             advance(self.line.suite, self.secret);

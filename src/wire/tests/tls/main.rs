@@ -1,0 +1,7 @@
+//! TLS: the RFC's own vectors, both ends of the record layer against each other, and each of them against rustls.
+
+mod differential;
+mod failures;
+mod peers;
+mod records;
+mod vectors;
