@@ -13,6 +13,7 @@ use super::keys::{Aead, Derived, MAX_MATERIAL, Suite, Version};
 use super::parked::{Direction, Parked, Role};
 use super::record::HEADER;
 use super::{Alert, MAX_RECORD};
+use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -51,7 +52,10 @@ pub struct Established {
 pub struct Handshake {
     driver: Driver<UnbufferedServerConnection>,
     names: Arc<NameLog>,
+    /// No byte of TLS has come.
     is_first: bool,
+    /// Bytes that may become an HTTP request, or are one.
+    held: Vec<u8>,
 }
 
 impl Handshake {
@@ -67,7 +71,7 @@ impl Handshake {
         (config.max_early_data_size, config.send_half_rtt_data) = (0, false);
         config.enable_secret_extraction = true;
         let connection = UnbufferedServerConnection::new(Arc::new(config))?;
-        Ok(Handshake { driver: Driver::new(connection, secrets), names, is_first: true })
+        Ok(Handshake { driver: Driver::new(connection, secrets), names, is_first: true, held: Vec::new() })
     }
 
     /// Takes received bytes, however they are cut, and appends to `out` what is to be sent. `Some` when the handshake is
@@ -77,27 +81,28 @@ impl Handshake {
     /// The handshake has failed; `out` may have an alert. Then this is to be dropped.
     pub fn feed(&mut self, received: &[u8], out: &mut Vec<u8>) -> Result<Option<Established>, Failure> {
         let start = out.len();
-        self.driver.pending.extend_from_slice(received);
-        let result = self.look().and_then(|looks_right| if looks_right { self.driver.run(out) } else { Ok(None) });
+        let result = self.look(received).and_then(|bytes| self.driver.run(&bytes, out));
         let established = result.map_err(|failed| self.fail(failed, start, out))?;
         Ok(established.map(|done| Established { server_name: self.names.take(), ..done }))
     }
 
-    /// The bytes received and not used, with which a [`Reason::PlainHttp`] can be answered.
-    pub fn pending(&self) -> &[u8] {
-        &self.driver.pending
+    /// After [`Reason::PlainHttp`]: the beginning of the request, as far as it has come.
+    pub fn request(&self) -> &[u8] {
+        &self.held
     }
 
-    /// Looks at the first bytes. `false` while they may become an HTTP request.
-    fn look(&mut self) -> Result<bool, Failed> {
-        if self.is_first {
-            match method(&self.driver.pending) {
-                Some(true) => return Err(Failed::of(Reason::PlainHttp)),
-                Some(false) => return Ok(false),
-                None => self.is_first = self.driver.pending.is_empty(),
-            }
+    /// Looks at the first bytes, and holds them while they may become an HTTP request. What can go on goes on.
+    fn look<'r>(&mut self, received: &'r [u8]) -> Result<Cow<'r, [u8]>, Failed> {
+        if !self.is_first {
+            return Ok(Cow::Borrowed(received));
         }
-        Ok(true)
+        self.held.extend_from_slice(received);
+        match method(&self.held) {
+            Some(true) => return Err(Failed::of(Reason::PlainHttp)),
+            Some(false) => return Ok(Cow::Borrowed(&[])),
+            None => self.is_first = self.held.is_empty(),
+        }
+        Ok(Cow::Owned(core::mem::take(&mut self.held)))
     }
 
     fn fail(&mut self, mut failed: Failed, start: usize, out: &mut Vec<u8>) -> Failure {
@@ -136,8 +141,7 @@ impl ClientHandshake {
     /// As there.
     pub fn feed(&mut self, received: &[u8], out: &mut Vec<u8>) -> Result<Option<Established>, Failure> {
         let start = out.len();
-        self.driver.pending.extend_from_slice(received);
-        self.driver.run(out).map_err(|failed| self.driver.fail(failed, start, out))
+        self.driver.run(received, out).map_err(|failed| self.driver.fail(failed, start, out))
     }
 }
 
@@ -232,38 +236,63 @@ struct Driver<C> {
     secrets: Arc<SecretLog>,
     /// Received and not used up.
     pending: Vec<u8>,
+    /// How many of `pending` rustls has been given: whole records. What it has not discarded it must be given again,
+    /// at the same place, with what follows behind.
+    fed: usize,
+    /// The first byte of all.
+    first: Option<u8>,
     /// rustls has taken a message of the peer's. Before that nothing is encrypted, so that an alert of ours can be sent.
     has_progressed: bool,
 }
 
 impl<C: Connection> Driver<C> {
     fn new(connection: C, secrets: Arc<SecretLog>) -> Driver<C> {
-        Driver { connection: Some(connection), secrets, pending: Vec::new(), has_progressed: false }
+        Driver {
+            connection: Some(connection),
+            secrets,
+            pending: Vec::new(),
+            fed: 0,
+            first: None,
+            has_progressed: false,
+        }
     }
 
-    /// Goes on as far as the pending bytes lead.
-    fn run(&mut self, out: &mut Vec<u8>) -> Result<Option<Established>, Failed> {
-        let (mut start, mut fed) = (0, 0);
-        let end = loop {
-            let connection = self.connection.as_mut().ok_or(Failed::of(Reason::Internal))?;
-            let tls = self.pending.get_mut(start..start + fed).unwrap_or_default();
-            let UnbufferedStatus { discard, state, .. } = connection.process(tls);
-            let step = step(state, out);
-            let step = step?;
-            (start, fed) = (start + discard, fed.saturating_sub(discard));
-            self.has_progressed |= discard > 0;
-            match step {
+    /// Takes received bytes and goes on as far as they lead.
+    fn run(&mut self, received: &[u8], out: &mut Vec<u8>) -> Result<Option<Established>, Failed> {
+        self.first = self.first.or(received.first().copied());
+        self.pending.extend_from_slice(received);
+        let mut used = 0;
+        let has_ended = self.advance(&mut used, out);
+        self.pending.drain(..used);
+        if has_ended? { self.finish().map(Some) } else { self.wait() }
+    }
+
+    /// Whether the handshake is over. `used` is how many of the pending bytes have been used up.
+    fn advance(&mut self, used: &mut usize, out: &mut Vec<u8>) -> Result<bool, Failed> {
+        loop {
+            match self.call(used, out)? {
                 Step::Again => {}
-                Step::Done if fed == 0 => break true,
+                Step::Done if self.fed == 0 => return Ok(true),
                 Step::Done => return Err(Failed::of(Reason::Malformed)),
-                Step::Blocked => match next_record(self.pending.get(start + fed..).unwrap_or_default()) {
-                    Some(len) => fed += len,
-                    None => break false,
+                Step::Blocked => match next_record(self.pending.get(*used + self.fed..).unwrap_or_default()) {
+                    Some(len) => self.fed += len,
+                    None => return Ok(false),
                 },
             }
-        };
-        self.pending.drain(..start);
-        if end { self.finish().map(Some) } else { self.wait() }
+        }
+    }
+
+    /// One call of rustls.
+    fn call(&mut self, used: &mut usize, out: &mut Vec<u8>) -> Result<Step, Failed> {
+        let connection = self.connection.as_mut().ok_or(Failed::of(Reason::Internal))?;
+        let tls = self.pending.get_mut(*used..*used + self.fed).unwrap_or_default();
+        let UnbufferedStatus { discard, state, .. } = connection.process(tls);
+        let step = step(state, out);
+        *used += discard;
+        self.fed = self.fed.saturating_sub(discard);
+        let step = step?;
+        self.has_progressed |= discard > 0;
+        Ok(step)
     }
 
     fn wait(&self) -> Result<Option<Established>, Failed> {
@@ -295,7 +324,7 @@ impl<C: Connection> Driver<C> {
     fn fail(&mut self, failed: Failed, start: usize, out: &mut Vec<u8>) -> Failure {
         let Failed { mut reason, detail } = failed;
         let is_first = !self.has_progressed;
-        let looks_wrong = self.pending.first().is_some_and(|first| ![ALERT, HANDSHAKE].contains(first));
+        let looks_wrong = self.first.is_some_and(|first| ![ALERT, HANDSHAKE].contains(&first));
         if is_first && looks_wrong && reason == Reason::Malformed {
             reason = Reason::NotTls;
         }
@@ -314,7 +343,8 @@ impl<C: Connection> Driver<C> {
     fn flush(&mut self, out: &mut Vec<u8>) -> bool {
         let Some(mut connection) = self.connection.take() else { return false };
         let start = out.len();
-        while let Ok(Step::Again) = step(connection.process(&mut []).state, out) {}
+        // While there is something to write, rustls does not look at its input: after a fault it must not look again.
+        while connection.common().wants_write() && step(connection.process(&mut []).state, out).is_ok() {}
         out.len() > start
     }
 }

@@ -261,20 +261,24 @@ fn many_handshakes_run_at_a_time() {
 }
 
 #[test]
-fn a_flight_in_many_records_is_put_together() {
+fn a_flight_in_many_records_is_put_together_however_it_is_cut() {
     for ours_is_server in [true, false] {
         for suite in [suites()[0], suites()[3]] {
             let (mut server, mut client) = (server_config(&[suite]), client_config(&[suite]));
             (server.max_fragment_size, client.max_fragment_size) = (Some(32), Some(32));
-            let (mut ours, mut stock) = if ours_is_server {
-                (Ours::server(&server), stock_client(&Arc::new(client)))
-            } else {
-                (Ours::client(&client), stock_server(&Arc::new(server)))
-            };
-            let established = shake(&mut ours, &mut stock, &[]).unwrap();
-            let mut peer = Peer::new(established.parked);
-            peer.receive(&established.leftover).unwrap();
-            talk(&mut peer, &mut stock, 1, 1000);
+            let (server, client) = (Arc::new(server), Arc::new(client));
+            for step in [1, 2, 7, 36, 37, 38, 100, 10_000] {
+                let (mut ours, mut stock) = if ours_is_server {
+                    (Ours::server(&server), stock_client(&client))
+                } else {
+                    (Ours::client(&client), stock_server(&server))
+                };
+                let cuts: Vec<usize> = (step..10_000).step_by(step).collect();
+                let established = shake(&mut ours, &mut stock, &cuts).unwrap();
+                let mut peer = Peer::new(established.parked);
+                peer.receive(&established.leftover).unwrap();
+                talk(&mut peer, &mut stock, 1, 1000);
+            }
         }
     }
 }

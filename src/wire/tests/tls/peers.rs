@@ -13,14 +13,16 @@ use std::sync::{Arc, LazyLock};
 pub(crate) const NAME: &str = "edge.example";
 
 /// Who signs everybody's certificates.
-pub(crate) static AUTHORITY: LazyLock<(CertificateDer<'static>, Issuer<'static, KeyPair>)> = LazyLock::new(authority);
+pub(crate) static AUTHORITY: LazyLock<(CertificateDer<'static>, Issuer<'static, KeyPair>)> =
+    LazyLock::new(|| authority("ours"));
 
 /// A certificate with its key.
 pub(crate) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-/// An authority of its own, whom nobody trusts.
-pub(crate) fn authority() -> (CertificateDer<'static>, Issuer<'static, KeyPair>) {
+/// Who signs certificates; nobody trusts one but [`AUTHORITY`].
+pub(crate) fn authority(name: &str) -> (CertificateDer<'static>, Issuer<'static, KeyPair>) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
     let key = KeyPair::generate().unwrap();
