@@ -440,3 +440,54 @@ fn parts(extracted: &ConnectionTrafficSecrets) -> Option<(Aead, &[u8], &[u8])> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::crypto::cipher::{AeadKey, Iv};
+
+    /// The server's direction of RFC 8448 section 3: its secret, the key and the IV.
+    const SECRET: [u8; 32] = [
+        0xa1, 0x1a, 0xf9, 0xf0, 0x55, 0x31, 0xf8, 0x56, 0xad, 0x47, 0x11, 0x6b, 0x45, 0xa9, 0x50, 0x32, 0x82, 0x04,
+        0xb4, 0xf4, 0x4b, 0xfb, 0x6b, 0x3a, 0x4b, 0x4f, 0x1f, 0x3f, 0xcb, 0x63, 0x16, 0x43,
+    ];
+    const KEY: [u8; 16] =
+        [0x9f, 0x02, 0x28, 0x3b, 0x6c, 0x9c, 0x07, 0xef, 0xc2, 0x6b, 0xb9, 0xf2, 0xac, 0x92, 0xe3, 0x56];
+    const IV: [u8; 12] = [0xcf, 0x78, 0x2b, 0x88, 0xdd, 0x83, 0x54, 0x9a, 0xad, 0xf1, 0xe9, 0x84];
+
+    fn extracted(key: [u8; 16], iv: [u8; 12]) -> ConnectionTrafficSecrets {
+        let mut long = [0; 32];
+        long[..16].copy_from_slice(&key);
+        ConnectionTrafficSecrets::Aes128Gcm { key: AeadKey::from(long), iv: Iv::copy(&iv) }
+    }
+
+    #[test]
+    fn only_the_secret_that_the_keys_follow_from_is_kept() {
+        let kept = |key, iv, secret: &[u8]| material(Version::Tls13, &extracted(key, iv), secret);
+        let (suite, material) = kept(KEY, IV, &SECRET).expect("it is the right one");
+        assert_eq!((suite, &material[..32]), (Suite::tls13(Aead::Aes128Gcm), &SECRET[..]));
+        let (mut other_key, mut other_iv, mut other_secret) = (KEY, IV, SECRET);
+        (other_key[15], other_iv[11], other_secret[31]) = (0, 0, 0);
+        assert!(kept(other_key, IV, &SECRET).is_none());
+        assert!(kept(KEY, other_iv, &SECRET).is_none());
+        assert!(kept(KEY, IV, &other_secret).is_none());
+        assert!(kept(KEY, IV, &SECRET[..31]).is_none());
+        assert!(kept(KEY, IV, &[]).is_none(), "nothing was logged");
+    }
+
+    #[test]
+    fn tls_1_2_keeps_the_key_itself() {
+        let (suite, material) = material(Version::Tls12, &extracted(KEY, IV), &[]).unwrap();
+        assert_eq!(suite, Suite::tls12(Aead::Aes128Gcm));
+        assert_eq!((&material[..16], &material[16..28]), (&KEY[..], &IV[..]));
+    }
+
+    #[test]
+    fn methods_are_told_from_records() {
+        assert_eq!(method(b"GET /"), Some(true));
+        assert_eq!(method(b"GE"), Some(false));
+        assert_eq!(method(b""), None);
+        assert_eq!(method(b"GEX"), None);
+        assert_eq!(method(&[22, 3, 1]), None);
+    }
+}

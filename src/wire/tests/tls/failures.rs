@@ -1,10 +1,12 @@
 //! Handshakes that fail: each with its reason, and with the alert that rustls, at the other end, understands.
 
+use crate::laws;
 use crate::peers::{
     AUTHORITY, Identity, NAME, Ours, authority, client_config, give, identity, identity_by, provider, roots, sent_by,
     server_config, shake, stock_client, stock_server, suites,
 };
 use edgehold_wire::tls::{Alert, Established, Failure, Handshake, MAX_UNFINISHED, Reason, Version};
+use proptest::prelude::*;
 use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber, date_time_ymd};
 use rustls::server::{ResolvesServerCertUsingSni, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
@@ -326,5 +328,34 @@ fn a_name_that_is_asked_for_is_handed_over() {
         assert_eq!(established.server_name.as_deref(), Some(NAME));
         assert_eq!(established.parked.suite(), suite);
         assert!(established.cipher_suite.starts_with("TLS"), "{}", established.cipher_suite);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_hello_of_whatever_bytes_has_one_verdict(
+        mut bytes in prop::collection::vec(any::<u8>(), 0..200),
+        headed: bool,
+        cuts in prop::collection::vec(0..20_u8, 0..4),
+    ) {
+        if headed {
+            let len = bytes.len() as u8;
+            bytes.splice(0..0, [22, 3, 1, 0, len + 4, 1, 0, 0, len]);
+        }
+        laws::hello(&server_config(&suites()), &bytes, &cuts);
+    }
+
+    #[test]
+    fn a_client_whose_bytes_are_changed_is_refused_or_understood(
+        old: bool,
+        changes in prop::collection::vec((0..1200_u16, any::<u8>()), 0..3),
+        cuts in prop::collection::vec(0..90_u8, 0..4),
+    ) {
+        let changes: Vec<u8> = changes.iter().flat_map(|&(at, how)| [(at >> 8) as u8, at as u8, how]).collect();
+        let version = if old { &TLS12 } else { &TLS13 };
+        let stock = stock_client(&Arc::new(client_of(&[version])));
+        laws::disturbed(&server_config(&suites()), stock, &changes, &cuts);
     }
 }

@@ -2,6 +2,8 @@
 
 mod differential;
 mod failures;
+mod forger;
+mod laws;
 mod peers;
 mod records;
 mod vectors;
