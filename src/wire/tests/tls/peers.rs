@@ -1,4 +1,5 @@
 //! Both ends of a connection: ours, a parked state with its driver, and rustls's.
+#![allow(dead_code, reason = "a fuzz target asks for some of it")]
 
 use edgehold_wire::tls::{Aead, ClientHandshake, Direction, Established, Failure, Handshake, Opened, Parked};
 use edgehold_wire::tls::{Alert, Fault, Plain, Role, Suite, Version};
