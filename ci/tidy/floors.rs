@@ -21,9 +21,10 @@ const ROOMS: [(&str, &[&str]); 7] = [
 const INNER: [&str; 1] = ["service::fanout"];
 
 /// Libraries, and the rooms or files that may use them.
-const LIBRARIES: [(&str, &[&str]); 6] = [
+const LIBRARIES: [(&str, &[&str]); 7] = [
     ("glommio", &["src/shard/pump.rs", "src/app/run.rs"]),
-    ("rustls", &["src/shard/side_table.rs"]),
+    ("rustls", &["src/wire/tls/", "src/shard/side_table.rs"]),
+    ("ring", &["src/wire/tls/"]),
     ("tokio", &["src/control/"]),
     ("axum", &["src/control/"]),
     ("io_uring", &["src/engine/"]),

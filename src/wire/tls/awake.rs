@@ -6,8 +6,9 @@
 //! | [`ReadHalf`] | borrowed | a receive that is not answered |
 //! | [`Awake`] | owned | a busy connection: each key is expanded at its first use and stays |
 //!
-//! What a receive owes the peer (the answer to a KeyUpdate, the refusal of a renegotiation) is noted in the state; the
-//! write half sends it: at the latest in front of the next data, as RFC 8446 section 4.6.3 demands, at once by `answer`.
+//! What a receive owes the peer (the answer to a KeyUpdate, the refusal of a renegotiation) is noted in the state. The
+//! write half sends it: at the latest in front of the next data, as RFC 8446 section 4.6.3 demands, or at once by
+//! `answer`.
 
 use super::keys::Key;
 use super::open::{Opened, Opener};

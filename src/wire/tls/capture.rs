@@ -1,8 +1,8 @@
 //! What rustls tells about one handshake while it runs, beside its result: the traffic secrets and the server name.
 //!
-//! Each handshake has a log and a resolver of its own, in a clone of the configuration, so that nothing of one handshake
-//! can be taken for another's, however many run on a thread, interleaved or not. rustls wants both to be `Sync`;
-//! bytes are kept in atomics, which needs neither a lock nor `std`.
+//! Each handshake has a log and a resolver of its own, in a clone of the configuration, so that nothing of one
+//! handshake can be taken for another's, however many run on a thread, interleaved or not. rustls wants both to be
+//! `Sync`; bytes are kept in atomics, which need neither a lock nor `std`.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -44,7 +44,7 @@ impl<const N: usize> Bytes<N> {
 
 impl<const N: usize> Drop for Bytes<N> {
     fn drop(&mut self) {
-        self.take(&mut [0; N]);
+        self.bytes.iter().for_each(|byte| byte.store(0, Relaxed));
     }
 }
 

@@ -74,8 +74,8 @@ impl Handshake {
         Ok(Handshake { driver: Driver::new(connection, secrets), names, is_first: true, held: Vec::new() })
     }
 
-    /// Takes received bytes, however they are cut, and appends to `out` what is to be sent. `Some` when the handshake is
-    /// over; then this is to be dropped.
+    /// Takes received bytes, however they are cut, and appends to `out` what is to be sent. `Some` when the handshake
+    /// is over; then this is to be dropped.
     ///
     /// # Errors
     /// The handshake has failed; `out` may have an alert. Then this is to be dropped.
@@ -241,7 +241,7 @@ struct Driver<C> {
     fed: usize,
     /// The first byte of all.
     first: Option<u8>,
-    /// rustls has taken a message of the peer's. Before that nothing is encrypted, so that an alert of ours can be sent.
+    /// rustls has taken a message of the peer's. Before that nothing is encrypted, and an alert of ours can be sent.
     has_progressed: bool,
 }
 

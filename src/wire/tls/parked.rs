@@ -144,6 +144,37 @@ pub struct Idle<const S: usize> {
 }
 
 /// The state of an idle connection, in two sizes, so that each can have a slab of its own.
+///
+/// Two live copies of one state do not compile:
+///
+/// ```compile_fail,E0599
+/// fn copy(parked: edgehold_wire::tls::Parked) -> [edgehold_wire::tls::Parked; 2] {
+///     [parked.clone(), parked]
+/// }
+/// ```
+///
+/// ```compile_fail,E0382
+/// fn wake_twice(parked: edgehold_wire::tls::Parked) -> [edgehold_wire::tls::Awake; 2] {
+///     [parked.wake(), parked.wake()]
+/// }
+/// ```
+///
+/// ```compile_fail,E0499
+/// fn write_twice(parked: &mut edgehold_wire::tls::Parked, out: &mut [u8]) {
+///     let (mut one, mut other) = (parked.wake_write(), parked.wake_write());
+///     one.close_notify(out);
+///     other.close_notify(out);
+/// }
+/// ```
+///
+/// One after the other does:
+///
+/// ```
+/// fn write_twice(parked: &mut edgehold_wire::tls::Parked, out: &mut [u8]) {
+///     parked.wake_write().update_key(out);
+///     parked.wake_write().close_notify(out);
+/// }
+/// ```
 #[allow(clippy::large_enum_variant, reason = "the sizes are the point; this is what carries them to their slab")]
 pub enum Parked {
     /// TLS 1.3 with SHA-256, and TLS 1.2 with AES-128-GCM: 88 bytes.

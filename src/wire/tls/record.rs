@@ -103,8 +103,8 @@ pub(super) fn additional_data(sequence: u64, content: u8, version: [u8; 2], plai
     data
 }
 
-/// Bytes that a record of this suite has beside its plaintext: 22 in TLS 1.3 (header, content type, tag), 29 in 1.2 with
-/// AES-GCM (header, nonce, tag), 21 with ChaCha20-Poly1305.
+/// Bytes that a record of this suite has beside its plaintext: 22 in TLS 1.3 (header, content type, tag), 29 in 1.2
+/// with AES-GCM (header, nonce, tag), 21 with ChaCha20-Poly1305.
 pub const fn overhead(suite: Suite) -> usize {
     match suite.version {
         Version::Tls13 => HEADER + 1 + TAG,

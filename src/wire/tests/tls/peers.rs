@@ -175,10 +175,9 @@ pub(crate) fn shake(ours: &mut Ours, stock: &mut Connection, cuts: &[usize]) -> 
         }
         received += flight.len();
         give(stock, &std::mem::take(&mut out)).unwrap();
-        if !stock.is_handshaking() && !stock.wants_write() {
-            if let Some(established) = established {
-                return Ok(established);
-            }
+        let is_over = !stock.is_handshaking() && !stock.wants_write();
+        if let Some(established) = established.take_if(|_| is_over) {
+            return Ok(established);
         }
     }
     panic!("the handshake has no end");
