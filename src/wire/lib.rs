@@ -1,7 +1,8 @@
 //! The formats of what is sent and received: bytes into meaning and back, no I/O.
 //!
 //! A parser takes a slice and its own small state and returns what the bytes mean; a writer appends bytes to a buffer
-//! of the caller's. There is no descriptor, clock, task or randomness here; time and keys are arguments.
+//! of the caller's. There is no descriptor, clock, task or randomness here; time and keys are arguments (of a TLS
+//! handshake, they come with its configuration).
 //!
 //! The one law: *same bytes, same result, however they are cut*. A parser may return "not whole yet" for a prefix, but
 //! any other result for a prefix is also its result for the whole. No input makes it panic; nothing is allocated for a

@@ -75,7 +75,7 @@ impl Handshake {
     }
 
     /// Takes received bytes, however they are cut, and appends to `out` what is to be sent. `Some` when the handshake
-    /// is over; then this is to be dropped.
+    /// is over; then this is to be dropped, and `out` (TLS 1.3: tickets) goes in front of whatever is sealed.
     ///
     /// # Errors
     /// The handshake has failed; `out` may have an alert. Then this is to be dropped.

@@ -28,6 +28,16 @@ pub enum Version {
     Tls13,
 }
 
+impl Version {
+    /// Its name, for a log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Version::Tls12 => "TLS 1.2",
+            Version::Tls13 => "TLS 1.3",
+        }
+    }
+}
+
 /// An algorithm that encrypts and authenticates records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

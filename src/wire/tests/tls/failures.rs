@@ -11,9 +11,8 @@ use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, Ser
 use rustls::server::{ResolvesServerCertUsingSni, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, ClientConfig, Connection, Error, ServerConfig};
+use std::io::Write;
 use std::sync::{Arc, Mutex};
-
-const SUITE: usize = 0;
 
 /// Both ends until one of them fails: what ours says, and what rustls says about the alert.
 fn fall(ours: &mut Ours, stock: &mut Connection) -> (Result<Option<Established>, Failure>, Option<Error>) {
@@ -107,6 +106,23 @@ fn a_hello_without_an_end_is_refused() {
     assert!(fed <= MAX_UNFINISHED);
     assert_eq!((failure.reason, failure.alert), (Reason::TooLong, Some(Alert::DECODE_ERROR)));
     assert_eq!(out, [21, 3, 3, 0, 2, 2, 50]);
+}
+
+/// Once a hello has been taken this end does not know whether an alert would have to be encrypted.
+#[test]
+fn a_flight_without_an_end_is_refused_in_silence() {
+    let mut ours = Ours::server(&server_config(&suites()));
+    let mut out = Vec::new();
+    ours.feed(&sent_by(&mut stock_client(&Arc::new(client_of(&[&TLS12])))), &mut out).unwrap();
+    out.clear();
+    let mut record = [&[22, 3, 3, 0x40, 0][..], &[16, 0, 0xff, 0], &[0; (1 << 14) - 4]].concat();
+    let failure = (0..4).find_map(|_| {
+        let failure = ours.feed(&record, &mut out).err();
+        record[5..9].fill(0);
+        failure
+    });
+    let failure = failure.expect("it is too long");
+    assert_eq!((failure.reason, failure.alert, out.len()), (Reason::TooLong, None, 0));
 }
 
 #[test]
@@ -276,21 +292,26 @@ fn a_flight_that_was_tampered_with_is_refused() {
     }
 }
 
+/// Early data would be taken twice from one who sends it twice.
 #[test]
-fn no_early_data_is_accepted() {
-    let suite = suites()[SUITE];
-    let mut server = server_config(&[suite]);
+fn no_early_data_is_accepted_whatever_the_configuration_says() {
+    let mut server = server_of(&[&TLS13], identity());
     server.max_early_data_size = 1000;
-    let mut client = client_config(&[suite]);
+    let mut client = client_of(&[&TLS13]);
     client.enable_early_data = true;
-    let client = Arc::new(client);
-    for _ in 0..2 {
-        let (mut ours, mut stock) = (Ours::server(&server), stock_client(&client));
-        if let Connection::Client(stock) = &mut stock {
-            assert!(stock.early_data().is_none(), "no ticket has offered it");
-        }
-        shake(&mut ours, &mut stock, &[]).unwrap();
+    let (server, client) = (Arc::new(server), Arc::new(client));
+    let (mut first, mut stock) = (stock_server(&server), stock_client(&client));
+    for _ in 0..3 {
+        give(&mut first, &sent_by(&mut stock)).unwrap();
+        give(&mut stock, &sent_by(&mut first)).unwrap();
     }
+    let mut stock = stock_client(&client);
+    let Connection::Client(client) = &mut stock else { panic!("it is a client") };
+    client.early_data().expect("the session allows it").write_all(b"early").unwrap();
+    let established = shake(&mut Ours::server(&server), &mut stock, &[]).unwrap();
+    assert!(established.resumed && established.leftover.is_empty());
+    let Connection::Client(client) = &mut stock else { panic!("it is a client") };
+    assert!(!client.is_early_data_accepted());
 }
 
 /// A log that notes the labels.

@@ -30,6 +30,9 @@ fn verdict(suite: Suite, forge: impl FnOnce(&mut Forger) -> Vec<u8>) -> Result<(
 #[test]
 fn a_parked_connection_is_small() {
     assert_eq!((size_of::<Idle<SMALL>>(), size_of::<Idle<LARGE>>()), (88, 120));
+    // An empty place of a slab is no larger.
+    assert_eq!((size_of::<Option<Idle<SMALL>>>(), size_of::<Option<Idle<LARGE>>>()), (88, 120));
+    assert_eq!(size_of::<Parked>(), 120);
     for suite in suites() {
         let is_small = matches!(pair(suite, 0).0.parked(), Parked::Small(_));
         assert_eq!(is_small, suite.aead == Aead::Aes128Gcm || suite == Suite::tls13(Aead::ChaCha20Poly1305));
@@ -377,6 +380,21 @@ fn tickets_are_skipped_by_a_client_however_they_are_cut() {
         verdict.unwrap();
         client.receive(&forger.content(DATA, b"data")).unwrap();
         assert_eq!(client.plain, b"data");
+    }
+}
+
+#[test]
+fn tickets_have_a_length_that_they_can_have() {
+    for (header, verdict) in [
+        ([4, 0, 0, 0], Err(Fault::Length)),
+        ([4, 0, 0, 1], Ok(())),
+        ([4, 2, 1, 9], Ok(())),
+        ([4, 2, 1, 10], Err(Fault::Length)),
+    ] {
+        let mut client = pair(SUITE_13, 0).0;
+        let secret = (0..32_u8).map(|n| n.wrapping_mul(7) ^ 2).collect();
+        let mut forger = Forger { secret, ..Forger::new(SUITE_13) };
+        assert_eq!(client.receive(&forger.content(HANDSHAKE, &header)), verdict, "{header:?}");
     }
 }
 
