@@ -1,5 +1,5 @@
-//! What a TLS record costs: from a parked state (one key is derived and expanded for each half that is woken), from keys
-//! that stay expanded, and with rustls's own connection; and what a handshake costs beside rustls alone.
+//! What a TLS record costs: from a parked state (one key is derived and expanded for each half that is woken), from
+//! keys that stay expanded, and with rustls's own connection; and what a handshake costs beside rustls alone.
 //!
 //! `echo` opens a message of so many bytes and seals it again; `push` seals one. The messages are sealed by the other
 //! end outside the time that is taken. One iteration is one message.

@@ -33,7 +33,8 @@ pub enum Reason {
     CertificateInvalid,
     /// A message that cannot be parsed, or breaks the protocol.
     Malformed,
-    /// More bytes of an unfinished flight than [`MAX_UNFINISHED`](super::MAX_UNFINISHED).
+    /// More bytes of an unfinished flight than [`MAX_HELLO`](super::MAX_HELLO) or, after it,
+    /// [`MAX_UNFINISHED`](super::MAX_UNFINISHED).
     TooLong,
     /// Something that did not decrypt, or a signature or Finished that is not correct.
     Decrypt,

@@ -5,7 +5,7 @@ use crate::peers::{
     AUTHORITY, Identity, NAME, Ours, authority, client_config, give, identity, identity_by, provider, roots, sent_by,
     server_config, shake, stock_client, stock_server, suites,
 };
-use edgehold_wire::tls::{Alert, Established, Failure, Handshake, MAX_UNFINISHED, Reason, Version};
+use edgehold_wire::tls::{Alert, Established, Failure, Handshake, MAX_HELLO, MAX_UNFINISHED, Reason, Version};
 use proptest::prelude::*;
 use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber, date_time_ymd};
 use rustls::server::{ResolvesServerCertUsingSni, WebPkiClientVerifier};
@@ -103,7 +103,7 @@ fn a_hello_without_an_end_is_refused() {
         fed += record.len();
         record[5..9].fill(0);
     };
-    assert!(fed <= MAX_UNFINISHED);
+    assert!(fed <= MAX_HELLO);
     assert_eq!((failure.reason, failure.alert), (Reason::TooLong, Some(Alert::DECODE_ERROR)));
     assert_eq!(out, [21, 3, 3, 0, 2, 2, 50]);
 }
@@ -116,11 +116,14 @@ fn a_flight_without_an_end_is_refused_in_silence() {
     ours.feed(&sent_by(&mut stock_client(&Arc::new(client_of(&[&TLS12])))), &mut out).unwrap();
     out.clear();
     let mut record = [&[22, 3, 3, 0x40, 0][..], &[16, 0, 0xff, 0], &[0; (1 << 14) - 4]].concat();
+    let mut fed = 0;
     let failure = (0..4).find_map(|_| {
         let failure = ours.feed(&record, &mut out).err();
+        fed += record.len();
         record[5..9].fill(0);
         failure
     });
+    assert!((MAX_UNFINISHED..MAX_UNFINISHED + record.len()).contains(&fed));
     let failure = failure.expect("it is too long");
     assert_eq!((failure.reason, failure.alert, out.len()), (Reason::TooLong, None, 0));
 }
