@@ -110,7 +110,9 @@ impl Reason {
 
     fn of_incompatible(what: &PeerIncompatible) -> Reason {
         match what {
-            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            // What rustls says of a hello of TLS 1.1 or older; every client of 1.2 has the extension.
+            PeerIncompatible::SignatureAlgorithmsExtensionRequired
+            | PeerIncompatible::ServerDoesNotSupportTls12Or13
             | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
             | PeerIncompatible::SupportedVersionsExtensionRequired
             | PeerIncompatible::Tls12NotOffered

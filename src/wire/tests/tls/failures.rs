@@ -139,6 +139,17 @@ fn no_version_in_common() {
 }
 
 #[test]
+fn a_client_of_tls_1_1_has_no_version_in_common() {
+    let hello = [&[3, 2][..], &[7; 32], &[0, 0, 2, 0xc0, 0x09, 1, 0]].concat();
+    let len = hello.len() as u8;
+    let record = [&[22, 3, 1, 0, len + 4, 1, 0, 0, len][..], &hello].concat();
+    let mut out = Vec::new();
+    let (reason, alert) = reason(Ours::server(&server_config(&suites())).feed(&record, &mut out));
+    assert_eq!((reason, alert), (Reason::NoCommonVersion, Some(Alert::HANDSHAKE_FAILURE)));
+    assert_eq!(out, [21, 3, 3, 0, 2, 2, Alert::HANDSHAKE_FAILURE.0]);
+}
+
+#[test]
 fn no_cipher_in_common() {
     let [aes, _, chacha, ..] = suites();
     let found = refused(&server_config(&[aes]), client_config(&[chacha]));
