@@ -49,5 +49,5 @@ pub use open::Opened;
 pub use parked::{
     Direction, Idle, LARGE, Lent, MAX_FRUITLESS, Parked, RENEGOTIATION_WEIGHT, Role, SMALL, WARNING_WEIGHT,
 };
-pub use record::{HEADER, MAX_PLAINTEXT, MAX_RECORD, overhead, record_len, sealed_len};
+pub use record::{HEADER, MAX_PLAINTEXT, MAX_RECORD, data_offset, overhead, record_len, sealed_len};
 pub use seal::{MAX_CONTROL, Plain, Refused};

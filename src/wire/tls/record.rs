@@ -112,6 +112,12 @@ pub const fn overhead(suite: Suite) -> usize {
     }
 }
 
+/// Where the data of a record begins that was opened in place: behind the header and, in TLS 1.2 with AES-GCM, the
+/// nonce. With the length of [`Opened::Data`](super::Opened::Data) that is the range in which it lies.
+pub const fn data_offset(suite: Suite) -> usize {
+    HEADER + suite.explicit_len()
+}
+
 /// Bytes that `plain` bytes of application data take when they are sealed into records that are as long as they may be.
 pub const fn sealed_len(suite: Suite, plain: usize) -> usize {
     plain + plain.div_ceil(MAX_PLAINTEXT) * overhead(suite)

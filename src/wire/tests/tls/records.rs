@@ -6,8 +6,8 @@ use crate::laws;
 use crate::peers::{Peer, pair, suites};
 use edgehold_wire::tls::{
     Aead, Alert, Fault, HEADER, Idle, LARGE, MAX_CONTROL, MAX_FRUITLESS, MAX_PLAINTEXT, MAX_RECORD, Opened, Parked,
-    Plain, RENEGOTIATION_WEIGHT, ReadHalf, Refused, SMALL, Suite, Version, WARNING_WEIGHT, WriteHalf, overhead,
-    record_len, sealed_len,
+    Plain, RENEGOTIATION_WEIGHT, ReadHalf, Refused, SMALL, Suite, Version, WARNING_WEIGHT, WriteHalf, data_offset,
+    overhead, record_len, sealed_len,
 };
 use proptest::prelude::*;
 
@@ -47,6 +47,16 @@ fn the_forger_forges_what_is_accepted() {
             server.receive(&forger.content(DATA, b"data")).unwrap();
             assert_eq!(taken(&mut server), b"data");
         }
+    }
+}
+
+#[test]
+fn data_lies_where_it_was_decrypted() {
+    for suite in suites() {
+        let (mut forger, mut server) = forged(suite);
+        let mut record = forger.content(DATA, b"data");
+        assert_eq!(server.parked().wake_read().open(&mut record), Ok(Opened::Data(&mut b"data".to_vec())));
+        assert_eq!(&record[data_offset(suite)..][..4], b"data");
     }
 }
 
