@@ -103,7 +103,7 @@ impl Partial {
             Stage::Length2 => (self.stage, self.hold) = (Stage::Length3, [kind, high, byte]),
             Stage::Length3 => return self.begin(kind, u32::from_be_bytes([0, high, middle, byte])),
             Stage::UpdateValue if byte > 1 => return Err(Fault::Value),
-            Stage::UpdateValue => return Ok(self.end(Message::KeyUpdate { requested: byte == 1 })),
+            Stage::UpdateValue => return Ok(Some(self.end(Message::KeyUpdate { requested: byte == 1 }))),
             Stage::Ticket | Stage::ClientHello => {}
         }
         Ok(None)
@@ -115,7 +115,7 @@ impl Partial {
             (KEY_UPDATE, 1) => Stage::UpdateValue,
             (NEW_SESSION_TICKET, 1..=MAX_TICKET) => Stage::Ticket,
             (CLIENT_HELLO, 1..) => Stage::ClientHello,
-            (HELLO_REQUEST, 0) => return Ok(self.end(Message::Renegotiation)),
+            (HELLO_REQUEST, 0) => return Ok(Some(self.end(Message::Renegotiation))),
             _ => return Err(Fault::Length),
         };
         let [_, high, middle, low] = len.to_be_bytes();
@@ -131,15 +131,15 @@ impl Partial {
         *bytes = rest;
         if left == 0 {
             let whole = if self.stage == Stage::Ticket { Message::Ticket } else { Message::Renegotiation };
-            return self.end(whole);
+            return Some(self.end(whole));
         }
         let [_, high, middle, low] = left.to_be_bytes();
         self.hold = [high, middle, low];
         None
     }
 
-    fn end(&mut self, message: Message) -> Option<Message> {
+    fn end(&mut self, message: Message) -> Message {
         *self = Partial::default();
-        Some(message)
+        message
     }
 }

@@ -241,16 +241,11 @@ fn many_handshakes_run_at_a_time() {
             to_ours.extend(sent_by(stock));
             let piece: Vec<u8> = to_ours.drain(..to_ours.len().min(37)).collect();
             let mut out = Vec::new();
-            match peer {
-                Some(peer) => peer.receive(&piece).unwrap(),
-                None => {
-                    let established = ours.feed(&piece, &mut out).unwrap();
-                    *peer = established.map(|established| {
-                        let mut peer = Peer::new(established.parked);
-                        peer.receive(&established.leftover).unwrap();
-                        peer
-                    });
-                }
+            if let Some(peer) = peer {
+                peer.receive(&piece).unwrap();
+            } else if let Some(established) = ours.feed(&piece, &mut out).unwrap() {
+                let peer = peer.insert(Peer::new(established.parked));
+                peer.receive(&established.leftover).unwrap();
             }
             give(stock, &out).unwrap();
         }

@@ -34,8 +34,8 @@ fn reason(result: Result<Option<Established>, Failure>) -> (Reason, Option<Alert
     (failure.reason, failure.alert)
 }
 
-fn told(description: AlertDescription) -> Option<Error> {
-    Some(Error::AlertReceived(description))
+fn told(description: AlertDescription) -> Error {
+    Error::AlertReceived(description)
 }
 
 /// A listener of ours and a client of rustls's.
@@ -132,7 +132,7 @@ fn a_flight_without_an_end_is_refused_in_silence() {
 fn no_version_in_common() {
     let server = server_of(&[&TLS13], identity());
     let found = refused(&server, client_of(&[&TLS12]));
-    let told = told(AlertDescription::ProtocolVersion);
+    let told = Some(told(AlertDescription::ProtocolVersion));
     assert_eq!(found, (Reason::NoCommonVersion, Some(Alert::PROTOCOL_VERSION), told));
     let (reason, alert, _) = refused(&server_of(&[&TLS12], identity()), client_of(&[&TLS13]));
     assert_eq!((reason, alert), (Reason::NoCommonVersion, Some(Alert::PROTOCOL_VERSION)));
@@ -153,7 +153,7 @@ fn a_client_of_tls_1_1_has_no_version_in_common() {
 fn no_cipher_in_common() {
     let [aes, _, chacha, ..] = suites();
     let found = refused(&server_config(&[aes]), client_config(&[chacha]));
-    let told = told(AlertDescription::HandshakeFailure);
+    let told = Some(told(AlertDescription::HandshakeFailure));
     assert_eq!(found, (Reason::NoCommonCipher, Some(Alert::HANDSHAKE_FAILURE), told));
 }
 
@@ -162,7 +162,7 @@ fn no_protocol_in_common() {
     let mut client = client_config(&suites());
     client.alpn_protocols = vec![b"h2".to_vec()];
     let found = refused(&server_config(&suites()), client);
-    let told = told(AlertDescription::NoApplicationProtocol);
+    let told = Some(told(AlertDescription::NoApplicationProtocol));
     assert_eq!(found, (Reason::NoCommonProtocol, Some(Alert::NO_APPLICATION_PROTOCOL), told));
 }
 
@@ -172,7 +172,7 @@ fn no_certificate_for_the_name() {
         let mut server = server_of(&[version], identity());
         server.cert_resolver = Arc::new(ResolvesServerCertUsingSni::new());
         let found = refused(&server, client_of(&[version]));
-        let told = told(AlertDescription::UnrecognisedName);
+        let told = Some(told(AlertDescription::UnrecognisedName));
         assert_eq!(found, (Reason::NoCertificateForName, Some(Alert::UNRECOGNIZED_NAME), told));
     }
 }
@@ -239,7 +239,7 @@ fn a_client_certificate_that_is_not_in_order_is_refused() {
         ];
         for (identity, why, alert, description) in cases {
             let (result, heard) = presented(version, identity);
-            assert_eq!((reason(result), heard), ((why, Some(alert)), told(description)), "{version:?}");
+            assert_eq!((reason(result), heard), ((why, Some(alert)), Some(told(description))), "{version:?}");
         }
     }
 }
@@ -264,7 +264,7 @@ fn an_upstream_with_a_certificate_that_is_not_in_order_is_refused() {
         (unknown, Reason::CertificateUnknownIssuer, UnknownCA),
     ] {
         let (result, heard) = upstream(identity);
-        assert_eq!((reason(result).0, heard), (why, told(description)));
+        assert_eq!((reason(result).0, heard), (why, Some(told(description))));
     }
 }
 

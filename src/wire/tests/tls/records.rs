@@ -214,9 +214,9 @@ fn records_without_room_for_a_tag_are_refused() {
 fn plaintext_is_as_long_as_it_may_be() {
     for suite in suites() {
         let (mut forger, mut server) = forged(suite);
-        server.receive(&forger.content(DATA, &[1; MAX_PLAINTEXT])).unwrap();
+        server.receive(&forger.content(DATA, &vec![1; MAX_PLAINTEXT])).unwrap();
         assert_eq!(server.plain.len(), MAX_PLAINTEXT);
-        assert_eq!(server.receive(&forger.content(DATA, &[1; MAX_PLAINTEXT + 1])), Err(Fault::LongPlaintext));
+        assert_eq!(server.receive(&forger.content(DATA, &vec![1; MAX_PLAINTEXT + 1])), Err(Fault::LongPlaintext));
         assert_eq!(Fault::LongPlaintext.alert(), Some(Alert::RECORD_OVERFLOW));
     }
 }
