@@ -128,7 +128,7 @@ impl Stage {
 /// No offers.
 pub const PLAIN: Offer<'static> = Offer { deflate: None, protocols: &[] };
 
-fn services() -> Settings {
+pub fn services() -> Settings {
     let route = |path: &str, target| Route { path: path.into(), below: true, host: None, limits: 0, target };
     let proxy = proxy::ProxyPlan {
         upstreams: vec![0],

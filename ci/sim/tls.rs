@@ -1,6 +1,6 @@
 //! Clients that speak TLS: stock rustls at the far end of the scripted kernel, which cuts everything anywhere.
 
-use crate::stage::{KIND, Stage, limits, settings};
+use crate::stage::{HEALTH, KIND, Stage, limits, services, settings};
 use edgehold::engine::script::{Dice, FarEnd, Temper};
 use edgehold::mesh::{Cause, ListenerTls};
 use edgehold::shard::service::ShardSettings;
@@ -236,4 +236,28 @@ fn a_forged_record_ends_its_connection_alone() {
     innocent.sends_frame(b"still served");
     innocent.receives(&mut stage, &frame(b"still served"));
     assert_eq!((stage.counters().tls_faults, stage.counters().closes[Cause::Tls as usize]), (1, 0));
+}
+
+/// A listener of clear text beside one with TLS: pages are sent there, openings refused, balancers answered.
+#[test]
+fn a_listener_that_redirects_serves_nothing_but_health() {
+    let services = edgehold::service::Settings { redirects: vec![Some(8443)], ..services() };
+    let mut stage = Stage::of(&services, 1, KIND, &settings());
+    for (request, status, location) in [
+        ("GET /a?b=c HTTP/1.1\r\nHost: h.example:80\r\n\r\n", "308", Some("https://h.example:8443/a?b=c")),
+        ("POST /echo HTTP/1.1\r\nHost: [::1]\r\n\r\n", "308", Some("https://[::1]:8443/echo")),
+        ("GET /echo HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", "403", None),
+        ("GET / HTTP/1.0\r\n\r\n", "400", None),
+        (&format!("GET {HEALTH} HTTP/1.1\r\nHost: h\r\n\r\n"), "200", None),
+    ] {
+        let (end, mut answer) = (stage.asked(request.as_bytes()), Vec::new());
+        let answered = stage.until(TURNS, |stage| {
+            answer.extend(stage.shard.ring().read(end, usize::MAX));
+            answer.windows(4).any(|it| it == b"\r\n\r\n")
+        });
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answered && answer[9..].starts_with(status), "{request}: {answer}");
+        let told = answer.lines().find_map(|line| line.strip_prefix("Location: "));
+        assert_eq!(told, location, "{request}");
+    }
 }

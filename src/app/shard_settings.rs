@@ -5,6 +5,7 @@ use super::config::{self, Config};
 use super::derive::Derived;
 use super::generation::Generation;
 use crate::control::stats::Counts;
+use crate::engine::Address;
 use crate::engine::files::local_device;
 use crate::mesh::{Health, ListenerTls};
 use crate::service::files::{self, FilesSettings};
@@ -79,11 +80,23 @@ pub fn services(generation: &Generation, common: &Common, health: &HealthTable) 
     service::Settings {
         routes: routes(generation),
         health: config.listeners.iter().map(|it| it.health.clone()).collect(),
+        redirects: redirects(config),
         proxy: places(generation, health),
         files: files_settings(config, &common.counts),
         broadcast: broadcast::settings(generation, common.epoch),
         ..service::Settings::default()
     }
+}
+
+/// A listener that redirects sends its clients to the first one with TLS; where another program has that, to its usual
+/// port.
+fn redirects(config: &Config) -> Vec<Option<u16>> {
+    let secure = config.listeners.iter().find(|it| it.tls.is_some());
+    let port = match secure.map(|it| &it.address) {
+        Some(Address::Tcp(address)) => address.port(),
+        _ => 443,
+    };
+    config.listeners.iter().map(|it| it.redirect_https.then_some(port)).collect()
 }
 
 // ---- limits ----

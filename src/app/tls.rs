@@ -47,7 +47,7 @@ pub fn advice(config: &Config) -> String {
 
 /// A row for each certificate, and one for each thing that should be known of a file.
 pub fn rows(config: &Config) -> Vec<Finding> {
-    inspections(config).flat_map(|(name, it)| of_listener(name, it)).collect()
+    inspections(config).flat_map(|(name, it)| of_listener(name, &it)).collect()
 }
 
 /// The files of a configuration that was just read without a problem.
@@ -58,7 +58,7 @@ fn inspections(config: &Config) -> impl Iterator<Item = (&str, Inspection)> {
     })
 }
 
-fn of_listener(name: &str, inspection: Inspection) -> Vec<Finding> {
+fn of_listener(name: &str, inspection: &Inspection) -> Vec<Finding> {
     let what = format!("tls of {name}");
     let certificates = inspection.certificates.iter().map(|it| certificate(&what, it));
     let advice = inspection.advice.iter().map(|Advice { file, words }| {

@@ -12,6 +12,7 @@ mod gate;
 mod health;
 pub mod page;
 pub mod proxy;
+mod redirect;
 mod routes;
 
 use crate::mesh::{ServiceKind, ToShard};
@@ -129,6 +130,8 @@ macro_rules! dispatch {
             pub routes: Arc<Routes>,
             /// The paths at which listeners, by their numbers, tell balancers how they are.
             pub health: Vec<Option<String>>,
+            /// The ports of `https` to which listeners, by their numbers, send all pages.
+            pub redirects: Vec<Option<u16>>,
             $(#[doc = $about] pub $module: <$module::$name as Service>::Settings,)*
         }
 
@@ -136,6 +139,7 @@ macro_rules! dispatch {
         pub struct Services {
             routes: Arc<Routes>,
             health: health::Paths,
+            redirects: redirect::Redirects,
             $($module: $module::$name,)*
         }
 
@@ -143,11 +147,13 @@ macro_rules! dispatch {
             /// With their first settings.
             pub fn new(settings: &Settings) -> Services {
                 let (routes, health) = (settings.routes.clone(), health::Paths(settings.health.clone()));
-                Services { routes, health, $($module: $module::$name::new(&settings.$module),)* }
+                let redirects = redirect::Redirects(settings.redirects.clone());
+                Services { routes, health, redirects, $($module: $module::$name::new(&settings.$module),)* }
             }
 
             fn take_settings(&mut self, desk: &mut Desk<'_>, settings: &Settings) {
                 (self.routes, self.health.0) = (settings.routes.clone(), settings.health.clone());
+                self.redirects.0.clone_from(&settings.redirects);
                 $(self.$module.exchange(desk, &settings.$module);)*
             }
 
@@ -195,7 +201,7 @@ impl crate::shard::service::Services for Services {
     }
 
     fn request(&mut self, desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>) -> Verdict {
-        if self.health.answers(desk, who, head) {
+        if self.health.answers(desk, who, head) || self.redirects.answers(desk, who, head) {
             return Verdict::Served;
         }
         let routes = self.routes.clone();

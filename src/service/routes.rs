@@ -72,7 +72,7 @@ impl Routes {
 }
 
 /// The host of an authority, without its port.
-fn without_port(authority: &str) -> &str {
+pub(super) fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => host,
         _ => authority,

@@ -76,7 +76,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
         self.core.watch(slot);
         self.core.list(slot);
         if tls {
-            tls::greet(&mut self.core, who, listener);
+            tls::greet(&mut self.core, who);
         }
     }
 

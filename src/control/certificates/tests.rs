@@ -136,11 +136,6 @@ impl Stage {
         }
     }
 
-    fn listener(&self, settings: &TlsSettings) -> TlsListener {
-        let key_log: Arc<dyn KeyLog> = Arc::new(NoKeyLog {});
-        TlsListener::load("public", settings, &key_log).unwrap_or_else(|faults| panic!("{}", fault::line(&faults)))
-    }
-
     /// The first name in the certificate that a new client is shown.
     fn shown(&self, server: &Arc<ServerConfig>) -> String {
         meet(server, &Arc::new(self.client()), "edge.example").shown()
@@ -173,6 +168,11 @@ impl Stage {
         let key = PrivateKeyDer::from_pem_slice(made.key.serialize_pem().as_bytes()).unwrap();
         builder.with_client_auth_cert(chain, key).unwrap()
     }
+}
+
+fn load(settings: &TlsSettings) -> TlsListener {
+    let key_log: Arc<dyn KeyLog> = Arc::new(NoKeyLog {});
+    TlsListener::load("public", settings, &key_log).unwrap_or_else(|faults| panic!("{}", fault::line(&faults)))
 }
 
 fn look(listener: &mut TlsListener) -> Look {
@@ -234,7 +234,7 @@ impl Met {
 #[test]
 fn a_new_certificate_is_shown_from_the_next_handshake_on() {
     let stage = Stage::new();
-    let mut listener = stage.listener(&stage.settings());
+    let mut listener = load(&stage.settings());
     let shards = listener.current();
     let begun = shards.current();
     assert_eq!(look(&mut listener), Look::Unchanged);
@@ -246,17 +246,18 @@ fn a_new_certificate_is_shown_from_the_next_handshake_on() {
     assert_eq!((listener.state.replaced.get(), listener.state.refused.get()), (1, 0));
 }
 
+type Spoil<'s> = Box<dyn Fn() + 's>;
+
 #[test]
 fn bad_files_keep_those_before_until_they_are_well() {
     let stage = Stage::new();
-    let mut listener = stage.listener(&stage.settings());
+    let mut listener = load(&stage.settings());
     let shards = listener.current();
     let (good, key) = (fs::read(stage.path("edge.pem")).unwrap(), fs::read(stage.path("edge.key")).unwrap());
     let mut expired = params(&["edge.example"]);
     expired.not_after = date_time_ymd(2021, 1, 1);
     let expired = stage.authority.issue(expired, KeyPair::generate().unwrap());
     let other = stage.authority.server(&["edge.example"]);
-    type Spoil<'s> = Box<dyn Fn() + 's>;
     let spoils: [(&str, Spoil<'_>); 4] = [
         ("expired", Box::new(|| stage.put("edge", &expired))),
         ("is not the key", Box::new(|| stage.write("edge.pem", &other.pem))),
@@ -296,7 +297,7 @@ fn what_expires_in_use_does_not_hold_up_what_is_new() {
         clients: ClientCertificates::Verified { optional: true, ca, crl },
         ..stage.settings()
     };
-    let mut listener = stage.listener(&settings);
+    let mut listener = load(&settings);
     // In the year 4005 the list is past its next update; in 4097 the certificates have expired.
     let at = |listener: &TlsListener, now| Reading::of(&settings, &identity::Moment { now, ..listener.moment() });
     stage.put("b", &stage.authority.server(&["b2.example"]));
@@ -333,7 +334,7 @@ fn the_keeper_sees_files_that_are_renamed_and_links_that_are_swapped() {
     }
     std::os::unix::fs::symlink("v1", stage.path("data")).unwrap();
     let settings = TlsSettings { certificates: vec![stage.files("data/edge")], ..stage.settings() };
-    let listener = stage.listener(&settings);
+    let listener = load(&settings);
     let (shards, state) = (listener.current(), listener.state());
     let is_shown = |name: &str| stage.shown(&shards.current()) == name;
     assert!(is_shown("one.example"));
@@ -355,7 +356,7 @@ fn the_keeper_sees_files_that_are_renamed_and_links_that_are_swapped() {
 #[test]
 fn the_keeper_reads_files_when_it_is_told_to() {
     let stage = Stage::new();
-    let listener = stage.listener(&stage.settings());
+    let listener = load(&stage.settings());
     let (state, orders) = (listener.state(), Arc::new(Notify::new()));
     let [one, two] = ["one.example", "two.example"].map(|name| stage.authority.server(&[name]));
     block_on(async {
@@ -384,7 +385,7 @@ fn a_certificate_is_chosen_by_name_then_by_wildcard_then_the_first() {
         certificates: vec![stage.files("edge"), stage.files("b"), CertificateFiles { names, ..stage.files("c") }],
         ..stage.settings()
     };
-    let server = stage.listener(&settings).current().current();
+    let server = load(&settings).current().current();
     let mut client = stage.client();
     // It takes any certificate: which one it is shown is the question.
     client.dangerous().set_certificate_verifier(Arc::new(Gullible));
@@ -450,7 +451,7 @@ fn of_two_certificates_for_a_name_the_first_that_the_client_can_verify_is_shown(
     let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
     stage.put("ed", &stage.authority.issue(params(&["ed.example", "edge.example"]), key));
     let settings = TlsSettings { certificates: vec![stage.files("ed"), stage.files("edge")], ..stage.settings() };
-    let server = stage.listener(&settings).current().current();
+    let server = load(&settings).current().current();
     let client = Arc::new(stage.client());
     assert_eq!(meet(&server, &client, "edge.example").shown(), "ed.example");
     let mut old = stage.client();
@@ -461,7 +462,7 @@ fn of_two_certificates_for_a_name_the_first_that_the_client_can_verify_is_shown(
 #[test]
 fn aes_128_is_chosen_whatever_the_client_would_rather_have() {
     let stage = Stage::new();
-    let server = stage.listener(&stage.settings()).current().current();
+    let server = load(&stage.settings()).current().current();
     let aes_256 = cipher_suite::TLS13_AES_256_GCM_SHA384;
     let both = vec![aes_256, cipher_suite::TLS13_AES_128_GCM_SHA256];
     for (suites, chosen) in [(both, cipher_suite::TLS13_AES_128_GCM_SHA256), (vec![aes_256], aes_256)] {
@@ -483,7 +484,7 @@ fn a_minimum_of_1_3_refuses_clients_of_1_2() {
     let old = Arc::new(stage.client_of(&version::TLS12));
     for (min_version, refused) in [(MinVersion::V12, false), (MinVersion::V13, true)] {
         let settings = TlsSettings { min_version, ..stage.settings() };
-        let met = meet(&stage.listener(&settings).current().current(), &old, "edge.example");
+        let met = meet(&load(&settings).current().current(), &old, "edge.example");
         assert_eq!(met.refused.is_some(), refused, "{:?}", met.refused);
     }
 }
@@ -519,7 +520,7 @@ fn clients_are_let_in_by_their_certificates() {
     let server = |optional, crl: Option<&str>| {
         let (ca, crl) = (stage.path("clients.pem"), crl.map(|name| stage.path(name)));
         let clients = ClientCertificates::Verified { optional, ca, crl };
-        stage.listener(&TlsSettings { clients, ..stage.settings() }).current().current()
+        load(&TlsSettings { clients, ..stage.settings() }).current().current()
     };
     // Without one, good, number 2, of strangers, expired, for servers.
     assert_eq!(admitted(&server(false, None), &all), [false, true, true, false, false, false]);
@@ -538,7 +539,7 @@ fn who_is_revoked_cannot_resume() {
     stage.write("clients.crl", &issuer.revoke(&[]));
     let (ca, crl) = (stage.path("clients.pem"), Some(stage.path("clients.crl")));
     let clients = ClientCertificates::Verified { optional: false, ca, crl };
-    let mut listener = stage.listener(&TlsSettings { clients, ..stage.settings() });
+    let mut listener = load(&TlsSettings { clients, ..stage.settings() });
     let shards = listener.current();
     let shown = issuer.client(7, |_| {});
     let client = Arc::new(stage.client_with(default_provider().cipher_suites, Some(&shown)));
@@ -571,7 +572,7 @@ fn machines_with_one_file_of_secrets_resume_each_others_sessions() {
         stage.write("tickets.keys", secrets);
         let keys = (!secrets.is_empty()).then(|| stage.path("tickets.keys"));
         let tickets = TicketSettings { keys, ..stage.settings().tickets };
-        stage.listener(&TlsSettings { tickets, ..stage.settings() }).current().current()
+        load(&TlsSettings { tickets, ..stage.settings() }).current().current()
     };
     let [old, new] = SECRETS;
     let (one, same, both) = (server(old), server(old), server(&format!("# in front\n{new}\n{old}\n")));
@@ -594,7 +595,7 @@ fn a_session_is_not_resumed_where_other_clients_are_let_in() {
     let tickets = TicketSettings { keys: Some(stage.path("tickets.keys")), ..stage.settings().tickets };
     let server = |clients| {
         let settings = TlsSettings { clients, tickets: tickets.clone(), ..stage.settings() };
-        stage.listener(&settings).current().current()
+        load(&settings).current().current()
     };
     let of = |optional| ClientCertificates::Verified { optional, ca: stage.path("clients.pem"), crl: None };
     let (open, optional) = (server(ClientCertificates::Off), server(of(true)));
@@ -606,7 +607,7 @@ fn a_session_is_not_resumed_where_other_clients_are_let_in() {
 #[test]
 fn sessions_outlive_a_new_certificate_and_one_rotation_but_not_two() {
     let stage = Stage::new();
-    let mut listener = stage.listener(&stage.settings());
+    let mut listener = load(&stage.settings());
     let (shards, client) = (listener.current(), Arc::new(stage.client()));
     meet(&shards.current(), &client, "edge.example");
     stage.put("edge", &stage.authority.server(&["edge.example"]));

@@ -1,4 +1,5 @@
-//! A queue that goes out encrypted (TLS): plaintext at its front is exchanged for ciphertext, as much as one send takes.
+//! A queue that goes out encrypted (TLS): plaintext at its front is exchanged for ciphertext, as much as one send
+//! takes.
 //!
 //! Ciphertext lies in chunks of the same pool, in front of the plaintext that waits, and is charged to the same
 //! connection. How many bytes of it there are the connection remembers (`Sending::Sealed`).
@@ -142,6 +143,7 @@ impl Pool {
 mod tests {
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "as the record layer's")]
     /// A cipher that adds a byte in front of up to 100 bytes, and turns these over.
     fn seal(plain: &mut Plain<'_>, room: &mut [u8]) -> Result<usize, Refused> {
         let mut used = 0;

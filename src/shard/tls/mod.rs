@@ -54,12 +54,11 @@ pub(super) fn received<S: Services>(core: &mut Core, service: &mut S, who: Handl
 
 // ---- the handshake ----
 
-/// Begins the handshake of a client that has come to a listener with TLS.
-pub(super) fn greet(core: &mut Core, who: Handle, listener: usize) {
-    core.slab[who.slot].flags.insert(Flags::TLS);
-    if !core.tls.begin(who.slot, listener) {
-        core.cut(who, Cause::Tls);
-    }
+/// A client has come to a listener with TLS.
+pub(super) fn greet(core: &mut Core, who: Handle) {
+    let conn = &mut core.slab[who.slot];
+    conn.flags.insert(Flags::TLS);
+    core.tls.expect(who.slot, conn.origin);
 }
 
 fn handshake<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &[u8]) {
@@ -182,8 +181,8 @@ fn fail(core: &mut Core, who: Handle, fault: Fault) {
 
 // ---- what is sent ----
 
-/// Before a send: what is queued is sealed as far as one send takes; where nothing is, the peer is sent what it is owed,
-/// or the end.
+/// Before a send: what is queued is sealed as far as one send takes. Where nothing is queued, the peer is sent what it is
+/// owed, or the end.
 pub(super) fn seal(core: &mut Core, slot: u32) {
     let conn = &mut core.slab[slot];
     if conn.read.is_parked() {
@@ -195,7 +194,7 @@ pub(super) fn seal(core: &mut Core, slot: u32) {
     if conn.out.pending() > 0 {
         seal_queue(core, slot);
     } else if core.tls.owes(slot) {
-        seal_control(core, slot, |writer, out| writer.answer(out));
+        seal_control(core, slot, table::Writer::answer);
     } else if conn.write == WriteEnd::FinWanted && !core.tls.is_write_closed(slot) {
         let alert = core.side.get(conn.side).and_then(|cold| cold.alert);
         seal_control(core, slot, |writer, out| writer.end(alert, out));

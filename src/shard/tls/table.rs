@@ -7,8 +7,8 @@
 
 use crate::mesh::ListenerTls;
 use edgehold_wire::tls::{
-    Alert, Awake, Established, Failure, Fault, Handshake, Idle, LARGE, Lent, Opened, Parked, Plain, ReadHalf, Refused,
-    SMALL, WriteHalf,
+    Alert, Awake, Established, Failure, Fault, Handshake, Idle, LARGE, Lent, Opened, Parked, Plain, ReadHalf, Reason,
+    Refused, SMALL, WriteHalf,
 };
 use slab::Slab;
 
@@ -20,6 +20,8 @@ const KIND: u32 = 29;
 enum Place {
     /// It has none, or has it no more.
     None,
+    /// Its handshake, at the listener of this number, has not begun: nothing has come.
+    Expected(u32),
     Handshake(u32),
     Small(u32),
     Large(u32),
@@ -34,6 +36,7 @@ impl Place {
             Place::Small(number) => (2, number),
             Place::Large(number) => (3, number),
             Place::Awake(number) => (4, number),
+            Place::Expected(listener) => (5, listener),
         };
         kind << KIND | number
     }
@@ -45,6 +48,7 @@ impl Place {
             2 => Place::Small(number),
             3 => Place::Large(number),
             4 => Place::Awake(number),
+            5 => Place::Expected(number),
             _ => Place::None,
         }
     }
@@ -64,6 +68,7 @@ pub struct TlsTable {
 }
 
 /// The half that writes, wherever the record layer is.
+#[expect(clippy::large_enum_variant, reason = "it lives for one call, on the stack")]
 pub enum Writer<'t> {
     /// Its key is expanded for the moment.
     Half(WriteHalf<'t>),
@@ -120,26 +125,36 @@ impl TlsTable {
         self.listeners.get(listener).is_some_and(Option::is_some)
     }
 
-    /// Begins a handshake with what the listener's certificates are now. `false`: it cannot be begun.
-    pub fn begin(&mut self, slot: u32, listener: usize) -> bool {
-        let Some(Some(listener)) = self.listeners.get(listener) else { return false };
-        let Ok(handshake) = Handshake::new(&listener.current()) else { return false };
+    /// A client of this listener has come. Its handshake begins with its first bytes, so that who sends none costs no
+    /// memory.
+    pub fn expect(&mut self, slot: u32, listener: u16) {
+        self.put(slot, Place::Expected(u32::from(listener)));
+    }
+
+    /// Begins the handshake, with what the listener's certificates are now.
+    fn begin(&mut self, slot: u32, listener: u32) -> Result<(), Failure> {
+        let Some(Some(listener)) = self.listeners.get(listener as usize) else { return Ok(()) };
+        let handshake = Handshake::new(&listener.current());
+        let handshake =
+            handshake.map_err(|error| Failure { reason: Reason::Internal, alert: None, detail: Some(error) })?;
         let number = self.handshakes.insert(handshake);
         self.put(slot, Place::Handshake(number as u32));
-        true
+        Ok(())
     }
 
     /// Whether the connection's handshake is under way.
     pub fn is_handshaking(&self, slot: u32) -> bool {
-        matches!(self.place(slot), Place::Handshake(_))
+        matches!(self.place(slot), Place::Handshake(_) | Place::Expected(_))
     }
 
-    /// Feeds the handshake; see [`Handshake::feed`]. When it is over, its place is taken by the record layer; when it has
-    /// failed, by nothing.
+    /// Feeds the handshake; see [`Handshake::feed`]. When it is over or has failed, its place is empty.
     ///
     /// # Errors
     /// It has failed.
     pub fn feed(&mut self, slot: u32, bytes: &[u8], out: &mut Vec<u8>) -> Result<Option<Established>, Failure> {
+        if let Place::Expected(listener) = self.place(slot) {
+            self.begin(slot, listener)?;
+        }
         let Place::Handshake(number) = self.place(slot) else { return Ok(None) };
         let fed = self.handshakes[number as usize].feed(bytes, out);
         if !matches!(fed, Ok(None)) {
@@ -180,6 +195,7 @@ impl TlsTable {
     pub fn drop_session(&mut self, slot: u32) {
         match self.place(slot) {
             Place::None => return,
+            Place::Expected(_) => {}
             Place::Handshake(number) => drop(self.handshakes.remove(number as usize)),
             Place::Small(number) => drop(self.small.remove(number as usize)),
             Place::Large(number) => drop(self.large.remove(number as usize)),
@@ -235,7 +251,7 @@ impl TlsTable {
 
     fn lend(&mut self, slot: u32) -> Option<Lent<'_>> {
         match self.place(slot) {
-            Place::None | Place::Handshake(_) => None,
+            Place::None | Place::Expected(_) | Place::Handshake(_) => None,
             Place::Small(number) => Some(self.small[number as usize].lend()),
             Place::Large(number) => Some(self.large[number as usize].lend()),
             Place::Awake(number) => Some(self.awake[number as usize].lend()),

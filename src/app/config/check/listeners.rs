@@ -62,5 +62,5 @@ pub(super) fn check_admin(admin: Option<SocketAddr>, listeners: &[Section<Listen
 pub(super) fn listener(section: Section<ListenerDraft>, base: &Path, report: &mut Report<'_>) -> Option<Listener> {
     let tls = settings(&section, base, report);
     let ListenerDraft { name, address, backlog, reuse_port, mode, health, redirect_https, .. } = section.value;
-    Some(Listener { name: name?, address: address?, backlog, reuse_port, mode, health, redirect_https, tls: tls? })
+    Some(Listener { name: name?, address: address?, backlog, reuse_port, mode, health, redirect_https, tls })
 }

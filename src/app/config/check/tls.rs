@@ -71,18 +71,15 @@ fn check_client(section: &Listener, report: &mut Report<'_>) {
     }
 }
 
-/// The settings of a draft, and what is wrong with their files; the outer `None` where a part is missing, which has
-/// been noted, the inner one where nothing is said of TLS.
-pub(super) fn settings(section: &Listener, base: &Path, report: &mut Report<'_>) -> Option<Option<TlsSettings>> {
-    if !section.gives("tls") {
-        return Some(None);
-    }
-    let settings = joined(&section.value.tls, base)?;
+/// The settings of a draft, and what is wrong with their files; `None` where nothing is said of TLS, or where a part is
+/// missing, which has been noted.
+pub(super) fn settings(section: &Listener, base: &Path, report: &mut Report<'_>) -> Option<TlsSettings> {
+    let settings = section.gives("tls").then(|| joined(&section.value.tls, base))??;
     if !section.refuses("tls") {
         let faults = certificates::inspect(&settings).err().unwrap_or_default();
         faults.iter().for_each(|fault| note(fault, section, base, report));
     }
-    Some(Some(settings))
+    Some(settings)
 }
 
 fn note(fault: &Fault, section: &Listener, base: &Path, report: &mut Report<'_>) {
