@@ -139,7 +139,7 @@ fn what_is_echoed_over_tls_is_what_was_sent() {
         for _ in 0..12 {
             let client = &mut clients[dice.below(3)];
             let payload: Vec<u8> =
-                (0..[0, 1, 64, 1000, 16_384, 40_000][dice.below(6)]).map(|n| (n * 7) as u8).collect();
+                (0..[0, 1, 64, 1000, 16_384, 40_000][dice.below(6)]).map(|n: u32| (n * 7) as u8).collect();
             if dice.chance(20) {
                 // Long enough to be parked.
                 (0..400).for_each(|_| stage.turn());

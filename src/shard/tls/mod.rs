@@ -183,6 +183,7 @@ fn fail(core: &mut Core, who: Handle, fault: Fault) {
 
 /// Before a send: what is queued is sealed as far as one send takes. Where nothing is queued, the peer is sent what it is
 /// owed, or the end.
+#[expect(clippy::redundant_closure_for_method_calls, reason = "the method is not for every lifetime")]
 pub(super) fn seal(core: &mut Core, slot: u32) {
     let conn = &mut core.slab[slot];
     if conn.read.is_parked() {
@@ -194,7 +195,7 @@ pub(super) fn seal(core: &mut Core, slot: u32) {
     if conn.out.pending() > 0 {
         seal_queue(core, slot);
     } else if core.tls.owes(slot) {
-        seal_control(core, slot, table::Writer::answer);
+        seal_control(core, slot, |writer, out| writer.answer(out));
     } else if conn.write == WriteEnd::FinWanted && !core.tls.is_write_closed(slot) {
         let alert = core.side.get(conn.side).and_then(|cold| cold.alert);
         seal_control(core, slot, |writer, out| writer.end(alert, out));
