@@ -23,12 +23,10 @@ pub fn reconcile<R: Ring, S: Services>(ring: &mut R, core: &mut Core, service: &
         State::Dial => dial(ring, core, slot),
         State::Handshake | State::Head | State::Open | State::Closing => {
             arm_read(ring, conn, slot);
-            if conn.flags.contains(Flags::TLS) && !conn.held.contains(Held::SEND) {
-                tls::seal(core, slot);
-            }
-            let conn = &mut core.slab[slot];
             if wants_batch(conn) {
                 send_batch(ring, core, service, slot);
+            } else if conn.flags.contains(Flags::TLS) {
+                seal_and_write(ring, core, slot);
             } else {
                 write(ring, &core.pool, conn, slot);
             }
@@ -120,15 +118,28 @@ fn read_once<R: Ring>(ring: &mut R, conn: &mut Conn, slot: u32) {
     }
 }
 
+/// What goes out to a peer with TLS is sealed first.
+fn seal_and_write<R: Ring>(ring: &mut R, core: &mut Core, slot: u32) {
+    if core.slab[slot].flags.contains(Flags::TLS) {
+        tls::seal(core, slot);
+    }
+    write(ring, &core.pool, &mut core.slab[slot], slot);
+}
+
 /// One send at a time; each takes what has queued since the last. FIN follows the last byte.
 fn write<R: Ring>(ring: &mut R, pool: &Pool, conn: &mut Conn, slot: u32) {
+    let sealed = if let Sending::Sealed(len) = conn.sending { Some(len as usize) } else { None };
     if conn.held.contains(Held::SEND) {
     } else if conn.out.pending() > 0 {
-        // Of a peer with TLS only what is sealed.
-        let most = if let Sending::Sealed(sealed) = conn.sending { sealed as usize } else { usize::MAX };
+        let most = match sealed {
+            // Never a byte in clear text.
+            None if conn.flags.contains(Flags::TLS) => return,
+            None => usize::MAX,
+            Some(sealed) => sealed,
+        };
         let (pieces, count) = pool.gather_front(&mut conn.out, most);
         conn.held.insert(Held::SEND);
-        if conn.sending == Sending::Idle {
+        if sealed.is_none() {
             conn.sending = Sending::Queue;
         }
         // SAFETY: the pool keeps the pieces in place until `Pool::sent` or `Pool::clear`, which are called
@@ -158,7 +169,7 @@ fn send_batch<R: Ring, S: Services>(ring: &mut R, core: &mut Core, service: &mut
     let conn = &mut core.slab[slot];
     if batch.is_empty() || !conn.can_send() || conn.out.pending() > 0 {
         core.queue_batch(who, batch);
-        return write(ring, &core.pool, &mut core.slab[slot], slot);
+        return seal_and_write(ring, core, slot);
     }
     if conn.flags.contains(Flags::TLS) {
         tls::seal_batch(core, slot, &batch);

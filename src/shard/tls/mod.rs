@@ -13,7 +13,7 @@
 mod table;
 
 use super::batches::Batch;
-use super::conn::{Conn, Flags, Sending, State, StateEvent, WriteEnd};
+use super::conn::{Conn, Flags, Held, Sending, State, StateEvent, WriteEnd};
 use super::core::{Chain, Core, list};
 use super::outbox::Unsealed;
 use super::read;
@@ -189,7 +189,7 @@ pub(super) fn seal(core: &mut Core, slot: u32) {
     if conn.read.is_parked() {
         core.tls.park(slot);
     }
-    if matches!(conn.sending, Sending::Sealed(_)) {
+    if conn.held.contains(Held::SEND) || matches!(conn.sending, Sending::Sealed(_)) {
         return;
     }
     if conn.out.pending() > 0 {
