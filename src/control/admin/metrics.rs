@@ -170,13 +170,14 @@ sums have what it said last.
 |---|---|---|---|
 ";
 
-fn label_values() -> [(&'static str, Vec<&'static str>); 5] {
+fn label_values() -> [(&'static str, Vec<&'static str>); 6] {
     [
         ("`state`", Stage::ALL.iter().map(|it| it.word()).collect()),
         ("`service`", ServiceKind::ALL.iter().map(|it| it.word()).collect()),
         ("`cause`", Cause::ALL.iter().map(|it| it.word()).collect()),
         ("`reason` of `edgehold_refusals_total`", Refused::ALL.iter().map(|it| it.word()).collect()),
         ("`reason` of `edgehold_feed_refused_total`", Reason::ALL.iter().map(|it| it.word()).collect()),
+        ("`reason` of `edgehold_tls_handshake_failures_total`", tls::Reason::WORDS.to_vec()),
     ]
 }
 
