@@ -18,8 +18,8 @@ mod mistakes;
 mod page;
 #[path = "../load/peer.rs"]
 mod peer;
-mod stage;
 mod secured;
+mod stage;
 mod sums;
 mod tool;
 

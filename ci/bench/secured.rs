@@ -61,7 +61,7 @@ fn fanout_over_tls() {
     let _alone = crate::alone();
     let server = Server::before(back_ends::echo());
     let (url, pid) = (server.wss("/feed/bench"), server.pid());
-    let publish = format!("{}/v1/publish/bench/bench", server.admin());
+    let publish = format!("{}/v1/publish/bench", server.admin());
     let flags = ["--url", &url, "--publish", &publish, "--server-pid", &pid, "--insecure", "--connections", "200"];
     let found = found("fanout", &[&flags[..], &["--rate", "50", "--duration", "2s"]].concat());
     let of = |name: &str| found.whole(&format!("/fanout/{name}"));
@@ -80,7 +80,7 @@ fn handshakes_that_fail() {
         let said = ran.complaints().concat();
         assert!(ran.code == Some(2) && said.contains(word), "{:?} {said}", ran.code);
     };
-    refused(&server.wss("/echo"), &other.ca(), "UnknownIssuer");
+    refused(&server.wss("/echo"), &other.ca(), "invalid peer certificate");
     refused(&server.ws("/echo").replace("ws:", "wss:"), &server.ca(), "TLS");
     refused(&server.wss("/echo"), "/nowhere/ca.pem", "--ca /nowhere/ca.pem");
 }
