@@ -149,8 +149,8 @@ impl ClientHandshake {
         self.driver.run(received, out).map_err(|failed| self.driver.fail(failed, start, out))
     }
 
-    /// After [`feed`](Self::feed) has returned [`Established`]: what takes the tickets of TLS 1.3, which come behind the
-    /// handshake. `None` before, and the second time.
+    /// After [`feed`](Self::feed) has returned [`Established`]: what takes the tickets of TLS 1.3, which come behind
+    /// the handshake. `None` before, and the second time.
     pub fn take_session(&mut self) -> Option<Session> {
         self.driver.kernel.take().map(Session)
     }
