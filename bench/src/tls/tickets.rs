@@ -1,8 +1,8 @@
 //! One ticket for a whole crowd.
 //!
 //! A client of TLS 1.3 uses a ticket once, so that nobody who listens can tell that it came back; a server that keeps
-//! its state in tickets takes one as often as it comes. So the first connection keeps the ticket that the server sent it, as
-//! bytes, and each client that connects later is given a session that is made of it anew.
+//! its state in tickets takes one as often as it comes. So the first connection keeps the ticket that the server sent
+//! it, as bytes, and each client that connects later is given a session that is made of it anew.
 
 use edgehold_wire::tls::Session;
 use rustls::NamedGroup;
