@@ -71,6 +71,7 @@ fn bare_crowd(session: &Session<'_>, address: SocketAddr, pairs: u64) -> Result<
         addresses: vec![address],
         host: String::new(),
         path: String::new(),
+        tls: None,
     };
     Crew::start(&Plan {
         target: &target,

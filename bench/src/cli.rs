@@ -1,5 +1,6 @@
 //! The command line: flags are the same in every mode, and a mode adds few of its own.
 
+use crate::tls;
 use crate::units::{Addresses, Cores, bytes, count, span};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -40,7 +41,8 @@ pub enum Mode {
 /// The flags of every mode that meets a server.
 #[derive(Args, Clone, Debug)]
 pub struct Common {
-    /// The server: ws://HOST:PORT/PATH, http://HOST:PORT/PATH (an event stream) or tcp://HOST:PORT (plain bytes)
+    /// The server: ws://HOST:PORT/PATH, http://HOST:PORT/PATH (an event stream) or tcp://HOST:PORT (plain bytes);
+    /// over TLS wss://, https:// or tls://
     #[arg(long)]
     pub url: String,
     /// How many connections (also 10k, 1M)
@@ -91,6 +93,9 @@ pub struct Common {
     /// Offer permessage-deflate (RFC 7692), and inflate what comes deflated
     #[arg(long)]
     pub deflate: bool,
+    /// TLS.
+    #[command(flatten)]
+    pub tls: tls::Flags,
 }
 
 /// Flags of `idle`.

@@ -1,7 +1,7 @@
 //! edgehold-bench: what a server of WebSocket, SSE or TCP clients costs, measured from outside.
 //!
 //! - `cli`, `units`: what is asked
-//! - `preflight`, `session`, `target`: whether it can be done, and with whom
+//! - `preflight`, `session`, `target`, `tls`: whether it can be done, and with whom
 //! - `crowd`: the clients, on the engine and the wire code of the server itself
 //! - `modes`: what the clients do; `publisher` speaks to all of them
 //! - `watch`, `admin`, `calibrate`: what the server, the machine and the tool itself spend
@@ -26,6 +26,7 @@ mod result;
 mod session;
 mod show;
 mod target;
+mod tls;
 mod units;
 mod watch;
 

@@ -3,13 +3,14 @@
 use crate::cli::Common;
 use crate::failure::{Failure, mistaken};
 use crate::target::{Speech, Target};
+use crate::tls::Stream;
 use crate::units::Addresses;
 use crate::watch::sysctl;
 use edgehold::engine::probe::Kernel;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -190,7 +191,7 @@ fn tcp_mem(common: &Common) -> Option<String> {
 /// Nobody listens, or the answer is another one.
 pub fn knock(target: &Target, request: &[u8]) -> Result<(), Failure> {
     let url = &target.url;
-    let answer = greet(target.addresses[0], request);
+    let answer = greet(target, request);
     match answer {
         Err(error) => mistaken(format!("{url}: {}: {error}", target.addresses[0])),
         Ok(_) if target.speech == Speech::Bytes => Ok(()),
@@ -204,9 +205,8 @@ pub fn knock(target: &Target, request: &[u8]) -> Result<(), Failure> {
     }
 }
 
-fn greet(to: SocketAddr, request: &[u8]) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+fn greet(target: &Target, request: &[u8]) -> std::io::Result<String> {
+    let mut stream = Stream::connect(target, PATIENCE)?;
     if request.is_empty() {
         return Ok(String::new());
     }
@@ -217,7 +217,7 @@ fn greet(to: SocketAddr, request: &[u8]) -> std::io::Result<String> {
 }
 
 /// Work that a ring of this thread left behind may interrupt a read.
-fn read(stream: &mut TcpStream, into: &mut [u8]) -> std::io::Result<usize> {
+fn read(stream: &mut Stream, into: &mut [u8]) -> std::io::Result<usize> {
     loop {
         match stream.read(into) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -9,10 +9,9 @@ use crate::failure::{Failure, failed, mistaken};
 use crate::interrupt;
 use crate::session::opening;
 use crate::target::{Speech, Target};
+use crate::tls::{Flags, Stream};
 use edgehold_wire::{upgrade, ws};
-use socket2::SockRef;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
 use std::ops::Range;
 use std::thread;
 use std::time::Duration;
@@ -26,7 +25,7 @@ const ANSWER_BYTES: usize = 64 << 10;
 
 /// A connection on which messages are published.
 pub struct Publisher {
-    stream: TcpStream,
+    stream: Stream,
     target: Target,
     form: String,
     /// Bytes of answers that have come and were not read yet.
@@ -90,12 +89,12 @@ impl Publisher {
     ///
     /// # Errors
     /// The URL is none that can publish, or the server does not take it.
-    pub fn open(url: &str, form: &str) -> Result<Publisher, Failure> {
-        let target = Target::read(url)?;
+    pub fn open(url: &str, form: &str, flags: &Flags) -> Result<Publisher, Failure> {
+        let target = Target::read(url, flags)?;
         if !form.contains("{}") {
             return mistaken(format!("--publish-as {form}: {{}} stands for the message, and is missing"));
         }
-        let connected = TcpStream::connect_timeout(&target.addresses[0], PATIENCE);
+        let connected = Stream::connect(&target, PATIENCE);
         let stream = connected.or_else(|error| mistaken(format!("--publish {url}: {error}")))?;
         let mut publisher = Publisher { stream, target, form: unescaped(form), rest: Vec::new(), unanswered: 0 };
         match publisher.greet() {
@@ -105,9 +104,7 @@ impl Publisher {
     }
 
     fn greet(&mut self) -> io::Result<()> {
-        self.stream.set_nodelay(true)?;
-        self.stream.set_read_timeout(Some(PATIENCE))?;
-        SockRef::from(&self.stream).set_send_buffer_size(SEND_BYTES)?;
+        self.stream.set_send_buffer_size(SEND_BYTES)?;
         if self.target.speech != Speech::WebSocket {
             return self.stream.set_nonblocking(true);
         }
@@ -305,7 +302,7 @@ mod tests {
 
     fn published(requests: u32, status: &'static str) -> Said {
         let (url, serving) = server(requests as usize, status);
-        let mut publisher = Publisher::open(&url, "{}").expect("a publisher");
+        let mut publisher = Publisher::open(&url, "{}", &Flags::default()).expect("a publisher");
         let schedule = Schedule { clock: Clock::start(), start: 0, per_second: 1000.0, size: 64, core: None };
         let first = schedule.number_after(0.01);
         let said = publisher.run(&schedule, first..first + requests);

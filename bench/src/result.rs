@@ -122,6 +122,47 @@ pub struct Connect {
     pub client_cpu_share: f64,
     /// From the intended time of the connect to the end of the handshake.
     pub latency: Latency,
+    /// The TLS handshakes among that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Handshakes>,
+}
+
+/// TLS handshakes. What they took of the server's CPU is that of the whole connection: its accept and, where there is
+/// one, the HTTP request that follows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Handshakes {
+    /// TLS 1.2 or TLS 1.3.
+    pub version: String,
+    /// The cipher suite by its name at IANA.
+    pub cipher_suite: String,
+    /// With a certificate and a signature.
+    pub full: u64,
+    /// Of a session that was resumed by a ticket.
+    pub resumed: u64,
+    /// How many with a certificate the server makes in a second of its CPU; absent where there were others too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full_per_server_cpu_second: Option<f64>,
+    /// How many resumed ones; absent where there were others too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resumed_per_server_cpu_second: Option<f64>,
+}
+
+impl Handshakes {
+    /// With the rates that follow from what they took, where they were of one kind.
+    pub fn with_rates(mut self, server_cpu: Option<f64>) -> Handshakes {
+        let rate =
+            |count: u64, others: u64| server_cpu.filter(|&cpu| cpu > 0.0 && others == 0).map(|cpu| count as f64 / cpu);
+        self.full_per_server_cpu_second = rate(self.full, self.resumed).filter(|_| self.full > 0);
+        self.resumed_per_server_cpu_second = rate(self.resumed, self.full).filter(|_| self.resumed > 0);
+        self
+    }
+
+    /// Those of two crowds, in so much CPU.
+    pub fn and(mut self, other: &Handshakes, server_cpu: Option<f64>) -> Handshakes {
+        (self.full, self.resumed) = (self.full + other.full, self.resumed + other.resumed);
+        self.with_rates(server_cpu)
+    }
 }
 
 /// What connections cost in memory: readings at several counts, and the slopes through them.
@@ -284,6 +325,9 @@ pub struct Storm {
     pub client_cpu_share: f64,
     /// Time of a single client from the cut until it stood again.
     pub latency: Latency,
+    /// The TLS handshakes of those who came back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Handshakes>,
 }
 
 /// A distribution of times.

@@ -154,7 +154,7 @@ impl<'a> Session<'a> {
 /// # Errors
 /// As [`Target::read`].
 pub fn target(common: &Common, url: &str) -> Result<Target, Failure> {
-    let mut target = Target::read(url)?;
+    let mut target = Target::read(url, &common.tls)?;
     if let Some(to) = &common.to {
         let port = target.port();
         target.addresses = to.0.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
@@ -190,7 +190,8 @@ fn describe(common: &Common, ground: &Ground, out: &mut Outcome) {
 
 /// How a client of this server opens.
 pub fn opening(target: &Target, headers: &[String], deflate: bool) -> Opening {
-    Opening { speech: target.speech, request: Arc::from(request(target, headers, deflate)), key: KEY, deflate }
+    let (speech, tls) = (target.speech, target.tls.clone());
+    Opening { speech, request: Arc::from(request(target, headers, deflate)), key: KEY, deflate, tls }
 }
 
 fn request(target: &Target, headers: &[String], deflate: bool) -> Vec<u8> {

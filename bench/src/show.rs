@@ -1,6 +1,6 @@
 //! An outcome in words, for the terminal.
 
-use crate::result::{Connect, Fanout, Latency, Load, Memory, Outcome, Storm};
+use crate::result::{Connect, Fanout, Handshakes, Latency, Load, Memory, Outcome, Storm};
 use crate::units::{grouped, micros, size};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -38,7 +38,18 @@ fn connect(text: &mut String, it: &Connect) {
     if let Some(cpu) = it.server_cpu_ms_per_thousand {
         line(text, "server CPU", &format!("{cpu:.1} ms per thousand handshakes"));
     }
+    it.tls.iter().for_each(|it| handshakes(text, it));
     times(text, "handshake", &it.latency);
+}
+
+fn handshakes(text: &mut String, it: &Handshakes) {
+    let words =
+        format!("{}, {}: {} full, {} resumed", it.version, it.cipher_suite, grouped(it.full), grouped(it.resumed));
+    line(text, "TLS", &words);
+    let rates = [("full", it.full_per_server_cpu_second), ("resumed", it.resumed_per_server_cpu_second)];
+    for (kind, rate) in rates.into_iter().filter_map(|(kind, rate)| Some((kind, rate?))) {
+        line(text, "", &format!("{} {kind} handshakes per second of the server's CPU", rounded(rate)));
+    }
 }
 
 fn causes(text: &mut String, failed: &BTreeMap<String, u64>) {
@@ -117,6 +128,7 @@ fn storm(text: &mut String, it: &Storm) {
     if let Some(cpu) = it.server_cpu_seconds {
         line(text, "server CPU", &format!("{cpu:.2} s"));
     }
+    it.tls.iter().for_each(|it| handshakes(text, it));
     times(text, "cut until back", &it.latency);
 }
 

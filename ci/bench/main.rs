@@ -6,6 +6,7 @@
 //! the test's own stands for it ([`back_ends`]).
 //!
 //! - [`figures`]: idle, echo, storm, slow, proxy; [`many`]: fanout
+//! - [`secured`]: echo, fanout and storm over TLS
 //! - [`mistakes`]: what is refused; [`ends`]: servers that die and people who press Ctrl-C
 //! - [`page`]: the report, seen in a browser; [`sums`]: what `edgehold plan` says, measured
 
@@ -17,6 +18,7 @@ mod mistakes;
 mod page;
 #[path = "../load/peer.rs"]
 mod peer;
+mod secured;
 mod stage;
 mod sums;
 mod tool;

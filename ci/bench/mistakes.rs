@@ -40,7 +40,7 @@ fn addresses() {
     refused(&echo("ws://", &[]), &["ws://HOST:PORT/PATH"]);
     refused(&echo("ws://127.0.0.1:99999/", &[]), &["ws://127.0.0.1:99999/"]);
     refused(&echo("ws://nobody.invalid/", &[]), &["nobody.invalid"]);
-    refused(&echo("wss://127.0.0.1/", &[]), &["wss://127.0.0.1/", "speaks no TLS"]);
+    refused(&echo("wss://127.0.0.1/", &[]), &["wss://127.0.0.1/", "--ca FILE", "--insecure"]);
     misspelt(&tool::run("echo", &[]), &["required"]);
 }
 

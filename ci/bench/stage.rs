@@ -2,8 +2,9 @@
 //!
 //! A child is ended through its own handle, when it is dropped.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -23,6 +24,10 @@ park_after = "1s"
 [[listener]]
 name = "public"
 address = "{address}"
+[[listener]]
+name = "secure"
+address = "{secure}"
+tls = { certificate = "{folder}/edge.pem", key = "{folder}/edge.key" }
 [[route]]
 path = "/echo"
 service = "echo"
@@ -44,6 +49,7 @@ pub(crate) struct Server {
     child: Child,
     folder: TempDir,
     address: SocketAddr,
+    secure: SocketAddr,
     admin: SocketAddr,
 }
 
@@ -92,13 +98,15 @@ impl Server {
     }
 
     fn with(slots: u32, upstream: SocketAddr) -> Server {
-        let [address, admin] = [free_port(), free_port()].map(local);
-        let words = [("{address}", address), ("{admin}", admin), ("{upstream}", upstream)];
+        let [address, secure, admin] = [free_port(), free_port(), free_port()].map(local);
+        let words = [("{address}", address), ("{secure}", secure), ("{admin}", admin), ("{upstream}", upstream)];
         let fill = |text: String, (word, value): (&str, SocketAddr)| text.replace(word, &value.to_string());
         let folder = tempfile::tempdir().expect("a temporary folder");
+        certify(folder.path());
         let config = CONFIG.replace("{slots}", &slots.to_string());
+        let config = config.replace("{folder}", &folder.path().display().to_string());
         let child = serve(folder.path(), &words.into_iter().fold(config, fill));
-        let mut server = Server { child, folder, address, admin };
+        let mut server = Server { child, folder, address, secure, admin };
         wait_for("GET /readyz is 200", patience(20), || server.is_ready());
         server
     }
@@ -119,6 +127,16 @@ impl Server {
         format!("ws://{}{path}", self.address)
     }
 
+    /// `path` under wss://.
+    pub(crate) fn wss(&self, path: &str) -> String {
+        format!("wss://{}{path}", self.secure)
+    }
+
+    /// The certificate behind that, which is its own authority.
+    pub(crate) fn ca(&self) -> String {
+        self.folder.path().join("edge.pem").display().to_string()
+    }
+
     /// The URL of the admin address.
     pub(crate) fn admin(&self) -> String {
         format!("http://{}", self.admin)
@@ -130,7 +148,7 @@ impl Server {
         let metrics = Metrics::parse(&reply.body);
         let messages = |way| metrics.sum(names::MESSAGES, &[("service", service), ("direction", way)]);
         Counts {
-            accepts: metrics.sum(ACCEPTS, &[("listener", "public")]),
+            accepts: ["public", "secure"].map(|name| metrics.sum(ACCEPTS, &[("listener", name)])).iter().sum(),
             heard: messages("in"),
             said: messages("out"),
             resets: metrics.sum(names::CLOSES, &[("cause", "reset")]),
@@ -178,6 +196,15 @@ impl Drop for Server {
 fn end(child: &mut Child) {
     let _ = child.kill();
     let _ = child.wait();
+}
+
+/// A certificate for 127.0.0.1, made by itself, and its key (P-256).
+fn certify(folder: &Path) {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".into()]).expect("a certificate");
+    let key = folder.join("edge.key");
+    std::fs::write(folder.join("edge.pem"), made.cert.pem()).expect("a file");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("a file");
+    std::fs::set_permissions(key, Permissions::from_mode(0o600)).expect("a mode");
 }
 
 fn serve(folder: &Path, config: &str) -> Child {

@@ -5,19 +5,23 @@
 //! goes before the first reading, so that what grows once (buffers, tables, code) is not counted. They come a
 //! hundred at a time, so that what is under way at once, and the memory that it takes for a moment, is the same for few
 //! and for many, on however busy a machine. At the end 10 000 leave and 10 000 others come: that must cost nothing, or
-//! something leaks. A second test measures the kernel's share, a third what a client costs that listens to a channel.
+//! something leaks. Further tests measure the kernel's share, what a client costs that listens to a channel, and what
+//! one costs that came over TLS.
 
 #[path = "../load/crowd.rs"]
 mod crowd;
 #[path = "../load/peer.rs"]
 mod peer;
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use crowd::{Crowd, Habit, Invitation, Stage};
+use tempfile::TempDir;
+
 use peer::{Memory, Server, patience, raise_file_limit};
 
 const FEW: usize = 2_000;
@@ -27,10 +31,15 @@ const BYTES_MAX: i64 = 200;
 /// What a parked connection costs the kernel at least: an idle TCP connection (3 870 bytes), an armed multishot poll
 /// (256) and a direct descriptor (40). Five in a hundred more is the most.
 const KERNEL_BYTES_MAX: f64 = 1.05 * (3870.0 + 256.0 + 40.0);
+/// The most that an idle connection over TLS 1.3 with AES-128 may cost, in bytes of RSS.
+const TLS_BYTES_MAX: f64 = 256.0;
 /// The most that a client may cost beyond that which listens to a channel, in bytes of RSS.
 const SUBSCRIBER_BYTES_MAX: f64 = 64.0;
 /// Connections of which the kernel's share is measured.
-const KERNEL_CROWD: &str = "15000";
+const KERNEL_CROWD: [&str; 4] = ["--connections", "15000", "--rate", "10000"];
+/// Connections over TLS, of which more are measured, and which come no faster than handshakes are made: those that wait
+/// take the heap's memory, and leave it in pieces.
+const TLS_CROWD: [&str; 7] = ["--connections", "24000", "--rate", "2000", "--insecure", "--tls-version", "1.3"];
 /// The most a connection that took the slot of another may add: nothing, but for the grain of pages.
 const LEAK_BYTES_MAX: i64 = 64;
 /// Clients that join and speak at a time.
@@ -63,6 +72,10 @@ path = "/feed/{channel}"
 service = "broadcast"
 feeds = ["bench"]
 "#;
+
+/// Where clients connect, in clear text and over TLS.
+const PLAIN: &str = "address = \"{address}\"";
+const SECURED: &str = "address = \"{address}\"\ntls = { certificate = \"{folder}/a.pem\", key = \"{folder}/a.key\" }";
 
 /// Memory is read by one test at a time.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -108,23 +121,53 @@ fn kernel_memory_of_a_parked_connection() {
 #[test]
 fn subscriber() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let user = |path| agreed_of(path, &[1])[1];
+    let user = |path| agreed_of(path, || measure(path), &[1])[1];
     let (idle, listening) = (user("/echo"), user("/feed/bench"));
     println!("idle connection: {idle:.0} bytes, one that listens {listening:.0}; limit {SUBSCRIBER_BYTES_MAX} more");
     assert!(listening - idle <= SUBSCRIBER_BYTES_MAX, "a subscriber costs {:.0} bytes more", listening - idle);
 }
 
+/// The state of the record layer beside the slot, and nothing of the handshake; the first of three counts takes what
+/// handshakes need while they are made.
+#[test]
+fn idle_connection_over_tls() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = certified();
+    let over_tls = || {
+        let config = CONFIG.replace(PLAIN, &SECURED.replace("{folder}", &folder.path().display().to_string()));
+        let outcome = measured(&config, "wss", "/echo", &TLS_CROWD);
+        let shook = &outcome["connect"]["tls"];
+        assert_eq!(shook["cipher_suite"], "TLS13_AES_128_GCM_SHA256");
+        println!("full handshakes per second of the server's CPU: {}", shook["full_per_server_cpu_second"]);
+        figures(&outcome)
+    };
+    let [kernel, user] = agreed_of("wss", over_tls, &[1]);
+    println!("idle connection over TLS: {user:.0} bytes of RSS, {kernel:.0} of the kernel's; limit {TLS_BYTES_MAX}");
+    assert!(user <= TLS_BYTES_MAX, "an idle connection over TLS costs {user:.0} bytes");
+}
+
+/// A folder with a certificate that is its own authority, and its key (P-256).
+fn certified() -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".into()]).expect("a certificate");
+    let key = folder.path().join("a.key");
+    fs::write(folder.path().join("a.pem"), made.cert.pem()).expect("a file");
+    fs::write(&key, made.signing_key.serialize_pem()).expect("a file");
+    fs::set_permissions(key, Permissions::from_mode(0o600)).expect("a mode");
+    folder
+}
+
 /// What a connection to a path costs, the kernel's and user memory: the first two measurements that agree, and the
 /// smaller figures of them, since what is under way for others is never less than nothing.
 fn agreed(path: &str) -> [f64; 2] {
-    agreed_of(path, &[0, 1])
+    agreed_of(path, || measure(path), &[0, 1])
 }
 
 /// The same, and only figures in these places need to agree.
-fn agreed_of(path: &str, places: &[usize]) -> [f64; 2] {
+fn agreed_of(path: &str, measure: impl Fn() -> [f64; 2], places: &[usize]) -> [f64; 2] {
     let mut seen: Vec<[f64; 2]> = Vec::new();
     for _ in 0..MEASUREMENTS {
-        let now = measure(path);
+        let now = measure();
         let agrees = |then: &&[f64; 2]| places.iter().all(|&at| (then[at] - now[at]).abs() <= AGREE[at]);
         if let Some(then) = seen.iter().find(agrees) {
             return [0, 1].map(|at| now[at].min(then[at]));
@@ -136,17 +179,25 @@ fn agreed_of(path: &str, places: &[usize]) -> [f64; 2] {
 
 /// The memory of connections to a path, as edgehold-bench measures it: the kernel's and the server's own.
 fn measure(path: &str) -> [f64; 2] {
-    let server = Server::start(CONFIG);
+    figures(&measured(CONFIG, "ws", path, &KERNEL_CROWD))
+}
+
+fn figures(outcome: &serde_json::Value) -> [f64; 2] {
+    ["kernel_server_bytes", "user_rss_bytes"].map(|key| outcome["memory"][key].as_f64().expect("a figure"))
+}
+
+/// What edgehold-bench finds of a crowd at a path of a server with this configuration.
+fn measured(config: &str, scheme: &str, path: &str, flags: &[&str]) -> serde_json::Value {
+    let server = Server::start(config);
     let json = tempfile::NamedTempFile::new().expect("a file");
-    let (url, admin) = (format!("ws://{}{path}", server.address), format!("http://{}", server.admin));
+    let (url, admin) = (format!("{scheme}://{}{path}", server.address), format!("http://{}", server.admin));
     let mut command = Command::new(bench());
-    command.args(["idle", "--connections", KERNEL_CROWD, "--rate", "10000", "--hold", "1s"]);
+    command.args(["idle", "--hold", "1s"]).args(flags);
     command.args(["--url", &url, "--admin", &admin, "--server-pid", &server.pid().to_string(), "--json"]);
     let ended = command.arg(json.path()).status().expect("edgehold-bench runs");
     assert!(ended.success(), "edgehold-bench idle: {ended}");
     let text = fs::read_to_string(json.path()).expect("its result");
-    let outcome: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    ["kernel_server_bytes", "user_rss_bytes"].map(|key| outcome["memory"][key].as_f64().expect("a figure"))
+    serde_json::from_str(&text).expect("JSON")
 }
 
 /// Beside the server, where `cargo build --release --workspace` puts it.

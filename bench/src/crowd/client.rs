@@ -10,6 +10,8 @@ pub enum State {
     Away,
     /// The TCP connection.
     Connecting,
+    /// The end of the TLS handshake.
+    Securing,
     /// The server's answer to its opening.
     Opening,
     /// Nothing in particular: it stands.

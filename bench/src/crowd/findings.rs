@@ -1,6 +1,6 @@
 //! What a worker has seen: counters that others may read at any time, and findings that it hands over when asked.
 
-use crate::result::Latency;
+use crate::result::{Handshakes, Latency};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -69,6 +69,12 @@ pub struct Findings {
     pub behind: u64,
     /// Connects that were tried.
     pub attempts: u64,
+    /// TLS handshakes with a certificate.
+    pub full: u64,
+    /// TLS handshakes that resumed a session.
+    pub resumed: u64,
+    /// The version and the cipher suite of the latest of them.
+    pub suite: Option<(&'static str, &'static str)>,
     /// For each published message: how many have it, and when the last of them got it.
     pub receipts: Vec<(u32, u64)>,
 }
@@ -88,6 +94,9 @@ impl Default for Findings {
             doubled: 0,
             behind: 0,
             attempts: 0,
+            full: 0,
+            resumed: 0,
+            suite: None,
             receipts: Vec::new(),
         }
     }
@@ -126,7 +135,23 @@ impl Findings {
         self.doubled += other.doubled;
         self.behind = self.behind.max(other.behind);
         self.attempts += other.attempts;
+        (self.full, self.resumed) = (self.full + other.full, self.resumed + other.resumed);
+        self.suite = self.suite.or(other.suite);
         self.merge_receipts(&other.receipts);
+    }
+
+    /// The TLS handshakes, and what they took of the server's CPU; `None` where there were none.
+    pub fn handshakes(&self, server_cpu: Option<f64>) -> Option<Handshakes> {
+        let (version, cipher_suite) = self.suite?;
+        let (full, resumed) = (self.full, self.resumed);
+        let counts = Handshakes {
+            version: version.into(),
+            cipher_suite: cipher_suite.into(),
+            full,
+            resumed,
+            ..Handshakes::default()
+        };
+        Some(counts.with_rates(server_cpu))
     }
 
     fn merge_receipts(&mut self, other: &[(u32, u64)]) {

@@ -1,6 +1,7 @@
 //! The crowd of clients: workers, each a thread with a ring, and the crew that leads them.
 //!
 //! - `client`, `table`: clients without their ring: what comes in is read, what is due is written down
+//! - `secured`: TLS between the table and the ring
 //! - `worker`: the thread: a ring, and what the kernel is asked for
 //! - `pace`, `words`, `findings`: when, what, and what came of it
 //!
@@ -9,6 +10,7 @@
 pub mod client;
 pub mod findings;
 pub mod pace;
+pub mod secured;
 pub mod table;
 pub mod words;
 pub mod worker;
@@ -237,8 +239,10 @@ impl Crew {
         self.while_growing(count, &progress, settled);
         let took = self.since(&before);
         self.give_up(count, settled);
-        let connect = self.connected(count, self.sum(|it| &it.joined) - joined);
-        with_rates(connect, took)
+        let found = self.tell();
+        let connect = connected(&found, count, self.sum(|it| &it.joined) - joined);
+        let connect = with_rates(connect, took);
+        Connect { tls: found.handshakes(took.server_cpu), ..connect }
     }
 
     /// A worker's part of so many, dealt one after the other.
@@ -269,16 +273,6 @@ impl Crew {
         if settled(self) < count {
             self.order(|_, _| Order::GiveUp);
         }
-    }
-
-    fn connected(&mut self, asked: u64, connected: u64) -> Connect {
-        let found = self.tell();
-        let mut failed = found.failed;
-        let unknown = asked.saturating_sub(connected + failed.values().sum::<u64>());
-        if unknown > 0 {
-            failed.insert("not begun".into(), unknown);
-        }
-        Connect { asked, connected, failed, latency: latency(&found.connects), ..Connect::default() }
     }
 
     /// `count` of the clients say `words` and hear them again for a time: when the rate says, or one after the other.
@@ -459,6 +453,15 @@ fn work(
     if let Err(error) = worker.run() {
         eprintln!("edgehold-bench: a ring failed: {error}");
     }
+}
+
+fn connected(found: &Findings, asked: u64, connected: u64) -> Connect {
+    let mut failed = found.failed.clone();
+    let unknown = asked.saturating_sub(connected + failed.values().sum::<u64>());
+    if unknown > 0 {
+        failed.insert("not begun".into(), unknown);
+    }
+    Connect { asked, connected, failed, latency: latency(&found.connects), ..Connect::default() }
 }
 
 fn with_rates(mut connect: Connect, took: Took) -> Connect {

@@ -8,6 +8,7 @@ use super::findings::{Counters, Findings, cause, note};
 use super::pace::Pace;
 use super::words::{Words, framed, marks};
 use crate::target::Speech;
+use crate::tls::Secure;
 use edgehold_wire::deflate::{Inflater, Preferences};
 use edgehold_wire::{upgrade, ws};
 use memchr::memmem::Finder;
@@ -30,6 +31,8 @@ pub struct Opening {
     pub key: [u8; 16],
     /// permessage-deflate is offered.
     pub deflate: bool,
+    /// What is in front of the request, where it is TLS.
+    pub tls: Option<Secure>,
 }
 
 /// What a client offers besides WebSocket itself.
@@ -119,7 +122,7 @@ impl Table {
         &mut self.clients[slot as usize]
     }
 
-    /// The TCP connection stands.
+    /// The TCP connection stands, and TLS on it.
     pub fn connected(&mut self, slot: u32, now: u64) {
         let client = self.client(slot);
         (client.state, client.outgoing) = (State::Opening, Outgoing::Opening);
@@ -150,7 +153,7 @@ impl Table {
                 cause(&mut self.findings.lost, words);
                 Counters::less(&self.counters.open);
             }
-            State::Connecting | State::Opening => {
+            State::Connecting | State::Securing | State::Opening => {
                 cause(&mut self.findings.failed, words);
                 Counters::add(&self.counters.failed, 1);
                 self.pending = self.pending.saturating_sub(1);
@@ -467,7 +470,7 @@ mod tests {
     use super::*;
 
     fn table(speech: Speech) -> Table {
-        let opening = Opening { speech, request: Arc::new([]), key: [7; 16], deflate: false };
+        let opening = Opening { speech, request: Arc::new([]), key: [7; 16], deflate: false, tls: None };
         let mut table = Table::new(4, opening, Arc::default());
         (0..4).for_each(|slot| table.clients[slot].state = State::Open);
         table

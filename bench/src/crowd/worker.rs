@@ -7,6 +7,7 @@
 use super::client::{Outgoing, State, held};
 use super::findings::{Counters, Findings};
 use super::pace::{Clock, Pace, nanos};
+use super::secured::Secured;
 use super::table::{Hearing, Opening, Stretch, Table};
 use super::words::{Words, framed};
 use edgehold::engine::sockets::bind_source;
@@ -125,6 +126,8 @@ pub struct Worker {
     clock: Clock,
     make: Make,
     table: Table,
+    /// TLS, where it is spoken.
+    secured: Option<Box<Secured>>,
     orders: Receiver<Order>,
     joining: Round,
     window: u32,
@@ -151,11 +154,13 @@ impl Worker {
         let setup = Setup { table: slots, buffers, buffer_bytes, unsent_bytes: 0, silence: Duration::ZERO, files: 0 };
         let ring = Uring::new(setup, waker, Vec::new())?;
         counters.thread.store(rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned(), Ordering::Release);
+        let secured = make.opening.tls.as_ref().map(|tls| Box::new(Secured::new(tls, slots, !make.by_poll)));
         let table = Table::new(slots, make.opening.clone(), counters);
         Ok(Worker {
             ring,
             clock,
             table,
+            secured,
             orders,
             joining: Round::NONE,
             window: 0,
@@ -227,7 +232,7 @@ impl Worker {
         (self.joining.count, self.returning) = (self.joining.begun, None);
         self.waiting.clear();
         for slot in 0..self.make.slots {
-            if matches!(self.state(slot), State::Connecting | State::Opening) {
+            if matches!(self.state(slot), State::Connecting | State::Securing | State::Opening) {
                 self.table.lose(slot, "no answer in time");
             }
         }
@@ -404,7 +409,10 @@ impl Worker {
     fn connected(&mut self, slot: u32, result: Result<u32, i32>) {
         self.table.clients[slot as usize].unset(held::CONNECT);
         match result {
-            Ok(_) if self.state(slot) == State::Connecting => self.table.connected(slot, self.clock.now()),
+            Ok(_) if self.state(slot) == State::Connecting => match &mut self.secured {
+                Some(secured) => secured.begin(slot, &mut self.table),
+                None => self.table.connected(slot, self.clock.now()),
+            },
             Ok(_) => {}
             Err(errno) => self.table.lose(slot, &in_words(errno)),
         }
@@ -425,8 +433,11 @@ impl Worker {
 
     fn heard(&mut self, slot: u32, mut bytes: Lent, what: u16) {
         let now = self.clock.now();
-        if matches!(self.state(slot), State::Opening | State::Open) {
-            self.table.hear(slot, &mut bytes, now);
+        if matches!(self.state(slot), State::Securing | State::Opening | State::Open) {
+            match &mut self.secured {
+                Some(secured) => secured.hear(slot, &mut bytes, &mut self.table, now),
+                None => self.table.hear(slot, &mut bytes, now),
+            }
         }
         if what == held::ONCE && bytes.is_full() {
             self.table.clients[slot as usize].set(held::READABLE);
@@ -445,7 +456,10 @@ impl Worker {
         let client = &mut self.table.clients[slot as usize];
         client.unset(held::SEND);
         match result {
-            Ok(len) => client.offset += len,
+            Ok(len) => match &mut self.secured {
+                Some(secured) => client.offset += secured.sent(slot, len),
+                None => client.offset += len,
+            },
             Err(libc::EINTR | libc::EAGAIN) => {}
             Err(errno) => return self.table.lose(slot, &in_words(errno)),
         }
@@ -493,6 +507,7 @@ impl Worker {
     fn closed(&mut self, slot: u32) {
         let client = &mut self.table.clients[slot as usize];
         let returns = client.is(held::RETURNS);
+        self.secured.iter_mut().for_each(|secured| secured.forget(slot));
         let failures = client.failures;
         client.leave();
         self.replying.retain(|(of, _)| *of != slot);
@@ -528,7 +543,7 @@ impl Worker {
 
     fn settle(&mut self, slot: u32) {
         match self.state(slot) {
-            State::Opening | State::Open => {
+            State::Securing | State::Opening | State::Open => {
                 self.listen(slot);
                 self.speak(slot);
             }
@@ -590,23 +605,46 @@ impl Worker {
 
     /// One send at a time: what was begun, then control frames, then what is due.
     fn speak(&mut self, slot: u32) {
-        let client = self.table.clients[slot as usize];
-        if client.is(held::SEND) {
+        if self.table.clients[slot as usize].is(held::SEND) {
             return;
         }
-        if client.outgoing == Outgoing::Nothing {
+        if let Some(secured) = self.secured.take() {
+            self.speak_secured(slot, secured);
+            return;
+        }
+        let (parts, count) = self.choose(slot);
+        if count > 0 {
+            let pieces = parts.map(piece);
+            // SAFETY: the bytes are the request and the ping, which live as long as the worker; or words that are kept
+            // in `said` as long; or a reply that is kept in `replying` until it went out, or the descriptor is closed.
+            unsafe { self.send(slot, &pieces[..count]) };
+        }
+    }
+
+    /// The same over TLS: it is sealed when everything that was sealed before has gone out.
+    fn speak_secured(&mut self, slot: u32, mut secured: Box<Secured>) {
+        if !secured.has_unsent(slot) && matches!(self.state(slot), State::Opening | State::Open) {
+            let (parts, count) = self.choose(slot);
+            if let Err(words) = secured.seal(slot, &parts[..count]) {
+                self.table.lose(slot, &words);
+            }
+        }
+        if let Some(piece) = secured.unsent(slot).map(piece) {
+            // SAFETY: `secured` keeps the bytes until they went out whole, or the descriptor is closed.
+            unsafe { self.send(slot, &[piece]) };
+        }
+        self.secured = Some(secured);
+    }
+
+    /// Chooses what is said next, where nothing was begun; what is going out then, as [`parts`](Self::parts) has it.
+    fn choose(&mut self, slot: u32) -> ([&[u8]; GATHER], usize) {
+        if self.table.clients[slot as usize].outgoing == Outgoing::Nothing {
             self.table.clients[slot as usize].outgoing = self.next_to_say(slot);
         }
-        let (pieces, count) = self.pieces(slot);
-        if count == 0 {
+        if self.parts(slot).1 == 0 {
             self.table.clients[slot as usize].outgoing = Outgoing::Nothing;
-            return;
         }
-        self.table.clients[slot as usize].set(held::SEND);
-        let tag = self.tag(slot, Operation::Send);
-        // SAFETY: the bytes are the request and the ping, which live as long as the worker; or words that are kept in
-        // `said` as long; or a reply that is kept in `replying` until it went out, or the descriptor is closed.
-        unsafe { self.ring.send(tag, &pieces[..count]) };
+        self.parts(slot)
     }
 
     fn next_to_say(&mut self, slot: u32) -> Outgoing {
@@ -629,33 +667,46 @@ impl Worker {
         if self.table.replies.is_empty() { None } else { self.table.replies.remove(&slot).map(Vec::into_boxed_slice) }
     }
 
-    /// What is going out, from where the last send left it.
-    fn pieces(&self, slot: u32) -> ([Piece; GATHER], usize) {
+    /// What is going out, from where the last send left it: the parts of it, and how many they are.
+    fn parts(&self, slot: u32) -> ([&[u8]; GATHER], usize) {
         let client = &self.table.clients[slot as usize];
-        let mut pieces = [Piece { start: std::ptr::null(), len: 0 }; GATHER];
+        let mut parts: [&[u8]; GATHER] = [&[]; GATHER];
         let whole: &[u8] = match client.outgoing {
-            Outgoing::Nothing => return (pieces, 0),
+            Outgoing::Nothing => return (parts, 0),
             Outgoing::Opening => &self.make.opening.request,
             Outgoing::Ping => &self.ping,
             Outgoing::Reply => self.replying.iter().find(|(of, _)| *of == slot).map_or(&[], |(_, bytes)| bytes),
-            Outgoing::Words => return self.word_pieces(slot, pieces),
+            Outgoing::Words => return self.word_parts(slot, parts),
         };
-        let rest = &whole[(client.offset as usize).min(whole.len())..];
-        pieces[0] = Piece { start: rest.as_ptr(), len: rest.len() };
-        (pieces, usize::from(!rest.is_empty()))
+        parts[0] = &whole[(client.offset as usize).min(whole.len())..];
+        (parts, usize::from(!parts[0].is_empty()))
     }
 
-    fn word_pieces(&self, slot: u32, mut pieces: [Piece; GATHER]) -> ([Piece; GATHER], usize) {
+    fn word_parts<'w>(&'w self, slot: u32, mut parts: [&'w [u8]; GATHER]) -> ([&'w [u8]; GATHER], usize) {
         let client = &self.table.clients[slot as usize];
-        let Some(words) = self.said.last().filter(|_| client.state == State::Open) else { return (pieces, 0) };
+        let Some(words) = self.said.last().filter(|_| client.state == State::Open) else { return (parts, 0) };
         let (mut skip, mut count) = (client.offset as usize, 0);
         for number in (client.sent..client.due).take(GATHER) {
-            let rest = &words.frame(slot, number)[skip..];
-            pieces[count] = Piece { start: rest.as_ptr(), len: rest.len() };
+            parts[count] = &words.frame(slot, number)[skip..];
             (skip, count) = (0, count + 1);
         }
-        (pieces, count)
+        (parts, count)
     }
+
+    /// Hands bytes to the kernel.
+    ///
+    /// # Safety
+    /// They stay where they are until the send has completed.
+    unsafe fn send(&mut self, slot: u32, pieces: &[Piece]) {
+        self.table.clients[slot as usize].set(held::SEND);
+        let tag = self.tag(slot, Operation::Send);
+        // SAFETY: as the caller says.
+        unsafe { self.ring.send(tag, pieces) };
+    }
+}
+
+fn piece(bytes: &[u8]) -> Piece {
+    Piece { start: bytes.as_ptr(), len: bytes.len() }
 }
 
 /// All at once.

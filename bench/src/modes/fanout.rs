@@ -32,7 +32,7 @@ pub fn run(flags: &Flags, out: &mut Outcome) -> Result<(), Failure> {
         return mistaken("fanout publishes at a rate: give messages per second with --rate");
     };
     let session = Session::open(common, out)?;
-    let mut publisher = Publisher::open(&flags.publish, &flags.publish_as)?;
+    let mut publisher = Publisher::open(&flags.publish, &flags.publish_as, &common.tls)?;
     let mut crew = session.crew(common.connections, false)?;
     session.assemble(&mut crew, out)?;
     if let Some(text) = &flags.subscribe {

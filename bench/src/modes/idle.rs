@@ -89,6 +89,7 @@ fn joined(before: Option<Connect>, part: Connect) -> Connect {
     all.per_second = all.connected as f64 / all.seconds;
     all.server_cpu_seconds = all.server_cpu_seconds.zip(before.server_cpu_seconds).map(|(one, other)| one + other);
     all.server_cpu_ms_per_thousand = all.server_cpu_seconds.map(|it| it * 1e6 / all.connected.max(1) as f64);
+    all.tls = all.tls.zip(before.tls).map(|(one, other)| one.and(&other, all.server_cpu_seconds));
     all.client_cpu_share = all.client_cpu_share.max(before.client_cpu_share);
     all
 }

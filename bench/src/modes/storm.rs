@@ -56,6 +56,7 @@ fn summary(crew: &mut Crew, cut: u64, timeline: Vec<(f64, u64)>, took: Took) -> 
     let reached = |count: u64| timeline.iter().find(|(_, open)| *open >= count).map_or(0.0, |it| it.0);
     Storm {
         cut,
+        tls: found.handshakes(took.server_cpu),
         back: crew.open(),
         seconds: timeline.last().map_or(0.0, |it| it.0),
         half_seconds: reached(cut / 2),

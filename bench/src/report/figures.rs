@@ -3,7 +3,7 @@
 //! A name is the key by which rounds of one server meet; the bars ask by the names below.
 
 use super::units::Unit;
-use crate::result::{Connect, Fanout, Latency, Load, Memory, Reading, Storm};
+use crate::result::{Connect, Fanout, Handshakes, Latency, Load, Memory, Reading, Storm};
 use std::collections::BTreeMap;
 
 pub(super) const MESSAGES: &str = "Messages per second";
@@ -49,6 +49,15 @@ impl List {
 
     fn count(self, name: &str, value: u64) -> List {
         self.add(name, Unit::Count, value as f64)
+    }
+
+    /// Nothing without TLS.
+    fn tls(self, handshakes: Option<&Handshakes>) -> List {
+        let Some(it) = handshakes else { return self };
+        self.count("Full TLS handshakes", it.full)
+            .count("Resumed TLS handshakes", it.resumed)
+            .add("Full TLS handshakes per second of server CPU", Unit::Count, it.full_per_server_cpu_second)
+            .add("Resumed TLS handshakes per second of server CPU", Unit::Count, it.resumed_per_server_cpu_second)
     }
 
     fn faults(self, name: &str, value: u64) -> List {
@@ -131,6 +140,7 @@ pub(super) fn connect(connect: &Connect) -> Vec<Figure> {
         .count("Tried", connect.asked)
         .count("Connected", connect.connected)
         .causes(&connect.failed)
+        .tls(connect.tls.as_ref())
         .latency("Latency", &connect.latency)
         .add("Time for all", Unit::Seconds, connect.seconds)
         .add("Server CPU", Unit::Seconds, connect.server_cpu_seconds)
@@ -186,6 +196,7 @@ pub(super) fn storm(storm: &Storm) -> Vec<Figure> {
         .faults("Never back", storm.cut.saturating_sub(storm.back))
         .count("Connects tried", storm.attempts)
         .causes(&storm.failed)
+        .tls(storm.tls.as_ref())
         .latency("One client's way back", &storm.latency)
         .add("Server CPU", Unit::Seconds, storm.server_cpu_seconds)
         .add("Client's busiest thread", Unit::Share, storm.client_cpu_share)
@@ -207,6 +218,16 @@ mod tests {
         assert_eq!((value(&figures, MESSAGE_CPU), value(&figures, P50)), (None, None));
         let figures = load(&Load { per_second: f64::NAN, ..Load::default() });
         assert_eq!(value(&figures, MESSAGES), None);
+    }
+
+    #[test]
+    fn tls_handshakes_have_a_rate_where_they_are_of_one_kind() {
+        let of = |full, resumed| {
+            let tls = Handshakes { full, resumed, ..Handshakes::default() }.with_rates(Some(2.0));
+            let figures = connect(&Connect { tls: Some(tls), ..Connect::default() });
+            ["Full", "Resumed"].map(|kind| value(&figures, &format!("{kind} TLS handshakes per second of server CPU")))
+        };
+        assert_eq!((of(10, 0), of(0, 8), of(9, 1)), ([Some(5.0), None], [None, Some(4.0)], [None, None]));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::kernel::KernelConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
@@ -147,6 +148,26 @@ impl ClientHandshake {
         let start = out.len();
         self.driver.run(received, out).map_err(|failed| self.driver.fail(failed, start, out))
     }
+
+    /// After [`feed`](Self::feed) has returned [`Established`]: what takes the tickets of TLS 1.3, which come behind
+    /// the handshake. `None` before, and the second time.
+    pub fn take_session(&mut self) -> Option<Session> {
+        self.driver.kernel.take().map(Session)
+    }
+}
+
+/// A client's session, from which later ones can be resumed. It is worth keeping only until a ticket has come.
+pub struct Session(KernelConnection<ClientConnectionData>);
+
+impl Session {
+    /// Takes the body of a NewSessionTicket (RFC 8446 section 4.6.1), without the four bytes in front of it, into the
+    /// store of the configuration. The same one may be taken several times.
+    ///
+    /// # Errors
+    /// It is none, or the connection is one of TLS 1.2, where tickets are part of the handshake.
+    pub fn ticket(&mut self, body: &[u8]) -> Result<(), Error> {
+        self.0.handle_new_session_ticket(body)
+    }
 }
 
 /// A failure, before its alert.
@@ -186,7 +207,7 @@ trait Connection: Sized {
 
     fn process<'c, 'i>(&'c mut self, tls: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
     fn common(&self) -> &CommonState;
-    fn extract(self) -> Result<ExtractedSecrets, Error>;
+    fn extract(self) -> Result<(ExtractedSecrets, KernelConnection<Self::Data>), Error>;
 }
 
 impl Connection for UnbufferedServerConnection {
@@ -201,8 +222,8 @@ impl Connection for UnbufferedServerConnection {
         self
     }
 
-    fn extract(self) -> Result<ExtractedSecrets, Error> {
-        self.dangerous_into_kernel_connection().map(|(secrets, _)| secrets)
+    fn extract(self) -> Result<(ExtractedSecrets, KernelConnection<ServerConnectionData>), Error> {
+        self.dangerous_into_kernel_connection()
     }
 }
 
@@ -218,8 +239,8 @@ impl Connection for UnbufferedClientConnection {
         self
     }
 
-    fn extract(self) -> Result<ExtractedSecrets, Error> {
-        self.dangerous_into_kernel_connection().map(|(secrets, _)| secrets)
+    fn extract(self) -> Result<(ExtractedSecrets, KernelConnection<ClientConnectionData>), Error> {
+        self.dangerous_into_kernel_connection()
     }
 }
 
@@ -234,9 +255,11 @@ enum Step {
 }
 
 /// What both sides have in common.
-struct Driver<C> {
+struct Driver<C: Connection> {
     /// `None` when the handshake is over.
     connection: Option<C>,
+    /// What is left of the connection then, on the client's side.
+    kernel: Option<KernelConnection<C::Data>>,
     secrets: Arc<SecretLog>,
     /// Received and not used up.
     pending: Vec<u8>,
@@ -253,6 +276,7 @@ impl<C: Connection> Driver<C> {
     fn new(connection: C, secrets: Arc<SecretLog>) -> Driver<C> {
         Driver {
             connection: Some(connection),
+            kernel: None,
             secrets,
             pending: Vec::new(),
             fed: 0,
@@ -316,7 +340,9 @@ impl<C: Connection> Driver<C> {
         let suite = common.negotiated_cipher_suite().ok_or(Failed::of(Reason::Internal))?;
         let resumed = common.handshake_kind() == Some(HandshakeKind::Resumed);
         let version = if suite.tls13().is_some() { Version::Tls13 } else { Version::Tls12 };
-        let parked = park(C::ROLE, version, &connection.extract()?, &self.secrets.take());
+        let (extracted, kernel) = connection.extract()?;
+        self.kernel = (C::ROLE == Role::Client).then_some(kernel);
+        let parked = park(C::ROLE, version, &extracted, &self.secrets.take());
         Ok(Established {
             parked: parked.ok_or(Failed::of(Reason::Internal))?,
             leftover: core::mem::take(&mut self.pending),

@@ -3,7 +3,7 @@
 use crate::peers::{
     NAME, Ours, Peer, client_config, give, say, sent_by, server_config, shake, stock_client, stock_server, suites,
 };
-use edgehold_wire::tls::{Aead, Opened, Suite, Version};
+use edgehold_wire::tls::{Aead, Established, Opened, Suite, Version, data_offset};
 use rustls::{Connection, HandshakeKind};
 use std::sync::Arc;
 
@@ -226,6 +226,33 @@ fn our_client_resumes_tls_1_2() {
         assert_eq!(established.resumed, turn > 0);
         assert_eq!(established.certificates.len(), 1);
         talk(&mut Peer::new(established.parked), &mut stock, turn, 100);
+    }
+}
+
+/// In TLS 1.3 a caller that wants it takes the session, and gives it the ticket, as often as it wants to resume.
+#[test]
+fn our_client_resumes_tls_1_3_where_it_keeps_the_session() {
+    for suite in suites().into_iter().filter(|suite| suite.version == Version::Tls13) {
+        let (server, client) = (Arc::new(server_config(&[suite])), client_config(&[suite]));
+        let (mut ours, mut stock) = (Ours::client(&client), stock_server(&server));
+        let Established { mut parked, mut leftover, resumed, .. } = shake(&mut ours, &mut stock, &[]).unwrap();
+        let Ours::Client(mut handshake) = ours else { unreachable!("it is a client") };
+        let mut session = handshake.take_session().expect("the handshake is over");
+        assert!(!resumed && handshake.take_session().is_none());
+        let len = parked.lend().record_len(&leftover).unwrap().expect("a record");
+        assert_eq!(parked.wake_read().open(&mut leftover[..len]), Ok(Opened::Nothing));
+        let message = &leftover[data_offset(suite)..len];
+        let ticket = &message[4..4 + usize::from(u16::from_be_bytes([message[2], message[3]]))];
+        assert!(session.ticket(&ticket[1..]).is_err());
+        for turn in 0..3 {
+            session.ticket(ticket).unwrap();
+            let (mut ours, mut stock) = (Ours::client(&client), stock_server(&server));
+            let established = shake(&mut ours, &mut stock, &[]).unwrap();
+            assert!(established.resumed && stock.handshake_kind() == Some(HandshakeKind::Resumed), "{suite:?}");
+            let mut peer = Peer::new(established.parked);
+            peer.receive(&established.leftover).unwrap();
+            talk(&mut peer, &mut stock, turn, 100);
+        }
     }
 }
 
