@@ -234,6 +234,7 @@ fn feed(name: &str, source: Source, channel: Option<&str>) -> Feed {
     Feed {
         name: name.into(),
         source,
+        tls: None,
         channel: channel.map(str::to_owned),
         topics: vec![],
         start: Start::New,
@@ -261,7 +262,11 @@ fn full_feeds(feeds: &[Feed]) {
     let listen = Source::TcpListen("[::1]:9999".parse().unwrap());
     let lines = feed("lines", tcp, None);
     let nats =
-        feed("jetstream", Source::JetStream(Broker::new("nats://edge:secret@broker:4222"), "PRICES".into()), None);
+        feed("jetstream", Source::JetStream(Broker::new("tls://edge:secret@broker:4222"), "PRICES".into()), None);
+    let file = |name: &str| folder("good").join("tls").join(name);
+    let (certificate, key) = (file("edge.pem"), file("edge.key"));
+    let identity = Some(CertificateFiles { certificate, key, ocsp: None, names: vec![] });
+    let tls = ClientFiles { ca: Some(file("clients.pem")), identity };
     let redis = feed("redis", Source::RedisStreams(Broker::new("redis://10.0.0.1:6379/2")), None);
     let mqtt = feed("mqtt", Source::Mqtt(Broker::new("mqtt://[::1]:1884")), None);
     let expected = [
@@ -269,7 +274,7 @@ fn full_feeds(feeds: &[Feed]) {
         Feed { format: Format::Json, invalid_text: InvalidText::Binary, message_bytes: 1 << 16, ..lines },
         Feed { framing: Framing::Length, ..feed("lengths", listen, Some("lengths")) },
         feed("socket", Source::Unix("/run/feed.sock".into()), Some("socket")),
-        Feed { topics: strings(&["prices.>", "news.*.eu"]), start: Start::Sequence(17), ..nats },
+        Feed { topics: strings(&["prices.>", "news.*.eu"]), start: Start::Sequence(17), tls: Some(tls), ..nats },
         Feed { topics: strings(&["trades"]), start: Start::First, ..redis },
         Feed {
             topics: strings(&["sensors/+/heat", "alarms/#"]),

@@ -43,7 +43,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
-/// Threads for libraries that resolve names by themselves, at most.
+/// Threads for feeds whose libraries resolve names by themselves or whose files of TLS are read, at most.
 const LIBRARY_THREADS: usize = 8;
 
 /// How long threads that wait for a disk or a resolver may delay the end of the process.
@@ -88,7 +88,7 @@ pub struct Admin {
 /// The kernel refuses the runtime (epoll), a signal handler, or to poll the waker: nothing that an operator could have
 /// written differently.
 pub fn run(settings: ControlSettings, lines: Vec<Line>, waker: &Waker) -> io::Result<Ending> {
-    let resolving = settings.feeds.iter().filter(|it| it.resolves()).count().min(LIBRARY_THREADS);
+    let resolving = settings.feeds.iter().filter(|it| it.blocks()).count().min(LIBRARY_THREADS);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // One for the files of TLS.

@@ -45,6 +45,7 @@ fn feed(source: Source) -> SourceSettings {
     SourceSettings {
         name: "feed".into(),
         source,
+        tls: None,
         channel: Some("c".into()),
         topics: Vec::new(),
         start: Start::New,

@@ -73,7 +73,7 @@ impl TlsSettings {
 }
 
 impl CertificateFiles {
-    fn files(&self) -> impl Iterator<Item = &Path> {
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
         [&self.certificate, &self.key].into_iter().chain(&self.ocsp).map(PathBuf::as_path)
     }
 }

@@ -34,7 +34,8 @@ pub(super) fn check(draft: Draft, base: &Path, report: &mut Report<'_>) -> Optio
     check_pending(server.value.outbox_bytes, &limits, &routes, report);
     let listeners: Vec<_> = listeners.into_iter().map(|section| listener(section, base, report)).collect();
     let listeners: Option<Vec<_>> = listeners.into_iter().collect();
-    let feeds: Option<Vec<_>> = feeds.into_iter().map(feed).collect();
+    let feeds: Vec<_> = feeds.into_iter().map(|section| feed(section, base, report)).collect();
+    let feeds: Option<Vec<_>> = feeds.into_iter().collect();
     let routes: Vec<_> = routes.into_iter().map(|section| route(section, base, report)).collect();
     let routes: Option<Vec<_>> = routes.into_iter().collect();
     let (server, limits) = (server.value, limits.value);
