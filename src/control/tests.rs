@@ -3,6 +3,7 @@
 
 #[path = "../../ci/load/ports.rs"]
 mod ports;
+mod tls;
 
 use super::feeds::{DecoderSettings, FeedState, Format, Framing, InvalidText, Source, SourceSettings, Start};
 use super::{AdminRules, Line, PublishLimits, admin, commands, dispatcher, feeds, metrics, publishing, stats};
