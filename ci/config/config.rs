@@ -94,6 +94,7 @@ fn the_least_file_gets_every_default() {
             shards: 0,
             slots_per_shard: 0,
             admin: Some("127.0.0.1:9180".parse().unwrap()),
+            admin_tls: None,
             admin_allow_origin: vec![],
             admin_hosts: vec![],
             admin_connections: 64,
@@ -151,6 +152,7 @@ fn the_full_file_is_read_to_the_last_key() {
         shards: 2,
         slots_per_shard: 1000,
         admin: Some("[::1]:9000".parse().unwrap()),
+        admin_tls: Some(full_admin_tls()),
         admin_allow_origin: vec!["http://localhost:3000".into(), "https://status.example.org".into()],
         admin_hosts: vec!["edge-1.internal".into()],
         admin_connections: 10,
@@ -201,6 +203,21 @@ fn the_full_file_is_read_to_the_last_key() {
     full_feeds(&feeds);
     full_broadcast(&routes[..3], &limits);
     full_routes(&routes[3..], &limits);
+}
+
+fn full_admin_tls() -> TlsSettings {
+    let tls = |name: &str| folder("good").join("tls").join(name);
+    let (certificate, key) = (tls("edge.pem"), tls("edge.key"));
+    TlsSettings {
+        certificates: vec![CertificateFiles { certificate, key, ..CertificateFiles::default() }],
+        min_version: MinVersion::V12,
+        clients: ClientCertificates::Verified {
+            optional: false,
+            ca: tls("clients.pem"),
+            crl: Some(tls("clients.crl")),
+        },
+        tickets: TicketSettings { rotate: Duration::from_secs(12 * 3600), keys: None },
+    }
 }
 
 fn full_tls(listeners: &[Listener]) {

@@ -39,6 +39,8 @@ pub struct Server {
     pub slots_per_shard: u32,
     /// Where the admin API listens; `None` where it is off.
     pub admin: Option<SocketAddr>,
+    /// TLS at the admin address; `None`: clear text.
+    pub admin_tls: Option<TlsSettings>,
     /// Origins (RFC 6454 form, lower-cased) that may read the admin API from a browser.
     pub admin_allow_origin: Vec<String>,
     /// Names by which the admin API may be asked, lower-cased.

@@ -1,8 +1,9 @@
-//! Feeds by TLS: the clients of all three brokers against brokers that are just enough of one.
+//! Feeds by TLS, the clients of all three brokers against brokers that are just enough of one; the admin address by TLS.
 
 use super::*;
 use crate::control::certificates::{
-    CertificateFiles, ClientCertificates, ClientFiles, MinVersion, TicketSettings, TlsListener, TlsSettings, key_log,
+    self, CertificateFiles, ClientCertificates, ClientFiles, ClientTls, MinVersion, TicketSettings, TlsListener,
+    TlsSettings, key_log,
 };
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use std::fs;
@@ -126,7 +127,8 @@ async fn redis(from: impl AsyncBufReadExt + Unpin, mut to: impl AsyncWrite + Unp
         if line == "AUTH" {
             to.write_all(b"+OK\r\n").await?;
         } else if line == "SUBSCRIBE" {
-            let answers = b"*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$5\r\nhello\r\n";
+            let answers =
+                b"*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$5\r\nhello\r\n";
             to.write_all(answers).await?;
         }
         to.flush().await?;
@@ -233,4 +235,68 @@ async fn files_are_read_anew_for_each_connection() {
     assert!(hall.feeds[0].stats.last_error().unwrap().contains("brokers-ca.pem is not there"));
     fs::write(&ca, authority).unwrap();
     assert_eq!(hall.texts(1).await, ["hello"]);
+}
+
+// ---- the admin address ----
+
+/// What the admin address answers by TLS, or why the handshake or the reading failed.
+async fn ask(admin: SocketAddr, client: &ClientFiles, path: &str) -> Result<String, String> {
+    let tls = ClientTls::load(client).await?;
+    let mut stream = tls.connect("localhost", TcpStream::connect(admin).await.unwrap()).await.map_err(words)?;
+    let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.map_err(words)?;
+    let mut answer = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().map_err(words)?;
+    Ok(answer)
+}
+
+fn words(error: std::io::Error) -> String {
+    certificates::why(&error).unwrap_or_else(|| error.to_string())
+}
+
+async fn secured(files: &Files, clients: Option<&str>) -> (Hall, TlsListener) {
+    let tls = files.server("admin", clients);
+    let labels = metrics::Labels::default();
+    (Hall::with_admin(vec![feed(Source::Http)], labels, Some(tls.current())).await, tls)
+}
+
+#[tokio::test]
+async fn the_admin_address_answers_by_tls_and_tells_clear_text_what_it_is() {
+    let files = Files::new(&["admin"]);
+    let (hall, _tls) = secured(&files, None).await;
+    let client = files.client("admin", None);
+    let answer = ask(hall.admin, &client, "/healthz").await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let (status, body) = hall.ask("GET /metrics HTTP/1.1", b"").await;
+    assert_eq!((status, body.as_str()), (400, "This address speaks TLS: ask it by https://\n"));
+    let answer = ask(hall.admin, &client, "/metrics").await.unwrap();
+    assert!(answer.contains("\nedgehold_admin_tls_failures_total 1\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn who_has_no_certificate_that_the_admin_address_asks_for_is_not_let_in() {
+    let files = Files::new(&["admin", "operators", "others"]);
+    let (hall, _tls) = secured(&files, Some("operators")).await;
+    for shown in [None, Some("others")] {
+        assert!(ask(hall.admin, &files.client("admin", shown), "/v1/status").await.is_err(), "{shown:?}");
+    }
+    let answer = ask(hall.admin, &files.client("admin", Some("operators")), "/metrics").await.unwrap();
+    assert!(answer.contains("\nedgehold_admin_tls_failures_total 2\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_new_certificate_of_the_admin_address_is_shown_without_a_restart() {
+    let files = Files::new(&["admin", "next"]);
+    let (hall, tls) = secured(&files, None).await;
+    tokio::spawn(certificates::keep(vec![tls], Arc::default()));
+    assert!(ask(hall.admin, &files.client("next", None), "/readyz").await.is_err());
+    for end in ["pem", "key"] {
+        fs::rename(files.path(&format!("next.{end}")), files.path(&format!("admin.{end}"))).unwrap();
+    }
+    let asked = async {
+        while ask(hall.admin, &files.client("next", None), "/readyz").await.is_err() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(timeout(PATIENCE, asked).await.is_ok(), "the new one is not shown");
 }

@@ -19,15 +19,17 @@ use listeners::{check_admin, check_listeners, listener};
 use routes::{check_broadcast, check_pending, check_routes, route};
 use rules::{Places, too_many};
 use std::path::Path;
+use tls::check_admin_tls;
 
 /// Checks a draft; `None` where a part is missing, which has then been noted.
 pub(super) fn check(draft: Draft, base: &Path, report: &mut Report<'_>) -> Option<Config> {
-    let Draft { server, listeners, limits, feeds, routes } = draft;
+    let Draft { mut server, listeners, limits, feeds, routes } = draft;
     too_many(&listeners, &LISTENER_TABLE, report);
     too_many(&feeds, &FEED_TABLE, report);
     too_many(&routes, &ROUTE_TABLE, report);
     check_listeners(&listeners, report);
     check_admin(server.value.admin, &listeners, report);
+    check_admin_tls(&mut server, base, report);
     check_feeds(&feeds, &Places { admin: server.value.admin, listeners: &listeners }, report);
     check_routes(&routes, &limits, report);
     check_broadcast(&server.value, &feeds, &routes, report);
