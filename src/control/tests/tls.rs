@@ -265,7 +265,7 @@ async fn the_admin_address_answers_by_tls_and_tells_clear_text_what_it_is() {
     let files = Files::new(&["admin"]);
     let (hall, _tls) = secured(&files, None).await;
     let client = files.client("admin", None);
-    let answer = ask(hall.admin, &client, "/healthz").await.unwrap();
+    let answer = ask(hall.admin, &client, "/metrics").await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     let (status, body) = hall.ask("GET /metrics HTTP/1.1", b"").await;
     assert_eq!((status, body.as_str()), (400, "This address speaks TLS: ask it by https://\n"));
