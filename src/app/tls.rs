@@ -1,5 +1,5 @@
-//! The TLS of listeners and of the admin address, from what was written to what shards and the control thread work with, and to rows for
-//! `doctor` and lines for `check`.
+//! The TLS of listeners and of the admin address, from what was written to what shards and the control thread work
+//! with, and to rows for `doctor` and lines for `check`.
 
 use super::config::{Config, TlsSettings};
 use super::failure::Failure;

@@ -1,4 +1,5 @@
-//! Feeds by TLS, the clients of all three brokers against brokers that are just enough of one; the admin address by TLS.
+//! Feeds by TLS, the clients of all three brokers against brokers that are just enough of one; the admin address by
+//! TLS.
 
 use super::*;
 use crate::control::certificates::{
@@ -242,16 +243,17 @@ async fn files_are_read_anew_for_each_connection() {
 /// What the admin address answers by TLS, or why the handshake or the reading failed.
 async fn ask(admin: SocketAddr, client: &ClientFiles, path: &str) -> Result<String, String> {
     let tls = ClientTls::load(client).await?;
-    let mut stream = tls.connect("localhost", TcpStream::connect(admin).await.unwrap()).await.map_err(words)?;
+    let mut stream =
+        tls.connect("localhost", TcpStream::connect(admin).await.unwrap()).await.map_err(|error| words(&error))?;
     let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(head.as_bytes()).await.map_err(words)?;
+    stream.write_all(head.as_bytes()).await.map_err(|error| words(&error))?;
     let mut answer = String::new();
-    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().map_err(words)?;
+    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().map_err(|error| words(&error))?;
     Ok(answer)
 }
 
-fn words(error: std::io::Error) -> String {
-    certificates::why(&error).unwrap_or_else(|| error.to_string())
+fn words(error: &std::io::Error) -> String {
+    certificates::why(error).unwrap_or_else(|| error.to_string())
 }
 
 async fn secured(files: &Files, clients: Option<&str>) -> (Hall, TlsListener) {

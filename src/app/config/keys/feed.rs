@@ -100,8 +100,9 @@ pub(crate) static FEED: [Key<FeedDraft>; 18] = [
                the others. What reaches an open port is sent to every client: keep it on the loopback or on a network \
                of its own. `http` is published to at the admin address. Of a broker, user and password may stand \
                before the host (`nats://user:password@host`); they are shown nowhere. Where its port is left out, it \
-               is 4222, 6379 or 1883, and 8883 with `mqtts`. Behind it may stand the number of a Redis database (`/2`) or an MQTT client \
-               identifier (`?client_id=edge-1`), which no two servers may share. `demo` counts, ten times a second.",
+               is 4222, 6379 or 1883, and 8883 with `mqtts`. Behind it may stand the number of a Redis database \
+               (`/2`) or an MQTT client identifier (`?client_id=edge-1`), which no two servers may share. `demo` \
+               counts, ten times a second.",
         example: "\"udp://127.0.0.1:9999\"",
         see: &["topics", "channel", "admin", "feed.tls"],
         ..Key::PLAIN

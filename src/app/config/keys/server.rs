@@ -140,7 +140,8 @@ pub(crate) static SERVER: [Key<Server>; 30] = [
         name: "admin_timeout",
         field: Field::millis(Rule::Range(1000, HOUR), |s| &mut s.admin_timeout),
         default: Preset::Is("30s"),
-        words: "How long a TLS handshake, a request head, a body, or the taking of an answer may last at the admin address.",
+        words: "How long a TLS handshake, a request head, a body, or the taking of an answer may last at the admin \
+                address.",
         note: "A connection that waits for its next request counts too.",
         see: &["admin_connections"],
         ..Key::PLAIN

@@ -56,7 +56,7 @@ async fn hear_at(address: std::net::SocketAddr, files: &ClientFiles, host: &str)
     Ok(String::from_utf8_lossy(&heard).into_owned())
 }
 
-fn is_told(heard: Result<String, String>, words: &str) {
+fn is_told(heard: &Result<String, String>, words: &str) {
     assert!(heard.as_ref().is_err_and(|it| it.contains(words) && it.contains(" — ")), "{heard:?}: {words}");
 }
 
@@ -75,7 +75,7 @@ fn a_server_of_a_known_authority_is_spoken_to_by_its_name_or_its_address() {
             assert_eq!(hear(server(&made, None), &files, host).await.as_deref(), Ok("yes"), "{host}");
         }
         for host in ["other.example", "a.b.in.example", "127.0.0.2"] {
-            is_told(hear(server(&made, None), &files, host).await, &format!("is not for {host} but for"));
+            is_told(&hear(server(&made, None), &files, host).await, &format!("is not for {host} but for"));
         }
     });
 }
@@ -97,7 +97,7 @@ fn a_certificate_that_cannot_be_verified_is_told_with_whose_fault_it_is() {
     ];
     block_on(async {
         for (made, words) in cases {
-            is_told(hear(server(&made, None), &files, "broker.example").await, words);
+            is_told(&hear(server(&made, None), &files, "broker.example").await, words);
         }
     });
 }
@@ -116,8 +116,8 @@ fn a_server_is_shown_the_certificate_that_it_asks_for() {
             async move { hear(server, &files, "broker.example").await }
         };
         assert_eq!(hear(files("client")).await.as_deref(), Ok("yes"));
-        is_told(hear(believing(&stage)).await, "where it asks for a certificate");
-        is_told(hear(files("stranger")).await, "refuses the certificate of `tls.certificate`");
+        is_told(&hear(believing(&stage)).await, "where it asks for a certificate");
+        is_told(&hear(files("stranger")).await, "refuses the certificate of `tls.certificate`");
         // The next connection has the file that is there by then.
         stage.put("stranger", &clients.client(2, |_| {}));
         assert_eq!(hear(files("stranger")).await.as_deref(), Ok("yes"));
@@ -136,7 +136,7 @@ fn a_server_of_clear_text_is_told_as_one() {
             stream.write_all(b"-ERR unknown command\r\n").await.unwrap();
             let _ = stream.read_to_end(&mut Vec::new()).await;
         });
-        is_told(hear_at(address, &files, "broker.example").await, "does not speak TLS");
+        is_told(&hear_at(address, &files, "broker.example").await, "does not speak TLS");
         serving.await.unwrap();
     });
 }
