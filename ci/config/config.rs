@@ -94,6 +94,7 @@ fn the_least_file_gets_every_default() {
             shards: 0,
             slots_per_shard: 0,
             admin: Some("127.0.0.1:9180".parse().unwrap()),
+            admin_tls: None,
             admin_allow_origin: vec![],
             admin_hosts: vec![],
             admin_connections: 64,
@@ -151,6 +152,7 @@ fn the_full_file_is_read_to_the_last_key() {
         shards: 2,
         slots_per_shard: 1000,
         admin: Some("[::1]:9000".parse().unwrap()),
+        admin_tls: Some(full_admin_tls()),
         admin_allow_origin: vec!["http://localhost:3000".into(), "https://status.example.org".into()],
         admin_hosts: vec!["edge-1.internal".into()],
         admin_connections: 10,
@@ -203,6 +205,21 @@ fn the_full_file_is_read_to_the_last_key() {
     full_routes(&routes[3..], &limits);
 }
 
+fn full_admin_tls() -> TlsSettings {
+    let tls = |name: &str| folder("good").join("tls").join(name);
+    let (certificate, key) = (tls("edge.pem"), tls("edge.key"));
+    TlsSettings {
+        certificates: vec![CertificateFiles { certificate, key, ..CertificateFiles::default() }],
+        min_version: MinVersion::V12,
+        clients: ClientCertificates::Verified {
+            optional: false,
+            ca: tls("clients.pem"),
+            crl: Some(tls("clients.crl")),
+        },
+        tickets: TicketSettings { rotate: Duration::from_secs(12 * 3600), keys: None },
+    }
+}
+
 fn full_tls(listeners: &[Listener]) {
     let tls = |name: &str| folder("good").join("tls").join(name);
     let files = |name: &str| CertificateFiles {
@@ -234,6 +251,7 @@ fn feed(name: &str, source: Source, channel: Option<&str>) -> Feed {
     Feed {
         name: name.into(),
         source,
+        tls: None,
         channel: channel.map(str::to_owned),
         topics: vec![],
         start: Start::New,
@@ -261,7 +279,11 @@ fn full_feeds(feeds: &[Feed]) {
     let listen = Source::TcpListen("[::1]:9999".parse().unwrap());
     let lines = feed("lines", tcp, None);
     let nats =
-        feed("jetstream", Source::JetStream(Broker::new("nats://edge:secret@broker:4222"), "PRICES".into()), None);
+        feed("jetstream", Source::JetStream(Broker::new("tls://edge:secret@broker:4222"), "PRICES".into()), None);
+    let file = |name: &str| folder("good").join("tls").join(name);
+    let (certificate, key) = (file("edge.pem"), file("edge.key"));
+    let identity = Some(CertificateFiles { certificate, key, ocsp: None, names: vec![] });
+    let tls = ClientFiles { ca: Some(file("clients.pem")), identity };
     let redis = feed("redis", Source::RedisStreams(Broker::new("redis://10.0.0.1:6379/2")), None);
     let mqtt = feed("mqtt", Source::Mqtt(Broker::new("mqtt://[::1]:1884")), None);
     let expected = [
@@ -269,7 +291,7 @@ fn full_feeds(feeds: &[Feed]) {
         Feed { format: Format::Json, invalid_text: InvalidText::Binary, message_bytes: 1 << 16, ..lines },
         Feed { framing: Framing::Length, ..feed("lengths", listen, Some("lengths")) },
         feed("socket", Source::Unix("/run/feed.sock".into()), Some("socket")),
-        Feed { topics: strings(&["prices.>", "news.*.eu"]), start: Start::Sequence(17), ..nats },
+        Feed { topics: strings(&["prices.>", "news.*.eu"]), start: Start::Sequence(17), tls: Some(tls), ..nats },
         Feed { topics: strings(&["trades"]), start: Start::First, ..redis },
         Feed {
             topics: strings(&["sensors/+/heat", "alarms/#"]),

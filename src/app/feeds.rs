@@ -21,6 +21,7 @@ fn feed(written: &config::Feed) -> SourceSettings {
     SourceSettings {
         name: written.name.clone(),
         source: written.source.clone(),
+        tls: written.tls.clone(),
         channel: written.channel.clone(),
         topics: written.topics.clone(),
         start: written.start,

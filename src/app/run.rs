@@ -116,7 +116,7 @@ fn announce(config: &Config, derived: &Derived, tls: &[Option<ListenerTls>]) {
         tracing::info!(listener = listener.name, address = %listener.address, tls = tls.is_some(), "listening");
     }
     if let Some(admin) = config.server.admin {
-        tracing::info!(address = %admin, "admin");
+        tracing::info!(address = %admin, tls = config.server.admin_tls.is_some(), "admin");
     }
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -278,7 +278,7 @@ fn control_settings(
         config::Upstream::Tcp { .. } | config::Upstream::Unix(_) => None,
     };
     control::ControlSettings {
-        admin: admin.map(|listener| Admin { listener, rules: admin_rules(config) }),
+        admin: admin.map(|listener| Admin { listener, tls: super::tls::of_admin(&tls), rules: admin_rules(config) }),
         counts: common.counts,
         names: (0..).zip(&upstreams).filter_map(named).collect(),
         resolve_ttl: config.server.resolve_ttl,

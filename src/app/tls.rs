@@ -1,5 +1,5 @@
-//! The TLS of listeners, from what was written to what shards and the control thread work with, and to rows for
-//! `doctor` and lines for `check`.
+//! The TLS of listeners and of the admin address, from what was written to what shards and the control thread work
+//! with, and to rows for `doctor` and lines for `check`.
 
 use super::config::{Config, TlsSettings};
 use super::failure::Failure;
@@ -10,29 +10,46 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 const DAY: i64 = 24 * 3600;
 
+/// What the admin address is called where listeners are by their names: no listener's has a dot.
+const ADMIN: &str = "server.admin";
+
 /// The TLS of all listeners that have one.
 pub(super) struct Loaded {
     /// What shards take at each handshake, by the number of the listener; `None`: clear text.
     pub(super) by_listener: Vec<Option<ListenerTls>>,
-    /// For the control thread, which keeps them.
+    /// For the control thread, which keeps them; that of the admin address is among them.
     pub(super) listeners: Vec<TlsListener>,
 }
 
 /// Reads all files.
 ///
 /// # Errors
-/// What is wrong with those of the first listener that has a fault.
+/// What is wrong with those of the first that has a fault.
 pub(super) fn load(config: &Config) -> Result<Loaded, Failure> {
-    let key_log = certificates::key_log(config.listeners.iter().any(|it| it.tls.is_some()));
+    let key_log = certificates::key_log(secured(config).next().is_some());
+    let load = |name: &str, tls: &TlsSettings| {
+        TlsListener::load(name, tls, &key_log).map_err(|faults| Failure::Tls { name: name.into(), faults })
+    };
     let mut loaded = Loaded { by_listener: Vec::new(), listeners: Vec::new() };
     for listener in &config.listeners {
-        let load = |tls: &TlsSettings| TlsListener::load(&listener.name, tls, &key_log);
-        let tls = listener.tls.as_ref().map(load).transpose();
-        let tls = tls.map_err(|faults| Failure::Tls { name: listener.name.clone(), faults })?;
+        let tls = listener.tls.as_ref().map(|tls| load(&listener.name, tls)).transpose()?;
         loaded.by_listener.push(tls.as_ref().map(TlsListener::current));
         loaded.listeners.extend(tls);
     }
+    let admin = config.server.admin_tls.as_ref().map(|tls| load(ADMIN, tls)).transpose()?;
+    loaded.listeners.extend(admin);
     Ok(loaded)
+}
+
+/// That of the admin address, among those of the listeners; `None`: it speaks clear text.
+pub(super) fn of_admin(listeners: &[TlsListener]) -> Option<ListenerTls> {
+    listeners.iter().find(|it| it.name() == ADMIN).map(TlsListener::current)
+}
+
+/// All that have TLS, by their names.
+fn secured(config: &Config) -> impl Iterator<Item = (&str, &TlsSettings)> {
+    let listeners = config.listeners.iter().filter_map(|it| Some((it.name.as_str(), it.tls.as_ref()?)));
+    listeners.chain(config.server.admin_tls.as_ref().map(|tls| (ADMIN, tls)))
 }
 
 /// What is not wrong with the files and should be known, a line each; empty where there is nothing.
@@ -52,10 +69,7 @@ pub fn rows(config: &Config) -> Vec<Finding> {
 
 /// The files of a configuration that was just read without a problem.
 fn inspections(config: &Config) -> impl Iterator<Item = (&str, Inspection)> {
-    config.listeners.iter().filter_map(|listener| {
-        let inspection = certificates::inspect(listener.tls.as_ref()?).ok()?;
-        Some((listener.name.as_str(), inspection))
-    })
+    secured(config).filter_map(|(name, tls)| Some((name, certificates::inspect(tls).ok()?)))
 }
 
 fn of_listener(name: &str, inspection: &Inspection) -> Vec<Finding> {

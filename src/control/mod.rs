@@ -35,7 +35,7 @@ pub use publishing::PublishLimits;
 pub use shard_link::Line;
 pub use shutdown::Ending;
 
-use crate::mesh::Waker;
+use crate::mesh::{ListenerTls, Waker};
 use certificates::TlsListener;
 use std::io;
 use std::net::TcpListener;
@@ -43,7 +43,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
-/// Threads for libraries that resolve names by themselves, at most.
+/// Threads for feeds whose libraries resolve names by themselves or whose files of TLS are read, at most.
 const LIBRARY_THREADS: usize = 8;
 
 /// How long threads that wait for a disk or a resolver may delay the end of the process.
@@ -77,6 +77,8 @@ pub struct ControlSettings {
 pub struct Admin {
     /// A listener that is bound and non-blocking.
     pub listener: TcpListener,
+    /// TLS for all who connect; `None`: clear text.
+    pub tls: Option<ListenerTls>,
     /// Who may ask for what.
     pub rules: AdminRules,
 }
@@ -88,7 +90,7 @@ pub struct Admin {
 /// The kernel refuses the runtime (epoll), a signal handler, or to poll the waker: nothing that an operator could have
 /// written differently.
 pub fn run(settings: ControlSettings, lines: Vec<Line>, waker: &Waker) -> io::Result<Ending> {
-    let resolving = settings.feeds.iter().filter(|it| it.resolves()).count().min(LIBRARY_THREADS);
+    let resolving = settings.feeds.iter().filter(|it| it.blocks()).count().min(LIBRARY_THREADS);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // One for the files of TLS.
@@ -109,10 +111,10 @@ async fn serve(settings: ControlSettings, lines: Vec<Line>, waker: &Waker) -> io
     if let Some(look) = look.clone() {
         tokio::spawn(certificates::keep(settings.tls, look));
     }
-    if let Some(Admin { listener, rules }) = settings.admin {
+    if let Some(Admin { listener, tls, rules }) = settings.admin {
         let seen = (settings.labels, stats::Counts { tls: states, ..settings.counts });
         let state = admin::AdminState::new(commands.clone(), seen, rules, (feeds, publisher));
-        tokio::spawn(admin::serve(listener, state));
+        tokio::spawn(admin::serve(listener, tls, state));
     }
     for name in settings.names {
         tokio::spawn(names::keep(name, settings.resolve_ttl, commands.clone()));

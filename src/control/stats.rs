@@ -15,6 +15,8 @@ pub struct Counts {
     pub admin_connections: Count,
     /// Connections to it that found all places taken.
     pub admin_refused: Count,
+    /// Connections to the admin address whose TLS handshake has failed.
+    pub admin_tls_failures: Count,
     /// Lines of the log that were dropped because the queue was full.
     pub log_dropped: Count,
     /// The TLS of listeners that have one.

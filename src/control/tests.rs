@@ -3,12 +3,13 @@
 
 #[path = "../../ci/load/ports.rs"]
 mod ports;
+mod tls;
 
 use super::feeds::{DecoderSettings, FeedState, Format, Framing, InvalidText, Source, SourceSettings, Start};
 use super::{AdminRules, Line, PublishLimits, admin, commands, dispatcher, feeds, metrics, publishing, stats};
 use crate::mesh::{
-    ChannelState, Counters, Health, Message, Missed, Receiver, Refused, Report, Sender, SubscriberCounts, ToControl,
-    ToShard, Waker, Wanted, mailbox,
+    ChannelState, Counters, Health, ListenerTls, Message, Missed, Receiver, Refused, Report, Sender, SubscriberCounts,
+    ToControl, ToShard, Waker, Wanted, mailbox,
 };
 use ports::free_port;
 use serde_json::{Value, json};
@@ -45,6 +46,7 @@ fn feed(source: Source) -> SourceSettings {
     SourceSettings {
         name: "feed".into(),
         source,
+        tls: None,
         channel: Some("c".into()),
         topics: Vec::new(),
         start: Start::New,
@@ -69,8 +71,16 @@ impl Hall {
         Hall::with_labels(settings, metrics::Labels::default()).await
     }
 
-    #[expect(clippy::unused_async, reason = "its tasks are spawned in the runtime that runs it")]
     async fn with_labels(settings: Vec<SourceSettings>, labels: metrics::Labels) -> Hall {
+        Hall::with_admin(settings, labels, None).await
+    }
+
+    #[expect(clippy::unused_async, reason = "its tasks are spawned in the runtime that runs it")]
+    async fn with_admin(
+        settings: Vec<SourceSettings>,
+        labels: metrics::Labels,
+        admin_tls: Option<ListenerTls>,
+    ) -> Hall {
         let control_waker = Arc::new(Waker::new().unwrap());
         let (mut lines, mut seats) = (Vec::new(), Vec::new());
         for _ in 0..SHARDS {
@@ -87,7 +97,7 @@ impl Hall {
         let admin = listener.local_addr().unwrap();
         let counts = stats::Counts::default();
         let state = admin::AdminState::new(commands, (labels, counts), rules(), (feeds.clone(), publisher));
-        tokio::spawn(admin::serve(listener, state));
+        tokio::spawn(admin::serve(listener, admin_tls, state));
         let mut dispatcher = dispatcher::Dispatcher::new(lines, publish_queue);
         tokio::spawn(async move { dispatcher.run(&control_waker, queue, Duration::ZERO).await });
         Hall { seats, feeds, admin }

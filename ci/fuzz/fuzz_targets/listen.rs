@@ -15,7 +15,7 @@ mod mesh {
 mod fanout {
     #[allow(dead_code, reason = "the target serves nobody")]
     mod settings;
-    pub use settings::{Policy, RouteTerms, Slow, matches};
+    pub use settings::{FeedSettings, Policy, RouteTerms, Slow, matches};
 }
 
 /// The part of the services that settings need.

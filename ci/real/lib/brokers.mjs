@@ -68,12 +68,12 @@ export function startLastingMosquitto(stage) {
   return startMosquitto(stage, ['persistence true', `persistence_location ${folder}/`, `user ${userInfo().username}`]);
 }
 
-/** nats-server with JetStream, for one user. */
-export async function startNats(stage, user, password) {
+/** nats-server with JetStream, for one user, and with `more` lines of configuration. */
+export async function startNats(stage, user, password, more = []) {
   const port = await freePort();
   const file = stage.file('nats.conf', [
     'host: 127.0.0.1', `port: ${port}`, 'server_name: real', `jetstream { store_dir: "${stage.dir('nats')}" }`,
-    `authorization { user: ${user}, password: ${password} }`, '',
+    `authorization { user: ${user}, password: ${password} }`, ...more, '',
   ].join('\n'));
   return broker(stage, 'nats', port, 'nats-server', ['-c', file]);
 }

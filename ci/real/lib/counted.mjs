@@ -9,12 +9,12 @@ import { connect } from './websocket.mjs';
 const BACK_MS = 20_000;
 
 /** edgehold with one feed, and with clients of its channel `counted`. */
-export async function startCounting(stage, feed) {
+export async function startCounting(stage, feed, env = {}) {
   const feeds = [{ name: 'counted', ...feed }];
   // Whatever comes at once is to wait for the client, who is not slow.
   const patience = { 'slow_client.max_pending': '64MiB', 'slow_client.max_age': '1m' };
   const routes = [{ path: '/feed/{channel}', service: 'broadcast', feeds: ['counted'], ...patience }];
-  const edgehold = await startEdgehold(stage, { routes, feeds });
+  const edgehold = await startEdgehold(stage, { routes, feeds, env });
   await until('the feed to be up', () => isUp(edgehold));
   const heard = [];
   const ws = await connect(edgehold.ws('/feed/counted'), { onMessage: (data) => heard.push(Number(data)) });
@@ -23,12 +23,13 @@ export async function startCounting(stage, feed) {
   return { edgehold, ws, heard };
 }
 
-async function state(edgehold) {
+/** What `/v1/status` says of the first feed. */
+export async function stateOf(edgehold) {
   return (await (await edgehold.ask('/v1/status')).json()).feeds[0];
 }
 
 async function isUp(edgehold) {
-  return (await state(edgehold)).state === 'up';
+  return (await stateOf(edgehold)).state === 'up';
 }
 
 async function subscribers(edgehold) {

@@ -62,16 +62,18 @@ class Edgehold {
     return (await this.ask('/readyz')).status === 200;
   }
 
-  /** Ends the server by SIGTERM; an exit code other than 0 is an error. */
+  /** Ends the server by SIGTERM, once; an exit code other than 0 is an error. */
   async stop() {
+    if (this.stopped) return;
+    this.stopped = true;
     this.process.mustRun();
     const { code, signal } = await this.process.end();
     if (code !== 0) throw new Error(`edgehold ended with code ${code}, signal ${signal}:\n${this.process.log().slice(-2000)}`);
   }
 }
 
-/** Starts edgehold on the stage and resolves when it is ready. */
-export async function startEdgehold(stage, { routes, limits = {}, server = {}, feeds = [] }) {
+/** Starts edgehold on the stage, with `env` on top of this environment, and resolves when it is ready. */
+export async function startEdgehold(stage, { routes, limits = {}, server = {}, feeds = [], env = {} }) {
   const [port, admin] = [await freePort(), await freePort()];
   const file = stage.file('edgehold.toml', configuration({
     server: { shards: 2, admin: `127.0.0.1:${admin}`, shutdown_grace: '5s', ...server },
@@ -81,7 +83,7 @@ export async function startEdgehold(stage, { routes, limits = {}, server = {}, f
     feeds,
   }));
   const log = path.join(stage.folder, 'edgehold.log');
-  const edgehold = new Edgehold(start('edgehold', program(), ['serve', '--config', file], { log }), port, admin);
+  const edgehold = new Edgehold(start('edgehold', program(), ['serve', '--config', file], { log, env }), port, admin);
   stage.defer(() => edgehold.stop().finally(() => edgehold.process.kill()));
   await until('edgehold to be ready', () => edgehold.ready());
   return edgehold;

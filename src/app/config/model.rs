@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use crate::control::certificates::{CertificateFiles, ClientCertificates, MinVersion, TicketSettings, TlsSettings};
+pub use crate::control::certificates::{
+    CertificateFiles, ClientCertificates, ClientFiles, MinVersion, TicketSettings, TlsSettings,
+};
 pub use crate::control::feeds::{Broker, Format, Framing, InvalidText, Source, Start};
 pub use crate::engine::Address;
 pub use crate::mesh::Body;
@@ -37,6 +39,8 @@ pub struct Server {
     pub slots_per_shard: u32,
     /// Where the admin API listens; `None` where it is off.
     pub admin: Option<SocketAddr>,
+    /// TLS at the admin address; `None`: clear text.
+    pub admin_tls: Option<TlsSettings>,
     /// Origins (RFC 6454 form, lower-cased) that may read the admin API from a browser.
     pub admin_allow_origin: Vec<String>,
     /// Names by which the admin API may be asked, lower-cased.
@@ -290,6 +294,8 @@ pub struct Feed {
     pub name: String,
     /// Where messages come from.
     pub source: Source,
+    /// The files of TLS towards its broker; `None`: clear text, as the URL says.
+    pub tls: Option<ClientFiles>,
     /// The channel of all its messages; for `http` with a `*` at its end: those that may be published to. `None`: from
     /// the message (topic, subject, key, JSON).
     pub channel: Option<String>,

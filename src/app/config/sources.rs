@@ -12,10 +12,14 @@ use super::model::{Broker, Source};
 pub(super) const FORM: &str = "\"udp://127.0.0.1:9999\", \"tcp://host:port\", \"tcp-listen://127.0.0.1:9999\", \
     \"unix:///path\", \"nats://host\", \"redis://host\", \"mqtt://host\", \"http\" or \"demo\"";
 
+/// Schemes of brokers by TLS, beside those of [`KINDS`].
+const TLS_SCHEMES: [&str; 3] = ["tls", "rediss", "mqtts"];
+
 /// Ports of brokers where none is written: those that NATS, Redis and MQTT (IANA) have for themselves.
 const NATS_PORT: u16 = 4222;
 const REDIS_PORT: u16 = 6379;
 const MQTT_PORT: u16 = 1883;
+const MQTTS_PORT: u16 = 8883;
 
 /// How the form of each kind of source begins: what [`kind`] may say, and what keys of a feed belong to.
 pub(super) const KINDS: [&str; 9] = ["udp", "tcp", "tcp-listen", "unix", "nats", "redis", "mqtt", "http", "demo"];
@@ -75,9 +79,10 @@ pub(super) fn source(text: &str) -> Parsed<Source> {
         "udp" => address(text, scheme, place).map(Source::Udp),
         "tcp-listen" => address(text, scheme, place).map(Source::TcpListen),
         "tcp" => peer(text, place),
-        "nats" => broker(text, scheme, place, NATS_PORT).map(Source::Nats),
-        "redis" => broker(text, scheme, place, REDIS_PORT).map(Source::RedisChannels),
+        "nats" | "tls" => broker(text, scheme, place, NATS_PORT).map(Source::Nats),
+        "redis" | "rediss" => broker(text, scheme, place, REDIS_PORT).map(Source::RedisChannels),
         "mqtt" => broker(text, scheme, place, MQTT_PORT).map(Source::Mqtt),
+        "mqtts" => broker(text, scheme, place, MQTTS_PORT).map(Source::Mqtt),
         _ => Err(no_scheme(text, scheme)),
     }
 }
@@ -89,21 +94,19 @@ fn no_source(text: &str) -> String {
     }
 }
 
-/// A scheme that is none of ours: a slip, one of a broker with TLS, or a stranger.
+/// A scheme that is none of ours: a slip, another name for one, or a stranger.
 fn no_scheme(text: &str, scheme: &str) -> String {
-    let plain = match scheme {
-        "http" | "https" => {
-            return format!("{} is an address, and edgehold is published to — write \"http\"", shown(text));
-        }
-        "tls" | "nats+tls" => Some("nats"),
-        "rediss" => Some("redis"),
-        "mqtts" => Some("mqtt"),
-        _ => None,
-    };
-    if let Some(plain) = plain {
-        return format!("{} asks for TLS, which feeds do not speak — write \"{plain}://\"", shown(text));
+    if matches!(scheme, "http" | "https") {
+        return format!("{} is an address, and edgehold is published to — write \"http\"", shown(text));
     }
-    match forms::nearest(scheme, &KINDS[..7]) {
+    let known = match scheme {
+        // As other clients of these brokers have it.
+        "nats+tls" | "natss" => Some("tls"),
+        "redis+tls" | "redis+ssl" => Some("rediss"),
+        "ssl" | "mqtt+ssl" | "mqtt+tls" => Some("mqtts"),
+        _ => forms::nearest(scheme, &[&KINDS[..7], &TLS_SCHEMES].concat()),
+    };
+    match known {
         Some(near) => format!("{} has an unknown scheme — did you mean \"{near}://\"?", shown(text)),
         None => format!("{} has an unknown scheme — write {FORM}", shown(text)),
     }
@@ -172,8 +175,8 @@ fn broker(text: &str, scheme: &str, place: &str, usual: u16) -> Parsed<Broker> {
 /// What may stand behind host and port: the number of a Redis database, the client identifier of an MQTT session.
 fn goes_on(scheme: &str, path: &str) -> bool {
     let known = match scheme {
-        "redis" => path.strip_prefix('/').is_some_and(|number| number.parse::<u8>().is_ok()),
-        "mqtt" => path.trim_start_matches('/').strip_prefix("?client_id=").is_some_and(is_client),
+        "redis" | "rediss" => path.strip_prefix('/').is_some_and(|number| number.parse::<u8>().is_ok()),
+        "mqtt" | "mqtts" => path.trim_start_matches('/').strip_prefix("?client_id=").is_some_and(is_client),
         _ => false,
     };
     known || matches!(path, "" | "/")
@@ -220,6 +223,8 @@ mod tests {
             "nats://broker:4222",
             "redis://10.0.0.1:6379/2",
             "mqtt://[::1]:1883",
+            "rediss://10.0.0.1:6379/2",
+            "mqtts://[::1]:8883",
             "http",
             "demo",
         ] {
@@ -235,6 +240,9 @@ mod tests {
             ("nats://broker/", "nats://broker:4222"),
             ("redis://[::1]/0", "redis://[::1]:6379/0"),
             ("mqtt://10.0.0.1", "mqtt://10.0.0.1:1883"),
+            ("tls://broker", "tls://broker:4222"),
+            ("rediss://broker/1", "rediss://broker:6379/1"),
+            ("mqtts://broker", "mqtts://broker:8883"),
         ] {
             assert_eq!(source(text).unwrap().to_string(), full);
         }
@@ -245,6 +253,20 @@ mod tests {
         ] {
             let broker = Broker::new(full);
             assert!([Source::Nats(broker.clone()), Source::Mqtt(broker)].contains(&source(text).unwrap()));
+        }
+    }
+
+    #[test]
+    fn the_scheme_says_whether_it_is_tls() {
+        for (text, of) in [("tls://b", "nats"), ("rediss://b", "redis"), ("mqtts://b", "mqtt")] {
+            let source = source(text).unwrap();
+            assert!(source.is_tls() && kind(&source) == of, "{text}");
+        }
+        for text in ["nats://b", "redis://b", "mqtt://b", "demo", "tcp://b:1"] {
+            assert!(!source(text).unwrap().is_tls(), "{text}");
+        }
+        for (text, better) in [("nats+tls://b", "tls"), ("ssl://b", "mqtts"), ("redis+tls://b", "rediss")] {
+            assert!(source(text).unwrap_err().contains(&format!("\"{better}://\"")), "{text}");
         }
     }
 
@@ -266,7 +288,7 @@ mod tests {
             "redis://user:secret@host:x",
             "redis://user:sec/secret@host",
             "redis://user:sec@secret@host",
-            "rediss://user:secret@host",
+            "rediss://user:secret@host/x",
             "foo://user:secret@host",
             "tcp://user:secret@host:1",
             "udp://user:secret@host:1",

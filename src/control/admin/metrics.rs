@@ -641,6 +641,12 @@ const METRICS: &[Metric] = &[
         "Connections to the admin address that found all places taken.",
         |it| it.admin_refused.get()
     ),
+    counted!(
+        "edgehold_admin_tls_failures_total",
+        Counter,
+        "TLS handshakes at the admin address that have failed (`admin_tls`).",
+        |it| it.admin_tls_failures.get()
+    ),
     Metric {
         name: "edgehold_tls_handshakes_total",
         kind: Kind::Counter,

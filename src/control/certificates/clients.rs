@@ -86,7 +86,11 @@ fn rules(settings: &ClientCertificates, contents: &Contents) -> Fingerprint {
     digest(context)
 }
 
-fn roots(file: &Path, contents: &Contents) -> Result<RootCertStore, Fault> {
+/// The authorities of a file.
+///
+/// # Errors
+/// It has none, or one that cannot be used.
+pub(super) fn roots(file: &Path, contents: &Contents) -> Result<RootCertStore, Fault> {
     let fault = |words: String| Fault { place: Place::Ca, file: file.to_owned(), words };
     let mut roots = RootCertStore::empty();
     for (index, der) in certificates(contents.of(Place::Ca, file)?).map_err(fault)?.into_iter().enumerate() {

@@ -23,8 +23,13 @@ pub(super) type Fingerprint = [u8; 32];
 impl Contents {
     /// Reads all files of the settings. Waits for the disk.
     pub(super) fn read(settings: &TlsSettings) -> Contents {
+        Contents::of_files(settings.files().into_iter())
+    }
+
+    /// Reads these files. Waits for the disk.
+    pub(super) fn of_files<'f>(files: impl Iterator<Item = &'f Path>) -> Contents {
         let read = |path: &Path| (path.to_owned(), read_capped(path).map_err(|error| refusal(&error)));
-        Contents(settings.files().into_iter().map(read).collect())
+        Contents(files.map(read).collect())
     }
 
     /// What stands in a file of the settings.

@@ -96,6 +96,11 @@ impl TlsListener {
         Ok(listener)
     }
 
+    /// The name of the listener.
+    pub fn name(&self) -> &str {
+        &self.state.listener
+    }
+
     /// What its shards take at each handshake.
     pub fn current(&self) -> ListenerTls {
         self.current.clone()

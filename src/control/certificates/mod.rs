@@ -1,4 +1,5 @@
-//! The TLS of listeners: what their files say, and what becomes of it when they change.
+//! TLS by files: that of listeners, what their files say, and what becomes of it when they change; that towards
+//! brokers.
 //!
 //! From top to bottom, each importing only what stands below it:
 //!
@@ -8,6 +9,7 @@
 //! | `watch` | inotify over the folders in which names stand |
 //! | `listener` | one listener: a reading is taken, or the one before stays |
 //! | `state`, `advice` | what the admin address tells; what the operator should know |
+//! | `client`, `why` | TLS towards a server, and why it has failed |
 //! | `server` | all files of a reading as one `rustls::ServerConfig` |
 //! | `names`, `clients`, `tickets` | which certificate is shown; who is let in; sessions that are resumed |
 //! | `identity` | a certificate with its key |
@@ -17,6 +19,7 @@
 //! ([`ListenerTls`](crate::mesh::ListenerTls)).
 
 mod advice;
+mod client;
 mod clients;
 mod contents;
 mod fault;
@@ -29,13 +32,16 @@ mod settings;
 mod state;
 mod tickets;
 mod watch;
+mod why;
 
 pub use advice::Advice;
+pub use client::{ClientFiles, ClientTls, inspect_client};
 pub use fault::{Fault, Place};
 pub(super) use keeper::keep;
 pub use listener::{Inspection, TlsListener, inspect};
 pub use settings::{CertificateFiles, ClientCertificates, MinVersion, TicketSettings, TlsSettings};
 pub use state::{Shown, Standing, TlsState};
+pub(super) use why::why;
 
 use rustls::{KeyLog, KeyLogFile, NoKeyLog};
 use std::sync::Arc;

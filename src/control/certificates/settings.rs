@@ -72,8 +72,23 @@ impl TlsSettings {
     }
 }
 
+impl TlsSettings {
+    /// All of them, to be changed: a file that is named twice stands twice.
+    pub fn files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let certificates = self
+            .certificates
+            .iter_mut()
+            .flat_map(|it| [&mut it.certificate, &mut it.key].into_iter().chain(&mut it.ocsp));
+        let clients = match &mut self.clients {
+            ClientCertificates::Off => (None, None),
+            ClientCertificates::Verified { ca, crl, .. } => (Some(ca), crl.as_mut()),
+        };
+        certificates.chain(clients.0).chain(clients.1).chain(&mut self.tickets.keys)
+    }
+}
+
 impl CertificateFiles {
-    fn files(&self) -> impl Iterator<Item = &Path> {
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
         [&self.certificate, &self.key].into_iter().chain(&self.ocsp).map(PathBuf::as_path)
     }
 }

@@ -1,5 +1,7 @@
 //! A listener's files from their making to a handshake with stock rustls as the client.
 
+mod client;
+
 use super::keeper::keep;
 use super::listener::{Look, Reading};
 use super::*;

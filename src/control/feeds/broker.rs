@@ -16,6 +16,11 @@ impl Broker {
         Broker(url.into())
     }
 
+    /// Whether the scheme asks for TLS: `tls`, `rediss` or `mqtts`.
+    pub fn is_tls(&self) -> bool {
+        ["tls://", "rediss://", "mqtts://"].iter().any(|scheme| self.0.starts_with(scheme))
+    }
+
     /// The parts of the URL; `port` is the one where it names none.
     ///
     /// # Errors

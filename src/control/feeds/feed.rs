@@ -1,8 +1,10 @@
 //! What every feed does, whatever its source: decode messages, publish them, and count.
 
 use super::decoder::{Decoder, Format, Metadata, Reason};
+use super::session::Fault;
 use super::settings::SourceSettings;
 use super::stats::Stats;
+use crate::control::certificates::ClientTls;
 use crate::control::publishing::{Publisher, Stopping};
 use crate::mesh::{FeedNumber, Message, NewMessage};
 use std::sync::Arc;
@@ -21,6 +23,17 @@ impl Feed {
     pub(super) fn new(number: FeedNumber, settings: SourceSettings, publisher: Publisher) -> Feed {
         let decoder = settings.decoder(number);
         Feed { settings, stats: Stats::default(), decoder, publisher }
+    }
+
+    /// TLS for one connection to the broker, its files read anew; `None`: clear text.
+    ///
+    /// # Errors
+    /// What is wrong with the files.
+    pub(super) async fn tls(&self) -> Result<Option<ClientTls>, Fault> {
+        match &self.settings.tls {
+            Some(files) => ClientTls::load(files).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Decodes a message of the source and publishes it, or counts why not. Waits while the shards are behind.

@@ -2,7 +2,9 @@
 
 use super::backoff::Backoff;
 use super::feed::Feed;
+use crate::control::certificates;
 use std::convert::Infallible;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -36,9 +38,9 @@ pub(super) async fn keep(feed: Arc<Feed>, mut session: impl Session) {
     }
 }
 
-/// An error in its own words.
-pub(super) fn fault(error: impl std::fmt::Display) -> Fault {
-    error.to_string()
+/// An error in its own words, or in ours where TLS is the cause.
+pub(super) fn fault(error: impl Error + 'static) -> Fault {
+    certificates::why(&error).unwrap_or_else(|| error.to_string())
 }
 
 /// Ticks at once and then every `period`; after a late tick the next one is a whole period later.

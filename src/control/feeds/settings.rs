@@ -3,6 +3,7 @@
 use super::broker::Broker;
 use super::decoder::{Decoder, DecoderSettings};
 use super::framing::Framing;
+use crate::control::certificates::ClientFiles;
 use crate::mesh::FeedNumber;
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,6 +16,8 @@ pub struct SourceSettings {
     pub name: String,
     /// Where messages come from.
     pub source: Source,
+    /// Whom a broker that is spoken to by TLS must be vouched for by, and what it is shown; `None`: clear text.
+    pub tls: Option<ClientFiles>,
     /// The channel of all its messages; for [`Source::Http`] the channels that may be published to, with `*` at the end
     /// for all that begin so. `None`: from the message.
     pub channel: Option<String>,
@@ -71,6 +74,20 @@ pub enum Start {
     Sequence(u64),
 }
 
+impl Source {
+    /// Whether its URL asks for TLS.
+    pub fn is_tls(&self) -> bool {
+        match self {
+            Source::Nats(broker)
+            | Source::JetStream(broker, _)
+            | Source::Mqtt(broker)
+            | Source::RedisChannels(broker)
+            | Source::RedisStreams(broker) => broker.is_tls(),
+            _ => false,
+        }
+    }
+}
+
 impl SourceSettings {
     /// The decoder of the feed of this number.
     pub(super) fn decoder(&self, feed: FeedNumber) -> Decoder {
@@ -92,9 +109,10 @@ impl SourceSettings {
         }
     }
 
-    /// Whether a library of its own resolves its host's name, on a thread of the blocking pool.
-    pub(in crate::control) fn resolves(&self) -> bool {
-        matches!(self.source, Source::Nats(_) | Source::JetStream(..) | Source::Mqtt(_))
+    /// Whether it needs a thread of the blocking pool: a library of its own resolves its host's name there, or the
+    /// files of TLS are read there.
+    pub(in crate::control) fn blocks(&self) -> bool {
+        self.tls.is_some() || matches!(self.source, Source::Nats(_) | Source::JetStream(..) | Source::Mqtt(_))
     }
 }
 

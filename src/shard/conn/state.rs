@@ -13,9 +13,9 @@
 //!        release (the kernel holds nothing any more)
 //! ```
 //!
-//! At a listener with TLS a `Handshake` stands between `Accept` and `Head` (greeted, then secured); like `Head` it can be
-//! finished and cut. One will stand between `Dial` and `Open` as well, and a client's opening towards an upstream. What is
-//! spoken in `Open` and `Closing` is the connection's [`Protocol`](super::Protocol).
+//! At a listener with TLS a `Handshake` stands between `Accept` and `Head` (greeted, then secured); like `Head` it can
+//! be finished and cut. One will stand between `Dial` and `Open` as well, and a client's opening towards an upstream.
+//! What is spoken in `Open` and `Closing` is the connection's [`Protocol`](super::Protocol).
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]

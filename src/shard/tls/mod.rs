@@ -181,8 +181,8 @@ fn fail(core: &mut Core, who: Handle, fault: Fault) {
 
 // ---- what is sent ----
 
-/// Before a send: what is queued is sealed as far as one send takes. Where nothing is queued, the peer is sent what it is
-/// owed, or the end.
+/// Before a send: what is queued is sealed as far as one send takes. Where nothing is queued, the peer is sent what it
+/// is owed, or the end.
 #[expect(clippy::redundant_closure_for_method_calls, reason = "the method is not for every lifetime")]
 pub(super) fn seal(core: &mut Core, slot: u32) {
     let conn = &mut core.slab[slot];

@@ -4,14 +4,15 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::super::draft::Section;
-use super::super::keys::{FEED, FEED_TABLE, FeedDraft, ListenerDraft, RouteDraft};
-use super::super::model::{Address, Feed, Format, Source, Start};
+use super::super::keys::{FEED, FEED_TABLE, FeedDraft, FeedTlsDraft, ListenerDraft, RouteDraft};
+use super::super::model::{Address, CertificateFiles, ClientFiles, Feed, Format, Source, Start};
 use super::super::report::Report;
 use super::super::{forms, sources};
 use super::rules::{Places, collide, foreign_keys, require, twice};
+use crate::control::certificates::{Fault, Place, inspect_client};
 
 type Sections<T> = [Section<T>];
 
@@ -26,6 +27,7 @@ pub(super) fn check_feeds(feeds: &Sections<FeedDraft>, places: &Places<'_>, repo
         check_start(section, report);
         check_text(section, report);
         check_replay(section, report);
+        check_tls(section, report);
         check_admin(section, places, report);
     }
     twice(feeds, "name", |feed| feed.name.clone(), report);
@@ -169,6 +171,54 @@ fn check_replay(section: &Section<FeedDraft>, report: &mut Report<'_>) {
     }
 }
 
+/// Files without TLS are read for nobody, and a certificate needs its key.
+fn check_tls(section: &Section<FeedDraft>, report: &mut Report<'_>) {
+    if !section.gives("tls") || section.refused.iter().any(|key| key == "tls") {
+        return;
+    }
+    let secure = match kind(section) {
+        Some("nats") => "tls",
+        Some("redis") => "rediss",
+        Some("mqtt") => "mqtts",
+        _ => return,
+    };
+    if section.value.source.as_ref().is_some_and(|source| !source.is_tls()) {
+        let words = format!("is for TLS, and `source` is clear text — write \"{secure}://\" there, or leave it out");
+        return report.note_key(section, "tls", words);
+    }
+    for (key, other) in [("certificate", "key"), ("key", "certificate")].map(|(a, b)| (format!("tls.{a}"), b)) {
+        let missing = format!("tls.{other}");
+        if section.gives(&key) && !section.gives(&missing) {
+            let words = format!("stands without `{other}` — write both, or neither");
+            report.note_key(section, &key, words);
+        }
+    }
+}
+
+/// The files of a feed's TLS, and what is wrong with them; `None`: clear text.
+fn tls(section: &Section<FeedDraft>, base: &Path, report: &mut Report<'_>) -> Option<ClientFiles> {
+    let FeedDraft { source, tls: FeedTlsDraft { ca, certificate, key }, .. } = &section.value;
+    if !source.as_ref().is_some_and(Source::is_tls) {
+        return None;
+    }
+    let join = |file: &PathBuf| base.join(file);
+    let pair = certificate.as_ref().map(join).zip(key.as_ref().map(join));
+    let identity = pair.map(|(certificate, key)| CertificateFiles { certificate, key, ..CertificateFiles::default() });
+    let files = ClientFiles { ca: ca.as_ref().map(join), identity };
+    inspect_client(&files).iter().for_each(|fault| note_file(fault, section, base, report));
+    Some(files)
+}
+
+fn note_file(fault: &Fault, section: &Section<FeedDraft>, base: &Path, report: &mut Report<'_>) {
+    let key = match fault.place {
+        Place::Ca => "tls.ca",
+        Place::Key(_) => "tls.key",
+        _ => "tls.certificate",
+    };
+    let written = fault.file.strip_prefix(base).unwrap_or(&fault.file);
+    report.note_key(section, key, format!("{} {}", forms::quote(&written.to_string_lossy()), fault.words));
+}
+
 fn check_admin(section: &Section<FeedDraft>, places: &Places<'_>, report: &mut Report<'_>) {
     if kind(section) == Some("http") && places.admin.is_none() {
         let words = "is published to at the admin address, and server.admin is \"off\" — write an address there";
@@ -286,11 +336,13 @@ fn channels_overlap(one: &str, other: &str) -> bool {
 }
 
 /// The feed of a draft; `None` where a part is missing, which has been noted.
-pub(super) fn feed(section: Section<FeedDraft>) -> Option<Feed> {
+pub(super) fn feed(section: Section<FeedDraft>, base: &Path, report: &mut Report<'_>) -> Option<Feed> {
+    let tls = tls(&section, base, report);
     let draft = section.value;
     Some(Feed {
         name: draft.name?,
         source: sources::streaming(draft.source?, draft.stream, draft.redis_streams),
+        tls,
         channel: draft.channel,
         topics: draft.topics,
         start: draft.start,

@@ -19,22 +19,25 @@ use listeners::{check_admin, check_listeners, listener};
 use routes::{check_broadcast, check_pending, check_routes, route};
 use rules::{Places, too_many};
 use std::path::Path;
+use tls::check_admin_tls;
 
 /// Checks a draft; `None` where a part is missing, which has then been noted.
 pub(super) fn check(draft: Draft, base: &Path, report: &mut Report<'_>) -> Option<Config> {
-    let Draft { server, listeners, limits, feeds, routes } = draft;
+    let Draft { mut server, listeners, limits, feeds, routes } = draft;
     too_many(&listeners, &LISTENER_TABLE, report);
     too_many(&feeds, &FEED_TABLE, report);
     too_many(&routes, &ROUTE_TABLE, report);
     check_listeners(&listeners, report);
     check_admin(server.value.admin, &listeners, report);
+    check_admin_tls(&mut server, base, report);
     check_feeds(&feeds, &Places { admin: server.value.admin, listeners: &listeners }, report);
     check_routes(&routes, &limits, report);
     check_broadcast(&server.value, &feeds, &routes, report);
     check_pending(server.value.outbox_bytes, &limits, &routes, report);
     let listeners: Vec<_> = listeners.into_iter().map(|section| listener(section, base, report)).collect();
     let listeners: Option<Vec<_>> = listeners.into_iter().collect();
-    let feeds: Option<Vec<_>> = feeds.into_iter().map(feed).collect();
+    let feeds: Vec<_> = feeds.into_iter().map(|section| feed(section, base, report)).collect();
+    let feeds: Option<Vec<_>> = feeds.into_iter().collect();
     let routes: Vec<_> = routes.into_iter().map(|section| route(section, base, report)).collect();
     let routes: Option<Vec<_>> = routes.into_iter().collect();
     let (server, limits) = (server.value, limits.value);

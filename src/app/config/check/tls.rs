@@ -6,7 +6,7 @@
 use super::super::draft::Section;
 use super::super::forms;
 use super::super::keys::{CertificateDraft, ListenerDraft, TlsDraft, VerifyDraft};
-use super::super::model::{CertificateFiles, ClientCertificates, TicketSettings, TlsSettings};
+use super::super::model::{CertificateFiles, ClientCertificates, Server, TicketSettings, TlsSettings};
 use super::super::report::Report;
 use crate::control::certificates::{self, Fault, Place};
 use std::path::{Path, PathBuf};
@@ -109,6 +109,45 @@ fn joined(draft: &TlsDraft, base: &Path) -> Option<TlsSettings> {
         clients: clients(draft, base)?,
         tickets: TicketSettings { rotate: draft.rotate, keys },
     })
+}
+
+/// Notes what is missing or wrong at the TLS of the admin address, and puts the paths as they are from here.
+pub(super) fn check_admin_tls(section: &mut Section<Server>, base: &Path, report: &mut Report<'_>) {
+    if !section.gives("admin_tls") || section.refuses("admin_tls") {
+        return;
+    }
+    if section.value.admin.is_none() {
+        let words = "is for the admin address, and `admin` is \"off\" — write an address there, or leave it out";
+        report.note_key(section, "admin_tls", words.into());
+    }
+    let needs_ca = section.gives("admin_tls.crl").then_some(("ca", "the certificates of the authorities"));
+    let pair = [("certificate", "a certificate in PEM"), ("key", "its private key in PEM")];
+    let missing = |(key, _): &(&str, &str)| !section.gives(&format!("admin_tls.{key}"));
+    let missing: Vec<_> = pair.into_iter().chain(needs_ca).filter(missing).collect();
+    for (key, form) in &missing {
+        let place = format!("{}.admin_tls.{key}", section.label);
+        report.note(section.place("admin_tls"), &place, format!("is missing — write a file with {form}"));
+    }
+    if missing.is_empty() {
+        read_admin(section, base, report);
+    }
+}
+
+fn read_admin(section: &mut Section<Server>, base: &Path, report: &mut Report<'_>) {
+    let Some(tls) = &mut section.value.admin_tls else { return };
+    for file in tls.files_mut() {
+        *file = base.join(&*file);
+    }
+    for fault in certificates::inspect(tls).err().unwrap_or_default() {
+        let key = match fault.place {
+            Place::Key(_) => "admin_tls.key",
+            Place::Ca => "admin_tls.ca",
+            Place::Crl => "admin_tls.crl",
+            Place::Certificate(_) | Place::Ocsp(_) | Place::TicketKeys => "admin_tls.certificate",
+        };
+        let written = fault.file.strip_prefix(base).unwrap_or(&fault.file);
+        report.note_key(section, key, format!("{} {}", forms::quote(&written.to_string_lossy()), fault.words));
+    }
 }
 
 fn files(draft: &CertificateDraft, base: &Path) -> Option<CertificateFiles> {

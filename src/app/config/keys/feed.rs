@@ -1,5 +1,6 @@
 //! The keys of `[[feed]]`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::forms::{self, Parsed};
@@ -13,6 +14,7 @@ pub(crate) struct FeedDraft {
     pub(crate) written: String,
     pub(crate) name: Option<String>,
     pub(crate) source: Option<Source>,
+    pub(crate) tls: FeedTlsDraft,
     pub(crate) channel: Option<String>,
     pub(crate) topics: Vec<String>,
     pub(crate) stream: Option<String>,
@@ -30,12 +32,21 @@ pub(crate) struct FeedDraft {
     pub(crate) prefixes_idle: u32,
 }
 
+/// The value of `tls` as it is read: files as they are written, relative to the configuration file.
+#[derive(Default)]
+pub(crate) struct FeedTlsDraft {
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) certificate: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+}
+
 impl FeedDraft {
     pub(crate) fn new() -> Self {
         FeedDraft {
             written: String::new(),
             name: None,
             source: None,
+            tls: FeedTlsDraft::default(),
             channel: None,
             topics: Vec::new(),
             stream: None,
@@ -65,7 +76,7 @@ const PLAIN: [&str; 7] = ["udp", "tcp", "tcp-listen", "unix", "nats", "redis", "
 const FOREIGN: [&str; 8] = ["udp", "tcp", "tcp-listen", "unix", "nats", "redis", "mqtt", "http"];
 
 /// The keys of `[[feed]]`.
-pub(crate) static FEED: [Key<FeedDraft>; 17] = [
+pub(crate) static FEED: [Key<FeedDraft>; 18] = [
     Key {
         name: "name",
         field: Field::Text { form: "1 to 32 letters, digits, `_` or `-`", store: store_name },
@@ -83,16 +94,30 @@ pub(crate) static FEED: [Key<FeedDraft>; 17] = [
         },
         default: Preset::Required,
         words: "Where the messages come from: `udp://ADDRESS:PORT`, `tcp://HOST:PORT`, `tcp-listen://ADDRESS:PORT`, \
-                `unix:///PATH`, `nats://HOST`, `redis://HOST`, `mqtt://HOST`, `http` or `demo`.",
+                `unix:///PATH`, `nats://HOST`, `redis://HOST`, `mqtt://HOST`, `http` or `demo`; `tls://HOST` (NATS), \
+                `rediss://HOST` and `mqtts://HOST` by TLS.",
         note: "edgehold opens `udp`, `tcp-listen` and `unix` itself (a multicast address is joined) and connects to \
                the others. What reaches an open port is sent to every client: keep it on the loopback or on a network \
                of its own. `http` is published to at the admin address. Of a broker, user and password may stand \
                before the host (`nats://user:password@host`); they are shown nowhere. Where its port is left out, it \
-               is 4222, 6379 or 1883. Behind it may stand the number of a Redis database (`/2`) or an MQTT client \
-               identifier (`?client_id=edge-1`), which no two servers may share. `demo` counts, ten times a second.",
+               is 4222, 6379 or 1883, and 8883 with `mqtts`. Behind it may stand the number of a Redis database \
+               (`/2`) or an MQTT client identifier (`?client_id=edge-1`), which no two servers may share. `demo` \
+               counts, ten times a second.",
         example: "\"udp://127.0.0.1:9999\"",
-        see: &["topics", "channel", "admin"],
+        see: &["topics", "channel", "admin", "feed.tls"],
         ..Key::PLAIN
+    },
+    Key {
+        name: "tls",
+        field: Field::Table { form: "a table, { ca = \"brokers.pem\" }", keys: &TLS },
+        default: Preset::Absent("the authorities of the system are believed, and no certificate is shown"),
+        owners: &BROKERS,
+        words: "With `tls://`, `rediss://` and `mqtts://`: who must have issued the broker's certificate, and what it \
+                is shown.",
+        note: "The certificate must be for the host of `source`, and is always verified. Files are read anew for each \
+               connection: one that is replaced is used by the next.",
+        example: "{ ca = \"brokers.pem\" }",
+        see: &["feed.tls.ca", "feed.tls.certificate", "feed.tls.key"],
     },
     Key {
         name: "channel",
@@ -265,6 +290,47 @@ pub(crate) static FEED: [Key<FeedDraft>; 17] = [
         default: Preset::Is("1024"),
         words: "How many prefixes stay so; beyond, the one goes first that was left first.",
         see: &["prefix_linger"],
+        ..Key::PLAIN
+    },
+];
+
+/// A field for the name of a file.
+macro_rules! file {
+    ($form:literal, $place:ident) => {
+        Field::Text { form: $form, store: |feed, text| forms::file(text).map(|file| put(&mut feed.tls.$place, file)) }
+    };
+}
+
+/// The keys inside of `tls`.
+static TLS: [Key<FeedDraft>; 3] = [
+    Key {
+        name: "ca",
+        field: file!("a file with certificates of authorities in PEM", ca),
+        default: Preset::Absent("those that the system believes"),
+        words: "The authorities of which the broker's certificate must be; those of the system count no more.",
+        note: "Those of the system are read where `SSL_CERT_FILE` or `SSL_CERT_DIR` say, or where distributions keep \
+               them.",
+        example: "\"brokers.pem\"",
+        see: &["feed.tls.certificate"],
+        ..Key::PLAIN
+    },
+    Key {
+        name: "certificate",
+        field: file!("a file with a certificate in PEM and its chain behind it", certificate),
+        default: Preset::Absent("none is shown"),
+        words: "The certificate that a broker is shown that asks for one.",
+        example: "\"edge-client.pem\"",
+        see: &["feed.tls.key"],
+        ..Key::PLAIN
+    },
+    Key {
+        name: "key",
+        field: file!("a file with a private key in PEM", key),
+        default: Preset::Absent("none is shown"),
+        words: "The private key of `certificate`, without a passphrase.",
+        note: "Nobody but the user that runs edgehold should be able to read it: mode 0600.",
+        example: "\"edge-client.key\"",
+        see: &["feed.tls.certificate"],
         ..Key::PLAIN
     },
 ];

@@ -23,7 +23,7 @@ mod server;
 use super::forms::{self, Parsed};
 use std::time::Duration;
 
-pub(super) use feed::{FEED, FeedDraft};
+pub(super) use feed::{FEED, FeedDraft, FeedTlsDraft};
 pub(super) use limits::{BLANK_LIMITS, LIMITS};
 pub(super) use listener::{CertificateDraft, LISTENER, ListenerDraft, TlsDraft, VerifyDraft};
 pub use reference::reference;

@@ -1,10 +1,13 @@
 //! The keys of `[server]`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::forms;
-use super::super::model::{Level, LogFormat, Server};
+use super::super::model::{
+    CertificateFiles, ClientCertificates, Level, LogFormat, MinVersion, Server, TicketSettings, TlsSettings,
+};
 use super::{DAY, Field, GIB, HOUR, KIB, Key, MIB, Preset, Rule, push_new};
 
 /// A `Server` before its defaults are laid in; every field has a key with a default.
@@ -12,6 +15,7 @@ pub(crate) const BLANK_SERVER: Server = Server {
     shards: 0,
     slots_per_shard: 0,
     admin: None,
+    admin_tls: None,
     admin_allow_origin: Vec::new(),
     admin_hosts: Vec::new(),
     admin_connections: 0,
@@ -41,7 +45,7 @@ pub(crate) const BLANK_SERVER: Server = Server {
 };
 
 /// The keys of `[server]`.
-pub(crate) static SERVER: [Key<Server>; 29] = [
+pub(crate) static SERVER: [Key<Server>; 30] = [
     Key {
         name: "shards",
         field: Field::count(Rule::ZeroOr("one per core", 1, 1024), |s| &mut s.shards),
@@ -74,8 +78,20 @@ pub(crate) static SERVER: [Key<Server>; 29] = [
         default: Preset::Is("127.0.0.1:9180"),
         words: "Where metrics and the admin API answer.",
         note: "It asks for no password: whoever reaches the address may use all of it. Keep it on the \
-               loopback or on a network of its own.",
-        see: &["admin_allow_origin"],
+               loopback or on a network of its own, or let `admin_tls` ask for certificates.",
+        see: &["admin_allow_origin", "admin_tls"],
+        ..Key::PLAIN
+    },
+    Key {
+        name: "admin_tls",
+        field: Field::Table { form: "a table, { certificate = \"admin.pem\", key = \"admin.key\" }", keys: &ADMIN_TLS },
+        default: Preset::Absent("clear text"),
+        words: "TLS for the admin address, versions 1.3 and 1.2.",
+        note: "Files are watched and read again as those of a listener are, and shown in logs, metrics and \
+               `/v1/status` under the name `server.admin`. What probes health or scrapes metrics must then ask by \
+               `https`; a request in clear text is answered 400.",
+        example: "{ certificate = \"admin.pem\", key = \"admin.key\" }",
+        see: &["admin", "admin_tls.certificate", "admin_tls.key", "admin_tls.ca", "admin_tls.crl"],
         ..Key::PLAIN
     },
     Key {
@@ -124,7 +140,8 @@ pub(crate) static SERVER: [Key<Server>; 29] = [
         name: "admin_timeout",
         field: Field::millis(Rule::Range(1000, HOUR), |s| &mut s.admin_timeout),
         default: Preset::Is("30s"),
-        words: "How long a request head, a body, or the taking of an answer may last at the admin address.",
+        words: "How long a TLS handshake, a request head, a body, or the taking of an answer may last at the admin \
+                address.",
         note: "A connection that waits for its next request counts too.",
         see: &["admin_connections"],
         ..Key::PLAIN
@@ -348,6 +365,82 @@ pub(crate) static SERVER: [Key<Server>; 29] = [
         note: "When that shard reads again, those of its clients that listen are told a gap. Where all shards are \
                behind, the feeds wait for as long as it takes.",
         see: &["publish_backlog_bytes"],
+        ..Key::PLAIN
+    },
+];
+
+/// The TLS of the admin address that is being read, with nothing in it at first: that what must be written was written
+/// is for `check` to see.
+fn admin_tls(server: &mut Server) -> &mut TlsSettings {
+    server.admin_tls.get_or_insert_with(|| TlsSettings {
+        certificates: vec![CertificateFiles::default()],
+        min_version: MinVersion::V12,
+        clients: ClientCertificates::Off,
+        tickets: TicketSettings { rotate: Duration::from_secs(12 * 3600), keys: None },
+    })
+}
+
+/// The files by which clients are verified, likewise.
+fn admin_clients(server: &mut Server) -> (&mut PathBuf, &mut Option<PathBuf>) {
+    let clients = &mut admin_tls(server).clients;
+    if *clients == ClientCertificates::Off {
+        *clients = ClientCertificates::Verified { optional: false, ca: PathBuf::new(), crl: None };
+    }
+    match clients {
+        ClientCertificates::Verified { ca, crl, .. } => (ca, crl),
+        ClientCertificates::Off => unreachable!("it was just replaced"),
+    }
+}
+
+/// The keys inside of `admin_tls`.
+static ADMIN_TLS: [Key<Server>; 4] = [
+    Key {
+        name: "certificate",
+        field: Field::Text {
+            form: "a file with a certificate in PEM and its chain behind it",
+            store: |s, text| forms::file(text).map(|file| admin_tls(s).certificates[0].certificate = file),
+        },
+        default: Preset::Required,
+        words: "The certificate of the admin address, with the certificates of those that issued it behind it.",
+        example: "\"admin.pem\"",
+        see: &["admin_tls.key"],
+        ..Key::PLAIN
+    },
+    Key {
+        name: "key",
+        field: Field::Text {
+            form: "a file with a private key in PEM",
+            store: |s, text| forms::file(text).map(|file| admin_tls(s).certificates[0].key = file),
+        },
+        default: Preset::Required,
+        words: "The private key of `certificate`, without a passphrase.",
+        example: "\"admin.key\"",
+        see: &["admin_tls.certificate"],
+        ..Key::PLAIN
+    },
+    Key {
+        name: "ca",
+        field: Field::Text {
+            form: "a file with certificates of authorities in PEM",
+            store: |s, text| forms::file(text).map(|file| *admin_clients(s).0 = file),
+        },
+        default: Preset::Absent("clients need no certificate"),
+        words: "The authorities of which a client must show a certificate.",
+        note: "Who has none is not let in, for health and metrics neither.",
+        example: "\"operators.pem\"",
+        see: &["admin_tls.crl"],
+        ..Key::PLAIN
+    },
+    Key {
+        name: "crl",
+        field: Field::Text {
+            form: "a file with revocation lists in PEM",
+            store: |s, text| forms::file(text).map(|file| *admin_clients(s).1 = Some(file)),
+        },
+        default: Preset::Absent("no certificate is revoked"),
+        words: "The revocation lists of those authorities, one of each.",
+        example: "\"operators.crl\"",
+        see: &["admin_tls.ca"],
         ..Key::PLAIN
     },
 ];

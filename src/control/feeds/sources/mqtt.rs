@@ -1,9 +1,10 @@
-//! `mqtt://`: topics of an MQTT 3.1.1 broker, with QoS 1 and a session that the broker keeps.
+//! `mqtt://`, `mqtts://`: topics of an MQTT 3.1.1 broker, with QoS 1 and a session that the broker keeps.
 //!
 //! While there is no connection the broker keeps what is published with QoS 1, and sends it when the session resumes.
 //! What was not acknowledged it sends again, with DUP set (MQTT 3.1.1 section 4.4): so the last messages are
 //! remembered, and one that comes a second time is dropped.
 
+use crate::control::certificates::ClientTls;
 use crate::control::feeds::broker::{Broker, Parts};
 use crate::control::feeds::decoder::{Metadata, Reason};
 use crate::control::feeds::feed::Feed;
@@ -11,15 +12,16 @@ use crate::control::feeds::hash::fnv1a;
 use crate::control::feeds::session::{Fault, Session, fault};
 use rumqttc::{
     AsyncClient, ConnAck, Event, EventLoop, MqttOptions, Packet, Publish, QoS, SubAck, SubscribeFilter,
-    SubscribeReasonCode, matches,
+    SubscribeReasonCode, TlsConfiguration, Transport, matches,
 };
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-/// The port of a URL that names none.
+/// The ports of URLs that name none, in clear text and by TLS.
 const PORT: u16 = 1883;
+const TLS_PORT: u16 = 8883;
 
 /// How long connecting may take, in seconds.
 const PATIENCE: u64 = 10;
@@ -117,7 +119,8 @@ impl Mqtt {
 
 impl Session for Mqtt {
     async fn run(&mut self, feed: &Feed) -> Result<Infallible, Fault> {
-        let (client, mut events) = open(feed, &self.broker.parts(PORT)?);
+        let port = if self.broker.is_tls() { TLS_PORT } else { PORT };
+        let (client, mut events) = open(feed, &self.broker.parts(port)?, feed.tls().await?);
         loop {
             match events.poll().await.map_err(fault)? {
                 Event::Incoming(Packet::ConnAck(answer)) => self.connected(feed, &client, answer).await?,
@@ -130,9 +133,12 @@ impl Session for Mqtt {
 }
 
 /// A client, and the event loop that connects it when it is polled.
-fn open(feed: &Feed, parts: &Parts) -> (AsyncClient, EventLoop) {
+fn open(feed: &Feed, parts: &Parts, tls: Option<ClientTls>) -> (AsyncClient, EventLoop) {
     let mut options = MqttOptions::new(client_id(feed, parts), &parts.host, parts.port);
     options.set_clean_session(false).set_keep_alive(PING).set_max_packet_size(PACKET, PACKET);
+    if let Some(tls) = tls {
+        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls.config())));
+    }
     if let Some(user) = &parts.user {
         options.set_credentials(user, parts.password.as_deref().unwrap_or_default());
     }

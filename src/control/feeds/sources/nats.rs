@@ -1,4 +1,4 @@
-//! `nats://`: subjects of a NATS server, and streams of its JetStream.
+//! `nats://`, `tls://`: subjects of a NATS server, and streams of its JetStream.
 //!
 //! A lost connection ends the session; the library's own reconnecting is switched off, so that one place decides when
 //! to connect again. Core NATS keeps nothing for a subscriber that is away. A JetStream consumer is created for each
@@ -16,6 +16,7 @@ use crate::control::feeds::session::{Fault, Loss, Session, fault, ticker};
 use crate::control::feeds::settings::Start;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::{Config, Info};
+use async_nats::rustls::ClientConfig;
 use async_nats::{Client, ConnectOptions, Event, jetstream};
 use futures_util::StreamExt;
 use futures_util::stream::select_all;
@@ -61,13 +62,18 @@ struct Connection {
 }
 
 /// # Errors
-/// The URL names no host, or the server cannot be connected to, or refuses the user.
+/// The URL names no host, or the server cannot be connected to, or refuses the user; or TLS fails.
 async fn connect(feed: &Feed, broker: &Broker) -> Result<Connection, Fault> {
     let parts = broker.parts(PORT)?;
     let (sender, faults) = mpsc::channel(FAULTS);
     let dropped = Arc::new(AtomicU64::new(0));
     let count = dropped.clone();
-    let options = options(&feed.settings.name, &parts).event_callback(move |event| {
+    let options = options(&feed.settings.name, &parts);
+    let (scheme, options) = match feed.tls().await? {
+        Some(tls) => ("tls", options.tls_client_config(ClientConfig::clone(&tls.config()))),
+        None => ("nats", options),
+    };
+    let options = options.event_callback(move |event| {
         if matches!(event, Event::SlowConsumer(_)) {
             count.fetch_add(1, Relaxed);
         } else if let Some(fault) = fault_of(event) {
@@ -75,7 +81,7 @@ async fn connect(feed: &Feed, broker: &Broker) -> Result<Connection, Fault> {
         }
         async {}
     });
-    let client = options.connect(format!("nats://{}", parts.authority())).await.map_err(fault)?;
+    let client = options.connect(format!("{scheme}://{}", parts.authority())).await.map_err(fault)?;
     Ok(Connection { client, faults, dropped })
 }
 
@@ -198,7 +204,7 @@ impl Session for JetStream {
                 Some(fault) = faults.recv() => return Err(fault),
                 message = messages.next() => message.ok_or("the consumer has ended")?.map_err(fault)?,
             };
-            let info = message.info().map_err(fault)?;
+            let info = message.info().map_err(|error| error.to_string())?;
             if info.consumer_sequence != next {
                 return Err("a message of the consumer was lost on its way".into());
             }

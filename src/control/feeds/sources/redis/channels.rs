@@ -17,7 +17,7 @@ pub(in crate::control::feeds) struct Channels(pub(in crate::control::feeds) Brok
 
 impl Session for Channels {
     async fn run(&mut self, feed: &Feed) -> Result<Infallible, Fault> {
-        let mut connection = Connection::open(&self.0).await?;
+        let mut connection = Connection::open(feed, &self.0).await?;
         let topics = feed.settings.topics();
         subscribe(&mut connection, &topics).await?;
         let mut awaited = topics.len();

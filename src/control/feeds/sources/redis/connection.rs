@@ -4,22 +4,29 @@
 //! published messages into a queue without bounds. Here nothing is read before the last message was published, and
 //! Redis is held back by TCP, up to its own limit for such clients (`client-output-buffer-limit`).
 
+use crate::control::certificates::ClientTls;
 use crate::control::feeds::broker::Broker;
+use crate::control::feeds::feed::Feed;
 use crate::control::feeds::session::{Fault, fault};
 use crate::control::feeds::sources::tcp;
 use futures_util::StreamExt;
 use redis::{Cmd, Value, ValueCodec};
-use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_util::codec::FramedRead;
 
 /// The port of a URL that names none.
 const PORT: u16 = 6379;
 
-/// A connection that is authenticated.
+/// How long the handshake of TLS may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A connection that is authenticated, in clear text or by TLS: one dynamic call for each read is nothing beside it.
 pub(super) struct Connection {
-    to: OwnedWriteHalf,
-    from: FramedRead<OwnedReadHalf, ValueCodec>,
+    to: Box<dyn AsyncWrite + Send + Unpin>,
+    from: FramedRead<Box<dyn AsyncRead + Send + Unpin>, ValueCodec>,
 }
 
 /// A value, or the error that Redis answers.
@@ -29,12 +36,14 @@ impl Connection {
     /// Connects, authenticates, and selects the database that the URL names.
     ///
     /// # Errors
-    /// The URL names no host, the server cannot be connected to, or it refuses the user or the database.
-    pub(super) async fn open(broker: &Broker) -> Result<Connection, Fault> {
+    /// The URL names no host, the server cannot be connected to, or it refuses the user or the database; or TLS fails.
+    pub(super) async fn open(feed: &Feed, broker: &Broker) -> Result<Connection, Fault> {
         let parts = broker.parts(PORT)?;
         let stream = tcp::connect(&parts.host, parts.port).await.map_err(fault)?;
-        let (from, to) = stream.into_split();
-        let mut connection = Connection { to, from: FramedRead::new(from, ValueCodec::default()) };
+        let mut connection = match feed.tls().await? {
+            Some(tls) => Connection::over(shake_hands(&tls, &parts.host, stream).await?),
+            None => Connection::over(stream),
+        };
         if let Some(password) = &parts.password {
             let mut auth = redis::cmd("AUTH");
             auth.arg(parts.user.as_slice()).arg(password);
@@ -46,12 +55,19 @@ impl Connection {
         Ok(connection)
     }
 
+    fn over(stream: impl AsyncRead + AsyncWrite + Send + 'static) -> Connection {
+        let (from, to) = split(stream);
+        let from: Box<dyn AsyncRead + Send + Unpin> = Box::new(from);
+        Connection { to: Box::new(to), from: FramedRead::new(from, ValueCodec::default()) }
+    }
+
     /// Sends a command.
     ///
     /// # Errors
     /// The connection is lost.
     pub(super) async fn send(&mut self, command: &Cmd) -> Result<(), Fault> {
-        self.to.write_all(&command.get_packed_command()).await.map_err(fault)
+        self.to.write_all(&command.get_packed_command()).await.map_err(fault)?;
+        self.to.flush().await.map_err(fault)
     }
 
     /// Receives what comes next. Cancellation-safe: nothing is lost.
@@ -75,6 +91,17 @@ impl Connection {
         self.send(command).await?;
         self.receive().await
     }
+}
+
+/// # Errors
+/// The handshake fails, or takes too long.
+async fn shake_hands(
+    tls: &ClientTls,
+    host: &str,
+    stream: TcpStream,
+) -> Result<impl AsyncRead + AsyncWrite + Send + use<>, Fault> {
+    let shaken = timeout(PATIENCE, tls.connect(host, stream)).await;
+    shaken.map_err(|_| "the server does not answer the TLS handshake")?.map_err(fault)
 }
 
 /// The bytes of a string; empty for any other value.

@@ -1,4 +1,4 @@
-//! `redis://`: channels and streams of a Redis server.
+//! `redis://`, `rediss://`: channels and streams of a Redis server.
 
 mod channels;
 mod connection;

@@ -132,7 +132,7 @@ impl Streams {
 
 impl Session for Streams {
     async fn run(&mut self, feed: &Feed) -> Result<Infallible, Fault> {
-        let mut connection = Connection::open(&self.broker).await?;
+        let mut connection = Connection::open(feed, &self.broker).await?;
         if self.positions.is_empty() {
             self.positions = positions(feed.settings.topics());
         }
