@@ -279,3 +279,21 @@ fn a_listener_that_redirects_serves_nothing_but_health() {
         assert_eq!(told, location, "{request}");
     }
 }
+
+/// Whoever leaves in the middle of a handshake, before or in it, gives the slot back at once.
+#[test]
+fn who_leaves_in_a_handshake_leaves_nothing() {
+    let both = Both::new(&rustls::version::TLS13);
+    let mut stage = both.stage(1, KIND, settings());
+    for said in [&b""[..], b"\x16", b"\x16\x03\x01\x00\xff\x01"] {
+        let end = stage.asked(said);
+        assert!(stage.until(TURNS, |stage| stage.counters().used == 1));
+        stage.shard.ring().end(end);
+        assert!(stage.until(100, |stage| stage.counters().used == 0), "{said:?}: {:?}", stage.counters());
+    }
+    let mut client = both.client(&mut stage);
+    client.step(&mut stage);
+    assert!(stage.until(TURNS, |stage| stage.shard.ring().unread(client.end) == 0 && stage.counters().used == 1));
+    stage.shard.ring().break_off(client.end);
+    assert!(stage.until(100, |stage| stage.counters().used == 0), "{:?}", stage.counters());
+}

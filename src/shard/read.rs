@@ -141,7 +141,7 @@ pub fn ended<S: Services>(core: &mut Core, service: &mut S, slot: u32) {
         // Behind its Close frame a client may end its side: what is sent before our Close still reaches it.
         (State::Open, _) if flags.contains(Flags::CLOSE_RECEIVED) => {}
         // Nobody waits for the end of a stream that has none: who ends his side has left.
-        (State::Open, Protocol::WebSocket(_) | Protocol::Stream) => core.cut(who, Cause::Gone),
+        (State::Handshake, _) | (State::Open, Protocol::WebSocket(_) | Protocol::Stream) => core.cut(who, Cause::Gone),
         // The rest of the body will not come.
         (State::Open, _) if conn.exchange.contains(Exchange::BODY_WANTED) => core.cut(who, Cause::Gone),
         (State::Closing, _) if !flags.intersects(Flags::DISCARDS | Flags::CLOSE_RECEIVED) => core.cut(who, Cause::Gone),
