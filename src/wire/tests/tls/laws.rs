@@ -40,6 +40,8 @@ pub(crate) fn authentic(suite: Suite, mut program: &[u8], cuts: &[u8]) {
         let (plain, rest) = rest.split_at(usize::from(len).min(rest.len()));
         program = rest;
         let record = forger.content(content, plain);
+        let inner = [plain, &[content]].concat();
+        let (content, plain) = meant(suite, &inner);
         let is_closed = server.parked().lend().is_read_closed();
         if pieces(&record, cuts).into_iter().try_for_each(|piece| server.receive(piece)).is_err() {
             break;
@@ -56,6 +58,14 @@ pub(crate) fn authentic(suite: Suite, mut program: &[u8], cuts: &[u8]) {
         }
     }
     assert!(server.plain == expected);
+}
+
+/// The content type at the end of the plaintext, and the content before it. In TLS 1.3 zeros behind the type are padding
+/// (RFC 8446 section 5.4), so that a type of zero is none.
+fn meant(suite: Suite, inner: &[u8]) -> (u8, &[u8]) {
+    let padded = suite.version == Version::Tls13;
+    let end = if padded { inner.iter().rposition(|&byte| byte != 0).unwrap_or(0) } else { inner.len() - 1 };
+    (inner[end], &inner[..end])
 }
 
 /// What a listener makes of the first bytes of a client: the same, however they are cut.
