@@ -60,8 +60,8 @@ pub(crate) fn authentic(suite: Suite, mut program: &[u8], cuts: &[u8]) {
     assert!(server.plain == expected);
 }
 
-/// The content type at the end of the plaintext, and the content before it. In TLS 1.3 zeros behind the type are padding
-/// (RFC 8446 section 5.4), so that a type of zero is none.
+/// The content type at the end of the plaintext, and the content before it. In TLS 1.3 zeros behind the type are
+/// padding (RFC 8446 section 5.4), so that a type of zero is none.
 fn meant(suite: Suite, inner: &[u8]) -> (u8, &[u8]) {
     let padded = suite.version == Version::Tls13;
     let end = if padded { inner.iter().rposition(|&byte| byte != 0).unwrap_or(0) } else { inner.len() - 1 };
