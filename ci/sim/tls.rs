@@ -44,7 +44,7 @@ impl Both {
     fn client(&self, stage: &mut Stage) -> Client {
         let name = ServerName::try_from("h").expect("a name");
         let tls = ClientConnection::new(self.client.clone(), name).expect("a client");
-        Client { tls, end: stage.shard.ring().arrive(0), received: Vec::new() }
+        Client { tls, end: stage.shard.ring().arrive(0), received: Vec::new(), sent: 0 }
     }
 }
 
@@ -52,6 +52,8 @@ struct Client {
     tls: ClientConnection,
     end: FarEnd,
     received: Vec<u8>,
+    /// Bytes of records.
+    sent: u64,
 }
 
 impl Client {
@@ -76,6 +78,7 @@ impl Client {
             self.tls.write_tls(&mut records).expect("a vector");
         }
         if !records.is_empty() {
+            self.sent += records.len() as u64;
             stage.shard.ring().say(self.end, &records);
         }
     }
@@ -161,6 +164,8 @@ fn what_is_echoed_over_tls_is_what_was_sent() {
         });
         assert!(left, "seed {seed}: {:?}", stage.counters());
         assert_eq!((stage.counters().tls_handshakes, stage.counters().pending_bytes), ([3, 0], 0), "seed {seed}");
+        let sent: u64 = clients.iter().map(|client| client.sent).sum();
+        assert_eq!(stage.counters().bytes_in, sent, "seed {seed}");
     }
 }
 

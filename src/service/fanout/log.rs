@@ -491,6 +491,20 @@ mod tests {
     }
 
     #[test]
+    fn last_values_that_are_kept_from_now_on_are_those_of_what_is_there() {
+        let mut log = log(&["a", "b", "a"], &KEEP);
+        log.keep_values();
+        let values = |log: &ChannelLog| -> Vec<u64> {
+            log.values.iter().flat_map(|values| values.all()).map(|(payload, _)| payload.sequence).collect()
+        };
+        assert_eq!(values(&log), [20, 30]);
+        // Once more changes nothing: what was evicted meanwhile is kept alone.
+        push(&mut log, 40, "c", &KEEP);
+        log.keep_values();
+        assert_eq!(values(&log), [20, 30, 40]);
+    }
+
+    #[test]
     fn what_is_beyond_the_replay_is_evicted_unless_somebody_lags() {
         let keep = Keep { backlog: 1 << 20, ..KEEP };
         let mut log = log(&["", "", "", "", ""], &keep);

@@ -23,10 +23,11 @@ use crate::mesh::Cause;
 use edgehold_wire::tls::{Established, Failure, Fault, MAX_CONTROL, MAX_RECORD, Opened, Reason};
 pub use table::TlsTable;
 
-/// What a message of a handshake costs the turn: some 50 microseconds, much of it one signature.
+/// What a step of a handshake costs the turn that has an answer or is the last: some 50 microseconds, much of it one
+/// signature.
 const HANDSHAKE: u64 = 40_000;
 
-/// What a record costs the turn, beside its bytes.
+/// What a record costs the turn, beside its bytes, or a piece of a hello that is not whole.
 const RECORD: u64 = 200;
 
 /// What a client is told that speaks HTTP where TLS is expected. Nothing of TLS was sent, so it can be read.
@@ -34,8 +35,14 @@ const PLAIN_HTTP: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 57\r\n\
     Connection: close\r\n\r\n400 this port speaks HTTPS; the request came without TLS\n";
 
-/// Bytes of a connection with TLS were received.
+/// Bytes of a connection with TLS were received. What came is counted, whatever it held.
 pub(super) fn received<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &mut [u8]) {
+    let counted = core.counters.bytes_in + bytes.len() as u64;
+    take_in(core, service, who, bytes);
+    core.counters.bytes_in = counted;
+}
+
+fn take_in<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &mut [u8]) {
     if core.tls.is_handshaking(who.slot) {
         return handshake(core, service, who, bytes);
     }
@@ -63,9 +70,10 @@ pub(super) fn greet(core: &mut Core, who: Handle) {
 
 fn handshake<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &[u8]) {
     let mut flight = std::mem::take(&mut core.flight);
-    core.work.add(HANDSHAKE);
     core.slab[who.slot].last_received = core.clock.now();
     let fed = core.tls.feed(who.slot, bytes, &mut flight);
+    let waits = matches!(fed, Ok(None)) && flight.is_empty();
+    core.work.add(if waits { RECORD } else { HANDSHAKE });
     queue_sealed(core, who, &flight);
     flight.clear();
     core.flight = flight;
@@ -83,7 +91,7 @@ fn secured<S: Services>(core: &mut Core, service: &mut S, who: Handle, establish
     core.tls.establish(who.slot, established.parked);
     core.watch(who.slot);
     let mut leftover = established.leftover;
-    received(core, service, who, &mut leftover);
+    take_in(core, service, who, &mut leftover);
 }
 
 fn failed(core: &mut Core, who: Handle, failure: &Failure) {

@@ -3,7 +3,7 @@
 //!
 //! Record layers of idle connections stay in their place in a slab of their size and are lent from there; each place is
 //! found by the connection's slot. Address space for all slots is reserved at the start, so that no secret is left
-//! behind by a slab that grows.
+//! behind by a slab that grows. One that is awake has memory of its own, which goes back when it is parked.
 
 use crate::mesh::ListenerTls;
 use edgehold_wire::tls::{
@@ -64,7 +64,7 @@ pub struct TlsTable {
     handshakes: Slab<Handshake>,
     small: Slab<Idle<SMALL>>,
     large: Slab<Idle<LARGE>>,
-    awake: Slab<Awake>,
+    awake: Slab<Box<Awake>>,
 }
 
 /// The half that writes, wherever the record layer is.
@@ -179,7 +179,7 @@ impl TlsTable {
             Place::Large(number) => Parked::Large(self.large.remove(number as usize)),
             _ => return,
         };
-        let number = self.awake.insert(parked.wake());
+        let number = self.awake.insert(Box::new(parked.wake()));
         self.put(slot, Place::Awake(number as u32));
     }
 
