@@ -220,7 +220,10 @@ fn a_feed_that_stays_goes_on_without_a_gap_and_one_that_is_gone_is_silent() {
     assert_eq!(it.receive(clients[0], "g1"), ["f1", "g1"]);
     assert_eq!(it.receive(clients[1], "g1"), ["g1"]);
 
+    let kept = it.report().counters.replay_bytes;
     it.reload(&(feed("new") + &feed("f") + &broadcast("/both", "\"f\", \"new\"")));
+    it.stage.turn();
+    assert_eq!(it.report().counters.replay_bytes, kept / 2, "nothing is kept of the feed that is gone");
 
     // The next letters are of the feeds' old numbers, and of that of the new feed.
     it.stage.publish_to(1, b"g2: nobody's");
