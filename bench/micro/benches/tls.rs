@@ -54,7 +54,7 @@ fn messages(case: &Case) -> impl FnMut() -> Vec<u8> + use<> {
 
 fn seal(end: &mut Awake, message: &[u8]) -> Vec<u8> {
     let mut out = vec![0; message.len() + 2 * overhead(end.suite()) + 5];
-    let len = end.seal(&mut Plain::new(&[message]), &mut out).expect("there is room");
+    let len = end.write().seal(&mut Plain::new(&[message]), &mut out).expect("there is room");
     out.truncate(len);
     out
 }
@@ -88,8 +88,8 @@ fn echo_awake(bencher: Bencher<'_, '_>, case: &Case) {
     let mut server = end(case.suite, Role::Server).wake();
     let mut out = vec![0; case.size + 100];
     bencher.with_inputs(messages(case)).bench_local_refs(|message| {
-        if let Opened::Data(plain) = server.open(message).expect("it is authentic") {
-            let len = server.seal(&mut Plain::new(&[plain]), &mut out).expect("there is room");
+        if let Opened::Data(plain) = server.read().open(message).expect("it is authentic") {
+            let len = server.write().seal(&mut Plain::new(&[plain]), &mut out).expect("there is room");
             black_box(&out[..len]);
         }
     });

@@ -68,7 +68,7 @@ impl End {
     fn open<'r>(&mut self, record: &'r mut [u8]) -> Result<Opened<'r>, Fault> {
         match self {
             End::Parked(parked) => parked.wake_read().open(record),
-            End::Awake(awake) => awake.open(record),
+            End::Awake(awake) => awake.read().open(record),
             End::None | End::Handshake(_) => Ok(Opened::Nothing),
         }
     }
@@ -84,7 +84,7 @@ impl End {
                     0
                 }
             }
-            End::Awake(awake) => awake.answer(&mut bytes),
+            End::Awake(awake) => awake.write().answer(&mut bytes),
             End::None | End::Handshake(_) => 0,
         };
         out.extend_from_slice(&bytes[..len]);
@@ -101,7 +101,7 @@ impl End {
         out.resize(room.min(FLIGHT_BYTES), 0);
         let sealed = match self {
             End::Parked(parked) => parked.wake_write().seal(plain, out),
-            End::Awake(awake) => awake.seal(plain, out),
+            End::Awake(awake) => awake.write().seal(plain, out),
             End::None | End::Handshake(_) => Ok(0),
         };
         out.truncate(sealed.unwrap_or(0));

@@ -124,7 +124,7 @@ impl Layer {
         while let Some(len) = self.awake.lend().record_len(&self.sealed[at..]).map_err(broke)? {
             let Some(record) = self.sealed.get_mut(at..at + len) else { break };
             at += len;
-            match self.awake.open(record).map_err(broke)? {
+            match self.awake.read().open(record).map_err(broke)? {
                 Opened::Data(data) => self.plain.extend_from_slice(data),
                 Opened::CloseNotify => self.has_ended = true,
                 Opened::Nothing => self.keep_ticket(at - len..at),
@@ -149,7 +149,7 @@ impl Layer {
         let parts = [bytes];
         let mut plain = Plain::new(&parts);
         let mut out = vec![0; sealed_len(self.awake.suite(), bytes.len()) + 3 * MAX_CONTROL];
-        let sealed = self.awake.seal(&mut plain, &mut out);
+        let sealed = self.awake.write().seal(&mut plain, &mut out);
         let len = sealed.map_err(|refused| io::Error::other(format!("TLS: {refused:?}")))?;
         socket.write_all(&out[..len])?;
         Ok(bytes.len() - plain.len())

@@ -20,7 +20,7 @@ use super::read;
 use super::service::Services;
 use super::slab::Handle;
 use crate::mesh::Cause;
-use edgehold_wire::tls::{Established, Failure, Fault, MAX_CONTROL, MAX_RECORD, Opened, Reason};
+use edgehold_wire::tls::{Established, Failure, Fault, MAX_CONTROL, MAX_RECORD, Opened, Reason, WriteHalf};
 pub use table::TlsTable;
 
 /// What a step of a handshake costs the turn that has an answer or is the last: some 50 microseconds, much of it one
@@ -203,10 +203,13 @@ pub(super) fn seal(core: &mut Core, slot: u32) {
     if conn.out.pending() > 0 {
         seal_queue(core, slot);
     } else if core.tls.owes(slot) {
-        seal_control(core, slot, |writer, out| writer.answer(out));
+        seal_control(core, slot, |half, out| half.answer(out));
     } else if conn.write == WriteEnd::FinWanted && !core.tls.is_write_closed(slot) {
         let alert = core.side.get(conn.side).and_then(|cold| cold.alert);
-        seal_control(core, slot, |writer, out| writer.end(alert, out));
+        seal_control(core, slot, |half, out| match alert {
+            Some(alert) => half.fail(alert, out),
+            None => half.close_notify(out),
+        });
     }
 }
 
@@ -238,7 +241,7 @@ fn sealed_or_cut(core: &mut Core, slot: u32, sealed: Result<u32, Unsealed>) {
     }
 }
 
-fn seal_control(core: &mut Core, slot: u32, seal: impl FnOnce(&mut table::Writer<'_>, &mut [u8]) -> usize) {
+fn seal_control(core: &mut Core, slot: u32, seal: impl FnOnce(&mut WriteHalf<'_>, &mut [u8]) -> usize) {
     let mut records = [0; 2 * MAX_CONTROL];
     let Some(mut writer) = core.tls.writer(slot) else { return };
     let len = seal(&mut writer, &mut records);

@@ -7,8 +7,8 @@
 
 use crate::mesh::ListenerTls;
 use edgehold_wire::tls::{
-    Alert, Awake, Established, Failure, Fault, Handshake, Idle, LARGE, Lent, Opened, Parked, Plain, ReadHalf, Reason,
-    Refused, SMALL, WriteHalf,
+    Awake, Established, Failure, Fault, Handshake, Idle, LARGE, Lent, Opened, Parked, ReadHalf, Reason, SMALL,
+    WriteHalf,
 };
 use slab::Slab;
 
@@ -65,46 +65,6 @@ pub struct TlsTable {
     small: Slab<Idle<SMALL>>,
     large: Slab<Idle<LARGE>>,
     awake: Slab<Box<Awake>>,
-}
-
-/// The half that writes, wherever the record layer is.
-#[expect(clippy::large_enum_variant, reason = "it lives for one call, on the stack")]
-pub enum Writer<'t> {
-    /// Its key is expanded for the moment.
-    Half(WriteHalf<'t>),
-    /// Its key stays.
-    Awake(&'t mut Awake),
-}
-
-impl Writer<'_> {
-    /// See [`WriteHalf::seal`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn seal(&mut self, plain: &mut Plain<'_>, out: &mut [u8]) -> Result<usize, Refused> {
-        match self {
-            Writer::Half(half) => half.seal(plain, out),
-            Writer::Awake(awake) => awake.seal(plain, out),
-        }
-    }
-
-    /// See [`WriteHalf::answer`].
-    pub fn answer(&mut self, out: &mut [u8]) -> usize {
-        match self {
-            Writer::Half(half) => half.answer(out),
-            Writer::Awake(awake) => awake.answer(out),
-        }
-    }
-
-    /// The last record: a fatal alert, or else close_notify.
-    pub fn end(&mut self, alert: Option<Alert>, out: &mut [u8]) -> usize {
-        match (self, alert) {
-            (Writer::Half(half), Some(alert)) => half.fail(alert, out),
-            (Writer::Half(half), None) => half.close_notify(out),
-            (Writer::Awake(awake), Some(alert)) => awake.fail(alert, out),
-            (Writer::Awake(awake), None) => awake.close_notify(out),
-        }
-    }
 }
 
 impl TlsTable {
@@ -218,7 +178,7 @@ impl TlsTable {
     /// As there.
     pub fn open<'r>(&mut self, slot: u32, record: &'r mut [u8]) -> Result<Opened<'r>, Fault> {
         match self.place(slot) {
-            Place::Awake(number) => self.awake[number as usize].open(record),
+            Place::Awake(number) => self.awake[number as usize].read().open(record),
             _ => self
                 .lend(slot)
                 .map(Lent::wake_read)
@@ -242,10 +202,10 @@ impl TlsTable {
     }
 
     /// The half that writes; `None` where there is no record layer.
-    pub fn writer(&mut self, slot: u32) -> Option<Writer<'_>> {
+    pub fn writer(&mut self, slot: u32) -> Option<WriteHalf<'_>> {
         match self.place(slot) {
-            Place::Awake(number) => Some(Writer::Awake(&mut self.awake[number as usize])),
-            _ => self.lend(slot).map(|lent| Writer::Half(lent.wake_write())),
+            Place::Awake(number) => Some(self.awake[number as usize].write()),
+            _ => self.lend(slot).map(Lent::wake_write),
         }
     }
 

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`WriteHalf`] | borrowed | a push: one key is expanded, then dropped |
 //! | [`ReadHalf`] | borrowed | a receive that is not answered |
-//! | [`Awake`] | owned | a busy connection: each key is expanded at its first use and stays |
+//! | [`Awake`] | owned | a busy connection: each key is expanded at its first use and stays, for halves that are lent |
 //!
 //! What a receive owes the peer (the answer to a KeyUpdate, the refusal of a renegotiation) is noted in the state. The
 //! write half sends it: at the latest in front of the next data, as RFC 8446 section 4.6.3 demands, or at once by
@@ -16,22 +16,40 @@ use super::parked::{Lent, Line, Parked};
 use super::seal::{Plain, Refused, Sealer};
 use super::{Alert, Fault, Suite};
 
+/// The key of a half.
+#[expect(clippy::large_enum_variant, reason = "a half lives for a few calls, on the stack")]
+enum HalfKey<'a> {
+    /// Expanded for this half, dropped with it.
+    Own(Key),
+    /// Of a connection that is awake.
+    Lent(&'a mut Key),
+}
+
+impl HalfKey<'_> {
+    fn get(&mut self) -> &mut Key {
+        match self {
+            HalfKey::Own(key) => key,
+            HalfKey::Lent(key) => key,
+        }
+    }
+}
+
 /// The direction that this end writes, its key expanded. The state is changed where it lies, so there is nothing to
 /// write back: this can be dropped, or leaked, at any time.
 pub struct WriteHalf<'a> {
     line: &'a mut Line,
     secret: &'a mut [u8],
-    key: Key,
+    key: HalfKey<'a>,
 }
 
 impl<'a> WriteHalf<'a> {
     pub(super) fn new(line: &'a mut Line, secret: &'a mut [u8]) -> WriteHalf<'a> {
-        let key = Key::new(line.suite, secret);
+        let key = HalfKey::Own(Key::new(line.suite, secret));
         WriteHalf { line, secret, key }
     }
 
     fn sealer(&mut self) -> Sealer<'_> {
-        Sealer { line: self.line, secret: self.secret, key: &mut self.key }
+        Sealer { line: self.line, secret: self.secret, key: self.key.get() }
     }
 
     /// Seals `plain` as application data into the front of `out`, in records of at most 2^14 bytes, for as long as
@@ -83,12 +101,12 @@ impl<'a> WriteHalf<'a> {
 pub struct ReadHalf<'a> {
     line: &'a mut Line,
     secret: &'a mut [u8],
-    key: Key,
+    key: HalfKey<'a>,
 }
 
 impl<'a> ReadHalf<'a> {
     pub(super) fn new(line: &'a mut Line, secret: &'a mut [u8]) -> ReadHalf<'a> {
-        let key = Key::new(line.suite, secret);
+        let key = HalfKey::Own(Key::new(line.suite, secret));
         ReadHalf { line, secret, key }
     }
 
@@ -98,7 +116,7 @@ impl<'a> ReadHalf<'a> {
     /// # Errors
     /// What the peer did wrong. The connection is to be failed: [`Fault::alert`] goes to [`WriteHalf::fail`].
     pub fn open<'r>(&mut self, record: &'r mut [u8]) -> Result<Opened<'r>, Fault> {
-        Opener { line: self.line, secret: self.secret, key: &mut self.key }.open(record)
+        Opener { line: self.line, secret: self.secret, key: self.key.get() }.open(record)
     }
 
     /// The peer is owed an answer: [`WriteHalf::answer`].
@@ -124,53 +142,18 @@ impl Awake {
         self.parked
     }
 
-    fn sealer(&mut self) -> Sealer<'_> {
+    /// The half that writes; its key stays expanded.
+    pub fn write(&mut self) -> WriteHalf<'_> {
         let Lent { line, write: secret, .. } = self.parked.lend();
         let key = self.write.get_or_insert_with(|| Key::new(line.suite, secret));
-        Sealer { line, secret, key }
+        WriteHalf { line, secret, key: HalfKey::Lent(key) }
     }
 
-    /// See [`ReadHalf::open`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn open<'r>(&mut self, record: &'r mut [u8]) -> Result<Opened<'r>, Fault> {
+    /// The half that reads; its key stays expanded.
+    pub fn read(&mut self) -> ReadHalf<'_> {
         let Lent { line, read: secret, .. } = self.parked.lend();
         let key = self.read.get_or_insert_with(|| Key::new(line.suite, secret));
-        Opener { line, secret, key }.open(record)
-    }
-
-    /// See [`WriteHalf::seal`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn seal(&mut self, plain: &mut Plain<'_>, out: &mut [u8]) -> Result<usize, Refused> {
-        self.sealer().seal(plain, out)
-    }
-
-    /// See [`WriteHalf::answer`].
-    pub fn answer(&mut self, out: &mut [u8]) -> usize {
-        self.sealer().answer(out)
-    }
-
-    /// See [`WriteHalf::close_notify`].
-    pub fn close_notify(&mut self, out: &mut [u8]) -> usize {
-        self.sealer().close(Alert::CLOSE_NOTIFY, out)
-    }
-
-    /// See [`WriteHalf::fail`].
-    pub fn fail(&mut self, alert: Alert, out: &mut [u8]) -> usize {
-        self.sealer().close(alert, out)
-    }
-
-    /// See [`WriteHalf::update_key`].
-    pub fn update_key(&mut self, out: &mut [u8]) -> usize {
-        self.sealer().update_key(out)
-    }
-
-    /// See [`WriteHalf::sealed_len`].
-    pub fn sealed_len(&mut self, plain: usize) -> usize {
-        Sealer::sealed_len(self.parked.lend().line, plain)
+        ReadHalf { line, secret, key: HalfKey::Lent(key) }
     }
 
     /// What can be asked of the state without a key.

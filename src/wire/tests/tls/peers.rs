@@ -225,7 +225,7 @@ impl Peer {
     fn open(&mut self, record: &mut [u8]) -> Result<(), Fault> {
         let opened = if self.whole {
             let mut awake = self.parked.take().unwrap().wake();
-            let opened = awake.open(record);
+            let opened = awake.read().open(record);
             self.parked = Some(awake.park());
             opened?
         } else {
@@ -257,7 +257,7 @@ impl Peer {
         self.out.resize(start + len, 0);
         let written = if self.whole {
             let mut awake = self.parked.take().unwrap().wake();
-            let written = awake.seal(&mut plain, &mut self.out[start..]);
+            let written = awake.write().seal(&mut plain, &mut self.out[start..]);
             self.parked = Some(awake.park());
             written.unwrap()
         } else {
