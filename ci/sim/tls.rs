@@ -302,3 +302,28 @@ fn who_leaves_in_a_handshake_leaves_nothing() {
     stage.shard.ring().break_off(client.end);
     assert!(stage.until(100, |stage| stage.counters().used == 0), "{:?}", stage.counters());
 }
+
+/// A full shard makes no handshake: the alert says that there is no room, and the next one who comes when there is some
+/// is served.
+#[test]
+fn a_full_shard_sends_clients_away_by_an_alert() {
+    let both = Both::new(&rustls::version::TLS13);
+    let mut stage = both.stage(1, KIND, ShardSettings { slots: 1, spare_slots: 2, accepts_in_flight: 2, ..settings() });
+    let mut first = both.client(&mut stage);
+    first.opens(&mut stage, "/echo");
+    let mut second = both.client(&mut stage);
+    let mut told = Vec::new();
+    let ended = stage.until(TURNS, |stage| {
+        told.extend(stage.shard.ring().read(second.end, usize::MAX));
+        stage.shard.ring().is_ended(second.end)
+    });
+    assert!(ended, "{:?}", stage.counters());
+    second.tls.read_tls(&mut &told[..]).expect("room");
+    let alert = second.tls.process_new_packets().expect_err("a fatal alert");
+    assert_eq!(alert, rustls::Error::AlertReceived(rustls::AlertDescription::InternalError));
+    assert_eq!((stage.counters().tls_awake, stage.counters().tls_handshaking), (1, 0));
+    stage.shard.ring().break_off(first.end);
+    stage.shard.ring().end(second.end);
+    assert!(stage.until(TURNS, |stage| stage.counters().used == 0));
+    both.client(&mut stage).opens(&mut stage, "/echo");
+}

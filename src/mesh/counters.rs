@@ -240,6 +240,10 @@ pub struct Counters {
     pub tls_handshakes: [u64; 2],
     /// TLS handshakes that have failed, by reason (`Reason::number`).
     pub tls_failures: [u64; Reason::WORDS.len()],
+    /// Gauge: TLS handshakes under way.
+    pub tls_handshaking: u64,
+    /// Gauge: TLS connections that are busy, whose keys stay expanded.
+    pub tls_awake: u64,
     /// Connections that a TLS record has ended.
     pub tls_faults: u64,
     /// By upstream number.

@@ -1,7 +1,7 @@
 //! Clients to come: accepts are kept in flight, each with its slot, and whoever comes is made welcome or told that
 //! there is no room.
 
-use super::conn::{Held, Peer, StateEvent};
+use super::conn::{Flags, Held, Peer, StateEvent};
 use super::counters;
 use super::service::Services;
 use super::slab::Handle;
@@ -66,6 +66,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
         let who = self.core.slab.handle(slot);
         let conn = &mut self.core.slab[slot];
         conn.step(if tls { StateEvent::Greeted } else { StateEvent::Accepted });
+        conn.flags.set(Flags::TLS, tls);
         conn.peer = Peer::new(self.ring.peer(tag));
         (conn.since, conn.last_received) = (now, now);
         self.core.counters.accepts[listener] += 1;
@@ -94,14 +95,27 @@ impl<R: Ring, S: Services> Shard<R, S> {
     /// There is no slot for the client, and it is told so from a spare one.
     fn turn_away(&mut self, who: Handle) {
         if self.core.draining {
-            return self.core.desk().turn_away(who, "the server is stopping");
+            return self.tell(who, "the server is stopping");
         }
         counters::refused_full(&mut self.core.counters);
         let now = self.core.now();
         if self.accepts.full.meet(now) {
             let (shard, slots) = (self.core.shard, self.core.slots);
-            tracing::warn!(shard, slots, "all slots of a shard are taken: clients are told 503; more are only counted");
+            tracing::warn!(
+                shard,
+                slots,
+                "all slots of a shard are taken: clients are sent away; more are only counted"
+            );
         }
-        self.core.desk().turn_away(who, "all slots of this shard are taken");
+        self.tell(who, "all slots of this shard are taken");
+    }
+
+    /// With TLS there is no way to say it without a handshake, which a full shard does not make.
+    fn tell(&mut self, who: Handle, words: &str) {
+        if self.core.slab[who.slot].flags.contains(Flags::TLS) {
+            tls::turn_away(&mut self.core, who);
+        } else {
+            self.core.desk().turn_away(who, words);
+        }
     }
 }

@@ -191,6 +191,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
         counters.outbox_resident = self.core.pool.resident();
         (counters.deflate_window_bytes, counters.deflate_window_limit) =
             (self.core.compression.window_bytes(), self.core.compression.window_limit());
+        (counters.tls_handshaking, counters.tls_awake) = self.core.tls.counts();
         (counters.pending_bytes, counters.draining) = (self.core.pool.pending(), self.core.draining);
         let (counters, generation) = (counters.clone(), self.generation);
         Report { shard, generation, held: self.core.limits.held() + self.service.held(), counters }

@@ -670,6 +670,18 @@ const METRICS: &[Metric] = &[
         },
     },
     summed!(
+        "edgehold_tls_handshakes_under_way",
+        Gauge,
+        "TLS handshakes of clients that have begun; each takes some 4 kB.",
+        tls_handshaking
+    ),
+    summed!(
+        "edgehold_tls_awake",
+        Gauge,
+        "TLS connections that are not parked: their keys stay expanded, 1.2 kB each.",
+        tls_awake
+    ),
+    summed!(
         "edgehold_tls_record_faults_total",
         Counter,
         "Clients sent away for a TLS record that was not what it should be.",

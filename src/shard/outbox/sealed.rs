@@ -45,14 +45,16 @@ impl Pool {
             *part = unsafe { std::slice::from_raw_parts(piece.start, piece.len) };
         }
         let mut plain = Plain::new(&parts[..count]);
-        let taken = plain.len();
+        let len = plain.len();
         let sealed = self.fill(&mut plain, seal)?;
+        let taken = len - plain.len();
         self.drop_front(out, taken);
         self.put_front(out, sealed);
         Ok(sealed.pending)
     }
 
-    /// Queues what `seal` makes of these bytes, behind what is queued; how many bytes that is.
+    /// Queues what `seal` makes of these bytes, behind what is queued, and behind that what the record layer has refused in
+    /// between; how many bytes were sealed.
     ///
     /// # Errors
     /// [`Unsealed`]: nothing was queued.
@@ -67,13 +69,19 @@ impl Pool {
             // SAFETY: a batch holds what its pieces lie in, and the caller holds the batch.
             *part = unsafe { std::slice::from_raw_parts(piece.start, piece.len) };
         }
-        let sealed = self.fill(&mut Plain::new(&parts[..pieces.len()]), seal)?;
+        let mut plain = Plain::new(&parts[..pieces.len()]);
+        let sealed = self.fill(&mut plain, seal)?;
         self.put_back(out, sealed);
+        if !plain.is_empty() {
+            let mut rest = vec![0; plain.len()];
+            plain.take(&mut rest);
+            self.append_urgent(out, [&rest, b""])?;
+        }
         Ok(sealed.pending)
     }
 
     /// Chunks filled with all of the plaintext, sealed. Records that were sealed must go out, so the memory for all of
-    /// them is made sure of first.
+    /// them is made sure of first, and where the record layer refuses in between, some of the plaintext is left.
     fn fill(
         &mut self,
         plain: &mut Plain<'_>,
@@ -92,8 +100,10 @@ impl Pool {
                 Ok(len) => self.link(&mut sealed, chunk, len),
                 Err(refused) => {
                     self.release(chunk);
-                    self.release_chain(sealed.first);
-                    return Err(Unsealed::Refused(refused));
+                    if sealed.first == NONE {
+                        return Err(Unsealed::Refused(refused));
+                    }
+                    break;
                 }
             }
         }
@@ -194,6 +204,29 @@ mod tests {
             }
             assert_eq!(open(&received)[..], model[..open(&received).len()]);
             assert_eq!(open(&received).len() + out.pending(), model.len());
+            pool.clear(&mut out);
+            assert_eq!((pool.in_use(), pool.pending()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn a_cipher_that_refuses_in_between_leaves_the_rest_queued() {
+        let plain = vec![7; 20_000];
+        for batch in [false, true] {
+            let (mut pool, mut out, mut chunks) = (Pool::new(1 << 20), Outbox::EMPTY, 0);
+            let once = |plain: &mut Plain<'_>, room: &mut [u8]| {
+                chunks += 1;
+                if chunks == 1 { seal(plain, room) } else { Err(Refused::Exhausted) }
+            };
+            let sealed = if batch {
+                pool.append_sealed(&mut out, &[Piece { start: plain.as_ptr(), len: plain.len() }], once).unwrap()
+            } else {
+                pool.append(&mut out, [&plain, b""]).unwrap();
+                pool.seal_front(&mut out, once).unwrap()
+            };
+            let (sealed, gone) = (sealed as usize, (sealed as usize * 100).div_ceil(101) / 100 * 100);
+            assert!((16_000..=16_384).contains(&sealed) && out.pending() > sealed, "batch {batch}");
+            assert!((out.pending() - sealed).abs_diff(plain.len() - gone) <= 100);
             pool.clear(&mut out);
             assert_eq!((pool.in_use(), pool.pending()), (0, 0));
         }

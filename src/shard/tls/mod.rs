@@ -20,7 +20,7 @@ use super::read;
 use super::service::Services;
 use super::slab::Handle;
 use crate::mesh::Cause;
-use edgehold_wire::tls::{Established, Failure, Fault, MAX_CONTROL, MAX_RECORD, Opened, Reason, WriteHalf};
+use edgehold_wire::tls::{Established, Failure, Fault, MAX_CONTROL, MAX_RECORD, Opened, Reason, Refused, WriteHalf};
 pub use table::TlsTable;
 
 /// What a step of a handshake costs the turn that has an answer or is the last: some 50 microseconds, much of it one
@@ -34,6 +34,10 @@ const RECORD: u64 = 200;
 const PLAIN_HTTP: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 57\r\n\
     Connection: close\r\n\r\n400 this port speaks HTTPS; the request came without TLS\n";
+
+/// What a client is told that finds no slot: the fatal alert internal_error (RFC 8446 section 6.2), in clear text as all
+/// is before a handshake.
+const NO_ROOM: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
 
 /// Bytes of a connection with TLS were received. What came is counted, whatever it held.
 pub(super) fn received<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &mut [u8]) {
@@ -63,9 +67,16 @@ fn take_in<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &m
 
 /// A client has come to a listener with TLS.
 pub(super) fn greet(core: &mut Core, who: Handle) {
+    core.tls.expect(who.slot, core.slab[who.slot].origin);
+}
+
+/// A client has come to a full or stopping shard: it is sent an alert, from a spare slot.
+pub(super) fn turn_away(core: &mut Core, who: Handle) {
     let conn = &mut core.slab[who.slot];
-    conn.flags.insert(Flags::TLS);
-    core.tls.expect(who.slot, conn.origin);
+    conn.flags.insert(Flags::SPARE);
+    conn.set_cause(Cause::Refused);
+    queue_sealed(core, who, &NO_ROOM);
+    core.finish(who);
 }
 
 fn handshake<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &[u8]) {
@@ -97,7 +108,7 @@ fn secured<S: Services>(core: &mut Core, service: &mut S, who: Handle, establish
 fn failed(core: &mut Core, who: Handle, failure: &Failure) {
     core.counters.tls_failures[failure.reason.number()] += 1;
     let Some(conn) = core.slab.get_mut(who) else { return };
-    tracing::debug!(peer = %conn.peer.address(), reason = failure.reason.word(), "a TLS handshake has failed");
+    tracing::debug!(peer = %conn.peer.address(), reason = failure.reason.word(), detail = ?failure.detail, "a TLS handshake has failed");
     conn.set_cause(Cause::Tls);
     if failure.reason == Reason::PlainHttp {
         queue_sealed(core, who, PLAIN_HTTP);
@@ -230,14 +241,22 @@ pub(super) fn seal_batch(core: &mut Core, slot: u32, batch: &Batch) {
     sealed_or_cut(core, slot, sealed);
 }
 
-/// Records cannot be left out: a connection that cannot seal what it is to be sent is over.
+/// Records cannot be left out: a connection that cannot seal what it is to be sent is over. One whose key may not be used
+/// any more (TLS 1.2) ends with close_notify, which still may.
 fn sealed_or_cut(core: &mut Core, slot: u32, sealed: Result<u32, Unsealed>) {
     let conn = &mut core.slab[slot];
     let who = Handle::of(slot, conn);
     match sealed {
         Ok(len) => conn.sending = Sending::Sealed(len),
         Err(Unsealed::Exhausted) => core.cut(who, Cause::Overload),
-        Err(Unsealed::Refused(_)) => core.cut(who, Cause::Tls),
+        Err(Unsealed::Refused(Refused::Closed)) => core.cut(who, Cause::Tls),
+        Err(Unsealed::Refused(Refused::Exhausted)) => {
+            tracing::debug!(peer = %conn.peer.address(), "a key of TLS 1.2 has served as long as it may");
+            core.pool.clear(&mut conn.out);
+            conn.set_cause(Cause::Tls);
+            core.finish(who);
+            core.list(slot);
+        }
     }
 }
 
@@ -265,4 +284,80 @@ fn queue_sealed(core: &mut Core, who: Handle, bytes: &[u8]) {
 /// Bytes of ciphertext at the front of a queue.
 fn ciphertext(conn: &Conn) -> u32 {
     if let Sending::Sealed(len) = conn.sending { len } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::{ListenerTls, Waker, mailbox};
+    use crate::shard::service::{Deflate, RouteLimits, ShardSettings};
+    use edgehold_wire::http1::HeadLimits;
+    use edgehold_wire::tls::{Aead, Direction, Parked, Role, Suite};
+    use rustls::ServerConfig;
+    use rustls::server::ResolvesServerCertUsingSni;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    const LIMITS: RouteLimits = RouteLimits {
+        head: HeadLimits { head_bytes: 4096, head_count: 32, target_bytes: 1024 },
+        message_bytes: 1 << 20,
+        head_ticks: 40,
+        idle_ticks: 400,
+        keep_alive_ticks: 400,
+        close_ticks: 40,
+        max_pending: 1 << 16,
+        connection_bytes: 1 << 20,
+        deflate: Deflate { on: false, takeover: false, min_bytes: 0 },
+    };
+
+    /// A shard's core with one connection in `Head` under TLS 1.2, whose next record has this number.
+    fn core(sequence: u64) -> (Core, Handle) {
+        let nobody = Arc::new(ResolvesServerCertUsingSni::new());
+        let config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(nobody);
+        let settings = ShardSettings {
+            shard: 0,
+            slots: 2,
+            spare_slots: 0,
+            accepts_in_flight: 0,
+            listeners: 1,
+            tls: vec![Some(ListenerTls::new(Arc::new(config)))],
+            upstreams: 0,
+            limits: vec![LIMITS],
+            outbox_bytes: 1 << 20,
+            deflate_window_bytes: 0,
+            turn_events: 64,
+            park_after: Duration::ZERO,
+        };
+        let (to_control, _) = mailbox(1, Arc::new(Waker::new().unwrap()));
+        let mut core = Core::new(&settings, to_control);
+        let slot = core.slab.take().unwrap();
+        core.slab[slot].flags.insert(Flags::TLS);
+        for event in [StateEvent::Reserve, StateEvent::Greeted, StateEvent::Secured] {
+            core.slab[slot].step(event);
+        }
+        let suite = Suite::tls12(Aead::Aes128Gcm);
+        let direction = Direction { sequence, material: &vec![7; suite.material_len()] };
+        core.tls.establish(slot, Parked::new(suite, Role::Server, direction, direction).unwrap());
+        let who = core.slab.handle(slot);
+        (core, who)
+    }
+
+    #[test]
+    fn a_key_that_has_served_its_time_ends_its_connection_with_close_notify() {
+        for (sequence, is_over) in [(0, false), (1 << 24, true)] {
+            let (mut core, who) = core(sequence);
+            core.pool.append(&mut core.slab[who.slot].out, [b"plaintext", b""]).unwrap();
+            seal(&mut core, who.slot);
+            let conn = &mut core.slab[who.slot];
+            assert_eq!((conn.state == State::Closing, conn.out.pending() == 0), (is_over, is_over));
+            assert_eq!(matches!(conn.sending, Sending::Sealed(1..)), !is_over);
+            if is_over {
+                conn.write = WriteEnd::FinWanted;
+                seal(&mut core, who.slot);
+                assert!(core.tls.is_write_closed(who.slot), "close_notify was sealed");
+                assert!(ciphertext(&core.slab[who.slot]) as usize == core.slab[who.slot].out.pending());
+            }
+            core.pool.clear(&mut core.slab[who.slot].out);
+        }
+    }
 }

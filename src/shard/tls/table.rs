@@ -80,6 +80,11 @@ impl TlsTable {
         }
     }
 
+    /// How many handshakes are under way, and how many record layers have their keys expanded.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.handshakes.len() as u64, self.awake.len() as u64)
+    }
+
     /// Whether a listener's clients speak TLS.
     pub fn has_listener(&self, listener: usize) -> bool {
         self.listeners.get(listener).is_some_and(Option::is_some)
