@@ -68,7 +68,7 @@ fn a_problem_reads_file_line_column_key_words() {
     let text = "[[listener]]\nname = \"public\"\naddress = \"127.0.0.1:8080\"\n\
                 [[route]]\npath = \"/\"\nservice = \"proxy\"\nupstream = \"x\"\n";
     let problems = config::read(text, "edgehold.toml", Path::new("")).unwrap_err();
-    let words = "\"x\" is no upstream — write \"tcp://host:port\" or \"unix:///path\"";
+    let words = "\"x\" is no upstream — write \"tcp://host:port\", \"tls://host:port\" or \"unix:///path\"";
     assert_eq!(lines(&problems), format!("edgehold.toml:7:12: route[1].upstream: {words}\n"));
 }
 
@@ -380,8 +380,8 @@ fn full_routes(routes: &[Route], limits: &Limits) {
         deflate: Deflate { on: true, takeover: false, min_bytes: 512 },
         service: Service::Proxy {
             upstreams: vec![
-                Upstream::Tcp { host: "broker-1".into(), port: 61613 },
-                Upstream::Tcp { host: "::1".into(), port: 61613 },
+                Upstream::Tcp { host: "broker-1".into(), port: 61613, tls: None },
+                Upstream::Tcp { host: "::1".into(), port: 61613, tls: None },
                 Upstream::Unix("/run/broker.sock".into()),
             ],
             frames: Frames::Lines,
@@ -391,9 +391,13 @@ fn full_routes(routes: &[Route], limits: &Limits) {
         },
     };
     assert_eq!(routes[0], expected);
-    assert!(
-        matches!(&routes[1].service, Service::Proxy { upstreams, frames: Frames::Text, .. } if upstreams.len() == 1)
-    );
+    assert!(matches!(&routes[1].service, Service::Proxy { frames: Frames::Text, .. }));
+    let files = |name: &str| folder("good").join("tls").join(name);
+    let identity = CertificateFiles { certificate: files("edge.pem"), key: files("edge.key"), ..Default::default() };
+    let files = ClientFiles { ca: Some(files("clients.pem")), identity: Some(identity) };
+    let tls = UpstreamTlsSettings { files, server_name: Some("irc.example".into()), alpn: strings(&["irc"]) };
+    let irc = |port, tls| Upstream::Tcp { host: "localhost".into(), port, tls };
+    assert_eq!(routes[1].service.upstreams(), [irc(6667, None), irc(6697, Some(Box::new(tls)))]);
     assert_eq!(routes[1].limits, *limits);
     let (cache_control, charset) = ("max-age=60".into(), String::new());
     assert_eq!(routes[2].service, Service::Files { root: folder("good").join("www"), cache_control, charset });

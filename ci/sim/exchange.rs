@@ -6,14 +6,14 @@
 use crate::stage::{KIND, PLAIN, Stage, settings};
 use edgehold::app::config;
 use edgehold::app::generation::Generation;
-use edgehold::app::shard_settings::{self, Common, HealthTable};
+use edgehold::app::shard_settings::{self, Common, UpstreamTable};
 use edgehold::control::stats::Counts;
 use edgehold::engine::script::{Call, Dice, FarEnd};
 use edgehold::mesh::{Report, Sender, ToShard};
 use edgehold::service::Settings;
 use edgehold::shard::service::{self as shard, ShardSettings};
 use edgehold_wire::ws::{self, Opcode};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ impl Exchanges {
 struct Reloaded {
     stage: Stage,
     generation: Generation,
-    health: HealthTable,
+    upstreams: UpstreamTable,
     common: Common,
 }
 
@@ -62,19 +62,19 @@ fn written(routes: &str) -> Arc<config::Config> {
 impl Reloaded {
     fn new(routes: &str) -> Reloaded {
         let generation = Generation::first(written(routes));
-        let health = shard_settings::health(&generation, &Vec::new());
+        let upstreams = shard_settings::upstream_table(&generation, &Vec::new(), &HashMap::new());
         let common = Common { epoch: 1, counts: Counts::default() };
-        let first = shard_settings::exchange(&generation, &common, &health);
+        let first = shard_settings::exchange(&generation, &common, &upstreams);
         let limits = first.limits.into_iter().flatten().collect();
         let settings = ShardSettings { limits, upstreams: first.services.proxy.upstreams.len(), ..settings() };
-        Reloaded { stage: Stage::of(&first.services, 1, KIND, &settings), generation, health, common }
+        Reloaded { stage: Stage::of(&first.services, 1, KIND, &settings), generation, upstreams, common }
     }
 
     /// Another configuration is in force when the next turn has read its letter.
     fn reload(&mut self, routes: &str) {
         self.generation = self.generation.next(written(routes));
-        self.health = shard_settings::health(&self.generation, &self.health);
-        let next = shard_settings::exchange(&self.generation, &self.common, &self.health);
+        self.upstreams = shard_settings::upstream_table(&self.generation, &self.upstreams, &HashMap::new());
+        let next = shard_settings::exchange(&self.generation, &self.common, &self.upstreams);
         self.stage.letters.post(ToShard::Exchange(Arc::new(next))).expect("room for a letter");
     }
 

@@ -24,6 +24,7 @@ mod play;
 mod requests;
 mod stage;
 mod tls;
+mod upstreams;
 
 use play::{Play, Verdict};
 use std::time::{SystemTime, UNIX_EPOCH};

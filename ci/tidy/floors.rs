@@ -23,7 +23,7 @@ const INNER: [&str; 1] = ["service::fanout"];
 /// Libraries, and the rooms or files that may use them.
 const LIBRARIES: [(&str, &[&str]); 8] = [
     ("glommio", &["src/shard/pump.rs", "src/app/run.rs"]),
-    ("rustls", &["src/wire/tls/", "src/mesh/tls.rs", "src/control/certificates/"]),
+    ("rustls", &["src/wire/tls/", "src/mesh/tls.rs", "src/mesh/tls_errors.rs", "src/control/certificates/"]),
     ("ring", &["src/wire/tls/", "src/control/certificates/"]),
     ("x509_parser", &["src/mesh/x509.rs"]),
     ("tokio", &["src/control/"]),

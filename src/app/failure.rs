@@ -31,6 +31,13 @@ pub enum Failure {
         /// What is wrong with them.
         faults: Vec<Fault>,
     },
+    /// The same of those towards an upstream.
+    UpstreamTls {
+        /// As the configuration calls it.
+        upstream: String,
+        /// What is wrong.
+        why: String,
+    },
     /// A shard could not be started.
     Shard {
         /// Which.
@@ -62,6 +69,7 @@ impl fmt::Display for Failure {
             Failure::Tls { name, faults } => {
                 faults.iter().try_for_each(|fault| writeln!(f, "listener {name}: tls: {fault}"))
             }
+            Failure::UpstreamTls { upstream, why } => writeln!(f, "upstream {upstream}: {why}"),
             Failure::Shard { shard, error, memlock } => {
                 writeln!(f, "shard {shard}: no io_uring: {error}{}", memory_remedy(error, *memlock))
             }

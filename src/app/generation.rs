@@ -140,6 +140,20 @@ impl Generation {
         self.upstreams.known.get(upstream).copied()
     }
 
+    /// What an upstream of this generation is called in logs and metrics. Two with other TLS at one address differ by a
+    /// number.
+    pub fn upstream_name(&self, upstream: &Upstream) -> String {
+        let (name, number) = (upstream.to_string(), self.upstream(upstream));
+        if !matches!(upstream, Upstream::Tcp { tls: Some(_), .. }) {
+            return name;
+        }
+        let is_same = |(it, its): &(&Upstream, &u32)| Some(**its) < number && it.to_string() == name;
+        match self.upstreams.known.iter().filter(is_same).count() {
+            0 => name,
+            before => format!("{name}#{}", before + 1),
+        }
+    }
+
     /// What the routes become, by their numbers; `None`: of one that only older generations have. So the next three.
     pub fn by_route<T>(&self, make: impl Fn(&Route) -> T) -> Vec<Option<T>> {
         self.routes.table(self.config.routes.iter().map(|route| (route_key(route), make(route))))

@@ -8,9 +8,9 @@ use super::config::{self, Config};
 use super::derive::{Derived, MEMLOCK_MIN, Machine, Mailboxes, memlock_bytes};
 use super::failure::Failure;
 use super::generation::Generation;
-use super::shard_settings::{self, Common, HealthTable};
+use super::shard_settings::{self, Common, UpstreamTable};
 use super::{derive, log};
-use crate::control::certificates::TlsListener;
+use crate::control::certificates::Kept;
 use crate::control::stats::{Count, Counts};
 use crate::control::{self, Admin, AdminRules, Ending, Line, metrics};
 use crate::engine::finding::Finding;
@@ -61,17 +61,17 @@ fn serve_until_told(config: &Config, log_dropped: Count) -> Result<Ending, Failu
     let derived = derive::derive(config, &machine).map_err(Failure::Machine)?;
     refuse_kernel(&Kernel::look())?;
     edgehold_wire::mask::choose();
-    let tls = super::tls::load(config)?;
+    let generation = Generation::first(Arc::new(config.clone()));
+    let tls = super::tls::load(&generation)?;
     let mut bound = Bound::all(config, derived.shards)?;
     let control_waker = Arc::new(Waker::new().map_err(Failure::Control)?);
     let epoch = super::broadcast::epoch();
-    let generation = Generation::first(Arc::new(config.clone()));
-    let health = shard_settings::health(&generation, &Vec::new());
+    let upstreams = shard_settings::upstream_table(&generation, &Vec::new(), &tls.by_upstream);
     let (lines, posts) = posts(derived.shards, &derived.mailboxes, &control_waker).map_err(Failure::Control)?;
     let held = derive::open_files(config, &machine, &derived);
     let counts = Counts { files_held_limit: held, log_dropped, ..Counts::default() };
     let common = Common { epoch, counts };
-    let services = shard_settings::services(&generation, &common, &health);
+    let services = shard_settings::services(&generation, &common, &upstreams);
     let mut shards = Vec::new();
     for (shard, post) in posts.into_iter().enumerate().rev() {
         let sockets = bound.sockets.pop().unwrap_or_default();
@@ -81,7 +81,7 @@ fn serve_until_told(config: &Config, log_dropped: Count) -> Result<Ending, Failu
         shards.push(start.spawn().map_err(|error| Failure::Shard { shard, error, memlock })?);
     }
     announce(config, &derived, &tls.by_listener);
-    let settings = control_settings(&generation, (bound.admin.take(), tls.listeners), common, health);
+    let settings = control_settings(&generation, (bound.admin.take(), tls.kept), common, upstreams);
     let ending = control::run(settings, lines, &control_waker).map_err(Failure::Control)?;
     drop(bound);
     finish(ending, shards)
@@ -267,31 +267,42 @@ fn serves_files(config: &Config) -> bool {
 
 fn control_settings(
     generation: &Generation,
-    (admin, tls): (Option<TcpListener>, Vec<TlsListener>),
+    (admin, tls): (Option<TcpListener>, Kept),
     common: Common,
-    health: HealthTable,
+    table: UpstreamTable,
 ) -> control::ControlSettings {
     let config = &*generation.config;
     let upstreams: Vec<&config::Upstream> = generation.by_upstream(|it| it).into_iter().flatten().collect();
     let named = |(number, it): (u32, &&config::Upstream)| match it {
-        config::Upstream::Tcp { host, port } if host.parse::<IpAddr>().is_err() => Some((number, host.clone(), *port)),
+        config::Upstream::Tcp { host, port, .. } if host.parse::<IpAddr>().is_err() => {
+            Some((number, host.clone(), *port))
+        }
         config::Upstream::Tcp { .. } | config::Upstream::Unix(_) => None,
     };
     control::ControlSettings {
-        admin: admin.map(|listener| Admin { listener, tls: super::tls::of_admin(&tls), rules: admin_rules(config) }),
+        admin: admin.map(|listener| Admin {
+            listener,
+            tls: super::tls::of_admin(&tls.listeners),
+            rules: admin_rules(config),
+        }),
         counts: common.counts,
         names: (0..).zip(&upstreams).filter_map(named).collect(),
         resolve_ttl: config.server.resolve_ttl,
         grace: config.server.shutdown_grace,
-        labels: metrics::Labels {
-            listeners: config.listeners.iter().map(|it| it.name.clone()).collect(),
-            upstreams: upstreams.iter().map(ToString::to_string).collect(),
-            health: health.into_iter().flatten().collect(),
-        },
+        labels: labels(generation, table),
         feeds: super::feeds::settings(config),
         publish_limits: super::feeds::publish_limits(config),
         tls,
         epoch: common.epoch,
+    }
+}
+
+fn labels(generation: &Generation, table: UpstreamTable) -> metrics::Labels {
+    metrics::Labels {
+        listeners: generation.config.listeners.iter().map(|it| it.name.clone()).collect(),
+        upstreams: generation.by_upstream(|it| generation.upstream_name(it)).into_iter().flatten().collect(),
+        health: table.iter().flatten().map(|it| it.health.clone()).collect(),
+        upstream_tls: table.into_iter().flatten().map(|it| it.tls).collect(),
     }
 }
 

@@ -1,13 +1,14 @@
 //! What shards are told of a configuration, in their units: sizes at the start, and what may be exchanged later.
 
 use super::broadcast;
-use super::config::{self, Config};
+use super::config::{self, Config, Upstream};
 use super::derive::Derived;
 use super::generation::Generation;
+use super::tls::UpstreamsTls;
 use crate::control::stats::Counts;
 use crate::engine::Address;
 use crate::engine::files::local_device;
-use crate::mesh::{Health, ListenerTls};
+use crate::mesh::{Health, ListenerTls, UpstreamTls};
 use crate::service::files::{self, FilesSettings};
 use crate::service::proxy::{self, Backoff, Place, Placed, Places};
 use crate::service::{self, Route, Routes, Target, echo};
@@ -31,14 +32,28 @@ pub struct Common {
     pub counts: Counts,
 }
 
-/// The upstreams' health by their numbers; `None`: of one that only older generations have.
-pub type HealthTable = Vec<Option<Arc<Health>>>;
+/// What all shards share of the upstreams, by their numbers; `None`: of one that only older generations have.
+pub type UpstreamTable = Vec<Option<SharedUpstream>>;
 
-/// How upstreams are. What is known of those that were in the generation `before` holds on.
-pub fn health(generation: &Generation, before: &HealthTable) -> HealthTable {
-    let shown = generation.by_upstream(|it| Health::new(it.to_string())).into_iter().enumerate();
+/// What all shards share of an upstream.
+#[derive(Clone, Debug)]
+pub struct SharedUpstream {
+    /// Whether it answers.
+    pub health: Arc<Health>,
+    /// TLS towards it; `None`: clear text.
+    pub tls: Option<UpstreamTls>,
+}
+
+/// The table of a generation. What is known of upstreams that were in the one `before` holds on; `tls` is for those
+/// that are new.
+pub fn upstream_table(generation: &Generation, before: &UpstreamTable, tls: &UpstreamsTls) -> UpstreamTable {
+    let new = |it: &Upstream| SharedUpstream {
+        health: Arc::new(Health::new(generation.upstream_name(it))),
+        tls: tls.get(it).cloned(),
+    };
+    let shown = generation.by_upstream(new).into_iter().enumerate();
     let known = |number: usize| before.get(number).cloned().flatten();
-    shown.map(|(number, new)| new.map(|new| known(number).unwrap_or_else(|| Arc::new(new)))).collect()
+    shown.map(|(number, new)| new.map(|new| known(number).unwrap_or(new))).collect()
 }
 
 /// What a shard is built with.
@@ -68,20 +83,20 @@ pub(super) fn at_start(
 pub fn exchange(
     generation: &Generation,
     common: &Common,
-    health: &HealthTable,
+    upstreams: &UpstreamTable,
 ) -> shard::Generation<service::Settings> {
-    let services = services(generation, common, health);
+    let services = services(generation, common, upstreams);
     shard::Generation { number: generation.number, limits: limits_by_number(generation), services }
 }
 
 /// What services are told.
-pub fn services(generation: &Generation, common: &Common, health: &HealthTable) -> service::Settings {
+pub fn services(generation: &Generation, common: &Common, upstreams: &UpstreamTable) -> service::Settings {
     let config = &*generation.config;
     service::Settings {
         routes: routes(generation),
         health: config.listeners.iter().map(|it| it.health.clone()).collect(),
         redirects: redirects(config),
-        proxy: places(generation, health),
+        proxy: places(generation, upstreams),
         files: files_settings(config, &common.counts),
         broadcast: broadcast::settings(generation, common.epoch),
         ..service::Settings::default()
@@ -191,21 +206,23 @@ fn files_settings(config: &Config, counts: &Counts) -> FilesSettings {
     }
 }
 
-fn places(generation: &Generation, health: &HealthTable) -> Places {
-    let places = generation.by_upstream(place).into_iter().zip(health);
-    let placed =
-        |(place, health): (Option<Place>, &Option<Arc<Health>>)| -> Option<Placed> { place.zip(health.clone()) };
+fn places(generation: &Generation, upstreams: &UpstreamTable) -> Places {
+    let places = generation.by_upstream(place).into_iter().zip(upstreams);
+    let placed = |(place, shared): (Option<Place>, &Option<SharedUpstream>)| {
+        let SharedUpstream { health, tls } = shared.clone()?;
+        Some(Placed { place: place?, health, tls })
+    };
     let server = &generation.config.server;
     let backoff = Backoff { first: server.upstream_backoff, max: server.upstream_backoff_max };
     Places { upstreams: places.map(placed).collect(), backoff }
 }
 
-fn place(upstream: &config::Upstream) -> Place {
+fn place(upstream: &Upstream) -> Place {
     match upstream {
-        config::Upstream::Tcp { host, port } => match host.parse() {
+        Upstream::Tcp { host, port, .. } => match host.parse() {
             Ok(address) => Place::Known(SocketAddr::new(address, *port)),
             Err(_) => Place::Named,
         },
-        config::Upstream::Unix(path) => Place::Unix(PathBuf::from(path)),
+        Upstream::Unix(path) => Place::Unix(PathBuf::from(path)),
     }
 }

@@ -1,11 +1,13 @@
-//! The TLS of listeners and of the admin address, from what was written to what shards and the control thread work
-//! with, and to rows for `doctor` and lines for `check`.
+//! The TLS of listeners, of the admin address and towards upstreams, from what was written to what shards and the
+//! control thread work with, and to rows for `doctor` and lines for `check`.
 
-use super::config::{Config, TlsSettings};
+use super::config::{Config, TlsSettings, Upstream};
 use super::failure::Failure;
-use crate::control::certificates::{self, Advice, Inspection, Shown, TlsListener};
+use super::generation::Generation;
+use crate::control::certificates::{self, Advice, Inspection, Kept, Shown, TlsListener, TlsUpstream};
 use crate::engine::finding::{Finding, Verdict};
-use crate::mesh::ListenerTls;
+use crate::mesh::{ListenerTls, UpstreamTls};
+use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const DAY: i64 = 24 * 3600;
@@ -13,32 +15,56 @@ const DAY: i64 = 24 * 3600;
 /// What the admin address is called where listeners are by their names: no listener's has a dot.
 const ADMIN: &str = "server.admin";
 
-/// The TLS of all listeners that have one.
+/// What shards take at each handshake with an upstream.
+pub type UpstreamsTls = HashMap<Upstream, UpstreamTls>;
+
+/// All TLS but that of feeds.
 pub(super) struct Loaded {
     /// What shards take at each handshake, by the number of the listener; `None`: clear text.
     pub(super) by_listener: Vec<Option<ListenerTls>>,
-    /// For the control thread, which keeps them; that of the admin address is among them.
-    pub(super) listeners: Vec<TlsListener>,
+    /// The same for upstreams that have TLS.
+    pub(super) by_upstream: UpstreamsTls,
+    /// For the control thread, which keeps them; that of the admin address is among the listeners.
+    pub(super) kept: Kept,
 }
 
 /// Reads all files.
 ///
 /// # Errors
 /// What is wrong with those of the first that has a fault.
-pub(super) fn load(config: &Config) -> Result<Loaded, Failure> {
+pub(super) fn load(generation: &Generation) -> Result<Loaded, Failure> {
+    let config = &*generation.config;
     let key_log = certificates::key_log(secured(config).next().is_some());
     let load = |name: &str, tls: &TlsSettings| {
         TlsListener::load(name, tls, &key_log).map_err(|faults| Failure::Tls { name: name.into(), faults })
     };
-    let mut loaded = Loaded { by_listener: Vec::new(), listeners: Vec::new() };
+    let mut loaded = Loaded { by_listener: Vec::new(), by_upstream: HashMap::new(), kept: Kept::default() };
     for listener in &config.listeners {
         let tls = listener.tls.as_ref().map(|tls| load(&listener.name, tls)).transpose()?;
         loaded.by_listener.push(tls.as_ref().map(TlsListener::current));
-        loaded.listeners.extend(tls);
+        loaded.kept.listeners.extend(tls);
     }
     let admin = config.server.admin_tls.as_ref().map(|tls| load(ADMIN, tls)).transpose()?;
-    loaded.listeners.extend(admin);
+    loaded.kept.listeners.extend(admin);
+    load_upstreams(generation, &mut loaded)?;
     Ok(loaded)
+}
+
+/// # Errors
+/// As [`load`].
+fn load_upstreams(generation: &Generation, loaded: &mut Loaded) -> Result<(), Failure> {
+    for upstream in generation.config.routes.iter().flat_map(|route| route.service.upstreams()) {
+        let Upstream::Tcp { host, tls: Some(settings), .. } = upstream else { continue };
+        if loaded.by_upstream.contains_key(upstream) {
+            continue;
+        }
+        let name = generation.upstream_name(upstream);
+        let kept = TlsUpstream::load(&name, host, settings);
+        let kept = kept.map_err(|why| Failure::UpstreamTls { upstream: name, why })?;
+        loaded.by_upstream.insert(upstream.clone(), kept.current());
+        loaded.kept.upstreams.push(kept);
+    }
+    Ok(())
 }
 
 /// That of the admin address, among those of the listeners; `None`: it speaks clear text.

@@ -36,7 +36,7 @@ pub use shard_link::Line;
 pub use shutdown::Ending;
 
 use crate::mesh::{ListenerTls, Waker};
-use certificates::TlsListener;
+use certificates::{Kept, TlsListener};
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -67,8 +67,8 @@ pub struct ControlSettings {
     pub feeds: Vec<feeds::SourceSettings>,
     /// How far shards may be behind what feeds publish.
     pub publish_limits: PublishLimits,
-    /// The listeners with TLS; their numbers do not matter here.
-    pub tls: Vec<TlsListener>,
+    /// TLS whose files are watched; the numbers of its listeners do not matter here.
+    pub tls: Kept,
     /// The run of the server that counts the messages: the shards have the same.
     pub epoch: u32,
 }
@@ -106,7 +106,7 @@ async fn serve(settings: ControlSettings, lines: Vec<Line>, waker: &Waker) -> io
     let shards = lines.len();
     let (publisher, publish_queue) = publishing::channel(settings.epoch, shards, settings.publish_limits);
     let feeds = feeds::start(settings.feeds, &publisher);
-    let states = settings.tls.iter().map(TlsListener::state).collect();
+    let states = settings.tls.listeners.iter().map(TlsListener::state).collect();
     let look = (!settings.tls.is_empty()).then(|| Arc::new(Notify::new()));
     if let Some(look) = look.clone() {
         tokio::spawn(certificates::keep(settings.tls, look));

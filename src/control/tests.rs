@@ -566,7 +566,12 @@ async fn what_a_late_shard_has_said_stays_in_the_sums() {
 async fn status_tells_of_a_dead_upstream_a_full_shard_and_refused_clients() {
     let upstreams = ["tcp://a:1", "tcp://b:2"].map(String::from);
     let health: Arc<[Arc<Health>]> = upstreams.iter().cloned().map(Health::new).map(Arc::new).collect();
-    let labels = metrics::Labels { listeners: vec!["l".into()], upstreams: upstreams.into(), health: health.clone() };
+    let labels = metrics::Labels {
+        listeners: vec!["l".into()],
+        upstreams: upstreams.into(),
+        health: health.clone(),
+        ..metrics::Labels::default()
+    };
     let mut hall = Hall::with_labels(Vec::new(), labels).await;
     let counters = |used, refused, failures| {
         let mut counters = Counters { used, accept_errors: 1, ..Counters::new(10, 1, 2) };

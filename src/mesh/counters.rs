@@ -121,6 +121,10 @@ pub struct UpstreamCounters {
     pub dials: u64,
     /// Times that no address of it could be connected to.
     pub failures: u64,
+    /// TLS handshakes with it, full and resumed.
+    pub tls_handshakes: [u64; 2],
+    /// TLS handshakes with it that have failed.
+    pub tls_failures: u64,
 }
 
 /// The counters and gauges of one shard. Counters begin at zero when the shard starts; gauges are marked so.

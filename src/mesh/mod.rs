@@ -2,8 +2,8 @@
 //!
 //! A letter is plain data. Each ordered pair of threads that talk has a mailbox (`mailbox.rs`, `peers.rs`); a reader
 //! that sleeps is woken by an eventfd (`waker.rs`). What is shared without a letter is here as well: whether upstreams
-//! answer (`health.rs`), messages that go to many clients (`message.rs`), and the TLS of listeners (`tls.rs`; `x509.rs`
-//! reads what certificates say).
+//! answer (`health.rs`), messages that go to many clients (`message.rs`), and TLS
+//! (`tls.rs`; `tls_errors.rs` says why it failed, `x509.rs` what certificates say).
 
 mod counters;
 mod health;
@@ -14,6 +14,7 @@ mod numbered;
 mod peers;
 mod services;
 mod tls;
+pub(crate) mod tls_errors;
 mod waker;
 pub mod x509;
 
@@ -32,5 +33,5 @@ pub use numbered::Numbered;
 pub use peers::{PeerReceivers, PeerSenders, Peers, ShardLetters, peers, peers_bytes};
 pub use services::ServiceKind;
 pub(crate) use services::services;
-pub use tls::ListenerTls;
+pub use tls::{ListenerTls, UpstreamTls};
 pub use waker::{Asleep, Waker};

@@ -5,6 +5,14 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
+/// A moment, in seconds since 1970, in words.
+pub fn date(seconds: i64) -> String {
+    let since = std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    // The year 9999 is the last that both a certificate and this form can say.
+    let last = std::time::Duration::from_secs(253_402_300_799);
+    httpdate::fmt_http_date(std::time::UNIX_EPOCH + since.min(last))
+}
+
 /// What is read of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFacts {

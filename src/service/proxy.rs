@@ -247,9 +247,10 @@ impl Proxy {
         let upstream = &mut self.upstreams[call.upstream];
         call.address = (call.address + usize::from(call.addresses_tried > 0)) % upstream.addresses.len();
         call.addresses_tried += 1;
-        let (to, timeout) = (upstream.addresses[call.address].clone(), session.settings.connect_ticks);
+        let (to, tls) = (upstream.addresses[call.address].clone(), upstream.tls.clone());
+        let timeout = session.settings.connect_ticks;
         let (upstream_number, limits) = (call.upstream as u16, session.limits);
-        let dial = Dial { to, upstream: upstream_number, service: ServiceKind::Proxy, limits, timeout };
+        let dial = Dial { to, tls, upstream: upstream_number, service: ServiceKind::Proxy, limits, timeout };
         match desk.dial(dial, token as u32) {
             Some(handle) => {
                 session.upstream = Some(handle);

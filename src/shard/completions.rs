@@ -1,12 +1,12 @@
 //! What the kernel has done, told to the connection that it was done for.
 
 use super::clock::TICK;
-use super::conn::{Flags, Held, Hold, ReadEnd, ReadEvent, Sending, State, StateEvent};
+use super::conn::{Flags, Held, Hold, ReadEnd, ReadEvent, Sending, State};
 use super::core::list;
 use super::service::{Event, Services};
 use super::slab::Handle;
 use super::work::COMPLETION;
-use super::{Shard, read, tls};
+use super::{Shard, read, tls, upstream};
 use crate::engine::{Completion, Lent, Operation, Ring};
 use crate::mesh::Cause;
 
@@ -72,13 +72,10 @@ impl<R: Ring, S: Services> Shard<R, S> {
         let who = self.core.slab.handle(slot);
         let conn = &mut self.core.slab[slot];
         match (conn.state, result) {
-            (State::Dial, Ok(_)) => {
-                conn.step(StateEvent::Connected);
-                conn.last_received = self.core.clock.now();
-                let token = conn.token;
-                self.core.watch(slot);
-                self.service.event(&mut self.core.desk(), who, token, Event::Connected);
+            (State::Dial, Ok(_)) if conn.flags.contains(Flags::TLS) => {
+                tls::say_hello(&mut self.core, &mut self.service, who);
             }
+            (State::Dial, Ok(_)) => upstream::connected(&mut self.core, &mut self.service, who),
             (State::Dial, Err(_)) => self.core.cut(who, Cause::UpstreamLost),
             _ => {}
         }
@@ -183,6 +180,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
                 let receive = if tls { tls::received } else { read::received };
                 receive(&mut self.core, &mut self.service, who, &mut bytes);
             }
+            (Ok(0), _) if reads && tls => tls::ended(&mut self.core, &mut self.service, who),
             (Ok(0), _) if reads => read::ended(&mut self.core, &mut self.service, slot),
             (Err(libc::ECANCELED), _) => {}
             (Err(_), _) => self.core.cut(who, Cause::Reset),

@@ -13,7 +13,9 @@ const SPARE_TICKS: u32 = 4;
 pub(super) fn next(conn: &Conn, limits: &RouteLimits, spilled: usize, park_ticks: u32, now: u32) -> Option<u32> {
     let due = match conn.state {
         State::Free | State::Accept | State::Leaving => return None,
+        // Both together have `connect_timeout`.
         State::Dial => return Some(conn.since),
+        State::Handshake if conn.is_upstream() => return Some(conn.since),
         // A handshake, and then a head: both together have `head_timeout`.
         State::Handshake => conn.since + limits.head_ticks,
         State::Head => head(conn, limits, spilled),
@@ -23,10 +25,10 @@ pub(super) fn next(conn: &Conn, limits: &RouteLimits, spilled: usize, park_ticks
     Some(if is_unheard(conn) { due.min(now + 1) } else { due })
 }
 
-/// Ticks that the peer's FIN may take. In a spare slot others wait for that to be over: a client that was told 503
-/// gets no more than the time to read it.
+/// Ticks that the peer's FIN may take. Where others wait for that to be over it gets no more than the time to read what
+/// it was told: a client in a spare slot 503, an upstream whose TLS has failed an alert.
 pub(super) fn closing(conn: &Conn, limits: &RouteLimits) -> u32 {
-    let told = conn.flags.contains(Flags::SPARE) && !conn.has_unsent();
+    let told = conn.flags.intersects(Flags::SPARE | Flags::UPSTREAM) && !conn.has_unsent();
     if told { limits.close_ticks.min(SPARE_TICKS) } else { limits.close_ticks }
 }
 

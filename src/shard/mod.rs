@@ -29,6 +29,7 @@ pub mod side_table;
 pub mod slab;
 mod tls;
 mod trouble;
+mod upstream;
 mod work;
 
 use self::core::Core;

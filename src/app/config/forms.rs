@@ -168,20 +168,23 @@ pub(super) fn unix_path(text: &str, path: &str) -> Parsed<PathBuf> {
     Ok(path.into())
 }
 
-/// A back end: `tcp://host:port` or `unix:///path`.
+/// A back end: `tcp://host:port`, `tls://host:port` or `unix:///path`.
 pub(super) fn upstream(text: &str) -> Parsed<Upstream> {
     if let Some(path) = text.strip_prefix("unix:") {
         return unix_path(text, path).map(Upstream::Unix);
     }
-    let place = text.strip_prefix("tcp://").ok_or_else(|| no_upstream(text))?;
+    let (place, tls) = match text.strip_prefix("tls://") {
+        Some(place) => (place, Some(Box::default())),
+        None => (text.strip_prefix("tcp://").ok_or_else(|| no_upstream(text))?, None),
+    };
     let (host, port) = place.rsplit_once(':').ok_or_else(|| no_upstream(text))?;
     let port = port_number(port).ok_or_else(|| no_upstream(text))?;
     let host = bare_host(host).ok_or_else(|| no_upstream(text))?;
-    Ok(Upstream::Tcp { host, port })
+    Ok(Upstream::Tcp { host, port, tls })
 }
 
 fn no_upstream(text: &str) -> String {
-    format!("{} is no upstream — write \"tcp://host:port\" or \"unix:///path\"", quote(text))
+    format!("{} is no upstream — write \"tcp://host:port\", \"tls://host:port\" or \"unix:///path\"", quote(text))
 }
 
 /// A port from 1. Digits only: `u16::from_str` alone would take "+80".
@@ -206,6 +209,18 @@ fn is_name(text: &str) -> bool {
     text.len() <= HOST_MAX && text.split('.').all(label)
 }
 
+/// What is wrong with a host.
+pub(super) fn no_host(text: &str) -> String {
+    format!("{} is no host — write \"example.org\"", quote(text))
+}
+
+/// The name of an application protocol (RFC 7301 section 3.1).
+pub(super) fn protocol(text: &str) -> Parsed<String> {
+    let fits = (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    let refuse = || format!("{} is no protocol — write a registered name, such as \"mqtt\"", quote(text));
+    fits.then(|| text.into()).ok_or_else(refuse)
+}
+
 /// The host of a route, as the Host field will be compared: lower-cased, IPv6 in brackets, `*.` in front of a name for
 /// all names below it.
 pub(super) fn host(text: &str) -> Parsed<String> {
@@ -220,7 +235,7 @@ pub(super) fn host(text: &str) -> Parsed<String> {
     {
         return Err(format!("{} has a port — write the host alone, {}", quote(text), quote(front)));
     }
-    let plain = bare_host(text).ok_or_else(|| format!("{} is no host — write \"example.org\"", quote(text)))?;
+    let plain = bare_host(text).ok_or_else(|| no_host(text))?;
     let v6 = plain.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6());
     Ok(if v6 { format!("[{plain}]") } else { plain })
 }

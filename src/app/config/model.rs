@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::control::certificates::{
-    CertificateFiles, ClientCertificates, ClientFiles, MinVersion, TicketSettings, TlsSettings,
+    CertificateFiles, ClientCertificates, ClientFiles, MinVersion, TicketSettings, TlsSettings, UpstreamTlsSettings,
 };
 pub use crate::control::feeds::{Broker, Format, Framing, InvalidText, Source, Start};
 pub use crate::engine::Address;
@@ -356,6 +356,8 @@ pub enum Upstream {
         host: String,
         /// The port.
         port: u16,
+        /// How TLS is spoken; `None`: clear text.
+        tls: Option<Box<UpstreamTlsSettings>>,
     },
     /// The absolute path of a Unix stream socket, 107 bytes at most.
     Unix(PathBuf),
@@ -364,10 +366,11 @@ pub enum Upstream {
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Upstream::Tcp { host, port } if host.contains(':') => {
-                write!(f, "tcp://[{host}]:{port}")
+            Upstream::Tcp { host, port, tls } => {
+                let scheme = if tls.is_some() { "tls" } else { "tcp" };
+                let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+                write!(f, "{scheme}://{open}{host}{close}:{port}")
             }
-            Upstream::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
             Upstream::Unix(path) => write!(f, "unix://{}", path.display()),
         }
     }

@@ -6,7 +6,7 @@ use crate::control::feeds::{Feed, FeedState, Reason, Stats};
 use crate::control::publishing::{Backlogs, ShardBacklog};
 use crate::control::reports::Seen;
 use crate::control::stats::Counts;
-use crate::mesh::{Cause, Counters, Health, Refused, ServiceKind, Stage};
+use crate::mesh::{Cause, Counters, Health, Refused, ServiceKind, Stage, UpstreamTls};
 use edgehold_wire::tls;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -21,6 +21,8 @@ pub struct Labels {
     pub upstreams: Vec<String>,
     /// The upstreams' health, by number.
     pub health: Arc<[Arc<Health>]>,
+    /// TLS towards the upstreams, by number; `None`: clear text.
+    pub upstream_tls: Vec<Option<UpstreamTls>>,
 }
 
 /// The state of the server at one moment.
@@ -434,6 +436,41 @@ const METRICS: &[Metric] = &[
         labels: &["upstream"],
         samples: |snapshot, samples| {
             upstreams(snapshot, samples, |counters, number| counters.upstreams[number].failures);
+        },
+    },
+    Metric {
+        name: "edgehold_upstream_tls_handshakes_total",
+        kind: Kind::Counter,
+        help: "TLS handshakes with an upstream, `full` or `resumed`.",
+        labels: &["upstream", "kind"],
+        samples: |snapshot, samples| {
+            for (number, name) in snapshot.labels.upstreams.iter().enumerate() {
+                for (kind, word) in ["full", "resumed"].into_iter().enumerate() {
+                    samples.add(&[name, word], snapshot.sum(|it| it.upstreams[number].tls_handshakes[kind]));
+                }
+            }
+        },
+    },
+    Metric {
+        name: "edgehold_upstream_tls_failures_total",
+        kind: Kind::Counter,
+        help: "TLS handshakes with an upstream that have failed; the log and `/v1/status` say why.",
+        labels: &["upstream"],
+        samples: |snapshot, samples| {
+            upstreams(snapshot, samples, |counters, number| counters.upstreams[number].tls_failures);
+        },
+    },
+    Metric {
+        name: "edgehold_upstream_tls_files_refused",
+        kind: Kind::Gauge,
+        help: "1 while the files of `upstream_tls` are others than those in use, since they cannot be used.",
+        labels: &["upstream"],
+        samples: |snapshot, samples| {
+            for (name, tls) in snapshot.labels.upstreams.iter().zip(&snapshot.labels.upstream_tls) {
+                if let Some(tls) = tls {
+                    samples.add(&[name], u64::from(tls.is_refused()));
+                }
+            }
         },
     },
     Metric {

@@ -86,6 +86,7 @@ fn upstream_status((state, reports): (&AdminState, &Reports), number: usize, nam
         "up": state.labels.health.get(number).map(|health| health.is_up()),
         "connections": sum(reports, |counters| counters.upstreams[number].connections),
         "failures": sum(reports, |counters| counters.upstreams[number].failures),
+        "tls_failure": state.labels.upstream_tls.get(number).and_then(|tls| tls.as_ref()?.failure()),
     })
 }
 

@@ -22,7 +22,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// What an operator wrote about TLS towards a server: plain data.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClientFiles {
     /// Certificates of the authorities that are believed, in PEM; `None`: those of the system.
     pub ca: Option<PathBuf>,
@@ -31,7 +31,7 @@ pub struct ClientFiles {
 }
 
 impl ClientFiles {
-    fn files(&self) -> impl Iterator<Item = &Path> {
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
         let identity = self.identity.iter().flat_map(CertificateFiles::files);
         self.ca.as_deref().into_iter().chain(identity)
     }

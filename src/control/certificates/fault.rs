@@ -1,5 +1,6 @@
 //! What is wrong with the files of a listener's TLS, in words for the operator.
 
+pub(super) use crate::mesh::x509::date;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -40,12 +41,4 @@ impl fmt::Display for Fault {
 /// All faults in one line.
 pub(super) fn line(faults: &[Fault]) -> String {
     faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("; ")
-}
-
-/// A moment, in seconds since 1970, in words.
-pub(super) fn date(seconds: i64) -> String {
-    let since = std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-    // The year 9999 is the last that both a certificate and this form can say.
-    let last = std::time::Duration::from_secs(253_402_300_799);
-    httpdate::fmt_http_date(std::time::UNIX_EPOCH + since.min(last))
 }

@@ -1,6 +1,8 @@
-//! The task that keeps the TLS of all listeners: it looks at files that may have changed, and rotates ticket keys.
+//! The task that keeps the TLS of all listeners, and that towards upstreams: it looks at files that may have changed,
+//! and rotates ticket keys.
 
 use super::listener::{Look, Reading, TlsListener, now};
+use super::upstream::{ClientReading, TlsUpstream};
 use super::watch::Watch;
 use std::io;
 use std::path::PathBuf;
@@ -25,20 +27,44 @@ enum Reason {
     Order,
 }
 
+/// All whose files are kept.
+#[derive(Default)]
+pub struct Kept {
+    /// At listeners, and the admin address.
+    pub listeners: Vec<TlsListener>,
+    /// Towards upstreams.
+    pub upstreams: Vec<TlsUpstream>,
+}
+
+impl Kept {
+    /// There is no TLS but that of feeds.
+    pub fn is_empty(&self) -> bool {
+        self.listeners.is_empty() && self.upstreams.is_empty()
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let listeners = self.listeners.iter().flat_map(TlsListener::files);
+        listeners.chain(self.upstreams.iter().flat_map(TlsUpstream::files)).collect()
+    }
+}
+
 /// Keeps them until the runtime ends. `orders` is notified for each SIGHUP.
-pub(in crate::control) async fn keep(mut listeners: Vec<TlsListener>, orders: Arc<Notify>) {
-    for listener in &listeners {
+pub(in crate::control) async fn keep(mut kept: Kept, orders: Arc<Notify>) {
+    for listener in &kept.listeners {
         tokio::spawn(rotate(listener.keys.clone(), listener.state.clone()));
     }
-    let files: Vec<PathBuf> = listeners.iter().flat_map(TlsListener::files).collect();
+    let files = kept.files();
     let (mut reason, mut reminded) = (Reason::Change, Instant::now());
     loop {
         // Before they are looked at: what changes from here on is told.
         let watch = watch(&files);
         let remind = reminded.elapsed() >= REMIND;
         reminded = if remind { Instant::now() } else { reminded };
-        for listener in &mut listeners {
+        for listener in &mut kept.listeners {
             look(listener, reason, remind).await;
+        }
+        for upstream in &mut kept.upstreams {
+            look_at_upstream(upstream).await;
         }
         reason = wait(watch.as_ref(), &orders).await;
     }
@@ -58,6 +84,14 @@ async fn look(listener: &mut TlsListener, reason: Reason, remind: bool) {
     }
     if listener.take(reading) == Look::Unchanged && reason == Reason::Order {
         tracing::info!(listener = listener.state.listener, "TLS: the files were read again and have not changed");
+    }
+}
+
+async fn look_at_upstream(upstream: &mut TlsUpstream) {
+    let settings = upstream.settings();
+    let reading = tokio::task::spawn_blocking(move || ClientReading::of(&settings)).await;
+    if let Ok(reading) = reading {
+        upstream.take(reading);
     }
 }
 

@@ -1,5 +1,5 @@
 //! TLS by files: that of listeners, what their files say, and what becomes of it when they change; that towards
-//! brokers.
+//! brokers and upstreams.
 //!
 //! From top to bottom, each importing only what stands below it:
 //!
@@ -9,6 +9,7 @@
 //! | `watch` | inotify over the folders in which names stand |
 //! | `listener` | one listener: a reading is taken, or the one before stays |
 //! | `state`, `advice` | what the admin address tells; what the operator should know |
+//! | `upstream` | one upstream of proxy routes: as with a listener |
 //! | `client`, `why` | TLS towards a server, and why it has failed |
 //! | `server` | all files of a reading as one `rustls::ServerConfig` |
 //! | `names`, `clients`, `tickets` | which certificate is shown; who is let in; sessions that are resumed |
@@ -31,16 +32,19 @@ mod server;
 mod settings;
 mod state;
 mod tickets;
+mod upstream;
 mod watch;
 mod why;
 
 pub use advice::Advice;
 pub use client::{ClientFiles, ClientTls, inspect_client};
 pub use fault::{Fault, Place};
+pub use keeper::Kept;
 pub(super) use keeper::keep;
 pub use listener::{Inspection, TlsListener, inspect};
 pub use settings::{CertificateFiles, ClientCertificates, MinVersion, TicketSettings, TlsSettings};
 pub use state::{Shown, Standing, TlsState};
+pub use upstream::{TlsUpstream, UpstreamTlsSettings};
 pub(super) use why::why;
 
 use rustls::{KeyLog, KeyLogFile, NoKeyLog};

@@ -17,7 +17,7 @@ pub struct TlsSettings {
 }
 
 /// The files of a certificate, in PEM, and for whom it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CertificateFiles {
     /// The certificate and its chain.
     pub certificate: PathBuf,

@@ -341,7 +341,7 @@ fn the_keeper_sees_files_that_are_renamed_and_links_that_are_swapped() {
     let is_shown = |name: &str| stage.shown(&shards.current()) == name;
     assert!(is_shown("one.example"));
     block_on(async {
-        tokio::spawn(keep(vec![listener], Arc::default()));
+        tokio::spawn(keep(Kept { listeners: vec![listener], ..Kept::default() }, Arc::default()));
         std::os::unix::fs::symlink("v2", stage.path("next")).unwrap();
         fs::rename(stage.path("next"), stage.path("data")).unwrap();
         until(|| is_shown("two.example")).await;
@@ -362,7 +362,7 @@ fn the_keeper_reads_files_when_it_is_told_to() {
     let (state, orders) = (listener.state(), Arc::new(Notify::new()));
     let [one, two] = ["one.example", "two.example"].map(|name| stage.authority.server(&[name]));
     block_on(async {
-        tokio::spawn(keep(vec![listener], orders.clone()));
+        tokio::spawn(keep(Kept { listeners: vec![listener], ..Kept::default() }, orders.clone()));
         stage.put("edge", &one);
         until(|| state.standing().certificates[0].names == ["one.example"]).await;
         fs::create_dir(stage.path("far")).unwrap();

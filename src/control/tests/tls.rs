@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::control::certificates::{
-    self, CertificateFiles, ClientCertificates, ClientFiles, ClientTls, MinVersion, TicketSettings, TlsListener,
+    self, CertificateFiles, ClientCertificates, ClientFiles, ClientTls, Kept, MinVersion, TicketSettings, TlsListener,
     TlsSettings, key_log,
 };
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
@@ -290,7 +290,7 @@ async fn who_has_no_certificate_that_the_admin_address_asks_for_is_not_let_in() 
 async fn a_new_certificate_of_the_admin_address_is_shown_without_a_restart() {
     let files = Files::new(&["admin", "next"]);
     let (hall, tls) = secured(&files, None).await;
-    tokio::spawn(certificates::keep(vec![tls], Arc::default()));
+    tokio::spawn(certificates::keep(Kept { listeners: vec![tls], ..Kept::default() }, Arc::default()));
     assert!(ask(hall.admin, &files.client("next", None), "/readyz").await.is_err());
     for end in ["pem", "key"] {
         fs::rename(files.path(&format!("next.{end}")), files.path(&format!("admin.{end}"))).unwrap();

@@ -5,7 +5,7 @@
 //! [`RESORT`] for each shard, so that whoever comes when it is back is served, and a crowd does not hammer it while it
 //! is not. What one shard finds out, all know ([`Health`]).
 
-use crate::mesh::{Health, is_up};
+use crate::mesh::{Health, UpstreamTls, is_up};
 use crate::shard::clock::ticks;
 use crate::shard::service::Address;
 use std::net::SocketAddr;
@@ -56,7 +56,15 @@ pub struct Places {
 }
 
 /// Where an upstream is, and how: the same for all shards, and for all generations that have it.
-pub type Placed = (Place, Arc<Health>);
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// Where it is.
+    pub place: Place,
+    /// Whether it answers.
+    pub health: Arc<Health>,
+    /// TLS towards it; `None`: clear text.
+    pub tls: Option<UpstreamTls>,
+}
 
 impl Default for Places {
     /// None.
@@ -69,7 +77,7 @@ impl Default for Places {
 impl FromIterator<Place> for Places {
     /// Known to one shard only, for those who have no other.
     fn from_iter<I: IntoIterator<Item = Place>>(places: I) -> Places {
-        let placed = |place| Some((place, Arc::default()));
+        let placed = |place| Some(Placed { place, health: Arc::default(), tls: None });
         Places { upstreams: places.into_iter().map(placed).collect(), ..Places::default() }
     }
 }
@@ -77,6 +85,7 @@ impl FromIterator<Place> for Places {
 /// One upstream, as this shard knows it.
 pub(super) struct Upstream {
     pub(super) addresses: Vec<Address>,
+    pub(super) tls: Option<UpstreamTls>,
     /// The address that answered last.
     pub(super) preferred: usize,
     pub(super) connections: u32,
@@ -101,16 +110,17 @@ struct Shared {
 }
 
 impl Upstream {
-    pub(super) fn new((place, health): &Placed, backoff: Backoff) -> Upstream {
+    pub(super) fn new(Placed { place, health, tls }: &Placed, backoff: Backoff) -> Upstream {
         let shared = Shared { health: health.clone(), heeded: 0 };
         let addresses = match place {
             Place::Named => Vec::new(),
             Place::Known(address) => vec![Address::Tcp(*address)],
             Place::Unix(path) => vec![Address::Unix(path.clone())],
         };
+        let tls = tls.clone();
         let (preferred, connections, verdict) = (0, 0, 0);
         let (failures, retry_at, resort_at) = (0, 0, 0);
-        Upstream { addresses, preferred, connections, verdict, failures, retry_at, resort_at, backoff, shared }
+        Upstream { addresses, tls, preferred, connections, verdict, failures, retry_at, resort_at, backoff, shared }
     }
 
     /// Heeds what other shards have found out.
@@ -189,7 +199,8 @@ mod tests {
 
     /// The same upstream in two shards.
     fn two() -> [Upstream; 2] {
-        let placed = (Place::Known(([127, 0, 0, 1], 7).into()), Arc::default());
+        let place = Place::Known(([127, 0, 0, 1], 7).into());
+        let placed = Placed { place, health: Arc::default(), tls: None };
         [(); 2].map(|()| Upstream::new(&placed, backoff()))
     }
 

@@ -14,7 +14,8 @@
 //! ```
 //!
 //! At a listener with TLS a `Handshake` stands between `Accept` and `Head` (greeted, then secured); like `Head` it can
-//! be finished and cut. One will stand between `Dial` and `Open` as well, and a client's opening towards an upstream.
+//! be finished and cut. Towards an upstream with TLS it stands between `Dial` and `Open` (greeted, then connected); a
+//! client's opening towards an upstream will stand there as well.
 //! What is spoken in `Open` and `Closing` is the connection's [`Protocol`](super::Protocol).
 
 /// What a connection waits for.
@@ -47,13 +48,13 @@ pub enum StateEvent {
     Reserve,
     /// An accept has completed.
     Accepted,
-    /// An accept has completed, and a TLS handshake is to come.
+    /// An accept or a connect has completed, and a TLS handshake is to come.
     Greeted,
-    /// The TLS handshake is over.
+    /// The TLS handshake with a client is over.
     Secured,
     /// A connection to an upstream is asked for.
     Dial,
-    /// The connect has completed.
+    /// The connect has completed, and the TLS handshake where there is one.
     Connected,
     /// A service has taken the request.
     Opened,
@@ -90,7 +91,8 @@ impl State {
             (State::Accept, StateEvent::Greeted) => Some(State::Handshake),
             (State::Accept, StateEvent::Release) => Some(State::Free),
             (State::Handshake, StateEvent::Secured) => Some(State::Head),
-            (State::Dial, StateEvent::Connected) => Some(State::Open),
+            (State::Dial, StateEvent::Greeted) => Some(State::Handshake),
+            (State::Dial | State::Handshake, StateEvent::Connected) => Some(State::Open),
             (State::Head, StateEvent::Opened) => Some(State::Open),
             (State::Open, StateEvent::Answered) => Some(State::Head),
             (State::Handshake | State::Head | State::Open, StateEvent::Finish) => Some(State::Closing),

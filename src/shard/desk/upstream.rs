@@ -2,7 +2,7 @@
 
 use super::Desk;
 use crate::engine::Address;
-use crate::mesh::{Cause, ServiceKind};
+use crate::mesh::{Cause, ServiceKind, UpstreamTls};
 use crate::shard::conn::{Flags, Protocol, State, StateEvent, WriteEnd};
 use crate::shard::slab::Handle;
 
@@ -11,13 +11,15 @@ use crate::shard::slab::Handle;
 pub struct Dial {
     /// Where it is.
     pub to: Address,
+    /// TLS towards it; `None`: clear text.
+    pub tls: Option<UpstreamTls>,
     /// Its number.
     pub upstream: u16,
     /// Whose connection it is.
     pub service: ServiceKind,
     /// Number of the limits that hold for it.
     pub limits: u16,
-    /// Ticks that the connect may take.
+    /// Ticks that the connect may take, with the TLS handshake.
     pub timeout: u32,
 }
 
@@ -37,7 +39,11 @@ impl Desk<'_> {
         (conn.token, conn.origin) = (token, dial.upstream);
         (conn.service, conn.last_received) = (dial.service, now);
         conn.since = now + dial.timeout;
+        conn.flags.set(Flags::TLS, dial.tls.is_some());
         self.core.side.make(&mut conn.side).dial = Some(dial.to);
+        if let Some(tls) = dial.tls {
+            self.core.tls.call(slot, dial.upstream, tls);
+        }
         self.core.set_limits(slot, dial.limits);
         self.core.counters.used += 1;
         self.core.watch(slot);
@@ -49,7 +55,7 @@ impl Desk<'_> {
     pub fn end(&mut self, who: Handle) {
         let now = self.core.clock.now();
         let Some(conn) = self.core.slab.get_mut(who) else { return };
-        if conn.state == State::Dial {
+        if matches!(conn.state, State::Dial | State::Handshake) {
             self.core.cut(who, Cause::ClientLeft);
         } else if conn.write == WriteEnd::Open {
             conn.write = WriteEnd::FinWanted;

@@ -53,8 +53,8 @@ impl Pool {
         Ok(sealed.pending)
     }
 
-    /// Queues what `seal` makes of these bytes, behind what is queued, and behind that what the record layer has refused in
-    /// between; how many bytes were sealed.
+    /// Queues what `seal` makes of these bytes, behind what is queued, and behind that what the record layer has
+    /// refused in between; how many bytes were sealed.
     ///
     /// # Errors
     /// [`Unsealed`]: nothing was queued.

@@ -19,6 +19,7 @@ use super::outbox::Unsealed;
 use super::read;
 use super::service::Services;
 use super::slab::Handle;
+use super::upstream::connected;
 use crate::mesh::Cause;
 use edgehold_wire::tls::{Established, Failure, Fault, MAX_CONTROL, MAX_RECORD, Opened, Reason, Refused, WriteHalf};
 pub use table::TlsTable;
@@ -35,15 +36,20 @@ const PLAIN_HTTP: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 57\r\n\
     Connection: close\r\n\r\n400 this port speaks HTTPS; the request came without TLS\n";
 
-/// What a client is told that finds no slot: the fatal alert internal_error (RFC 8446 section 6.2), in clear text as all
-/// is before a handshake.
+/// What a client is told that finds no slot: the fatal alert internal_error (RFC 8446 section 6.2), in clear text as
+/// all is before a handshake.
 const NO_ROOM: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
 
 /// Bytes of a connection with TLS were received. What came is counted, whatever it held.
 pub(super) fn received<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &mut [u8]) {
-    let counted = core.counters.bytes_in + bytes.len() as u64;
+    let is_upstream = core.slab[who.slot].is_upstream();
+    let counted = *counter(core, is_upstream) + bytes.len() as u64;
     take_in(core, service, who, bytes);
-    core.counters.bytes_in = counted;
+    *counter(core, is_upstream) = counted;
+}
+
+fn counter(core: &mut Core, is_upstream: bool) -> &mut u64 {
+    if is_upstream { &mut core.counters.upstream_bytes_in } else { &mut core.counters.bytes_in }
 }
 
 fn take_in<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &mut [u8]) {
@@ -79,6 +85,12 @@ pub(super) fn turn_away(core: &mut Core, who: Handle) {
     core.finish(who);
 }
 
+/// The connect to an upstream with TLS has completed.
+pub(super) fn say_hello<S: Services>(core: &mut Core, service: &mut S, who: Handle) {
+    core.slab[who.slot].step(StateEvent::Greeted);
+    handshake(core, service, who, b"");
+}
+
 fn handshake<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &[u8]) {
     let mut flight = std::mem::take(&mut core.flight);
     core.slab[who.slot].last_received = core.clock.now();
@@ -97,20 +109,36 @@ fn handshake<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: 
 
 fn secured<S: Services>(core: &mut Core, service: &mut S, who: Handle, established: Established) {
     let Some(conn) = core.slab.get_mut(who).filter(|conn| conn.state == State::Handshake) else { return };
-    conn.step(StateEvent::Secured);
-    core.counters.tls_handshakes[usize::from(established.resumed)] += 1;
+    let (origin, resumed) = (usize::from(conn.origin), usize::from(established.resumed));
     core.tls.establish(who.slot, established.parked);
-    core.watch(who.slot);
-    let mut leftover = established.leftover;
-    take_in(core, service, who, &mut leftover);
+    if conn.is_upstream() {
+        core.counters.upstreams[origin].tls_handshakes[resumed] += 1;
+        core.tls.upstream(origin).inspect(|tls| tls.succeeded());
+        connected(core, service, who);
+    } else {
+        conn.step(StateEvent::Secured);
+        core.counters.tls_handshakes[resumed] += 1;
+        core.watch(who.slot);
+    }
+    if core.slab[who.slot].reads() {
+        let mut leftover = established.leftover;
+        take_in(core, service, who, &mut leftover);
+    }
 }
 
 fn failed(core: &mut Core, who: Handle, failure: &Failure) {
-    core.counters.tls_failures[failure.reason.number()] += 1;
     let Some(conn) = core.slab.get_mut(who) else { return };
-    tracing::debug!(peer = %conn.peer.address(), reason = failure.reason.word(), detail = ?failure.detail, "a TLS handshake has failed");
     conn.set_cause(Cause::Tls);
-    if failure.reason == Reason::PlainHttp {
+    let (peer, reason) = (conn.peer.address(), failure.reason);
+    if conn.is_upstream() {
+        let number = usize::from(conn.origin);
+        core.counters.upstreams[number].tls_failures += 1;
+        core.tls.upstream(number).inspect(|tls| tls.failed(failure));
+    } else {
+        core.counters.tls_failures[reason.number()] += 1;
+        tracing::debug!(%peer, reason = reason.word(), detail = ?failure.detail, "a TLS handshake has failed");
+    }
+    if reason == Reason::PlainHttp {
         queue_sealed(core, who, PLAIN_HTTP);
     }
     core.finish(who);
@@ -188,6 +216,9 @@ fn fail(core: &mut Core, who: Handle, fault: Fault) {
     core.counters.tls_faults += 1;
     let Some(conn) = core.slab.get_mut(who) else { return };
     tracing::debug!(peer = %conn.peer.address(), fault = fault.word(), "a TLS record is not what it should be");
+    if let (Fault::Alert(alert), true) = (fault, conn.is_upstream()) {
+        core.tls.upstream(usize::from(conn.origin)).inspect(|tls| tls.refused(alert));
+    }
     conn.set_cause(Cause::Tls);
     match fault.alert() {
         Some(alert) => {
@@ -195,6 +226,17 @@ fn fail(core: &mut Core, who: Handle, fault: Fault) {
             core.finish(who);
         }
         None => core.cut(who, Cause::Tls),
+    }
+}
+
+/// The peer's FIN. Behind close_notify it says nothing new. Without that, what an upstream has sent may have been cut
+/// short by anybody (RFC 8446 section 6.1), and must not pass for the whole.
+pub(super) fn ended<S: Services>(core: &mut Core, service: &mut S, who: Handle) {
+    let conn = &core.slab[who.slot];
+    if conn.is_upstream() && conn.state != State::Closing && !conn.read.has_ended() {
+        core.cut(who, Cause::UpstreamLost);
+    } else if !conn.read.has_ended() {
+        read::ended(core, service, who.slot);
     }
 }
 
@@ -241,8 +283,8 @@ pub(super) fn seal_batch(core: &mut Core, slot: u32, batch: &Batch) {
     sealed_or_cut(core, slot, sealed);
 }
 
-/// Records cannot be left out: a connection that cannot seal what it is to be sent is over. One whose key may not be used
-/// any more (TLS 1.2) ends with close_notify, which still may.
+/// Records cannot be left out: a connection that cannot seal what it is to be sent is over. One whose key may not be
+/// used any more (TLS 1.2) ends with close_notify, which still may.
 fn sealed_or_cut(core: &mut Core, slot: u32, sealed: Result<u32, Unsealed>) {
     let conn = &mut core.slab[slot];
     let who = Handle::of(slot, conn);
@@ -289,12 +331,10 @@ fn ciphertext(conn: &Conn) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesh::{ListenerTls, Waker, mailbox};
+    use crate::mesh::{Waker, mailbox};
     use crate::shard::service::{Deflate, RouteLimits, ShardSettings};
     use edgehold_wire::http1::HeadLimits;
     use edgehold_wire::tls::{Aead, Direction, Parked, Role, Suite};
-    use rustls::ServerConfig;
-    use rustls::server::ResolvesServerCertUsingSni;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -312,15 +352,13 @@ mod tests {
 
     /// A shard's core with one connection in `Head` under TLS 1.2, whose next record has this number.
     fn core(sequence: u64) -> (Core, Handle) {
-        let nobody = Arc::new(ResolvesServerCertUsingSni::new());
-        let config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(nobody);
         let settings = ShardSettings {
             shard: 0,
             slots: 2,
             spare_slots: 0,
             accepts_in_flight: 0,
             listeners: 1,
-            tls: vec![Some(ListenerTls::new(Arc::new(config)))],
+            tls: Vec::new(),
             upstreams: 0,
             limits: vec![LIMITS],
             outbox_bytes: 1 << 20,
@@ -330,6 +368,7 @@ mod tests {
         };
         let (to_control, _) = mailbox(1, Arc::new(Waker::new().unwrap()));
         let mut core = Core::new(&settings, to_control);
+        core.tls.reserve();
         let slot = core.slab.take().unwrap();
         core.slab[slot].flags.insert(Flags::TLS);
         for event in [StateEvent::Reserve, StateEvent::Greeted, StateEvent::Secured] {

@@ -5,10 +5,10 @@
 //! found by the connection's slot. Address space for all slots is reserved at the start, so that no secret is left
 //! behind by a slab that grows. One that is awake has memory of its own, which goes back when it is parked.
 
-use crate::mesh::ListenerTls;
+use crate::mesh::{ListenerTls, UpstreamTls};
 use edgehold_wire::tls::{
-    Awake, Established, Failure, Fault, Handshake, Idle, LARGE, Lent, Opened, Parked, ReadHalf, Reason, SMALL,
-    WriteHalf,
+    Awake, ClientHandshake, Established, Failure, Fault, Handshake, Idle, LARGE, Lent, Opened, Parked, ReadHalf,
+    Reason, SMALL, WriteHalf,
 };
 use slab::Slab;
 
@@ -23,6 +23,9 @@ enum Place {
     /// Its handshake, at the listener of this number, has not begun: nothing has come.
     Expected(u32),
     Handshake(u32),
+    /// The connect to the upstream of this number has not completed.
+    Called(u32),
+    Calling(u32),
     Small(u32),
     Large(u32),
     Awake(u32),
@@ -37,6 +40,8 @@ impl Place {
             Place::Large(number) => (3, number),
             Place::Awake(number) => (4, number),
             Place::Expected(listener) => (5, listener),
+            Place::Called(upstream) => (6, upstream),
+            Place::Calling(number) => (7, number),
         };
         kind << KIND | number
     }
@@ -49,6 +54,8 @@ impl Place {
             3 => Place::Large(number),
             4 => Place::Awake(number),
             5 => Place::Expected(number),
+            6 => Place::Called(number),
+            7 => Place::Calling(number),
             _ => Place::None,
         }
     }
@@ -59,9 +66,13 @@ impl Place {
 pub struct TlsTable {
     /// By listener; `None`: it speaks clear text.
     listeners: Vec<Option<ListenerTls>>,
-    /// By slot: 4 bytes each, touched only for connections with TLS.
+    /// By number, as they were called last; `None`: without TLS so far.
+    upstreams: Vec<Option<UpstreamTls>>,
+    slots: usize,
+    /// By slot: 4 bytes each, touched only for connections with TLS; empty where there was none so far.
     places: Vec<u32>,
     handshakes: Slab<Handshake>,
+    calls: Slab<Box<ClientHandshake>>,
     small: Slab<Idle<SMALL>>,
     large: Slab<Idle<LARGE>>,
     awake: Slab<Box<Awake>>,
@@ -70,13 +81,18 @@ pub struct TlsTable {
 impl TlsTable {
     /// For so many slots; `listeners` by their numbers.
     pub fn new(listeners: &[Option<ListenerTls>], slots: u32) -> TlsTable {
-        let slots = if listeners.iter().any(Option::is_some) { slots as usize } else { 0 };
-        TlsTable {
-            listeners: listeners.to_vec(),
-            places: vec![0; slots],
-            small: Slab::with_capacity(slots),
-            large: Slab::with_capacity(slots),
-            ..TlsTable::default()
+        let mut table = TlsTable { listeners: listeners.to_vec(), slots: slots as usize, ..TlsTable::default() };
+        if listeners.iter().any(Option::is_some) {
+            table.reserve();
+        }
+        table
+    }
+
+    /// Memory for all slots, which is touched only where it is used.
+    pub(super) fn reserve(&mut self) {
+        if self.places.is_empty() {
+            self.places = vec![0; self.slots];
+            (self.small, self.large) = (Slab::with_capacity(self.slots), Slab::with_capacity(self.slots));
         }
     }
 
@@ -96,6 +112,28 @@ impl TlsTable {
         self.put(slot, Place::Expected(u32::from(listener)));
     }
 
+    /// An upstream is called. The handshake begins with the first [`feed`](Self::feed), without bytes, which makes the
+    /// hello.
+    pub fn call(&mut self, slot: u32, upstream: u16, tls: UpstreamTls) {
+        self.reserve();
+        let number = usize::from(upstream);
+        self.upstreams.resize(self.upstreams.len().max(number + 1), None);
+        self.upstreams[number] = Some(tls);
+        self.put(slot, Place::Called(u32::from(upstream)));
+    }
+
+    /// TLS towards an upstream that was called.
+    pub fn upstream(&self, number: usize) -> Option<&UpstreamTls> {
+        self.upstreams.get(number)?.as_ref()
+    }
+
+    fn begin_call(&mut self, slot: u32, upstream: u32) -> Result<(), Failure> {
+        let Some(tls) = self.upstream(upstream as usize) else { return Ok(()) };
+        let number = self.calls.insert(Box::new(tls.begin()?));
+        self.put(slot, Place::Calling(number as u32));
+        Ok(())
+    }
+
     /// Begins the handshake, with what the listener's certificates are now.
     fn begin(&mut self, slot: u32, listener: u32) -> Result<(), Failure> {
         let Some(Some(listener)) = self.listeners.get(listener as usize) else { return Ok(()) };
@@ -109,7 +147,8 @@ impl TlsTable {
 
     /// Whether the connection's handshake is under way.
     pub fn is_handshaking(&self, slot: u32) -> bool {
-        matches!(self.place(slot), Place::Handshake(_) | Place::Expected(_))
+        use Place::{Called, Calling, Expected, Handshake};
+        matches!(self.place(slot), Handshake(_) | Expected(_) | Called(_) | Calling(_))
     }
 
     /// Feeds the handshake; see [`Handshake::feed`]. When it is over or has failed, its place is empty.
@@ -117,11 +156,16 @@ impl TlsTable {
     /// # Errors
     /// It has failed.
     pub fn feed(&mut self, slot: u32, bytes: &[u8], out: &mut Vec<u8>) -> Result<Option<Established>, Failure> {
-        if let Place::Expected(listener) = self.place(slot) {
-            self.begin(slot, listener)?;
+        match self.place(slot) {
+            Place::Expected(listener) => self.begin(slot, listener)?,
+            Place::Called(upstream) => self.begin_call(slot, upstream)?,
+            _ => {}
         }
-        let Place::Handshake(number) = self.place(slot) else { return Ok(None) };
-        let fed = self.handshakes[number as usize].feed(bytes, out);
+        let fed = match self.place(slot) {
+            Place::Handshake(number) => self.handshakes[number as usize].feed(bytes, out),
+            Place::Calling(number) => self.calls[number as usize].feed(bytes, out),
+            _ => return Ok(None),
+        };
         if !matches!(fed, Ok(None)) {
             self.drop_session(slot);
         }
@@ -160,7 +204,8 @@ impl TlsTable {
     pub fn drop_session(&mut self, slot: u32) {
         match self.place(slot) {
             Place::None => return,
-            Place::Expected(_) => {}
+            Place::Expected(_) | Place::Called(_) => {}
+            Place::Calling(number) => drop(self.calls.remove(number as usize)),
             Place::Handshake(number) => drop(self.handshakes.remove(number as usize)),
             Place::Small(number) => drop(self.small.remove(number as usize)),
             Place::Large(number) => drop(self.large.remove(number as usize)),
@@ -216,7 +261,7 @@ impl TlsTable {
 
     fn lend(&mut self, slot: u32) -> Option<Lent<'_>> {
         match self.place(slot) {
-            Place::None | Place::Expected(_) | Place::Handshake(_) => None,
+            Place::None | Place::Expected(_) | Place::Handshake(_) | Place::Called(_) | Place::Calling(_) => None,
             Place::Small(number) => Some(self.small[number as usize].lend()),
             Place::Large(number) => Some(self.large[number as usize].lend()),
             Place::Awake(number) => Some(self.awake[number as usize].lend()),

@@ -4,15 +4,15 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::super::draft::Section;
-use super::super::keys::{FEED, FEED_TABLE, FeedDraft, FeedTlsDraft, ListenerDraft, RouteDraft};
-use super::super::model::{Address, CertificateFiles, ClientFiles, Feed, Format, Source, Start};
+use super::super::keys::{FEED, FEED_TABLE, FeedDraft, ListenerDraft, RouteDraft};
+use super::super::model::{Address, ClientFiles, Feed, Format, Source, Start};
 use super::super::report::Report;
 use super::super::{forms, sources};
+use super::client_tls;
 use super::rules::{Places, collide, foreign_keys, require, twice};
-use crate::control::certificates::{Fault, Place, inspect_client};
 
 type Sections<T> = [Section<T>];
 
@@ -186,37 +186,14 @@ fn check_tls(section: &Section<FeedDraft>, report: &mut Report<'_>) {
         let words = format!("is for TLS, and `source` is clear text — write \"{secure}://\" there, or leave it out");
         return report.note_key(section, "tls", words);
     }
-    for (key, other) in [("certificate", "key"), ("key", "certificate")].map(|(a, b)| (format!("tls.{a}"), b)) {
-        let missing = format!("tls.{other}");
-        if section.gives(&key) && !section.gives(&missing) {
-            let words = format!("stands without `{other}` — write both, or neither");
-            report.note_key(section, &key, words);
-        }
-    }
+    client_tls::check_pair(section, "tls", report);
 }
 
 /// The files of a feed's TLS, and what is wrong with them; `None`: clear text.
 fn tls(section: &Section<FeedDraft>, base: &Path, report: &mut Report<'_>) -> Option<ClientFiles> {
-    let FeedDraft { source, tls: FeedTlsDraft { ca, certificate, key }, .. } = &section.value;
-    if !source.as_ref().is_some_and(Source::is_tls) {
-        return None;
-    }
-    let join = |file: &PathBuf| base.join(file);
-    let pair = certificate.as_ref().map(join).zip(key.as_ref().map(join));
-    let identity = pair.map(|(certificate, key)| CertificateFiles { certificate, key, ..CertificateFiles::default() });
-    let files = ClientFiles { ca: ca.as_ref().map(join), identity };
-    inspect_client(&files).iter().for_each(|fault| note_file(fault, section, base, report));
-    Some(files)
-}
-
-fn note_file(fault: &Fault, section: &Section<FeedDraft>, base: &Path, report: &mut Report<'_>) {
-    let key = match fault.place {
-        Place::Ca => "tls.ca",
-        Place::Key(_) => "tls.key",
-        _ => "tls.certificate",
-    };
-    let written = fault.file.strip_prefix(base).unwrap_or(&fault.file);
-    report.note_key(section, key, format!("{} {}", forms::quote(&written.to_string_lossy()), fault.words));
+    let FeedDraft { source, tls, .. } = &section.value;
+    let is_tls = source.as_ref().is_some_and(Source::is_tls);
+    is_tls.then(|| client_tls::files((tls, "tls"), section, base, report))
 }
 
 fn check_admin(section: &Section<FeedDraft>, places: &Places<'_>, report: &mut Report<'_>) {

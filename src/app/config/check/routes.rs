@@ -2,9 +2,10 @@
 
 use super::super::draft::Section;
 use super::super::forms;
-use super::super::keys::{FeedDraft, ROUTE, RouteDraft, SERVICES};
-use super::super::model::{Broadcast, Limits, Route, Server, Service};
+use super::super::keys::{FeedDraft, ROUTE, RouteDraft, SERVICES, UpstreamTlsDraft};
+use super::super::model::{Broadcast, Limits, Route, Server, Service, Upstream, UpstreamTlsSettings};
 use super::super::report::Report;
+use super::client_tls;
 use super::feeds::{check_channels, check_unused};
 use super::rules::{foreign_keys, require, twice};
 use std::path::{Path, PathBuf};
@@ -22,8 +23,23 @@ pub(super) fn check_routes(routes: &[Section<RouteDraft>], limits: &Section<Limi
         foreign_keys(&ROUTE, section, ("route", "service"), section.service(), report);
         check_channel_part(section, report);
         only_tighter(section, limits, report);
+        check_upstream_tls(section, report);
     }
     twice(routes, "path", |r| r.path.clone().map(|path| (r.host.clone(), path)), report);
+}
+
+/// Files without TLS are read for nobody, and a certificate needs its key.
+fn check_upstream_tls(section: &Section<RouteDraft>, report: &mut Report<'_>) {
+    let key = "upstream_tls";
+    if !section.gives(key) || section.refused.iter().any(|it| it == key) || section.service() != Some("proxy") {
+        return;
+    }
+    let is_secure = |it: &Upstream| matches!(it, Upstream::Tcp { tls: Some(_), .. });
+    if !section.refuses("upstream") && !section.value.upstreams.iter().any(is_secure) {
+        let words = "is for TLS, and `upstream` is clear text — write \"tls://\" there, or leave it out";
+        return report.note_key(section, key, words.into());
+    }
+    client_tls::check_pair(section, key, report);
 }
 
 fn check_channel_part(section: &Section<RouteDraft>, report: &mut Report<'_>) {
@@ -122,19 +138,35 @@ fn service(section: &Section<RouteDraft>, base: &Path, report: &mut Report<'_>) 
         "page" => Some(Service::Page),
         "files" => files(section, base, report),
         "broadcast" => Some(Service::Broadcast(Box::new(broadcast(draft)))),
-        "proxy" => Some(proxy(draft)),
+        "proxy" => Some(proxy(section, base, report)),
         word => unreachable!("{word} is a value of the key `service` without a service"),
     }
 }
 
-fn proxy(draft: &RouteDraft) -> Service {
+fn proxy(section: &Section<RouteDraft>, base: &Path, report: &mut Report<'_>) -> Service {
+    let draft = &section.value;
     Service::Proxy {
-        upstreams: draft.upstreams.clone(),
+        upstreams: upstreams(section, base, report),
         frames: draft.frames,
         subprotocols: draft.subprotocols.clone(),
         connect_timeout: draft.connect_timeout,
         end_code: draft.end_code,
     }
+}
+
+/// Those with TLS speak it as the route says.
+fn upstreams(section: &Section<RouteDraft>, base: &Path, report: &mut Report<'_>) -> Vec<Upstream> {
+    let draft = &section.value;
+    let files = client_tls::files((&draft.upstream_tls.files, "upstream_tls"), section, base, report);
+    let UpstreamTlsDraft { server_name, alpn, .. } = &draft.upstream_tls;
+    let settings = UpstreamTlsSettings { files, server_name: server_name.clone(), alpn: alpn.clone() };
+    let mut upstreams = draft.upstreams.clone();
+    for upstream in &mut upstreams {
+        if let Upstream::Tcp { tls: Some(tls), .. } = upstream {
+            tls.clone_from(&Box::new(settings.clone()));
+        }
+    }
+    upstreams
 }
 
 /// Whoever takes a channel by the path has said what it wants.

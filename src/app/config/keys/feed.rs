@@ -14,7 +14,7 @@ pub(crate) struct FeedDraft {
     pub(crate) written: String,
     pub(crate) name: Option<String>,
     pub(crate) source: Option<Source>,
-    pub(crate) tls: FeedTlsDraft,
+    pub(crate) tls: ClientTlsDraft,
     pub(crate) channel: Option<String>,
     pub(crate) topics: Vec<String>,
     pub(crate) stream: Option<String>,
@@ -34,7 +34,7 @@ pub(crate) struct FeedDraft {
 
 /// The value of `tls` as it is read: files as they are written, relative to the configuration file.
 #[derive(Default)]
-pub(crate) struct FeedTlsDraft {
+pub(crate) struct ClientTlsDraft {
     pub(crate) ca: Option<PathBuf>,
     pub(crate) certificate: Option<PathBuf>,
     pub(crate) key: Option<PathBuf>,
@@ -46,7 +46,7 @@ impl FeedDraft {
             written: String::new(),
             name: None,
             source: None,
-            tls: FeedTlsDraft::default(),
+            tls: ClientTlsDraft::default(),
             channel: None,
             topics: Vec::new(),
             stream: None,

@@ -23,11 +23,11 @@ mod server;
 use super::forms::{self, Parsed};
 use std::time::Duration;
 
-pub(super) use feed::{FEED, FeedDraft, FeedTlsDraft};
+pub(super) use feed::{ClientTlsDraft, FEED, FeedDraft};
 pub(super) use limits::{BLANK_LIMITS, LIMITS};
 pub(super) use listener::{CertificateDraft, LISTENER, ListenerDraft, TlsDraft, VerifyDraft};
 pub use reference::reference;
-pub(super) use route::{ROUTE, RouteDraft, SERVICES};
+pub(super) use route::{ROUTE, RouteDraft, SERVICES, UpstreamTlsDraft};
 pub(super) use server::{BLANK_SERVER, SERVER};
 
 /// One key of a table that is read into a `T`.

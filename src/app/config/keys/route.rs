@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::super::forms::{self, Parsed};
 use super::super::model::{Body, Broadcast, Deflate, Frames, Limits, Policy, SlowClient, Upstream};
+use super::feed::ClientTlsDraft;
 use super::{Field, HOUR, KIB, Key, MIB, MINUTE, Preset, Rule, push_new, put};
 
 /// Close codes that tell a client something true when its upstream is gone
@@ -32,6 +33,7 @@ pub(crate) struct RouteDraft {
     pub(crate) cache_control: String,
     pub(crate) charset: String,
     pub(crate) upstreams: Vec<Upstream>,
+    pub(crate) upstream_tls: UpstreamTlsDraft,
     pub(crate) frames: Frames,
     pub(crate) connect_timeout: Duration,
     pub(crate) end_code: u16,
@@ -41,6 +43,14 @@ pub(crate) struct RouteDraft {
     pub(crate) broadcast: Broadcast,
     /// The names of all feeds, for `feeds`; `None` where they cannot be known.
     known_feeds: Option<Rc<[String]>>,
+}
+
+/// The value of `upstream_tls` as it is read.
+#[derive(Default)]
+pub(crate) struct UpstreamTlsDraft {
+    pub(crate) files: ClientTlsDraft,
+    pub(crate) server_name: Option<String>,
+    pub(crate) alpn: Vec<String>,
 }
 
 /// A `Broadcast` before its defaults are laid in.
@@ -77,6 +87,7 @@ impl RouteDraft {
             cache_control: String::new(),
             charset: String::new(),
             upstreams: Vec::new(),
+            upstream_tls: UpstreamTlsDraft::default(),
             frames: Frames::Binary,
             connect_timeout: Duration::ZERO,
             end_code: 0,
@@ -122,7 +133,7 @@ fn no_feed(text: &str, known: &[String]) -> String {
 }
 
 /// The keys of `[[route]]`, apart from those of `[limits]`.
-pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
+pub(crate) static ROUTE: [Key<RouteDraft>; 31] = [
     Key {
         name: "path",
         field: Field::Text { form: "a path that begins with a slash", store: RouteDraft::store_path },
@@ -183,7 +194,7 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
     Key {
         name: "upstream",
         field: Field::List {
-            form: "\"tcp://host:port\" or \"unix:///path\", or a list of those",
+            form: "\"tcp://host:port\", \"tls://host:port\" or \"unix:///path\", or a list of those",
             single: true,
             most: 64,
             store: |r, text| push_new(&mut r.upstreams, forms::upstream(text)?, text),
@@ -194,7 +205,18 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 30] = [
         note: "Each client takes a connection to it. Over TCP the local ports to one address and port are \
                bounded by `net.ipv4.ip_local_port_range`; a Unix socket knows no such bound.",
         example: "[\"tcp://broker-1:61613\", \"tcp://broker-2:61613\"]",
-        see: &["connect_timeout", "resolve_ttl", "frames"],
+        see: &["upstream_tls", "connect_timeout", "resolve_ttl", "frames"],
+    },
+    Key {
+        name: "upstream_tls",
+        field: Field::Table { form: "a table, { ca = \"brokers.pem\" }", keys: &UPSTREAM_TLS },
+        default: Preset::Absent("the authorities of the system are believed, and no certificate is shown"),
+        owners: &["proxy"],
+        words: "With `tls://`: who must have issued the upstreams' certificates, and what they are shown.",
+        note: "A certificate must be for the host of `upstream`, and is always verified; where it is not, clients are \
+               told 503 and the log says why. The files are watched: connections that are open are not touched.",
+        example: "{ ca = \"brokers.pem\" }",
+        see: &["upstream", "upstream_tls.ca", "upstream_tls.certificate", "upstream_tls.server_name"],
     },
     Key {
         name: "frames",
@@ -542,3 +564,78 @@ fn field_value(text: &str) -> Parsed<String> {
 fn charset(text: &str) -> Parsed<String> {
     if text.is_empty() { Ok(String::new()) } else { forms::token(text) }
 }
+
+/// A field for the name of a file.
+macro_rules! file {
+    ($form:literal, $place:ident) => {
+        Field::Text {
+            form: $form,
+            store: |route, text| forms::file(text).map(|file| put(&mut route.upstream_tls.files.$place, file)),
+        }
+    };
+}
+
+/// The keys inside of `upstream_tls`.
+static UPSTREAM_TLS: [Key<RouteDraft>; 5] = [
+    Key {
+        name: "ca",
+        field: file!("a file with certificates of authorities in PEM", ca),
+        default: Preset::Absent("those that the system believes"),
+        words: "The authorities of which the upstreams' certificates must be; those of the system count no more.",
+        note: "Those of the system are read where `SSL_CERT_FILE` or `SSL_CERT_DIR` say, or where distributions keep \
+               them.",
+        example: "\"brokers.pem\"",
+        see: &["upstream_tls.server_name"],
+        ..Key::PLAIN
+    },
+    Key {
+        name: "certificate",
+        field: file!("a file with a certificate in PEM and its chain behind it", certificate),
+        default: Preset::Absent("none is shown"),
+        words: "The certificate that an upstream is shown that asks for one.",
+        example: "\"edge-client.pem\"",
+        see: &["upstream_tls.key"],
+        ..Key::PLAIN
+    },
+    Key {
+        name: "key",
+        field: file!("a file with a private key in PEM", key),
+        default: Preset::Absent("none is shown"),
+        words: "The private key of `certificate`, without a passphrase.",
+        note: "Nobody but the user that runs edgehold should be able to read it: mode 0600.",
+        example: "\"edge-client.key\"",
+        see: &["upstream_tls.certificate"],
+        ..Key::PLAIN
+    },
+    Key {
+        name: "server_name",
+        field: Field::Text {
+            form: "a name or an address",
+            store: |route, text| {
+                let name = forms::bare_host(text).ok_or_else(|| forms::no_host(text))?;
+                put(&mut route.upstream_tls.server_name, name);
+                Ok(())
+            },
+        },
+        default: Preset::Absent("the host of each upstream"),
+        words: "For which name the upstreams' certificates must be; it is what they are asked for (SNI) as well.",
+        example: "\"broker.example\"",
+        see: &["upstream"],
+        ..Key::PLAIN
+    },
+    Key {
+        name: "alpn",
+        field: Field::List {
+            form: "a list of names",
+            single: true,
+            most: 16,
+            store: |route, text| push_new(&mut route.upstream_tls.alpn, forms::protocol(text)?, text),
+        },
+        default: Preset::Absent("none is offered"),
+        words: "Application protocols that are offered to upstreams (ALPN, RFC 7301), the best first.",
+        note: "An upstream that speaks none of them ends the handshake, or goes on without.",
+        example: "[\"mqtt\"]",
+        see: &["upstream"],
+        ..Key::PLAIN
+    },
+];

@@ -1,7 +1,9 @@
 //! edgehold as a client, over the loopback, with stock rustls as the server.
 
-use super::super::{ClientFiles, ClientTls, inspect_client, why};
+use super::super::upstream::ClientReading;
+use super::super::{ClientFiles, ClientTls, TlsUpstream, UpstreamTlsSettings, inspect_client, why};
 use super::*;
+use crate::mesh::UpstreamTls;
 use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -153,4 +155,53 @@ fn files_that_cannot_be_used_are_told_all_at_once() {
     assert!(told.contains("nowhere.pem is not there") && told.contains("is not the key"), "{told}");
     let good = ClientFiles { identity: Some(stage.files("edge")), ..believing(&stage) };
     assert_eq!(inspect_client(&good), []);
+}
+
+/// A handshake over the loopback by what shards take.
+async fn reaches(port: u16, tls: &UpstreamTls) -> bool {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let (mut handshake, mut flight, mut came) = (tls.begin().unwrap(), Vec::new(), Vec::new());
+    loop {
+        let fed = handshake.feed(&came, &mut flight);
+        stream.write_all(&flight).await.unwrap();
+        flight.clear();
+        match fed {
+            Ok(None) => {}
+            fed => return fed.is_ok(),
+        }
+        came.resize(4096, 0);
+        let len = stream.read(&mut came).await.unwrap();
+        assert!(len > 0, "the server is gone");
+        came.truncate(len);
+    }
+}
+
+/// Files of an upstream that have changed are used when they are well; until then those before are.
+#[tokio::test]
+async fn the_files_of_an_upstream_may_change() {
+    let stage = Stage::new();
+    let old = stage.authority.server(&["broker.example"]);
+    let other = authority("others");
+    stage.write("brokers.pem", &stage.authority.pem);
+    let ca = stage.path("brokers.pem");
+    let files = ClientFiles { ca: Some(ca.clone()), identity: None };
+    let settings = UpstreamTlsSettings { files, ..UpstreamTlsSettings::default() };
+    let mut upstream = TlsUpstream::load("tls://broker.example:1", "broker.example", &settings).unwrap();
+    let current = upstream.current();
+    let reached = async |made: &Made| {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serving = tokio::spawn(serve(listener, server(made, None)));
+        let reached = reaches(port, &current).await;
+        serving.abort();
+        reached
+    };
+    let new = other.server(&["broker.example"]);
+    assert!(reached(&old).await && !reached(&new).await);
+    stage.write("brokers.pem", "no certificate");
+    upstream.take(ClientReading::of(&settings));
+    assert!(current.is_refused() && reached(&old).await);
+    stage.write("brokers.pem", &other.pem);
+    upstream.take(ClientReading::of(&settings));
+    assert!(!current.is_refused() && reached(&new).await && !reached(&old).await);
 }
