@@ -8,7 +8,7 @@ import { within } from './lib/until.mjs';
 
 const STORIES = [
   'stomp', 'browser', 'demo', 'ticker', 'snippets', 'curl', 'mqtt', 'irc', 'redis', 'killed', 'halfclose', 'text', 'slow',
-  'feed-http', 'feed-nats', 'feed-redis', 'feed-mqtt', 'feed-tls',
+  'feed-http', 'feed-nats', 'feed-redis', 'feed-mqtt', 'feed-tls', 'upstream-tls',
 ];
 const STORY_MS = 240_000;
 

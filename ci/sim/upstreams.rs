@@ -245,8 +245,9 @@ fn an_upstream_that_shakes_no_hands_has_its_time() {
     let known = Known::new(&rustls::version::TLS13);
     let patient = RouteLimits { idle_ticks: 1_000_000, ..limits() };
     let settings = ShardSettings { limits: vec![patient], ..settings() };
-    for words in [&b""[..], b"220 mail.example ESMTP\r\n"] {
-        let mut stage = Stage::of(&with_upstream(known.tls("u")), 1, KIND, &settings);
+    for (words, reason) in [(&b""[..], "gone"), (b"220 mail.example ESMTP\r\n", "not_tls")] {
+        let tls = known.tls("u");
+        let mut stage = Stage::of(&with_upstream(tls.clone()), 1, KIND, &settings);
         let mut client = Client { end: stage.opened("/proxy", PLAIN), received: Vec::new() };
         let upstream = Upstream::called(&mut stage, &known);
         stage.shard.ring().say(upstream.end, words);
@@ -258,7 +259,7 @@ fn an_upstream_that_shakes_no_hands_has_its_time() {
         });
         let text = String::from_utf8_lossy(&client.received).into_owned();
         assert!(told && text.starts_with("HTTP/1.1 503 "), "{text}");
-        assert_eq!(stage.counters().upstreams[0].tls_failures, u64::from(!words.is_empty()));
+        assert_eq!((stage.counters().upstreams[0].tls_failures, tls.failure()), (1, Some(reason)));
     }
 }
 
@@ -278,6 +279,22 @@ fn a_stream_that_was_cut_short_does_not_pass_for_a_whole_one() {
     });
     assert!(told && client.received.starts_with(&expected), "{:?}", client.received);
     assert_eq!(client.received[expected.len() + 1..][..2], 1011u16.to_be_bytes());
+}
+
+/// Behind our close_notify FIN is enough: the client gets its own code back.
+#[test]
+fn an_upstream_may_answer_the_end_by_fin_alone() {
+    let known = Known::new(&rustls::version::TLS13);
+    let mut stage = Stage::of(&with_upstream(known.tls("u")), 1, KIND, &settings());
+    let (mut client, mut upstream) = joined(&mut stage, &known);
+    stage.shard.ring().say(client.end, &[0x88, 0x82, 0, 0, 0, 0, 3, 0xe8]);
+    let told = stage.until(TURNS, |stage| {
+        upstream.step(stage);
+        stage.shard.ring().is_ended(upstream.end).then(|| stage.shard.ring().end(upstream.end));
+        client.step(stage);
+        client.received.len() >= 4
+    });
+    assert!(told && client.received == [0x88, 2, 3, 0xe8], "{:?}", client.received);
 }
 
 /// A client that leaves while the handshake is under way leaves nothing behind.

@@ -47,7 +47,7 @@ struct Upstream {
     /// For which its certificate must be.
     name: ServerName<'static>,
     config: ArcSwap<ClientConfig>,
-    /// [`WELL`], or the number of the reason for which the last handshake failed.
+    /// [`WELL`], [`GONE`], or the number of the reason for which the last handshake failed.
     last: AtomicUsize,
     /// Its files are others than those in use.
     refused: AtomicBool,
@@ -57,6 +57,12 @@ struct Upstream {
 
 /// No handshake has failed since one was good.
 const WELL: usize = usize::MAX;
+
+/// The upstream has gone in the midst of the last handshake: no [`Reason`], but a number behind those of reasons.
+const GONE: usize = Reason::WORDS.len();
+
+/// Its word.
+const GONE_WORD: &str = "gone";
 
 impl UpstreamTls {
     /// Towards the upstream that the configuration calls `label`, whose certificate must be for `name`.
@@ -92,11 +98,21 @@ impl UpstreamTls {
 
     /// A handshake has failed, in any shard. The log says so once for as long as the reason is the same.
     pub fn failed(&self, failure: &Failure) {
-        let number = failure.reason.number();
+        let reason = failure.reason.word();
+        let why = || failure.detail.as_ref().map_or_else(|| reason.into(), |error| words(error, &UPSTREAM));
+        self.tell(failure.reason.number(), why);
+    }
+
+    /// The upstream has ended the connection, or said nothing for too long, in the midst of a handshake.
+    pub fn gone(&self) {
+        let why = "TLS: the upstream has gone in the midst of the handshake — see whether it speaks TLS there; its log \
+                   may say why";
+        self.tell(GONE, || why.into());
+    }
+
+    fn tell(&self, number: usize, why: impl Fn() -> String) {
         if self.0.last.swap(number, Ordering::Relaxed) != number {
-            let reason = failure.reason.word();
-            let why = failure.detail.as_ref().map_or_else(|| reason.into(), |error| words(error, &UPSTREAM));
-            tracing::warn!(upstream = self.0.label, reason, "{why}");
+            tracing::warn!(upstream = self.0.label, reason = self.failure(), "{}", why());
         }
     }
 
@@ -120,6 +136,9 @@ impl UpstreamTls {
 
     /// The reason for which the last handshake failed, as one word; `None` where it was good, or there was none.
     pub fn failure(&self) -> Option<&'static str> {
-        Reason::WORDS.get(self.0.last.load(Ordering::Relaxed)).copied()
+        match self.0.last.load(Ordering::Relaxed) {
+            GONE => Some(GONE_WORD),
+            number => Reason::WORDS.get(number).copied(),
+        }
     }
 }

@@ -54,10 +54,16 @@ fn certificate(error: &CertificateError, Server { noun, key, name }: &Server) ->
             "TLS: the {noun}'s certificate is not for {} but for {} — write that name in {name} or renew it at the \
              {noun}",
             expected.to_str(),
-            if presented.is_empty() { "no name".into() } else { presented.join(", ") }
+            if presented.is_empty() { "no name".into() } else { bare(presented).join(", ") }
         ),
         error => format!("TLS: the {noun}'s certificate cannot be verified ({error}) — renew it at the {noun}"),
     }
+}
+
+/// The names as they stand in the certificate; the library writes `DnsName("a.example")` and `IpAddress(192.0.2.7)`.
+fn bare(names: &[String]) -> Vec<&str> {
+    let bare = |name: &str| name.split_once('(').map_or(0, |(kind, _)| kind.len());
+    names.iter().map(|name| name[bare(name)..].trim_matches(['(', ')', '"'])).collect()
 }
 
 fn day(time: UnixTime) -> String {

@@ -183,7 +183,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
             (Ok(0), _) if reads && tls => tls::ended(&mut self.core, &mut self.service, who),
             (Ok(0), _) if reads => read::ended(&mut self.core, &mut self.service, slot),
             (Err(libc::ECANCELED), _) => {}
-            (Err(_), _) => self.core.cut(who, Cause::Reset),
+            (Err(_), _) => tls::lost(&mut self.core, who, Cause::Reset),
             _ => {}
         }
     }

@@ -3,6 +3,7 @@
 use super::conn::{Exchange, Flags, Hold, ReadEvent, State};
 use super::core::Core;
 use super::due;
+use super::tls;
 use crate::mesh::Cause;
 use edgehold_wire::status::Status;
 use edgehold_wire::ws::{self, CloseCode, Opcode};
@@ -25,7 +26,7 @@ pub(super) fn look(core: &mut Core, slot: u32) {
 
 fn expired_dial(core: &mut Core, slot: u32) {
     if core.now() >= core.slab[slot].since {
-        core.cut(core.slab.handle(slot), Cause::UpstreamLost);
+        tls::lost(core, core.slab.handle(slot), Cause::UpstreamLost);
     }
 }
 

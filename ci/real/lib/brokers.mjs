@@ -96,13 +96,14 @@ async function startEpmd(stage) {
   return port;
 }
 
-/** RabbitMQ with its STOMP plugin, a node and a name server of its own; `port` is STOMP's. */
-export async function startRabbitmq(stage) {
+/** RabbitMQ with its STOMP plugin, a node and a name server of its own, and with `more` lines of configuration; `port` is
+ * STOMP's. */
+export async function startRabbitmq(stage, more = []) {
   const [epmd, amqp, stomp, distribution] = [await startEpmd(stage), await freePort(), await freePort(), await freePort()];
   const home = stage.dir('rabbitmq');
   const config = stage.file('rabbitmq.conf', [
     `listeners.tcp.1 = 127.0.0.1:${amqp}`, `stomp.listeners.tcp.1 = 127.0.0.1:${stomp}`,
-    'log.console = true', 'log.file = false', '',
+    'log.console = true', 'log.file = false', ...more, '',
   ].join('\n'));
   return broker(stage, 'rabbitmq', stomp, '/usr/lib/rabbitmq/bin/rabbitmq-server', [], {
     HOME: home,

@@ -25,7 +25,8 @@ async function connectMqtt(url, protocolVersion, lists) {
   return client;
 }
 
-async function exchange(url, protocolVersion, qos) {
+/** All messages there and all back, over one version at one QoS. */
+export async function exchange(url, protocolVersion, qos) {
   const [there, back] = [bodies(3, COUNT), bodies(4, COUNT)];
   const lists = [checklist('there', there), checklist('back', back)];
   const [one, two] = [await connectMqtt(url, protocolVersion, lists), await connectMqtt(url, protocolVersion, lists)];

@@ -20,7 +20,7 @@ export function command(...parts) {
 const END = bytes(generator(6), 32);
 
 /** SET, GET and ECHO of random values; each is answered, the last one with `END`. */
-function commands(count) {
+export function commands(count) {
   const random = generator(7);
   const key = () => `key${random(500)}`;
   const makers = [
@@ -54,7 +54,7 @@ function collector() {
 }
 
 /** Sends bytes to Redis over TCP and resolves with its answers. */
-async function direct(port, whole) {
+export async function direct(port, whole) {
   const answers = collector();
   const socket = net.connect(port, '127.0.0.1').on('data', answers.add);
   socket.write(whole);
@@ -63,7 +63,8 @@ async function direct(port, whole) {
   return answers.whole();
 }
 
-async function throughEdgehold(url, whole) {
+/** Sends them in messages through edgehold and resolves with the answers. */
+export async function throughEdgehold(url, whole) {
   const answers = collector();
   let [messages, text] = [0, 0];
   const ws = await connect(url, {

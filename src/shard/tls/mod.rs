@@ -230,14 +230,27 @@ fn fail(core: &mut Core, who: Handle, fault: Fault) {
 }
 
 /// The peer's FIN. Behind close_notify it says nothing new. Without that, what an upstream has sent may have been cut
-/// short by anybody (RFC 8446 section 6.1), and must not pass for the whole.
+/// short by anybody (RFC 8446 section 6.1), and must not pass for the whole; but many answer our close_notify by no more
+/// than FIN.
 pub(super) fn ended<S: Services>(core: &mut Core, service: &mut S, who: Handle) {
     let conn = &core.slab[who.slot];
-    if conn.is_upstream() && conn.state != State::Closing && !conn.read.has_ended() {
-        core.cut(who, Cause::UpstreamLost);
-    } else if !conn.read.has_ended() {
-        read::ended(core, service, who.slot);
+    let goes_on = conn.state != State::Closing && conn.write == WriteEnd::Open;
+    match conn.read.has_ended() {
+        true => {}
+        false if conn.is_upstream() && goes_on => lost(core, who, Cause::UpstreamLost),
+        false => read::ended(core, service, who.slot),
     }
+}
+
+/// The connection is gone without a word of TLS: where that was an upstream in its handshake, the operator hears so.
+pub(super) fn lost(core: &mut Core, who: Handle, cause: Cause) {
+    let conn = &core.slab[who.slot];
+    if conn.is_upstream() && conn.state == State::Handshake {
+        let number = usize::from(conn.origin);
+        core.counters.upstreams[number].tls_failures += 1;
+        core.tls.upstream(number).inspect(|tls| tls.gone());
+    }
+    core.cut(who, cause);
 }
 
 // ---- what is sent ----
