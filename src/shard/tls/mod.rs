@@ -230,8 +230,8 @@ fn fail(core: &mut Core, who: Handle, fault: Fault) {
 }
 
 /// The peer's FIN. Behind close_notify it says nothing new. Without that, what an upstream has sent may have been cut
-/// short by anybody (RFC 8446 section 6.1), and must not pass for the whole; but many answer our close_notify by no more
-/// than FIN.
+/// short by anybody (RFC 8446 section 6.1), and must not pass for the whole; but many answer our close_notify by no
+/// more than FIN.
 pub(super) fn ended<S: Services>(core: &mut Core, service: &mut S, who: Handle) {
     let conn = &core.slab[who.slot];
     let goes_on = conn.state != State::Closing && conn.write == WriteEnd::Open;
