@@ -1,12 +1,19 @@
 //! Certificates that change while the server runs, seen from outside: by rename and by SIGHUP, good ones and bad ones;
-//! what `/metrics`, `/v1/status` and the log say of them; `check` and `doctor`.
+//! what `/metrics`, `/v1/status` and the log say of them; `check` and `doctor`. What the log says of those of clients.
 
 use std::fs::{self, Permissions};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use rustix::process::Signal;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 
 use crate::peer::{Server, binary, patience, wait_for};
@@ -117,4 +124,78 @@ fn check_and_doctor_look_at_certificates() {
         assert!(words.contains(problem) && words.contains("is not the key of the first certificate"), "{words}");
         assert_eq!(code, Some(2), "{command}");
     }
+}
+
+const SHOWN: &str = r#"
+[server]
+shards = 1
+slots_per_shard = 100
+admin = "{admin}"
+log = "debug"
+[[listener]]
+name = "secure"
+address = "{address}"
+[listener.tls]
+certificate = "{folder}/edge.pem"
+key = "{folder}/edge.key"
+client = { verify = "optional", ca = "{folder}/clients.pem" }
+[[route]]
+path = "/echo"
+service = "echo"
+"#;
+
+/// Authorities for clients, written into the folder, and a client's configuration with a certificate of theirs.
+fn client_with_certificate(folder: &Path, common_name: &str) -> Arc<ClientConfig> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority_key = KeyPair::generate().expect("a key");
+    let authority = params.self_signed(&authority_key).expect("a certificate");
+    replace(folder, "clients.pem", &authority.pem());
+    let mut own = CertificateParams::default();
+    own.distinguished_name.push(DnType::CommonName, common_name);
+    own.subject_alt_names = vec![SanType::URI("spiffe://example/agent".try_into().expect("a name"))];
+    let key = KeyPair::generate().expect("a key");
+    let own = own.signed_by(&key, &Issuer::new(params, authority_key)).expect("a certificate");
+    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(committed("edge")[0].as_bytes()).expect("a certificate")).expect("a root");
+    let config = ClientConfig::builder().with_root_certificates(roots);
+    Arc::new(config.with_client_auth_cert(vec![own.der().clone()], key).expect("a configuration"))
+}
+
+/// A request and its response, over TLS. The connection is closed by the server.
+fn ask(config: &Arc<ClientConfig>, server: &Server) {
+    let name = ServerName::try_from("edge.example").expect("a name");
+    let client = ClientConnection::new(config.clone(), name).expect("a client");
+    let stream = TcpStream::connect(server.address).expect("a listener");
+    let mut stream = StreamOwned::new(client, stream);
+    stream.write_all(b"GET /echo HTTP/1.1\r\nHost: edge.example\r\nConnection: close\r\n\r\n").expect("it is read");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("a response");
+    assert!(answer.starts_with("HTTP/1.1 426 "), "{answer}");
+}
+
+/// The log knows a client by its certificate when it comes and when it has left, also where a session was resumed; a
+/// name that would break a line does not.
+#[test]
+fn the_log_names_the_subject_of_a_clients_certificate() {
+    let _together = crate::together();
+    let folder = folder_with("edge");
+    let client = client_with_certificate(folder.path(), "agent 7\nERROR forged");
+    let text = SHOWN.replace("{folder}", &folder.path().display().to_string());
+    let server = Server::start(&text);
+    for resumed in ["resumed=false", "resumed=true"] {
+        ask(&client, &server);
+        wait_for("the client is named", patience(10), || {
+            let log = server.log();
+            log.lines().any(|line| line.contains(resumed) && line.contains("URI:spiffe://example/agent"))
+        });
+    }
+    wait_for("both have left", patience(10), || {
+        let log = server.log();
+        let left = log.lines().filter(|line| line.contains("connection ended") && line.contains("agent 7"));
+        left.count() == 2
+    });
+    assert!(server.log().contains("0AERROR forged"), "it is escaped");
+    assert!(!server.log().lines().any(|line| line.starts_with("ERROR forged")), "{}", server.log());
 }

@@ -1,12 +1,19 @@
 //! Clients that speak TLS: stock rustls at the far end of the scripted kernel, which cuts everything anywhere.
 
 use crate::stage::{HEALTH, KIND, Stage, services, settings};
-use edgehold::engine::script::{Dice, FarEnd, Temper};
-use edgehold::mesh::{Cause, ListenerTls};
-use edgehold::shard::service::ShardSettings;
+use edgehold::engine::script::{Dice, FarEnd, Script, Temper};
+use edgehold::mesh::{Cause, ListenerTls, ServiceKind, ToShard, Waker, mailbox};
+use edgehold::shard::Shard;
+use edgehold::shard::clock::Now;
+use edgehold::shard::service::{Desk, Event, Services, ShardSettings, Verdict};
+use edgehold::shard::slab::Handle;
+use edgehold_wire::http1::Head;
+use edgehold_wire::status::Status;
 use edgehold_wire::upgrade::{self, Offer};
 use edgehold_wire::ws::{self, Opcode};
+use rcgen::{CertificateParams, DnType, Issuer, KeyPair, SanType};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -42,9 +49,13 @@ impl Both {
     }
 
     fn client(&self, stage: &mut Stage) -> Client {
+        self.client_at(stage.shard.ring())
+    }
+
+    fn client_at(&self, ring: &mut Script) -> Client {
         let name = ServerName::try_from("h").expect("a name");
         let tls = ClientConnection::new(self.client.clone(), name).expect("a client");
-        Client { tls, end: stage.shard.ring().arrive(0), received: Vec::new(), sent: 0 }
+        Client { tls, end: ring.arrive(0), received: Vec::new(), sent: 0 }
     }
 }
 
@@ -63,7 +74,11 @@ impl Client {
 
     /// What has come is decrypted, what is to go is encrypted.
     fn step(&mut self, stage: &mut Stage) {
-        let bytes = stage.shard.ring().read(self.end, usize::MAX);
+        self.step_at(stage.shard.ring());
+    }
+
+    fn step_at(&mut self, ring: &mut Script) {
+        let bytes = ring.read(self.end, usize::MAX);
         let mut rest = &bytes[..];
         while !rest.is_empty() {
             self.tls.read_tls(&mut rest).expect("room for records");
@@ -79,7 +94,7 @@ impl Client {
         }
         if !records.is_empty() {
             self.sent += records.len() as u64;
-            stage.shard.ring().say(self.end, &records);
+            ring.say(self.end, &records);
         }
     }
 
@@ -326,4 +341,132 @@ fn a_full_shard_sends_clients_away_by_an_alert() {
     stage.shard.ring().end(second.end);
     assert!(stage.until(TURNS, |stage| stage.counters().used == 0));
     both.client(&mut stage).opens(&mut stage, "/echo");
+}
+
+// ---- certificates of clients ----
+
+/// Both ends' configurations, where the server asks for a certificate and takes none as well. The client has one with
+/// these names, or none.
+fn both_with_names(version: &'static SupportedProtocolVersion, names: Option<Vec<SanType>>) -> Both {
+    let both = Both::new(version);
+    let mut params = CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority_key = KeyPair::generate().expect("a key");
+    let mut roots = RootCertStore::empty();
+    roots.add(params.self_signed(&authority_key).expect("a certificate").der().clone()).expect("a root");
+    let authority = Issuer::new(params, authority_key);
+    let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).allow_unauthenticated().build().expect("a verifier");
+    let builder = ServerConfig::builder_with_protocol_versions(&[version]).with_client_cert_verifier(verifier);
+    let server = builder.with_cert_resolver(both.server.cert_resolver.clone());
+    let mut client = (*both.client).clone();
+    if let Some(names) = names {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.remove(DnType::CommonName);
+        params.distinguished_name.push(DnType::OrganizationName, "Example, Inc.");
+        params.distinguished_name.push(DnType::CommonName, "agent 7");
+        params.subject_alt_names = names;
+        let key = KeyPair::generate().expect("a key");
+        let chain = vec![params.signed_by(&key, &authority).expect("a certificate").der().clone()];
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let key = rustls::crypto::ring::sign::any_supported_type(&key).expect("a key that signs");
+        let certified = rustls::sign::CertifiedKey::new(chain, key);
+        client.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(certified));
+    }
+    Both { server: Arc::new(server), client: Arc::new(client) }
+}
+
+/// Tells each client whom its certificate names.
+struct Teller;
+
+impl Services for Teller {
+    type Settings = ();
+
+    fn request(&mut self, desk: &mut Desk<'_>, who: Handle, _: &Head<'_, '_>) -> Verdict {
+        desk.route(who, ServiceKind::Page, 0);
+        let words = desk.client_certificate(who).map_or("nobody".into(), |it| {
+            let names: Vec<_> = it.names.iter().map(ToString::to_string).collect();
+            format!("{} {} {}", it.subject, names.join(" "), it.is_whole)
+        });
+        desk.answer(who, Status::OK, &[], words.as_bytes());
+        Verdict::Served
+    }
+
+    fn event(&mut self, _: &mut Desk<'_>, _: Handle, _: u32, _: Event<'_>) {}
+
+    fn exchange(&mut self, _: &mut Desk<'_>, (): &()) {}
+
+    fn held(&self) -> usize {
+        0
+    }
+
+    fn letter(&mut self, _: &mut Desk<'_>, _: ToShard) {}
+
+    fn poll(&mut self, _: &mut Desk<'_>, _: u32) -> u32 {
+        0
+    }
+}
+
+/// What a client is told that asks twice on one connection, with a pause in which it is parked; then it leaves.
+fn told(both: &Both, shard: &mut Shard<Script, Teller>, time: &mut Duration) -> [String; 2] {
+    let mut client = both.client_at(shard.ring());
+    let mut turns = |shard: &mut Shard<Script, Teller>, client: &mut Client, is: &dyn Fn(&Client) -> bool| {
+        (0..TURNS).any(|_| {
+            *time += Duration::from_millis(1);
+            shard.ring().set_time(*time);
+            shard.turn(Now { since_start: *time, unix: 0 }).expect("the scripted ring never fails");
+            client.step_at(shard.ring());
+            is(client)
+        })
+    };
+    let told = [(); 2].map(|()| {
+        client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+        let has_body = |client: &Client| {
+            let text = String::from_utf8_lossy(&client.received);
+            let body = text.split_once("\r\n\r\n").map(|it| it.1.len());
+            let len = text.lines().find_map(|line| line.strip_prefix("Content-Length: ")?.parse().ok());
+            len.is_some() && body == len
+        };
+        assert!(turns(shard, &mut client, &has_body), "{:?}", shard.report().counters);
+        let text = String::from_utf8(std::mem::take(&mut client.received)).expect("text");
+        assert!(!turns(shard, &mut client, &|client| !client.received.is_empty()), "nothing else is told");
+        text.split_once("\r\n\r\n").expect("a body").1.to_owned()
+    });
+    client.tls.send_close_notify();
+    turns(shard, &mut client, &|_| false);
+    shard.ring().end(client.end);
+    turns(shard, &mut client, &|_| false);
+    assert_eq!(shard.report().counters.used, 0, "it has left");
+    told
+}
+
+/// A service knows whom the certificate of a client names: of a whole handshake and of a session that is resumed, in
+/// both versions, and after a pause. The next client in the same slot is nobody.
+#[test]
+fn a_service_knows_whom_the_certificate_of_a_client_names() {
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        let dns = |name: &str| SanType::DnsName(name.try_into().expect("a name"));
+        let uri = SanType::URI("spiffe://example/agent".try_into().expect("a name"));
+        let both = both_with_names(version, Some(vec![uri, dns("Agent.example")]));
+        let many = both_with_names(version, Some((0..500).map(|n| dns(&format!("{n}.example"))).collect()));
+        let nobody = both_with_names(version, None);
+        let waker = || Arc::new(Waker::new().expect("an eventfd"));
+        let (_letters, inbox) = mailbox(4, waker());
+        let (to_control, _from_shard) = mailbox(4, waker());
+        let listener = ListenerTls::new(both.server.clone());
+        let settings =
+            ShardSettings { tls: vec![Some(listener.clone())], park_after: Duration::from_secs(1), ..settings() };
+        let mut shard = Shard::new(Script::new(1, KIND), Teller, &settings, inbox, to_control);
+        let mut time = Duration::ZERO;
+        let expected = "CN=agent 7,O=Example\\, Inc. URI:spiffe://example/agent DNS:agent.example true";
+        assert_eq!(told(&both, &mut shard, &mut time), [expected; 2]);
+        assert_eq!(shard.report().counters.tls_handshakes, [1, 0]);
+        assert_eq!(told(&both, &mut shard, &mut time), [expected; 2], "resumed");
+        assert_eq!(shard.report().counters.tls_handshakes, [1, 1]);
+        listener.replace(nobody.server.clone());
+        assert_eq!(told(&nobody, &mut shard, &mut time), ["nobody"; 2]);
+        assert_eq!(shard.report().counters.tls_client_names_cut, 0);
+        listener.replace(many.server.clone());
+        assert!(told(&many, &mut shard, &mut time)[0].ends_with(" false"), "some are left out");
+        assert_eq!(shard.report().counters.tls_client_names_cut, 1);
+    }
 }

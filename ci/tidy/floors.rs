@@ -25,7 +25,7 @@ const LIBRARIES: [(&str, &[&str]); 8] = [
     ("glommio", &["src/shard/pump.rs", "src/app/run.rs"]),
     ("rustls", &["src/wire/tls/", "src/mesh/tls.rs", "src/mesh/tls_errors.rs", "src/control/certificates/"]),
     ("ring", &["src/wire/tls/", "src/control/certificates/"]),
-    ("x509_parser", &["src/mesh/x509.rs"]),
+    ("x509_parser", &["src/mesh/x509.rs", "src/mesh/x509/"]),
     ("tokio", &["src/control/"]),
     ("axum", &["src/control/"]),
     ("io_uring", &["src/engine/"]),

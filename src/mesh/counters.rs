@@ -248,6 +248,8 @@ pub struct Counters {
     pub tls_handshaking: u64,
     /// Gauge: TLS connections that are busy, whose keys stay expanded.
     pub tls_awake: u64,
+    /// Certificates of clients of which not all names were kept: odd ones, or more than there is room for.
+    pub tls_client_names_cut: u64,
     /// Connections that a TLS record has ended.
     pub tls_faults: u64,
     /// By upstream number.

@@ -3,7 +3,7 @@
 //! A letter is plain data. Each ordered pair of threads that talk has a mailbox (`mailbox.rs`, `peers.rs`); a reader
 //! that sleeps is woken by an eventfd (`waker.rs`). What is shared without a letter is here as well: whether upstreams
 //! answer (`health.rs`), messages that go to many clients (`message.rs`), and TLS
-//! (`tls.rs`; `tls_errors.rs` says why it failed, `x509.rs` what certificates say).
+//! (`tls.rs`; `tls_errors.rs` says why it failed, `x509` what certificates say).
 
 mod counters;
 mod health;

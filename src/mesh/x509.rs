@@ -1,5 +1,8 @@
 //! What a certificate says of itself (RFC 5280): whom it names, and how long it holds. Nothing is verified here.
 
+mod client;
+
+pub use client::{AlternativeName, ClientCertificate, NAMES_BYTES};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
@@ -34,7 +37,7 @@ impl CertificateFacts {
     /// Of a certificate in DER; `None`: it is none.
     pub fn of(der: &[u8]) -> Option<CertificateFacts> {
         let (rest, certificate) = X509Certificate::from_der(der).ok()?;
-        let names = alternative_names(&certificate);
+        let names = alternative_names(&certificate).unwrap_or_default();
         let dns_name = |name: &GeneralName<'_>| match name {
             GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
             _ => None,
@@ -59,10 +62,10 @@ impl CertificateFacts {
     }
 }
 
-/// None where there are none, or where they cannot be read.
-fn alternative_names<'c>(certificate: &'c X509Certificate<'_>) -> &'c [GeneralName<'c>] {
-    let extension = certificate.subject_alternative_name().ok().flatten();
-    extension.map_or(&[], |it| it.value.general_names.as_slice())
+/// Empty where there are none; `None`: they cannot be read.
+fn alternative_names<'c>(certificate: &'c X509Certificate<'_>) -> Option<&'c [GeneralName<'c>]> {
+    let extension = certificate.subject_alternative_name().ok()?;
+    Some(extension.map_or(&[], |it| it.value.general_names.as_slice()))
 }
 
 /// When a revocation list in DER is to be replaced, in seconds since 1970; `None`: it is no list, or does not say.

@@ -384,11 +384,13 @@ impl<R: Ring, S: Services> Shard<R, S> {
         let conn = &self.core.slab[slot];
         let cause = conn.cause.unwrap_or(Cause::Closed);
         let upstream = conn.is_upstream();
+        let subject = self.core.side.certificate(conn.side).map(|it| &*it.subject);
         tracing::debug!(
             peer = %conn.peer.address(),
             upstream,
             service = conn.service.word(),
             cause = cause.word(),
+            subject,
             "connection ended"
         );
         if !upstream {

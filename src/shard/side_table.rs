@@ -4,6 +4,7 @@ use super::compression::Kept;
 use super::conn::NO_SIDE;
 use super::outbox::{Outbox, Pool};
 use crate::engine::Address;
+use crate::mesh::x509::ClientCertificate;
 use edgehold_wire::http1::BodyReader;
 use edgehold_wire::tls::Alert;
 use slab::Slab;
@@ -26,6 +27,8 @@ pub struct Cold {
     pub cut_record: Outbox,
     /// The fatal alert that is the last thing sent (TLS).
     pub alert: Option<Alert>,
+    /// The certificate that the client has shown, for as long as the connection is there (TLS).
+    pub certificate: Option<Box<ClientCertificate>>,
     /// Where an upstream is that is to be called.
     pub dial: Option<Address>,
 }
@@ -51,6 +54,11 @@ impl SideTable {
             *side = self.0.insert(Cold::default()) as u32;
         }
         &mut self.0[*side as usize]
+    }
+
+    /// The certificate that the client has shown.
+    pub fn certificate(&self, side: u32) -> Option<&ClientCertificate> {
+        self.get(side)?.certificate.as_deref()
     }
 
     /// Spilled bytes.
@@ -81,7 +89,7 @@ impl SideTable {
     pub fn tidy(&mut self, side: &mut u32) {
         let empty = |cold: &Cold| {
             let reads = cold.spill != Outbox::EMPTY || cold.body.is_some() || cold.gathered != Outbox::EMPTY;
-            let tls = cold.cut_record != Outbox::EMPTY || cold.alert.is_some();
+            let tls = cold.cut_record != Outbox::EMPTY || cold.alert.is_some() || cold.certificate.is_some();
             !reads && !tls && cold.owed_pong.is_none() && cold.deflate.is_none() && cold.dial.is_none()
         };
         if self.get(*side).is_some_and(empty) {

@@ -719,6 +719,12 @@ const METRICS: &[Metric] = &[
         tls_awake
     ),
     summed!(
+        "edgehold_tls_client_names_cut_total",
+        Counter,
+        "Certificates of clients of which not all names were kept: odd ones, or more than 4 KiB.",
+        tls_client_names_cut
+    ),
+    summed!(
         "edgehold_tls_record_faults_total",
         Counter,
         "Clients sent away for a TLS record that was not what it should be.",

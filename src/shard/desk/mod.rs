@@ -16,6 +16,7 @@ use super::core::Core;
 use super::limits::RouteLimits;
 use super::slab::Handle;
 use super::work::RECORD;
+use crate::mesh::x509::ClientCertificate;
 use crate::mesh::{Cause, Counters, ServiceKind, ShardLetter, ShardNumber, ToControl};
 use std::net::SocketAddr;
 
@@ -69,6 +70,13 @@ impl Desk<'_> {
     /// The client's address; of one that is gone `[::]:0`.
     pub fn peer(&self, who: Handle) -> SocketAddr {
         self.core.slab.get(who).map_or_else(Peer::default, |conn| conn.peer).address()
+    }
+
+    /// Whom the client's certificate names, which was verified in the handshake; `None`: it has shown none, or one that
+    /// cannot be read, or its listener asks for none (`tls.client`). It is the same for as long as the connection is
+    /// there. Where [`ClientCertificate::is_whole`] is false some of its names are not known.
+    pub fn client_certificate(&self, who: Handle) -> Option<&ClientCertificate> {
+        self.core.side.certificate(self.core.slab.get(who)?.side)
     }
 
     /// Connections that the shard may hold.

@@ -21,6 +21,7 @@ use super::service::Services;
 use super::slab::Handle;
 use super::upstream::connected;
 use crate::mesh::Cause;
+use crate::mesh::x509::ClientCertificate;
 use edgehold_wire::tls::{Established, Failure, Fault, MAX_CONTROL, MAX_RECORD, Opened, Reason, Refused, WriteHalf};
 pub use table::TlsTable;
 
@@ -119,11 +120,31 @@ fn secured<S: Services>(core: &mut Core, service: &mut S, who: Handle, establish
         conn.step(StateEvent::Secured);
         core.counters.tls_handshakes[resumed] += 1;
         core.watch(who.slot);
+        if let Some(own) = established.certificates.first() {
+            identify(core, who.slot, own, established.resumed);
+        }
     }
     if core.slab[who.slot].reads() {
         let mut leftover = established.leftover;
         take_in(core, service, who, &mut leftover);
     }
+}
+
+/// Keeps whom the client's certificate names, which was verified. Of a session that is resumed it is the one that was
+/// shown when the session began. One that cannot be read names nobody: the client is served as one without.
+fn identify(core: &mut Core, slot: u32, der: &[u8], resumed: bool) {
+    let certificate = ClientCertificate::of(der);
+    core.counters.tls_client_names_cut += u64::from(certificate.as_ref().is_none_or(|it| !it.is_whole));
+    let Some(certificate) = certificate else { return };
+    let conn = &mut core.slab[slot];
+    tracing::debug!(
+        peer = %conn.peer.address(),
+        subject = &*certificate.subject,
+        names = certificate.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        resumed,
+        "a client has shown a certificate"
+    );
+    core.side.make(&mut conn.side).certificate = Some(Box::new(certificate));
 }
 
 fn failed(core: &mut Core, who: Handle, failure: &Failure) {
