@@ -401,6 +401,24 @@ fn windows_and_replay_are_in_the_sum_of_memory() {
     assert!(full("replay = { bytes = \"8GiB\", messages = 1 }", "").starts_with("8.1 GiB"));
 }
 
+/// What handshakes may hold counts where a listener has TLS.
+#[test]
+fn handshakes_are_in_the_sum_of_memory() {
+    let full = |tls: &str| {
+        let text = format!(
+            "[server]\nshards = 4\nslots_per_shard = 1000\noutbox_bytes = \"16MiB\"\ntls_handshake_bytes = \"1GiB\"\n\
+             [[listener]]\nname = \"a\"\naddress = \"127.0.0.1:0\"\n{tls}\n\
+             [[route]]\npath = \"/\"\nservice = \"echo\"\n"
+        );
+        let config = config::read(&text, "x", Path::new("")).unwrap_or_else(|problems| panic!("{}", lines(&problems)));
+        let rows = examine(&config, &plenty());
+        rows.into_iter().find(|row| row.what == "memory available").expect("a row about memory").should
+    };
+    assert!(full("").contains("MiB"), "{}", full(""));
+    let with = full("tls = { certificate = \"ci/config/good/tls/edge.pem\", key = \"ci/config/good/tls/edge.key\" }");
+    assert!(with.starts_with("4.1 GiB"), "{with}");
+}
+
 #[test]
 fn derived_slots_that_descriptors_keep_few_are_advice() {
     let row = one_complaint(&serving(""), &with(|m| (m.nofile_hard, m.nr_open) = (20_000, Some(65_536))));

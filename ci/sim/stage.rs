@@ -208,6 +208,8 @@ pub fn settings() -> ShardSettings {
         limits: vec![limits()],
         outbox_bytes: 1 << 30,
         deflate_window_bytes: 0,
+        tls_handshake_bytes: 64 << 20,
+        tls_handshake_timeout: Duration::from_secs(10),
         turn_events: 64,
         park_after: Duration::from_secs(1000),
     }

@@ -2,7 +2,7 @@
 
 use crate::stage::{HEALTH, KIND, Stage, services, settings};
 use edgehold::engine::script::{Dice, FarEnd, Script, Temper};
-use edgehold::mesh::{Cause, ListenerTls, ServiceKind, ToShard, Waker, mailbox};
+use edgehold::mesh::{Cause, HandshakeStage, ListenerTls, ServiceKind, ToShard, Waker, mailbox};
 use edgehold::shard::Shard;
 use edgehold::shard::clock::Now;
 use edgehold::shard::service::{Desk, Event, Services, ShardSettings, Verdict};
@@ -245,9 +245,9 @@ fn who_speaks_no_tls_is_told_so_or_sent_away_and_counted() {
     assert!(told && text.starts_with("HTTP/1.1 400 ") && text.ends_with("without TLS\n"), "{text}");
     let body = text.split("\r\n\r\n").nth(1).expect("a body");
     assert!(text.contains(&format!("Content-Length: {}\r\n", body.len())), "{text}");
-    // Half a hello has `head_timeout`.
+    // Half a hello has `tls_handshake_timeout`.
     let mut stage = stage.at_pace(Duration::from_secs(1));
-    let gone = stage.until(TURNS, |stage| stage.counters().closes[Cause::HeadTimeout as usize] == 1);
+    let gone = stage.until(TURNS, |stage| stage.counters().closes[Cause::HandshakeTimeout as usize] == 1);
     assert!(gone && stage.shard.ring().is_broken(silent) || stage.shard.ring().is_ended(silent));
     assert_eq!(stage.counters().tls_failures.iter().sum::<u64>(), 2);
 }
@@ -336,11 +336,99 @@ fn a_full_shard_sends_clients_away_by_an_alert() {
     second.tls.read_tls(&mut &told[..]).expect("room");
     let alert = second.tls.process_new_packets().expect_err("a fatal alert");
     assert_eq!(alert, rustls::Error::AlertReceived(rustls::AlertDescription::InternalError));
-    assert_eq!((stage.counters().tls_awake, stage.counters().tls_handshaking), (1, 0));
+    assert_eq!((stage.counters().tls_awake, stage.counters().tls_handshaking), (1, [0; 3]));
     stage.shard.ring().break_off(first.end);
     stage.shard.ring().end(second.end);
     assert!(stage.until(TURNS, |stage| stage.counters().used == 0));
     both.client(&mut stage).opens(&mut stage, "/echo");
+}
+
+// ---- many handshakes ----
+
+/// What handshakes may hold in these tests: some 15 that were answered, 12 hellos that wait.
+const FEW: u64 = 128 << 10;
+
+impl Both {
+    /// A hello as a client sends it.
+    fn hello(&self) -> Vec<u8> {
+        let name = ServerName::try_from("h").expect("a name");
+        let mut hello = Vec::new();
+        let mut client = ClientConnection::new(self.client.clone(), name).expect("a client");
+        client.write_tls(&mut hello).expect("a vector");
+        hello
+    }
+
+    fn crowded(&self, seed: u64) -> Stage {
+        self.stage(seed, KIND, ShardSettings { tls_handshake_bytes: FEW, ..settings() })
+    }
+}
+
+/// Clients that come one after another while others do not go on with their handshakes, or never begin one, get in
+/// however many of these there are; what they hold stays below the limit.
+#[test]
+fn whoever_goes_on_gets_in_beside_those_who_do_not() {
+    let both = Both::new(&rustls::version::TLS13);
+    let hello = both.hello();
+    for (seed, said, stage_of) in [
+        (1, &hello[..hello.len() - 1], HandshakeStage::Hello),
+        (2, &hello[..], HandshakeStage::Begun),
+        (3, &[22, 3, 1, 64, 0, 1][..], HandshakeStage::Hello),
+    ] {
+        let mut stage = both.crowded(seed);
+        for _ in 0..4 {
+            let mut client = both.client(&mut stage);
+            for _ in 0..40 {
+                stage.asked(said);
+                stage.turn();
+                client.step(&mut stage);
+                assert!(stage.counters().tls_handshake_bytes <= FEW);
+            }
+            client.opens(&mut stage, "/echo");
+            client.sends_frame(b"in");
+            client.receives(&mut stage, &frame(b"in"));
+        }
+        let (counters, displaced) = (stage.counters(), stage_of as usize);
+        let few = if said.len() < 10 { 0 } else { 50 };
+        assert!(counters.tls_displaced[displaced] >= few, "{:?}", counters.tls_displaced);
+        assert_eq!(counters.tls_displaced.iter().sum::<u64>(), counters.tls_displaced[displaced]);
+        assert_eq!(counters.closes[Cause::Overload as usize], counters.tls_displaced[displaced]);
+    }
+}
+
+/// Hellos that come all at once wait for their turn, a few a turn; a client that is inside does not wait for them.
+/// Those for whom there is no place in the queue are sent away.
+#[test]
+fn hellos_wait_for_their_turn_and_those_inside_do_not() {
+    let both = Both::new(&rustls::version::TLS13);
+    let mut stage = both.stage(1, KIND, settings());
+    let mut inside = both.client(&mut stage);
+    inside.opens(&mut stage, "/echo");
+    let hello = both.hello();
+    let others: Vec<FarEnd> = (0..60).map(|_| stage.shard.ring().arrive(0)).collect();
+    assert!(stage.until(TURNS, |stage| stage.counters().used == 61));
+    others.iter().for_each(|&other| stage.shard.ring().say(other, &hello));
+    inside.sends_frame(b"quick");
+    inside.step(&mut stage);
+    let (mut turns, mut answered) = (0, 0);
+    while inside.received.is_empty() {
+        stage.turn();
+        inside.step(&mut stage);
+        turns += 1;
+        let begun = stage.counters().tls_handshaking[HandshakeStage::Begun as usize];
+        assert!(begun <= answered + 2, "{begun} after {answered}");
+        answered = begun;
+        assert!(turns < 8, "{turns}");
+    }
+    assert_eq!(inside.received, frame(b"quick"));
+    let waiting = stage.counters().tls_handshaking[HandshakeStage::Queued as usize];
+    assert!(waiting > 30, "{waiting} wait after {turns} turns");
+    assert!(stage.until(TURNS, |stage| stage.counters().tls_handshaking[HandshakeStage::Begun as usize] == 60));
+    let mut stage = both.crowded(2);
+    let others: Vec<FarEnd> = (0..160).map(|_| stage.shard.ring().arrive(0)).collect();
+    assert!(stage.until(TURNS, |stage| stage.counters().used == 160));
+    others.iter().for_each(|&other| stage.shard.ring().say(other, &hello));
+    let queued = stage.until(TURNS, |stage| stage.counters().tls_displaced[HandshakeStage::Queued as usize] > 50);
+    assert!(queued && stage.counters().tls_handshake_bytes <= FEW, "{:?}", stage.counters());
 }
 
 // ---- certificates of clients ----
@@ -406,11 +494,14 @@ impl Services for Teller {
     }
 }
 
+/// Turns, of a millisecond each, in which a client is parked.
+const PAUSE: usize = 1500;
+
 /// What a client is told that asks twice on one connection, with a pause in which it is parked; then it leaves.
 fn told(both: &Both, shard: &mut Shard<Script, Teller>, time: &mut Duration) -> [String; 2] {
     let mut client = both.client_at(shard.ring());
-    let mut turns = |shard: &mut Shard<Script, Teller>, client: &mut Client, is: &dyn Fn(&Client) -> bool| {
-        (0..TURNS).any(|_| {
+    let mut turns = |most, shard: &mut Shard<Script, Teller>, client: &mut Client, is: &dyn Fn(&Client) -> bool| {
+        (0..most).any(|_| {
             *time += Duration::from_millis(1);
             shard.ring().set_time(*time);
             shard.turn(Now { since_start: *time, unix: 0 }).expect("the scripted ring never fails");
@@ -426,15 +517,15 @@ fn told(both: &Both, shard: &mut Shard<Script, Teller>, time: &mut Duration) -> 
             let len = text.lines().find_map(|line| line.strip_prefix("Content-Length: ")?.parse().ok());
             len.is_some() && body == len
         };
-        assert!(turns(shard, &mut client, &has_body), "{:?}", shard.report().counters);
+        assert!(turns(TURNS, shard, &mut client, &has_body), "{:?}", shard.report().counters);
         let text = String::from_utf8(std::mem::take(&mut client.received)).expect("text");
-        assert!(!turns(shard, &mut client, &|client| !client.received.is_empty()), "nothing else is told");
+        assert!(!turns(PAUSE, shard, &mut client, &|client| !client.received.is_empty()), "nothing else is told");
         text.split_once("\r\n\r\n").expect("a body").1.to_owned()
     });
     client.tls.send_close_notify();
-    turns(shard, &mut client, &|_| false);
+    turns(20, shard, &mut client, &|_| false);
     shard.ring().end(client.end);
-    turns(shard, &mut client, &|_| false);
+    turns(20, shard, &mut client, &|_| false);
     assert_eq!(shard.report().counters.used, 0, "it has left");
     told
 }

@@ -140,11 +140,12 @@ fn memory(config: &Config, machine: &Machine, derived: &Derived) -> Finding {
 }
 
 /// What all shards take when every slot is taken, every buffer lent, every outbox full, every window in use, as
-/// much kept as may be, and every mailbox full.
+/// much kept as may be, every mailbox full, and handshakes hold as much as they may.
 fn full_bytes(config: &Config, derived: &Derived) -> u64 {
     let shards = derived.shards as u64;
     let slots = shards * u64::from(derived.slots_per_shard);
     let shared = buffers_bytes(config, shards) + windows_bytes(config, shards) + replay_bytes(config);
+    let shared = shared + handshakes_bytes(config, shards);
     connections_bytes(slots) + shared + shards * derived.outbox_bytes + derived.mailboxes.bytes(derived.shards)
 }
 
@@ -152,6 +153,12 @@ fn full_bytes(config: &Config, derived: &Derived) -> u64 {
 fn windows_bytes(config: &Config, shards: u64) -> u64 {
     let asked = config.routes.iter().any(|route| route.deflate.on && route.deflate.takeover);
     if asked { shards * config.server.deflate_window_bytes } else { 0 }
+}
+
+/// The TLS handshakes of so many shards; none where no listener has TLS.
+fn handshakes_bytes(config: &Config, shards: u64) -> u64 {
+    let asked = config.listeners.iter().any(|listener| listener.tls.is_some());
+    if asked { shards * config.server.tls_handshake_bytes } else { 0 }
 }
 
 /// What feeds keep, all shards together, if each names one channel. How many a feed without `channel` names is not

@@ -363,6 +363,8 @@ mod tests {
             limits: Vec::new(),
             outbox_bytes: 1 << 20,
             deflate_window_bytes: 0,
+            tls_handshake_bytes: 0,
+            tls_handshake_timeout: Duration::ZERO,
             turn_events: 64,
             park_after: Duration::ZERO,
         };

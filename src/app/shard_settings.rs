@@ -74,6 +74,8 @@ pub(super) fn at_start(
         limits: limits_by_number(generation).into_iter().flatten().collect(),
         outbox_bytes: derived.outbox_bytes,
         deflate_window_bytes: config.server.deflate_window_bytes,
+        tls_handshake_bytes: config.server.tls_handshake_bytes,
+        tls_handshake_timeout: config.server.tls_handshake_timeout,
         turn_events: config.server.turn_events,
         park_after: config.server.park_after,
     }

@@ -61,6 +61,8 @@ labels! {
         Tls = "tls",
         /// The request was refused.
         Refused = "refused",
+        /// The TLS handshake has taken longer than `tls_handshake_timeout`.
+        HandshakeTimeout = "handshake_timeout",
         /// No whole request head within `head_timeout`.
         HeadTimeout = "head_timeout",
         /// Nothing was received for `idle_timeout`, not even a pong.
@@ -75,12 +77,25 @@ labels! {
         UpstreamLost = "upstream_lost",
         /// Of an upstream's connection: its client has left.
         ClientLeft = "client_left",
-        /// It held more than `connection_bytes`, or the most of all when `outbox_bytes` of the shard were used up.
+        /// It held more than `connection_bytes`, or the most of all when `outbox_bytes` of the shard were used up; or
+        /// its TLS handshake gave way when `tls_handshake_bytes` were.
         Overload = "overload",
         /// An error of edgehold itself: see the log.
         Fault = "fault",
         /// The server is stopping.
         Drained = "quiesced",
+    }
+}
+
+labels! {
+    /// How far a TLS handshake is, as metrics show it.
+    HandshakeStage {
+        /// The hello is not whole.
+        Hello = "hello",
+        /// The hello is whole and waits for its turn.
+        Queued = "queued",
+        /// It has begun.
+        Begun = "begun",
     }
 }
 
@@ -245,7 +260,13 @@ pub struct Counters {
     /// TLS handshakes that have failed, by reason (`Reason::number`).
     pub tls_failures: [u64; Reason::WORDS.len()],
     /// Gauge: TLS handshakes under way.
-    pub tls_handshaking: u64,
+    pub tls_handshaking: [u64; HandshakeStage::COUNT],
+    /// TLS handshakes that were ended to make room for others (`tls_handshake_bytes`).
+    pub tls_displaced: [u64; HandshakeStage::COUNT],
+    /// Gauge: bytes that TLS handshakes hold, about.
+    pub tls_handshake_bytes: u64,
+    /// Gauge: the most bytes that they may hold (`tls_handshake_bytes`).
+    pub tls_handshake_limit: u64,
     /// Gauge: TLS connections that are busy, whose keys stay expanded.
     pub tls_awake: u64,
     /// Certificates of clients of which not all names were kept: odd ones, or more than there is room for.

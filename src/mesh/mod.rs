@@ -21,7 +21,7 @@ pub mod x509;
 // The waker's atomics: ci/loom gives it others.
 use std::sync::atomic;
 
-pub use counters::{Cause, Counters, Refused, Stage, UpstreamCounters};
+pub use counters::{Cause, Counters, HandshakeStage, Refused, Stage, UpstreamCounters};
 pub use health::{Health, is_up};
 pub use letters::{
     ChannelKey, ChannelState, Missed, Report, ShardLetter, ShardNote, ShardNumber, SubscriberCounts, SubscribersQuery,

@@ -47,6 +47,8 @@ pub struct Core {
     pub(super) counters: Counters,
     pub(super) limits: LimitsTable,
     pub(super) park_ticks: u32,
+    /// Ticks that a TLS handshake may take.
+    pub(super) handshake_ticks: u32,
     pub(super) listed: Vec<u32>,
     pub(super) draining: bool,
     pub(super) batches: Batches,
@@ -89,12 +91,13 @@ impl Core {
             counters: Counters::new(u64::from(settings.slots), settings.listeners, settings.upstreams),
             limits: LimitsTable::new(&settings.limits),
             park_ticks: ticks(settings.park_after),
+            handshake_ticks: ticks(settings.tls_handshake_timeout),
             listed: Vec::new(),
             draining: false,
             batches: Batches::default(),
             files: FileTable::default(),
             compression: Compression::new(settings.deflate_window_bytes),
-            tls: TlsTable::new(&settings.tls, capacity),
+            tls: TlsTable::new(&settings.tls, capacity, settings.tls_handshake_bytes),
             flight: Vec::new(),
             joined: Vec::new(),
             quiet: Vec::new(),
@@ -144,7 +147,8 @@ impl Core {
         let conn = &self.slab[slot];
         let limits = &self.limits[conn.limits];
         let spilled = self.side.spilled(conn.side);
-        match due::next(conn, limits, spilled, self.park_ticks, self.clock.now()) {
+        let ticks = (self.park_ticks, self.handshake_ticks);
+        match due::next(conn, limits, spilled, ticks, self.clock.now()) {
             Some(at) => self.clock.set_timer(slot, at),
             None => self.clock.forget(slot),
         }

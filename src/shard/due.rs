@@ -9,15 +9,21 @@ use super::limits::RouteLimits;
 /// Ticks that a connection in a spare slot stays when all was sent to it.
 const SPARE_TICKS: u32 = 4;
 
-/// The tick in which the connection is to be looked at; `None` where nothing can become due.
-pub(super) fn next(conn: &Conn, limits: &RouteLimits, spilled: usize, park_ticks: u32, now: u32) -> Option<u32> {
+/// The tick in which the connection is to be looked at; `None` where nothing can become due. The ticks are those after
+/// which it is parked, and those that a handshake may take.
+pub(super) fn next(
+    conn: &Conn,
+    limits: &RouteLimits,
+    spilled: usize,
+    (park_ticks, handshake_ticks): (u32, u32),
+    now: u32,
+) -> Option<u32> {
     let due = match conn.state {
         State::Free | State::Accept | State::Leaving => return None,
         // Both together have `connect_timeout`.
         State::Dial => return Some(conn.since),
         State::Handshake if conn.is_upstream() => return Some(conn.since),
-        // A handshake, and then a head: both together have `head_timeout`.
-        State::Handshake => conn.since + limits.head_ticks,
+        State::Handshake => conn.since + handshake_ticks,
         State::Head => head(conn, limits, spilled),
         State::Closing => conn.since + closing(conn, limits),
         State::Open => open(conn, limits, park_ticks, now),
@@ -37,8 +43,8 @@ pub(super) fn is_unheard(conn: &Conn) -> bool {
     conn.accepts_input() && conn.is_held_back() && !conn.read.is_parked()
 }
 
-/// A first head has `head_timeout` from the accept; a later one from its first byte, before which the
-/// connection may be quiet for `idle_timeout`.
+/// A first head has `head_timeout` from the accept, or from the end of the handshake; a later one from its first byte,
+/// before which the connection may be quiet for `idle_timeout`.
 pub(super) fn head(conn: &Conn, limits: &RouteLimits, spilled: usize) -> u32 {
     let between = conn.exchange.contains(Exchange::REUSED) && spilled == 0;
     // What a client has sent behind requests whose responses it does not take is not looked at: no head is late.

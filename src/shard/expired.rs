@@ -31,12 +31,11 @@ fn expired_dial(core: &mut Core, slot: u32) {
 }
 
 fn expired_handshake(core: &mut Core, slot: u32) {
-    let conn = &core.slab[slot];
-    if conn.is_upstream() {
+    if core.slab[slot].is_upstream() {
         return expired_dial(core, slot);
     }
-    if core.now() >= conn.since + core.limits[conn.limits].head_ticks {
-        core.cut(core.slab.handle(slot), Cause::HeadTimeout);
+    if core.now() >= core.slab[slot].since + core.handshake_ticks {
+        core.cut(core.slab.handle(slot), Cause::HandshakeTimeout);
     }
 }
 

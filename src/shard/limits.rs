@@ -63,6 +63,10 @@ pub struct ShardSettings {
     pub outbox_bytes: u64,
     /// Most bytes of deflate windows.
     pub deflate_window_bytes: u64,
+    /// Most bytes that TLS handshakes under way may hold.
+    pub tls_handshake_bytes: u64,
+    /// How long a TLS handshake may take, from the accept.
+    pub tls_handshake_timeout: Duration,
     /// Completions handled in one turn.
     pub turn_events: u32,
     /// Quiet time after which a connection is parked.

@@ -155,6 +155,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
         worked += self.read_on();
         worked += self.go_on();
         worked += self.do_files();
+        worked += self.shake_hands();
         worked += self.reconcile_all();
         Ok(if worked > 0 || !self.core.later.is_empty() || self.core.files.has_wanted() {
             Turn::Worked
@@ -192,7 +193,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
         counters.outbox_resident = self.core.pool.resident();
         (counters.deflate_window_bytes, counters.deflate_window_limit) =
             (self.core.compression.window_bytes(), self.core.compression.window_limit());
-        (counters.tls_handshaking, counters.tls_awake) = self.core.tls.counts();
+        self.core.tls.gauge(counters);
         (counters.pending_bytes, counters.draining) = (self.core.pool.pending(), self.core.draining);
         let (counters, generation) = (counters.clone(), self.generation);
         Report { shard, generation, held: self.core.limits.held() + self.service.held(), counters }
@@ -325,6 +326,18 @@ impl<R: Ring, S: Services> Shard<R, S> {
         let budget = self.core.work.steps_left();
         self.guarded(None, |shard| done = shard.service.poll(&mut shard.core.desk(), budget));
         done
+    }
+
+    /// TLS handshakes whose turn has come: those inside go first, whatever clients want to come in, and a quarter of a
+    /// turn is the handshakes' whatever there is to do for those inside.
+    fn shake_hands(&mut self) -> u32 {
+        let (begun, mut shaken) = (self.core.work.done(), 0);
+        while !self.core.work.is_over() || self.core.work.done() < begun + self.core.work.floor() {
+            let Some(slot) = self.core.tls.next_handshake() else { break };
+            shaken += 1;
+            self.guarded(Some(slot), |shard| tls::shake(&mut shard.core, &mut shard.service, slot));
+        }
+        shaken
     }
 
     // ---- the end of the turn ----

@@ -379,6 +379,8 @@ fn settings(dice: &mut Dice) -> ShardSettings {
         limits: vec![limits],
         outbox_bytes: 1 << 30,
         deflate_window_bytes: 1 << 30,
+        tls_handshake_bytes: 0,
+        tls_handshake_timeout: Duration::ZERO,
         turn_events: [4, 16, 256][dice.below(3)],
         park_after: Duration::from_millis([250, 1000][dice.below(2)]),
     }

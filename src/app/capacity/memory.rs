@@ -78,6 +78,7 @@ impl Memory {
             buffers(config, shards),
             mailboxes(shards),
             kept(load),
+            handshakes(load, config, shards),
         ];
         parts.extend(lasting(load));
         parts.extend(transient(load));
@@ -127,6 +128,13 @@ fn mailboxes(shards: u64) -> Part {
     let bytes = Mailboxes::of(shards as usize).between_shards_bytes(shards as usize);
     let count = shards * shards.saturating_sub(1);
     Part { kind: Kind::User, what: "mailboxes between shards", count, bytes, coefficients: Vec::new() }
+}
+
+/// All that handshakes may hold at one time, as in a flood of them.
+fn handshakes(load: &Load, config: &Config, shards: u64) -> Part {
+    let count = if load.tls_connections > 0 { shards } else { 0 };
+    let bytes = count * config.server.tls_handshake_bytes;
+    Part { kind: Kind::Tls, what: "TLS handshakes under way", count, bytes, coefficients: Vec::new() }
 }
 
 /// Payload and what stands beside it, and the same again in each form.

@@ -83,6 +83,10 @@ pub struct Server {
     pub upstream_backoff_max: Duration,
     /// Bytes of deflate windows that all connections of a shard may hold together.
     pub deflate_window_bytes: u64,
+    /// Bytes that TLS handshakes under way of a shard may hold together.
+    pub tls_handshake_bytes: u64,
+    /// How long a TLS handshake may take.
+    pub tls_handshake_timeout: Duration,
     /// Files held open between two parts; 0 means derived from RLIMIT_NOFILE.
     pub open_files: u32,
     /// Requests for files that may wait at one root, and in one shard.

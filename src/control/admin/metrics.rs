@@ -6,7 +6,7 @@ use crate::control::feeds::{Feed, FeedState, Reason, Stats};
 use crate::control::publishing::{Backlogs, ShardBacklog};
 use crate::control::reports::Seen;
 use crate::control::stats::Counts;
-use crate::mesh::{Cause, Counters, Health, Refused, ServiceKind, Stage, UpstreamTls};
+use crate::mesh::{Cause, Counters, HandshakeStage, Health, Refused, ServiceKind, Stage, UpstreamTls};
 use edgehold_wire::tls;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -706,11 +706,37 @@ const METRICS: &[Metric] = &[
             }
         },
     },
+    Metric {
+        name: "edgehold_tls_handshakes_under_way",
+        kind: Kind::Gauge,
+        help: "TLS handshakes of clients: whose hello is not whole (`hello`), is and waits for its turn (`queued`), \
+               or was answered (`begun`).",
+        labels: &["stage"],
+        samples: |snapshot, samples| {
+            for stage in HandshakeStage::ALL {
+                samples.add(&[stage.word()], snapshot.sum(|counters| counters.tls_handshaking[*stage as usize]));
+            }
+        },
+    },
+    Metric {
+        name: "edgehold_tls_handshakes_displaced_total",
+        kind: Kind::Counter,
+        help: "TLS handshakes that were ended because `tls_handshake_bytes` were used up: the oldest of those whose \
+               hello was not whole (`hello`) or was answered (`begun`), and the newest of those that waited for their \
+               turn (`queued`).",
+        labels: &["stage"],
+        samples: |snapshot, samples| {
+            for stage in HandshakeStage::ALL {
+                samples.add(&[stage.word()], snapshot.sum(|counters| counters.tls_displaced[*stage as usize]));
+            }
+        },
+    },
+    summed!("edgehold_tls_handshake_bytes", Gauge, "Memory of TLS handshakes under way, about.", tls_handshake_bytes),
     summed!(
-        "edgehold_tls_handshakes_under_way",
+        "edgehold_tls_handshake_limit_bytes",
         Gauge,
-        "TLS handshakes of clients that have begun; each takes some 4 kB.",
-        tls_handshaking
+        "The most that TLS handshakes may take (`tls_handshake_bytes`).",
+        tls_handshake_limit
     ),
     summed!(
         "edgehold_tls_awake",

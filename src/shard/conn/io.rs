@@ -119,6 +119,8 @@ bitflags! {
         const BUFFER = 1 << 3;
         /// A verdict on its request is waited for: lifted when it has come (`Desk::decide`).
         const VERDICT = 1 << 4;
+        /// Its TLS handshake waits for its turn: lifted when that has come (`Shard::shake_hands`).
+        const HANDSHAKE = 1 << 5;
     }
 }
 

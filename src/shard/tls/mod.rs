@@ -1,7 +1,7 @@
 //! TLS between the kernel and the readers, and between the queues and the kernel (RFC 8446, RFC 5246).
 //!
 //! ```text
-//! recv ─▶ received ─▶ handshake ─────▶ its flight, queued as it is
+//! recv ─▶ received ─▶ kept, until its turn has come ─▶ shake ─▶ its flight, queued as it is
 //!                 └─▶ records ─open─▶ read::received
 //! queue ─▶ seal ─▶ ciphertext at the front of the queue ─▶ send
 //! ```
@@ -11,17 +11,18 @@
 //! of the queue. So everything between is the same for connections with and without TLS.
 
 mod table;
+mod under_way;
 
 use super::batches::Batch;
-use super::conn::{Conn, Flags, Held, Sending, State, StateEvent, WriteEnd};
+use super::conn::{Conn, Flags, Held, Hold, Sending, State, StateEvent, WriteEnd};
 use super::core::{Chain, Core, list};
 use super::outbox::Unsealed;
 use super::read;
 use super::service::Services;
 use super::slab::Handle;
 use super::upstream::connected;
-use crate::mesh::Cause;
 use crate::mesh::x509::ClientCertificate;
+use crate::mesh::{Cause, HandshakeStage};
 use edgehold_wire::tls::{Established, Failure, Fault, MAX_CONTROL, MAX_RECORD, Opened, Reason, Refused, WriteHalf};
 pub use table::TlsTable;
 
@@ -55,7 +56,10 @@ fn counter(core: &mut Core, is_upstream: bool) -> &mut u64 {
 
 fn take_in<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &mut [u8]) {
     if core.tls.is_handshaking(who.slot) {
-        return handshake(core, service, who, bytes);
+        if core.slab[who.slot].is_upstream() {
+            return answer_upstream(core, service, who, bytes);
+        }
+        return keep_for_handshake(core, who.slot, bytes);
     }
     if core.tls.is_read_closed(who.slot) {
         return;
@@ -89,26 +93,73 @@ pub(super) fn turn_away(core: &mut Core, who: Handle) {
 /// The connect to an upstream with TLS has completed.
 pub(super) fn say_hello<S: Services>(core: &mut Core, service: &mut S, who: Handle) {
     core.slab[who.slot].step(StateEvent::Greeted);
-    handshake(core, service, who, b"");
+    answer_upstream(core, service, who, b"");
 }
 
-fn handshake<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &[u8]) {
-    let mut flight = std::mem::take(&mut core.flight);
+/// Handshakes with upstreams are few and do not wait.
+fn answer_upstream<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &[u8]) {
     core.slab[who.slot].last_received = core.clock.now();
-    let fed = core.tls.feed(who.slot, bytes, &mut flight);
+    let mut flight = std::mem::take(&mut core.flight);
+    let fed = core.tls.feed_call(who.slot, bytes, &mut flight);
+    went(core, service, who, fed, flight);
+}
+
+/// What has come waits until the handshake's turn has come; meanwhile nothing more is received. Where there is no room
+/// for all, some give way.
+fn keep_for_handshake(core: &mut Core, slot: u32, bytes: &[u8]) {
+    core.slab[slot].last_received = core.clock.now();
+    core.work.add(RECORD);
+    if core.tls.keep(slot, bytes) {
+        core.slab[slot].hold.insert(Hold::HANDSHAKE);
+        core.watch(slot);
+    }
+    make_room(core);
+}
+
+fn make_room(core: &mut Core) {
+    while let Some((slot, stage)) = core.tls.excess() {
+        displace(core, slot, stage);
+    }
+}
+
+/// Ends a handshake to make room for others. What it holds is given back at once.
+fn displace(core: &mut Core, slot: u32, stage: HandshakeStage) {
+    core.counters.tls_displaced[stage as usize] += 1;
+    core.tls.drop_session(slot);
+    let who = core.slab.handle(slot);
+    let peer = core.slab[slot].peer.address();
+    tracing::debug!(%peer, stage = stage.word(), "a TLS handshake gives way to others (tls_handshake_bytes)");
+    core.cut(who, Cause::Overload);
+}
+
+/// The turn of a connection's handshake has come.
+pub(super) fn shake<S: Services>(core: &mut Core, service: &mut S, slot: u32) {
+    let who = core.slab.handle(slot);
+    core.slab[slot].hold.remove(Hold::HANDSHAKE);
+    core.list(slot);
+    let mut flight = std::mem::take(&mut core.flight);
+    let fed = core.tls.feed(slot, &mut flight);
+    went(core, service, who, fed, flight);
+}
+
+type Fed = Result<Option<Established>, Failure>;
+
+/// What has come of a step of a handshake, and what is to be sent for it.
+fn went<S: Services>(core: &mut Core, service: &mut S, who: Handle, fed: Fed, mut flight: Vec<u8>) {
     let waits = matches!(fed, Ok(None)) && flight.is_empty();
     core.work.add(if waits { RECORD } else { HANDSHAKE });
     queue_sealed(core, who, &flight);
     flight.clear();
     core.flight = flight;
     match fed {
-        Ok(None) => {}
+        Ok(None) => make_room(core),
         Ok(Some(established)) => secured(core, service, who, established),
         Err(failure) => failed(core, who, &failure),
     }
 }
 
 fn secured<S: Services>(core: &mut Core, service: &mut S, who: Handle, established: Established) {
+    let now = core.clock.now();
     let Some(conn) = core.slab.get_mut(who).filter(|conn| conn.state == State::Handshake) else { return };
     let (origin, resumed) = (usize::from(conn.origin), usize::from(established.resumed));
     core.tls.establish(who.slot, established.parked);
@@ -118,6 +169,7 @@ fn secured<S: Services>(core: &mut Core, service: &mut S, who: Handle, establish
         connected(core, service, who);
     } else {
         conn.step(StateEvent::Secured);
+        conn.since = now;
         core.counters.tls_handshakes[resumed] += 1;
         core.watch(who.slot);
         if let Some(own) = established.certificates.first() {
@@ -125,8 +177,11 @@ fn secured<S: Services>(core: &mut Core, service: &mut S, who: Handle, establish
         }
     }
     if core.slab[who.slot].reads() {
-        let mut leftover = established.leftover;
+        // It was counted when it came.
+        let is_upstream = core.slab[who.slot].is_upstream();
+        let (counted, mut leftover) = (*counter(core, is_upstream), established.leftover);
         take_in(core, service, who, &mut leftover);
+        *counter(core, is_upstream) = counted;
     }
 }
 
@@ -397,6 +452,8 @@ mod tests {
             limits: vec![LIMITS],
             outbox_bytes: 1 << 20,
             deflate_window_bytes: 0,
+            tls_handshake_bytes: 1 << 20,
+            tls_handshake_timeout: Duration::from_secs(10),
             turn_events: 64,
             park_after: Duration::ZERO,
         };

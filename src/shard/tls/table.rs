@@ -5,7 +5,8 @@
 //! found by the connection's slot. Address space for all slots is reserved at the start, so that no secret is left
 //! behind by a slab that grows. One that is awake has memory of its own, which goes back when it is parked.
 
-use crate::mesh::{ListenerTls, UpstreamTls};
+use super::under_way::{Stage, UnderWay};
+use crate::mesh::{Counters, HandshakeStage, ListenerTls, UpstreamTls};
 use edgehold_wire::tls::{
     Awake, ClientHandshake, Established, Failure, Fault, Handshake, Idle, LARGE, Lent, Opened, Parked, ReadHalf,
     Reason, SMALL, WriteHalf,
@@ -71,7 +72,7 @@ pub struct TlsTable {
     slots: usize,
     /// By slot: 4 bytes each, touched only for connections with TLS; empty where there was none so far.
     places: Vec<u32>,
-    handshakes: Slab<Handshake>,
+    under_way: UnderWay,
     calls: Slab<Box<ClientHandshake>>,
     small: Slab<Idle<SMALL>>,
     large: Slab<Idle<LARGE>>,
@@ -79,10 +80,11 @@ pub struct TlsTable {
 }
 
 impl TlsTable {
-    /// For so many slots; `listeners` by their numbers.
-    pub fn new(listeners: &[Option<ListenerTls>], slots: u32) -> TlsTable {
+    /// For so many slots; `listeners` by their numbers. Handshakes with clients may hold so many bytes.
+    pub fn new(listeners: &[Option<ListenerTls>], slots: u32, handshake_bytes: u64) -> TlsTable {
         let mut table = TlsTable { listeners: listeners.to_vec(), slots: slots as usize, ..TlsTable::default() };
         if listeners.iter().any(Option::is_some) {
+            table.under_way = UnderWay::new(handshake_bytes);
             table.reserve();
         }
         table
@@ -96,9 +98,14 @@ impl TlsTable {
         }
     }
 
-    /// How many handshakes are under way, and how many record layers have their keys expanded.
-    pub fn counts(&self) -> (u64, u64) {
-        (self.handshakes.len() as u64, self.awake.len() as u64)
+    /// Sets the gauges: handshakes under way and what they hold, and record layers whose keys are expanded.
+    pub fn gauge(&self, counters: &mut Counters) {
+        counters.tls_awake = self.awake.len() as u64;
+        (counters.tls_handshake_bytes, counters.tls_handshake_limit) = self.under_way.bytes();
+        counters.tls_handshaking = [0; HandshakeStage::COUNT];
+        for stage in [Stage::Hello, Stage::Queued, Stage::Begun, Stage::Due] {
+            counters.tls_handshaking[label(stage) as usize] += self.under_way.count(stage);
+        }
     }
 
     /// Whether a listener's clients speak TLS.
@@ -106,8 +113,7 @@ impl TlsTable {
         self.listeners.get(listener).is_some_and(Option::is_some)
     }
 
-    /// A client of this listener has come. Its handshake begins with its first bytes, so that who sends none costs no
-    /// memory.
+    /// A client of this listener has come. Who sends nothing costs no memory.
     pub fn expect(&mut self, slot: u32, listener: u16) {
         self.put(slot, Place::Expected(u32::from(listener)));
     }
@@ -134,38 +140,59 @@ impl TlsTable {
         Ok(())
     }
 
-    /// Begins the handshake, with what the listener's certificates are now.
-    fn begin(&mut self, slot: u32, listener: u32) -> Result<(), Failure> {
-        let Some(Some(listener)) = self.listeners.get(listener as usize) else { return Ok(()) };
-        let handshake = Handshake::new(&listener.current());
-        let handshake =
-            handshake.map_err(|error| Failure { reason: Reason::Internal, alert: None, detail: Some(error) })?;
-        let number = self.handshakes.insert(handshake);
-        self.put(slot, Place::Handshake(number as u32));
-        Ok(())
-    }
-
     /// Whether the connection's handshake is under way.
     pub fn is_handshaking(&self, slot: u32) -> bool {
         use Place::{Called, Calling, Expected, Handshake};
         matches!(self.place(slot), Handshake(_) | Expected(_) | Called(_) | Calling(_))
     }
 
-    /// Feeds the handshake; see [`Handshake::feed`]. When it is over or has failed, its place is empty.
+    /// Keeps what has come for the handshake. Whether it waits for its turn now.
+    pub fn keep(&mut self, slot: u32, bytes: &[u8]) -> bool {
+        if let Place::Expected(listener) = self.place(slot) {
+            let number = self.under_way.add(slot, listener);
+            self.put(slot, Place::Handshake(number));
+        }
+        let Place::Handshake(number) = self.place(slot) else { return false };
+        self.under_way.keep(number, bytes);
+        self.under_way.is_due(number)
+    }
+
+    /// The slot of the handshake whose turn is next.
+    pub fn next_handshake(&self) -> Option<u32> {
+        self.under_way.next()
+    }
+
+    /// The slot of a handshake that gives way, and its stage; `None`: there is room for all.
+    pub fn excess(&self) -> Option<(u32, HandshakeStage)> {
+        let (slot, stage) = self.under_way.excess()?;
+        Some((slot, label(stage)))
+    }
+
+    /// Feeds the handshake what was kept; see [`Handshake::feed`]. It begins with what the listener's certificates are
+    /// now. When it is over or has failed, its place is empty.
     ///
     /// # Errors
     /// It has failed.
-    pub fn feed(&mut self, slot: u32, bytes: &[u8], out: &mut Vec<u8>) -> Result<Option<Established>, Failure> {
-        match self.place(slot) {
-            Place::Expected(listener) => self.begin(slot, listener)?,
-            Place::Called(upstream) => self.begin_call(slot, upstream)?,
-            _ => {}
+    pub fn feed(&mut self, slot: u32, out: &mut Vec<u8>) -> Result<Option<Established>, Failure> {
+        let Place::Handshake(number) = self.place(slot) else { return Ok(None) };
+        let listeners = &self.listeners;
+        let fed = self.under_way.feed(number, |listener| begin(listeners, listener), out);
+        if !matches!(fed, Ok(None)) {
+            self.drop_session(slot);
         }
-        let fed = match self.place(slot) {
-            Place::Handshake(number) => self.handshakes[number as usize].feed(bytes, out),
-            Place::Calling(number) => self.calls[number as usize].feed(bytes, out),
-            _ => return Ok(None),
-        };
+        fed
+    }
+
+    /// Feeds the handshake with an upstream; see [`ClientHandshake::feed`] and, for its end, [`feed`](Self::feed).
+    ///
+    /// # Errors
+    /// It has failed.
+    pub fn feed_call(&mut self, slot: u32, bytes: &[u8], out: &mut Vec<u8>) -> Result<Option<Established>, Failure> {
+        if let Place::Called(upstream) = self.place(slot) {
+            self.begin_call(slot, upstream)?;
+        }
+        let Place::Calling(number) = self.place(slot) else { return Ok(None) };
+        let fed = self.calls[number as usize].feed(bytes, out);
         if !matches!(fed, Ok(None)) {
             self.drop_session(slot);
         }
@@ -206,7 +233,7 @@ impl TlsTable {
             Place::None => return,
             Place::Expected(_) | Place::Called(_) => {}
             Place::Calling(number) => drop(self.calls.remove(number as usize)),
-            Place::Handshake(number) => drop(self.handshakes.remove(number as usize)),
+            Place::Handshake(number) => self.under_way.remove(number),
             Place::Small(number) => drop(self.small.remove(number as usize)),
             Place::Large(number) => drop(self.large.remove(number as usize)),
             Place::Awake(number) => drop(self.awake.remove(number as usize)),
@@ -274,5 +301,21 @@ impl TlsTable {
 
     fn put(&mut self, slot: u32, place: Place) {
         self.places[slot as usize] = place.pack();
+    }
+}
+
+/// A handshake with what the listener's certificates are now.
+fn begin(listeners: &[Option<ListenerTls>], listener: u32) -> Result<Handshake, Failure> {
+    let internal = |detail| Failure { reason: Reason::Internal, alert: None, detail };
+    let listener = listeners.get(listener as usize).and_then(Option::as_ref).ok_or_else(|| internal(None))?;
+    Handshake::new(&listener.current()).map_err(|error| internal(Some(error)))
+}
+
+/// How a stage is counted.
+fn label(stage: Stage) -> HandshakeStage {
+    match stage {
+        Stage::Hello => HandshakeStage::Hello,
+        Stage::Queued => HandshakeStage::Queued,
+        Stage::Begun | Stage::Due => HandshakeStage::Begun,
     }
 }

@@ -198,6 +198,12 @@ fn method(bytes: &[u8]) -> Option<bool> {
     (is_whole || has_begun).then_some(is_whole)
 }
 
+/// Whether a server has something to do when these bytes are the first that have come: the first record is there as a
+/// whole, or what has come is none, or is more than a hello may have.
+pub fn has_record(bytes: &[u8]) -> bool {
+    bytes.len() > MAX_HELLO || next_record(bytes).is_some()
+}
+
 /// A connection of rustls, of either side.
 trait Connection: Sized {
     /// Which end it is.

@@ -43,7 +43,7 @@ pub use alert::Alert;
 pub use awake::{Awake, ReadHalf, WriteHalf};
 pub use failure::{Failure, Reason};
 pub use fault::Fault;
-pub use handshake::{ClientHandshake, Established, Handshake, MAX_HELLO, MAX_UNFINISHED, Session};
+pub use handshake::{ClientHandshake, Established, Handshake, MAX_HELLO, MAX_UNFINISHED, Session, has_record};
 pub use keys::{Aead, Suite, Version};
 pub use open::Opened;
 pub use parked::{

@@ -37,6 +37,8 @@ pub(crate) const BLANK_SERVER: Server = Server {
     upstream_backoff: Duration::ZERO,
     upstream_backoff_max: Duration::ZERO,
     deflate_window_bytes: 0,
+    tls_handshake_bytes: 0,
+    tls_handshake_timeout: Duration::ZERO,
     open_files: 0,
     file_queue: 0,
     file_wait: Duration::ZERO,
@@ -45,7 +47,7 @@ pub(crate) const BLANK_SERVER: Server = Server {
 };
 
 /// The keys of `[server]`.
-pub(crate) static SERVER: [Key<Server>; 30] = [
+pub(crate) static SERVER: [Key<Server>; 32] = [
     Key {
         name: "shards",
         field: Field::count(Rule::ZeroOr("one per core", 1, 1024), |s| &mut s.shards),
@@ -314,6 +316,28 @@ pub(crate) static SERVER: [Key<Server>; 30] = [
         note: "Only routes with `deflate_takeover` ask for windows, up to 32 KiB for each direction of a client. A \
                client that finds none left is served without takeover.",
         see: &["deflate_takeover"],
+        ..Key::PLAIN
+    },
+    Key {
+        name: "tls_handshake_bytes",
+        field: Field::bytes(Rule::Range(MIB, 64 * GIB), |s| &mut s.tls_handshake_bytes),
+        default: Preset::Is("64MiB"),
+        words: "How many bytes the TLS handshakes of one shard that are under way may hold together.",
+        note: "One that has begun takes some 4 kB. A quarter is for hellos that are not whole, where the oldest goes \
+               if it is used up; a quarter for those that wait for their turn, where the newest goes; the rest for \
+               handshakes that were answered, where the oldest goes. So whoever answers at once comes in, however \
+               many others do not.",
+        see: &["tls_handshake_timeout", "tls"],
+        ..Key::PLAIN
+    },
+    Key {
+        name: "tls_handshake_timeout",
+        field: Field::millis(Rule::Range(100, HOUR), |s| &mut s.tls_handshake_timeout),
+        default: Preset::Is("10s"),
+        words: "How long a TLS handshake may take, from the accept.",
+        note: "It is what ends clients that send nothing, or half a hello. Behind the handshake a request head has \
+               `head_timeout`.",
+        see: &["tls_handshake_bytes", "head_timeout"],
         ..Key::PLAIN
     },
     Key {
