@@ -30,9 +30,13 @@ struct Both {
 
 impl Both {
     fn new(version: &'static SupportedProtocolVersion) -> Both {
-        let made = rcgen::generate_simple_self_signed(vec!["h".into()]).expect("a certificate");
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
-        let certificate = made.cert.der().clone();
+        Both::with_key(version, &KeyPair::generate().expect("a key"))
+    }
+
+    fn with_key(version: &'static SupportedProtocolVersion, key: &KeyPair) -> Both {
+        let params = CertificateParams::new(vec!["h".into()]).expect("a name");
+        let certificate = params.self_signed(key).expect("a certificate").der().clone();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
         let mut roots = RootCertStore::empty();
         roots.add(certificate.clone()).expect("a root");
         let server = ServerConfig::builder_with_protocol_versions(&[version]).with_no_client_auth();
@@ -429,6 +433,25 @@ fn hellos_wait_for_their_turn_and_those_inside_do_not() {
     others.iter().for_each(|&other| stage.shard.ring().say(other, &hello));
     let queued = stage.until(TURNS, |stage| stage.counters().tls_displaced[HandshakeStage::Queued as usize] > 50);
     assert!(queued && stage.counters().tls_handshake_bytes <= FEW, "{:?}", stage.counters());
+}
+
+/// An RSA key signs once in a turn at most, since that takes longer than a turn should.
+#[test]
+fn a_slow_key_signs_once_in_a_turn() {
+    let key = KeyPair::from_pem(include_str!("rsa.key")).expect("a key");
+    for (key, most) in [(key, 1), (KeyPair::generate().expect("a key"), 2)] {
+        let both = Both::with_key(&rustls::version::TLS13, &key);
+        let mut stage = both.stage(1, KIND, settings());
+        let hello = both.hello();
+        (0..20).for_each(|_| _ = stage.asked(&hello));
+        let (mut answered, mut greatest) = (0, 0);
+        let all = stage.until(TURNS, |stage| {
+            let begun = stage.counters().tls_handshaking[HandshakeStage::Begun as usize];
+            (greatest, answered) = (greatest.max(begun - answered), begun);
+            begun == 20
+        });
+        assert!(all && greatest == most, "{greatest} in a turn");
+    }
 }
 
 // ---- certificates of clients ----

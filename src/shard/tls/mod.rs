@@ -30,6 +30,10 @@ pub use table::TlsTable;
 /// signature.
 const HANDSHAKE: u64 = 40_000;
 
+/// The same where an RSA key has signed: a millisecond, with a long key several. It is more than a turn has, so that
+/// there is one of these a turn at most.
+const SLOW_HANDSHAKE: u64 = 1_000_000;
+
 /// What a record costs the turn, beside its bytes, or a piece of a hello that is not whole.
 const RECORD: u64 = 200;
 
@@ -146,8 +150,11 @@ type Fed = Result<Option<Established>, Failure>;
 
 /// What has come of a step of a handshake, and what is to be sent for it.
 fn went<S: Services>(core: &mut Core, service: &mut S, who: Handle, fed: Fed, mut flight: Vec<u8>) {
-    let waits = matches!(fed, Ok(None)) && flight.is_empty();
-    core.work.add(if waits { RECORD } else { HANDSHAKE });
+    core.work.add(match fed {
+        Ok(None) if flight.is_empty() => RECORD,
+        Ok(None) if core.tls.has_signed_slowly(who.slot) => SLOW_HANDSHAKE,
+        _ => HANDSHAKE,
+    });
     queue_sealed(core, who, &flight);
     flight.clear();
     core.flight = flight;

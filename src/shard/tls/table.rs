@@ -199,6 +199,11 @@ impl TlsTable {
         fed
     }
 
+    /// What the handshake has answered took a signature that takes long: see [`Handshake::has_signed_slowly`].
+    pub fn has_signed_slowly(&self, slot: u32) -> bool {
+        matches!(self.place(slot), Place::Handshake(number) if self.under_way.has_signed_slowly(number))
+    }
+
     /// The record layer of a handshake that is over.
     pub fn establish(&mut self, slot: u32, parked: Parked) {
         let place = match parked {

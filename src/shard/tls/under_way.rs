@@ -133,6 +133,11 @@ impl UnderWay {
         fed
     }
 
+    /// What was answered took a signature that takes long: see [`Handshake::has_signed_slowly`].
+    pub(super) fn has_signed_slowly(&self, number: u32) -> bool {
+        self.all[number as usize].handshake.as_ref().is_some_and(|it| it.has_signed_slowly())
+    }
+
     /// It is over, or its client has left.
     pub(super) fn remove(&mut self, number: u32) {
         self.leave(number);

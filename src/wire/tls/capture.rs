@@ -7,9 +7,9 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed};
-use rustls::KeyLog;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{KeyLog, SignatureAlgorithm};
 use zeroize::Zeroizing;
 
 /// Bytes of the longest traffic secret.
@@ -111,17 +111,24 @@ impl KeyLog for SecretLog {
     }
 }
 
-/// A resolver that notes the name which the client asks for, and whether the configured one has a certificate for it.
+/// A resolver that notes the name which the client asks for, whether the configured one has a certificate for it, and of
+/// what kind its key is.
 #[derive(Debug)]
 pub(super) struct NameLog {
     name: Bytes<NAME>,
     unresolved: AtomicBool,
+    rsa: AtomicBool,
     configured: Arc<dyn ResolvesServerCert>,
 }
 
 impl NameLog {
     pub(super) fn new(configured: Arc<dyn ResolvesServerCert>) -> Arc<NameLog> {
-        Arc::new(NameLog { name: Bytes::new(), unresolved: AtomicBool::new(false), configured })
+        Arc::new(NameLog {
+            name: Bytes::new(),
+            unresolved: AtomicBool::new(false),
+            rsa: AtomicBool::new(false),
+            configured,
+        })
     }
 
     pub(super) fn take(&self) -> Option<String> {
@@ -135,6 +142,11 @@ impl NameLog {
     pub(super) fn is_unresolved(&self) -> bool {
         self.unresolved.load(Relaxed)
     }
+
+    /// The certificate has an RSA key.
+    pub(super) fn is_rsa(&self) -> bool {
+        self.rsa.load(Relaxed)
+    }
 }
 
 impl ResolvesServerCert for NameLog {
@@ -142,6 +154,8 @@ impl ResolvesServerCert for NameLog {
         self.name.set(hello.server_name().unwrap_or_default().as_bytes());
         let key = self.configured.resolve(hello);
         self.unresolved.store(key.is_none(), Relaxed);
+        let rsa = key.as_ref().is_some_and(|it| it.key.algorithm() == SignatureAlgorithm::RSA);
+        self.rsa.store(rsa, Relaxed);
         key
     }
 

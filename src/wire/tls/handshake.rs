@@ -91,6 +91,12 @@ impl Handshake {
         Ok(established.map(|done| Established { server_name: self.names.take(), ..done }))
     }
 
+    /// What was answered took a signature with an RSA key, which takes many times as long as all the rest together.
+    pub fn has_signed_slowly(&self) -> bool {
+        let kind = self.driver.connection.as_ref().and_then(|it| it.common().handshake_kind());
+        self.names.is_rsa() && kind.is_some_and(|kind| kind != HandshakeKind::Resumed)
+    }
+
     /// After [`Reason::PlainHttp`]: the beginning of the request, as far as it has come.
     pub fn request(&self) -> &[u8] {
         &self.held
