@@ -111,8 +111,8 @@ impl KeyLog for SecretLog {
     }
 }
 
-/// A resolver that notes the name which the client asks for, whether the configured one has a certificate for it, and of
-/// what kind its key is.
+/// A resolver that notes the name which the client asks for, whether the configured one has a certificate for it, and
+/// of what kind its key is.
 #[derive(Debug)]
 pub(super) struct NameLog {
     name: Bytes<NAME>,
