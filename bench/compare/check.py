@@ -1,4 +1,5 @@
-"""Whether a peer answers as it should, before it is measured: the WebSocket opening and messages there and back.
+"""Whether a peer answers as it should, before it is measured: the WebSocket opening and messages there and back; over
+TLS also the certificate, the version, the cipher and that sessions are resumed.
 
 Raw sockets, so that the check shares no code with the load generator or with a peer. Messages of 64 B and of 16 KiB:
 the two sizes that are measured, which are also the two forms of length that they need.
@@ -8,11 +9,12 @@ import base64
 import hashlib
 import os
 import socket
+import ssl
 import struct
 import urllib.request
 from urllib.parse import urlsplit
 
-from place import Failure
+from place import TLS, Failure
 
 SIZES = (64, 16 * 1024)
 FEED_SIZES = (64, 64, 1024)
@@ -21,13 +23,26 @@ GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 TEXT, BINARY, CLOSE = 0x1, 0x2, 0x8  # RFC 6455, section 5.2
 FIN = 0x80
 LIMIT = 5.0  # seconds for each answer
+SECURE = ("wss", "https", "tls")
+# What is spoken with a client that would rather have AES-256, and by a server that cannot be told its order.
+SPOKEN = ("TLSv1.3 TLS_AES_128_GCM_SHA256",)
+SPOKEN_IN_ANY_ORDER = (*SPOKEN, "TLSv1.3 TLS_AES_256_GCM_SHA384")
+
+
+def trust():
+    """Clients that believe the authority of the comparison only, and keep sessions."""
+    return ssl.create_default_context(cafile=TLS / "ca.pem")
 
 
 class Stream:
-    """A connection that is read by counts and by lines."""
+    """A connection to the host of a URL that is read by counts and by lines."""
 
-    def __init__(self, address):
-        self.socket = socket.create_connection(address, LIMIT)
+    def __init__(self, url, trusted=None, session=None):
+        parts = urlsplit(url)
+        self.socket = socket.create_connection((parts.hostname, parts.port), LIMIT)
+        if parts.scheme in SECURE:
+            trusted = trusted or trust()
+            self.socket = trusted.wrap_socket(self.socket, server_hostname=parts.hostname, session=session)
         self.file = self.socket.makefile("rb")
 
     def send(self, data):
@@ -42,11 +57,6 @@ class Stream:
     def close(self):
         self.file.close()
         self.socket.close()
-
-
-def address_of(url):
-    parts = urlsplit(url)
-    return parts.hostname, parts.port
 
 
 # ---- WebSocket ----
@@ -75,9 +85,9 @@ def read_head(stream):
     return status, fields
 
 
-def open_websocket(url):
+def open_websocket(url, trusted=None, session=None):
     """A WebSocket, its opening proved; the caller closes the stream."""
-    stream = Stream(address_of(url))
+    stream = Stream(url, trusted, session)
     key = base64.b64encode(os.urandom(16)).decode()
     stream.send(request(url, key))
     status, fields = read_head(stream)
@@ -126,6 +136,36 @@ def compare(what, sent, got):
         raise Failure(f"{what}: {len(sent)} bytes came back as {len(got)} others")
 
 
+# ---- TLS ----
+
+
+def handshakes(url, good=SPOKEN):
+    """The certificate holds, version and cipher are those that all are measured with, and sessions are resumed."""
+    trusted = trust()
+    first = open_websocket(url, trusted)
+    spoken = f"{first.socket.version()} {first.socket.cipher()[0]}"
+    again = open_websocket(url, trusted, first.socket.session)
+    resumed = again.socket.session_reused
+    first.close()
+    again.close()
+    if spoken not in good:
+        raise Failure(f"TLS: {spoken}, not {' or '.join(good)}")
+    if not resumed:
+        raise Failure("TLS: a session is not resumed")
+
+
+def page(url):
+    """A GET is answered with 200, and the connection stays."""
+    stream = Stream(url)
+    for _ in range(2):
+        stream.send(f"GET {urlsplit(url).path} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\n\r\n".encode())
+        status, fields = read_head(stream)
+        if " 200" not in status:
+            raise Failure(f"no page: {status or 'the connection ended'}")
+        stream.take(int(fields["content-length"]))
+    stream.close()
+
+
 # ---- what each kind of peer is asked ----
 
 
@@ -139,9 +179,29 @@ def websocket_echo(url):
     stream.close()
 
 
+def secure_echo(url):
+    """As websocket_echo, over TLS."""
+    handshakes(url)
+    websocket_echo(url)
+
+
+def secure_echo_in_any_order(url):
+    """As secure_echo, of a server that takes the cipher that its client likes best."""
+    handshakes(url, SPOKEN_IN_ANY_ORDER)
+    websocket_echo(url)
+
+
+def secure_edge(pages):
+    """The check of an edge that takes TLS off: WebSockets that are carried, and a page of its own."""
+    def answers(url):
+        secure_echo(url)
+        page(pages)
+    return answers
+
+
 def tcp_echo(url):
     """Bytes come back as they were."""
-    stream = Stream(address_of(url))
+    stream = Stream(url)
     for size in SIZES:
         payload = os.urandom(size)
         stream.send(payload)
@@ -164,7 +224,7 @@ def open_events(url):
     """An event stream, its head read; the caller closes it."""
     parts = urlsplit(url)
     target = parts.path + (f"?{parts.query}" if parts.query else "")
-    stream = Stream(address_of(url))
+    stream = Stream(url)
     stream.send(f"GET {target} HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: text/event-stream\r\n\r\n".encode())
     status, fields = read_head(stream)
     if " 200" not in status or not fields.get("content-type", "").startswith("text/event-stream"):
@@ -195,6 +255,8 @@ def hear(feed, streams, read):
 def broadcast(feed):
     """The check of a server that carries what is published to all: over WebSocket, and by events where it can."""
     def carries(url):
+        if url.startswith("wss:"):
+            handshakes(url)
         hear(feed, [open_websocket(url) for _ in range(LISTENERS)], read_message)
         if feed.events:
             hear(feed, [open_events(feed.events) for _ in range(LISTENERS)], read_event)

@@ -14,6 +14,10 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
+
+CACHE = Path(__file__).resolve().parent / ".cache"  # what is installed, made and logged
+TLS = CACHE / "tls"  # the authority, and the one certificate for all, with its key (bench/compare/install)
 
 CLONE_NEWNET = 0x40000000  # unshare(2)
 
@@ -152,6 +156,11 @@ class Server:
         except ProcessLookupError:
             return True
         return False
+
+    def peak_bytes(self):
+        """The most memory that the process itself has had resident so far; bytes."""
+        with open(f"/proc/{self.pid}/status") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
 
     def log_tail(self):
         return tail(self.log)

@@ -103,7 +103,7 @@ def client_bound(results, work, peer):
 def bound_remark(results, work, peers):
     bound = [(peer.name, client_bound(results, work, peer), len(results.of(work, peer.name))) for peer in peers]
     named = ", ".join(f"{name} ({count} of {rounds} rounds)" for name, count, rounds in bound if count)
-    if work.group == "idle":
+    if work.reads_memory:
         return ""  # connections that are held at a modest rate: memory does not depend on the client's speed
     if not named:
         return "The client was the limit for none."

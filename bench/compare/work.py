@@ -29,6 +29,15 @@ SLOW_PERCENT = 10
 SMALL_SOCKETS = {"net.ipv4.tcp_rmem": "4096 8192 8192", "net.ipv4.tcp_wmem": "4096 8192 8192"}
 
 
+# A run that only shows that everything runs has so many connections at most, and waits no longer.
+TINY_CONNECTIONS = 200
+TINY = {
+    "--connections": lambda count: str(min(int(count), TINY_CONNECTIONS)),
+    "--settle": lambda _: "1s",
+    "--hold": lambda _: "200ms",
+}
+
+
 @dataclass(frozen=True)
 class Figure:
     """A number of interest: how it is called, which way is better, and how it is taken from a result."""
@@ -57,9 +66,13 @@ class Work:
     figures: tuple
     can: object  # Peer -> bool
     paced: bool = False  # at a rate of messages: whoever does not follow it is named
-    seconds: int = MESSAGES_SECONDS  # how long messages are measured, if nothing else is asked for
+    seconds: float = MESSAGES_SECONDS  # how long messages are measured, if nothing else is asked for
     url: object = lambda peer: peer.url
     limit: int = 180  # seconds for one run of edgehold-bench
+    takes: int = 5  # seconds for one peer, about: start, check of the address, measurement
+    rounds: int = 99  # it is not measured in more
+    reads_memory: bool = False  # connections are held at counts, and memory is read at each
+    spans: bool = True  # messages are measured, for a time
     sysctls: dict = field(default_factory=dict)  # beside those of place.py, in the namespace of this work
 
     def span(self, options):
@@ -70,15 +83,39 @@ class Work:
         """The arguments of edgehold-bench."""
         words = [*self.arguments, "--url", self.url(peer), "--label", peer.name, "--server-pid", server_pid]
         words += ["--cores", options.client_core]
-        if self.group != "idle" and self.group != "connect":
-            words += ["--duration", f"{self.span(options)}s"]
-        if self.group == "idle" and peer.admin:
+        if self.spans:
+            words += ["--duration", f"{int(self.span(options) * 1000)}ms"]
+        if self.reads_memory and peer.admin:
             words += ["--admin", peer.admin]  # so that memory is read when connections are parked
         if self.group == "proxy":
             words += ["--direct", peer.back_end.url, "--direct-pid", back_end_pid]
         if peer.feed:
             words += ["--publish", peer.feed.publish, "--publish-as", peer.feed.publish_as]
-        return [str(word) for word in words]
+        if peer.is_secure:
+            words += ["--insecure", "--tls-version", "1.3", "--tls-cipher", peer.cipher]
+        words = [str(word) for word in words]
+        return tiny(words) if options.tiny else words
+
+    def beside(self, client_pid):
+        """What is done while edgehold-bench runs."""
+
+    def amend(self, outcome, peer, process):
+        """Adds what edgehold-bench does not see to its outcome; the server is still there."""
+
+
+def crowd_at_once(connections, *more):
+    """The arguments of edgehold-bench for connections that come as fast as they go."""
+    return ("idle", "--connections", connections, "--counts", 1, "--settle", "0s", "--hold", "0s", *more)
+
+
+def tiny(words):
+    """The same with few connections and short pauses: to see that it runs."""
+    cut = list(words)
+    for name, change in TINY.items():
+        if name in cut:
+            place = cut.index(name) + 1
+            cut[place] = change(cut[place])
+    return cut
 
 
 @dataclass(frozen=True)
@@ -87,6 +124,7 @@ class FanoutWork(Work):
 
     connections: int = FEW_SUBSCRIBERS
     rate: int = FEED_RATE
+    takes: int = 30
     limit: int = 420  # a server that lags behind delivers what it owes when all has been published
 
     @property
@@ -239,7 +277,7 @@ def idle(kind):
 
 
 def connect(kind):
-    return ("idle", "--connections", CONNECTIONS[kind], "--counts", 1, "--settle", "0s", "--hold", "0s")
+    return crowd_at_once(CONNECTIONS[kind])
 
 
 def messages(mode, connections, size, *more):
@@ -257,14 +295,17 @@ def fanout(name, what, connections, rate, can=broadcasts, figures=FANOUT, more=(
                       connections=connections, rate=rate, **others)
 
 
+HOLDS = {"reads_memory": True, "spans": False, "takes": 18}
+CONNECTS = {"spans": False, "takes": 3}
 SMALL_ECHO = messages("echo", SMALL_CONNECTIONS, SMALL)
 LARGE_ECHO = messages("echo", LARGE_CONNECTIONS, LARGE)
 THROUGH_PROXY = messages("proxy", SMALL_CONNECTIONS, SMALL, "--rounds", 1)
 
 WORKS = (
-    Work("idle", "idle", f"{CONNECTIONS[DIRECT]} idle connections", idle(DIRECT), MEMORY, held(DIRECT)),
+    Work("idle", "idle", f"{CONNECTIONS[DIRECT]} idle connections", idle(DIRECT), MEMORY, held(DIRECT),
+         **HOLDS),
     Work("idle-proxied", "idle", f"{CONNECTIONS[PROXY]} idle connections, each carried to a back end", idle(PROXY),
-         MEMORY, proxies),
+         MEMORY, proxies, **HOLDS),
     Work("echo_small", "echo_small", f"{SMALL} B there and back on {SMALL_CONNECTIONS} connections, as fast as it goes",
          SMALL_ECHO, ECHO, echoes),
     Work("echo_small-paced", "echo_small", f"{SMALL} B at {SMALL_RATE} messages a second on {SMALL_CONNECTIONS}"
@@ -274,13 +315,13 @@ WORKS = (
     Work("echo_large-paced", "echo_large", f"{LARGE} B at {LARGE_RATE} messages a second on {LARGE_CONNECTIONS}"
          " connections", LARGE_ECHO + at(LARGE_RATE), PACED, echoes, paced=True),
     Work("connect", "connect", f"{CONNECTIONS[DIRECT]} handshakes as fast as they go", connect(DIRECT), CONNECT,
-         held(DIRECT)),
+         held(DIRECT), **CONNECTS),
     Work("connect-proxied", "connect", f"{CONNECTIONS[PROXY]} handshakes as fast as they go, each carried to a back"
-         " end", connect(PROXY), CONNECT, proxies),
+         " end", connect(PROXY), CONNECT, proxies, **CONNECTS),
     Work("proxy", "proxy", f"{SMALL} B through the edge to a back end and back, {SMALL_CONNECTIONS} connections,"
-         " as fast as it goes", THROUGH_PROXY, THROUGH, proxies),
+         " as fast as it goes", THROUGH_PROXY, THROUGH, proxies, takes=8),
     Work("proxy-paced", "proxy", f"{SMALL} B through the edge at {PROXY_RATE} messages a second, {SMALL_CONNECTIONS}"
-         " connections", THROUGH_PROXY + at(PROXY_RATE), THROUGH, proxies, paced=True),
+         " connections", THROUGH_PROXY + at(PROXY_RATE), THROUGH, proxies, paced=True, takes=8),
     fanout("fanout_9k", "WebSocket subscribers", FEW_SUBSCRIBERS, FEED_RATE),
     fanout("fanout_15k", "WebSocket subscribers", MANY_SUBSCRIBERS, FEED_RATE),
     fanout("fanout_gather", "WebSocket subscribers", FEW_SUBSCRIBERS, GATHER_RATE),
@@ -290,4 +331,3 @@ WORKS = (
            FEW_SUBSCRIBERS, FEED_RATE, meets_slow_readers, FANOUT_SLOW, ("--slow-percent", SLOW_PERCENT),
            sysctls=SMALL_SOCKETS),
 )
-GROUPS = tuple(dict.fromkeys(work.group for work in WORKS))

@@ -74,6 +74,7 @@ fn bare_crowd(session: &Session<'_>, address: SocketAddr, pairs: u64) -> Result<
         tls: None,
     };
     Crew::start(&Plan {
+        name: "calibration",
         target: &target,
         opening: opening(&target, &[], false),
         connections: pairs,

@@ -167,6 +167,12 @@ pub struct Storm {
     /// Each wait is drawn at random from zero to its length
     #[arg(long)]
     pub jitter: bool,
+    /// So many others stay, and echo messages: for --duration before the cut, and for as long from the cut on
+    #[arg(long, value_parser = count, default_value = "0")]
+    pub inside: u64,
+    /// Messages per second of those that stay
+    #[arg(long, value_parser = count, default_value = "2000")]
+    pub inside_rate: u64,
 }
 
 /// Flags of `slow`.

@@ -65,6 +65,7 @@ fn measure(name: &str, common: &Common, run: impl FnOnce(&mut Outcome) -> Result
     let mut out = blank(name);
     let ended_well = run(&mut out);
     out.interrupted = interrupt::asked();
+    out.client.peak_rss_bytes = watch::own_peak();
     session::judge(&mut out);
     let measured = out.connect.is_some();
     if measured {

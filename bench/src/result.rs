@@ -364,4 +364,7 @@ pub struct Client {
     pub bottleneck: bool,
     /// How late it was itself at the worst: intended time of a send against its hand-over to the kernel.
     pub late_us: f64,
+    /// The most memory that the tool itself had resident.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_rss_bytes: Option<u64>,
 }

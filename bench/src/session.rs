@@ -90,6 +90,14 @@ impl<'a> Session<'a> {
         self.crew_for(&self.target, connections, by_poll, self.server)
     }
 
+    /// Others than those who are measured by the mode, and busy; the server's CPU is not theirs.
+    ///
+    /// # Errors
+    /// As [`Session::crew`].
+    pub fn others(&self, connections: u64) -> Result<Crew, Failure> {
+        Crew::start(&Plan { name: "inside", ..self.plan(&self.target, connections, false, None) })
+    }
+
     /// The same for another server.
     ///
     /// # Errors
@@ -101,7 +109,12 @@ impl<'a> Session<'a> {
         by_poll: bool,
         server: Option<Server>,
     ) -> Result<Crew, Failure> {
-        Crew::start(&Plan {
+        Crew::start(&self.plan(target, count, by_poll, server))
+    }
+
+    fn plan<'p>(&'p self, target: &'p Target, count: u64, by_poll: bool, server: Option<Server>) -> Plan<'p> {
+        Plan {
+            name: "clients",
             target,
             opening: opening(target, &self.common.header, self.common.deflate),
             connections: count,
@@ -113,7 +126,7 @@ impl<'a> Session<'a> {
             by_poll,
             listens: true,
             server,
-        })
+        }
     }
 
     /// The crowd of a mode that measures something else than connecting.

@@ -94,6 +94,11 @@ pub fn own_thread(thread: u32) -> f64 {
     on_cpu(&format!("/proc/self/task/{thread}")) as f64 / 1e9
 }
 
+/// The most memory that the tool itself has had resident so far; bytes.
+pub fn own_peak() -> Option<u64> {
+    kilobytes(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
+}
+
 /// Whether one of the process's sockets listens on the port. Each socket is asked itself: /proc/net/tcp is one line for
 /// every connection of the machine, and takes minutes where there are many.
 fn has_listener(pid: u32, port: u16) -> bool {

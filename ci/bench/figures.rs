@@ -119,6 +119,27 @@ fn storm() {
     assert!(found.figure("/storm/half_seconds") <= found.figure("/storm/seconds"));
 }
 
+/// Those who stay are not cut, and are measured by their echoes: before the cut, and from it on.
+#[test]
+fn storm_beside_those_who_stay() {
+    let _alone = crate::alone();
+    let server = Server::start();
+    let (url, pid) = (server.ws("/echo"), server.pid());
+    let before = server.counts("echo");
+    let flags = ["--url", &url, "--server-pid", &pid, "--connections", "1000", "--hold", "100ms"];
+    let inside = ["--inside", "50", "--inside-rate", "500", "--duration", "500ms"];
+    let found = found("storm", &[&flags[..], &inside[..]].concat());
+    let counts = server.counts("echo").since(before);
+
+    assert_eq!((found.whole("/storm/cut"), found.whole("/storm/back")), (1000, 1000));
+    assert_eq!((found.words("/load/0/name"), found.words("/load/1/name")), ("quiet", "during"));
+    [0, 1].iter().for_each(|&place| all_back(&found, place, 250));
+    assert_eq!(counts.accepts, 1000 + 1000 + 50 + KNOCK);
+    assert_eq!(counts.heard, counts.said);
+    assert!(counts.heard > 500, "{} messages, those of the warming up among them", counts.heard);
+    assert!(found.figure("/client/peak_rss_bytes") > 1e6);
+}
+
 /// A broadcast hears what its clients say and answers nothing: no result, and no NaN.
 #[test]
 fn slow_wants_an_echo() {

@@ -41,6 +41,23 @@ fn echo_over_tls() {
     }
 }
 
+/// Clients offer the suites of one cipher, and so the server has no choice.
+#[test]
+fn one_cipher_only() {
+    let _alone = crate::alone();
+    let server = Server::start();
+    let url = server.wss("/echo");
+    let suite = |version: &str, cipher: &str| {
+        let flags = ["--url", &url, "--insecure", "--connections", "5", "--rate", "50", "--duration", "100ms"];
+        let found = found("echo", &[&flags[..], &["--tls-version", version, "--tls-cipher", cipher]].concat());
+        found.words("/connect/tls/cipher_suite").to_owned()
+    };
+    assert_eq!(suite("1.3", "aes-128"), "TLS13_AES_128_GCM_SHA256");
+    assert_eq!(suite("1.3", "aes-256"), "TLS13_AES_256_GCM_SHA384");
+    assert_eq!(suite("1.3", "chacha20"), "TLS13_CHACHA20_POLY1305_SHA256");
+    assert_eq!(suite("1.2", "aes-256"), "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384");
+}
+
 /// The clients of a crowd resume the session of the first; and those who were cut, again.
 #[test]
 fn a_crowd_resumes() {

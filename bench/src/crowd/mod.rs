@@ -52,6 +52,8 @@ const STACK: usize = 256 << 10;
 
 /// A crowd to be made.
 pub struct Plan<'a> {
+    /// What its threads are called, before their number.
+    pub name: &'static str,
     /// The server.
     pub target: &'a Target,
     /// The request that opens a client.
@@ -423,7 +425,7 @@ fn hand(plan: &Plan<'_>, number: u32, workers: u32, clock: Clock) -> Result<Hand
     let (ready, made) = mpsc::channel();
     let core = (!plan.cores.is_empty()).then(|| plan.cores[number as usize % plan.cores.len()]);
     let theirs = counters.clone();
-    let thread = thread::Builder::new().name(format!("clients-{number}")).stack_size(STACK);
+    let thread = thread::Builder::new().name(format!("{}-{number}", plan.name)).stack_size(STACK);
     let thread = thread.spawn(move || work(make, clock, theirs, inbox, core, &ready));
     let thread = thread.or_else(|error| failed(format!("a thread: {error}")))?;
     match made.recv() {

@@ -1,16 +1,20 @@
-//! All clients are cut at once (a reset each), and all come back.
+//! All clients are cut at once (a reset each), and all come back. With `--inside` others stay, and are measured by their
+//! echoes: as long before the cut as from it on.
 
 use super::hold;
 use crate::cli::Storm as Flags;
 use crate::crowd::{Crew, Return, Took, findings};
-use crate::failure::Failure;
+use crate::failure::{Failure, failed};
 use crate::progress::Progress;
-use crate::result::{Outcome, Storm};
+use crate::result::{Load, Outcome, Storm};
 use crate::session::Session;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// A crowd that has not grown for so long, beyond the longest wait, will not come back.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Load of those who stay, before they are measured.
+const WARM_UP: Duration = Duration::from_millis(500);
 
 /// Runs the mode.
 ///
@@ -19,16 +23,62 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub fn run(flags: &Flags, out: &mut Outcome) -> Result<(), Failure> {
     let common = &flags.common;
     let session = Session::open(common, out)?;
+    let mut inside = enter(flags, &session)?;
     let mut crew = session.crew(common.connections, true)?;
     let rate = common.rate.unwrap_or(common.connect_rate) as f64;
     out.connect = Some(crew.join(common.connections, Some(rate)));
     hold(&crew, common.hold);
+    out.load.extend(inside.as_mut().map(|inside| talk(flags, inside, "quiet")).transpose()?);
+    let during = storms(flags, &mut crew, inside.as_mut(), out);
+    out.load.extend(during.transpose()?);
+    let stayed = inside.map_or(Ok(()), |mut inside| session.close(&mut inside, out));
+    session.close(&mut crew, out).and(stayed)
+}
+
+/// Those who stay, where there are any: they stand, and their messages come back.
+fn enter(flags: &Flags, session: &Session<'_>) -> Result<Option<Crew>, Failure> {
+    if flags.inside == 0 {
+        return Ok(None);
+    }
+    session.must_echo()?;
+    let mut inside = session.others(flags.inside)?;
+    inside.join(flags.inside, None);
+    session.echoes(&inside.talk("warming up", flags.inside, flags.common.size, None, WARM_UP)?)?;
+    Ok(Some(inside))
+}
+
+fn talk(flags: &Flags, inside: &mut Crew, name: &str) -> Result<Load, Failure> {
+    let rate = flags.inside_rate as f64;
+    inside.talk(name, flags.inside, flags.common.size, Some(rate), flags.common.duration)
+}
+
+/// The storm, and what those who stay meet meanwhile.
+fn storms(
+    flags: &Flags,
+    crew: &mut Crew,
+    inside: Option<&mut Crew>,
+    out: &mut Outcome,
+) -> Option<Result<Load, Failure>> {
     let cut = crew.open();
     let back = Return { backoff: flags.backoff, longest: flags.backoff_max, jitter: flags.jitter };
-    let (timeline, took) = crew.measured(|crew| storm(crew, cut, back));
+    let (timeline, took, during) = thread::scope(|scope| {
+        let voice = inside.map(|inside| scope.spawn(|| talk(flags, inside, "during")));
+        let (timeline, took) = crew.measured(|crew| storm(crew, cut, back));
+        let broken = |_| failed("the thread of those who stay ended");
+        (timeline, took, voice.map(|it| it.join().unwrap_or_else(broken)))
+    });
     crew.end_returns();
-    out.storm = Some(summary(&mut crew, cut, timeline, took));
-    session.close(&mut crew, out)
+    let storm = summary(crew, cut, timeline, took);
+    out.notes.extend(quiet_part(&storm, during.as_ref().and_then(|it| it.as_ref().ok())));
+    out.storm = Some(storm);
+    during
+}
+
+/// Whether the stretch was longer than the storm.
+fn quiet_part(storm: &Storm, during: Option<&Load>) -> Option<String> {
+    let (all, stretch) = (storm.seconds, during?.seconds);
+    let words = || format!("all were back after {all:.2} s: the rest of the {stretch:.2} s of \"during\" was quiet");
+    (all < stretch).then(words)
 }
 
 /// Cuts, and watches until all are back: seconds since the cut, and how many stand.

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use edgehold_wire::tls::ClientHandshake;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::ring;
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
@@ -32,6 +32,9 @@ pub struct Flags {
     /// TLS: this version only; without it 1.3, or 1.2 where the server has no other
     #[arg(long, value_enum, value_name = "VERSION")]
     pub tls_version: Option<Version>,
+    /// TLS: offer suites of this cipher only; without it the server chooses
+    #[arg(long, value_enum, value_name = "CIPHER")]
+    pub tls_cipher: Option<Cipher>,
     /// TLS: all clients resume the session of the first connection, which only asks whether the server answers
     #[arg(long)]
     pub resume: bool,
@@ -48,6 +51,32 @@ pub enum Version {
     Tls13,
 }
 
+/// The cipher of a suite, in each version of TLS.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Cipher {
+    /// AES-128-GCM.
+    #[value(name = "aes-128")]
+    Aes128,
+    /// AES-256-GCM.
+    #[value(name = "aes-256")]
+    Aes256,
+    /// ChaCha20-Poly1305.
+    #[value(name = "chacha20")]
+    Chacha20,
+}
+
+impl Cipher {
+    /// Whether a suite's name at IANA has it.
+    fn is_in(self, suite: &str) -> bool {
+        let word = match self {
+            Cipher::Aes128 => "_AES_128_GCM_",
+            Cipher::Aes256 => "_AES_256_GCM_",
+            Cipher::Chacha20 => "_CHACHA20_",
+        };
+        suite.contains(word)
+    }
+}
+
 /// How TLS is spoken with one server.
 #[derive(Clone, Debug)]
 pub struct Secure {
@@ -62,7 +91,7 @@ impl Secure {
     /// # Errors
     /// Nothing says which certificates are good, or the file that should cannot be read, or the name is none.
     pub fn new(flags: &Flags, url: &str, name: &str, is_http: bool) -> Result<Secure, Failure> {
-        let provider = Arc::new(ring::default_provider());
+        let provider = Arc::new(provider(flags.tls_cipher));
         let verifier = verifier(flags, url)?;
         let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions(flags.tls_version));
         let builder = builder.or_else(|error| mistaken(format!("{url}: {error}")))?;
@@ -87,6 +116,12 @@ impl Secure {
     pub fn handshake(&self) -> Result<ClientHandshake, String> {
         ClientHandshake::new(&self.config, self.name.clone()).map_err(|error| format!("TLS: {error}"))
     }
+}
+
+fn provider(only: Option<Cipher>) -> CryptoProvider {
+    let mut provider = ring::default_provider();
+    provider.cipher_suites.retain(|it| only.is_none_or(|cipher| cipher.is_in(it.suite().as_str().unwrap_or_default())));
+    provider
 }
 
 /// Why a handshake failed, for people.
