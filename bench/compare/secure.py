@@ -67,6 +67,7 @@ STORMED = (
            divides=False),
     Figure("peak of user memory, MiB (RSS)", lambda o: o["server_peak_bytes"] / MIB, divides=False),
     Figure("edgehold plan: user and TLS, MiB", lambda o: o["plan_bytes"] / MIB, divides=False),
+    Figure("peak over the plan", lambda o: o["server_peak_bytes"] / o["plan_bytes"], divides=False),
 )
 HELD = (
     Figure("connected", lambda o: o["connect"]["connected"], divides=False),

@@ -186,9 +186,16 @@ def section(results, work, peers):
     return "\n\n".join(filter(None, parts))
 
 
-def page(results, works, peers, opening):
-    """The whole summary."""
+def goals_table(rows):
+    """Goals: (words, found, asked, whether it was reached)."""
+    lines = [[words, digits(value), asked, "yes" if reached else "**NO**"] for words, value, asked, reached in rows]
+    return "## What was to be reached over TLS\n\n" + table(["goal", "found", "asked", "reached"], lines)
+
+
+def page(results, works, peers, opening, goals=()):
+    """The whole summary; `goals` as for goals_table."""
     parts = ["# edgehold and its peers", opening]
+    parts += [goals_table(goals)] if goals else []
     parts += [section(results, work, list(filter(work.can, peers))) for work in works if any_of(results, work)]
     if results.failures:
         parts.append("## What failed\n\n" + "\n".join(f"- {words}" for words in results.failures))
