@@ -1,5 +1,5 @@
-//! All clients are cut at once (a reset each), and all come back. With `--inside` others stay, and are measured by their
-//! echoes: as long before the cut as from it on.
+//! All clients are cut at once (a reset each), and all come back. With `--inside` others stay, and are measured by
+//! their echoes: as long before the cut as from it on.
 
 use super::hold;
 use crate::cli::Storm as Flags;

@@ -1,6 +1,6 @@
-//! TLS of tokio-rustls, tuned as the documentation of rustls says (docs.rs/rustls, server::ServerConfig): tickets without
-//! state of the server's, since there are none by default; one for each client, which is what a client of WebSocket
-//! needs; AES-128 before AES-256, as for every peer, and the server's order counts.
+//! TLS of tokio-rustls, tuned as the documentation of rustls says (docs.rs/rustls, server::ServerConfig): tickets
+//! without state of the server's, since there are none by default; one for each client, which is what a client of
+//! WebSocket needs; AES-128 before AES-256, as for every peer, and the server's order counts.
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
