@@ -47,10 +47,10 @@ class Curl {
     mustBe(`body of curl ${this.args.join(' ')}`, this.body(), expected);
   }
 
-  /** Waits for the end of the answer; anything but success of curl is an error. */
-  async ends() {
+  /** Waits for the end of the answer; an exit code of curl that is not this one is an error. */
+  async ends(expected = 0) {
     const { code } = await within(`curl ${this.args.join(' ')}`, this.process.exited);
-    mustBe(`exit code of curl ${this.args.join(' ')}`, code, 0);
+    mustBe(`exit code of curl ${this.args.join(' ')}`, code, expected);
     return this;
   }
 

@@ -16,15 +16,21 @@ export function program() {
   return file;
 }
 
-// JSON's strings, numbers, booleans and arrays of those are TOML's as well.
-const lines = (table) => Object.entries(table).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
+/** A value as TOML, where JSON's strings, numbers and booleans are the same. */
+function toml(value) {
+  if (Array.isArray(value)) return `[${value.map(toml).join(', ')}]`;
+  if (typeof value === 'object') return `{ ${lines(value).join(', ')} }`;
+  return JSON.stringify(value);
+}
+
+const lines = (table) => Object.entries(table).map(([key, value]) => `${key} = ${toml(value)}`);
 const section = (head, table) => [head, ...lines(table), ''].join('\n');
 
-/** The configuration file: `limits` and `server` are tables, `routes` and `feeds` lists of tables. */
-export function configuration({ server, listener, limits, routes, feeds = [] }) {
+/** The configuration file: `limits` and `server` are tables, `listeners`, `routes` and `feeds` lists of tables. */
+function configuration({ server, listeners, limits, routes, feeds }) {
   return [
     section('[server]', server),
-    section('[[listener]]', listener),
+    ...listeners.map((listener) => section('[[listener]]', listener)),
     section('[limits]', limits),
     ...feeds.map((feed) => section('[[feed]]', feed)),
     ...routes.map((route) => section('[[route]]', route)),
@@ -32,8 +38,8 @@ export function configuration({ server, listener, limits, routes, feeds = [] }) 
 }
 
 class Edgehold {
-  constructor(process, port, admin) {
-    Object.assign(this, { process, port, admin });
+  constructor(process, ports, admin) {
+    Object.assign(this, { process, ports, port: ports.public, admin });
   }
 
   /** The address of a path for a WebSocket client. */
@@ -44,6 +50,25 @@ class Edgehold {
   /** The address of a path for an HTTP client. */
   http(path) {
     return `http://127.0.0.1:${this.port}${path}`;
+  }
+
+  /** The same by TLS, at the listener of this name. A client finds `localhost` in the certificate, and says it in its hello. */
+  wss(path, listener = 'secure') {
+    return `wss://localhost:${this.ports[listener]}${path}`;
+  }
+
+  /** The same for HTTP. */
+  https(path, listener = 'secure') {
+    return `https://localhost:${this.ports[listener]}${path}`;
+  }
+
+  /** The sum of a metric over all series that have these labels. */
+  async metric(name, labels = {}) {
+    const wanted = Object.entries(labels).map(([label, value]) => `${label}="${value}"`);
+    const text = await (await this.ask('/metrics')).text();
+    const series = text.split('\n').filter((line) => /^[^{ ]*/.exec(line)[0] === name && wanted.every((label) => line.includes(label)));
+    if (!series.length) throw new Error(`no metric ${name} with ${wanted}`);
+    return series.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
   }
 
   /** Resident memory in bytes. */
@@ -72,18 +97,30 @@ class Edgehold {
   }
 }
 
-/** Starts edgehold on the stage, with `env` on top of this environment, and resolves when it is ready. */
-export async function startEdgehold(stage, { routes, limits = {}, server = {}, feeds = [], env = {} }) {
-  const [port, admin] = [await freePort(), await freePort()];
+/** A free port for each listener: `public` speaks clear text, and what is in `more` has keys of its own. */
+async function listenersOf(more) {
+  const listeners = [];
+  for (const [name, keys] of Object.entries({ public: {}, ...more })) {
+    const port = await freePort();
+    listeners.push({ port, table: { name, address: `127.0.0.1:${port}`, ...keys } });
+  }
+  return listeners;
+}
+
+/** Starts edgehold on the stage, with `env` on top of this environment, and resolves when it is ready. `listeners`: those beside
+ * `public`, their keys by name. */
+export async function startEdgehold(stage, { routes, limits = {}, server = {}, listeners: more = {}, feeds = [], env = {} }) {
+  const [listeners, admin] = [await listenersOf(more), await freePort()];
   const file = stage.file('edgehold.toml', configuration({
     server: { shards: 2, admin: `127.0.0.1:${admin}`, shutdown_grace: '5s', ...server },
-    listener: { name: 'public', address: `127.0.0.1:${port}` },
+    listeners: listeners.map(({ table }) => table),
     limits,
     routes,
     feeds,
   }));
   const log = path.join(stage.folder, 'edgehold.log');
-  const edgehold = new Edgehold(start('edgehold', program(), ['serve', '--config', file], { log, env }), port, admin);
+  const ports = Object.fromEntries(listeners.map(({ port, table }) => [table.name, port]));
+  const edgehold = new Edgehold(start('edgehold', program(), ['serve', '--config', file], { log, env }), ports, admin);
   stage.defer(() => edgehold.stop().finally(() => edgehold.process.kill()));
   await until('edgehold to be ready', () => edgehold.ready());
   return edgehold;

@@ -8,11 +8,12 @@ const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 /** What makes the browser go through a proxy of this machine, also to this machine. */
 const through = (proxy) => (proxy ? [`--proxy-server=${proxy}`, '--proxy-bypass-list=<-loopback>'] : []);
 
-/** The page at `url`, and what it complains about while it is open; `proxy` as Chromium names one. */
-export async function openPage(stage, url, proxy) {
+/** The page at `url`, and what it complains about while it is open; `proxy` as Chromium names one, `env` on top of this
+ * environment. */
+export async function openPage(stage, url, { proxy, env = {} } = {}) {
   if (!existsSync(CHROMIUM)) throw new Error(`no ${CHROMIUM}: ci/install browser, or set CHROMIUM`);
   const args = ['--no-sandbox', ...through(proxy)];
-  const browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args });
+  const browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args, env: { ...process.env, ...env } });
   stage.defer(() => browser.close());
   const page = await browser.newPage();
   const complaints = [];

@@ -63,10 +63,11 @@ class Process {
   }
 }
 
-/** Starts `command` with its output in the file `log`. */
-export function start(name, command, args, { env = {}, cwd, log }) {
+/** Starts `command` with its output in the file `log`, and with `child.stdin` to be written to where `input` is set. */
+export function start(name, command, args, { env = {}, cwd, log, input = false }) {
   const out = openSync(log, 'a');
-  const options = { cwd, env: { ...process.env, ...env }, detached: true, stdio: ['ignore', out, out] };
+  const stdio = [input ? 'pipe' : 'ignore', out, out];
+  const options = { cwd, env: { ...process.env, ...env }, detached: true, stdio };
   const child = spawn(command, args, options);
   closeSync(out);
   return new Process(name, child, log);

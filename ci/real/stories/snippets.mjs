@@ -73,7 +73,7 @@ export default async function snippets(stage) {
   const relay = await startRelay(stage);
   const examples = blocks(text, 'js');
   mustBe('examples', examples.length, EXAMPLES);
-  const { browser } = await openPage(stage, `http://127.0.0.1:${PORT}/`, `socks5://127.0.0.1:${relay.port}`);
+  const { browser } = await openPage(stage, `http://127.0.0.1:${PORT}/`, { proxy: `socks5://127.0.0.1:${relay.port}` });
   for (const example of examples) {
     stage.note(`${example.heading}: ${await run(browser, relay, example)}`);
   }

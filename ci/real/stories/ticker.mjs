@@ -83,7 +83,7 @@ export default async function ticker(stage) {
   await startDemo(stage);
   const relay = await startRelay(stage);
   const proxy = `socks5://127.0.0.1:${relay.port}`;
-  const { browser, page, complaints } = await openPage(stage, `http://127.0.0.1:${PORT}/`, proxy);
+  const { browser, page, complaints } = await openPage(stage, `http://127.0.0.1:${PORT}/`, { proxy });
   let shown = await passed(page, SOME);
   shown = await reloaded(page, shown);
   const replayed = TRANSPORTS.map((name) => shown[name].replayed);

@@ -118,7 +118,6 @@ impl Handshake {
 
     fn fail(&mut self, mut failed: Failed, start: usize, out: &mut Vec<u8>) -> Failure {
         if self.names.is_unresolved() {
-            // rustls says access_denied; RFC 6066 section 3 has an alert for this, and nothing is encrypted yet.
             failed.reason = Reason::NoCertificateForName;
         }
         self.driver.fail(failed, start, out)
@@ -376,7 +375,10 @@ impl<C: Connection> Driver<C> {
             reason = Reason::NotTls;
         }
         let alert = reason.alert();
-        let has_own = reason == Reason::NoCertificateForName || !self.flush(out);
+        // rustls says handshake_failure to a hello of TLS 1.1, and access_denied where there is no certificate for its
+        // name: RFC 5246 appendix E.1 and RFC 6066 section 3 have alerts for these.
+        let is_other = matches!(reason, Reason::NoCommonVersion | Reason::NoCertificateForName);
+        let has_own = is_first && is_other || !self.flush(out);
         match alert {
             Some(Alert(description)) if has_own && is_first => out.extend([ALERT, 3, 3, 0, 2, 2, description]),
             _ if has_own => return Failure { reason, alert: None, detail },

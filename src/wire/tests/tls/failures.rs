@@ -145,8 +145,8 @@ fn a_client_of_tls_1_1_has_no_version_in_common() {
     let record = [&[22, 3, 1, 0, len + 4, 1, 0, 0, len][..], &hello].concat();
     let mut out = Vec::new();
     let (reason, alert) = reason(Ours::server(&server_config(&suites())).feed(&record, &mut out));
-    assert_eq!((reason, alert), (Reason::NoCommonVersion, Some(Alert::HANDSHAKE_FAILURE)));
-    assert_eq!(out, [21, 3, 3, 0, 2, 2, Alert::HANDSHAKE_FAILURE.0]);
+    assert_eq!((reason, alert), (Reason::NoCommonVersion, Some(Alert::PROTOCOL_VERSION)));
+    assert_eq!(out, [21, 3, 3, 0, 2, 2, Alert::PROTOCOL_VERSION.0]);
 }
 
 #[test]
