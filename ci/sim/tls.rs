@@ -256,15 +256,31 @@ fn who_speaks_no_tls_is_told_so_or_sent_away_and_counted() {
     assert_eq!(stage.counters().tls_failures.iter().sum::<u64>(), 2);
 }
 
-/// A byte of a record that is not what was sent: the peer hears an alert, and nobody else notices.
+/// What no peer sends, with the alert that it hears: a record that does not decrypt, headers that no record has, and that
+/// of a length that none has, each in one flight with more of the same.
 #[test]
 fn a_forged_record_ends_its_connection_alone() {
+    use rustls::AlertDescription::{BadRecordMac, ProtocolVersion, RecordOverflow, UnexpectedMessage};
+    for (header, alert) in [
+        ([23, 3, 3, 0, 20], BadRecordMac),
+        ([99, 3, 3, 0, 20], UnexpectedMessage),
+        ([20, 3, 3, 0, 20], UnexpectedMessage),
+        ([23, 9, 3, 0, 20], ProtocolVersion),
+        ([23, 3, 3, 0x41, 1], RecordOverflow),
+    ] {
+        forge(header, alert);
+    }
+}
+
+/// The peer hears the alert, and nobody else notices.
+fn forge(header: [u8; 5], expected: rustls::AlertDescription) {
     let both = Both::new(&rustls::version::TLS13);
     let mut stage = both.stage(1, KIND, settings());
     let (mut forger, mut innocent) = (both.client(&mut stage), both.client(&mut stage));
     forger.opens(&mut stage, "/echo");
     innocent.opens(&mut stage, "/echo");
-    let forged: Vec<u8> = [23, 3, 3, 0, 20].into_iter().chain(1..=20).collect();
+    let forged: Vec<u8> = header.into_iter().chain(1..=20).collect();
+    let forged = forged.repeat(2);
     stage.shard.ring().say(forger.end, &forged);
     let mut bytes = Vec::new();
     let ended = stage.until(TURNS, |stage| {
@@ -274,7 +290,7 @@ fn a_forged_record_ends_its_connection_alone() {
     assert!(ended, "{:?}", stage.counters());
     forger.tls.read_tls(&mut &bytes[..]).expect("room");
     let alert = forger.tls.process_new_packets().expect_err("a fatal alert");
-    assert_eq!(alert, rustls::Error::AlertReceived(rustls::AlertDescription::BadRecordMac));
+    assert_eq!(alert, rustls::Error::AlertReceived(expected));
     innocent.sends_frame(b"still served");
     innocent.receives(&mut stage, &frame(b"still served"));
     assert_eq!((stage.counters().tls_faults, stage.counters().closes[Cause::Tls as usize]), (1, 0));

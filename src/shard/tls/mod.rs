@@ -236,18 +236,22 @@ fn records<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &m
         let rest = &mut bytes[used..];
         match core.tls.record_len(who.slot, rest) {
             Ok(Some(len)) if len <= rest.len() => {
-                record(core, service, who, &mut rest[..len]);
+                record(core, service, who, &mut rest[..len])?;
                 used += len;
             }
             Ok(_) => break,
-            Err(fault) => fail(core, who, fault),
+            Err(fault) => {
+                fail(core, who, fault);
+                return None;
+            }
         }
         core.slab.get(who).filter(|conn| conn.reads())?;
     }
     Some(used)
 }
 
-fn record<S: Services>(core: &mut Core, service: &mut S, who: Handle, record: &mut [u8]) {
+/// `None`: no record is read behind this one.
+fn record<S: Services>(core: &mut Core, service: &mut S, who: Handle, record: &mut [u8]) -> Option<()> {
     core.work.add(RECORD);
     match core.tls.open(who.slot, record) {
         Ok(Opened::Data(plain)) => read::received(core, service, who, plain),
@@ -257,9 +261,16 @@ fn record<S: Services>(core: &mut Core, service: &mut S, who: Handle, record: &m
                 core.list(who.slot);
             }
         }
-        Ok(Opened::CloseNotify) => read::ended(core, service, who.slot),
-        Err(fault) => fail(core, who, fault),
+        Ok(Opened::CloseNotify) => {
+            read::ended(core, service, who.slot);
+            return None;
+        }
+        Err(fault) => {
+            fail(core, who, fault);
+            return None;
+        }
     }
+    Some(())
 }
 
 /// A record that was cut is opened when its rest has come: all that has come since is put behind it.

@@ -251,7 +251,7 @@ impl TlsTable {
     /// # Errors
     /// As there.
     pub fn record_len(&mut self, slot: u32, bytes: &[u8]) -> Result<Option<usize>, Fault> {
-        self.lend(slot).map_or(Ok(None), |lent| lent.record_len(bytes))
+        self.lend(slot).map_or(Ok(None), |mut lent| lent.record_len(bytes))
     }
 
     /// Opens a record: see [`ReadHalf::open`].

@@ -44,6 +44,8 @@ impl Alert {
     pub const USER_CANCELED: Alert = Alert(90);
     /// TLS 1.2: the sender does not renegotiate (RFC 5246 section 7.2.2).
     pub const NO_RENEGOTIATION: Alert = Alert(100);
+    /// A hello without an extension that it must have (RFC 8446 section 9.2).
+    pub const MISSING_EXTENSION: Alert = Alert(109);
     /// No certificate for the name that the client asked for (RFC 6066 section 3).
     pub const UNRECOGNIZED_NAME: Alert = Alert(112);
     /// A client certificate is required and there is none.

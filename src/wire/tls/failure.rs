@@ -1,7 +1,7 @@
 //! Why a handshake failed: sorted from what rustls says into reasons that an operator can count, each with its alert.
 
 use super::Alert;
-use rustls::{CertificateError, Error, PeerIncompatible};
+use rustls::{CertificateError, Error, InvalidMessage, PeerIncompatible};
 
 /// Why a handshake failed. Where the peer's certificate is meant, that is a client's on a listener and a server's
 /// towards an upstream.
@@ -115,6 +115,19 @@ impl Reason {
         })
     }
 
+    /// The alert that an RFC demands, or has for this and nothing else, where rustls says another: RFC 5246 appendix E.1,
+    /// RFC 6066 section 3, and sections 5, 5.1 and 9.2 of RFC 8446.
+    pub(super) fn demanded(self, detail: Option<&Error>) -> Option<Alert> {
+        match (self, detail) {
+            (Reason::NoCommonVersion | Reason::NoCertificateForName | Reason::NotTls, _) => self.alert(),
+            (_, Some(Error::PeerIncompatible(PeerIncompatible::KeyShareExtensionRequired))) => {
+                Some(Alert::MISSING_EXTENSION)
+            }
+            (_, Some(Error::InvalidMessage(InvalidMessage::MessageTooLarge))) => Some(Alert::RECORD_OVERFLOW),
+            _ => None,
+        }
+    }
+
     /// Of what rustls says.
     pub(super) fn of(error: &Error) -> Reason {
         match error {
@@ -136,7 +149,7 @@ impl Reason {
 
     fn of_incompatible(what: &PeerIncompatible) -> Reason {
         match what {
-            // What rustls says of a hello of TLS 1.1 or older; every client of 1.2 has the extension.
+            // What rustls says of a hello of TLS 1.1 or older, since every client of 1.2 has the extension.
             PeerIncompatible::SignatureAlgorithmsExtensionRequired
             | PeerIncompatible::ServerDoesNotSupportTls12Or13
             | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig

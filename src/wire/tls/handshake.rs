@@ -17,6 +17,7 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use rustls::PeerIncompatible::SignatureAlgorithmsExtensionRequired;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::kernel::KernelConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -277,8 +278,8 @@ struct Driver<C: Connection> {
     /// How many of `pending` rustls has been given: whole records. What it has not discarded it must be given again,
     /// at the same place, with what follows behind.
     fed: usize,
-    /// The first byte of all.
-    first: Option<u8>,
+    /// The first bytes of all.
+    first: First,
     /// rustls has taken a message of the peer's. Before that nothing is encrypted, and an alert of ours can be sent.
     has_progressed: bool,
 }
@@ -291,14 +292,14 @@ impl<C: Connection> Driver<C> {
             secrets,
             pending: Vec::new(),
             fed: 0,
-            first: None,
+            first: First::default(),
             has_progressed: false,
         }
     }
 
     /// Takes received bytes and goes on as far as they lead.
     fn run(&mut self, received: &[u8], out: &mut Vec<u8>) -> Result<Option<Established>, Failed> {
-        self.first = self.first.or(received.first().copied());
+        self.first.note(received);
         self.pending.extend_from_slice(received);
         let mut used = 0;
         let has_ended = self.advance(&mut used, out);
@@ -365,27 +366,20 @@ impl<C: Connection> Driver<C> {
         })
     }
 
-    /// Appends the alert: the one that rustls has made, else, while nothing is encrypted, the reason's own. `start` is
-    /// where this call's output begins.
+    /// Appends the alert: while nothing is encrypted the one that an RFC demands, else the one that rustls has made, else,
+    /// while nothing is encrypted, the reason's own. `start` is where this call's output begins.
     fn fail(&mut self, failed: Failed, start: usize, out: &mut Vec<u8>) -> Failure {
-        let Failed { mut reason, detail } = failed;
         let is_first = !self.has_progressed;
-        let looks_wrong = self.first.is_some_and(|first| ![ALERT, HANDSHAKE].contains(&first));
-        if is_first && looks_wrong && reason == Reason::Malformed {
-            reason = Reason::NotTls;
-        }
-        let alert = reason.alert();
-        // rustls says handshake_failure to a hello of TLS 1.1, and access_denied where there is no certificate for its
-        // name: RFC 5246 appendix E.1 and RFC 6066 section 3 have alerts for these.
-        let is_other = matches!(reason, Reason::NoCommonVersion | Reason::NoCertificateForName);
-        let has_own = is_first && is_other || !self.flush(out);
-        match alert {
+        let reason = if is_first { self.first.reason(&failed) } else { failed.reason };
+        let demanded = if is_first { reason.demanded(failed.detail.as_ref()) } else { None };
+        let has_own = demanded.is_some() || !self.flush(out);
+        match demanded.or(reason.alert()) {
             Some(Alert(description)) if has_own && is_first => out.extend([ALERT, 3, 3, 0, 2, 2, description]),
-            _ if has_own => return Failure { reason, alert: None, detail },
+            _ if has_own => return Failure { reason, alert: None, detail: failed.detail },
             _ => {}
         }
-        let alert = plain_alert(out.get(start..).unwrap_or_default()).or(alert);
-        Failure { reason, alert, detail }
+        let alert = plain_alert(out.get(start..).unwrap_or_default()).or(reason.alert());
+        Failure { reason, alert, detail: failed.detail }
     }
 
     /// Appends what rustls still has to say; `false` where that is nothing.
@@ -395,6 +389,33 @@ impl<C: Connection> Driver<C> {
         // While there is something to write, rustls does not look at its input: after a fault it must not look again.
         while connection.common().wants_write() && step(connection.process(&mut []).state, out).is_ok() {}
         out.len() > start
+    }
+}
+
+/// The first bytes that a peer has sent: the header of a record, that of a message, and the version that a hello gives.
+#[derive(Default)]
+struct First {
+    bytes: [u8; HEADER + 4 + 2],
+    len: usize,
+}
+
+impl First {
+    fn note(&mut self, received: &[u8]) {
+        let room = self.bytes.get_mut(self.len..).unwrap_or_default();
+        self.len += received.len().min(room.len());
+        room.iter_mut().zip(received).for_each(|(to, &byte)| *to = byte);
+    }
+
+    /// Why it has failed before a message was taken: what has no record in front is no TLS, and who does not say which
+    /// signatures it knows speaks TLS 1.1 or older, if its hello says so.
+    fn reason(&self, Failed { reason, detail }: &Failed) -> Reason {
+        let [kind, .., major, minor] = self.bytes;
+        let is_silent = matches!(detail, Some(Error::PeerIncompatible(SignatureAlgorithmsExtensionRequired)));
+        match reason {
+            Reason::Malformed if self.len > 0 && ![ALERT, HANDSHAKE].contains(&kind) => Reason::NotTls,
+            Reason::NoCommonVersion if is_silent && [major, minor] >= [3, 3] => Reason::NoCommonCipher,
+            &reason => reason,
+        }
     }
 }
 

@@ -302,9 +302,13 @@ impl<'a> Lent<'a> {
     /// How many bytes the record at the front of `bytes` has; see [`record_len`](record::record_len).
     ///
     /// # Errors
-    /// A header that no record has; the connection is to be failed with it.
-    pub fn record_len(&self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
-        record::record_len(bytes, self.line.suite.version)
+    /// A header that no record has; the connection is to be failed with it, and nothing is read any more.
+    pub fn record_len(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
+        let len = record::record_len(bytes, self.line.suite.version);
+        if len.is_err() {
+            self.line.flags.set(Flags::READ_CLOSED);
+        }
+        len
     }
 
     /// The write half owes the peer a message: [`WriteHalf::answer`].

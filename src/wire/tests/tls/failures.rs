@@ -71,11 +71,13 @@ fn an_http_request_in_clear_text_is_seen() {
 
 #[test]
 fn bytes_that_are_no_record_are_refused() {
-    for bytes in [&b"SSH-2.0-x\r\n"[..], b"\x80\x2e\x01\x03\x01", b"GETX / HTTP", &[0; 5], &[23, 3, 3, 0, 1, 0]] {
+    let records = [&[23, 3, 3, 0, 1, 0][..], &[99, 3, 3, 0, 1, 0], &[20, 3, 3, 0, 1, 1]];
+    let others = [&b"SSH-2.0-x\r\n"[..], b"\x80\x2e\x01\x03\x01", b"GETX / HTTP", &[0; 5]];
+    for bytes in records.into_iter().chain(others) {
         let mut out = Vec::new();
         let (reason, alert) = reason(Ours::server(&server_config(&suites())).feed(bytes, &mut out));
-        assert_eq!(reason, Reason::NotTls, "{bytes:?}");
-        assert_eq!(out, [21, 3, 3, 0, 2, 2, alert.unwrap().0], "{bytes:?}");
+        assert_eq!((reason, alert), (Reason::NotTls, Some(Alert::UNEXPECTED_MESSAGE)), "{bytes:?}");
+        assert_eq!(out, [21, 3, 3, 0, 2, 2, Alert::UNEXPECTED_MESSAGE.0], "{bytes:?}");
     }
 }
 
@@ -138,15 +140,33 @@ fn no_version_in_common() {
     assert_eq!((reason, alert), (Reason::NoCommonVersion, Some(Alert::PROTOCOL_VERSION)));
 }
 
+/// A hello without signature_algorithms is one of TLS 1.1, or of a client of 1.2 that knows nothing but SHA-1.
 #[test]
 fn a_client_of_tls_1_1_has_no_version_in_common() {
-    let hello = [&[3, 2][..], &[7; 32], &[0, 0, 2, 0xc0, 0x09, 1, 0]].concat();
-    let len = hello.len() as u8;
-    let record = [&[22, 3, 1, 0, len + 4, 1, 0, 0, len][..], &hello].concat();
+    for (version, why, alert) in [
+        ([3, 1], Reason::NoCommonVersion, Alert::PROTOCOL_VERSION),
+        ([3, 2], Reason::NoCommonVersion, Alert::PROTOCOL_VERSION),
+        ([3, 3], Reason::NoCommonCipher, Alert::HANDSHAKE_FAILURE),
+    ] {
+        let hello = [&version[..], &[7; 32], &[0, 0, 2, 0xc0, 0x09, 1, 0]].concat();
+        let len = hello.len() as u8;
+        let record = [&[22, 3, 1, 0, len + 4, 1, 0, 0, len][..], &hello].concat();
+        for cut in [record.len(), 1, 4, 10] {
+            let (mut ours, mut out) = (Ours::server(&server_config(&suites())), Vec::new());
+            let fed = record.chunks(cut).find_map(|piece| ours.feed(piece, &mut out).err());
+            let failure = fed.expect("it is refused");
+            assert_eq!((failure.reason, failure.alert), (why, Some(alert)), "{version:?}");
+            assert_eq!(out, [21, 3, 3, 0, 2, 2, alert.0]);
+        }
+    }
+}
+
+#[test]
+fn a_record_that_is_too_long_overflows() {
     let mut out = Vec::new();
-    let (reason, alert) = reason(Ours::server(&server_config(&suites())).feed(&record, &mut out));
-    assert_eq!((reason, alert), (Reason::NoCommonVersion, Some(Alert::PROTOCOL_VERSION)));
-    assert_eq!(out, [21, 3, 3, 0, 2, 2, Alert::PROTOCOL_VERSION.0]);
+    let (reason, alert) = reason(Ours::server(&server_config(&suites())).feed(&[22, 3, 1, 0x48, 1], &mut out));
+    assert_eq!((reason, alert), (Reason::Malformed, Some(Alert::RECORD_OVERFLOW)));
+    assert_eq!(out, [21, 3, 3, 0, 2, 2, Alert::RECORD_OVERFLOW.0]);
 }
 
 #[test]
