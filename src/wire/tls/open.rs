@@ -52,11 +52,15 @@ impl Opener<'_> {
         if decrypted.1.len() > MAX_PLAINTEXT { Err(Fault::LongPlaintext) } else { Ok(decrypted) }
     }
 
-    /// RFC 8446 section 5.2: the additional data is the header; the content type is the last byte that is not zero.
+    /// RFC 8446 section 5.2: the additional data is the header; the content type is the last byte that is not zero. Padding
+    /// counts: with it and the type a plaintext has 2^14 + 1 bytes at most (5.4).
     fn decrypt_13<'r>(&mut self, record: &'r mut [u8]) -> Result<(Content, &'r mut [u8]), Fault> {
         let nonce = self.key.nonce(self.line.read_sequence());
         let (header, sealed) = record.split_first_chunk_mut::<HEADER>().ok_or(Fault::Truncated)?;
         let plain = decrypt(self.key, nonce, Aad::from(*header), sealed)?;
+        if plain.len() > MAX_PLAINTEXT + 1 {
+            return Err(Fault::LongPlaintext);
+        }
         let end = plain.iter().rposition(|&byte| byte != 0).ok_or(Fault::NoContentType)?;
         let (content, padded) = plain.split_at_mut(end);
         let kind = padded.first().and_then(|&byte| Content::from_byte(byte));

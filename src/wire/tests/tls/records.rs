@@ -219,6 +219,10 @@ fn plaintext_is_as_long_as_it_may_be() {
         assert_eq!(server.receive(&forger.content(DATA, &vec![1; MAX_PLAINTEXT + 1])), Err(Fault::LongPlaintext));
         assert_eq!(Fault::LongPlaintext.alert(), Some(Alert::RECORD_OVERFLOW));
     }
+    let padded = |zeros: usize| [&[1, DATA][..], &vec![0; zeros]].concat();
+    verdict(SUITE_13, |forger| forger.record(DATA, &padded(MAX_PLAINTEXT - 1))).unwrap();
+    let long = verdict(SUITE_13, |forger| forger.record(DATA, &padded(MAX_PLAINTEXT)));
+    assert_eq!(long, Err(Fault::LongPlaintext));
 }
 
 #[test]
