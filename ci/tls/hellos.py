@@ -98,7 +98,7 @@ REFUSED = [
     ("RFC 8446 4.2.8", "a key of X25519 of 31 bytes", sent(body(e51=share(X25519, bytes(31)))), "illegal_parameter"),
     ("RFC 7748 6.1", "a key of X25519 of zeros", sent(body(e51=share(X25519, bytes(32)))), "illegal_parameter"),
     ("RFC 8446 4.2.8.2", "a point that is not on P-256", sent(body(e10=ONLY_P256, e51=share(P256, OFF_CURVE))), "illegal_parameter"),
-    ("RFC 8446 4.2.11", "pre_shared_key that is not the last", sent(body(e45=b"\1\1", e41=PSK, e99=b"")), "illegal_parameter"),
+    ("RFC 8446 4.2.11", "pre_shared_key, not the last", sent(body(e45=b"\1\1", e41=PSK, e99=b"")), "illegal_parameter"),
     ("RFC 6066 3", "a server_name without a name", sent(body(e0=vector(b"\0\0\0", 2))), "decode_error"),
     ("RFC 6066 3", "a server_name that is longer than it says", sent(body(e0=NAME + b"x")), "decode_error"),
     ("RFC 8446 6.2", "an extension that is longer than the hello", sent(body(tail=words([99, 500]))), "decode_error"),

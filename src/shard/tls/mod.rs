@@ -229,29 +229,26 @@ fn failed(core: &mut Core, who: Handle, failure: &Failure) {
 
 // ---- records ----
 
-/// Opens the whole records at the front of these bytes. How many bytes they have; `None`: the connection reads no more.
+/// Opens the whole records at the front of these bytes. How many bytes they have: all of them behind close_notify and
+/// behind a fault, where nothing is read. `None`: the connection reads no more.
 fn records<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &mut [u8]) -> Option<usize> {
     let mut used = 0;
-    loop {
+    while !core.tls.is_read_closed(who.slot) {
         let rest = &mut bytes[used..];
         match core.tls.record_len(who.slot, rest) {
             Ok(Some(len)) if len <= rest.len() => {
-                record(core, service, who, &mut rest[..len])?;
+                record(core, service, who, &mut rest[..len]);
                 used += len;
             }
-            Ok(_) => break,
-            Err(fault) => {
-                fail(core, who, fault);
-                return None;
-            }
+            Ok(_) => return Some(used),
+            Err(fault) => fail(core, who, fault),
         }
         core.slab.get(who).filter(|conn| conn.reads())?;
     }
-    Some(used)
+    Some(bytes.len())
 }
 
-/// `None`: no record is read behind this one.
-fn record<S: Services>(core: &mut Core, service: &mut S, who: Handle, record: &mut [u8]) -> Option<()> {
+fn record<S: Services>(core: &mut Core, service: &mut S, who: Handle, record: &mut [u8]) {
     core.work.add(RECORD);
     match core.tls.open(who.slot, record) {
         Ok(Opened::Data(plain)) => read::received(core, service, who, plain),
@@ -261,16 +258,9 @@ fn record<S: Services>(core: &mut Core, service: &mut S, who: Handle, record: &m
                 core.list(who.slot);
             }
         }
-        Ok(Opened::CloseNotify) => {
-            read::ended(core, service, who.slot);
-            return None;
-        }
-        Err(fault) => {
-            fail(core, who, fault);
-            return None;
-        }
+        Ok(Opened::CloseNotify) => read::ended(core, service, who.slot),
+        Err(fault) => fail(core, who, fault),
     }
-    Some(())
 }
 
 /// A record that was cut is opened when its rest has come: all that has come since is put behind it.

@@ -218,7 +218,7 @@ impl Peer {
     }
 
     fn whole_record(&mut self) -> Result<Option<usize>, Fault> {
-        let lent = self.parked.as_mut().unwrap().lend();
+        let mut lent = self.parked.as_mut().unwrap().lend();
         Ok(lent.record_len(&self.inbox)?.filter(|&len| len <= self.inbox.len()))
     }
 
