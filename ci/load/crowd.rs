@@ -3,22 +3,29 @@
 //! Method: one epoll, non-blocking sockets, and the smallest framing that tells the truth (RFC 6455 section 5).
 //! An idle client owns its socket and no heap. A client has a [`Habit`], which says how well it behaves, and a
 //! [`Stage`]; the crowd counts how many stand in each stage, so that a test can wait for a number. Whatever a
-//! server must never send (a masked frame, a wrong accept key, reserved bits) panics at once.
+//! server must never send (a masked frame, a wrong accept key, reserved bits) panics at once. A crowd may speak TLS
+//! ([`Crowd::over_tls`]); its clients then have a session of rustls each.
 //!
 //! Order of calls: [`Crowd::join`], then `send`, `echo_each`, `close` and [`Crowd::until`] in any order; nothing
 //! moves outside `turn`, `until`, `join` and `echo_each`, and a crowd left alone answers no ping.
 #![allow(dead_code, reason = "each test program uses the part it needs")]
 
+#[path = "tls_client.rs"]
+pub(crate) mod tls_client;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustls::ClientConfig;
 use socket2::{Domain, Socket, Type};
+use tls_client::TlsClient;
 
 /// Handshakes under way at once: well under any listen backlog, so that no SYN is dropped and retried.
 const PENDING_MAX: usize = 256;
@@ -73,6 +80,7 @@ pub(crate) struct Invitation {
 /// One client; the fields tell what it has seen.
 pub(crate) struct Client {
     socket: Option<TcpStream>,
+    tls: Option<Box<TlsClient>>,
     habit: Habit,
     stage: Stage,
     interest: EventFlags,
@@ -102,6 +110,10 @@ pub(crate) struct Crowd {
     clients: Vec<Client>,
     in_stage: [usize; STAGES],
     scratch: Box<[u8]>,
+    /// By the order of clients, again and again; empty: they speak clear text.
+    tls: Vec<Arc<ClientConfig>>,
+    /// Handshakes under way at once.
+    pub(crate) pending_max: usize,
 }
 
 impl Crowd {
@@ -112,7 +124,15 @@ impl Crowd {
             clients: Vec::new(),
             in_stage: [0; STAGES],
             scratch: vec![0; 64 * 1024].into(),
+            tls: Vec::new(),
+            pending_max: PENDING_MAX,
         }
+    }
+
+    /// Nobody yet; the first client will offer the first of these, and so on, from the beginning again when all are
+    /// offered.
+    pub(crate) fn over_tls(offers: Vec<Arc<ClientConfig>>) -> Crowd {
+        Crowd { tls: offers, ..Crowd::new() }
     }
 
     /// How many clients stand in `stage`.
@@ -135,7 +155,7 @@ impl Crowd {
         let first = self.clients.len();
         let all = first..first + count;
         self.until("all have an answer", limit, |crowd| {
-            while crowd.clients.len() < all.end && crowd.pending() < PENDING_MAX {
+            while crowd.clients.len() < all.end && crowd.pending() < crowd.pending_max {
                 crowd.call(whom);
             }
             crowd.clients.len() == all.end && crowd.pending() == 0
@@ -149,7 +169,8 @@ impl Crowd {
 
     fn call(&mut self, whom: &Invitation) {
         let index = self.clients.len();
-        let client = Client::connect(index, whom);
+        let offer = self.tls.get(index % self.tls.len().max(1));
+        let client = Client::connect(index, whom, offer);
         let socket = client.socket.as_ref().expect("just made");
         let data = EventData::new_u64(index as u64);
         epoll::add(&self.epoll, socket, data, client.interest).expect("room in the epoll");
@@ -224,8 +245,13 @@ impl Crowd {
         indices.iter().map(&mut check).sum()
     }
 
+    /// The messages that a client has received, which it then forgets.
+    pub(crate) fn take_messages(&mut self, index: usize) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.clients[index].messages)
+    }
+
     fn take_echo(&mut self, index: usize, size: usize) -> usize {
-        let messages = std::mem::take(&mut self.clients[index].messages);
+        let messages = self.take_messages(index);
         let same = messages.concat() == payload(index, size);
         assert!(same, "client {index}: not what it sent");
         messages.len()
@@ -242,14 +268,22 @@ impl Crowd {
 }
 
 impl Client {
-    fn connect(index: usize, whom: &Invitation) -> Client {
+    fn connect(index: usize, whom: &Invitation, offer: Option<&Arc<ClientConfig>>) -> Client {
+        let mut client = Client::calling(index, whom);
+        client.tls = offer.map(|offer| Box::new(TlsClient::new(offer)));
+        client.outbox = client.sealed(&request(whom.address, whom.path));
+        client
+    }
+
+    fn calling(index: usize, whom: &Invitation) -> Client {
         Client {
             socket: Some(dial(index, whom)),
+            tls: None,
             habit: whom.habit,
             stage: Stage::Connecting,
             interest: EventFlags::OUT,
             inbox: Vec::new(),
-            outbox: request(whom.address, whom.path),
+            outbox: Vec::new(),
             partial: Vec::new(),
             flood: Vec::new(),
             messages: Vec::new(),
@@ -265,6 +299,11 @@ impl Client {
     /// Where the client stands.
     pub(crate) fn stage(&self) -> Stage {
         self.stage
+    }
+
+    /// It has resumed a session of TLS.
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_resumed())
     }
 
     /// The connection stands, and its socket takes nothing more.
@@ -332,8 +371,24 @@ impl Client {
     }
 
     fn push(&mut self, bytes: &[u8]) {
-        self.outbox.extend_from_slice(bytes);
+        let bytes = self.sealed(bytes);
+        self.outbox.extend(bytes);
         self.write();
+    }
+
+    /// As it is sent.
+    fn sealed(&mut self, plain: &[u8]) -> Vec<u8> {
+        let Some(tls) = &mut self.tls else { return plain.to_vec() };
+        tls.seal(plain);
+        tls.outgoing()
+    }
+
+    /// What came, in clear text; what is to be answered at once is queued.
+    fn opened(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let Some(tls) = &mut self.tls else { return bytes.to_vec() };
+        let plain = tls.open(bytes).expect("records of TLS");
+        self.outbox.extend(tls.outgoing());
+        plain
     }
 
     fn read(&mut self, scratch: &mut [u8]) {
@@ -369,13 +424,16 @@ impl Client {
     fn refill(&mut self) {
         if self.outbox.is_empty() {
             // An idle client must not keep the room of its last frame.
-            self.outbox = self.flood.clone();
+            let flood = std::mem::take(&mut self.flood);
+            self.outbox = if flood.is_empty() { Vec::new() } else { self.sealed(&flood) };
+            self.flood = flood;
             self.flooded += u64::from(!self.flood.is_empty());
         }
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        self.inbox.extend_from_slice(bytes);
+        let plain = self.opened(bytes);
+        self.inbox.extend(plain);
         if self.stage == Stage::Upgrading {
             self.answer();
         }

@@ -18,7 +18,7 @@ use socket2::SockRef;
 
 use crate::by_hand::{Caller, open_door};
 use crate::crowd::{BINARY, PING, TEXT, frame, request};
-use crate::peer::{Server, names, patience, raise_file_limit, wait_for};
+use crate::peer::{Server, names, patience, raise_file_limit, scaled, wait_for};
 
 /// The longest that an innocent waits for an echo (times patience): attacks kept them waiting for 3.7 s and for ever.
 const BOUND: Duration = Duration::from_millis(1500);
@@ -62,11 +62,6 @@ service = "broadcast"
 feeds = ["http"]
 subscribe = true
 "#;
-
-/// The first number, or the second where everything is to be tried in full.
-fn scaled(small: usize, full: usize) -> usize {
-    if std::env::var_os("EDGEHOLD_HOSTILE").is_some_and(|it| it == "full") { full } else { small }
-}
 
 // ---- the innocent ----
 

@@ -2,19 +2,21 @@
 //!
 //! Each test starts a server process of its own ([`peer`]) and meets it with plain clients by the thousand
 //! ([`crowd`]), one by one ([`by_hand`]), and with clients that want to harm ([`hostile`]), and with an
-//! independent WebSocket library ([`busy`]). The crowded ones run
+//! independent WebSocket library ([`busy`]); with all of these over TLS ([`secured`]). The crowded ones run
 //! one after another, as two of them together would fill the table of open files and spoil each other's figures; those
 //! of a few clients run beside each other.
 
 mod addresses;
 mod back_end;
 mod behind;
+mod broken_off;
 mod busy;
 mod by_hand;
 mod certificates;
 mod crowd;
 mod drain;
 mod files;
+mod floods;
 mod full_shard;
 mod hostile;
 mod kernel;
@@ -23,6 +25,9 @@ mod many;
 mod peer;
 mod readme;
 mod refusal;
+mod resumption;
+mod rotation;
+mod secured;
 mod unkind;
 mod unread_log;
 mod upstream;

@@ -47,6 +47,20 @@ pub(crate) mod names {
     pub(crate) const BYTES: &str = "edgehold_bytes_total";
     /// Gauge: memory of outbox chunks in use.
     pub(crate) const OUTBOX: &str = "edgehold_outbox_bytes";
+    /// Gauge: bytes queued and not yet taken by the kernel.
+    pub(crate) const PENDING: &str = "edgehold_pending_bytes";
+    /// Counter, label `listener`: clients accepted.
+    pub(crate) const ACCEPTS: &str = "edgehold_accepts_total";
+    /// Counter, label `kind` (`full`, `resumed`): TLS handshakes that were completed.
+    pub(crate) const TLS_HANDSHAKES: &str = "edgehold_tls_handshakes_total";
+    /// Counter, label `reason`: TLS handshakes that have failed.
+    pub(crate) const TLS_FAILURES: &str = "edgehold_tls_handshake_failures_total";
+    /// Gauge: TLS handshakes that have begun.
+    pub(crate) const TLS_UNDER_WAY: &str = "edgehold_tls_handshakes_under_way";
+    /// Gauge: TLS connections whose keys stay expanded.
+    pub(crate) const TLS_AWAKE: &str = "edgehold_tls_awake";
+    /// Counter, labels `listener`, `result` (`ok`, `failed`): times that files of `tls` had changed.
+    pub(crate) const TLS_RELOADS: &str = "edgehold_tls_reloads_total";
     /// The value of `state` of a connection that waits on a multishot poll only.
     pub(crate) const PARKED: &str = "parked";
 }
@@ -56,6 +70,11 @@ pub(crate) fn patience(seconds: u64) -> Duration {
     let factor = std::env::var("EDGEHOLD_PATIENCE").ok();
     let factor = factor.and_then(|text| text.parse().ok()).unwrap_or(1);
     Duration::from_secs(seconds * factor)
+}
+
+/// The first number, or the second where everything is to be tried in full.
+pub(crate) fn scaled(small: usize, full: usize) -> usize {
+    if std::env::var_os("EDGEHOLD_HOSTILE").is_some_and(|it| it == "full") { full } else { small }
 }
 
 /// Polls `condition` until it holds. Panics, naming `what`, when it does not within `limit`.

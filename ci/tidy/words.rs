@@ -42,7 +42,7 @@ const SOURCE: &str = "source = \"registry+https://github.com/rust-lang/crates.io
 
 /// Where a thread may sleep: between two looks at a condition with a deadline.
 /// And readers who are slow on purpose: their pace is what is tested.
-const SLEEPERS: [(&str, &str); 10] = [
+const SLEEPERS: [(&str, &str); 11] = [
     ("src/app/addresses.rs", "patiently"),
     ("bench/micro/src/bin/fan_limit.rs", "has"),
     ("bench/micro/src/bin/fan_limit.rs", "pace"),
@@ -52,6 +52,7 @@ const SLEEPERS: [(&str, &str); 10] = [
     ("bench/src/publisher.rs", "wait_until"),
     ("ci/load/by_hand.rs", "sip"),
     ("ci/load/by_hand.rs", "sip_all"),
+    ("ci/load/floods.rs", "flood"),
     ("ci/load/peer.rs", "wait_for"),
 ];
 
