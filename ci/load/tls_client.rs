@@ -127,6 +127,11 @@ impl TlsClient {
         self.session.refresh_traffic_keys().expect("TLS 1.3, after the handshake");
     }
 
+    /// The handshake is over, and it is TLS 1.3.
+    pub(crate) fn is_13(&self) -> bool {
+        !self.is_handshaking() && self.session.protocol_version() == Some(TLS13.version)
+    }
+
     /// The handshake is not over.
     pub(crate) fn is_handshaking(&self) -> bool {
         self.session.is_handshaking()

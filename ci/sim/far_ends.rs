@@ -1,6 +1,7 @@
 //! The far ends: what clients and upstreams say, and what they expect to hear.
 
 use crate::deflated::Deflated;
+use crate::line::Line;
 use edgehold::engine::script::{Dice, FarEnd, Script};
 use edgehold_wire::deflate::Preferences;
 use edgehold_wire::upgrade::{self, Offer};
@@ -36,6 +37,7 @@ enum Leave {
 /// A client and its model.
 pub struct Client {
     pub end: FarEnd,
+    line: Line,
     pub aim: Aim,
     leave: Leave,
     stage: Stage,
@@ -78,7 +80,7 @@ enum Stage {
 
 /// A client is finished when nothing more is to be expected of it.
 impl Client {
-    pub fn new(end: FarEnd, dice: &mut Dice) -> Client {
+    pub fn new(end: FarEnd, line: Line, dice: &mut Dice) -> Client {
         let aim = [Aim::Echo, Aim::Proxy, Aim::Http][dice.below(3)];
         let leave = match dice.below(10) {
             0 => Leave::Abruptly,
@@ -88,6 +90,7 @@ impl Client {
         };
         let mut client = Client {
             end,
+            line,
             aim,
             leave,
             stage: Stage::Opening,
@@ -146,21 +149,25 @@ impl Client {
         if self.stage == Stage::Gone {
             return;
         }
+        self.line.step(ring, dice);
         let most = 1 + dice.below(3000);
         if dice.chance(70) {
-            let bytes = ring.read(self.end, most);
+            let bytes = self.line.read(ring, most);
             self.hear(&bytes);
+            self.refused |= self.line.is_turned_away();
         }
         if ring.is_ended(self.end) {
             self.stage = Stage::Gone;
-            ring.end(self.end);
+            self.line.end(ring);
         } else if self.refused && self.stage != Stage::Leaving {
             self.stage = Stage::Leaving;
-            ring.end(self.end);
+            self.line.end(ring);
         } else if !self.outgoing.is_empty() && dice.chance(60) {
             let len = 1 + dice.below(self.outgoing.len().min(5000));
             let piece: Vec<u8> = self.outgoing.drain(..len).collect();
-            ring.say(self.end, &piece);
+            self.line.say(ring, &piece);
+        } else if !self.line.is_flushed() {
+            self.cut_short(ring, dice, 2);
         } else if self.outgoing.is_empty() {
             self.go_on(ring, dice);
         }
@@ -175,7 +182,12 @@ impl Client {
             Stage::Talking if self.is_satisfied() && dice.chance(30) => self.take_leave(ring),
             _ => {}
         }
-        let cut_short = matches!(self.leave, Leave::Abruptly | Leave::Rudely) && dice.chance(3);
+        self.cut_short(ring, dice, 3);
+    }
+
+    /// It may go in the middle of things, be it in a handshake.
+    fn cut_short(&mut self, ring: &mut Script, dice: &mut Dice, percent: usize) {
+        let cut_short = matches!(self.leave, Leave::Abruptly | Leave::Rudely) && dice.chance(percent);
         if cut_short && self.stage != Stage::Leaving {
             self.take_leave(ring);
         }
@@ -184,15 +196,15 @@ impl Client {
     fn take_leave(&mut self, ring: &mut Script) {
         self.stage = Stage::Leaving;
         match (self.leave, self.aim) {
-            (Leave::Rudely, _) => ring.break_off(self.end),
+            (Leave::Rudely, _) => self.line.break_off(ring),
             (Leave::Abruptly, _) if self.opened => {
                 // Words and the end in one: whoever stops reading at the words never hears of the end.
                 self.frame(Opcode::Ping, true, b"gone");
                 let last = std::mem::take(&mut self.outgoing);
-                ring.say(self.end, &last);
-                ring.end(self.end);
+                self.line.say(ring, &last);
+                self.line.end(ring);
             }
-            (Leave::Abruptly, _) | (Leave::Kindly, Aim::Http) => ring.end(self.end),
+            (Leave::Abruptly, _) | (Leave::Kindly, Aim::Http) => self.line.end(ring),
             (Leave::Kindly, _) => self.frame(Opcode::Close, true, ws::close_body(CloseCode::NORMAL, "bye").as_bytes()),
             (Leave::Not, _) => self.stage = Stage::Talking,
         }
@@ -379,6 +391,11 @@ impl Client {
             ));
         }
         None
+    }
+
+    /// See [`Line::is_cut`].
+    pub fn is_cut(&self) -> bool {
+        self.line.is_cut()
     }
 }
 

@@ -18,12 +18,15 @@ mod faults;
 mod files;
 mod hostile;
 mod letters;
+mod line;
 mod lookups;
 mod missed;
 mod play;
 mod requests;
 mod stage;
 mod tls;
+#[path = "../load/tls_client.rs"]
+mod tls_client;
 mod upstreams;
 
 use play::{Play, Verdict};
@@ -40,6 +43,18 @@ fn everyone_hears_what_was_meant_for_them() {
         return judge(seed, Play::new(seed, true).run());
     }
     play_all(SEEDS, NEW_SEEDS, |seed| Play::new(seed, false).run());
+}
+
+/// Of plays over TLS, an ordinary run and by the clock: see `line.rs`.
+const SEEDS_OVER_TLS: u64 = 100;
+const NEW_SEEDS_OVER_TLS: u64 = 20;
+
+#[test]
+fn everyone_hears_what_was_meant_for_them_over_tls() {
+    if let Some(seed) = number("EDGEHOLD_SEED") {
+        return judge(seed, Play::over_tls(seed, true).run());
+    }
+    play_all(SEEDS_OVER_TLS, NEW_SEEDS_OVER_TLS, |seed| Play::over_tls(seed, false).run());
 }
 
 /// Of plays of the broadcast service: each is short, and what only a rare order of events brings about needs many.

@@ -2,6 +2,7 @@
 
 use crate::exchange::Exchanges;
 use crate::far_ends::{Client, Upstream};
+use crate::line::Lines;
 use edgehold::engine::script::{Dice, Script, Temper};
 use edgehold::mesh::{Counters, Receiver, Sender, ToControl, ToShard, Waker, mailbox};
 use edgehold::service::proxy::{self, Frames, Place};
@@ -37,6 +38,7 @@ pub struct Play {
     tell: bool,
     pace: Pace,
     exchanges: Exchanges,
+    lines: Lines,
 }
 
 /// How fast time goes.
@@ -50,10 +52,19 @@ enum Pace {
 
 impl Play {
     pub fn new(seed: u64, tell: bool) -> Play {
+        Play::with(seed, tell, Lines::clear())
+    }
+
+    /// The same with TLS.
+    pub fn over_tls(seed: u64, tell: bool) -> Play {
+        Play::with(seed, tell, Lines::over_tls())
+    }
+
+    fn with(seed: u64, tell: bool, lines: Lines) -> Play {
         let mut dice = Dice::new(seed ^ 0x00ed_9e01d);
         let temper = temper(&mut dice);
         let pace = if dice.chance(50) { Pace::Calm } else { Pace::Sleepy };
-        let settings = settings(&mut dice);
+        let settings = ShardSettings { tls: lines.listeners(), ..settings(&mut dice) };
         let waker = || Arc::new(Waker::new().expect("an eventfd"));
         let (mut to_shard, letters) = mailbox(1024, waker());
         let (to_control, from_shard) = mailbox(1024, waker());
@@ -71,7 +82,22 @@ impl Play {
         let (clients, upstreams) = (Vec::new(), Vec::new());
         let now = Duration::ZERO;
         let forge = false;
-        Play { seed, dice, shard, to_shard, from_shard, clients, upstreams, to_come, now, forge, tell, pace, exchanges }
+        Play {
+            seed,
+            dice,
+            shard,
+            to_shard,
+            from_shard,
+            clients,
+            upstreams,
+            to_come,
+            now,
+            forge,
+            tell,
+            pace,
+            exchanges,
+            lines,
+        }
     }
 
     /// A play in which upstreams lie.
@@ -90,7 +116,8 @@ impl Play {
         }
         let fault = self.judge().or_else(|| self.stop());
         if self.tell {
-            println!("seed {}: {steps} steps, {fault:?}", self.seed);
+            let closes = self.shard.report().counters.closes;
+            println!("seed {}: {steps} steps, closes by cause {closes:?}, {fault:?}", self.seed);
         }
         Verdict { steps, fault }
     }
@@ -128,7 +155,8 @@ impl Play {
         if self.to_come > 0 && self.dice.chance(20) {
             self.to_come -= 1;
             let end = self.shard.ring().arrive(0);
-            self.clients.push(Client::new(end, &mut self.dice));
+            let line = self.lines.connect(end, &mut self.dice);
+            self.clients.push(Client::new(end, line, &mut self.dice));
         }
     }
 
@@ -189,7 +217,9 @@ impl Play {
         if !self.shard.ring().is_at_rest() || left != [0; 5] {
             return Some(format!("left behind: {counters:?}"));
         }
-        (ends != counters.accepts[0]).then(|| unaccounted(&counters))
+        let lost = (ends != counters.accepts[0]).then(|| unaccounted(&counters));
+        let cut = self.clients.iter().filter(|client| client.is_cut()).count();
+        lost.or_else(|| self.lines.fault(&counters, cut))
     }
 }
 

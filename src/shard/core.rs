@@ -255,6 +255,18 @@ impl Core {
         self.step_finish(who);
     }
 
+    /// A connection between requests, or before its first one, is over. Over TLS close_notify is sent, without which
+    /// the peer could not know that nothing is missing (RFC 8446 section 6.1).
+    pub(super) fn leave(&mut self, who: Handle, cause: Cause) {
+        let Some(conn) = self.slab.get_mut(who) else { return };
+        if conn.state == State::Head && (conn.flags.contains(Flags::TLS) || conn.has_unsent()) {
+            conn.set_cause(cause);
+            self.finish(who);
+        } else {
+            self.cut(who, cause);
+        }
+    }
+
     pub(in crate::shard) fn step_finish(&mut self, who: Handle) {
         let now = self.clock.now();
         let Some(conn) = self.slab.get_mut(who) else { return };

@@ -56,7 +56,7 @@ fn expired_head(core: &mut Core, slot: u32) {
         core.desk().refuse_last(who, Status::REQUEST_TIMEOUT, "no whole request head came within head_timeout");
     } else {
         let reused = conn.exchange.contains(Exchange::REUSED);
-        core.cut(who, if reused { Cause::IdleTimeout } else { Cause::HeadTimeout });
+        core.leave(who, if reused { Cause::IdleTimeout } else { Cause::HeadTimeout });
     }
 }
 

@@ -264,11 +264,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
         }
         match state {
             State::Head if conn.hold.contains(Hold::VERDICT) => conn.exchange.insert(Exchange::LAST),
-            State::Head if conn.has_unsent() => {
-                conn.set_cause(Cause::Drained);
-                self.core.finish(who);
-            }
-            State::Head | State::Handshake => self.core.cut(who, Cause::Drained),
+            State::Head | State::Handshake => self.core.leave(who, Cause::Drained),
             State::Open if conn.is_websocket() || conn.is_stream() => {
                 conn.set_cause(Cause::Drained);
                 self.service.event(&mut self.core.desk(), who, token, Event::Drain);

@@ -161,12 +161,7 @@ fn end_requests(core: &mut Core, slot: u32) {
     let who = Handle::of(slot, conn);
     let answered = conn.exchange.contains(Exchange::REUSED) && core.side.spilled(conn.side) == 0;
     let cause = if answered { Cause::Closed } else { Cause::Gone };
-    if conn.has_unsent() {
-        conn.set_cause(cause);
-        core.finish(who);
-    } else {
-        core.cut(who, cause);
-    }
+    core.leave(who, cause);
 }
 
 /// So many bytes have come from it now.
