@@ -1,5 +1,5 @@
-//! Clients that are killed in the middle of a handshake, at moments chosen from a seed: after some bytes of a flight, by
-//! FIN and by RST; in full handshakes and resumed ones, of TLS 1.3 and 1.2. `EDGEHOLD_SEED` chooses others.
+//! Clients that are killed in the middle of a handshake, at moments chosen from a seed: after some bytes of a flight,
+//! by FIN and by RST; in full handshakes and resumed ones, of TLS 1.3 and 1.2. `EDGEHOLD_SEED` chooses others.
 
 use std::io::Write;
 use std::sync::Arc;

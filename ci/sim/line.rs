@@ -1,8 +1,8 @@
 //! What a far end of a play speaks through: clear text as it is, or TLS by stock rustls.
 //!
 //! Over TLS what it says becomes records, which go out in pieces of any length. Certificates, versions and suites are
-//! such that all lengths follow from the seed, so that a play can be played again. A record that is not what TLS allows,
-//! an alert that nothing has called for, and an end without close_notify are faults of the shard.
+//! such that all lengths follow from the seed, so that a play can be played again. A record that is not what TLS
+//! allows, an alert that nothing has called for, and an end without close_notify are faults of the shard.
 
 use crate::tls_client::{Issued, TLS12, TLS13, TlsClient, offers, without_tickets};
 use edgehold::engine::script::{Dice, FarEnd, Script};

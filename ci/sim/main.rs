@@ -71,6 +71,17 @@ fn every_listener_hears_its_channels() {
     play_all(LISTENER_SEEDS, NEW_LISTENER_SEEDS, |seed| broadcast::Play::new(seed, false).run());
 }
 
+/// As [`SEEDS_OVER_TLS`].
+const LISTENER_SEEDS_OVER_TLS: u64 = 300;
+
+#[test]
+fn every_listener_hears_its_channels_over_tls() {
+    if let Some(seed) = number("EDGEHOLD_SEED") {
+        return judge(seed, broadcast::Play::over_tls(seed, true).run());
+    }
+    play_all(LISTENER_SEEDS_OVER_TLS, NEW_SEEDS_OVER_TLS, |seed| broadcast::Play::over_tls(seed, false).run());
+}
+
 /// Shards that write to each other: see `letters.rs`.
 #[test]
 fn every_letter_between_shards_arrives_once_and_in_order() {

@@ -296,6 +296,44 @@ fn forge(header: [u8; 5], expected: rustls::AlertDescription) {
     assert_eq!((stage.counters().tls_faults, stage.counters().closes[Cause::Tls as usize]), (1, 0));
 }
 
+/// A header that no record has, alone, behind a forged record, or again and again: one fault, one alert, and the shard
+/// goes on.
+#[test]
+fn a_header_that_no_record_has_ends_its_connection_alone() {
+    let forged: &[u8] = &[23, 3, 3, 0, 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20];
+    let cases: [(&[&[u8]], rustls::AlertDescription); 5] = [
+        (&[&[22, 3, 1, 0, 133]], rustls::AlertDescription::UnexpectedMessage),
+        (&[&[23, 2]], rustls::AlertDescription::ProtocolVersion),
+        (&[&[23, 3, 3, 255, 255]], rustls::AlertDescription::RecordOverflow),
+        (&[forged, &[22, 3, 1, 0, 133]], rustls::AlertDescription::BadRecordMac),
+        (&[&[22; 5], &[22; 4000], &[22; 4000]], rustls::AlertDescription::UnexpectedMessage),
+    ];
+    for (number, (said, expected)) in cases.into_iter().enumerate() {
+        let both = Both::new(&rustls::version::TLS13);
+        let mut stage = both.stage(1, KIND, settings());
+        let (mut guilty, mut innocent) = (both.client(&mut stage), both.client(&mut stage));
+        guilty.opens(&mut stage, "/echo");
+        innocent.opens(&mut stage, "/echo");
+        if number % 2 == 0 {
+            // From the parked state.
+            (0..400).for_each(|_| stage.turn());
+        }
+        said.iter().for_each(|bytes| stage.shard.ring().say(guilty.end, bytes));
+        let mut told = Vec::new();
+        let ended = stage.until(TURNS, |stage| {
+            told.extend(stage.shard.ring().read(guilty.end, usize::MAX));
+            stage.shard.ring().is_ended(guilty.end)
+        });
+        assert!(ended, "case {number}: {:?}", stage.counters());
+        guilty.tls.read_tls(&mut &told[..]).expect("room");
+        let alert = guilty.tls.process_new_packets().expect_err("a fatal alert");
+        assert_eq!(alert, rustls::Error::AlertReceived(expected), "case {number}");
+        innocent.sends_frame(b"still served");
+        innocent.receives(&mut stage, &frame(b"still served"));
+        assert_eq!(stage.counters().tls_faults, 1, "case {number}");
+    }
+}
+
 /// A listener of clear text beside one with TLS: pages are sent there, openings refused, balancers answered.
 #[test]
 fn a_listener_that_redirects_serves_nothing_but_health() {

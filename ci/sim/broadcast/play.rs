@@ -4,6 +4,7 @@ use super::feeds::History;
 use super::setup::{FEEDS, Setup};
 use super::subscriber::{Subscriber, World};
 use crate::exchange::Exchanges;
+use crate::line::Lines;
 use crate::play::Verdict;
 use edgehold::engine::script::{Dice, Script, Temper};
 use edgehold::mesh::{ChannelState, Receiver, Sender, SubscribersQuery, ToControl, ToShard, Waker, Wanted, mailbox};
@@ -44,25 +45,31 @@ pub struct Play {
     verbose: bool,
     steps: u64,
     exchanges: Exchanges,
+    lines: Lines,
 }
 
 type Fault = Option<String>;
 
 impl Play {
     pub fn new(seed: u64, verbose: bool) -> Play {
-        Play::with(seed, verbose, false)
+        Play::with(seed, verbose, false, Lines::clear())
+    }
+
+    /// The same with TLS.
+    pub fn over_tls(seed: u64, verbose: bool) -> Play {
+        Play::with(seed, verbose, false, Lines::over_tls())
     }
 
     /// A play in which subscribers forget messages.
     pub fn forgetful(seed: u64) -> Play {
-        Play::with(seed, false, true)
+        Play::with(seed, false, true, Lines::clear())
     }
 
-    fn with(seed: u64, verbose: bool, forgets: bool) -> Play {
+    fn with(seed: u64, verbose: bool, forgets: bool, lines: Lines) -> Play {
         let mut dice = Dice::new(seed ^ 0xfeed);
         let temper = temper(&mut dice);
         let setup = Setup::new(&mut dice, temper.window < 5000 || temper.delay > 50);
-        let settings = settings(&mut dice);
+        let settings = ShardSettings { tls: lines.listeners(), ..settings(&mut dice) };
         let waker = || Arc::new(Waker::new().expect("an eventfd"));
         let (to_shard, letters) = mailbox(1024, waker());
         let (to_control, from_shard) = mailbox(1024, waker());
@@ -98,6 +105,7 @@ impl Play {
             steps: 0,
             dice,
             exchanges,
+            lines,
         }
     }
 
@@ -148,6 +156,7 @@ impl Play {
                 dice: &mut self.dice,
                 setup: &self.setup,
                 history: &self.history,
+                lines: &self.lines,
                 rest: self.rest,
                 no_more_connections: self.no_more_connections,
                 breaks: self.breaks,
@@ -333,11 +342,11 @@ impl Play {
         let stages: u32 = counters.stages.iter().flatten().flatten().sum();
         let left =
             [u64::from(stages), counters.used, counters.pending_bytes, counters.outbox_bytes, counters.subscriptions];
-        if self.shard.ring().is_at_rest() && left == [0; 5] {
-            Ok(())
-        } else {
-            Err(format!("left behind: {counters:?}"))
+        if !self.shard.ring().is_at_rest() || left != [0; 5] {
+            return Err(format!("left behind: {counters:?}"));
         }
+        let cuts = self.subscribers.iter().map(|it| it.cuts).sum();
+        self.lines.fault(&counters, cuts).map_or(Ok(()), Err)
     }
 }
 

@@ -5,6 +5,7 @@ use super::model::{Model, Start, Upto};
 use super::reader::{Incoming, Reader, Transport};
 use super::request::{self, Request};
 use super::setup::Setup;
+use crate::line::{Line, Lines};
 use edgehold::engine::script::{Dice, FarEnd, Script};
 use edgehold::mesh;
 use edgehold::service::broadcast::Policy;
@@ -30,6 +31,7 @@ pub struct World<'w> {
     pub dice: &'w mut Dice,
     pub setup: &'w Setup,
     pub history: &'w History,
+    pub lines: &'w Lines,
     /// Everybody reads and nobody leaves.
     pub rest: bool,
     /// Nobody connects again.
@@ -59,11 +61,14 @@ pub struct Subscriber {
     /// It ignores a message now and then: the model must find it.
     forgets: bool,
     connection: Option<Connection>,
+    /// Connections that were left without a word ([`Line::is_cut`]).
+    pub cuts: usize,
 }
 
 /// One connection.
 struct Connection {
     end: FarEnd,
+    line: Line,
     reader: Reader,
     model: Model,
     outgoing: Vec<u8>,
@@ -118,6 +123,7 @@ impl Subscriber {
             gone: 0,
             forgets,
             connection: None,
+            cuts: 0,
         }
     }
 
@@ -200,8 +206,9 @@ impl Subscriber {
         model.stalled = self.pace == Pace::Slow;
         let leave = 200 + dice.below(1500);
         let due = VecDeque::new();
+        let line = world.lines.connect(end, world.dice);
         self.connection =
-            Some(Connection { end, reader, model, outgoing, due, stall: 0, leave, leaving: false, broke: false });
+            Some(Connection { end, line, reader, model, outgoing, due, stall: 0, leave, leaving: false, broke: false });
     }
 
     // ---- receiving ----
@@ -215,7 +222,7 @@ impl Subscriber {
             Pace::Slow if !world.rest && !world.stopping => world.dice.below(100),
             _ => 1 << 20,
         };
-        let bytes = world.ring.read(connection.end, most);
+        let bytes = connection.line.read(world.ring, most);
         let words = connection.reader.receive(&bytes)?;
         for word in words {
             if world.verbose {
@@ -277,6 +284,7 @@ impl Subscriber {
         if let Some(mut next) = self.connection.take() {
             (next.leave, next.model.stalled) = (leave, stalled);
             next.reader.go_on_from(&mut connection.reader);
+            std::mem::swap(&mut next.line, &mut connection.line);
             *connection = next;
         }
         Ok(())
@@ -315,7 +323,8 @@ impl Subscriber {
 
     fn end(&mut self, mut connection: Connection, world: &mut World<'_>) -> Result<(), String> {
         self.away = 1 + world.dice.below(400);
-        world.ring.end(connection.end);
+        connection.line.end(world.ring);
+        self.cuts += usize::from(connection.line.is_cut());
         let broken = world.ring.is_broken(connection.end);
         let own =
             connection.broke || connection.leaving && connection.reader.close_code.is_none_or(|code| code == 1000);
@@ -421,8 +430,9 @@ impl Connection {
         if !self.outgoing.is_empty() && !self.broke && world.dice.chance(70) {
             let len = 1 + world.dice.below(self.outgoing.len());
             let piece: Vec<u8> = self.outgoing.drain(..len).collect();
-            world.ring.say(self.end, &piece);
+            self.line.say(world.ring, &piece);
         }
+        self.line.step(world.ring, world.dice);
     }
 
     fn disconnect(&mut self, world: &mut World<'_>) {
@@ -430,14 +440,14 @@ impl Connection {
         match world.dice.below(4) {
             0 => {
                 self.broke = true;
-                world.ring.break_off(self.end);
+                self.line.break_off(world.ring);
             }
             1 | 2 if self.reader.transport == Transport::Socket && self.reader.is_open() => {
                 self.frame(Opcode::Close, ws::close_body(CloseCode::NORMAL, "bye").as_bytes());
             }
             _ => {
                 self.broke = true;
-                world.ring.end(self.end);
+                self.line.end(world.ring);
             }
         }
     }
