@@ -6,7 +6,7 @@
 //! hundred at a time, so that what is under way at once, and the memory that it takes for a moment, is the same for few
 //! and for many, on however busy a machine. At the end 10 000 leave and 10 000 others come: that must cost nothing, or
 //! something leaks. Further tests measure the kernel's share, what a client costs that listens to a channel, and what
-//! one costs that came over TLS.
+//! one costs that came over TLS, idle or not.
 
 #[path = "../load/crowd.rs"]
 mod crowd;
@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
+use crowd::tls_client::{Issued, TLS13, offers, without_tickets};
 use crowd::{Crowd, Habit, Invitation, Stage};
 use tempfile::TempDir;
 
@@ -33,6 +34,10 @@ const BYTES_MAX: i64 = 200;
 const KERNEL_BYTES_MAX: f64 = 1.05 * (3870.0 + 256.0 + 40.0);
 /// The most that an idle connection over TLS 1.3 with AES-128 may cost, in bytes of RSS.
 const TLS_BYTES_MAX: f64 = 256.0;
+/// The same with AES-256, whose state is 32 bytes larger.
+const TLS_LARGE_BYTES_MAX: i64 = 320;
+/// What a connection over TLS may cost beyond the same in clear text while it is not parked: its keys stay expanded.
+const TLS_AWAKE_BYTES_MAX: i64 = 1400;
 /// The most that a client may cost beyond that which listens to a channel, in bytes of RSS.
 const SUBSCRIBER_BYTES_MAX: f64 = 64.0;
 /// Connections of which the kernel's share is measured.
@@ -44,6 +49,9 @@ const TLS_CROWD: [&str; 7] = ["--connections", "24000", "--rate", "2000", "--ins
 const LEAK_BYTES_MAX: i64 = 64;
 /// Clients that join and speak at a time.
 const LOT: usize = 100;
+/// Clients over TLS that are not parked at a time: keys that stay expanded take the heap's memory, and leave it in
+/// pieces.
+const AWAKE: usize = 1_000;
 /// The kernel's memory is that of all processes. What they do moves a figure by chance, what the server does comes
 /// again: a figure holds when a second measurement agrees with it, to so many bytes of the kernel's and of user memory.
 const AGREE: [f64; 2] = [100.0, 6.0];
@@ -85,25 +93,32 @@ fn idle_connection() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let needed = (FEW + MORE + 100) as u64;
     assert!(raise_file_limit() >= needed, "ulimit -n must allow {needed}");
-    let server = Server::start(CONFIG);
-    let mut crowd = Crowd::new();
-
-    join(&mut crowd, &server, FEW);
-    leave(&mut crowd, &server, FEW);
-    join(&mut crowd, &server, FEW);
-    let few = parked(&mut crowd, &server, FEW);
-    join(&mut crowd, &server, MORE);
-    let all = parked(&mut crowd, &server, FEW + MORE);
-    leave(&mut crowd, &server, MORE);
-    join(&mut crowd, &server, MORE);
-    let again = parked(&mut crowd, &server, FEW + MORE);
-
-    let (rss, pss) = (slope(few.rss, all.rss), slope(few.pss, all.pss));
-    println!("idle connection: {rss} bytes of RSS, {pss} of PSS; limit {BYTES_MAX}");
-    let leak = slope(all.rss, again.rss);
+    let (rss, leak) = cost_of(Crowd::new(), CONFIG, Server::parked, MORE);
+    println!("idle connection: {rss} bytes of RSS; limit {BYTES_MAX}");
     println!("connection in a used slot: {leak} bytes of RSS; limit {LEAK_BYTES_MAX}");
     assert!(rss <= BYTES_MAX, "an idle connection costs {rss} bytes");
     assert!(leak <= LEAK_BYTES_MAX, "a used slot costs {leak} bytes");
+}
+
+/// What a connection costs, and one more in a used slot, in bytes of RSS, when as many are ready as there are; no more
+/// than `unready_max` are not at a time.
+fn cost_of(mut crowd: Crowd, config: &str, ready: impl Fn(&Server) -> u64, unready_max: usize) -> (i64, i64) {
+    let server = Server::start(config);
+    let come = |crowd: &mut Crowd, count: usize| {
+        let mut memory = None;
+        for done in (0..count).step_by(unready_max) {
+            join(crowd, &server, unready_max.min(count - done));
+            memory = Some(settled(crowd, &server, &ready));
+        }
+        memory.expect("some have come")
+    };
+    come(&mut crowd, FEW);
+    leave(&mut crowd, &server, FEW);
+    let few = come(&mut crowd, FEW);
+    let all = come(&mut crowd, MORE);
+    leave(&mut crowd, &server, MORE);
+    let again = come(&mut crowd, MORE);
+    (slope(few.rss, all.rss), slope(all.rss, again.rss))
 }
 
 /// The kernel's share: edgehold-bench reads the slab at three counts and takes off its own end, which it has
@@ -134,8 +149,7 @@ fn idle_connection_over_tls() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = certified();
     let over_tls = || {
-        let config = CONFIG.replace(PLAIN, &SECURED.replace("{folder}", &folder.path().display().to_string()));
-        let outcome = measured(&config, "wss", "/echo", &TLS_CROWD);
+        let outcome = measured(&secured(folder.path()), "wss", "/echo", &TLS_CROWD);
         let shook = &outcome["connect"]["tls"];
         assert_eq!(shook["cipher_suite"], "TLS13_AES_128_GCM_SHA256");
         println!("full handshakes per second of the server's CPU: {}", shook["full_per_server_cpu_second"]);
@@ -146,15 +160,48 @@ fn idle_connection_over_tls() {
     assert!(user <= TLS_BYTES_MAX, "an idle connection over TLS costs {user:.0} bytes");
 }
 
+/// Clients that offer AES-256 only. They are few at a time, as in clear text, so that handshakes under way are the same
+/// for few and for many.
+#[test]
+fn idle_connection_over_tls_with_aes_256() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let needed = (FEW + MORE + 100) as u64;
+    assert!(raise_file_limit() >= needed, "ulimit -n must allow {needed}");
+    let (issued, folder) = (Issued::new(), tempfile::tempdir().expect("a temporary folder"));
+    put(folder.path(), &issued.pem());
+    let offer = without_tickets(&offers(&TLS13, Some("TLS13_AES_256_GCM_SHA384"), &[&issued]));
+    let crowd = || Crowd::over_tls(vec![offer.clone()]);
+    let (rss, leak) = cost_of(crowd(), &secured(folder.path()), Server::parked, AWAKE);
+    println!("idle connection over TLS with AES-256: {rss} bytes of RSS; limit {TLS_LARGE_BYTES_MAX}");
+    println!("connection in a used slot: {leak} bytes of RSS; limit {LEAK_BYTES_MAX}");
+    assert!(rss <= TLS_LARGE_BYTES_MAX, "an idle connection over TLS with AES-256 costs {rss} bytes");
+    assert!(leak <= LEAK_BYTES_MAX, "a used slot costs {leak} bytes");
+    let never = |config: &str| config.replace("park_after = \"1s\"", "park_after = \"1h\"");
+    let awake = cost_of(crowd(), &never(&secured(folder.path())), Server::connections, MORE).0;
+    let clear = cost_of(Crowd::new(), &never(CONFIG), Server::connections, MORE).0;
+    println!("not parked: {awake} bytes of RSS over TLS, {clear} in clear text; limit {TLS_AWAKE_BYTES_MAX} more");
+    assert!(awake - clear <= TLS_AWAKE_BYTES_MAX, "keys that stay expanded cost {} bytes", awake - clear);
+}
+
 /// A folder with a certificate that is its own authority, and its key (P-256).
 fn certified() -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".into()]).expect("a certificate");
-    let key = folder.path().join("a.key");
-    fs::write(folder.path().join("a.pem"), made.cert.pem()).expect("a file");
-    fs::write(&key, made.signing_key.serialize_pem()).expect("a file");
-    fs::set_permissions(key, Permissions::from_mode(0o600)).expect("a mode");
+    put(folder.path(), &[made.cert.pem(), made.signing_key.serialize_pem()]);
     folder
+}
+
+/// Certificate and key as files.
+fn put(folder: &Path, [certificate, key]: &[String; 2]) {
+    let path = folder.join("a.key");
+    fs::write(folder.join("a.pem"), certificate).expect("a file");
+    fs::write(&path, key).expect("a file");
+    fs::set_permissions(path, Permissions::from_mode(0o600)).expect("a mode");
+}
+
+/// The configuration with what lies in this folder.
+fn secured(folder: &Path) -> String {
+    CONFIG.replace(PLAIN, &SECURED.replace("{folder}", &folder.display().to_string()))
 }
 
 /// What a connection to a path costs, the kernel's and user memory: the first two measurements that agree, and the
@@ -233,11 +280,12 @@ fn leave(crowd: &mut Crowd, server: &Server, count: usize) {
     });
 }
 
-/// Waits until `count` connections are parked, and reads.
-fn parked(crowd: &mut Crowd, server: &Server, count: usize) -> Memory {
-    crowd.until("all are parked", patience(30), |_| server.parked() == count as u64);
+/// Waits until all connections are ready, and reads.
+fn settled(crowd: &mut Crowd, server: &Server, ready: impl Fn(&Server) -> u64) -> Memory {
+    let count = crowd.count(Stage::Open);
+    crowd.until("all are ready", patience(30), |_| ready(server) == count as u64);
     let memory = server.memory();
-    println!("{count} parked: RSS {} KiB, PSS {} KiB", memory.rss >> 10, memory.pss >> 10);
+    println!("{count} ready: RSS {} KiB, PSS {} KiB", memory.rss >> 10, memory.pss >> 10);
     memory
 }
 
