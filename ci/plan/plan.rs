@@ -90,7 +90,27 @@ fn a_million_connections_take_gigabytes() {
     assert!(number(&plan, "/cpu/cores") < 1.0);
     assert!((1.0e6..1.1e6).contains(&number(&plan, "/files/total_entries")));
     let tls = json(&format!("--connections 1M --tls-share 1 {LARGE}"));
-    assert!((3e9..15e9).contains(&number(&tls, "/memory/tls_bytes")));
+    assert!((0.1e9..0.5e9).contains(&number(&tls, "/memory/tls_bytes")));
+}
+
+/// Sessions of all who use TLS; of those who speak the keys are expanded: so much more each, no more than there are.
+#[test]
+fn sessions_of_tls_are_counted_idle_and_awake() {
+    let of = |words: &str| {
+        let plan = json(&format!("--connections 100k {words} {LARGE}"));
+        let parts = plan["memory"]["parts"].as_array().expect("parts").clone();
+        let part = |what: &str| parts.iter().find(|one| one["what"] == what).map_or(0.0, |one| number(one, "/bytes"));
+        let list = plan["coefficients"].as_array().expect("coefficients").clone();
+        let value = |name: &str| list.iter().find(|one| one["name"] == name).map_or(0.0, |one| number(one, "/value"));
+        let values = ["tls_connection", "tls_awake"].map(value);
+        (part("TLS sessions"), part("TLS keys of connections that are not parked"), values)
+    };
+    assert_eq!(of("--rate 10M"), (0.0, 0.0, [0.0; 2]));
+    let (sessions, keys, [session, awake]) = of("--tls-share 50% --rate 10M");
+    assert!((100.0..=192.0).contains(&session) && awake > session, "{session} and {awake}");
+    assert_eq!((sessions, keys), (50_000.0 * session, 50_000.0 * (awake - session)));
+    let (_, some, _) = of("--tls-share 50% --rate 1k");
+    assert!(some > 0.0 && some < keys, "{some} of {keys}");
 }
 
 /// Whatever a part names stands in the list with a value, a unit and a run.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::load::Load;
-use crate::app::coefficients::{self as costs, Coefficient};
+use crate::app::coefficients::{self as costs, Coefficient, whole};
 use crate::app::config::Config;
 use crate::app::derive::Mailboxes;
 use crate::app::memory::buffers_bytes;
@@ -148,6 +148,7 @@ fn kept(load: &Load) -> Part {
 fn transient(load: &Load) -> Vec<Part> {
     vec![
         awake(load),
+        keys(load),
         in_flight("pings not acknowledged", load.pings_in_flight(), 0),
         in_flight("messages not acknowledged", load.messages_in_flight(), load.message_bytes),
         in_flight("deliveries not acknowledged", load.deliveries_in_flight(), load.publish_bytes),
@@ -162,6 +163,20 @@ fn awake(load: &Load) -> Part {
     let coefficients = vec![costs::ARMED_RECEIVE.name, costs::PARKED_POLL.name];
     let what = "receives of connections that are not parked";
     Part { kind: Kind::Transient, what, count, bytes: count * more, coefficients }
+}
+
+/// Keys that stay expanded, beyond the state that was counted.
+fn keys(load: &Load) -> Part {
+    let count = whole((load.awake() as f64 * load.tls_share).ceil()).min(load.tls_connections);
+    let more = costs::TLS_AWAKE.whole() - costs::TLS_CONNECTION.whole();
+    let coefficients = vec![costs::TLS_AWAKE.name, costs::TLS_CONNECTION.name];
+    Part {
+        kind: Kind::Tls,
+        what: "TLS keys of connections that are not parked",
+        count,
+        bytes: count * more,
+        coefficients,
+    }
 }
 
 /// The kernel keeps what was sent until it is acknowledged.

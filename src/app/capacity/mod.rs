@@ -168,8 +168,9 @@ const CPU_NOTE: &str = "cores: measured over the loopback, with both ends on one
                         cores share them";
 const TRANSIENT_NOTE: &str = "transient: what is under way for one round trip, all at its peak. A receiver that loses \
                               packets or reads late keeps more, up to max_pending and unsent_bytes.";
-const TLS_NOTE: &str = "TLS: the figures are those of stock rustls, an upper bound: an idle client takes some 90 bytes \
-                        here (docs/tls.md). Where something in front does TLS, they are that one's.";
+const TLS_NOTE: &str = "TLS: sessions are those with AES-256, the larger ones, though the server \
+                        prefers AES-128. CPU is rustls's, measured by itself. Where something in front does TLS, they \
+                        are that one's.";
 const FANOUT_NOTE: &str = "fan-out: deliveries over WebSocket. Other transports cost the same to a few in a hundred; \
                            permessage-deflate is not in it.";
 const CONNECT_NOTE: &str = "network: packets of connections that come and go are not counted.";
