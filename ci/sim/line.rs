@@ -70,7 +70,8 @@ impl Lines {
     /// ([`Line::is_cut`]), which is right where something has not reached them.
     pub fn fault(&self, counters: &Counters, cut: usize) -> Option<String> {
         let failures: u64 = counters.tls_failures.iter().sum();
-        let wrong = [counters.tls_handshaking, counters.tls_awake, counters.tls_faults, failures];
+        let handshaking = counters.tls_handshaking.iter().sum();
+        let wrong = [handshaking, counters.tls_awake, counters.tls_faults, failures];
         let lost = CUT.map(|cause| counters.closes[cause as usize]).iter().sum::<u64>();
         let told = (wrong != [0; 4]).then(|| format!("handshakes, records awake, faults, failures: {wrong:?}"));
         told.or_else(|| (cut as u64 > lost).then(|| format!("{cut} without close_notify: {:?}", counters.closes)))

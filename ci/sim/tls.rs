@@ -256,8 +256,8 @@ fn who_speaks_no_tls_is_told_so_or_sent_away_and_counted() {
     assert_eq!(stage.counters().tls_failures.iter().sum::<u64>(), 2);
 }
 
-/// What no peer sends, with the alert that it hears: a record that does not decrypt, headers that no record has, and that
-/// of a length that none has, each in one flight with more of the same.
+/// What no peer sends, with the alert that it hears: a record that does not decrypt, headers that no record has, and
+/// that of a length that none has, each in one flight with more of the same.
 #[test]
 fn a_forged_record_ends_its_connection_alone() {
     use rustls::AlertDescription::{BadRecordMac, ProtocolVersion, RecordOverflow, UnexpectedMessage};

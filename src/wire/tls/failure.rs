@@ -115,8 +115,8 @@ impl Reason {
         })
     }
 
-    /// The alert that an RFC demands, or has for this and nothing else, where rustls says another: RFC 5246 appendix E.1,
-    /// RFC 6066 section 3, and sections 5, 5.1 and 9.2 of RFC 8446.
+    /// The alert that an RFC demands, or has for this and nothing else, where rustls says another: RFC 5246 appendix
+    /// E.1, RFC 6066 section 3, and sections 5, 5.1 and 9.2 of RFC 8446.
     pub(super) fn demanded(self, detail: Option<&Error>) -> Option<Alert> {
         match (self, detail) {
             (Reason::NoCommonVersion | Reason::NoCertificateForName | Reason::NotTls, _) => self.alert(),

@@ -366,8 +366,8 @@ impl<C: Connection> Driver<C> {
         })
     }
 
-    /// Appends the alert: while nothing is encrypted the one that an RFC demands, else the one that rustls has made, else,
-    /// while nothing is encrypted, the reason's own. `start` is where this call's output begins.
+    /// Appends the alert: while nothing is encrypted the one that an RFC demands, else the one that rustls has made,
+    /// else, while nothing is encrypted, the reason's own. `start` is where this call's output begins.
     fn fail(&mut self, failed: Failed, start: usize, out: &mut Vec<u8>) -> Failure {
         let is_first = !self.has_progressed;
         let reason = if is_first { self.first.reason(&failed) } else { failed.reason };

@@ -52,8 +52,8 @@ impl Opener<'_> {
         if decrypted.1.len() > MAX_PLAINTEXT { Err(Fault::LongPlaintext) } else { Ok(decrypted) }
     }
 
-    /// RFC 8446 section 5.2: the additional data is the header; the content type is the last byte that is not zero. Padding
-    /// counts: with it and the type a plaintext has 2^14 + 1 bytes at most (5.4).
+    /// RFC 8446 section 5.2: the additional data is the header; the content type is the last byte that is not zero.
+    /// Padding counts: with it and the type a plaintext has 2^14 + 1 bytes at most (5.4).
     fn decrypt_13<'r>(&mut self, record: &'r mut [u8]) -> Result<(Content, &'r mut [u8]), Fault> {
         let nonce = self.key.nonce(self.line.read_sequence());
         let (header, sealed) = record.split_first_chunk_mut::<HEADER>().ok_or(Fault::Truncated)?;
