@@ -139,6 +139,10 @@ fn displace(core: &mut Core, slot: u32, stage: HandshakeStage) {
 /// The turn of a connection's handshake has come.
 pub(super) fn shake<S: Services>(core: &mut Core, service: &mut S, slot: u32) {
     let who = core.slab.handle(slot);
+    if core.slab[slot].state != State::Handshake {
+        // It has ended while it waited.
+        return core.tls.drop_session(slot);
+    }
     core.slab[slot].hold.remove(Hold::HANDSHAKE);
     core.list(slot);
     let mut flight = std::mem::take(&mut core.flight);
