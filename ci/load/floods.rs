@@ -1,7 +1,7 @@
 //! Floods against a listener that speaks TLS, beside two hundred who are inside and echo: thousands who open TCP and
 //! say nothing, who say half a hello, random bytes, or a hello byte by byte.
 //!
-//! The attackers come at a steady rate, as many at once as `head_timeout` lets them stay. All of them are ended in time
+//! The attackers come at a steady rate, as many at once as `tls_handshake_timeout` lets them stay. All of them are ended in time
 //! and counted by reason, nothing of them stays, and the innocents hardly wait longer than without them. How long they
 //! wait is also a matter of who else uses the machine: so the quiet value is that of the same run, and a flood whose
 //! innocents have waited too long is tried again. What a busy machine does by chance does not come three times; what
@@ -29,7 +29,7 @@ const RATE: usize = 1_500;
 /// How often some come, and some of those who are there are looked at: of so many portions one.
 const TICK: Duration = Duration::from_millis(2);
 const PORTIONS: usize = 100;
-/// How long an attacker may stay: `head_timeout` (two seconds), the grain of deadlines, and what a busy machine adds.
+/// How long an attacker may stay: `tls_handshake_timeout` (two seconds), the grain of deadlines, and what a busy machine adds.
 const STAY: Duration = Duration::from_secs(5);
 
 /// What an attacker says when.
@@ -121,8 +121,8 @@ fn survived(attack: &impl Attack, counted: impl Fn(&Secured, u64)) {
     assert!(withstood, "{TRIES} times the innocents have waited more than {TIMES_QUIET} times as long as before");
 }
 
-fn ended_by_head_timeout(secured: &Secured, count: u64) {
-    assert_eq!((secured.closes("head_timeout"), secured.sum(names::CLOSES)), (count, count));
+fn ended_by_handshake_timeout(secured: &Secured, count: u64) {
+    assert_eq!((secured.closes("handshake_timeout"), secured.sum(names::CLOSES)), (count, count));
     assert_eq!(secured.sum(names::TLS_FAILURES), 0);
 }
 
@@ -136,7 +136,7 @@ impl Attack for Silence {
 
 #[test]
 fn a_flood_that_says_nothing() {
-    survived(&Silence, ended_by_head_timeout);
+    survived(&Silence, ended_by_handshake_timeout);
 }
 
 /// A whole hello, of which attackers say a part.
@@ -157,7 +157,7 @@ impl Attack for Hello {
 
 #[test]
 fn a_flood_of_parts_of_a_hello() {
-    survived(&Hello::new(), ended_by_head_timeout);
+    survived(&Hello::new(), ended_by_handshake_timeout);
 }
 
 struct ByteByByte(Hello);
@@ -174,7 +174,7 @@ impl Attack for ByteByByte {
 
 #[test]
 fn a_flood_of_hellos_byte_by_byte() {
-    survived(&ByteByByte(Hello::new()), ended_by_head_timeout);
+    survived(&ByteByByte(Hello::new()), ended_by_handshake_timeout);
 }
 
 /// Half of it does not look like TLS at all, half is a record with a hello that is none.

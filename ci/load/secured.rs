@@ -19,7 +19,7 @@ use crate::crowd::tls_client::{Issued, TlsClient};
 use crate::crowd::{Crowd, Habit, Invitation, Stage, request};
 use crate::peer::{Server, names, patience};
 
-/// `{shards}`, `{slots}`, `{head_timeout}` and `{folder}` are to be replaced.
+/// `{shards}`, `{slots}`, `{handshake_timeout}` and `{folder}` are to be replaced.
 const CONFIG: &str = r#"
 [server]
 shards = {shards}
@@ -27,8 +27,9 @@ slots_per_shard = {slots}
 admin = "{admin}"
 log = "info"
 park_after = "1s"
+tls_handshake_timeout = "{handshake_timeout}"
 [limits]
-head_timeout = "{head_timeout}"
+head_timeout = "{handshake_timeout}"
 [[listener]]
 name = "public"
 address = "{address}"
@@ -45,14 +46,14 @@ pub(crate) struct Secured {
 }
 
 impl Secured {
-    /// With this certificate, so many shards, so many slots in each, and this much time for a handshake and a request.
-    pub(crate) fn start(issued: &Issued, shards: usize, slots: usize, head_timeout: &str) -> Secured {
+    /// With this certificate, so many shards, so many slots in each, and this much time for a handshake and again for a request.
+    pub(crate) fn start(issued: &Issued, shards: usize, slots: usize, handshake_timeout: &str) -> Secured {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let [certificate, key] = issued.pem();
         put(folder.path(), "edge.pem", &certificate);
         put(folder.path(), "edge.key", &key);
         let path = folder.path().display().to_string();
-        let config = CONFIG.replace("{folder}", &path).replace("{head_timeout}", head_timeout);
+        let config = CONFIG.replace("{folder}", &path).replace("{handshake_timeout}", handshake_timeout);
         let config = config.replace("{shards}", &shards.to_string()).replace("{slots}", &slots.to_string());
         let server = Server::start(&config);
         Secured { server, folder }
