@@ -1,11 +1,11 @@
 //! Floods against a listener that speaks TLS, beside two hundred who are inside and echo: thousands who open TCP and
 //! say nothing, who say half a hello, random bytes, or a hello byte by byte.
 //!
-//! The attackers come at a steady rate, as many at once as `tls_handshake_timeout` lets them stay. All of them are ended in time
-//! and counted by reason, nothing of them stays, and the innocents hardly wait longer than without them. How long they
-//! wait is also a matter of who else uses the machine: so the quiet value is that of the same run, and a flood whose
-//! innocents have waited too long is tried again. What a busy machine does by chance does not come three times; what
-//! the server does, does.
+//! The attackers come at a steady rate, as many at once as `tls_handshake_timeout` lets them stay. All of them are
+//! ended in time and counted by reason, nothing of them stays, and the innocents hardly wait longer than without them.
+//! How long they wait is also a matter of who else uses the machine: so the quiet value is that of the same run, and a
+//! flood whose innocents have waited too long is tried again. What a busy machine does by chance does not come three
+//! times; what the server does, does.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -29,7 +29,8 @@ const RATE: usize = 1_500;
 /// How often some come, and some of those who are there are looked at: of so many portions one.
 const TICK: Duration = Duration::from_millis(2);
 const PORTIONS: usize = 100;
-/// How long an attacker may stay: `tls_handshake_timeout` (two seconds), the grain of deadlines, and what a busy machine adds.
+/// How long an attacker may stay: `tls_handshake_timeout` (two seconds), the grain of deadlines, and what a busy
+/// machine adds.
 const STAY: Duration = Duration::from_secs(5);
 
 /// What an attacker says when.

@@ -46,14 +46,15 @@ pub(crate) struct Secured {
 }
 
 impl Secured {
-    /// With this certificate, so many shards, so many slots in each, and this much time for a handshake and again for a request.
-    pub(crate) fn start(issued: &Issued, shards: usize, slots: usize, handshake_timeout: &str) -> Secured {
+    /// With this certificate, so many shards, so many slots in each, and this much time for a handshake and again for
+    /// a request.
+    pub(crate) fn start(issued: &Issued, shards: usize, slots: usize, timeout: &str) -> Secured {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let [certificate, key] = issued.pem();
         put(folder.path(), "edge.pem", &certificate);
         put(folder.path(), "edge.key", &key);
         let path = folder.path().display().to_string();
-        let config = CONFIG.replace("{folder}", &path).replace("{handshake_timeout}", handshake_timeout);
+        let config = CONFIG.replace("{folder}", &path).replace("{handshake_timeout}", timeout);
         let config = config.replace("{shards}", &shards.to_string()).replace("{slots}", &slots.to_string());
         let server = Server::start(&config);
         Secured { server, folder }
