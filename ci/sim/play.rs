@@ -267,8 +267,8 @@ fn settings(dice: &mut Dice) -> ShardSettings {
         outbox_bytes: 1 << 30,
         // Room for all, for some, for none.
         deflate_window_bytes: [1 << 30, 100_000, 0][dice.below(3)],
-        tls_handshake_bytes: 0,
-        tls_handshake_timeout: Duration::ZERO,
+        tls_handshake_bytes: 64 << 20,
+        tls_handshake_timeout: Duration::from_secs(1000),
         turn_events: [4, 16, 256][dice.below(3)],
         park_after: Duration::from_millis([250, 1000][dice.below(2)]),
     }

@@ -388,8 +388,8 @@ fn settings(dice: &mut Dice) -> ShardSettings {
         limits: vec![limits],
         outbox_bytes: 1 << 30,
         deflate_window_bytes: 1 << 30,
-        tls_handshake_bytes: 0,
-        tls_handshake_timeout: Duration::ZERO,
+        tls_handshake_bytes: 64 << 20,
+        tls_handshake_timeout: Duration::from_secs(1000),
         turn_events: [4, 16, 256][dice.below(3)],
         park_after: Duration::from_millis([250, 1000][dice.below(2)]),
     }
