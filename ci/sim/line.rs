@@ -68,7 +68,7 @@ impl Lines {
 
     /// What the shard has left behind of TLS, or counted that cannot be; `cut`: so many far ends were cut
     /// ([`Line::is_cut`]), which is right where something has not reached them.
-    pub fn fault(&self, counters: &Counters, cut: usize) -> Option<String> {
+    pub fn fault(counters: &Counters, cut: usize) -> Option<String> {
         let failures: u64 = counters.tls_failures.iter().sum();
         let handshaking = counters.tls_handshaking.iter().sum();
         let wrong = [handshaking, counters.tls_awake, counters.tls_faults, failures];

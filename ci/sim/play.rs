@@ -219,7 +219,7 @@ impl Play {
         }
         let lost = (ends != counters.accepts[0]).then(|| unaccounted(&counters));
         let cut = self.clients.iter().filter(|client| client.is_cut()).count();
-        lost.or_else(|| self.lines.fault(&counters, cut))
+        lost.or_else(|| Lines::fault(&counters, cut))
     }
 }
 

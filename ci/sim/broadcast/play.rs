@@ -346,7 +346,7 @@ impl Play {
             return Err(format!("left behind: {counters:?}"));
         }
         let cuts = self.subscribers.iter().map(|it| it.cuts).sum();
-        self.lines.fault(&counters, cuts).map_or(Ok(()), Err)
+        Lines::fault(&counters, cuts).map_or(Ok(()), Err)
     }
 }
 
