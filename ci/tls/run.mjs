@@ -51,7 +51,9 @@ function compare(kind, found, expected, long) {
   for (const [id, is] of Object.entries(found)) {
     const was = expected[id] ?? ['INFO', 'nothing'];
     const line = `${kind}, ${id}: ${is.join(', ')} instead of ${was.join(', ')}`;
-    if (rank(is) > rank(was)) worse.push(line);
+    // It could not look, as on a machine that is very busy: it says so, and nothing of the server.
+    if (is[0] === 'WARN') console.log(`skip: ${line}`);
+    else if (rank(is) > rank(was)) worse.push(line);
     else if (expected[id] && `${is}` !== `${was}`) different.push(line);
   }
   // The short run does not look for all that is written.
