@@ -90,7 +90,8 @@ fn a_million_connections_take_gigabytes() {
     assert!(number(&plan, "/cpu/cores") < 1.0);
     assert!((1.0e6..1.1e6).contains(&number(&plan, "/files/total_entries")));
     let tls = json(&format!("--connections 1M --tls-share 1 {LARGE}"));
-    assert!((0.1e9..0.5e9).contains(&number(&tls, "/memory/tls_bytes")));
+    // 64 MiB of them are what handshakes of each shard may hold.
+    assert!((1.2e9..1.6e9).contains(&number(&tls, "/memory/tls_bytes")));
 }
 
 /// Sessions of all who use TLS; of those who speak the keys are expanded: so much more each, no more than there are.

@@ -590,8 +590,8 @@ async fn status_tells_of_a_dead_upstream_a_full_shard_and_refused_clients() {
     });
     let told: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((status, &told["clients_refused_full"], &told["accept_errors"]), (200, &json!(3), &json!(2)));
-    let dead = json!({ "name": "tcp://b:2", "up": false, "connections": 0, "failures": 7 });
-    let well = json!({ "name": "tcp://a:1", "up": true, "connections": 8, "failures": 0 });
+    let dead = json!({ "name": "tcp://b:2", "up": false, "connections": 0, "failures": 7, "tls_failure": null });
+    let well = json!({ "name": "tcp://a:1", "up": true, "connections": 8, "failures": 0, "tls_failure": null });
     assert_eq!(told["upstreams"], json!([well, dead]));
     let shard = |number: usize| &told["shards"][number];
     assert_eq!((&shard(0)["full"], &shard(0)["used"], &shard(0)["slots"]), (&json!(true), &json!(10), &json!(10)));
