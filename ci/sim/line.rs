@@ -56,7 +56,7 @@ impl Lines {
 
     /// For the settings of the shard.
     pub fn listeners(&self) -> Vec<Option<ListenerTls>> {
-        self.offers.first().map(|_| Some(ListenerTls::new(BOTH.0.clone()))).into_iter().collect()
+        self.offers.first().map(|_| Some(ListenerTls::new(BOTH.0.clone(), false))).into_iter().collect()
     }
 
     /// A client that has just come. In clear text no dice are thrown, so that plays without TLS stay what they are.

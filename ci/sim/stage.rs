@@ -8,14 +8,14 @@ use edgehold::service::broadcast::{BroadcastSettings, FeedSettings, Keep, Policy
 use edgehold::service::files::{FilesPlan, FilesSettings, Site};
 use edgehold::service::proxy::{self, Frames, Place};
 use edgehold::service::{Route, Services, Settings, Target, broadcast, echo};
-use edgehold::shard::Shard;
 use edgehold::shard::clock::Now;
 use edgehold::shard::service::{Deflate, RouteLimits, ShardSettings};
+use edgehold::shard::{Shard, Signer};
 use edgehold_wire::http1;
 use edgehold_wire::upgrade::{self, Offer};
 use edgehold_wire::ws::CloseCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A kernel that takes no freedom but that of cutting what comes.
 pub const KIND: Temper = Temper {
@@ -34,6 +34,9 @@ pub const HEALTH: &str = "/is-it-up";
 /// Requests for files that may wait at one root, and how long.
 pub const FILE_QUEUE: usize = 8;
 pub const FILE_WAIT: Duration = Duration::from_secs(2);
+
+/// How long another thread may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Stage {
     pub shard: Shard<Script, Services>,
@@ -58,6 +61,25 @@ impl Stage {
         let shard = Shard::new(Script::new(seed, temper), Services::new(services), settings, inbox, to_control);
         let pace = Duration::from_millis(1);
         Stage { shard, letters, _to_control: from_shard, said: 0, now: Duration::ZERO, pace }
+    }
+
+    /// With a thread for slow signatures. It keeps its own time: wait with [`Stage::until_made`].
+    pub fn with_signer(self) -> Stage {
+        let signer = Signer::start(0, Arc::new(Waker::new().expect("an eventfd"))).expect("a thread");
+        Stage { shard: self.shard.with_signer(Some(signer)), ..self }
+    }
+
+    /// Turns until it is so, however many: another thread has a part in it.
+    pub fn until_made(&mut self, mut is: impl FnMut(&mut Stage) -> bool) -> bool {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            self.turn();
+            if is(self) {
+                return true;
+            }
+            std::thread::yield_now();
+        }
+        false
     }
 
     /// How much time passes in a turn.

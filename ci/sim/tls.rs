@@ -48,8 +48,14 @@ impl Both {
     }
 
     fn stage(&self, seed: u64, temper: Temper, settings: ShardSettings) -> Stage {
-        let tls = vec![Some(ListenerTls::new(self.server.clone()))];
+        let tls = vec![Some(ListenerTls::new(self.server.clone(), false))];
         Stage::new(seed, temper, &ShardSettings { tls, ..settings })
+    }
+
+    /// Where signatures take long, and a thread makes them.
+    fn slow_stage(&self, settings: ShardSettings) -> Stage {
+        let tls = vec![Some(ListenerTls::new(self.server.clone(), true))];
+        Stage::new(1, KIND, &ShardSettings { tls, ..settings }).with_signer()
     }
 
     fn client(&self, stage: &mut Stage) -> Client {
@@ -394,7 +400,7 @@ fn a_full_shard_sends_clients_away_by_an_alert() {
     second.tls.read_tls(&mut &told[..]).expect("room");
     let alert = second.tls.process_new_packets().expect_err("a fatal alert");
     assert_eq!(alert, rustls::Error::AlertReceived(rustls::AlertDescription::InternalError));
-    assert_eq!((stage.counters().tls_awake, stage.counters().tls_handshaking), (1, [0; 3]));
+    assert_eq!((stage.counters().tls_awake, stage.counters().tls_handshaking), (1, [0; 4]));
     stage.shard.ring().break_off(first.end);
     stage.shard.ring().end(second.end);
     assert!(stage.until(TURNS, |stage| stage.counters().used == 0));
@@ -506,6 +512,63 @@ fn a_slow_key_signs_once_in_a_turn() {
         });
         assert!(all && greatest == most, "{greatest} in a turn");
     }
+}
+
+/// With a thread for them, slow signatures are made beside the shard: each handshake is brought to its end, of TLS 1.3
+/// and 1.2, full and resumed, and what is echoed is what was sent.
+#[test]
+fn slow_signatures_are_made_beside_the_shard() {
+    let key = KeyPair::from_pem(include_str!("rsa.key")).expect("a key");
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        let both = Both::with_key(version, &key);
+        let mut stage = both.slow_stage(settings());
+        let mut clients: Vec<Client> = (0..12).map(|_| both.client(&mut stage)).collect();
+        let mut greatest = 0;
+        let shaken = stage.until_made(|stage| {
+            clients.iter_mut().for_each(|client| client.step(stage));
+            greatest = greatest.max(stage.counters().tls_handshaking[HandshakeStage::Signing as usize]);
+            stage.counters().tls_handshakes.iter().sum::<u64>() == 12
+        });
+        assert!(shaken && (2..=4).contains(&greatest), "{greatest}: {:?}", stage.counters());
+        // Tickets of TLS 1.3 come behind the handshake.
+        (0..100).for_each(|_| {
+            stage.turn();
+            clients.iter_mut().for_each(|client| client.step(&mut stage));
+        });
+        let mut last = both.client(&mut stage);
+        let resumed = stage.until_made(|stage| {
+            last.step(stage);
+            stage.counters().tls_handshakes == [12, 1]
+        });
+        assert!(resumed, "{:?}", stage.counters());
+        for client in clients.iter_mut().chain([&mut last]) {
+            client.opens(&mut stage, "/echo");
+            client.sends_frame(b"beside");
+            client.receives(&mut stage, &frame(b"beside"));
+        }
+    }
+}
+
+/// Who leaves while a signature is made leaves nothing, and who has the slot next is not sent what was for another.
+#[test]
+fn who_leaves_while_a_signature_is_made_leaves_nothing() {
+    let key = KeyPair::from_pem(include_str!("rsa.key")).expect("a key");
+    let both = Both::with_key(&rustls::version::TLS13, &key);
+    let mut stage = both.slow_stage(ShardSettings { slots: 4, spare_slots: 2, accepts_in_flight: 4, ..settings() });
+    let hello = both.hello();
+    for _ in 0..50 {
+        let leaves = stage.asked(&hello);
+        stage.until(3, |stage| stage.counters().tls_handshaking[HandshakeStage::Signing as usize] > 0);
+        stage.shard.ring().break_off(leaves);
+    }
+    assert!(stage.until_made(|stage| stage.counters().used == 0), "{:?}", stage.counters());
+    let mut client = both.client(&mut stage);
+    let shaken = stage.until_made(|stage| {
+        client.step(stage);
+        stage.counters().tls_handshakes == [1, 0]
+    });
+    assert!(shaken, "{:?}", stage.counters());
+    assert_eq!((stage.counters().tls_handshaking, stage.counters().tls_handshake_bytes), ([0; 4], 0));
 }
 
 // ---- certificates of clients ----
@@ -620,7 +683,7 @@ fn a_service_knows_whom_the_certificate_of_a_client_names() {
         let waker = || Arc::new(Waker::new().expect("an eventfd"));
         let (_letters, inbox) = mailbox(4, waker());
         let (to_control, _from_shard) = mailbox(4, waker());
-        let listener = ListenerTls::new(both.server.clone());
+        let listener = ListenerTls::new(both.server.clone(), false);
         let settings =
             ShardSettings { tls: vec![Some(listener.clone())], park_after: Duration::from_secs(1), ..settings() };
         let mut shard = Shard::new(Script::new(1, KIND), Teller, &settings, inbox, to_control);
@@ -630,10 +693,10 @@ fn a_service_knows_whom_the_certificate_of_a_client_names() {
         assert_eq!(shard.report().counters.tls_handshakes, [1, 0]);
         assert_eq!(told(&both, &mut shard, &mut time), [expected; 2], "resumed");
         assert_eq!(shard.report().counters.tls_handshakes, [1, 1]);
-        listener.replace(nobody.server.clone());
+        listener.replace(nobody.server.clone(), false);
         assert_eq!(told(&nobody, &mut shard, &mut time), ["nobody"; 2]);
         assert_eq!(shard.report().counters.tls_client_names_cut, 0);
-        listener.replace(many.server.clone());
+        listener.replace(many.server.clone(), false);
         assert!(told(&many, &mut shard, &mut time)[0].ends_with(" false"), "some are left out");
         assert_eq!(shard.report().counters.tls_client_names_cut, 1);
     }

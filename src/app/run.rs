@@ -19,7 +19,7 @@ use crate::engine::uring::{Setup, Uring};
 use crate::mesh::{self, ListenerTls, Peers, Receiver, Sender, ToControl, ToShard, Waker};
 use crate::service::{self, Services, files};
 use crate::shard::service::ShardSettings;
-use crate::shard::{Shard, pump};
+use crate::shard::{Shard, Signer, pump};
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::Socket;
@@ -76,9 +76,12 @@ fn serve_until_told(config: &Config, log_dropped: Count) -> Result<Ending, Failu
     for (shard, post) in posts.into_iter().enumerate().rev() {
         let sockets = bound.sockets.pop().unwrap_or_default();
         let settings = shard_settings::at_start(&generation, &derived, (shard, &tls.by_listener));
-        let start = Start { settings, services: services.clone(), setup: setup(config, &derived), sockets, post };
         let memlock = memlock_bytes(config, &machine);
-        shards.push(start.spawn().map_err(|error| Failure::Shard { shard, error, memlock })?);
+        let failure = |error| Failure::Shard { shard, error, memlock };
+        let signer = signer(&settings, &post).map_err(failure)?;
+        let (services, setup) = (services.clone(), setup(config, &derived));
+        let start = Start { settings, services, setup, sockets, post, signer };
+        shards.push(start.spawn().map_err(failure)?);
     }
     announce(config, &derived, &tls.by_listener);
     let settings = control_settings(&generation, (bound.admin.take(), tls.kept), common, upstreams);
@@ -185,6 +188,12 @@ fn posts(shards: usize, capacities: &Mailboxes, control_waker: &Arc<Waker>) -> i
     Ok(wakers.into_iter().zip(peers).map(post).unzip())
 }
 
+/// Where a listener has TLS: its certificate may be one of RSA, now or when its files have changed.
+fn signer(settings: &ShardSettings, post: &ShardPost) -> io::Result<Option<Signer>> {
+    let has_tls = settings.tls.iter().any(Option::is_some);
+    has_tls.then(|| Signer::start(settings.shard, post.waker.clone())).transpose()
+}
+
 /// All that a shard's thread takes with it.
 struct Start {
     settings: ShardSettings,
@@ -192,6 +201,7 @@ struct Start {
     setup: Setup,
     sockets: Vec<Socket>,
     post: ShardPost,
+    signer: Option<Signer>,
 }
 
 impl Start {
@@ -225,7 +235,8 @@ impl Start {
         let _ = standing.send(Ok(()));
         let services = Services::new(&self.services);
         let ShardPost { waker, letters, to_control, peers } = self.post;
-        let shard = Shard::new(ring, services, &self.settings, letters, to_control).with_peers(peers);
+        let shard = Shard::new(ring, services, &self.settings, letters, to_control);
+        let shard = shard.with_peers(peers).with_signer(self.signer);
         pump::run(shard, &waker).await
     }
 }

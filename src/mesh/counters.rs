@@ -94,7 +94,9 @@ labels! {
         Hello = "hello",
         /// The hello is whole and waits for its turn.
         Queued = "queued",
-        /// It has begun.
+        /// A step of it is made by the thread for slow signatures.
+        Signing = "signing",
+        /// It has begun, and its client is waited for.
         Begun = "begun",
     }
 }

@@ -16,22 +16,35 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The configuration of a listener's TLS, which may be replaced at any time. A clone is the same one.
 #[derive(Clone, Debug)]
-pub struct ListenerTls(Arc<ArcSwap<ServerConfig>>);
+pub struct ListenerTls(Arc<Listener>);
+
+#[derive(Debug)]
+struct Listener {
+    config: ArcSwap<ServerConfig>,
+    signs_slowly: AtomicBool,
+}
 
 impl ListenerTls {
-    /// With this configuration to begin with.
-    pub fn new(config: Arc<ServerConfig>) -> ListenerTls {
-        ListenerTls(Arc::new(ArcSwap::new(config)))
+    /// With this configuration to begin with. `signs_slowly`: one of its keys takes long for a signature, as RSA does.
+    pub fn new(config: Arc<ServerConfig>, signs_slowly: bool) -> ListenerTls {
+        let signs_slowly = AtomicBool::new(signs_slowly);
+        ListenerTls(Arc::new(Listener { config: ArcSwap::new(config), signs_slowly }))
     }
 
     /// What a handshake that begins now is to use.
     pub fn current(&self) -> Arc<ServerConfig> {
-        self.0.load_full()
+        self.0.config.load_full()
+    }
+
+    /// A signature may take long now.
+    pub fn signs_slowly(&self) -> bool {
+        self.0.signs_slowly.load(Ordering::Relaxed)
     }
 
     /// Replaces it for handshakes that begin from now on.
-    pub fn replace(&self, config: Arc<ServerConfig>) {
-        self.0.store(config);
+    pub fn replace(&self, config: Arc<ServerConfig>, signs_slowly: bool) {
+        self.0.config.store(config);
+        self.0.signs_slowly.store(signs_slowly, Ordering::Relaxed);
     }
 }
 

@@ -41,6 +41,7 @@ use service::{Event, Generation, Services, ShardSettings};
 use slab::Handle;
 use std::any::Any;
 use std::io;
+pub use tls::Signer;
 use trouble::Trouble;
 use work::LETTER;
 
@@ -140,6 +141,13 @@ impl<R: Ring, S: Services> Shard<R, S> {
         self
     }
 
+    /// With a thread for steps of TLS handshakes that take long; without, the shard makes them itself.
+    #[must_use]
+    pub fn with_signer(mut self, signer: Option<Signer>) -> Self {
+        signer.into_iter().for_each(|signer| self.core.tls.set_signer(signer));
+        self
+    }
+
     /// One turn: everything that is ready, within the budget.
     ///
     /// # Errors
@@ -179,9 +187,9 @@ impl<R: Ring, S: Services> Shard<R, S> {
         &mut self.service
     }
 
-    /// Letters wait to be read.
+    /// Letters wait to be read, or steps of handshakes that were made elsewhere.
     pub fn has_letters(&self) -> bool {
-        !self.letters.is_empty()
+        !self.letters.is_empty() || self.core.tls.has_taken()
     }
 
     /// The shard's counters as they are now.
@@ -328,6 +336,10 @@ impl<R: Ring, S: Services> Shard<R, S> {
     /// turn is the handshakes' whatever there is to do for those inside.
     fn shake_hands(&mut self) -> u32 {
         let (begun, mut shaken) = (self.core.work.done(), 0);
+        while let Some(taken) = self.core.tls.take_back() {
+            shaken += 1;
+            self.guarded(Some(taken.slot()), |shard| tls::returned(&mut shard.core, &mut shard.service, taken));
+        }
         while !self.core.work.is_over() || self.core.work.done() < begun + self.core.work.floor() {
             let Some(slot) = self.core.tls.next_handshake() else { break };
             shaken += 1;

@@ -710,7 +710,7 @@ const METRICS: &[Metric] = &[
         name: "edgehold_tls_handshakes_under_way",
         kind: Kind::Gauge,
         help: "TLS handshakes of clients: whose hello is not whole (`hello`), is and waits for its turn (`queued`), \
-               or was answered (`begun`).",
+               takes a slow signature (`signing`), or was answered (`begun`).",
         labels: &["stage"],
         samples: |snapshot, samples| {
             for stage in HandshakeStage::ALL {

@@ -82,7 +82,7 @@ impl TlsListener {
         let state = TlsState::new(name);
         state.show(settings, &loaded);
         let listener = TlsListener {
-            current: ListenerTls::new(loaded.config(settings, &keys, key_log)),
+            current: ListenerTls::new(loaded.config(settings, &keys, key_log), loaded.signs_slowly()),
             settings: Arc::new(settings.clone()),
             key_log: key_log.clone(),
             keys,
@@ -143,7 +143,8 @@ impl TlsListener {
         if let Some(secrets) = &loaded.secrets {
             self.keys.replace(secrets, now());
         }
-        self.current.replace(loaded.config(&self.settings, &self.keys, &self.key_log));
+        let config = loaded.config(&self.settings, &self.keys, &self.key_log);
+        self.current.replace(config, loaded.signs_slowly());
         self.state.show(&self.settings, loaded);
         self.state.replaced.add();
         tracing::info!(listener = self.state.listener, "TLS: the files have changed and are used from now on");

@@ -10,6 +10,7 @@
 //! whole. What is queued stays plaintext until it is sent: then as much as one send takes is sealed and stands in front
 //! of the queue. So everything between is the same for connections with and without TLS.
 
+mod signer;
 mod table;
 mod under_way;
 
@@ -24,6 +25,8 @@ use super::upstream::connected;
 use crate::mesh::x509::ClientCertificate;
 use crate::mesh::{Cause, HandshakeStage};
 use edgehold_wire::tls::{Established, Failure, Fault, MAX_CONTROL, MAX_RECORD, Opened, Reason, Refused, WriteHalf};
+pub use signer::Signer;
+use signer::{Fed, Taken};
 pub use table::TlsTable;
 
 /// What a step of a handshake costs the turn that has an answer or is the last: some 50 microseconds, much of it one
@@ -105,6 +108,7 @@ fn answer_upstream<S: Services>(core: &mut Core, service: &mut S, who: Handle, b
     core.slab[who.slot].last_received = core.clock.now();
     let mut flight = std::mem::take(&mut core.flight);
     let fed = core.tls.feed_call(who.slot, bytes, &mut flight);
+    core.work.add(if matches!(fed, Ok(None)) && flight.is_empty() { RECORD } else { HANDSHAKE });
     went(core, service, who, fed, flight);
 }
 
@@ -143,22 +147,42 @@ pub(super) fn shake<S: Services>(core: &mut Core, service: &mut S, slot: u32) {
         // It has ended while it waited.
         return core.tls.drop_session(slot);
     }
-    core.slab[slot].hold.remove(Hold::HANDSHAKE);
-    core.list(slot);
+    match core.tls.hand_over(who) {
+        // Meanwhile nothing is received.
+        Some(Ok(())) => return core.work.add(RECORD),
+        Some(Err(failure)) => return failed(core, who, &failure),
+        None => {}
+    }
+    lift(core, slot);
     let mut flight = std::mem::take(&mut core.flight);
     let fed = core.tls.feed(slot, &mut flight);
+    core.work.add(match fed {
+        Ok(None) if flight.is_empty() => RECORD,
+        Ok(None) if core.tls.has_signed_slowly(slot) => SLOW_HANDSHAKE,
+        _ => HANDSHAKE,
+    });
     went(core, service, who, fed, flight);
 }
 
-type Fed = Result<Option<Established>, Failure>;
+/// The signer has made a step. Its client may have left meanwhile, and another have its slot.
+pub(super) fn returned<S: Services>(core: &mut Core, service: &mut S, taken: Taken) {
+    let Taken { who, number, handshake, fed, flight } = taken;
+    core.work.add(RECORD);
+    let waits = core.slab.get(who).is_some_and(|conn| conn.state == State::Handshake);
+    if waits && core.tls.give_back(who.slot, number, handshake, &fed) {
+        lift(core, who.slot);
+        went(core, service, who, fed, flight);
+    }
+}
+
+/// More is received.
+fn lift(core: &mut Core, slot: u32) {
+    core.slab[slot].hold.remove(Hold::HANDSHAKE);
+    core.list(slot);
+}
 
 /// What has come of a step of a handshake, and what is to be sent for it.
 fn went<S: Services>(core: &mut Core, service: &mut S, who: Handle, fed: Fed, mut flight: Vec<u8>) {
-    core.work.add(match fed {
-        Ok(None) if flight.is_empty() => RECORD,
-        Ok(None) if core.tls.has_signed_slowly(who.slot) => SLOW_HANDSHAKE,
-        _ => HANDSHAKE,
-    });
     queue_sealed(core, who, &flight);
     flight.clear();
     core.flight = flight;

@@ -5,8 +5,10 @@
 //! found by the connection's slot. Address space for all slots is reserved at the start, so that no secret is left
 //! behind by a slab that grows. One that is awake has memory of its own, which goes back when it is parked.
 
+use super::signer::{Fed, Signer, Taken};
 use super::under_way::{Stage, UnderWay};
 use crate::mesh::{Counters, HandshakeStage, ListenerTls, UpstreamTls};
+use crate::shard::slab::Handle;
 use edgehold_wire::tls::{
     Awake, ClientHandshake, Established, Failure, Fault, Handshake, Idle, LARGE, Lent, Opened, Parked, ReadHalf,
     Reason, SMALL, WriteHalf,
@@ -73,6 +75,8 @@ pub struct TlsTable {
     /// By slot: 4 bytes each, touched only for connections with TLS; empty where there was none so far.
     places: Vec<u32>,
     under_way: UnderWay,
+    /// `None`: slow signatures are made by the shard itself.
+    signer: Option<Signer>,
     calls: Slab<Box<ClientHandshake>>,
     small: Slab<Idle<SMALL>>,
     large: Slab<Idle<LARGE>>,
@@ -103,7 +107,7 @@ impl TlsTable {
         counters.tls_awake = self.awake.len() as u64;
         (counters.tls_handshake_bytes, counters.tls_handshake_limit) = self.under_way.bytes();
         counters.tls_handshaking = [0; HandshakeStage::COUNT];
-        for stage in [Stage::Hello, Stage::Queued, Stage::Begun, Stage::Due] {
+        for stage in [Stage::Hello, Stage::Queued, Stage::Begun, Stage::Due, Stage::Away] {
             counters.tls_handshaking[label(stage) as usize] += self.under_way.count(stage);
         }
     }
@@ -149,7 +153,8 @@ impl TlsTable {
     /// Keeps what has come for the handshake. Whether it waits for its turn now.
     pub fn keep(&mut self, slot: u32, bytes: &[u8]) -> bool {
         if let Place::Expected(listener) = self.place(slot) {
-            let number = self.under_way.add(slot, listener);
+            let is_slow = self.listeners.get(listener as usize).is_some_and(|it| signs_slowly(it.as_ref()));
+            let number = self.under_way.add(slot, listener, is_slow);
             self.put(slot, Place::Handshake(number));
         }
         let Place::Handshake(number) = self.place(slot) else { return false };
@@ -159,7 +164,61 @@ impl TlsTable {
 
     /// The slot of the handshake whose turn is next.
     pub fn next_handshake(&self) -> Option<u32> {
-        self.under_way.next()
+        self.under_way.next_due(self.signer().is_none_or(Signer::has_room))
+    }
+
+    /// Steps that may take long are made by this thread from now on.
+    pub fn set_signer(&mut self, signer: Signer) {
+        self.signer = Some(signer);
+    }
+
+    /// A step has come back from the signer.
+    pub fn has_taken(&self) -> bool {
+        self.signer.as_ref().is_some_and(Signer::has_taken)
+    }
+
+    /// The next step that has come back.
+    pub fn take_back(&mut self) -> Option<Taken> {
+        self.signer.as_mut()?.take()
+    }
+
+    /// Hands the handshake whose turn has come to the signer; `None`: it is to be fed here.
+    ///
+    /// # Errors
+    /// It could not be begun.
+    pub fn hand_over(&mut self, who: Handle) -> Option<Result<(), Failure>> {
+        let Place::Handshake(number) = self.place(who.slot) else { return None };
+        if !self.under_way.is_slow(number) || self.signer().is_none() {
+            return None;
+        }
+        let listeners = &self.listeners;
+        let taken = self.under_way.take_away(number, |listener| begin(listeners, listener));
+        Some(match (taken, &mut self.signer) {
+            (Ok((handshake, kept)), Some(signer)) => {
+                signer.hand_over(who, number, handshake, kept);
+                Ok(())
+            }
+            (Err(failure), _) => {
+                self.drop_session(who.slot);
+                Err(failure)
+            }
+            (Ok(_), None) => Ok(()),
+        })
+    }
+
+    /// A handshake has come back with this outcome, with which its place may be empty. `false`: nobody waits for it.
+    pub fn give_back(&mut self, slot: u32, number: u32, handshake: Box<Handshake>, fed: &Fed) -> bool {
+        let waited_for =
+            self.place(slot) == Place::Handshake(number) && self.under_way.give_back(slot, number, handshake);
+        if waited_for && !matches!(fed, Ok(None)) {
+            self.drop_session(slot);
+        }
+        waited_for
+    }
+
+    /// It makes steps.
+    fn signer(&self) -> Option<&Signer> {
+        self.signer.as_ref().filter(|it| !it.has_failed())
     }
 
     /// The slot of a handshake that gives way, and its stage; `None`: there is room for all.
@@ -316,11 +375,16 @@ fn begin(listeners: &[Option<ListenerTls>], listener: u32) -> Result<Handshake, 
     Handshake::new(&listener.current()).map_err(|error| internal(Some(error)))
 }
 
+fn signs_slowly(listener: Option<&ListenerTls>) -> bool {
+    listener.is_some_and(ListenerTls::signs_slowly)
+}
+
 /// How a stage is counted.
 fn label(stage: Stage) -> HandshakeStage {
     match stage {
         Stage::Hello => HandshakeStage::Hello,
         Stage::Queued => HandshakeStage::Queued,
+        Stage::Away => HandshakeStage::Signing,
         Stage::Begun | Stage::Due => HandshakeStage::Begun,
     }
 }

@@ -30,12 +30,20 @@ pub(super) enum Stage {
     Begun,
     /// It has begun, and what has come waits for its turn.
     Due,
+    /// A step of it is made by the signer.
+    Away,
+}
+
+impl Stage {
+    const COUNT: usize = 5;
 }
 
 /// One handshake.
 struct Shaking {
     slot: u32,
     listener: u32,
+    /// Its steps may take long, and are the signer's where there is one.
+    is_slow: bool,
     stage: Stage,
     /// Counts those that have come; the lowest is the oldest.
     age: u64,
@@ -49,7 +57,7 @@ struct Shaking {
 impl Shaking {
     /// What it holds. Once begun, what has come is counted on: part of it is kept as certificates.
     fn bytes(&self) -> u64 {
-        let begun = if self.handshake.is_some() { HANDSHAKE_BYTES } else { 0 };
+        let begun = if self.handshake.is_some() || self.stage == Stage::Away { HANDSHAKE_BYTES } else { 0 };
         ENTRY_BYTES + self.received + begun
     }
 }
@@ -66,7 +74,8 @@ struct Share {
 #[derive(Default)]
 pub(super) struct UnderWay {
     all: Slab<Shaking>,
-    shares: [Share; 4],
+    /// By stage; those that are slow have shares of their own.
+    shares: [[Share; Stage::COUNT]; 2],
     /// `tls_handshake_bytes`.
     limit: u64,
     come: u64,
@@ -79,11 +88,11 @@ impl UnderWay {
     }
 
     /// The first bytes are about to come. The number of the handshake.
-    pub(super) fn add(&mut self, slot: u32, listener: u32) -> u32 {
+    pub(super) fn add(&mut self, slot: u32, listener: u32, is_slow: bool) -> u32 {
         self.come += 1;
-        let (stage, age) = (Stage::Hello, self.come);
+        let (stage, age, kept) = (Stage::Hello, self.come, Vec::new());
         let number =
-            self.all.insert(Shaking { slot, listener, stage, age, kept: Vec::new(), received: 0, handshake: None });
+            self.all.insert(Shaking { slot, listener, is_slow, stage, age, kept, received: 0, handshake: None });
         self.enter(number as u32);
         number as u32
     }
@@ -97,6 +106,7 @@ impl UnderWay {
                 Stage::Hello if !has_record(&it.kept) => Stage::Hello,
                 Stage::Hello | Stage::Queued => Stage::Queued,
                 Stage::Begun | Stage::Due => Stage::Due,
+                Stage::Away => Stage::Away,
             };
         });
     }
@@ -107,9 +117,14 @@ impl UnderWay {
     }
 
     /// The slot whose turn is next: handshakes that have begun are brought to their end first, which gives back what
-    /// they hold.
-    pub(super) fn next(&self) -> Option<u32> {
-        self.oldest(Stage::Due).or_else(|| self.oldest(Stage::Queued)).map(|(slot, _)| slot)
+    /// they hold. Slow ones are passed over unless `takes_slow`.
+    pub(super) fn next_due(&self, takes_slow: bool) -> Option<u32> {
+        let kinds = if takes_slow { &self.shares[..] } else { &self.shares[..1] };
+        let oldest = |stage: Stage| {
+            let first = kinds.iter().filter_map(|shares| shares[stage as usize].slots.first_key_value());
+            first.min().map(|(_, &slot)| slot)
+        };
+        oldest(Stage::Due).or_else(|| oldest(Stage::Queued))
     }
 
     /// Feeds what was kept: see [`Handshake::feed`]. Where none has begun, `make` makes it for the number of its
@@ -133,6 +148,44 @@ impl UnderWay {
         fed
     }
 
+    /// Its steps may take long.
+    pub(super) fn is_slow(&self, number: u32) -> bool {
+        self.all[number as usize].is_slow
+    }
+
+    /// Takes a handshake away with what was kept for it, until [`give_back`](Self::give_back). `make` as for
+    /// [`feed`](Self::feed).
+    ///
+    /// # Errors
+    /// That of `make`.
+    pub(super) fn take_away(
+        &mut self,
+        number: u32,
+        make: impl FnOnce(u32) -> Result<Handshake, Failure>,
+    ) -> Result<(Box<Handshake>, Vec<u8>), Failure> {
+        let mut kept = Vec::new();
+        self.change(number, |it| {
+            kept = std::mem::take(&mut it.kept);
+            it.stage = Stage::Away;
+        });
+        let it = &mut self.all[number as usize];
+        let handshake = it.handshake.take().map_or_else(|| make(it.listener).map(Box::new), Ok)?;
+        Ok((handshake, kept))
+    }
+
+    /// A handshake of this slot has come back. `false`: nobody waits for it any more, and the number may be another's.
+    pub(super) fn give_back(&mut self, slot: u32, number: u32, handshake: Box<Handshake>) -> bool {
+        let is_its = |it: &Shaking| it.slot == slot && it.stage == Stage::Away;
+        let waited_for = self.all.get(number as usize).is_some_and(is_its);
+        if waited_for {
+            self.change(number, |it| {
+                it.stage = if it.kept.is_empty() { Stage::Begun } else { Stage::Due };
+                it.handshake = Some(handshake);
+            });
+        }
+        waited_for
+    }
+
     /// What was answered took a signature that takes long: see [`Handshake::has_signed_slowly`].
     pub(super) fn has_signed_slowly(&self, number: u32) -> bool {
         self.all[number as usize].handshake.as_ref().is_some_and(|it| it.has_signed_slowly())
@@ -146,12 +199,12 @@ impl UnderWay {
 
     /// Who gives way, and in which stage; `None`: no share is used up.
     pub(super) fn excess(&self) -> Option<(u32, Stage)> {
-        let bytes = |stage: Stage| self.share(stage).bytes;
+        let bytes = |stage: Stage| self.of_stage(stage).map(|it| it.bytes).sum::<u64>();
         if bytes(Stage::Hello) > self.limit / 4 {
             self.oldest(Stage::Hello)
         } else if bytes(Stage::Queued) > self.limit / 4 {
             self.newest(Stage::Queued)
-        } else if bytes(Stage::Begun) + bytes(Stage::Due) > self.limit / 2 {
+        } else if bytes(Stage::Begun) + bytes(Stage::Due) + bytes(Stage::Away) > self.limit / 2 {
             self.oldest(Stage::Begun).or_else(|| self.newest(Stage::Due))
         } else {
             None
@@ -160,26 +213,28 @@ impl UnderWay {
 
     /// How many there are in a stage.
     pub(super) fn count(&self, stage: Stage) -> u64 {
-        self.share(stage).slots.len() as u64
+        self.of_stage(stage).map(|it| it.slots.len() as u64).sum()
     }
 
     /// What all of them hold, and may hold, in bytes.
     pub(super) fn bytes(&self) -> (u64, u64) {
-        (self.shares.iter().map(|it| it.bytes).sum(), self.limit)
+        (self.shares.iter().flatten().map(|it| it.bytes).sum(), self.limit)
     }
 
     // ---- shares ----
 
-    fn share(&self, stage: Stage) -> &Share {
-        &self.shares[stage as usize]
+    fn of_stage(&self, stage: Stage) -> impl Iterator<Item = &Share> {
+        self.shares.iter().map(move |shares| &shares[stage as usize])
     }
 
     fn oldest(&self, stage: Stage) -> Option<(u32, Stage)> {
-        self.share(stage).slots.first_key_value().map(|(_, &slot)| (slot, stage))
+        let first = self.of_stage(stage).filter_map(|it| it.slots.first_key_value());
+        first.min().map(|(_, &slot)| (slot, stage))
     }
 
     fn newest(&self, stage: Stage) -> Option<(u32, Stage)> {
-        self.share(stage).slots.last_key_value().map(|(_, &slot)| (slot, stage))
+        let last = self.of_stage(stage).filter_map(|it| it.slots.last_key_value());
+        last.max().map(|(_, &slot)| (slot, stage))
     }
 
     /// Whatever is changed, it is counted in the share of its stage.
@@ -191,14 +246,14 @@ impl UnderWay {
 
     fn leave(&mut self, number: u32) {
         let it = &self.all[number as usize];
-        let share = &mut self.shares[it.stage as usize];
+        let share = &mut self.shares[usize::from(it.is_slow)][it.stage as usize];
         share.bytes -= it.bytes();
         share.slots.remove(&it.age);
     }
 
     fn enter(&mut self, number: u32) {
         let it = &self.all[number as usize];
-        let share = &mut self.shares[it.stage as usize];
+        let share = &mut self.shares[usize::from(it.is_slow)][it.stage as usize];
         share.bytes += it.bytes();
         share.slots.insert(it.age, it.slot);
     }
@@ -207,12 +262,13 @@ impl UnderWay {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use edgehold_wire::tls::Reason;
 
     const LIMIT: u64 = 40_000;
 
     /// A hello with this number in its place of the slot. `whole`: it can be begun.
     fn with(under_way: &mut UnderWay, slot: u32, whole: bool) -> u32 {
-        let number = under_way.add(slot, 0);
+        let number = under_way.add(slot, 0, false);
         let mut record = vec![22, 3, 1, 0, 200];
         record.resize(if whole { 205 } else { 204 }, 1);
         under_way.keep(number, &record);
@@ -224,13 +280,16 @@ mod tests {
         let mut under_way = UnderWay::new(LIMIT);
         let first = with(&mut under_way, 1, false);
         let second = with(&mut under_way, 2, true);
-        assert_eq!((under_way.is_due(first), under_way.is_due(second), under_way.next()), (false, true, Some(2)));
+        assert_eq!(
+            (under_way.is_due(first), under_way.is_due(second), under_way.next_due(true)),
+            (false, true, Some(2))
+        );
         under_way.keep(first, &[1]);
-        assert_eq!((under_way.is_due(first), under_way.next()), (true, Some(1)));
+        assert_eq!((under_way.is_due(first), under_way.next_due(true)), (true, Some(1)));
         under_way.remove(first);
-        assert_eq!(under_way.next(), Some(2));
+        assert_eq!(under_way.next_due(true), Some(2));
         under_way.remove(second);
-        assert_eq!((under_way.next(), under_way.bytes()), (None, (0, LIMIT)));
+        assert_eq!((under_way.next_due(true), under_way.bytes()), (None, (0, LIMIT)));
     }
 
     #[test]
@@ -249,5 +308,21 @@ mod tests {
         under_way.remove(late);
         assert_eq!(under_way.excess(), Some((1999, Stage::Queued)));
         assert_eq!([Stage::Hello, Stage::Queued].map(|stage| under_way.count(stage)), [most, most + 1].map(u64::from));
+    }
+
+    #[test]
+    fn slow_ones_are_passed_over_while_their_thread_is_busy() {
+        let mut under_way = UnderWay::new(LIMIT);
+        let slow = under_way.add(1, 0, true);
+        under_way.keep(slow, &[[22, 3, 1, 0, 1].as_slice(), &[1]].concat());
+        let fast = with(&mut under_way, 2, true);
+        assert_eq!((under_way.next_due(false), under_way.next_due(true)), (Some(2), Some(1)));
+        under_way.remove(fast);
+        assert_eq!((under_way.next_due(false), under_way.is_slow(slow)), (None, true));
+        let gone = under_way.take_away(slow, |_| Err(Failure { reason: Reason::Internal, alert: None, detail: None }));
+        assert!(gone.is_err());
+        assert_eq!((under_way.next_due(true), under_way.count(Stage::Away)), (None, 1));
+        under_way.remove(slow);
+        assert_eq!(under_way.bytes(), (0, LIMIT));
     }
 }

@@ -17,7 +17,8 @@ const SECRET: usize = 48;
 /// Bytes of the longest name (RFC 1035 section 2.3.4).
 const NAME: usize = 255;
 
-/// Up to `N` bytes that are set by one who only has `&self`. Everything happens on one thread.
+/// Up to `N` bytes that are set by one who only has `&self`. One thread at a time has them; who hands a handshake to
+/// another does so by a channel, which orders what was stored.
 #[derive(Debug)]
 struct Bytes<const N: usize> {
     bytes: [AtomicU8; N],
