@@ -138,7 +138,8 @@ impl Client {
     }
 }
 
-fn frame(payload: &[u8]) -> Vec<u8> {
+/// A frame of a server.
+pub fn frame(payload: &[u8]) -> Vec<u8> {
     [ws::head(Opcode::Binary, true, payload.len() as u64, None).as_bytes(), payload].concat()
 }
 

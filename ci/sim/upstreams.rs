@@ -1,6 +1,7 @@
 //! Upstreams that speak TLS: stock rustls at the far end of the scripted kernel, which cuts everything anywhere.
 
 use crate::stage::{KIND, PLAIN, Stage, limits, services, settings};
+use crate::tls::frame;
 use edgehold::engine::script::{Dice, FarEnd, Temper};
 use edgehold::mesh::{Cause, UpstreamTls};
 use edgehold::service::Settings;
@@ -95,10 +96,6 @@ impl Upstream {
             stage.shard.ring().say(self.end, &records);
         }
     }
-}
-
-fn frame(payload: &[u8]) -> Vec<u8> {
-    [ws::head(Opcode::Binary, true, payload.len() as u64, None).as_bytes(), payload].concat()
 }
 
 fn sent_frame(payload: &[u8]) -> Vec<u8> {
