@@ -145,6 +145,8 @@ impl Dispatcher {
                 match letter {
                     ToControl::Report(report) => self.reports.received(*report),
                     ToControl::SubscriberCounts(counts) => self.subscribers.received(*counts),
+                    // Answered once there is somebody to ask.
+                    ToControl::Question(question) => tracing::debug!(?question, "nobody to ask"),
                 }
             }
         }

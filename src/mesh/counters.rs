@@ -84,6 +84,18 @@ labels! {
         Fault = "fault",
         /// The server is stopping.
         Drained = "quiesced",
+        /// No whole PROXY header within `proxy_protocol.timeout`.
+        ProxyTimeout = "proxy_timeout",
+        /// The PROXY header is malformed, or comes from somebody who may not send one.
+        ProxyHeader = "proxy_header",
+        /// A limit or a list of addresses has turned it away when it came.
+        Admission = "admission",
+        /// Nobody has said within the time of the route's `auth` who it is.
+        AuthTimeout = "auth_timeout",
+        /// What it has shown of itself is of the past.
+        Expired = "expired",
+        /// It has sent more than its rate.
+        Rate = "rate",
     }
 }
 
@@ -126,6 +138,28 @@ labels! {
         NotImplemented = "not_implemented",
         /// No upstream, or a file that cannot be read (500, 502, 503, 504).
         Unavailable = "unavailable",
+        /// Pages of its origin may not use the route (403).
+        Origin = "origin",
+        /// Its credentials are missing, or worth nothing (401, or what the server said that was asked).
+        Credentials = "credentials",
+        /// It is known, and has none of the roles of the route (403).
+        Forbidden = "forbidden",
+        /// Nobody could say who it is (503).
+        AuthUnavailable = "auth_unavailable",
+        /// Its network is denied, or none of those that are allowed.
+        Network = "network",
+        /// Its address has as many connections as one may have.
+        AddressConnections = "address_connections",
+        /// Its address connects more often than one may.
+        AddressRate = "address_rate",
+        /// Its address has as many connections of which nobody knows who they are as one may have.
+        AddressUnauthenticated = "address_unauthenticated",
+        /// Its PROXY header is malformed, or not its to send.
+        ProxyHeader = "proxy_header",
+        /// The route has as many connections as it may have (503).
+        RouteConnections = "route_connections",
+        /// Who it is has as many connections as one may have (429).
+        IdentityConnections = "identity_connections",
     }
 }
 

@@ -1,6 +1,6 @@
 //! The letters themselves.
 
-use super::{Counters, FeedNumber, Message, ServiceKind};
+use super::{Answer, Counters, FeedNumber, Message, Question, ServiceKind};
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub enum ToShard {
     Missed(Box<Missed>),
     /// Send [`SubscriberCounts`] of these channels.
     SubscriberCounts(Box<SubscribersQuery>),
+    /// The answer to a [`Question`].
+    Answer(Box<Answer>),
     /// A letter of another shard (`Desk::post_to_shard`).
     Shard {
         /// The shard that posted it.
@@ -121,6 +123,8 @@ pub enum ToControl {
     Report(Box<Report>),
     /// The answer to [`ToShard::SubscriberCounts`].
     SubscriberCounts(Box<SubscriberCounts>),
+    /// Whose credentials these are; to be answered by [`ToShard::Answer`].
+    Question(Box<Question>),
 }
 
 /// The channels of a shard at one moment.

@@ -2,11 +2,12 @@
 //!
 //! A letter is plain data. Each ordered pair of threads that talk has a mailbox (`mailbox.rs`, `peers.rs`); a reader
 //! that sleeps is woken by an eventfd (`waker.rs`). What is shared without a letter is here as well: whether upstreams
-//! answer (`health.rs`), messages that go to many clients (`message.rs`), and TLS
+//! answer (`health.rs`), messages that go to many clients (`message.rs`), who clients are (`identity.rs`), and TLS
 //! (`tls.rs`; `tls_errors.rs` says why it failed, `x509` what certificates say).
 
 mod counters;
 mod health;
+pub mod identity;
 mod letters;
 mod mailbox;
 mod message;
@@ -23,6 +24,7 @@ use std::sync::atomic;
 
 pub use counters::{Cause, Counters, HandshakeStage, Refused, Stage, UpstreamCounters};
 pub use health::{Health, is_up};
+pub use identity::{Answer, Credentials, Denial, Denied, Identity, Question, Secret};
 pub use letters::{
     ChannelKey, ChannelState, Missed, Report, ShardLetter, ShardNote, ShardNumber, SubscriberCounts, SubscribersQuery,
     ToControl, ToShard, Wanted,

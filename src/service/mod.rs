@@ -8,7 +8,7 @@ pub mod broadcast;
 pub mod echo;
 mod fanout;
 pub mod files;
-mod gate;
+pub mod gate;
 mod health;
 pub mod page;
 pub mod proxy;

@@ -1,5 +1,11 @@
 //! The verdict on a request head before any service sees it: method, opening, the route's own limits.
 
+mod origin;
+mod plan;
+
+pub use origin::Origins;
+pub use plan::{AuthPlan, CertificateName, CertificatePlan, CorsPlan, ForwardPlan, GatePlan, TokenPlan};
+
 use super::Admits;
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
