@@ -141,6 +141,7 @@ fn the_least_file_gets_every_default() {
             host: None,
             limits,
             deflate: Deflate { on: true, takeover: false, min_bytes: 512 },
+            cors: no_cors(),
             service: Service::Echo { subprotocols: vec![] },
         }],
     };
@@ -330,10 +331,24 @@ fn broadcast(feeds: &[usize], channel_in_path: bool) -> Broadcast {
         poll_gone: true,
         keep_alive: Duration::from_secs(20),
         retry: Duration::from_secs(3),
-        allow_origin: vec![],
-        allow_credentials: false,
         gap_event: "gap".into(),
         slow_client: SlowClient { policy: Policy::Close, max_pending: 256 << 10, max_age: Duration::from_secs(10) },
+    }
+}
+
+/// Nothing is written of pages.
+fn no_cors() -> Cors {
+    Cors { max_age: Duration::from_secs(600), ..Cors::default() }
+}
+
+fn full_cors() -> Cors {
+    Cors {
+        allow_origin: Some(strings(&["https://example.org", "http://localhost:3000", "https://*.example.net"])),
+        credentials: true,
+        methods: strings(&["GET", "POST"]),
+        headers: strings(&["Authorization"]),
+        expose: strings(&["ETag"]),
+        max_age: Duration::from_secs(3600),
     }
 }
 
@@ -352,8 +367,6 @@ fn full_broadcast(routes: &[Route], limits: &Limits) {
         poll_gone: false,
         keep_alive: Duration::from_secs(15),
         retry: Duration::from_millis(500),
-        allow_origin: strings(&["https://example.org", "http://localhost:3000"]),
-        allow_credentials: true,
         gap_event: "edgehold-gap".into(),
         slow_client: SlowClient { policy: Policy::Conflate, max_pending: 1 << 20, max_age: Duration::from_secs(60) },
     };
@@ -362,12 +375,14 @@ fn full_broadcast(routes: &[Route], limits: &Limits) {
         host: None,
         limits: Limits { message_bytes: 4096, ..limits.clone() },
         deflate: Deflate { on: false, takeover: false, min_bytes: 0 },
+        cors: full_cors(),
         service: Service::Broadcast(Box::new(expected)),
     };
     assert_eq!(routes[0], feed);
     let least = broadcast(&[1, 2, 3, 5, 6, 8], false);
     let slow_client = SlowClient { policy: Policy::Gap, ..least.slow_client };
-    let all = Broadcast { allow_origin: strings(&["*"]), slow_client, ..least };
+    assert_eq!(routes[1].cors.allow_origin, Some(strings(&["*"])));
+    let all = Broadcast { slow_client, ..least };
     assert_eq!(routes[1].service, Service::Broadcast(Box::new(all)));
     assert_eq!(routes[1].deflate, Deflate { on: true, takeover: true, min_bytes: 512 });
     assert_eq!(routes[2].service, Service::Broadcast(Box::new(broadcast(&[8], true))));
@@ -382,6 +397,7 @@ fn full_routes(routes: &[Route], limits: &Limits) {
         host: Some("chat.example.org".into()),
         limits: Limits { head_bytes: 4096, message_bytes: 1 << 20, ..limits.clone() },
         deflate: Deflate { on: true, takeover: false, min_bytes: 512 },
+        cors: no_cors(),
         service: Service::Proxy {
             upstreams: vec![
                 Upstream::Tcp { host: "broker-1".into(), port: 61613, tls: None },

@@ -324,6 +324,7 @@ fn services(keep: Keep, settings: Vec<broadcast::BroadcastPlan>) -> Services {
         below: false,
         host: None,
         limits: 0,
+        gate: Arc::default(),
         target: Target::Broadcast(number as u16),
     };
     let routes = Arc::new((0..settings.len()).map(route).collect());
@@ -347,8 +348,6 @@ fn route(policy: Policy) -> broadcast::BroadcastPlan {
         poll_ticks: 100,
         poll_gone: true,
         retry_millis: 3000,
-        allow_origin: Vec::new(),
-        allow_credentials: false,
         gap_event: "gap".into(),
         slow: Slow { policy, max_pending, max_age_ticks: 1000 },
     }

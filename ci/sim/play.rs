@@ -248,6 +248,8 @@ fn settings(dice: &mut Dice) -> ShardSettings {
         message_bytes: 1 << 20,
         head_ticks: 4000,
         idle_ticks,
+        auth_ticks: 40,
+        expired_code: CloseCode::POLICY_VIOLATION,
         keep_alive_ticks: 100,
         close_ticks: 4000,
         max_pending,
@@ -275,7 +277,14 @@ fn settings(dice: &mut Dice) -> ShardSettings {
 }
 
 fn routes() -> Arc<Routes> {
-    let route = |path: &str, limits, target| Route { path: path.into(), below: false, host: None, limits, target };
+    let route = |path: &str, limits, target| Route {
+        path: path.into(),
+        below: false,
+        host: None,
+        limits,
+        gate: Arc::default(),
+        target,
+    };
     let proxy = proxy::ProxyPlan {
         upstreams: vec![0],
         frames: Frames::Binary,

@@ -151,7 +151,14 @@ impl Stage {
 pub const PLAIN: Offer<'static> = Offer { deflate: None, protocols: &[] };
 
 pub fn services() -> Settings {
-    let route = |path: &str, target| Route { path: path.into(), below: true, host: None, limits: 0, target };
+    let route = |path: &str, target| Route {
+        path: path.into(),
+        below: true,
+        host: None,
+        limits: 0,
+        gate: Arc::default(),
+        target,
+    };
     let proxy = proxy::ProxyPlan {
         upstreams: vec![0],
         frames: Frames::Binary,
@@ -197,8 +204,6 @@ fn feed_route() -> broadcast::BroadcastPlan {
         poll_ticks: 100_000,
         poll_gone: true,
         retry_millis: 3000,
-        allow_origin: Vec::new(),
-        allow_credentials: false,
         gap_event: "gap".into(),
         slow: Slow { policy: Policy::Close, max_pending: 1 << 20, max_age_ticks: 1000 },
     }
@@ -210,6 +215,8 @@ pub fn limits() -> RouteLimits {
         message_bytes: 1 << 20,
         head_ticks: 4000,
         idle_ticks: 100_000,
+        auth_ticks: 40,
+        expired_code: CloseCode::POLICY_VIOLATION,
         keep_alive_ticks: 100_000,
         close_ticks: 4000,
         max_pending: 1 << 20,

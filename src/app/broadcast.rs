@@ -34,8 +34,6 @@ fn route(generation: &Generation, written: &config::Broadcast) -> BroadcastPlan 
         poll_ticks: ticks(written.poll_timeout),
         poll_gone: written.poll_gone,
         retry_millis: u64::try_from(written.retry.as_millis()).unwrap_or(u64::MAX),
-        allow_origin: written.allow_origin.clone(),
-        allow_credentials: written.allow_credentials,
         gap_event: written.gap_event.clone(),
         slow: slow(&written.slow_client),
     }

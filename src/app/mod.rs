@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod failure;
 mod feeds;
 pub mod findings;
+mod gate;
 pub mod generation;
 mod log;
 mod memory;

@@ -144,6 +144,8 @@ fn limits(limits: &config::Limits, keep_alive_ticks: u32, deflate: Deflate) -> R
         message_bytes: limits.message_bytes,
         head_ticks: ticks(limits.head_timeout),
         idle_ticks: ticks(limits.idle_timeout),
+        auth_ticks: ticks(limits.idle_timeout),
+        expired_code: CloseCode::POLICY_VIOLATION,
         keep_alive_ticks,
         close_ticks: ticks(limits.close_timeout),
         max_pending: limits.max_pending as usize,
@@ -169,6 +171,7 @@ fn routes(generation: &Generation) -> Arc<Routes> {
         below: route.below(),
         host: route.host.clone(),
         limits: generation.route(route).map_or(0, |number| number + 1),
+        gate: Arc::new(super::gate::plan(route)),
         target: target(generation, route),
     };
     Arc::new(generation.config.routes.iter().map(route).collect())

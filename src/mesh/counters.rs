@@ -3,6 +3,7 @@
 //! They stand here and not in the shard's room because they travel: a report is a letter with a copy of them. They are
 //! plain numbers: only the shard that owns a `Counters` writes to it.
 
+use super::identity::Denied;
 use super::services::ServiceKind;
 use edgehold_wire::tls::Reason;
 
@@ -307,6 +308,24 @@ pub struct Counters {
     pub tls_awake: u64,
     /// Certificates of clients of which not all names were kept: odd ones, or more than there is room for.
     pub tls_client_names_cut: u64,
+    /// Requests whose credentials were remembered.
+    pub auth_remembered: u64,
+    /// Questions asked about credentials.
+    pub auth_asked: u64,
+    /// Requests that were let in by who they are.
+    pub auth_admitted: u64,
+    /// Requests that were not let in by who they are, by reason.
+    pub auth_denied: [u64; Denied::COUNT],
+    /// Gauge: questions about credentials under way.
+    pub auth_questions: u64,
+    /// Gauge: verdicts on credentials that are remembered.
+    pub auth_verdicts: u64,
+    /// Gauge: connections of which it is known who they are.
+    pub identified: u64,
+    /// Connections whose credentials have ended.
+    pub auth_expired: u64,
+    /// Connections that have shown new credentials in time: taken, and refused.
+    pub auth_refreshes: [u64; 2],
     /// Connections that a TLS record has ended.
     pub tls_faults: u64,
     /// By upstream number.

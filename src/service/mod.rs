@@ -100,6 +100,8 @@ pub struct Route {
     pub host: Option<String>,
     /// Number of the limits that hold here.
     pub limits: u16,
+    /// Who may come in.
+    pub gate: Arc<gate::GatePlan>,
     /// What serves it.
     pub target: Target,
 }
@@ -132,6 +134,8 @@ macro_rules! dispatch {
             pub health: Vec<Option<String>>,
             /// The ports of `https` to which listeners, by their numbers, send all pages.
             pub redirects: Vec<Option<u16>>,
+            /// Who may come in, whatever the route.
+            pub gate: gate::GateSettings,
             $(#[doc = $about] pub $module: <$module::$name as Service>::Settings,)*
         }
 
@@ -140,6 +144,7 @@ macro_rules! dispatch {
             routes: Arc<Routes>,
             health: health::Paths,
             redirects: redirect::Redirects,
+            gate: gate::Gate,
             $($module: $module::$name,)*
         }
 
@@ -148,7 +153,8 @@ macro_rules! dispatch {
             pub fn new(settings: &Settings) -> Services {
                 let (routes, health) = (settings.routes.clone(), health::Paths(settings.health.clone()));
                 let redirects = redirect::Redirects(settings.redirects.clone());
-                Services { routes, health, redirects, $($module: $module::$name::new(&settings.$module),)* }
+                let gate = gate::Gate::new(&settings.gate);
+                Services { routes, health, redirects, gate, $($module: $module::$name::new(&settings.$module),)* }
             }
 
             fn take_settings(&mut self, desk: &mut Desk<'_>, settings: &Settings) {
@@ -168,7 +174,8 @@ macro_rules! dispatch {
             fn tell(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, event: Event<'_>) {
                 match desk.kind(who) {
                     $(ServiceKind::$name => self.$module.event(desk, who, token, event),)*
-                    ServiceKind::None => {}
+                    // Who is of no service waits at the gate.
+                    ServiceKind::None => if let Event::Closed(_) = event { self.gate.closed(token) },
                 }
             }
 
@@ -216,8 +223,10 @@ impl crate::shard::service::Services for Services {
             return Verdict::Served;
         };
         desk.route(who, route.target.kind(), route.limits);
-        if !gate::passes(desk, who, head, route.target.admits()) {
-            return Verdict::Served;
+        match self.gate.judge(desk, who, head, route) {
+            gate::Judgement::Passed => {}
+            gate::Judgement::Answered => return Verdict::Served,
+            gate::Judgement::Waits(token) => return Verdict::Wait(token),
         }
         let request = Request { who, head, path: &route.path, limits: route.limits };
         self.serve(desk, &request, &route.target)
@@ -232,11 +241,15 @@ impl crate::shard::service::Services for Services {
     }
 
     fn letter(&mut self, desk: &mut Desk<'_>, letter: ToShard) {
+        if let ToShard::Answer(answer) = letter {
+            return self.gate.answered(desk, *answer);
+        }
         let unread = self.deliver(desk, letter);
         debug_assert!(unread.is_none(), "a letter for nobody: {unread:?}");
     }
 
     fn poll(&mut self, desk: &mut Desk<'_>, budget: u32) -> u32 {
+        self.gate.gauge(desk);
         self.go_on(desk, budget)
     }
 }

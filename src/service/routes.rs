@@ -167,6 +167,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::cell::Cell;
+    use std::sync::Arc;
 
     thread_local! {
         pub(super) static LOOKS: Cell<u32> = const { Cell::new(0) };
@@ -174,7 +175,7 @@ mod tests {
 
     fn route(host: Option<&str>, path: &str) -> Route {
         let (path, below) = (path.into(), path.ends_with('/'));
-        Route { path, below, host: host.map(Into::into), limits: 0, target: Target::Page(()) }
+        Route { path, below, host: host.map(Into::into), limits: 0, gate: Arc::default(), target: Target::Page(()) }
     }
 
     /// Where the route that is found stands in the configuration: its limits say so.

@@ -65,6 +65,13 @@ impl Clock {
         self.unix
     }
 
+    /// The tick in which a second of 1970's count begins; the present one, where that is over.
+    pub fn tick_of(&self, unix: u64) -> u32 {
+        let seconds = unix.saturating_sub(self.unix);
+        let ticks = seconds.saturating_mul(1000 / TICK.as_millis() as u64);
+        self.now.saturating_add(u32::try_from(ticks).unwrap_or(u32::MAX))
+    }
+
     /// The Date field's value.
     pub fn date(&self) -> &str {
         &self.date

@@ -9,15 +9,17 @@ use super::conn::{Conn, Flags, Hold, State, StateEvent};
 use super::desk::{Backpressure, Desk};
 use super::due;
 use super::files::FileTable;
+use super::identities::Identities;
 use super::limits::{LimitsTable, RouteLimits, ShardSettings};
 use super::outbox::{Exhausted, Pool};
 use super::side_table::SideTable;
 use super::slab::{Handle, Slab};
 use super::tls::TlsTable;
 use super::work::Work;
-use crate::mesh::{Cause, Counters, PeerSenders, Sender, ToControl};
+use crate::mesh::{Cause, Counters, Identity, PeerSenders, Sender, ToControl};
 use edgehold_wire::ws::{self, CloseCode, Opcode};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// The chains of the pool in which bytes of a connection may lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +57,16 @@ pub struct Core {
     pub(super) files: FileTable,
     pub(super) compression: Compression,
     pub(super) tls: TlsTable,
+    /// Who clients are, by slot.
+    pub(super) identities: Identities,
     /// Where a flight of a TLS handshake is written.
     pub(super) flight: Vec<u8>,
     /// Where a TLS record that was cut is put together.
     pub(super) joined: Vec<u8>,
     /// Streams for which `Event::KeepAlive` is due.
     pub(super) quiet: Vec<u32>,
+    /// Streams whose client's credentials have ended.
+    pub(super) ended: Vec<u32>,
     /// Connections whose receive found no buffer, in the order in which they are armed again.
     pub(super) starved: VecDeque<Handle>,
     /// Connections whose spill is read on in a later turn, in that order, and the work that each has to sit out before.
@@ -98,9 +104,11 @@ impl Core {
             files: FileTable::default(),
             compression: Compression::new(settings.deflate_window_bytes),
             tls: TlsTable::new(&settings.tls, capacity, settings.tls_handshake_bytes),
+            identities: Identities::new(capacity),
             flight: Vec::new(),
             joined: Vec::new(),
             quiet: Vec::new(),
+            ended: Vec::new(),
             starved: VecDeque::new(),
             later: VecDeque::new(),
             work: Work::new(settings.turn_events),
@@ -135,6 +143,13 @@ impl Core {
         self.limits.pass(before, number);
     }
 
+    /// Who the client in this slot is; `None`: nobody knows.
+    pub(super) fn identify(&mut self, slot: u32, identity: Option<Arc<Identity>>) {
+        let end = identity.as_ref().and_then(|it| it.expires).map(|end| self.clock.tick_of(end));
+        self.identities.set(slot, identity, end);
+        self.counters.identified = self.identities.len();
+    }
+
     // ---- what is to be done before the turn ends ----
 
     /// The connection is looked at before the turn ends.
@@ -148,7 +163,8 @@ impl Core {
         let limits = &self.limits[conn.limits];
         let spilled = self.side.spilled(conn.side);
         let ticks = (self.park_ticks, self.handshake_ticks);
-        match due::next(conn, limits, spilled, ticks, self.clock.now()) {
+        let end = self.identities.end(slot);
+        match due::next(conn, limits, (spilled, end), ticks, self.clock.now()) {
             Some(at) => self.clock.set_timer(slot, at),
             None => self.clock.forget(slot),
         }

@@ -5,16 +5,18 @@
 
 use super::conn::{Conn, Exchange, Flags, Hold, State};
 use super::limits::RouteLimits;
+use crate::mesh::ServiceKind;
 
 /// Ticks that a connection in a spare slot stays when all was sent to it.
 const SPARE_TICKS: u32 = 4;
 
 /// The tick in which the connection is to be looked at; `None` where nothing can become due. The ticks are those after
-/// which it is parked, and those that a handshake may take.
+/// which it is parked, and those that a handshake may take; `end` is that in which it is no longer known who the client
+/// is.
 pub(super) fn next(
     conn: &Conn,
     limits: &RouteLimits,
-    spilled: usize,
+    (spilled, end): (usize, u32),
     (park_ticks, handshake_ticks): (u32, u32),
     now: u32,
 ) -> Option<u32> {
@@ -26,7 +28,7 @@ pub(super) fn next(
         State::Handshake => conn.since + handshake_ticks,
         State::Head => head(conn, limits, spilled),
         State::Closing => conn.since + closing(conn, limits),
-        State::Open => open(conn, limits, park_ticks, now),
+        State::Open => open(conn, limits, park_ticks, now).min(end),
     };
     Some(if is_unheard(conn) { due.min(now + 1) } else { due })
 }
@@ -49,7 +51,12 @@ pub(super) fn head(conn: &Conn, limits: &RouteLimits, spilled: usize) -> u32 {
     let between = conn.exchange.contains(Exchange::REUSED) && spilled == 0;
     // What a client has sent behind requests whose responses it does not take is not looked at: no head is late.
     let waits_between = between || conn.flags.contains(Flags::FULL) || conn.hold.contains(Hold::VERDICT);
-    if waits_between { conn.last_received + limits.idle_ticks } else { conn.since + limits.head_ticks }
+    match (conn.hold.contains(Hold::VERDICT) && conn.service == ServiceKind::None, waits_between) {
+        // It waits at the gate.
+        (true, _) => conn.last_received + limits.auth_ticks,
+        (false, true) => conn.last_received + limits.idle_ticks,
+        (false, false) => conn.since + limits.head_ticks,
+    }
 }
 
 fn open(conn: &Conn, limits: &RouteLimits, park_ticks: u32, now: u32) -> u32 {

@@ -3,8 +3,9 @@
 use super::conn::{Exchange, Flags, Hold, ReadEvent, State};
 use super::core::Core;
 use super::due;
+use super::slab::Handle;
 use super::tls;
-use crate::mesh::Cause;
+use crate::mesh::{Cause, ServiceKind};
 use edgehold_wire::status::Status;
 use edgehold_wire::ws::{self, CloseCode, Opcode};
 
@@ -45,10 +46,8 @@ fn expired_head(core: &mut Core, slot: u32) {
     let spilled = core.side.spilled(conn.side);
     if core.now() < due::head(conn, &core.limits[conn.limits], spilled) {
     } else if conn.hold.contains(Hold::VERDICT) {
-        let conn = &mut core.slab[slot];
-        conn.hold.remove(Hold::VERDICT);
-        conn.set_cause(Cause::IdleTimeout);
-        core.desk().refuse_last(who, Status::GATEWAY_TIMEOUT, "no verdict on this request came within idle_timeout");
+        core.slab[slot].hold.remove(Hold::VERDICT);
+        no_verdict(core, who);
     } else if conn.flags.contains(Flags::FULL) {
         core.cut(who, Cause::Stalled);
     } else if spilled > 0 {
@@ -57,6 +56,18 @@ fn expired_head(core: &mut Core, slot: u32) {
     } else {
         let reused = conn.exchange.contains(Exchange::REUSED);
         core.leave(who, if reused { Cause::IdleTimeout } else { Cause::HeadTimeout });
+    }
+}
+
+/// Nobody has said in time what is to become of a request: at the gate who its client is, else its service.
+fn no_verdict(core: &mut Core, who: Handle) {
+    let conn = &mut core.slab[who.slot];
+    if conn.service == ServiceKind::None {
+        conn.set_cause(Cause::AuthTimeout);
+        core.desk().refuse_last(who, Status::SERVICE_UNAVAILABLE, "nobody has said in time who you are");
+    } else {
+        conn.set_cause(Cause::IdleTimeout);
+        core.desk().refuse_last(who, Status::GATEWAY_TIMEOUT, "no verdict on this request came within idle_timeout");
     }
 }
 
@@ -79,7 +90,9 @@ fn expired_open(core: &mut Core, slot: u32) {
     let limits = &core.limits[conn.limits];
     let quiet = now.saturating_sub(conn.last_received);
     let (idle, park) = (limits.idle_ticks, core.park_ticks);
-    if due::is_closing(conn) {
+    if now >= core.identities.end(slot) && !due::is_closing(conn) {
+        identity_is_over(core, slot);
+    } else if due::is_closing(conn) {
         // A peer whose end is under way is not pinged.
         if now >= conn.since + limits.close_ticks {
             close_is_late(core, slot);
@@ -101,6 +114,24 @@ fn expired_open(core: &mut Core, slot: u32) {
         if quiet >= park {
             park_it(core, slot);
         }
+    }
+}
+
+/// What the client has shown of itself has ended: a WebSocket is closed, a stream ends, and a response is the last.
+fn identity_is_over(core: &mut Core, slot: u32) {
+    let who = core.slab.handle(slot);
+    core.identities.forget_end(slot);
+    core.counters.auth_expired += 1;
+    let conn = &mut core.slab[slot];
+    let code = core.limits[conn.limits].expired_code;
+    if conn.is_websocket() {
+        conn.set_cause(Cause::Expired);
+        core.desk().close(who, code, "the credentials have ended");
+    } else if conn.is_stream() {
+        conn.set_cause(Cause::Expired);
+        core.ended.push(slot);
+    } else {
+        conn.exchange.insert(Exchange::LAST);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::mesh::{ListenerTls, Numbered};
 use edgehold_wire::http1;
+use edgehold_wire::ws::CloseCode;
 use std::ops::Index;
 use std::time::Duration;
 
@@ -16,6 +17,10 @@ pub struct RouteLimits {
     pub head_ticks: u32,
     /// Ticks of silence after which a connection is given up.
     pub idle_ticks: u32,
+    /// Ticks that a client may wait until it is known who it is.
+    pub auth_ticks: u32,
+    /// The close code of a WebSocket whose client's credentials have ended.
+    pub expired_code: CloseCode,
     /// Ticks without a send after which a stream is to be sent something (keep-alive).
     pub keep_alive_ticks: u32,
     /// Ticks that a closing handshake may take.

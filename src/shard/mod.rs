@@ -19,6 +19,7 @@ mod expired;
 mod files;
 mod guard;
 mod holdings;
+mod identities;
 mod limits;
 pub mod outbox;
 pub mod pump;
@@ -294,6 +295,10 @@ impl<R: Ring, S: Services> Shard<R, S> {
             let (who, token) = (self.core.slab.handle(slot), self.core.slab[slot].token);
             self.guarded(Some(slot), |shard| shard.service.event(&mut shard.core.desk(), who, token, Event::KeepAlive));
         }
+        while let Some(slot) = self.core.ended.pop() {
+            let (who, token) = (self.core.slab.handle(slot), self.core.slab[slot].token);
+            self.guarded(Some(slot), |shard| shard.service.event(&mut shard.core.desk(), who, token, Event::Drain));
+        }
         looked as u32
     }
 
@@ -398,6 +403,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
         self.core.clock.forget(slot);
         self.core.set_limits(slot, 0);
         self.core.tls.drop_session(slot);
+        self.core.identify(slot, None);
         self.core.slab.give_back(slot);
     }
 
@@ -406,12 +412,14 @@ impl<R: Ring, S: Services> Shard<R, S> {
         let cause = conn.cause.unwrap_or(Cause::Closed);
         let upstream = conn.is_upstream();
         let subject = self.core.side.certificate(conn.side).map(|it| &*it.subject);
+        let identity = self.core.identities.get(slot).map(|it| &*it.name);
         tracing::debug!(
             peer = %conn.peer.address(),
             upstream,
             service = conn.service.word(),
             cause = cause.word(),
             subject,
+            identity,
             "connection ended"
         );
         if !upstream {

@@ -29,6 +29,8 @@ pub struct Cold {
     pub alert: Option<Alert>,
     /// The certificate that the client has shown, for as long as the connection is there (TLS).
     pub certificate: Option<Box<ClientCertificate>>,
+    /// Field lines that the head of the next response has.
+    pub fields: Option<Box<[u8]>>,
     /// Where an upstream is that is to be called.
     pub dial: Option<Address>,
 }
@@ -61,6 +63,13 @@ impl SideTable {
         self.get(side)?.certificate.as_deref()
     }
 
+    /// The field lines that the head of the next response has; its cold state goes with them if it holds nothing else.
+    pub fn take_fields(&mut self, side: &mut u32) -> Option<Box<[u8]>> {
+        let lines = self.get_mut(*side)?.fields.take()?;
+        self.tidy(side);
+        Some(lines)
+    }
+
     /// Spilled bytes.
     pub fn spilled(&self, side: u32) -> usize {
         self.0.get(side as usize).map_or(0, |cold| cold.spill.draft())
@@ -90,7 +99,12 @@ impl SideTable {
         let empty = |cold: &Cold| {
             let reads = cold.spill != Outbox::EMPTY || cold.body.is_some() || cold.gathered != Outbox::EMPTY;
             let tls = cold.cut_record != Outbox::EMPTY || cold.alert.is_some() || cold.certificate.is_some();
-            !reads && !tls && cold.owed_pong.is_none() && cold.deflate.is_none() && cold.dial.is_none()
+            !reads
+                && !tls
+                && cold.fields.is_none()
+                && cold.owed_pong.is_none()
+                && cold.deflate.is_none()
+                && cold.dial.is_none()
         };
         if self.get(*side).is_some_and(empty) {
             self.drop(side);

@@ -84,8 +84,6 @@ fn settings(channel_in_path: bool) -> BroadcastPlan {
         poll_ticks: 100,
         poll_gone: true,
         retry_millis: 3000,
-        allow_origin: Vec::new(),
-        allow_credentials: false,
         gap_event: "gap".into(),
         slow: Slow { policy: Policy::Close, max_pending: 1 << 18, max_age_ticks: 40 },
     }

@@ -13,6 +13,7 @@ use edgehold::shard::Shard;
 use edgehold::shard::clock::{Now, TICK};
 use edgehold::shard::service::{Deflate, RouteLimits, ShardSettings};
 use edgehold_wire::http1;
+use edgehold_wire::ws::CloseCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -371,6 +372,8 @@ fn settings(dice: &mut Dice) -> ShardSettings {
         message_bytes: 1 << 20,
         head_ticks: 100_000,
         idle_ticks: 1_000_000,
+        auth_ticks: 40,
+        expired_code: CloseCode::POLICY_VIOLATION,
         keep_alive_ticks: [8, 100][dice.below(2)],
         close_ticks: 4000,
         max_pending: [2000, 60_000][dice.below(2)],

@@ -5,6 +5,7 @@ use edgehold::engine::script::Dice;
 use edgehold::mesh::Body;
 use edgehold::service::broadcast::Keep;
 use edgehold::service::broadcast::{BroadcastPlan, BroadcastSettings, FeedSettings, Policy, Slow};
+use edgehold::service::gate::{CorsPlan, GatePlan, Origins};
 use edgehold::service::{Route, Routes, Settings, Target};
 use std::sync::Arc;
 
@@ -51,9 +52,21 @@ impl Setup {
             below: self.routes[number].channel_in_path,
             host: None,
             limits: 0,
+            gate: Arc::new(self.gate(number)),
             target: Target::Broadcast(number as u16),
         };
         Arc::new((0..self.routes.len()).map(route).collect())
+    }
+
+    /// Of every other route pages of one origin may read.
+    fn gate(&self, number: usize) -> GatePlan {
+        let allow_origin = self.is_shared(number).then(|| Origins::of(["https://page"]));
+        GatePlan { cors: CorsPlan { allow_origin, ..CorsPlan::default() }, ..GatePlan::default() }
+    }
+
+    /// Whether pages of that origin may read a route.
+    pub fn is_shared(&self, route: usize) -> bool {
+        route % 2 == 0
     }
 
     /// The feeds that a channel or prefix of a route may come from.
@@ -82,8 +95,6 @@ fn route(dice: &mut Dice, slow: Slow) -> BroadcastPlan {
         poll_ticks: [8, 100][dice.below(2)],
         poll_gone: dice.chance(50),
         retry_millis: 3000,
-        allow_origin: if dice.chance(50) { vec!["https://page".into()] } else { Vec::new() },
-        allow_credentials: false,
         gap_event: "gap".into(),
         slow,
     }

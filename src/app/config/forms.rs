@@ -382,6 +382,17 @@ pub(super) fn origin(text: &str) -> Parsed<String> {
     if is_authority(place) { Ok(lower) } else { Err(no_origin(text)) }
 }
 
+/// An origin, those below a name (`https://*.example.org`), `same-host`, or `*`.
+pub(super) fn origin_pattern(text: &str) -> Parsed<String> {
+    if matches!(text, "*" | "same-host") {
+        return Ok(text.into());
+    }
+    match text.split_once("://*.") {
+        None => origin(text),
+        Some((scheme, name)) => origin(&format!("{scheme}://{name}")).map(|it| it.replacen("://", "://*.", 1)),
+    }
+}
+
 fn no_origin(text: &str) -> String {
     format!("{} is no origin — write scheme, host and port, \"http://localhost:8080\"", quote(text))
 }

@@ -174,8 +174,28 @@ pub struct Route {
     pub limits: Limits,
     /// Compression of WebSocket messages (RFC 7692).
     pub deflate: Deflate,
+    /// Pages of which origins may use it.
+    pub cors: Cors,
     /// What is done for a client that takes this route.
     pub service: Service,
+}
+
+/// Pages of which origins may use a route, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cors {
+    /// Origins that may, lower-cased: `https://a.example`, `https://*.example`, `same-host`, `*`. `None`: as
+    /// `same-host` for a WebSocket and what changes something, and nobody is told that it may read.
+    pub allow_origin: Option<Vec<String>>,
+    /// Pages of the origins that are named may send cookies along.
+    pub credentials: bool,
+    /// Methods that preflights are told.
+    pub methods: Vec<String>,
+    /// Request fields that preflights are told.
+    pub headers: Vec<String>,
+    /// Response fields that pages may read.
+    pub expose: Vec<String>,
+    /// For how long a browser may remember the answer to a preflight.
+    pub max_age: Duration,
 }
 
 impl Route {
@@ -270,10 +290,6 @@ pub struct Broadcast {
     pub keep_alive: Duration,
     /// How long an `EventSource` is told to wait before it comes again.
     pub retry: Duration,
-    /// Origins that may read from a browser; `*` for all.
-    pub allow_origin: Vec<String>,
-    /// Pages of the origins that are named may send cookies along.
-    pub allow_credentials: bool,
     /// The event by which a gap is told on event streams.
     pub gap_event: String,
     /// What becomes of a client that does not take what it is sent.

@@ -6,7 +6,7 @@ use crate::control::feeds::{Feed, FeedState, Reason, Stats};
 use crate::control::publishing::{Backlogs, ShardBacklog};
 use crate::control::reports::Seen;
 use crate::control::stats::Counts;
-use crate::mesh::{Cause, Counters, HandshakeStage, Health, Refused, ServiceKind, Stage, UpstreamTls};
+use crate::mesh::{Cause, Counters, Denied, HandshakeStage, Health, Refused, ServiceKind, Stage, UpstreamTls};
 use edgehold_wire::tls;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -172,12 +172,13 @@ sums have what it said last.
 |---|---|---|---|
 ";
 
-fn label_values() -> [(&'static str, Vec<&'static str>); 6] {
+fn label_values() -> [(&'static str, Vec<&'static str>); 7] {
     [
         ("`state`", Stage::ALL.iter().map(|it| it.word()).collect()),
         ("`service`", ServiceKind::ALL.iter().map(|it| it.word()).collect()),
         ("`cause`", Cause::ALL.iter().map(|it| it.word()).collect()),
         ("`reason` of `edgehold_refusals_total`", Refused::ALL.iter().map(|it| it.word()).collect()),
+        ("`reason` of `edgehold_auth_denied_total`", Denied::ALL.iter().map(|it| it.word()).collect()),
         ("`reason` of `edgehold_feed_refused_total`", Reason::ALL.iter().map(|it| it.word()).collect()),
         ("`reason` of `edgehold_tls_handshake_failures_total`", tls::Reason::WORDS.to_vec()),
     ]
@@ -684,6 +685,45 @@ const METRICS: &[Metric] = &[
         "TLS handshakes at the admin address that have failed (`admin_tls`).",
         |it| it.admin_tls_failures.get()
     ),
+    summed!(
+        "edgehold_auth_remembered_total",
+        Counter,
+        "Requests whose credentials a shard had heard of before: no question was asked.",
+        auth_remembered
+    ),
+    summed!(
+        "edgehold_auth_questions_total",
+        Counter,
+        "Questions that shards have asked about credentials.",
+        auth_asked
+    ),
+    summed!("edgehold_auth_admitted_total", Counter, "Requests that were let in by who they are.", auth_admitted),
+    Metric {
+        name: "edgehold_auth_denied_total",
+        kind: Kind::Counter,
+        help: "Requests that were not let in by who they are.",
+        labels: &["reason"],
+        samples: |snapshot, samples| {
+            for reason in Denied::ALL {
+                samples.add(&[reason.word()], snapshot.sum(|counters| counters.auth_denied[*reason as usize]));
+            }
+        },
+    },
+    summed!("edgehold_auth_questions", Gauge, "Questions about credentials under way.", auth_questions),
+    summed!("edgehold_auth_verdicts", Gauge, "Verdicts on credentials that shards remember.", auth_verdicts),
+    summed!("edgehold_identified", Gauge, "Connections of which it is known who they are.", identified),
+    summed!("edgehold_auth_expired_total", Counter, "Connections whose credentials have ended.", auth_expired),
+    Metric {
+        name: "edgehold_auth_refreshes_total",
+        kind: Kind::Counter,
+        help: "New credentials that clients have shown on open connections, `taken` or `refused`.",
+        labels: &["result"],
+        samples: |snapshot, samples| {
+            for (result, word) in ["taken", "refused"].into_iter().enumerate() {
+                samples.add(&[word], snapshot.sum(|counters| counters.auth_refreshes[result]));
+            }
+        },
+    },
     Metric {
         name: "edgehold_tls_handshakes_total",
         kind: Kind::Counter,

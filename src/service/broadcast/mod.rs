@@ -7,7 +7,6 @@
 //! ends are sent (`transport.rs`, `protocol.rs`). This file is the front: what the shard's events become.
 
 mod commands;
-mod cors;
 mod open;
 mod patterns;
 mod polls;
@@ -110,7 +109,6 @@ impl Broadcast {
     pub fn closed(&mut self, desk: &mut Desk<'_>, token: u32) {
         if self.fanout.remove_client(desk, token) {
             self.fragments.remove(&token);
-            self.polls.forget(token);
         }
     }
 

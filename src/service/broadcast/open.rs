@@ -1,9 +1,9 @@
 //! How a client begins: its request is checked and answered by transport, and its first subscriptions are made.
 
+use super::Broadcast;
 use super::requests::{self, SubscribeRequest, Transport};
 use super::settings::BroadcastPlan;
 use super::transport::{stream_form, write};
-use super::{Broadcast, cors};
 use crate::mesh::Frame;
 use crate::service::fanout::Traits;
 use crate::service::gate;
@@ -35,26 +35,27 @@ impl Broadcast {
     ) {
         let its = self.route(route).clone();
         let plan = &its.plan;
-        let cors = cors::fields(head, plan);
-        let fields: Vec<(&'static str, &str)> = cors.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let allow = [("Allow", "GET, HEAD, OPTIONS")];
         match head.method {
             "GET" | "HEAD" => {}
-            "OPTIONS" => return cors::answer_preflight(desk, who, &fields),
+            "OPTIONS" => {
+                desk.begin_answer(who, Status::NO_CONTENT, &allow, None);
+                return desk.finish_answer(who);
+            }
             _ => return desk.refuse(who, Status::METHOD_NOT_ALLOWED, &allow, "a feed can only be read"),
         }
         let request = match self.check(head, plan, route, path) {
             Ok(request) => request,
-            Err((status, words)) => return desk.refuse(who, status, &fields, words),
+            Err((status, words)) => return desk.refuse(who, status, &[], words),
         };
         match request.transport {
             Transport::WebSocket => self.open_socket(desk, who, head, route, &request),
-            Transport::Poll => self.open_poll(desk, who, route, &request, &fields),
+            Transport::Poll => self.open_poll(desk, who, route, &request),
             _ if desk.is_head_only(who) => {
-                desk.begin_answer(who, Status::OK, &stream_fields(&request, &fields), None);
+                desk.begin_answer(who, Status::OK, &stream_fields(&request), None);
                 desk.finish_answer(who);
             }
-            _ => self.open_stream(desk, who, route, &request, &fields),
+            _ => self.open_stream(desk, who, route, &request),
         }
     }
 
@@ -146,20 +147,13 @@ impl Broadcast {
         desk.follow(who);
     }
 
-    fn open_stream(
-        &mut self,
-        desk: &mut Desk<'_>,
-        who: Handle,
-        route: u16,
-        request: &SubscribeRequest,
-        fields: &[(&str, &str)],
-    ) {
+    fn open_stream(&mut self, desk: &mut Desk<'_>, who: Handle, route: u16, request: &SubscribeRequest) {
         let its = self.route(route).clone();
         let plan = &its.plan;
         let token = self.fanout.add_client(desk, who, route, plan.form(Frame::Piece), Traits::empty());
         desk.take(who, token);
         let lost = self.subscribe_first(desk, token, request);
-        let mut fields = stream_fields(request, fields);
+        let mut fields = stream_fields(request);
         if !lost.is_empty() {
             // Where only payloads are sent there is no other way to tell.
             fields.push(("Edgehold-Gap", "yes"));
@@ -190,11 +184,11 @@ fn preamble(request: &SubscribeRequest, plan: &BroadcastPlan) -> Vec<u8> {
     bytes
 }
 
-fn stream_fields<'f>(request: &SubscribeRequest, fields: &[(&'f str, &'f str)]) -> Vec<(&'f str, &'f str)> {
+fn stream_fields(request: &SubscribeRequest) -> Vec<(&'static str, &'static str)> {
     let media = match request.transport {
         Transport::Events => sse::MEDIA_TYPE,
         Transport::Lines => "application/x-ndjson",
         _ => "application/octet-stream",
     };
-    [&STREAM[..], &[("Content-Type", media)], fields].concat()
+    [&STREAM[..], &[("Content-Type", media)]].concat()
 }

@@ -8,7 +8,7 @@ use crate::service::fanout::{Client, Traits};
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
 use edgehold_wire::status::Status;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// The form of messages in the response: the envelope.
 const FORM: Form = Form { body: Body::Json, frame: Frame::Piece };
@@ -18,8 +18,6 @@ const FORM: Form = Form { body: Body::Json, frame: Frame::Piece };
 pub(super) struct Polls {
     /// By the ticks for which they wait: the first of each list ends first.
     waiting: BTreeMap<u32, VecDeque<Poll>>,
-    /// CORS fields of the responses, by token.
-    fields: HashMap<u32, Vec<(&'static str, String)>>,
     /// The tick in which expired ones were last looked for.
     ticked: u32,
 }
@@ -32,11 +30,6 @@ struct Poll {
 }
 
 impl Polls {
-    /// A client is gone.
-    pub fn forget(&mut self, token: u32) {
-        self.fields.remove(&token);
-    }
-
     /// Takes the polls whose time is over, and forgets lists that are empty.
     fn take_expired(&mut self, now: u32) -> Vec<Poll> {
         let mut expired = Vec::new();
@@ -51,26 +44,16 @@ impl Polls {
 
 impl Broadcast {
     /// Answers a long poll if there is something behind its id, else lets it wait.
-    pub(super) fn open_poll(
-        &mut self,
-        desk: &mut Desk<'_>,
-        who: Handle,
-        route: u16,
-        request: &SubscribeRequest,
-        fields: &[(&'static str, &str)],
-    ) {
+    pub(super) fn open_poll(&mut self, desk: &mut Desk<'_>, who: Handle, route: u16, request: &SubscribeRequest) {
         let token = self.fanout.add_client(desk, who, route, FORM, Traits::PULLS);
         let lost = self.subscribe_first(desk, token, request);
         desk.counters().gaps_told += lost.len() as u64;
         let gone = self.route(route).plan.poll_gone;
         if !lost.is_empty() && gone {
-            return self.refuse_poll(desk, who, token, request, fields);
+            return self.refuse_poll(desk, who, token, request);
         }
         let gaps = self.poll_gaps(token, &lost, request);
         desk.take(who, token);
-        if !fields.is_empty() {
-            self.polls.fields.insert(token, fields.iter().map(|(name, value)| (*name, (*value).into())).collect());
-        }
         if self.fanout.is_behind(token) || desk.is_head_only(who) || !gaps.is_empty() {
             return self.answer_poll(desk, token, &gaps);
         }
@@ -88,19 +71,12 @@ impl Broadcast {
     }
 
     /// Answers 410: messages behind the poll's id are lost. `Last-Event-ID` is the id behind which nothing is.
-    fn refuse_poll(
-        &mut self,
-        desk: &mut Desk<'_>,
-        who: Handle,
-        token: u32,
-        request: &SubscribeRequest,
-        fields: &[(&'static str, &str)],
-    ) {
+    fn refuse_poll(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, request: &SubscribeRequest) {
         let from = self.fanout.skip_lost(token);
         let body: String =
             self.poll_gaps(token, &request.channels, request).iter().map(|gap| gap.clone() + "\n").collect();
         self.closed(desk, token);
-        let fields = [fields, &[("Content-Type", "application/json"), ("Last-Event-ID", &from)]].concat();
+        let fields = [("Content-Type", "application/json"), ("Last-Event-ID", &*from)];
         desk.count_refusal(Status::GONE);
         desk.answer(who, Status::GONE, &fields, body.as_bytes());
     }
@@ -118,17 +94,14 @@ impl Broadcast {
         let who = client.who;
         let (messages, last) = self.collect(desk, who, token);
         let last = last.unwrap_or_else(|| self.fanout.resume_id(token));
-        let own = self.polls.fields.remove(&token).unwrap_or_default();
-        let mut fields: Vec<(&str, &str)> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        fields.extend([("Cache-Control", "no-store"), ("Last-Event-ID", &last)]);
+        let fields = [("Cache-Control", "no-store"), ("Last-Event-ID", &*last), ("Content-Type", "application/json")];
         self.closed(desk, token);
         desk.unfollow(who);
         desk.release(who);
         if messages.is_empty() && gaps.is_empty() && !desk.is_head_only(who) {
-            desk.begin_answer(who, Status::NO_CONTENT, &fields, None);
+            desk.begin_answer(who, Status::NO_CONTENT, &fields[..2], None);
             return desk.finish_answer(who);
         }
-        fields.push(("Content-Type", "application/json"));
         desk.answer(who, Status::OK, &fields, protocol::poll(&last, &messages, gaps).as_bytes());
     }
 

@@ -41,10 +41,6 @@ pub struct BroadcastPlan {
     pub poll_gone: bool,
     /// Milliseconds that an `EventSource` is told to wait before it reconnects.
     pub retry_millis: u64,
-    /// Origins whose pages may read; `*` for all.
-    pub allow_origin: Vec<String>,
-    /// Whether pages of origins that are named may send cookies.
-    pub allow_credentials: bool,
     /// The name of the event that is the notice of a gap on event streams.
     pub gap_event: String,
     /// Limits and policy for slow clients.
@@ -95,8 +91,6 @@ pub(super) mod tests {
             poll_ticks: 100,
             poll_gone: true,
             retry_millis: 3000,
-            allow_origin: Vec::new(),
-            allow_credentials: false,
             gap_event: "gap".into(),
             slow: Slow { policy: Policy::Close, max_pending: 1 << 18, max_age_ticks: 40 },
         }

@@ -1,17 +1,35 @@
-//! The verdict on a request head before any service sees it: method, opening, the route's own limits.
+//! The gate: who may come in, before any service sees the request.
+//!
+//! A request passes the route's own limits, its method, the origin of its page (`cors.rs`), the form that its service
+//! asks for, and then the question who it is (`credentials.rs`): the answer is remembered (`verdicts.rs`), or asked for
+//! by letter (`questions.rs`), with the head kept and read again when it has come. An identity then needs a role of the
+//! route, if the route names any.
 
+mod certificate;
+mod cors;
+mod credentials;
 mod origin;
 mod plan;
+mod questions;
+mod verdicts;
 
 pub use origin::Origins;
-pub use plan::{AuthPlan, CertificateName, CertificatePlan, CorsPlan, ForwardPlan, GatePlan, TokenPlan};
+pub use plan::{AuthPlan, CertificateName, CertificatePlan, CorsPlan, ForwardPlan, GatePlan, GateSettings, TokenPlan};
 
-use super::Admits;
+use super::{Admits, Route};
+use crate::mesh::identity::{Answer, Denial, Denied, Identity, Question};
+use crate::mesh::{Refused, ServiceKind, ToControl};
+use crate::shard::clock::ticks;
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
+use credentials::{Fingerprint, Fingerprints, Shown};
 use edgehold_wire::http1::Head;
 use edgehold_wire::status::Status;
 use edgehold_wire::upgrade;
+use questions::Questions;
+use std::sync::Arc;
+use std::time::Duration;
+use verdicts::{Said, Verdicts};
 
 /// RFC 9110 section 15.5.22 and RFC 6455 section 4.4: what a 426 must tell.
 const UPGRADE_FIELDS: [(&str, &str); 3] =
@@ -20,17 +38,209 @@ const UPGRADE_FIELDS: [(&str, &str); 3] =
 /// RFC 9110 section 9.3, and PATCH (RFC 5789): methods that are known, though no service here may allow them.
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
+/// Seconds for which every verdict is remembered at least, so that those who have waited for it find it.
+const KEPT_AT_LEAST: u32 = 2;
+
+/// Seconds after which a client may come again that could not be asked about.
+const RETRY_AFTER: &str = "2";
+
+/// What becomes of a request at the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// It goes on to its service.
+    Passed,
+    /// It was answered.
+    Answered,
+    /// It comes again when the answer to a question has come; the gate knows it by this token meanwhile.
+    Waits(u32),
+}
+
+/// The gate of one shard.
+pub(super) struct Gate {
+    fingerprints: Fingerprints,
+    verdicts: Verdicts,
+    questions: Questions,
+}
+
+/// A request on its way through the gate.
+#[derive(Clone, Copy)]
+struct Caller<'h, 'b> {
+    who: Handle,
+    head: &'h Head<'h, 'b>,
+    route: &'h Route,
+    auth: &'h AuthPlan,
+}
+
+impl Gate {
+    pub(super) fn new(settings: &GateSettings) -> Gate {
+        Gate {
+            fingerprints: Fingerprints::new(),
+            verdicts: Verdicts::new(settings.verdicts),
+            questions: Questions::new(settings.questions),
+        }
+    }
+
+    /// Whether the request may go on to the service of its route.
+    pub(super) fn judge(&mut self, desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>, route: &Route) -> Judgement {
+        if !passes(desk, who, head, route) {
+            return Judgement::Answered;
+        }
+        let Some(auth) = &route.gate.auth else {
+            desk.identify(who, None);
+            return Judgement::Passed;
+        };
+        let caller = Caller { who, head, route, auth };
+        let by_certificate = auth.certificate.as_ref().and_then(|plan| {
+            let certificate = desk.client_certificate(who)?;
+            certificate::identity_of(certificate, plan)
+        });
+        match by_certificate {
+            Some(identity) => admit(desk, caller, Arc::new(identity)),
+            None => self.judge_shown(desk, caller),
+        }
+    }
+
+    /// By what the request shows.
+    fn judge_shown(&mut self, desk: &mut Desk<'_>, caller: Caller<'_, '_>) -> Judgement {
+        let shown = match credentials::shown(caller.head, caller.auth) {
+            Ok(shown) => shown,
+            Err(why) => return deny(desk, caller, &Denial::new(why)),
+        };
+        let Caller { who, head, route, auth } = caller;
+        let of = self.fingerprints.of(route.limits, shown, (desk, who, head), auth.forward.as_ref());
+        match self.verdicts.get(of, desk.now()) {
+            Some(said) => {
+                desk.counters().auth_remembered += 1;
+                obey(desk, caller, said)
+            }
+            None => self.ask(desk, caller, shown, of),
+        }
+    }
+
+    fn ask(&mut self, desk: &mut Desk<'_>, caller: Caller<'_, '_>, shown: Shown<'_>, of: Fingerprint) -> Judgement {
+        let Caller { who, head, route, auth } = caller;
+        let now = desk.now();
+        let token = if let Some(token) = self.questions.join(who, of) {
+            token
+        } else if self.questions.has_room(now) {
+            let credentials = match credentials::asked(shown, (desk, who, head), auth.forward.as_ref()) {
+                Ok(credentials) => credentials,
+                Err(why) => return deny(desk, caller, &Denial::new(why)),
+            };
+            let question = Question { number: self.questions.next(), route: route.limits, credentials };
+            if !desk.post(ToControl::Question(Box::new(question))) {
+                return deny(desk, caller, &Denial::new(Denied::Busy));
+            }
+            desk.counters().auth_asked += 1;
+            self.questions.begin(who, of, now)
+        } else {
+            return deny(desk, caller, &Denial::new(Denied::Busy));
+        };
+        // The service does not know it yet: what happens to it meanwhile is told to the gate.
+        desk.route(who, ServiceKind::None, route.limits);
+        Judgement::Waits(token)
+    }
+
+    /// The answer to a question: those who have waited come again.
+    pub(super) fn answered(&mut self, desk: &mut Desk<'_>, answer: Answer) {
+        let Some((of, waiters)) = self.questions.answered(answer.question) else { return };
+        let kept = ticks(Duration::from_secs(u64::from(answer.keep.max(KEPT_AT_LEAST))));
+        self.verdicts.put(of, answer.verdict, desk.now().saturating_add(kept));
+        waiters.into_iter().for_each(|who| desk.decide(who));
+    }
+
+    /// A client that has waited is gone.
+    pub(super) fn closed(&mut self, token: u32) {
+        self.questions.leave(token);
+    }
+
+    /// What the gate holds, for the gauges.
+    pub(super) fn gauge(&self, desk: &mut Desk<'_>) {
+        let counters = desk.counters();
+        counters.auth_questions = self.questions.len() as u64;
+        counters.auth_verdicts = self.verdicts.len() as u64;
+    }
+}
+
+/// Does what was said of the credentials.
+fn obey(desk: &mut Desk<'_>, caller: Caller<'_, '_>, said: Said) -> Judgement {
+    let open = || caller.auth.forward.as_ref()?.open.clone();
+    match said {
+        Ok(identity) => admit(desk, caller, identity),
+        Err(denial) if denial.why == Denied::Unavailable => match open() {
+            Some(identity) => admit(desk, caller, Arc::new(identity)),
+            None => deny(desk, caller, &denial),
+        },
+        Err(denial) => deny(desk, caller, &denial),
+    }
+}
+
+/// The client is known: it may go on if it has a role of the route, and its token has not ended.
+fn admit(desk: &mut Desk<'_>, caller: Caller<'_, '_>, identity: Arc<Identity>) -> Judgement {
+    if identity.expires.is_some_and(|end| end <= desk.unix()) {
+        return deny(desk, caller, &Denial::new(Denied::Expired));
+    }
+    let roles = &caller.route.gate.roles;
+    if !roles.is_empty() && !identity.has_any(roles) {
+        desk.counters().auth_denied[Denied::Role as usize] += 1;
+        let words = "this route needs a role that you do not have";
+        desk.refuse_as(caller.who, Refused::Forbidden, Status::FORBIDDEN, &[], words);
+        return Judgement::Answered;
+    }
+    desk.counters().auth_admitted += 1;
+    desk.identify(caller.who, Some(identity));
+    Judgement::Passed
+}
+
+fn deny(desk: &mut Desk<'_>, caller: Caller<'_, '_>, denial: &Denial) -> Judgement {
+    desk.counters().auth_denied[denial.why as usize] += 1;
+    desk.identify(caller.who, None);
+    match denial.why {
+        Denied::Unavailable | Denied::Busy => {
+            let words = "nobody can say now who you are";
+            let fields = [("Retry-After", RETRY_AFTER)];
+            desk.refuse_as(caller.who, Refused::AuthUnavailable, Status::SERVICE_UNAVAILABLE, &fields, words);
+        }
+        Denied::Forward if denial.status == Some(Status::FORBIDDEN.code()) => {
+            desk.refuse_as(caller.who, Refused::Forbidden, Status::FORBIDDEN, &[], "this is not for you");
+        }
+        why => challenge(desk, caller, why),
+    }
+    Judgement::Answered
+}
+
+/// RFC 9110 section 11.6.1: a 401 tells how a client may say who it is. Of what was wrong it says no more than that
+/// (RFC 6750 section 3.1): whether there is such a user is nobody's business.
+fn challenge(desk: &mut Desk<'_>, caller: Caller<'_, '_>, why: Denied) {
+    let AuthPlan { token, basic, .. } = caller.auth;
+    let mut challenges = Vec::new();
+    if token.is_some() {
+        let error = if why == Denied::Missing { "" } else { " error=\"invalid_token\"" };
+        challenges.push(("WWW-Authenticate", format!("Bearer{error}")));
+    }
+    if let Some(realm) = basic {
+        challenges.push(("WWW-Authenticate", format!("Basic realm=\"{realm}\", charset=\"UTF-8\"")));
+    }
+    if challenges.is_empty() {
+        challenges.push(("WWW-Authenticate", "Bearer".into()));
+    }
+    let fields: Vec<(&str, &str)> = challenges.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let words = if why == Denied::Missing { "say who you are" } else { "these credentials are worth nothing here" };
+    desk.refuse_as(caller.who, Refused::Credentials, Status::UNAUTHORIZED, &fields, words);
+}
+
 /// `OPTIONS *` asks about the server as a whole (RFC 9110 section 9.3.7): what some resource here allows.
-pub fn answer_for_all(desk: &mut Desk<'_>, who: Handle) {
+pub(super) fn answer_for_all(desk: &mut Desk<'_>, who: Handle) {
     desk.begin_answer(who, Status::NO_CONTENT, &[("Allow", "GET, HEAD, OPTIONS")], None);
     desk.finish_answer(who);
 }
 
-/// Whether the request may go on; where not, it has been refused.
-pub fn passes(desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>, admits: Admits) -> bool {
+/// What can be seen of the request itself; where it may not go on, it has been answered.
+fn passes(desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>, route: &Route) -> bool {
     within_limits(desk, who, head)
         && knows_method(desk, who, head)
-        && match admits {
+        && cors::passes(desk, who, head, &route.gate.cors)
+        && match route.target.admits() {
             Admits::Anything => true,
             Admits::Opening => opens_websocket(desk, who, head),
             Admits::Reading => reads(desk, who, head),

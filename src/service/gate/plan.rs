@@ -4,6 +4,21 @@ use super::origin::Origins;
 use crate::mesh::identity::Identity;
 use edgehold_wire::ws::CloseCode;
 
+/// What gates are told of the configuration, whatever the route.
+#[derive(Clone, Copy, Debug)]
+pub struct GateSettings {
+    /// Verdicts that a shard remembers, of either kind.
+    pub verdicts: usize,
+    /// Questions that a shard may have under way.
+    pub questions: usize,
+}
+
+impl Default for GateSettings {
+    fn default() -> GateSettings {
+        GateSettings { verdicts: 65_536, questions: 1024 }
+    }
+}
+
 /// What a route's gate asks for.
 #[derive(Clone, Debug, Default)]
 pub struct GatePlan {
@@ -23,10 +38,12 @@ pub struct CorsPlan {
     pub allow_origin: Option<Origins>,
     /// Pages of origins that are named may send cookies and other credentials along.
     pub credentials: bool,
-    /// Methods beyond those that need no leave, in upper case, as a list for the field; empty: those of the service.
+    /// Methods, as a list for the field.
     pub methods: Box<str>,
     /// Request fields that they may send, as a list for the field.
     pub headers: Box<str>,
+    /// Response fields that they may read, as a list for the field; empty: those that need no leave.
+    pub expose: Box<str>,
     /// Seconds for which a browser may remember the answer to a preflight.
     pub max_age: u32,
 }

@@ -1,7 +1,7 @@
 //! At the desk: requests and their responses (RFC 9112).
 
 use super::Desk;
-use crate::mesh::{Cause, ServiceKind};
+use crate::mesh::{Cause, Refused, ServiceKind};
 use crate::shard::conn::{Exchange, Flags, Hold, State, StateEvent};
 use crate::shard::counters;
 use crate::shard::slab::Handle;
@@ -85,6 +85,19 @@ impl Desk<'_> {
         self.tell(who, status, fields, words);
     }
 
+    /// As [`Desk::refuse`], counted for this reason.
+    pub fn refuse_as(&mut self, who: Handle, reason: Refused, status: Status, fields: &[(&str, &str)], words: &str) {
+        self.core.counters.refusals[reason as usize] += 1;
+        self.tell(who, status, fields, words);
+    }
+
+    /// The head of the next response has these field lines as well, each written by [`http1::push_field`].
+    pub fn add_fields(&mut self, who: Handle, lines: &[u8]) {
+        if let Some(conn) = self.core.slab.get_mut(who) {
+            self.core.side.make(&mut conn.side).fields = Some(lines.into());
+        }
+    }
+
     /// A response of one line.
     fn tell(&mut self, who: Handle, status: Status, fields: &[(&str, &str)], words: &str) {
         if let Some(conn) = self.core.slab.get_mut(who) {
@@ -145,6 +158,9 @@ impl Desk<'_> {
         let mut head = ResponseHead::begin(&mut text, status).header("Date", self.core.clock.date());
         for (name, value) in fields {
             head = head.header(name, value);
+        }
+        if let Some(lines) = self.core.side.take_fields(&mut conn.side) {
+            head = head.lines(&lines);
         }
         if let Some(length) = length {
             head = head.number("Content-Length", length);

@@ -17,8 +17,9 @@ use super::limits::RouteLimits;
 use super::slab::Handle;
 use super::work::RECORD;
 use crate::mesh::x509::ClientCertificate;
-use crate::mesh::{Cause, Counters, ServiceKind, ShardLetter, ShardNumber, ToControl};
+use crate::mesh::{Cause, Counters, Identity, ServiceKind, ShardLetter, ShardNumber, ToControl};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// What became of something that was to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,24 @@ impl Desk<'_> {
     /// there. Where [`ClientCertificate::is_whole`] is false some of its names are not known.
     pub fn client_certificate(&self, who: Handle) -> Option<&ClientCertificate> {
         self.core.side.certificate(self.core.slab.get(who)?.side)
+    }
+
+    /// Who the client is; `None`: nobody was asked.
+    pub fn identity(&self, who: Handle) -> Option<&Arc<Identity>> {
+        self.core.slab.get(who).and_then(|_| self.core.identities.get(who.slot))
+    }
+
+    /// Who the client is, from now on and until its connection ends or this is called again. A connection that lasts
+    /// ends with the identity ([`Identity::expires`]).
+    pub fn identify(&mut self, who: Handle, identity: Option<Arc<Identity>>) {
+        if self.core.slab.get(who).is_some() {
+            self.core.identify(who.slot, identity);
+        }
+    }
+
+    /// The client has come by TLS.
+    pub fn is_secure(&self, who: Handle) -> bool {
+        self.core.slab.get(who).is_some_and(|conn| conn.flags.contains(Flags::TLS))
     }
 
     /// Connections that the shard may hold.

@@ -468,6 +468,8 @@ mod tests {
         message_bytes: 1 << 20,
         head_ticks: 40,
         idle_ticks: 400,
+        auth_ticks: 40,
+        expired_code: edgehold_wire::ws::CloseCode::POLICY_VIOLATION,
         keep_alive_ticks: 400,
         close_ticks: 40,
         max_pending: 1 << 16,

@@ -34,11 +34,10 @@ pub use fields::MAX_ELEMENTS;
 pub use framing::Body;
 pub use refusal::Refusal;
 pub use request::{Head, HeadLimits, MAX_HEADERS, Version, read};
-pub use response::{CONTINUE, ResponseHead};
+pub use response::{CONTINUE, ResponseHead, push_field};
 pub use scan::{MAX_LEADING_LINES, MAX_METHOD};
 
 pub(crate) use fields::is_token;
-pub(crate) use response::push_field;
 
 /// What the tests of several files read heads with.
 #[cfg(test)]

@@ -49,14 +49,20 @@ impl<'v> ResponseHead<'v> {
         self
     }
 
+    /// Whole field lines, each written by [`push_field`].
+    pub fn lines(self, lines: &[u8]) -> Self {
+        self.out.extend_from_slice(lines);
+        self
+    }
+
     /// The blank line that ends the head.
     pub fn end(self) {
         self.out.extend_from_slice(b"\r\n");
     }
 }
 
-/// `name: value CR LF`; see [`ResponseHead::header`].
-pub(crate) fn push_field(out: &mut Vec<u8>, name: &str, value: &str) {
+/// Appends a field line, `name: value CR LF`, without what would end it; see [`ResponseHead::header`].
+pub fn push_field(out: &mut Vec<u8>, name: &str, value: &str) {
     push_text(out, name);
     out.extend_from_slice(b": ");
     push_text(out, value);

@@ -24,6 +24,7 @@ pub(super) fn check_routes(routes: &[Section<RouteDraft>], limits: &Section<Limi
         check_channel_part(section, report);
         only_tighter(section, limits, report);
         check_upstream_tls(section, report);
+        check_credentials(section, report);
     }
     twice(routes, "path", |r| r.path.clone().map(|path| (r.host.clone(), path)), report);
 }
@@ -67,15 +68,14 @@ pub(super) fn check_broadcast(
             let words = "needs windows, and server.deflate_window_bytes is 0 — leave it out, or raise that";
             report.note_key(section, "deflate_takeover", words.into());
         }
-        check_credentials(section, report);
     }
 }
 
 /// Cookies go to pages of origins that are named only.
 fn check_credentials(section: &Section<RouteDraft>, report: &mut Report<'_>) {
-    let route = &section.value.broadcast;
-    let named = !route.allow_origin.is_empty() && route.allow_origin.iter().all(|it| it != "*");
-    if route.allow_credentials && !named && !section.refuses("allow_origin") {
+    let cors = &section.value.cors;
+    let named = cors.allow_origin.as_ref().is_some_and(|origins| origins.iter().all(|it| it != "*"));
+    if cors.credentials && !named && !section.refuses("allow_origin") {
         let words = "is for pages of origins that are named — write them in `allow_origin`, without \"*\"";
         report.note_key(section, "allow_credentials", words.into());
     }
@@ -127,8 +127,8 @@ pub(super) fn check_pending(
 
 pub(super) fn route(section: Section<RouteDraft>, base: &Path, report: &mut Report<'_>) -> Option<Route> {
     let service = service(&section, base, report)?;
-    let RouteDraft { path, host, limits, deflate, .. } = section.value;
-    Some(Route { path: path?, host, limits, deflate, service })
+    let RouteDraft { path, host, limits, deflate, cors, .. } = section.value;
+    Some(Route { path: path?, host, limits, deflate, cors, service })
 }
 
 fn service(section: &Section<RouteDraft>, base: &Path, report: &mut Report<'_>) -> Option<Service> {

@@ -13,6 +13,7 @@ macro_rules! choice {
     };
 }
 
+mod cors;
 mod feed;
 mod limits;
 mod listener;

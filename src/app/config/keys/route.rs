@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::super::forms::{self, Parsed};
-use super::super::model::{Body, Broadcast, Deflate, Frames, Limits, Policy, SlowClient, Upstream};
+use super::super::model::{Body, Broadcast, Cors, Deflate, Frames, Limits, Policy, SlowClient, Upstream};
+use super::cors;
 use super::feed::ClientTlsDraft;
 use super::{Field, HOUR, KIB, Key, MIB, MINUTE, Preset, Rule, push_new, put};
 
@@ -38,6 +39,7 @@ pub(crate) struct RouteDraft {
     pub(crate) connect_timeout: Duration,
     pub(crate) end_code: u16,
     pub(crate) deflate: Deflate,
+    pub(crate) cors: Cors,
     /// `None`: as the path says.
     pub(crate) subscribe: Option<bool>,
     pub(crate) broadcast: Broadcast,
@@ -68,8 +70,6 @@ const BLANK_BROADCAST: Broadcast = Broadcast {
     poll_gone: false,
     keep_alive: Duration::ZERO,
     retry: Duration::ZERO,
-    allow_origin: Vec::new(),
-    allow_credentials: false,
     gap_event: String::new(),
     slow_client: SlowClient { policy: Policy::Close, max_pending: 0, max_age: Duration::ZERO },
 };
@@ -92,6 +92,7 @@ impl RouteDraft {
             connect_timeout: Duration::ZERO,
             end_code: 0,
             deflate: Deflate { on: false, takeover: false, min_bytes: 0 },
+            cors: Cors::default(),
             subscribe: None,
             broadcast: BLANK_BROADCAST,
             known_feeds,
@@ -111,15 +112,6 @@ impl RouteDraft {
         let place = known.iter().position(|name| name == text).ok_or_else(|| no_feed(text, known))?;
         push_new(&mut self.broadcast.feeds, place, text)
     }
-
-    fn store_origin(&mut self, text: &str) -> Parsed<()> {
-        let list = &mut self.broadcast.allow_origin;
-        push_new(list, if text == "*" { text.into() } else { forms::origin(text)? }, text)?;
-        if list.len() > 1 && list.iter().any(|origin| origin == "*") {
-            return Err("\"*\" lets all origins in — leave it out, or the others".into());
-        }
-        Ok(())
-    }
 }
 
 fn no_feed(text: &str, known: &[String]) -> String {
@@ -133,7 +125,7 @@ fn no_feed(text: &str, known: &[String]) -> String {
 }
 
 /// The keys of `[[route]]`, apart from those of `[limits]`.
-pub(crate) static ROUTE: [Key<RouteDraft>; 31] = [
+pub(crate) static ROUTE: [Key<RouteDraft>; 35] = [
     Key {
         name: "path",
         field: Field::Text { form: "a path that begins with a slash", store: RouteDraft::store_path },
@@ -423,31 +415,12 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 31] = [
         see: &["keep_alive"],
         ..Key::PLAIN
     },
-    Key {
-        name: "allow_origin",
-        field: Field::List {
-            form: "an origin, \"https://example.org\", or a list of those, or \"*\" for all",
-            single: true,
-            most: 64,
-            store: RouteDraft::store_origin,
-        },
-        default: Preset::Is("[]"),
-        owners: &BROADCAST,
-        words: "Origins whose web pages may read event streams and polls of this route from a browser (CORS).",
-        note: "Pages of the route's own origin need no leave.",
-        example: "[\"https://example.org\"]",
-        see: &["allow_credentials"],
-    },
-    Key {
-        name: "allow_credentials",
-        field: Field::Flag { store: |r, on| r.broadcast.allow_credentials = on },
-        default: Preset::Is("false"),
-        owners: &BROADCAST,
-        words: "Whether pages of the origins that `allow_origin` names may send cookies along (`withCredentials`).",
-        note: "Not together with `\"*\"`: every page of the web could then read as the visitor.",
-        example: "true",
-        see: &["allow_origin"],
-    },
+    cors::ALLOW_ORIGIN,
+    cors::ALLOW_CREDENTIALS,
+    cors::ALLOW_METHODS,
+    cors::ALLOW_HEADERS,
+    cors::EXPOSE_HEADERS,
+    cors::PREFLIGHT_MAX_AGE,
     Key {
         name: "gap_event",
         field: Field::Text {
