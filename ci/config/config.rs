@@ -321,6 +321,7 @@ fn broadcast(feeds: &[usize], channel_in_path: bool) -> Broadcast {
         feeds: feeds.to_vec(),
         channel_in_path,
         channels: vec![],
+        channel_roles: vec![],
         subscribe: !channel_in_path,
         subscriptions_max: 64,
         subscription_changes: 256,
@@ -356,7 +357,11 @@ fn full_broadcast(routes: &[Route], limits: &Limits) {
     let expected = Broadcast {
         feeds: vec![4, 0, 7],
         channel_in_path: true,
-        channels: strings(&["ticker", "prices.*"]),
+        channels: strings(&["ticker", "prices.*", "prices.{user}"]),
+        channel_roles: vec![ChannelRoles {
+            channels: strings(&["prices.inner.*"]),
+            roles: strings(&["trader", "clerk"]),
+        }],
         subscribe: true,
         subscriptions_max: 10,
         subscription_changes: 20,

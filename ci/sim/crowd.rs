@@ -339,6 +339,7 @@ fn route(policy: Policy) -> broadcast::BroadcastPlan {
         feeds: vec![0],
         channel_in_path: false,
         channels: Vec::new(),
+        roles: Box::default(),
         subscribe: true,
         subscriptions_max: 64,
         changes_max: 256,

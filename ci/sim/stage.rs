@@ -195,6 +195,7 @@ fn feed_route() -> broadcast::BroadcastPlan {
         feeds: vec![0],
         channel_in_path: true,
         channels: Vec::new(),
+        roles: Box::default(),
         subscribe: true,
         subscriptions_max: 64,
         changes_max: 256,

@@ -22,7 +22,7 @@ use crate::play::{Failure, Player, Transcript};
 use crate::script::{Story, read_folder};
 
 /// The folders of scripts; one that is not there has none.
-const FOLDERS: [&str; 5] = ["broadcast", "files", "http", "proxy", "websocket"];
+const FOLDERS: [&str; 6] = ["broadcast", "files", "gate", "http", "proxy", "websocket"];
 
 /// Stories played at a time. Most of the time they wait.
 const PLAYERS: usize = 8;

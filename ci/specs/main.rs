@@ -7,7 +7,7 @@
 //!
 //! # The scripts
 //!
-//! Files `*.wire` below `broadcast`, `files`, `http`, `proxy` and `websocket`. A line is `who: what`; indented lines
+//! Files `*.wire` below `broadcast`, `files`, `gate`, `http`, `proxy` and `websocket`. A line is `who: what`; indented lines
 //! belong to the line above; `#` begins a comment line. What stands before the first story holds for all stories of
 //! the file. A feed speaks in stories with the configuration broadcast.toml only.
 //!
@@ -83,6 +83,11 @@ fn broadcast() {
 #[test]
 fn files() {
     hall().play_folder("files");
+}
+
+#[test]
+fn gate() {
+    hall().play_folder("gate");
 }
 
 #[test]

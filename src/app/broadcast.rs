@@ -2,7 +2,7 @@
 
 use super::config::{self, Config};
 use super::generation::{Generation, broadcasts};
-use crate::service::broadcast::{BroadcastPlan, BroadcastSettings, FeedSettings, Keep, Slow};
+use crate::service::broadcast::{BroadcastPlan, BroadcastSettings, ChannelRoles, FeedSettings, Keep, Slow};
 use crate::shard::clock::ticks;
 use std::hash::{BuildHasher, RandomState};
 
@@ -25,6 +25,7 @@ fn route(generation: &Generation, written: &config::Broadcast) -> BroadcastPlan 
         feeds: written.feeds.iter().filter_map(number).collect(),
         channel_in_path: written.channel_in_path,
         channels: written.channels.clone(),
+        roles: written.channel_roles.iter().map(channel_roles).collect(),
         subscribe: written.subscribe,
         subscriptions_max: written.subscriptions_max,
         changes_max: written.subscription_changes,
@@ -37,6 +38,11 @@ fn route(generation: &Generation, written: &config::Broadcast) -> BroadcastPlan 
         gap_event: written.gap_event.clone(),
         slow: slow(&written.slow_client),
     }
+}
+
+fn channel_roles(written: &config::ChannelRoles) -> ChannelRoles {
+    let boxed = |texts: &[String]| texts.iter().map(|it| it.as_str().into()).collect();
+    ChannelRoles { channels: boxed(&written.channels), roles: boxed(&written.roles) }
 }
 
 fn slow(written: &config::SlowClient) -> Slow {

@@ -32,8 +32,7 @@ impl Service for Echo {
     fn request(&mut self, desk: &mut Desk<'_>, request: &Request<'_, '_>, plan: &EchoPlan) -> Verdict {
         if let Ok(opening) = upgrade::check(request.head) {
             desk.take(request.who, 0);
-            let protocol = upgrade::choose(request.head, &plan.subprotocols);
-            desk.prepare_upgrade(request.who, &opening, protocol);
+            desk.prepare_upgrade(request.who, &opening, request.protocol(&plan.subprotocols));
             desk.upgrade(request.who);
         }
         Verdict::Served

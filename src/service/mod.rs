@@ -20,6 +20,7 @@ use crate::shard::service::{Desk, Event, FileEvent, Verdict};
 use crate::shard::slab::Handle;
 use edgehold_wire::http1::Head;
 use edgehold_wire::status::Status;
+use edgehold_wire::upgrade;
 pub use routes::Routes;
 use std::sync::Arc;
 
@@ -87,6 +88,22 @@ pub struct Request<'h, 'b> {
     pub path: &'h str,
     /// The number of its route's limits.
     pub limits: u16,
+    /// What a subprotocol begins with that is the client's token.
+    pub token_prefix: Option<&'h str>,
+}
+
+impl Request<'_, '_> {
+    /// The subprotocol to be agreed on: the first that the client offers and that is supported. A browser that had to
+    /// say its token as a subprotocol fails if it is answered with none: where none is supported it is agreed to the
+    /// first other that it offers, or to the token itself.
+    pub fn protocol<'r>(&'r self, supported: &'r [String]) -> Option<&'r str> {
+        upgrade::choose(self.head, supported).or_else(|| {
+            let prefix = self.token_prefix?;
+            let offers = || self.head.list("Sec-WebSocket-Protocol");
+            let token = offers().find(|offer| offer.starts_with(prefix))?;
+            offers().find(|offer| !offer.starts_with(prefix)).or(Some(token))
+        })
+    }
 }
 
 /// One `[[route]]`, as a shard needs it.
@@ -196,6 +213,14 @@ macro_rules! dispatch {
 
 crate::mesh::services!(dispatch);
 
+impl Services {
+    fn tell_authenticated(&mut self, desk: &mut Desk<'_>, who: Handle, taken: bool) {
+        if let Some(token) = desk.token(who) {
+            self.tell(desk, who, token, Event::Authenticated(taken));
+        }
+    }
+}
+
 impl crate::shard::service::Services for Services {
     type Settings = Settings;
 
@@ -228,12 +253,19 @@ impl crate::shard::service::Services for Services {
             gate::Judgement::Answered => return Verdict::Served,
             gate::Judgement::Waits(token) => return Verdict::Wait(token),
         }
-        let request = Request { who, head, path: &route.path, limits: route.limits };
+        let token_prefix = route.gate.token_prefix();
+        let request = Request { who, head, path: &route.path, limits: route.limits, token_prefix };
         self.serve(desk, &request, &route.target)
     }
 
     fn event(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, event: Event<'_>) {
         self.tell(desk, who, token, event);
+        while let Some((who, token)) = desk.take_presented() {
+            let routes = self.routes.clone();
+            if let Some(taken) = self.gate.presented(desk, (who, &token), &routes) {
+                self.tell_authenticated(desk, who, taken);
+            }
+        }
     }
 
     fn file(&mut self, desk: &mut Desk<'_>, token: u32, event: FileEvent) {
@@ -242,7 +274,9 @@ impl crate::shard::service::Services for Services {
 
     fn letter(&mut self, desk: &mut Desk<'_>, letter: ToShard) {
         if let ToShard::Answer(answer) = letter {
-            return self.gate.answered(desk, *answer);
+            let routes = self.routes.clone();
+            let told = self.gate.answered(desk, *answer, &routes);
+            return told.into_iter().for_each(|(who, taken)| self.tell_authenticated(desk, who, taken));
         }
         let unread = self.deliver(desk, letter);
         debug_assert!(unread.is_none(), "a letter for nobody: {unread:?}");

@@ -122,7 +122,7 @@ impl Service for Proxy {
         let Ok(opening) = upgrade::check(request.head) else { return Verdict::Served };
         let token = self.sessions.insert(Session::new(request.who, plan.clone(), request.limits));
         desk.take(request.who, token as u32);
-        desk.prepare_upgrade(request.who, &opening, upgrade::choose(request.head, &plan.subprotocols));
+        desk.prepare_upgrade(request.who, &opening, request.protocol(&plan.subprotocols));
         self.call(desk, token);
         Verdict::Served
     }

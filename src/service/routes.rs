@@ -71,6 +71,13 @@ impl Routes {
     }
 }
 
+impl Routes {
+    /// The route whose limits have this number.
+    pub fn by_limits(&self, number: u16) -> Option<&Route> {
+        self.routes.iter().find(|route| route.limits == number)
+    }
+}
+
 /// The host of an authority, without its port.
 pub(super) fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {

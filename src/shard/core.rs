@@ -16,7 +16,7 @@ use super::side_table::SideTable;
 use super::slab::{Handle, Slab};
 use super::tls::TlsTable;
 use super::work::Work;
-use crate::mesh::{Cause, Counters, Identity, PeerSenders, Sender, ToControl};
+use crate::mesh::{Cause, Counters, Identity, PeerSenders, Secret, Sender, ToControl};
 use edgehold_wire::ws::{self, CloseCode, Opcode};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -65,6 +65,8 @@ pub struct Core {
     pub(super) joined: Vec<u8>,
     /// Streams for which `Event::KeepAlive` is due.
     pub(super) quiet: Vec<u32>,
+    /// Credentials that clients have shown on open connections.
+    pub(super) presented: Vec<(Handle, Secret)>,
     /// Streams whose client's credentials have ended.
     pub(super) ended: Vec<u32>,
     /// Connections whose receive found no buffer, in the order in which they are armed again.
@@ -108,6 +110,7 @@ impl Core {
             flight: Vec::new(),
             joined: Vec::new(),
             quiet: Vec::new(),
+            presented: Vec::new(),
             ended: Vec::new(),
             starved: VecDeque::new(),
             later: VecDeque::new(),

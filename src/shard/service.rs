@@ -83,6 +83,8 @@ pub enum Event<'b> {
     Close(Option<CloseCode>),
     /// The upstream's FIN.
     Fin,
+    /// Credentials that the client has shown on its open connection ([`Desk::present`]) were taken, or not.
+    Authenticated(bool),
     /// The server is stopping: the client is to be sent away.
     Drain,
     /// The connection is gone; its handle and its token mean nothing from now on.

@@ -75,6 +75,7 @@ fn settings(channel_in_path: bool) -> BroadcastPlan {
         feeds: vec![0],
         channel_in_path,
         channels: Vec::new(),
+        roles: Box::default(),
         subscribe: true,
         subscriptions_max: 64,
         changes_max: 256,

@@ -86,6 +86,7 @@ fn route(dice: &mut Dice, slow: Slow) -> BroadcastPlan {
         feeds,
         channel_in_path: dice.chance(50),
         channels: if dice.chance(30) { some } else { Vec::new() },
+        roles: Box::default(),
         subscribe: dice.chance(80),
         changes_max: 10_000,
         order_bytes: 64 << 10,

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::model::{Address, Start, Upstream};
+use crate::service::broadcast::Template;
 use toml::de::DeValue;
 
 /// A value in the form that it is kept in; or the words of a problem: what is wrong with what was written, a dash, what
@@ -315,6 +316,22 @@ pub(super) fn channel(text: &str) -> Parsed<String> {
         return Err(format!("{} has a `*` before its end — write it last, for all that begins so", quote(text)));
     }
     Ok(named)
+}
+
+/// As [`channel`], with names in it (`{user}`, `{claim.x}`).
+pub(super) fn channel_pattern(text: &str) -> Parsed<String> {
+    match Template::names(text) {
+        Ok(_) => channel(text),
+        Err(()) => {
+            let shown = quote(text);
+            Err(format!("{shown} has a brace that is no `{{user}}` and no `{{claim.name}}` — write one of these"))
+        }
+    }
+}
+
+/// The name of a role.
+pub(super) fn role(text: &str) -> Parsed<String> {
+    label(text, "role")
 }
 
 /// What a broker is asked for. What it may look like is for the kind of broker to say.

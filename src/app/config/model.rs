@@ -258,6 +258,15 @@ impl Service {
     }
 }
 
+/// Channels, and the roles of which a client must have one for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChannelRoles {
+    /// The channels, a `*` at the end for all that begin so.
+    pub channels: Vec<String>,
+    /// The roles.
+    pub roles: Vec<String>,
+}
+
 /// A broadcast route: what a feed says goes to every client that listens.
 #[allow(clippy::struct_excessive_bools, reason = "each is a key that is true or false")]
 #[derive(Clone, Debug, PartialEq)]
@@ -269,6 +278,8 @@ pub struct Broadcast {
     pub channel_in_path: bool,
     /// Channels that a client may take, a `*` at the end for all that begin so; empty: all of the feeds.
     pub channels: Vec<String>,
+    /// Channels for which a client must have a role.
+    pub channel_roles: Vec<ChannelRoles>,
     /// A WebSocket client may subscribe and unsubscribe by messages.
     pub subscribe: bool,
     /// Channels and prefixes that one client may take.

@@ -11,7 +11,7 @@ use super::protocol::{self, Command};
 use super::settings::is_channel;
 use super::transport::send_json;
 use super::{Broadcast, BroadcastPlan};
-use crate::mesh::Cause;
+use crate::mesh::{Cause, Identity, Secret};
 use crate::shard::clock::TICK;
 use crate::shard::service::{Backpressure, Desk};
 use crate::shard::slab::Handle;
@@ -29,6 +29,8 @@ const SECOND: u16 = (1000 / TICK.as_millis()) as u16;
 
 /// In place of a count of changes: the client was sent the error that there were too many.
 const REFUSED: u32 = u32::MAX;
+
+const NOT_TAKEN: &str = "these credentials are not taken: the connection ends with those before";
 
 const TOO_MANY: &str = "more changes of subscriptions in a second than subscription_changes";
 
@@ -151,12 +153,28 @@ impl Broadcast {
             Ok(command) if command.after.as_ref().is_some_and(|after| after.len() > ID_BYTES) => {
                 "an id is 255 bytes at most"
             }
+            Ok(command) if command.authenticate.is_some() => return self.authenticate(desk, token, &command, answer),
             Ok(command) if command.subscribe.is_empty() && command.unsubscribe.is_empty() => "nothing is asked for",
             Ok(command) => return self.obey(desk, token, route, &command, left, answer),
             Err(words) => words,
         };
         answer.refuse(words, None);
         1
+    }
+
+    /// A client shows new credentials. What became of them it is told when that is known.
+    fn authenticate(&mut self, desk: &mut Desk<'_>, token: u32, command: &Command, answer: &mut Answer) -> u32 {
+        let alone = command.subscribe.is_empty() && command.unsubscribe.is_empty();
+        match (&command.authenticate, self.fanout.client(token)) {
+            (Some(shown), Some(client)) if alone => desk.present(client.who, Secret::new(shown)),
+            _ => answer.refuse("credentials come in a message of their own", None),
+        }
+        1
+    }
+
+    /// What became of credentials that a client has shown.
+    pub(super) fn authenticated(&mut self, desk: &mut Desk<'_>, who: Handle, taken: bool) {
+        send_json(desk, who, &if taken { protocol::authenticated() } else { protocol::error(NOT_TAKEN, None) });
     }
 
     fn obey(
@@ -171,7 +189,9 @@ impl Broadcast {
         let ends = command.unsubscribe.len().min(left as usize);
         let begins = command.subscribe.len().min(left as usize - ends);
         self.unsubscribe(desk, token, route, &command.unsubscribe[..ends], answer);
-        let allowed = self.allowed(token, route, &command.subscribe[..begins], answer);
+        let identity = self.fanout.client(token).and_then(|client| desk.identity(client.who)).cloned();
+        let asked = &command.subscribe[..begins];
+        let allowed = self.allowed(token, (route, identity.as_deref()), asked, answer);
         let steps = self.fanout.subscribe(desk, token, &allowed, command.after.as_deref()).steps;
         let rest = command.unsubscribe.len() + command.subscribe.len() - ends - begins;
         desk.counters().changes_refused += rest as u64;
@@ -203,7 +223,13 @@ impl Broadcast {
     }
 
     /// Of these channels, those that a client may subscribe to.
-    fn allowed(&self, token: u32, route: u16, channels: &[String], answer: &mut Answer) -> Vec<String> {
+    fn allowed(
+        &self,
+        token: u32,
+        (route, identity): (u16, Option<&Identity>),
+        channels: &[String],
+        answer: &mut Answer,
+    ) -> Vec<String> {
         let plan = &self.route(route).plan;
         let (held, mut seen, mut allowed) = (self.fanout.subscriptions(token), HashSet::new(), Vec::new());
         let mut count = held.len();
@@ -213,7 +239,7 @@ impl Broadcast {
                 () if !is_channel(channel) => Some("this cannot be a channel"),
                 () if seen.contains(channel) || is_held() => Some("this is subscribed to already"),
                 () if count >= plan.subscriptions_max as usize => Some("more channels than subscriptions_max"),
-                () => self.forbids(route, channel),
+                () => self.forbids(route, channel, identity),
             };
             if let Some(words) = refusal {
                 answer.refuse(words, Some(channel));

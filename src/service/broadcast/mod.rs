@@ -15,6 +15,7 @@ mod requests;
 mod routes;
 mod service;
 mod settings;
+mod template;
 mod transport;
 
 use super::fanout::{Due, Fanout};
@@ -22,12 +23,12 @@ pub use super::fanout::{FeedSettings, Keep, Policy, Slow};
 use crate::mesh::{Message, Missed, ServiceKind, SubscriberCounts, SubscribersQuery, ToControl};
 use crate::shard::service::{Batch, Desk};
 use crate::shard::slab::Handle;
-use edgehold_wire::http1::Head;
 use routes::{Route, Routes};
-pub use settings::{BroadcastPlan, BroadcastSettings};
+pub use settings::{BroadcastPlan, BroadcastSettings, ChannelRoles};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+pub use template::Template;
 use transport::keep_alive;
 
 /// The broadcast service of one shard.
@@ -85,11 +86,6 @@ impl Broadcast {
     }
 
     // ---- events of connections ----
-
-    /// A request for the route of this number, which has this path.
-    pub fn open(&mut self, desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>, route: u16, path: &str) {
-        self.answer_request(desk, who, head, route, path);
-    }
 
     /// Nothing is queued for a client: fills a batch with what comes next.
     pub fn more(&mut self, desk: &mut Desk<'_>, token: u32, batch: &mut Batch) {

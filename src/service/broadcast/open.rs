@@ -1,12 +1,13 @@
 //! How a client begins: its request is checked and answered by transport, and its first subscriptions are made.
 
-use super::Broadcast;
+use super::patterns::Leave;
 use super::requests::{self, SubscribeRequest, Transport};
 use super::settings::BroadcastPlan;
 use super::transport::{stream_form, write};
-use crate::mesh::Frame;
+use super::{Broadcast, Template};
+use crate::mesh::{Frame, Identity};
 use crate::service::fanout::Traits;
-use crate::service::gate;
+use crate::service::{Request, gate};
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
 use edgehold_wire::http1::Head;
@@ -24,17 +25,9 @@ const PADDING: usize = 2048;
 const STREAM: [(&str, &str); 2] = [("Cache-Control", "no-store"), ("X-Accel-Buffering", "no")];
 
 impl Broadcast {
-    /// Answers a request for a broadcast route. `path`: the route's.
-    pub(super) fn answer_request(
-        &mut self,
-        desk: &mut Desk<'_>,
-        who: Handle,
-        head: &Head<'_, '_>,
-        route: u16,
-        path: &str,
-    ) {
-        let its = self.route(route).clone();
-        let plan = &its.plan;
+    /// Answers a request for the broadcast route of this number.
+    pub(super) fn answer_request(&mut self, desk: &mut Desk<'_>, asked: &Request<'_, '_>, route: u16) {
+        let Request { who, head, path, .. } = *asked;
         let allow = [("Allow", "GET, HEAD, OPTIONS")];
         match head.method {
             "GET" | "HEAD" => {}
@@ -44,12 +37,13 @@ impl Broadcast {
             }
             _ => return desk.refuse(who, Status::METHOD_NOT_ALLOWED, &allow, "a feed can only be read"),
         }
-        let request = match self.check(head, plan, route, path) {
+        let identity = desk.identity(who).cloned();
+        let request = match self.check(head, (route, path), identity.as_deref()) {
             Ok(request) => request,
             Err((status, words)) => return desk.refuse(who, status, &[], words),
         };
         match request.transport {
-            Transport::WebSocket => self.open_socket(desk, who, head, route, &request),
+            Transport::WebSocket => self.open_socket(desk, asked, route, &request),
             Transport::Poll => self.open_poll(desk, who, route, &request),
             _ if desk.is_head_only(who) => {
                 desk.begin_answer(who, Status::OK, &stream_fields(&request), None);
@@ -66,17 +60,17 @@ impl Broadcast {
     fn check(
         &self,
         head: &Head<'_, '_>,
-        plan: &BroadcastPlan,
-        route: u16,
-        path: &str,
+        (route, path): (u16, &str),
+        identity: Option<&Identity>,
     ) -> Result<SubscribeRequest, (Status, &'static str)> {
+        let plan = &self.route(route).plan;
         let mut request = requests::read(head, plan, path).map_err(|words| (Status::BAD_REQUEST, words))?;
         if request.last.as_ref().is_some_and(|last| last.len() > ID_BYTES) {
             return Err((Status::BAD_REQUEST, "an id is 255 bytes at most"));
         }
         if request.channels.is_empty() {
             let by_command = plan.subscribe && request.transport == Transport::WebSocket;
-            match self.only_channel(plan, route) {
+            match self.only_channel(plan, route, identity) {
                 Some(only) => request.channels = only,
                 None if by_command => {}
                 None => return Err((Status::BAD_REQUEST, "name a channel: ?channel=…")),
@@ -87,27 +81,34 @@ impl Broadcast {
         if request.channels.len() > plan.subscriptions_max as usize {
             return Err((Status::BAD_REQUEST, "more channels than subscriptions_max"));
         }
-        match request.channels.iter().find_map(|channel| self.forbids(route, channel)) {
+        match request.channels.iter().find_map(|channel| self.forbids(route, channel, identity)) {
             Some(words) => Err((Status::FORBIDDEN, words)),
             None => Ok(request),
         }
     }
 
     /// The channel of a route that has but one; it need not be named.
-    fn only_channel(&self, plan: &BroadcastPlan, route: u16) -> Option<Vec<String>> {
-        let mut channels =
-            if plan.channels.is_empty() { self.fanout.own_channels(route)? } else { plan.channels.clone() };
+    fn only_channel(&self, plan: &BroadcastPlan, route: u16, identity: Option<&Identity>) -> Option<Vec<String>> {
+        let of_client = |pattern: &String| match Template::is_one(pattern) {
+            true => Template::new(pattern).of(identity?),
+            false => Some(pattern.clone()),
+        };
+        let mut channels = match plan.channels.is_empty() {
+            true => self.fanout.own_channels(route)?,
+            false => plan.channels.iter().filter_map(of_client).collect(),
+        };
         channels.sort_unstable();
         channels.dedup();
         Some(channels).filter(|channels| channels.len() == 1 && !channels[0].ends_with('*'))
     }
 
     /// Why a client may not subscribe to a channel; `None`: it may.
-    pub(super) fn forbids(&self, route: u16, channel: &str) -> Option<&'static str> {
-        match (self.route(route).patterns.allow(channel), self.fanout.carriers(route, channel) > 0) {
-            (false, _) => Some("this route does not let clients have this channel"),
-            (true, false) => Some("no feed of this route has this channel"),
-            (true, true) => None,
+    pub(super) fn forbids(&self, route: u16, channel: &str, identity: Option<&Identity>) -> Option<&'static str> {
+        match self.route(route).patterns.leave(channel, identity) {
+            Leave::NotOfRoute => Some("this route does not let clients have this channel"),
+            Leave::NeedsRole => Some("this channel needs a role that you do not have"),
+            Leave::Given if self.fanout.carriers(route, channel) == 0 => Some("no feed of this route has this channel"),
+            Leave::Given => None,
         }
     }
 
@@ -121,21 +122,15 @@ impl Broadcast {
         self.fanout.subscribe(desk, token, &request.channels, request.last.as_deref()).lost
     }
 
-    fn open_socket(
-        &mut self,
-        desk: &mut Desk<'_>,
-        who: Handle,
-        head: &Head<'_, '_>,
-        route: u16,
-        request: &SubscribeRequest,
-    ) {
+    fn open_socket(&mut self, desk: &mut Desk<'_>, asked: &Request<'_, '_>, route: u16, request: &SubscribeRequest) {
+        let (who, head, stand_in) = (asked.who, asked.head, asked.protocol(&[]));
         let Ok(mut opening) = upgrade::check(head) else { return gate::refuse_opening(desk, who, head) };
         // A message is deflated once for all, so it refers to nothing that one client was sent before.
         opening.deflate.iter_mut().for_each(|deflate| deflate.server_takeover = false);
         let mut form = self.route(route).plan.form(Frame::WebSocket);
         let token = self.fanout.add_client(desk, who, route, form, Traits::empty());
         desk.take(who, token);
-        desk.prepare_upgrade(who, &opening, None);
+        desk.prepare_upgrade(who, &opening, stand_in);
         desk.upgrade(who);
         if desk.takes_deflated(who).is_some() {
             form.frame = Frame::Deflated;

@@ -4,6 +4,8 @@
 //! ```text
 //! {"subscribe":["a","b*"],"after":"5f3a01bc-42"}     from a client: subscribe, with an id from behind it
 //! {"unsubscribe":["a"]}                              from a client
+//! {"authenticate":"eyJ…"}                            from a client: a new token, in time before the one it has ends
+//! {"authenticated":true}                             to a client: it was taken
 //! {"subscribed":["a","b*"],"after":"5f3a01bc-57"}    to a client: subscribed from behind this id on
 //! {"unsubscribed":["a"]}                             to a client
 //! {"error":"…","channel":"c"}                        to a client: what was not done, and why
@@ -25,6 +27,8 @@ pub struct Command {
     pub unsubscribe: Vec<String>,
     /// The id of the last message that it was sent of what it subscribes to.
     pub after: Option<String>,
+    /// A token in place of the one that it came with.
+    pub authenticate: Option<String>,
 }
 
 /// Reads a command.
@@ -61,6 +65,11 @@ pub fn unsubscribed(channels: &[String]) -> String {
     json!({ "unsubscribed": channels }).to_string()
 }
 
+/// New credentials were taken.
+pub fn authenticated() -> String {
+    json!({ "authenticated": true }).to_string()
+}
+
 /// What was not done, of which channel if it is about one.
 pub fn error(words: &str, channel: Option<&str>) -> String {
     match channel {
@@ -88,7 +97,7 @@ mod tests {
     #[test]
     fn commands_are_read_and_anything_else_is_not() {
         let read = command(br#"{"subscribe":["a"],"after":"x"}"#).unwrap();
-        assert_eq!(read, Command { subscribe: vec!["a".into()], unsubscribe: vec![], after: Some("x".into()) });
+        assert_eq!(read, Command { subscribe: vec!["a".into()], after: Some("x".into()), ..Command::default() });
         for wrong in ["", "[]", "{", r#"{"subscribe":"a"}"#, r#"{"publish":["a"]}"#, "\u{0}"] {
             assert!(command(wrong.as_bytes()).is_err(), "{wrong}");
         }

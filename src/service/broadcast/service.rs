@@ -29,7 +29,7 @@ impl Service for Broadcast {
     }
 
     fn request(&mut self, desk: &mut Desk<'_>, request: &Request<'_, '_>, plan: &u16) -> Verdict {
-        self.open(desk, request.who, request.head, *plan, request.path);
+        self.answer_request(desk, request, *plan);
         Verdict::Served
     }
 
@@ -38,6 +38,7 @@ impl Service for Broadcast {
             Event::Fill(batch) => self.more(desk, token, batch),
             Event::Message { first, last, payload, .. } => self.receive(desk, who, token, (first, last), payload),
             Event::Writable => desk.resume(who),
+            Event::Authenticated(taken) => self.authenticated(desk, who, taken),
             Event::KeepAlive => self.quiet(desk, token),
             Event::Close(code) => desk.close(who, code.unwrap_or(CloseCode::NORMAL), ""),
             Event::Drain => self.drain(desk, who, token),

@@ -23,6 +23,8 @@ pub struct BroadcastPlan {
     pub channel_in_path: bool,
     /// Channels that clients may subscribe to, prefixes with `*` at the end; empty: all.
     pub channels: Vec<String>,
+    /// Roles that some channels need.
+    pub roles: Box<[ChannelRoles]>,
     /// Whether WebSocket clients may subscribe by commands.
     pub subscribe: bool,
     /// Subscriptions of one client, at most.
@@ -47,8 +49,17 @@ pub struct BroadcastPlan {
     pub slow: Slow,
 }
 
+/// Channels that need a role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelRoles {
+    /// Channels, prefixes with `*` at the end.
+    pub channels: Box<[Box<str>]>,
+    /// The roles of which a client must have one.
+    pub roles: Box<[Box<str>]>,
+}
+
 impl BroadcastPlan {
-    /// Whether clients may subscribe to this channel or prefix.
+    /// Whether all clients may subscribe to this channel or prefix.
     pub fn allows(&self, channel: &str) -> bool {
         self.channels.is_empty() || self.channels.iter().any(|pattern| matches(pattern, channel))
     }
@@ -82,6 +93,7 @@ pub(super) mod tests {
             feeds: vec![0],
             channel_in_path: true,
             channels: Vec::new(),
+            roles: Box::default(),
             subscribe: true,
             subscriptions_max: 64,
             changes_max: 256,

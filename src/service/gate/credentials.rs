@@ -82,6 +82,15 @@ impl Fingerprints {
         Fingerprints(SipHasher24::new_with_keys(word(), word()))
     }
 
+    /// Of a token, however it is shown.
+    pub(super) fn of_token(&self, route: u16, token: &str) -> Fingerprint {
+        let mut hasher = self.0;
+        hasher.write_u16(route);
+        hasher.write_u8(0);
+        hasher.write(token.as_bytes());
+        hasher.finish128().as_u128()
+    }
+
     /// Of what is shown to a route. Verdicts of one route say nothing to another, whose keys may be others.
     pub(super) fn of(
         &self,

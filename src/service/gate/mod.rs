@@ -16,8 +16,8 @@ mod verdicts;
 pub use origin::Origins;
 pub use plan::{AuthPlan, CertificateName, CertificatePlan, CorsPlan, ForwardPlan, GatePlan, GateSettings, TokenPlan};
 
-use super::{Admits, Route};
-use crate::mesh::identity::{Answer, Denial, Denied, Identity, Question};
+use super::{Admits, Route, Routes};
+use crate::mesh::identity::{Answer, Credentials, Denial, Denied, Identity, Question, Secret};
 use crate::mesh::{Refused, ServiceKind, ToControl};
 use crate::shard::clock::ticks;
 use crate::shard::service::Desk;
@@ -26,7 +26,7 @@ use credentials::{Fingerprint, Fingerprints, Shown};
 use edgehold_wire::http1::Head;
 use edgehold_wire::status::Status;
 use edgehold_wire::upgrade;
-use questions::Questions;
+use questions::{Questions, Waiting};
 use std::sync::Arc;
 use std::time::Duration;
 use verdicts::{Said, Verdicts};
@@ -117,36 +117,79 @@ impl Gate {
         }
     }
 
+    /// Asks what this shard has not heard of, or waits with those who have.
     fn ask(&mut self, desk: &mut Desk<'_>, caller: Caller<'_, '_>, shown: Shown<'_>, of: Fingerprint) -> Judgement {
         let Caller { who, head, route, auth } = caller;
-        let now = desk.now();
-        let token = if let Some(token) = self.questions.join(who, of) {
-            token
-        } else if self.questions.has_room(now) {
-            let credentials = match credentials::asked(shown, (desk, who, head), auth.forward.as_ref()) {
-                Ok(credentials) => credentials,
-                Err(why) => return deny(desk, caller, &Denial::new(why)),
-            };
-            let question = Question { number: self.questions.next(), route: route.limits, credentials };
-            if !desk.post(ToControl::Question(Box::new(question))) {
-                return deny(desk, caller, &Denial::new(Denied::Busy));
-            }
-            desk.counters().auth_asked += 1;
-            self.questions.begin(who, of, now)
-        } else {
-            return deny(desk, caller, &Denial::new(Denied::Busy));
-        };
-        // The service does not know it yet: what happens to it meanwhile is told to the gate.
-        desk.route(who, ServiceKind::None, route.limits);
-        Judgement::Waits(token)
+        let waiting = Waiting::Request(who);
+        if let Some(token) = self.questions.join(waiting, of) {
+            return wait(desk, caller, token);
+        }
+        match credentials::asked(shown, (desk, who, head), auth.forward.as_ref()) {
+            Err(why) => deny(desk, caller, &Denial::new(why)),
+            Ok(credentials) => match self.post(desk, waiting, (route.limits, of), credentials) {
+                Some(token) => wait(desk, caller, token),
+                None => deny(desk, caller, &Denial::new(Denied::Busy)),
+            },
+        }
     }
 
-    /// The answer to a question: those who have waited come again.
-    pub(super) fn answered(&mut self, desk: &mut Desk<'_>, answer: Answer) {
-        let Some((of, waiters)) = self.questions.answered(answer.question) else { return };
+    /// Posts a question; returns the token by which its caller waits. `None`: too many are under way.
+    fn post(
+        &mut self,
+        desk: &mut Desk<'_>,
+        caller: Waiting,
+        (route, of): (u16, Fingerprint),
+        credentials: Credentials,
+    ) -> Option<u32> {
+        let now = desk.now();
+        let question = Question { number: self.questions.next(), route, credentials };
+        let posted = self.questions.has_room(now) && desk.post(ToControl::Question(Box::new(question)));
+        posted.then(|| {
+            desk.counters().auth_asked += 1;
+            self.questions.begin(caller, of, now)
+        })
+    }
+
+    /// The answer to a question: requests that have waited come again. Returns the open connections that have waited,
+    /// and what their services are to be told.
+    pub(super) fn answered(&mut self, desk: &mut Desk<'_>, answer: Answer, routes: &Routes) -> Vec<(Handle, bool)> {
+        let Some((of, waiters)) = self.questions.answered(answer.question) else { return Vec::new() };
         let kept = ticks(Duration::from_secs(u64::from(answer.keep.max(KEPT_AT_LEAST))));
-        self.verdicts.put(of, answer.verdict, desk.now().saturating_add(kept));
-        waiters.into_iter().for_each(|who| desk.decide(who));
+        let said = answer.verdict;
+        self.verdicts.put(of, said.clone(), desk.now().saturating_add(kept));
+        let mut connections = Vec::new();
+        for caller in waiters {
+            match caller {
+                Waiting::Request(who) => desk.decide(who),
+                Waiting::Connection(who) => connections.push((who, refresh(desk, who, said.as_ref().ok(), routes))),
+            }
+        }
+        connections
+    }
+
+    /// A client has shown a new token on its open connection. `Some`: what its service is to be told now.
+    pub(super) fn presented(
+        &mut self,
+        desk: &mut Desk<'_>,
+        (who, token): (Handle, &Secret),
+        routes: &Routes,
+    ) -> Option<bool> {
+        let number = desk.limits_number(who)?;
+        let takes = |route: &&Route| {
+            let places = route.gate.auth.as_ref().and_then(|auth| auth.token.as_ref());
+            places.is_some_and(|it| (1..=it.token_bytes as usize).contains(&token.reveal().len()))
+        };
+        if routes.by_limits(number).filter(takes).is_none() || self.questions.has(who) {
+            return Some(refresh(desk, who, None, routes));
+        }
+        let of = self.fingerprints.of_token(number, token.reveal());
+        if let Some(said) = self.verdicts.get(of, desk.now()) {
+            return Some(refresh(desk, who, said.as_ref().ok(), routes));
+        }
+        let caller = Waiting::Connection(who);
+        let credentials = Credentials::Token(token.clone());
+        let waits = self.questions.join(caller, of).or_else(|| self.post(desk, caller, (number, of), credentials));
+        if waits.is_some() { None } else { Some(refresh(desk, who, None, routes)) }
     }
 
     /// A client that has waited is gone.
@@ -160,6 +203,29 @@ impl Gate {
         counters.auth_questions = self.questions.len() as u64;
         counters.auth_verdicts = self.verdicts.len() as u64;
     }
+}
+
+/// The request waits. Its service does not know it yet: what happens to it meanwhile is told to the gate.
+fn wait(desk: &mut Desk<'_>, caller: Caller<'_, '_>, token: u32) -> Judgement {
+    desk.route(caller.who, ServiceKind::None, caller.route.limits);
+    Judgement::Waits(token)
+}
+
+/// New credentials of an open connection: they take the place of those that it has if they name the same client, with a
+/// role of the route. Whether they do.
+fn refresh(desk: &mut Desk<'_>, who: Handle, new: Option<&Arc<Identity>>, routes: &Routes) -> bool {
+    let route = desk.limits_number(who).and_then(|number| routes.by_limits(number));
+    let taken = new.filter(|new| {
+        let is_same = desk.identity(who).is_some_and(|old| old.name == new.name);
+        let lasts = new.expires.is_none_or(|end| end > desk.unix());
+        let has_role = route.is_some_and(|it| it.gate.roles.is_empty() || new.has_any(&it.gate.roles));
+        is_same && lasts && has_role
+    });
+    desk.counters().auth_refreshes[usize::from(taken.is_none())] += 1;
+    if let Some(new) = taken {
+        desk.identify(who, Some(new.clone()));
+    }
+    taken.is_some()
 }
 
 /// Does what was said of the credentials.

@@ -30,6 +30,13 @@ pub struct GatePlan {
     pub roles: Box<[Box<str>]>,
 }
 
+impl GatePlan {
+    /// What a subprotocol begins with that is a token.
+    pub fn token_prefix(&self) -> Option<&str> {
+        self.auth.as_ref()?.token.as_ref()?.subprotocol.as_deref()
+    }
+}
+
 /// Requests of pages of other origins (the CORS protocol of the Fetch standard).
 #[derive(Clone, Debug, Default)]
 pub struct CorsPlan {

@@ -17,7 +17,7 @@ use super::limits::RouteLimits;
 use super::slab::Handle;
 use super::work::RECORD;
 use crate::mesh::x509::ClientCertificate;
-use crate::mesh::{Cause, Counters, Identity, ServiceKind, ShardLetter, ShardNumber, ToControl};
+use crate::mesh::{Cause, Counters, Identity, Secret, ServiceKind, ShardLetter, ShardNumber, ToControl};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -88,9 +88,30 @@ impl Desk<'_> {
     /// Who the client is, from now on and until its connection ends or this is called again. A connection that lasts
     /// ends with the identity ([`Identity::expires`]).
     pub fn identify(&mut self, who: Handle, identity: Option<Arc<Identity>>) {
-        if self.core.slab.get(who).is_some() {
-            self.core.identify(who.slot, identity);
+        if self.core.slab.get(who).is_none() {
+            return;
         }
+        let lasts = identity.is_some();
+        self.core.identify(who.slot, identity);
+        if lasts {
+            self.core.watch(who.slot);
+        }
+    }
+
+    /// The client has shown new credentials, a token, on its open connection: what becomes of them its service is told by
+    /// [`Event::Authenticated`](crate::shard::service::Event::Authenticated).
+    pub fn present(&mut self, who: Handle, token: Secret) {
+        self.core.presented.push((who, token));
+    }
+
+    /// Credentials that were shown and not seen to yet.
+    pub fn take_presented(&mut self) -> Option<(Handle, Secret)> {
+        self.core.presented.pop()
+    }
+
+    /// The number of the limits that a connection goes by.
+    pub fn limits_number(&self, who: Handle) -> Option<u16> {
+        self.core.slab.get(who).map(|conn| conn.limits)
     }
 
     /// The client has come by TLS.

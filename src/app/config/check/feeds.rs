@@ -2,6 +2,7 @@
 //!
 //! As in `check`: a problem is noted where the operator would change something, and only once.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -292,7 +293,7 @@ pub(super) fn check_channels(feeds: &Sections<FeedDraft>, route: &Section<RouteD
         return;
     }
     for (index, channel) in broadcast.channels.iter().enumerate() {
-        if !known.iter().any(|known| channels_overlap(known, channel)) {
+        if !known.iter().any(|known| channels_overlap(known, &widest(channel))) {
             let item = format!("channels[{}]", index + 1);
             let name = if route.gives(&item) { &item } else { "channels" };
             let words =
@@ -300,6 +301,11 @@ pub(super) fn check_channels(feeds: &Sections<FeedDraft>, route: &Section<RouteD
             report.note_key(route, name, words);
         }
     }
+}
+
+/// All that a pattern with names in it may become.
+fn widest(pattern: &str) -> Cow<'_, str> {
+    pattern.split_once('{').map_or(pattern.into(), |(head, _)| format!("{head}*").into())
 }
 
 /// Whether two channels, or families of channels, have one in common.

@@ -13,6 +13,7 @@ macro_rules! choice {
     };
 }
 
+mod channels;
 mod cors;
 mod feed;
 mod limits;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::super::forms::{self, Parsed};
 use super::super::model::{Body, Broadcast, Cors, Deflate, Frames, Limits, Policy, SlowClient, Upstream};
-use super::cors;
 use super::feed::ClientTlsDraft;
 use super::{Field, HOUR, KIB, Key, MIB, MINUTE, Preset, Rule, push_new, put};
+use super::{channels, cors};
 
 /// Close codes that tell a client something true when its upstream is gone
 /// (RFC 6455 section 7.4.1 and the registry it opens).
@@ -60,6 +60,7 @@ const BLANK_BROADCAST: Broadcast = Broadcast {
     feeds: Vec::new(),
     channel_in_path: false,
     channels: Vec::new(),
+    channel_roles: Vec::new(),
     subscribe: false,
     subscriptions_max: 0,
     subscription_changes: 0,
@@ -125,7 +126,7 @@ fn no_feed(text: &str, known: &[String]) -> String {
 }
 
 /// The keys of `[[route]]`, apart from those of `[limits]`.
-pub(crate) static ROUTE: [Key<RouteDraft>; 35] = [
+pub(crate) static ROUTE: [Key<RouteDraft>; 36] = [
     Key {
         name: "path",
         field: Field::Text { form: "a path that begins with a slash", store: RouteDraft::store_path },
@@ -299,21 +300,8 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 35] = [
         example: "[\"ticker\"]",
         see: &["channels"],
     },
-    Key {
-        name: "channels",
-        field: Field::List {
-            form: "a channel, or a list of channels, a `*` at the end for all that begins so",
-            single: true,
-            most: 1024,
-            store: |r, text| push_new(&mut r.broadcast.channels, forms::channel(text)?, text),
-        },
-        default: Preset::Absent("all channels of the feeds"),
-        owners: &BROADCAST,
-        words: "The channels that a client may take.",
-        note: "A client takes them by the path, by the query (`?channel=a&channel=b*`), or by messages.",
-        example: "[\"ticker\", \"news.*\"]",
-        see: &["path", "subscribe"],
-    },
+    channels::CHANNELS,
+    channels::CHANNEL_ROLES,
     Key {
         name: "subscribe",
         field: Field::Flag { store: |r, on| put(&mut r.subscribe, on) },
