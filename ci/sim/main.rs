@@ -16,6 +16,7 @@ mod fair;
 mod far_ends;
 mod faults;
 mod files;
+mod gate;
 mod hostile;
 mod letters;
 mod line;
@@ -89,6 +90,15 @@ fn every_letter_between_shards_arrives_once_and_in_order() {
         return judge(seed, letters::verdict(seed));
     }
     play_all(SEEDS, NEW_SEEDS, letters::verdict);
+}
+
+/// Answers about who clients are that come late, never or twice: see `gate.rs`.
+#[test]
+fn everyone_hears_what_its_token_is_worth() {
+    if let Some(seed) = number("EDGEHOLD_SEED") {
+        return judge(seed, gate::verdict(seed));
+    }
+    play_all(SEEDS, NEW_SEEDS, gate::verdict);
 }
 
 /// Plays so many seeds, always the same, or as many as the environment says; and so many that nobody has played before.

@@ -1,5 +1,6 @@
 //! A shard with an echo, a feed and a proxy, and far ends that are moved by hand.
 
+use crate::gate::BEGIN;
 use edgehold::engine::script::{FarEnd, Script, Temper};
 use edgehold::mesh::{
     Body, Counters, FeedNumber, Message, NewMessage, PlainFrame, Receiver, Sender, ToControl, ToShard, Waker, mailbox,
@@ -41,8 +42,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Stage {
     pub shard: Shard<Script, Services>,
     pub letters: Sender<ToShard>,
-    // Nobody reads them, but the box must be there.
-    _to_control: Receiver<ToControl>,
+    /// Letters to the control thread, which most plays do not read.
+    pub to_control: Receiver<ToControl>,
     said: u64,
     now: Duration,
     pace: Duration,
@@ -60,7 +61,7 @@ impl Stage {
         let (to_control, from_shard) = mailbox(1024, waker());
         let shard = Shard::new(Script::new(seed, temper), Services::new(services), settings, inbox, to_control);
         let pace = Duration::from_millis(1);
-        Stage { shard, letters, _to_control: from_shard, said: 0, now: Duration::ZERO, pace }
+        Stage { shard, letters, to_control: from_shard, said: 0, now: Duration::ZERO, pace }
     }
 
     /// With a thread for slow signatures. It keeps its own time: wait with [`Stage::until_made`].
@@ -90,7 +91,9 @@ impl Stage {
     pub fn turn(&mut self) {
         self.now += self.pace;
         self.shard.ring().set_time(self.now);
-        self.shard.turn(Now { since_start: self.now, unix: 0 }).expect("the scripted ring never fails");
+        self.shard
+            .turn(Now { since_start: self.now, unix: BEGIN + self.now.as_secs() })
+            .expect("the scripted ring never fails");
     }
 
     /// Turns until it is so, at most `most`.
