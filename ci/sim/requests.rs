@@ -355,7 +355,8 @@ fn a_verdict_that_does_not_come_is_a_504() {
             0
         }
 
-        fn request(&mut self, _desk: &mut Desk<'_>, _who: Handle, _head: &Head<'_, '_>) -> Verdict {
+        fn request(&mut self, desk: &mut Desk<'_>, who: Handle, _head: &Head<'_, '_>) -> Verdict {
+            desk.route(who, ServiceKind::Echo, 0);
             Verdict::Wait(7)
         }
         fn event(&mut self, _desk: &mut Desk<'_>, _who: Handle, token: u32, event: Event<'_>) {

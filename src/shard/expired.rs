@@ -1,6 +1,6 @@
 //! What is done when a deadline has come.
 
-use super::conn::{Exchange, Flags, Hold, ReadEvent, State};
+use super::conn::{Exchange, Flags, Held, Hold, ReadEnd, ReadEvent, State};
 use super::core::Core;
 use super::due;
 use super::slab::Handle;
@@ -180,7 +180,11 @@ fn ping(core: &mut Core, slot: u32) {
 /// From a multishot recv to a poll: see `reconcile.rs`.
 fn park_it(core: &mut Core, slot: u32) {
     let conn = &mut core.slab[slot];
-    if conn.accepts_input() && conn.step_read(ReadEvent::Park) {
+    // A poll that has reported something and is not cancelled yet would report it to nobody again.
+    let has_poll = conn.read == ReadEnd::Receiving && (conn.held - conn.cancelled).contains(Held::POLL);
+    if has_poll {
+        core.list(slot);
+    } else if conn.accepts_input() && conn.step_read(ReadEvent::Park) {
         core.counters.parks += 1;
         core.list(slot);
     }
