@@ -12,6 +12,8 @@
 //! |---|---|
 //! | [`status`] | HTTP status codes and their phrases |
 //! | [`http1`] | request heads, content, response heads (RFC 9112) |
+//! | [`forwarded`] | who a request comes from, as proxies tell it (RFC 7239, X-Forwarded-For) |
+//! | [`proxy_protocol`] | the header in front of a connection, versions 1 and 2 |
 //! | [`upgrade`] | the WebSocket opening handshake, both ends (RFC 6455 section 4) |
 //! | [`ws`] | WebSocket frames (RFC 6455 sections 5 and 7) |
 //! | [`sse`] | event streams (WHATWG HTML section 9.2) |
@@ -27,8 +29,10 @@
 extern crate alloc;
 
 pub mod deflate;
+pub mod forwarded;
 pub mod http1;
 pub mod mask;
+pub mod proxy_protocol;
 pub mod sse;
 pub mod status;
 pub mod tls;

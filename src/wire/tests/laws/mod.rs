@@ -3,11 +3,14 @@
 #![allow(dead_code, reason = "every test binary asks for some of the laws")]
 
 use edgehold_wire::deflate::{self, Deflater, Inflater, Parameters, Preferences, Window};
+use edgehold_wire::forwarded::{self, Field};
 use edgehold_wire::http1::{self, Body, BodyEvent, BodyReader, Head, HeadLimits, MAX_HEADERS, Refusal};
 use edgehold_wire::mask::{self, Kind};
+use edgehold_wire::proxy_protocol::{self, Addresses, Header, MAX_V1, MAX_V2, Version, Writer};
 use edgehold_wire::utf8::{self, Tail};
 use edgehold_wire::ws::{Fault, FrameEvent, MAX_LEFT, Parser, ParserConfig};
 use edgehold_wire::{EMPTY_HEADER, upgrade};
+use std::net::{IpAddr, SocketAddr};
 
 /// Splits `bytes` into pieces of `cuts` bytes each, over and over; some may be empty. With no cuts, or all of them
 /// zero, there is one piece.
@@ -293,4 +296,64 @@ pub(crate) fn masked(bytes: &[u8], key: [u8; 4], cuts: &[u8]) {
         at += piece.len();
     }
     assert!(room == wanted);
+}
+
+/// On every prefix the result is "more is needed" or the result on the whole, and never is more needed than the bounds
+/// allow; what was read comes back from the writer.
+pub(crate) fn proxy_header(bytes: &[u8]) {
+    let whole = proxy_protocol::read(bytes);
+    for len in 0..bytes.len() {
+        let prefix = proxy_protocol::read(&bytes[..len]);
+        assert!(prefix == Ok(None) || prefix == whole, "at {len}: {prefix:?}, whole: {whole:?}");
+    }
+    match whole {
+        Ok(None) => assert!(bytes.len() < if bytes.starts_with(b"PROXY ") { MAX_V1 } else { MAX_V2 }),
+        Ok(Some(header)) => {
+            assert!(header.len <= if header.version == Version::V1 { MAX_V1 } else { MAX_V2 });
+            header.addresses.into_iter().for_each(|addresses| proxy_round_trip(addresses, &[]));
+        }
+        Err(_) => {}
+    }
+}
+
+/// What is written is read as it was meant, whatever stands behind it.
+pub(crate) fn proxy_round_trip(addresses: Addresses, tlvs: &[(u8, Vec<u8>)]) {
+    let mut out = Vec::new();
+    let mut writer = Writer::begin(&mut out, Some(addresses));
+    for (kind, value) in tlvs.iter().filter(|(kind, _)| *kind != proxy_protocol::kind::CRC32C) {
+        writer.tlv(*kind, value);
+    }
+    writer.end();
+    let canonical = |it: SocketAddr| SocketAddr::new(it.ip().to_canonical(), it.port());
+    let both = |it: Addresses| [canonical(it.source), canonical(it.destination)];
+    let len = out.len();
+    out.extend(b"GET");
+    let Header { version, len: read, addresses: found } = proxy_protocol::read(&out).unwrap().unwrap();
+    assert_eq!((version, read, found.map(both)), (Version::V2, len, Some(both(addresses))));
+}
+
+/// Whoever is found is told by the field lines, and everybody told behind him is trusted: an address that nobody who is
+/// trusted has told is never the answer. `trusted` is the first byte of addresses that are. Where lines are joined into
+/// one, as any proxy may do, the answer is the same; in Forwarded the quotes of two lines may become one.
+pub(crate) fn forwarded(field: Field, lines: &[&[u8]], trusted: u8) {
+    let is_trusted = |ip: IpAddr| match ip {
+        IpAddr::V4(it) => it.octets()[0] == trusted,
+        IpAddr::V6(it) => it.octets()[0] == trusted,
+    };
+    let client = |lines: &[&[u8]]| {
+        let header = |value| edgehold_wire::Header { name: field.name(), value };
+        let headers: Vec<_> = lines.iter().map(|it| header(*it)).collect();
+        forwarded::client(&headers, field, is_trusted)
+    };
+    let found = client(lines);
+    for len in 0..=lines.len() {
+        let last = client(&lines[len..]);
+        // Whoever is not trusted ends the walk: lines in front of him change nothing.
+        if last.is_some_and(|it| !is_trusted(it.ip())) {
+            assert_eq!(last, found);
+        }
+    }
+    if field == Field::XForwardedFor {
+        assert_eq!(client(&[&lines.join(&b", "[..])]), found, "joined");
+    }
 }
