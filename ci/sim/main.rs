@@ -7,6 +7,7 @@
 //!
 //! `EDGEHOLD_SEED=n` plays one seed again and tells its story; `EDGEHOLD_SEEDS=n` plays so many.
 
+mod addresses;
 mod broadcast;
 mod crowd;
 mod deflated;

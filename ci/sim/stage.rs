@@ -236,6 +236,7 @@ pub fn settings() -> ShardSettings {
         spare_slots: 2,
         accepts_in_flight: 128,
         listeners: 1,
+        addresses: Vec::new(),
         tls: Vec::new(),
         upstreams: 1,
         limits: vec![limits()],

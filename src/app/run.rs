@@ -369,6 +369,7 @@ mod tests {
             spare_slots: 1,
             accepts_in_flight: 0,
             listeners: 0,
+            addresses: Vec::new(),
             tls: Vec::new(),
             upstreams: 0,
             limits: Vec::new(),

@@ -69,6 +69,7 @@ pub(super) fn at_start(
         spare_slots: derived.spare_slots,
         accepts_in_flight: u32::from(config.server.accepts_in_flight),
         listeners: config.listeners.len(),
+        addresses: Vec::new(),
         tls: tls.to_vec(),
         upstreams: generation.by_upstream(|_| ()).len(),
         limits: limits_by_number(generation).into_iter().flatten().collect(),

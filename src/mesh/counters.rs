@@ -5,6 +5,7 @@
 
 use super::identity::Denied;
 use super::services::ServiceKind;
+use edgehold_wire::proxy_protocol;
 use edgehold_wire::tls::Reason;
 
 /// An enum whose members are the values of a metric's label: `Name { Member = "value" }`.
@@ -328,6 +329,14 @@ pub struct Counters {
     pub auth_refreshes: [u64; 2],
     /// Connections that a TLS record has ended.
     pub tls_faults: u64,
+    /// PROXY headers of clients that were taken: of version 1, and of version 2.
+    pub proxy_headers: [u64; 2],
+    /// Connections that were cut for what came in place of a PROXY header, by fault (`proxy_protocol::Fault::ALL`).
+    pub proxy_faults: [u64; proxy_protocol::Fault::ALL.len()],
+    /// Connections that were cut since a PROXY header is required and may not come from where they came from.
+    pub proxy_strangers: u64,
+    /// Requests whose client was told by a trusted proxy (Forwarded, X-Forwarded-For).
+    pub forwarded_clients: u64,
     /// By upstream number.
     pub upstreams: Vec<UpstreamCounters>,
     /// The shard accepts no new clients.

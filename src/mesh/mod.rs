@@ -11,6 +11,7 @@ pub mod identity;
 mod letters;
 mod mailbox;
 mod message;
+mod networks;
 mod numbered;
 mod peers;
 mod services;
@@ -31,6 +32,7 @@ pub use letters::{
 };
 pub use mailbox::{Receiver, Sender, mailbox, mailbox_bytes};
 pub use message::{Body, FeedNumber, Form, Frame, Message, NewMessage, PlainFrame, epoch_of, id, sequence_of};
+pub use networks::{LineFault, Network, Networks, lowest, read_list};
 pub use numbered::Numbered;
 pub use peers::{PeerReceivers, PeerSenders, Peers, ShardLetters, peers, peers_bytes};
 pub use services::ServiceKind;

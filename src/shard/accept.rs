@@ -5,7 +5,7 @@ use super::conn::{Flags, Held, Peer, StateEvent};
 use super::counters;
 use super::service::Services;
 use super::slab::Handle;
-use super::{Shard, tls};
+use super::{Shard, preface, tls};
 use crate::engine::{Completion, Operation, Ring, Tag};
 use std::io;
 
@@ -62,23 +62,17 @@ impl<R: Ring, S: Services> Shard<R, S> {
 
     fn welcome(&mut self, slot: u32, listener: usize, tag: Tag) {
         let (full, now) = (self.core.is_full(), self.core.now());
-        let tls = self.core.tls.has_listener(listener);
         let who = self.core.slab.handle(slot);
         let conn = &mut self.core.slab[slot];
-        conn.step(if tls { StateEvent::Greeted } else { StateEvent::Accepted });
-        conn.flags.set(Flags::TLS, tls);
         conn.peer = Peer::new(self.ring.peer(tag));
         (conn.since, conn.last_received) = (now, now);
         self.core.counters.accepts[listener] += 1;
         if self.core.draining || full {
+            preface::admit(&mut self.core, who);
             return self.turn_away(who);
         }
         self.core.counters.used += 1;
-        self.core.watch(slot);
-        self.core.list(slot);
-        if tls {
-            tls::greet(&mut self.core, who);
-        }
+        preface::begin(&mut self.core, who);
     }
 
     /// What clients met and meet no longer.
@@ -89,6 +83,9 @@ impl<R: Ring, S: Services> Shard<R, S> {
         }
         if let Some(times) = self.accepts.refused.over(now) {
             tracing::info!(shard, times, "accepts succeed again");
+        }
+        if let Some(times) = self.core.addresses.refused.over(now) {
+            tracing::info!(shard, times, "no connection is cut for its PROXY header any more");
         }
     }
 

@@ -6,7 +6,7 @@ use super::core::list;
 use super::service::{Event, Services};
 use super::slab::Handle;
 use super::work::COMPLETION;
-use super::{Shard, read, tls, upstream};
+use super::{Shard, preface, read, tls, upstream};
 use crate::engine::{Completion, Lent, Operation, Ring};
 use crate::mesh::Cause;
 
@@ -172,13 +172,17 @@ impl<R: Ring, S: Services> Shard<R, S> {
     fn take_in(&mut self, slot: u32, completion: Completion) {
         let conn = &self.core.slab[slot];
         let (who, reads, parked) = (Handle::of(slot, conn), conn.reads(), conn.read.is_parked());
-        let tls = conn.flags.contains(Flags::TLS);
+        let (tls, begins) = (conn.flags.contains(Flags::TLS), conn.state == State::Preface);
         match (completion.result, completion.buffer) {
             (Ok(1..), Some(mut bytes)) if reads => {
                 if parked {
                     self.unpark(slot);
                 }
-                let receive = if tls { tls::received } else { read::received };
+                let receive = match tls {
+                    _ if begins => preface::received,
+                    true => tls::received,
+                    false => read::received,
+                };
                 receive(&mut self.core, &mut self.service, who, &mut bytes);
             }
             (Ok(0), _) if reads && tls => tls::ended(&mut self.core, &mut self.service, who),

@@ -2,6 +2,7 @@
 //!
 //! Nothing here calls the kernel or a service. What a service may ask for stands above, at its desk (`desk`).
 
+use super::addresses::AddressTable;
 use super::batches::{Batch, Batches};
 use super::clock::{Clock, ticks};
 use super::compression::Compression;
@@ -59,6 +60,7 @@ pub struct Core {
     pub(super) tls: TlsTable,
     /// Who clients are, by slot.
     pub(super) identities: Identities,
+    pub(super) addresses: AddressTable,
     /// Where a flight of a TLS handshake is written.
     pub(super) flight: Vec<u8>,
     /// Where a TLS record that was cut is put together.
@@ -105,6 +107,7 @@ impl Core {
             batches: Batches::default(),
             files: FileTable::default(),
             compression: Compression::new(settings.deflate_window_bytes),
+            addresses: AddressTable::new(&settings.addresses),
             tls: TlsTable::new(&settings.tls, capacity, settings.tls_handshake_bytes),
             identities: Identities::new(capacity),
             flight: Vec::new(),
@@ -165,7 +168,11 @@ impl Core {
         let conn = &self.slab[slot];
         let limits = &self.limits[conn.limits];
         let spilled = self.side.spilled(conn.side);
-        let ticks = (self.park_ticks, self.handshake_ticks);
+        let first_ticks = match conn.state {
+            State::Preface => self.addresses.header_ticks(conn.origin),
+            _ => self.handshake_ticks,
+        };
+        let ticks = (self.park_ticks, first_ticks);
         let end = self.identities.end(slot);
         match due::next(conn, limits, (spilled, end), ticks, self.clock.now()) {
             Some(at) => self.clock.set_timer(slot, at),

@@ -11,13 +11,13 @@ use crate::mesh::ServiceKind;
 const SPARE_TICKS: u32 = 4;
 
 /// The tick in which the connection is to be looked at; `None` where nothing can become due. The ticks are those after
-/// which it is parked, and those that a handshake may take; `end` is that in which it is no longer known who the client
-/// is.
+/// which it is parked, and those that what comes before a head may take (a PROXY header, a handshake); `end` is that in
+/// which it is no longer known who the client is.
 pub(super) fn next(
     conn: &Conn,
     limits: &RouteLimits,
     (spilled, end): (usize, u32),
-    (park_ticks, handshake_ticks): (u32, u32),
+    (park_ticks, first_ticks): (u32, u32),
     now: u32,
 ) -> Option<u32> {
     let due = match conn.state {
@@ -25,7 +25,7 @@ pub(super) fn next(
         // Both together have `connect_timeout`.
         State::Dial => return Some(conn.since),
         State::Handshake if conn.is_upstream() => return Some(conn.since),
-        State::Handshake => conn.since + handshake_ticks,
+        State::Preface | State::Handshake => conn.since + first_ticks,
         State::Head => head(conn, limits, spilled),
         State::Closing => conn.since + closing(conn, limits),
         State::Open => open(conn, limits, park_ticks, now).min(end),

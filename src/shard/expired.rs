@@ -17,6 +17,7 @@ pub(super) fn look(core: &mut Core, slot: u32) {
     match core.slab[slot].state {
         State::Free | State::Accept | State::Leaving => return,
         State::Dial => expired_dial(core, slot),
+        State::Preface => expired_preface(core, slot),
         State::Handshake => expired_handshake(core, slot),
         State::Head => expired_head(core, slot),
         State::Closing => expired_closing(core, slot),
@@ -28,6 +29,13 @@ pub(super) fn look(core: &mut Core, slot: u32) {
 fn expired_dial(core: &mut Core, slot: u32) {
     if core.now() >= core.slab[slot].since {
         tls::lost(core, core.slab.handle(slot), Cause::UpstreamLost);
+    }
+}
+
+fn expired_preface(core: &mut Core, slot: u32) {
+    let conn = &core.slab[slot];
+    if core.now() >= conn.since + core.addresses.header_ticks(conn.origin) {
+        core.cut(core.slab.handle(slot), Cause::ProxyTimeout);
     }
 }
 

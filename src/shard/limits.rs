@@ -1,5 +1,6 @@
 //! What a shard is built with, in its own units: derived once, from the configuration, by `app`.
 
+use super::addresses::AddressRules;
 use crate::mesh::{ListenerTls, Numbered};
 use edgehold_wire::http1;
 use edgehold_wire::ws::CloseCode;
@@ -58,6 +59,8 @@ pub struct ShardSettings {
     pub accepts_in_flight: u32,
     /// Listeners.
     pub listeners: usize,
+    /// How it is found out where clients are, by listener; those behind the end believe nothing they are told.
+    pub addresses: Vec<AddressRules>,
     /// TLS by listener; those behind the end, and `None`, speak clear text.
     pub tls: Vec<Option<ListenerTls>>,
     /// Upstreams that are counted from the start.

@@ -5,6 +5,7 @@
 //! `pump.rs` calls it again and again, and sleeps when there was nothing to do.
 
 mod accept;
+mod addresses;
 mod batches;
 mod chunks;
 pub mod clock;
@@ -22,6 +23,7 @@ mod holdings;
 mod identities;
 mod limits;
 pub mod outbox;
+mod preface;
 pub mod pump;
 mod read;
 mod reconcile;
@@ -273,7 +275,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
         }
         match state {
             State::Head if conn.hold.contains(Hold::VERDICT) => conn.exchange.insert(Exchange::LAST),
-            State::Head | State::Handshake => self.core.leave(who, Cause::Drained),
+            State::Preface | State::Handshake | State::Head => self.core.leave(who, Cause::Drained),
             State::Open if conn.is_websocket() || conn.is_stream() => {
                 conn.set_cause(Cause::Drained);
                 self.service.event(&mut self.core.desk(), who, token, Event::Drain);

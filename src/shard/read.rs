@@ -141,7 +141,9 @@ pub fn ended<S: Services>(core: &mut Core, service: &mut S, slot: u32) {
         // Behind its Close frame a client may end its side: what is sent before our Close still reaches it.
         (State::Open, _) if flags.contains(Flags::CLOSE_RECEIVED) => {}
         // Nobody waits for the end of a stream that has none: who ends his side has left.
-        (State::Handshake, _) | (State::Open, Protocol::WebSocket(_) | Protocol::Stream) => core.cut(who, Cause::Gone),
+        (State::Preface | State::Handshake, _) | (State::Open, Protocol::WebSocket(_) | Protocol::Stream) => {
+            core.cut(who, Cause::Gone)
+        }
         // The rest of the body will not come.
         (State::Open, _) if conn.exchange.contains(Exchange::BODY_WANTED) => core.cut(who, Cause::Gone),
         (State::Closing, _) if !flags.intersects(Flags::DISCARDS | Flags::CLOSE_RECEIVED) => core.cut(who, Cause::Gone),
@@ -325,6 +327,7 @@ fn head<S: Services>(core: &mut Core, service: &mut S, who: Handle, rest: &mut &
 }
 
 fn request<S: Services>(core: &mut Core, service: &mut S, who: Handle, head: &Head<'_, '_>) -> Verdict {
+    core.locate(who.slot, head);
     let conn = &mut core.slab[who.slot];
     conn.exchange.set(Exchange::LAST, !head.keep_alive || core.draining);
     conn.exchange.set(Exchange::HEAD_ONLY, head.method == "HEAD");

@@ -21,7 +21,7 @@ pub fn reconcile<R: Ring, S: Services>(ring: &mut R, core: &mut Core, service: &
     match conn.state {
         State::Free | State::Accept | State::Leaving => {}
         State::Dial => dial(ring, core, slot),
-        State::Handshake | State::Head | State::Open | State::Closing => {
+        State::Preface | State::Handshake | State::Head | State::Open | State::Closing => {
             arm_read(ring, conn, slot);
             if wants_batch(conn) {
                 send_batch(ring, core, service, slot);

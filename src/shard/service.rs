@@ -8,6 +8,7 @@ use crate::mesh::{Cause, ToShard};
 use edgehold_wire::http1::Head;
 use edgehold_wire::ws::CloseCode;
 
+pub use super::addresses::{AddressRules, ProxyProtocol};
 pub use super::batches::{Batch, Payload};
 pub use super::desk::{Backpressure, Desk, Dial, Offer};
 pub use super::files::{FileEvent, Part, Span};

@@ -1,5 +1,6 @@
 //! Cold state beside the slab: what few connections have, and those not for long.
 
+use super::addresses::Told;
 use super::compression::Kept;
 use super::conn::NO_SIDE;
 use super::outbox::{Outbox, Pool};
@@ -31,6 +32,8 @@ pub struct Cold {
     pub certificate: Option<Box<ClientCertificate>>,
     /// Field lines that the head of the next response has.
     pub fields: Option<Box<[u8]>>,
+    /// Where its client is known from, where that is elsewhere than the other end of the socket.
+    pub told: Option<Box<Told>>,
     /// Where an upstream is that is to be called.
     pub dial: Option<Address>,
 }
@@ -70,6 +73,11 @@ impl SideTable {
         Some(lines)
     }
 
+    /// Where the client is known from.
+    pub fn told(&self, side: u32) -> Option<&Told> {
+        self.get(side)?.told.as_deref()
+    }
+
     /// Spilled bytes.
     pub fn spilled(&self, side: u32) -> usize {
         self.0.get(side as usize).map_or(0, |cold| cold.spill.draft())
@@ -102,6 +110,7 @@ impl SideTable {
             !reads
                 && !tls
                 && cold.fields.is_none()
+                && cold.told.is_none()
                 && cold.owed_pong.is_none()
                 && cold.deflate.is_none()
                 && cold.dial.is_none()

@@ -80,7 +80,7 @@ bitflags! {
 }
 
 /// The address of a client, IPv4 mapped into IPv6.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
     address: [u8; 16],
     port: u16,
@@ -95,6 +95,11 @@ impl Peer {
             IpAddr::V6(it) => it.octets(),
         };
         Peer { address: octets, port: address.port() }
+    }
+
+    /// It has none: a unix socket.
+    pub fn is_unnamed(&self) -> bool {
+        *self == Peer::default()
     }
 
     /// The address again; IPv4 as IPv4.
@@ -261,7 +266,7 @@ impl Conn {
 
     /// What was received may still be read.
     pub fn reads(&self) -> bool {
-        matches!(self.state, State::Handshake | State::Head | State::Open | State::Closing)
+        matches!(self.state, State::Preface | State::Handshake | State::Head | State::Open | State::Closing)
     }
 
     /// What comes from the peer is not wanted for now.
@@ -293,7 +298,7 @@ impl Conn {
             State::Open if self.read.is_parked() => Stage::Parked,
             State::Open => Stage::Busy,
             State::Closing | State::Leaving => Stage::Closing,
-            State::Free | State::Accept | State::Handshake | State::Head => Stage::Head,
+            State::Free | State::Accept | State::Preface | State::Handshake | State::Head => Stage::Head,
         }
     }
 }

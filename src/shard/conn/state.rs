@@ -13,7 +13,8 @@
 //!        release (the kernel holds nothing any more)
 //! ```
 //!
-//! At a listener with TLS a `Handshake` stands between `Accept` and `Head` (greeted, then secured); like `Head` it can
+//! At a listener with PROXY protocol a `Preface` may stand behind `Accept` (announced), and is left as `Accept` is; it
+//! can be cut. At a listener with TLS a `Handshake` stands between these and `Head` (greeted, then secured); like `Head` it can
 //! be finished and cut. Towards an upstream with TLS it stands between `Dial` and `Open` (greeted, then connected); a
 //! client's opening towards an upstream will stand there as well.
 //! What is spoken in `Open` and `Closing` is the connection's [`Protocol`](super::Protocol).
@@ -29,6 +30,8 @@ pub enum State {
     Accept,
     /// The completion of a connect.
     Dial,
+    /// A PROXY header, in front of everything else.
+    Preface,
     /// The end of a TLS handshake (RFC 8446 section 4).
     Handshake,
     /// A request head (RFC 9112 section 2.1), or the rest of the body of the request before.
@@ -46,9 +49,11 @@ pub enum State {
 pub enum StateEvent {
     /// The slot is set aside for the next client.
     Reserve,
-    /// An accept has completed.
+    /// An accept has completed, and a PROXY header is to come.
+    Announced,
+    /// An accept has completed, and the PROXY header where there is one.
     Accepted,
-    /// An accept or a connect has completed, and a TLS handshake is to come.
+    /// An accept or a connect has completed, with the PROXY header where there is one, and a TLS handshake is to come.
     Greeted,
     /// The TLS handshake with a client is over.
     Secured,
@@ -70,10 +75,11 @@ pub enum StateEvent {
 
 impl State {
     /// All states.
-    pub const ALL: [State; 8] = [
+    pub const ALL: [State; 9] = [
         State::Free,
         State::Accept,
         State::Dial,
+        State::Preface,
         State::Handshake,
         State::Head,
         State::Open,
@@ -87,8 +93,9 @@ impl State {
         match (self, event) {
             (State::Free, StateEvent::Reserve) => Some(State::Accept),
             (State::Free, StateEvent::Dial) => Some(State::Dial),
-            (State::Accept, StateEvent::Accepted) => Some(State::Head),
-            (State::Accept, StateEvent::Greeted) => Some(State::Handshake),
+            (State::Accept, StateEvent::Announced) => Some(State::Preface),
+            (State::Accept | State::Preface, StateEvent::Accepted) => Some(State::Head),
+            (State::Accept | State::Preface, StateEvent::Greeted) => Some(State::Handshake),
             (State::Accept, StateEvent::Release) => Some(State::Free),
             (State::Handshake, StateEvent::Secured) => Some(State::Head),
             (State::Dial, StateEvent::Greeted) => Some(State::Handshake),
@@ -96,9 +103,8 @@ impl State {
             (State::Head, StateEvent::Opened) => Some(State::Open),
             (State::Open, StateEvent::Answered) => Some(State::Head),
             (State::Handshake | State::Head | State::Open, StateEvent::Finish) => Some(State::Closing),
-            (State::Dial | State::Handshake | State::Head | State::Open | State::Closing, StateEvent::Cut) => {
-                Some(State::Leaving)
-            }
+            (State::Dial | State::Preface | State::Handshake, StateEvent::Cut) => Some(State::Leaving),
+            (State::Head | State::Open | State::Closing, StateEvent::Cut) => Some(State::Leaving),
             (State::Leaving, StateEvent::Release) => Some(State::Free),
             _ => None,
         }
@@ -107,8 +113,9 @@ impl State {
 
 impl StateEvent {
     /// All events.
-    pub const ALL: [StateEvent; 11] = [
+    pub const ALL: [StateEvent; 12] = [
         StateEvent::Reserve,
+        StateEvent::Announced,
         StateEvent::Accepted,
         StateEvent::Greeted,
         StateEvent::Secured,

@@ -68,9 +68,24 @@ impl Desk<'_> {
         self.core.slab.get(who).filter(|conn| conn.flags.contains(Flags::OWNED)).map(|conn| conn.token)
     }
 
-    /// The client's address; of one that is gone `[::]:0`.
+    /// The client's address: as a trusted proxy has told for its latest request (`trusted_proxies`), else as its PROXY
+    /// header has, else that of its socket; of one that is gone, and at a unix socket, `[::]:0`.
     pub fn peer(&self, who: Handle) -> SocketAddr {
         self.core.slab.get(who).map_or_else(Peer::default, |conn| conn.peer).address()
+    }
+
+    /// The other end of the client's socket: where that is a proxy, not the client.
+    pub fn socket_peer(&self, who: Handle) -> SocketAddr {
+        let Some(conn) = self.core.slab.get(who) else { return Peer::default().address() };
+        self.core.side.told(conn.side).map_or(conn.peer, |told| told.socket).address()
+    }
+
+    /// Where the client has connected to: as its PROXY header says, else the address of its listener, which may be one
+    /// that stands for all (`0.0.0.0`). `None`: a unix socket, or a client that is gone.
+    pub fn destination(&self, who: Handle) -> Option<SocketAddr> {
+        let conn = self.core.slab.get(who)?;
+        let told = self.core.side.told(conn.side).and_then(|told| told.destination);
+        told.or_else(|| self.core.addresses.rules(conn.origin)?.address)
     }
 
     /// Whom the client's certificate names, which was verified in the handshake; `None`: it has shown none, or one that

@@ -485,6 +485,7 @@ mod tests {
             spare_slots: 0,
             accepts_in_flight: 0,
             listeners: 1,
+            addresses: Vec::new(),
             tls: Vec::new(),
             upstreams: 0,
             limits: vec![LIMITS],
