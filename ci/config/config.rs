@@ -133,6 +133,7 @@ fn the_least_file_gets_every_default() {
             health: None,
             redirect_https: false,
             tls: None,
+            addresses: no_addresses(),
         }],
         limits: limits.clone(),
         feeds: vec![],
@@ -188,11 +189,21 @@ fn the_full_file_is_read_to_the_last_key() {
     assert_eq!(server, expected);
     let six: SocketAddr = "[::]:8080".parse().unwrap();
     let (name, address, health) = ("v6".into(), Address::Tcp(six), Some("/up".into()));
-    let v6 =
-        Listener { name, address, backlog: 128, reuse_port: true, mode: None, health, redirect_https: true, tls: None };
+    let v6 = Listener {
+        name,
+        address,
+        backlog: 128,
+        reuse_port: true,
+        mode: None,
+        health,
+        redirect_https: true,
+        tls: None,
+        addresses: full_addresses(),
+    };
     assert_eq!(listeners[0], v6);
     assert_eq!((listeners[1].reuse_port, listeners[1].mode), (false, Some(0o660)));
     assert_eq!(listeners[1].address, Address::Unix("/run/edgehold.sock".into()));
+    assert_eq!(listeners[1].addresses.proxy_protocol, ProxyProtocol::Optional);
     let expected = Limits {
         head_bytes: 8192,
         head_count: 50,
@@ -337,6 +348,28 @@ fn broadcast(feeds: &[usize], channel_in_path: bool) -> Broadcast {
     }
 }
 
+/// Nothing is written of addresses.
+fn no_addresses() -> ClientAddresses {
+    ClientAddresses {
+        proxy_protocol: ProxyProtocol::Off,
+        from: vec![],
+        timeout: Duration::from_secs(5),
+        trusted_proxies: vec![],
+        field: ForwardedField::XForwardedFor,
+    }
+}
+
+fn full_addresses() -> ClientAddresses {
+    let networks = |texts: [&str; 2]| texts.map(|it| it.parse::<Network>().expect("a network")).to_vec();
+    ClientAddresses {
+        proxy_protocol: ProxyProtocol::Required,
+        from: networks(["192.0.2.0/24", "2001:db8::7"]),
+        timeout: Duration::from_secs(2),
+        trusted_proxies: networks(["198.51.100.0/24", "::1"]),
+        field: ForwardedField::Forwarded,
+    }
+}
+
 /// Nothing is written of pages.
 fn no_cors() -> Cors {
     Cors { max_age: Duration::from_secs(600), ..Cors::default() }
@@ -413,6 +446,7 @@ fn full_routes(routes: &[Route], limits: &Limits) {
             subprotocols: vec!["v12.stomp".into(), "v11.stomp".into()],
             connect_timeout: Duration::from_millis(250),
             end_code: 1013,
+            proxy_protocol: Some(Tells { identity: true, tls: true, ..Tells::default() }),
         },
     };
     assert_eq!(routes[0], expected);

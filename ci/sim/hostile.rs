@@ -6,8 +6,8 @@
 
 use crate::stage::{KIND, PLAIN, Stage, limits, settings};
 use edgehold::engine::script::{Dice, FarEnd, Temper};
-use edgehold::mesh::{Cause, Counters};
-use edgehold::shard::service::{RouteLimits, ShardSettings};
+use edgehold::mesh::{Cause, Counters, Network, Refused};
+use edgehold::shard::service::{AddressRules, ProxyProtocol, RouteLimits, ShardSettings};
 use edgehold_wire::deflate::{Deflater, MAX_WINDOW_BITS, Preferences};
 use edgehold_wire::upgrade::Offer;
 use edgehold_wire::ws::{self, Opcode};
@@ -159,6 +159,46 @@ fn who_is_held_back_is_still_heard_to_leave() {
         assert!(stage.until(200, |stage| stage.counters().used == 0), "{rudely}: {:?}", stage.counters());
         assert_eq!(stage.counters().outbox_bytes, 0);
     }
+}
+
+/// Slow, broken and endless PROXY headers, and none at all, beside clients that need to send none.
+#[test]
+fn bad_proxy_headers_are_cut_beside_innocents() {
+    let from = std::iter::once("127.0.0.0/8".parse::<Network>().expect("a network")).collect();
+    let rules =
+        AddressRules { proxy_protocol: ProxyProtocol::Optional, from, header_ticks: 20, ..AddressRules::default() };
+    let settings = ShardSettings { addresses: vec![rules], ..settings() };
+    let mut stage = Stage::new(8, KIND, &settings).at_pace(Duration::from_millis(20));
+    let mut innocents = innocents(&mut stage, 5);
+    let words: [&[u8]; 4] = [b"PROXY TCP4 ", b"PROXY TCP5 \r\n", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x0f\0", b""];
+    let (mut turns, mut slow) = (words.iter().cycle(), Vec::new());
+    beside(&mut stage, &mut innocents, 1200, |stage| {
+        slow.extend(turns.next().map(|words| stage.asked(words)));
+        slow.retain(|&end| goes_on(stage, end));
+        slow.iter().step_by(3).for_each(|&end| stage.shard.ring().say(end, b" "));
+    });
+    let waited = stage.counters();
+    assert!(waited.outbox_bytes < 2 << 20, "{waited:?}");
+    let left = stage.until(1000, |stage| {
+        slow.retain(|&end| goes_on(stage, end));
+        stage.counters().used == 5
+    });
+    let counters = stage.counters();
+    assert!(left, "{counters:?}");
+    let (late, bad) = (closed(&counters, Cause::ProxyTimeout), closed(&counters, Cause::ProxyHeader));
+    assert!(late > 300 && bad > 300, "{late} late, {bad} bad: {counters:?}");
+    // Of those that say nothing, some were sent a byte that begins no header: they are at a request head.
+    assert_eq!(counters.refusals[Refused::ProxyHeader as usize], bad);
+}
+
+/// Whoever is sent away leaves.
+fn goes_on(stage: &mut Stage, end: FarEnd) -> bool {
+    stage.shard.ring().read(end, usize::MAX);
+    let is_over = stage.shard.ring().is_ended(end);
+    if is_over {
+        stage.shard.ring().end(end);
+    }
+    !is_over
 }
 
 // ---- B: memory is charged to whoever holds it ----

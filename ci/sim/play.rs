@@ -292,6 +292,7 @@ fn routes() -> Arc<Routes> {
         subprotocols: vec![],
         connect_ticks: 100_000,
         end_code: CloseCode::SERVICE_RESTART,
+        proxy_protocol: None,
     };
     let routes = [
         route("/echo", 1, Target::Echo(echo::EchoPlan::default())),

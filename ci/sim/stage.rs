@@ -7,7 +7,7 @@ use edgehold::mesh::{
 };
 use edgehold::service::broadcast::{BroadcastSettings, FeedSettings, Keep, Policy, Slow};
 use edgehold::service::files::{FilesPlan, FilesSettings, Site};
-use edgehold::service::proxy::{self, Frames, Place};
+use edgehold::service::proxy::{self, Frames, Place, Tells};
 use edgehold::service::{Route, Services, Settings, Target, broadcast, echo};
 use edgehold::shard::clock::Now;
 use edgehold::shard::service::{Deflate, RouteLimits, ShardSettings};
@@ -154,6 +154,11 @@ impl Stage {
 pub const PLAIN: Offer<'static> = Offer { deflate: None, protocols: &[] };
 
 pub fn services() -> Settings {
+    services_that_tell(None)
+}
+
+/// Upstreams of `/proxy` are sent a PROXY header.
+pub fn services_that_tell(proxy_protocol: Option<Tells>) -> Settings {
     let route = |path: &str, target| Route {
         path: path.into(),
         below: true,
@@ -168,6 +173,7 @@ pub fn services() -> Settings {
         subprotocols: vec![],
         connect_ticks: 100_000,
         end_code: CloseCode::SERVICE_RESTART,
+        proxy_protocol,
     };
     let routes = [
         route("/echo", Target::Echo(echo::EchoPlan::default())),

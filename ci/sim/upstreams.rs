@@ -1,12 +1,13 @@
 //! Upstreams that speak TLS: stock rustls at the far end of the scripted kernel, which cuts everything anywhere.
 
-use crate::stage::{KIND, PLAIN, Stage, limits, services, settings};
+use crate::stage::{KIND, PLAIN, Stage, limits, services, services_that_tell, settings};
 use crate::tls::frame;
 use edgehold::engine::script::{Dice, FarEnd, Temper};
 use edgehold::mesh::{Cause, UpstreamTls};
 use edgehold::service::Settings;
-use edgehold::service::proxy::{Place, Placed, Places};
-use edgehold::shard::service::{RouteLimits, ShardSettings};
+use edgehold::service::proxy::{Place, Placed, Places, Tells};
+use edgehold::shard::service::{AddressRules, RouteLimits, ShardSettings};
+use edgehold_wire::proxy_protocol;
 use edgehold_wire::ws::{self, Opcode};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion};
@@ -49,9 +50,12 @@ impl Known {
 }
 
 fn with_upstream(tls: UpstreamTls) -> Settings {
+    Settings { proxy: places(Some(tls)), ..services() }
+}
+
+fn places(tls: Option<UpstreamTls>) -> Places {
     let place = Place::Known(([127, 0, 0, 1], 7).into());
-    let placed = Placed { place, health: Arc::default(), tls: Some(tls) };
-    Settings { proxy: Places { upstreams: vec![Some(placed)], ..Places::default() }, ..services() }
+    Places { upstreams: vec![Some(Placed { place, health: Arc::default(), tls })], ..Places::default() }
 }
 
 /// The upstream's end of a connection.
@@ -306,4 +310,62 @@ fn who_leaves_meanwhile_leaves_nothing() {
     let left = stage.until(TURNS, |stage| stage.counters().used == 0);
     assert!(left, "{:?}", stage.counters());
     assert_eq!(stage.counters().closes[Cause::Tls as usize], 0);
+}
+
+/// The header that an upstream is sent first, byte by byte, so that nothing behind it is read.
+fn told(stage: &mut Stage, end: FarEnd) -> Vec<u8> {
+    let mut header = Vec::new();
+    let whole = stage.until(TURNS, |stage| {
+        while !matches!(proxy_protocol::read(&header), Ok(Some(_))) {
+            match stage.shard.ring().read(end, 1)[..] {
+                [byte] => header.push(byte),
+                _ => return false,
+            }
+        }
+        true
+    });
+    assert!(whole, "{header:?} {:?}", stage.counters());
+    header
+}
+
+/// In front of the client's first byte, and of TLS; towards every address that is tried.
+#[test]
+fn an_upstream_is_told_where_its_client_is() {
+    let address = Some(([203, 0, 113, 1], 443).into());
+    let rules = vec![AddressRules { address, ..AddressRules::default() }];
+    let tells = Tells { identity: true, roles: true, authority: true, tls: true };
+    let known = Known::new(&rustls::version::TLS13);
+    for (seed, tls) in (0..12).zip([None, Some(known.tls("u"))].into_iter().cycle()) {
+        let mut dice = Dice::new(seed);
+        let is_secure = tls.is_some();
+        let services = Settings { proxy: places(tls), ..services_that_tell(Some(tells)) };
+        let settings = ShardSettings { addresses: rules.clone(), ..settings() };
+        let mut stage = Stage::of(&services, seed, temper(&mut dice), &settings);
+        let mut client = Client { end: stage.opened("/proxy", PLAIN), received: Vec::new() };
+        let mut upstream = Upstream::called(&mut stage, &known);
+        let header = told(&mut stage, upstream.end);
+        let addresses = proxy_protocol::read(&header).expect("a header").expect("a whole one").addresses;
+        let addresses = addresses.expect("addresses");
+        assert_eq!(
+            (addresses.source.ip().to_string().as_str(), addresses.destination),
+            ("127.0.0.1", address.unwrap())
+        );
+        assert!(header.ends_with(b"\x02\0\x01h"), "the host is told, and of TLS and identities there is nothing");
+        let opened = stage.until(TURNS, |stage| {
+            is_secure.then(|| upstream.step(stage));
+            client.step(stage);
+            client.received.ends_with(b"\r\n\r\n")
+        });
+        assert!(opened, "{:?}", stage.counters());
+        stage.shard.ring().say(client.end, &sent_frame(b"hello"));
+        let came = stage.until(TURNS, |stage| {
+            if is_secure {
+                upstream.step(stage);
+            } else {
+                upstream.received.extend(stage.shard.ring().read(upstream.end, usize::MAX));
+            }
+            upstream.received.len() >= 5
+        });
+        assert!(came && upstream.received == b"hello", "seed {seed}: {:?}", upstream.received);
+    }
 }

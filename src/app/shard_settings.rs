@@ -13,7 +13,7 @@ use crate::service::files::{self, FilesSettings};
 use crate::service::proxy::{self, Backoff, Place, Placed, Places};
 use crate::service::{self, Route, Routes, Target, echo};
 use crate::shard::clock::ticks;
-use crate::shard::service::{self as shard, Deflate, RouteLimits, ShardSettings};
+use crate::shard::service::{self as shard, AddressRules, Deflate, RouteLimits, ShardSettings};
 use edgehold_wire::http1;
 use edgehold_wire::ws::CloseCode;
 use std::net::SocketAddr;
@@ -69,7 +69,7 @@ pub(super) fn at_start(
         spare_slots: derived.spare_slots,
         accepts_in_flight: u32::from(config.server.accepts_in_flight),
         listeners: config.listeners.len(),
-        addresses: Vec::new(),
+        addresses: config.listeners.iter().map(address_rules).collect(),
         tls: tls.to_vec(),
         upstreams: generation.by_upstream(|_| ()).len(),
         limits: limits_by_number(generation).into_iter().flatten().collect(),
@@ -79,6 +79,21 @@ pub(super) fn at_start(
         tls_handshake_timeout: config.server.tls_handshake_timeout,
         turn_events: config.server.turn_events,
         park_after: config.server.park_after,
+    }
+}
+
+fn address_rules(listener: &config::Listener) -> AddressRules {
+    let config::ClientAddresses { proxy_protocol, from, timeout, trusted_proxies, field } = &listener.addresses;
+    AddressRules {
+        proxy_protocol: *proxy_protocol,
+        from: from.iter().copied().collect(),
+        header_ticks: ticks(*timeout),
+        trusted_proxies: trusted_proxies.iter().copied().collect(),
+        field: *field,
+        address: match &listener.address {
+            Address::Tcp(address) => Some(*address),
+            Address::Unix(_) => None,
+        },
     }
 }
 
@@ -188,13 +203,14 @@ fn target(generation: &Generation, route: &config::Route) -> Target {
             let device = local_device(&root);
             Target::Files(files::FilesPlan { site: Arc::new(files::Site { root, device, cache_control, charset }) })
         }
-        config::Service::Proxy { upstreams, frames, subprotocols, connect_timeout, end_code } => {
+        config::Service::Proxy { upstreams, frames, subprotocols, connect_timeout, end_code, proxy_protocol } => {
             Target::Proxy(Arc::new(proxy::ProxyPlan {
                 upstreams: upstreams.iter().filter_map(|it| generation.upstream(it)).collect(),
                 frames: *frames,
                 subprotocols: subprotocols.clone(),
                 connect_ticks: ticks(*connect_timeout),
                 end_code: CloseCode(*end_code),
+                proxy_protocol: *proxy_protocol,
             }))
         }
     }

@@ -5,8 +5,10 @@
 //! become frames as the route says. Each side is held back while the other takes nothing; each side's end
 //! reaches the other behind everything that was said before.
 
+mod header;
 mod upstream;
 
+pub use header::Tells;
 pub use upstream::{Backoff, Place, Placed, Places};
 
 use super::echo::opcode;
@@ -36,6 +38,8 @@ pub struct ProxyPlan {
     pub connect_ticks: u32,
     /// What a client is told when its upstream has ended the stream.
     pub end_code: CloseCode,
+    /// Each connection to an upstream begins with a PROXY header, which tells this beside addresses.
+    pub proxy_protocol: Option<Tells>,
 }
 
 /// What upstream bytes become.
@@ -65,6 +69,8 @@ struct Session {
     settings: Arc<ProxyPlan>,
     limits: u16,
     call: Call,
+    /// What an upstream is sent first, until one has answered.
+    header: Vec<u8>,
     /// The code of the client's Close frame.
     close_code: Option<CloseCode>,
     /// The last byte of the client's message so far (lines).
@@ -120,7 +126,9 @@ impl Service for Proxy {
     /// Calls an upstream for the client.
     fn request(&mut self, desk: &mut Desk<'_>, request: &Request<'_, '_>, plan: &Arc<ProxyPlan>) -> Verdict {
         let Ok(opening) = upgrade::check(request.head) else { return Verdict::Served };
-        let token = self.sessions.insert(Session::new(request.who, plan.clone(), request.limits));
+        let mut session = Session::new(request.who, plan.clone(), request.limits);
+        session.header = plan.proxy_protocol.map(|tells| header::header(desk, request, tells)).unwrap_or_default();
+        let token = self.sessions.insert(session);
         desk.take(request.who, token as u32);
         desk.prepare_upgrade(request.who, &opening, request.protocol(&plan.subprotocols));
         self.call(desk, token);
@@ -159,6 +167,7 @@ impl Proxy {
     fn connected(&mut self, desk: &mut Desk<'_>, token: usize) {
         let Some(session) = self.sessions.get_mut(token) else { return };
         session.call.answered = true;
+        session.header = Vec::new();
         let number = session.call.upstream;
         self.upstreams[number].answered(session.call.address);
         if let Some(client) = session.client {
@@ -250,7 +259,8 @@ impl Proxy {
         let (to, tls) = (upstream.addresses[call.address].clone(), upstream.tls.clone());
         let timeout = session.settings.connect_ticks;
         let (upstream_number, limits) = (call.upstream as u16, session.limits);
-        let dial = Dial { to, tls, upstream: upstream_number, service: ServiceKind::Proxy, limits, timeout };
+        let first = session.header.clone();
+        let dial = Dial { to, first, tls, upstream: upstream_number, service: ServiceKind::Proxy, limits, timeout };
         match desk.dial(dial, token as u32) {
             Some(handle) => {
                 session.upstream = Some(handle);
@@ -302,6 +312,7 @@ impl Session {
             settings,
             limits,
             call,
+            header: Vec::new(),
             close_code: None,
             last_byte: 0,
             held_back: Vec::new(),

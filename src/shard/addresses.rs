@@ -128,21 +128,24 @@ impl Core {
     }
 
     /// Finds out where a request comes from: whoever sends it, or, where that is a trusted proxy, whom its fields name.
-    pub(super) fn locate(&mut self, slot: u32, head: &Head<'_, '_>) {
+    /// Whether they name anybody.
+    pub(super) fn locate(&mut self, slot: u32, head: &Head<'_, '_>) -> bool {
         let conn = &mut self.slab[slot];
-        let Some(rules) = self.addresses.rules(conn.origin).filter(|it| !it.trusted_proxies.is_empty()) else { return };
+        let Some(rules) = self.addresses.rules(conn.origin).filter(|it| !it.trusted_proxies.is_empty()) else {
+            return false;
+        };
         let sender = self.side.told(conn.side).map_or(conn.peer, |told| told.sender);
         if !rules.trusts(sender) {
-            return;
+            return false;
         }
         let client = forwarded::client(head.headers, rules.field, |ip| rules.trusted_proxies.contains(ip));
-        self.counters.forwarded_clients += u64::from(client.is_some());
         let peer = client.map_or(sender, |client| Peer::new(Some(client)));
         if peer != conn.peer {
             let told = Told { socket: sender, sender, destination: None };
             self.side.make(&mut conn.side).told.get_or_insert_with(|| Box::new(told));
             self.set_peer(slot, peer);
         }
+        client.is_some()
     }
 }
 

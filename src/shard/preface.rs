@@ -102,8 +102,8 @@ fn keep(core: &mut Core, who: Handle, bytes: &[u8]) {
     }
 }
 
-/// Takes the header that these bytes begin with. How many bytes it has: none where it may be missing, and is. `None`: it
-/// is not whole, or the connection is cut for it.
+/// Takes the header that these bytes begin with. How many bytes it has: none where it may be missing, and is. `None`:
+/// it is not whole, or the connection is cut for it.
 fn header(core: &mut Core, who: Handle, bytes: &[u8]) -> Option<usize> {
     let rules = core.addresses.rules(core.slab[who.slot].origin);
     let may_be_missing = rules.is_none_or(|it| it.proxy_protocol != ProxyProtocol::Required);

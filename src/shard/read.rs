@@ -142,7 +142,7 @@ pub fn ended<S: Services>(core: &mut Core, service: &mut S, slot: u32) {
         (State::Open, _) if flags.contains(Flags::CLOSE_RECEIVED) => {}
         // Nobody waits for the end of a stream that has none: who ends his side has left.
         (State::Preface | State::Handshake, _) | (State::Open, Protocol::WebSocket(_) | Protocol::Stream) => {
-            core.cut(who, Cause::Gone)
+            core.cut(who, Cause::Gone);
         }
         // The rest of the body will not come.
         (State::Open, _) if conn.exchange.contains(Exchange::BODY_WANTED) => core.cut(who, Cause::Gone),
@@ -327,12 +327,16 @@ fn head<S: Services>(core: &mut Core, service: &mut S, who: Handle, rest: &mut &
 }
 
 fn request<S: Services>(core: &mut Core, service: &mut S, who: Handle, head: &Head<'_, '_>) -> Verdict {
-    core.locate(who.slot, head);
+    let is_named = core.locate(who.slot, head);
     let conn = &mut core.slab[who.slot];
     conn.exchange.set(Exchange::LAST, !head.keep_alive || core.draining);
     conn.exchange.set(Exchange::HEAD_ONLY, head.method == "HEAD");
     conn.exchange.set(Exchange::HTTP10, head.version == Version::Http10);
-    if expect_body(core, who, head) { service.request(&mut core.desk(), who, head) } else { Verdict::Served }
+    let is_taken = expect_body(core, who, head);
+    let verdict = if is_taken { service.request(&mut core.desk(), who, head) } else { Verdict::Served };
+    // One that waits comes again.
+    core.counters.forwarded_clients += u64::from(is_named && verdict == Verdict::Served);
+    verdict
 }
 
 /// The head stays unread until the verdict has come.

@@ -51,6 +51,8 @@ pub mod kind {
     /// The first of those that are free for anybody (PP2_TYPE_MIN_CUSTOM). Edgehold's: whom the client was found to be,
     /// UTF-8.
     pub const IDENTITY: u8 = 0xe0;
+    /// Edgehold's: the roles of that identity, UTF-8, comma-separated.
+    pub const ROLES: u8 = 0xe1;
 }
 
 /// Which version a header has.

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use super::model::{Address, Start, Upstream};
+use super::model::{Address, Network, Start, Upstream};
 use crate::service::broadcast::Template;
 use toml::de::DeValue;
 
@@ -116,6 +116,14 @@ pub(super) fn name(text: &str) -> Parsed<String> {
         return Ok(text.into());
     }
     Err(format!("{} is no name — write 1 to {NAME_MAX} letters, digits, `_` or `-`", quote(text)))
+}
+
+/// A network, or an address alone.
+pub(super) fn network(text: &str) -> Parsed<Network> {
+    // Its own words show what was written as it is.
+    let is_plain = text.len() <= 60 && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let unlike = || format!("{} is no network — write an address, or one with a prefix: \"192.0.2.0/24\"", quote(text));
+    text.parse().map_err(|words| if is_plain { words } else { unlike() })
 }
 
 /// Where a listener listens.

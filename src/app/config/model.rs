@@ -11,9 +11,11 @@ pub use crate::control::certificates::{
 pub use crate::control::feeds::{Broker, Format, Framing, InvalidText, Source, Start};
 pub use crate::engine::Address;
 pub use crate::mesh::Body;
+pub use crate::mesh::Network;
 pub use crate::service::broadcast::Policy;
-pub use crate::service::proxy::Frames;
-pub use crate::shard::service::Deflate;
+pub use crate::service::proxy::{Frames, Tells};
+pub use crate::shard::service::{Deflate, ProxyProtocol};
+pub use edgehold_wire::forwarded::Field as ForwardedField;
 
 /// A whole configuration, checked: at least one listener and one route.
 #[derive(Clone, Debug, PartialEq)]
@@ -140,6 +142,23 @@ pub struct Listener {
     pub redirect_https: bool,
     /// TLS for all its clients; `None`: clear text.
     pub tls: Option<TlsSettings>,
+    /// Where its clients are.
+    pub addresses: ClientAddresses,
+}
+
+/// How a listener finds out where its clients are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientAddresses {
+    /// Whether connections begin with a PROXY header.
+    pub proxy_protocol: ProxyProtocol,
+    /// Where those connect from whose headers are read; empty at a unix socket, where all are.
+    pub from: Vec<Network>,
+    /// Time in which a header must be whole.
+    pub timeout: Duration,
+    /// Proxies whose requests tell where they come from.
+    pub trusted_proxies: Vec<Network>,
+    /// By which field.
+    pub field: ForwardedField,
 }
 
 /// What one connection may cost: the `[limits]` table, or a route's own.
@@ -243,6 +262,8 @@ pub enum Service {
         connect_timeout: Duration,
         /// Close code (RFC 6455 section 7.4) a client gets when the upstream ends first.
         end_code: u16,
+        /// The upstream is sent a PROXY header, which tells this beside addresses.
+        proxy_protocol: Option<Tells>,
     },
     /// What feeds say goes to every client that listens.
     Broadcast(Box<Broadcast>),

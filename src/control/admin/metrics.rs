@@ -7,7 +7,7 @@ use crate::control::publishing::{Backlogs, ShardBacklog};
 use crate::control::reports::Seen;
 use crate::control::stats::Counts;
 use crate::mesh::{Cause, Counters, Denied, HandshakeStage, Health, Refused, ServiceKind, Stage, UpstreamTls};
-use edgehold_wire::tls;
+use edgehold_wire::{proxy_protocol, tls};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -724,6 +724,36 @@ const METRICS: &[Metric] = &[
             }
         },
     },
+    Metric {
+        name: "edgehold_proxy_headers_total",
+        kind: Kind::Counter,
+        help: "PROXY headers of clients that were taken, by version.",
+        labels: &["version"],
+        samples: |snapshot, samples| {
+            for (place, version) in ["1", "2"].into_iter().enumerate() {
+                samples.add(&[version], snapshot.sum(|counters| counters.proxy_headers[place]));
+            }
+        },
+    },
+    Metric {
+        name: "edgehold_proxy_header_faults_total",
+        kind: Kind::Counter,
+        help: "Connections that were cut for what came in place of a PROXY header, or since it may not come from there \
+               (`stranger`).",
+        labels: &["reason"],
+        samples: |snapshot, samples| {
+            for fault in proxy_protocol::Fault::ALL {
+                samples.add(&[fault.word()], snapshot.sum(|counters| counters.proxy_faults[*fault as usize]));
+            }
+            samples.add(&["stranger"], snapshot.sum(|counters| counters.proxy_strangers));
+        },
+    },
+    summed!(
+        "edgehold_forwarded_requests_total",
+        Counter,
+        "Requests of trusted proxies that have named their client (`trusted_proxies`).",
+        forwarded_clients
+    ),
     Metric {
         name: "edgehold_tls_handshakes_total",
         kind: Kind::Counter,

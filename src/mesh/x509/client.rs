@@ -63,6 +63,17 @@ impl ClientCertificate {
     }
 }
 
+impl ClientCertificate {
+    /// The common name of its subject. `None`: it has none, or something in the subject is escaped, where what looks
+    /// like a common name may be a part of another attribute.
+    pub fn common_name(&self) -> Option<&str> {
+        let subject = &*self.subject;
+        let rest = subject.strip_prefix("CN=").or_else(|| subject.split_once(",CN=").map(|(_, rest)| rest))?;
+        let name = rest.split([',', '+']).next()?;
+        (!name.is_empty() && !subject.contains('\\')).then_some(name)
+    }
+}
+
 /// Takes so many bytes of what is left, where there are as many.
 fn has_room(left: &mut usize, bytes: usize) -> bool {
     let rest = left.checked_sub(bytes);
@@ -204,6 +215,23 @@ mod tests {
         (params.distinguished_name, params.subject_alt_names) = (subject, names);
         let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
         ClientCertificate::of(made.der()).unwrap()
+    }
+
+    #[test]
+    fn a_common_name_is_taken_as_it_is_or_not_at_all() {
+        for (subject, expected) in [
+            ("CN=agent 7,O=Example", Some("agent 7")),
+            ("O=Example,CN=agent 7", Some("agent 7")),
+            ("CN=a+UID=b,O=c", Some("a")),
+            ("O=Example", None),
+            ("CN=,O=x", None),
+            ("CN=a\\,b", None),
+            ("O=x\\,CN=admin", None),
+            ("", None),
+        ] {
+            let certificate = ClientCertificate { subject: subject.into(), names: [].into(), is_whole: true };
+            assert_eq!(certificate.common_name(), expected, "{subject}");
+        }
     }
 
     fn named(parts: impl IntoIterator<Item = (DnType, DnValue)>) -> String {

@@ -134,6 +134,11 @@ impl Desk<'_> {
         self.core.slab.get(who).is_some_and(|conn| conn.flags.contains(Flags::TLS))
     }
 
+    /// The version of TLS that the client speaks, `TLSv1.3`; `None`: none.
+    pub fn tls_version(&self, who: Handle) -> Option<&'static str> {
+        self.core.slab.get(who).and_then(|_| self.core.tls.version(who.slot))
+    }
+
     /// Connections that the shard may hold.
     pub fn slots(&self) -> u32 {
         self.core.slots

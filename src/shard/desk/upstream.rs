@@ -5,12 +5,15 @@ use crate::engine::Address;
 use crate::mesh::{Cause, ServiceKind, UpstreamTls};
 use crate::shard::conn::{Flags, Protocol, State, StateEvent, WriteEnd};
 use crate::shard::slab::Handle;
+use crate::shard::tls;
 
 /// A call to an upstream.
 #[derive(Debug)]
 pub struct Dial {
     /// Where it is.
     pub to: Address,
+    /// Bytes that are sent in front of everything else, as they are, TLS or not.
+    pub first: Vec<u8>,
     /// TLS towards it; `None`: clear text.
     pub tls: Option<UpstreamTls>,
     /// Its number.
@@ -48,7 +51,13 @@ impl Desk<'_> {
         self.core.counters.used += 1;
         self.core.watch(slot);
         self.core.list(slot);
-        Some(self.core.slab.handle(slot))
+        let who = self.core.slab.handle(slot);
+        if self.core.slab[slot].flags.contains(Flags::TLS) {
+            tls::queue_sealed(self.core, who, &dial.first);
+        } else if !dial.first.is_empty() {
+            self.core.write_urgent(who, [&dial.first, b""]);
+        }
+        Some(who)
     }
 
     /// FIN to an upstream behind what is queued. It may go on speaking for `close_timeout`.

@@ -436,7 +436,7 @@ fn seal_control(core: &mut Core, slot: u32, seal: impl FnOnce(&mut WriteHalf<'_>
 }
 
 /// Queues bytes that go out as they are. Nothing but such bytes may be queued in front of them.
-fn queue_sealed(core: &mut Core, who: Handle, bytes: &[u8]) {
+pub(super) fn queue_sealed(core: &mut Core, who: Handle, bytes: &[u8]) {
     if bytes.is_empty() {
         return;
     }

@@ -11,7 +11,7 @@ use crate::mesh::{Counters, HandshakeStage, ListenerTls, UpstreamTls};
 use crate::shard::slab::Handle;
 use edgehold_wire::tls::{
     Awake, ClientHandshake, Established, Failure, Fault, Handshake, Idle, LARGE, Lent, Opened, Parked, ReadHalf,
-    Reason, SMALL, WriteHalf,
+    Reason, SMALL, Version, WriteHalf,
 };
 use slab::Slab;
 
@@ -142,6 +142,17 @@ impl TlsTable {
         let number = self.calls.insert(Box::new(tls.begin()?));
         self.put(slot, Place::Calling(number as u32));
         Ok(())
+    }
+
+    /// The version that is spoken, as OpenSSL calls it; `None`: none, or the handshake is not over.
+    pub fn version(&self, slot: u32) -> Option<&'static str> {
+        let suite = match self.place(slot) {
+            Place::Small(number) => self.small.get(number as usize)?.suite(),
+            Place::Large(number) => self.large.get(number as usize)?.suite(),
+            Place::Awake(number) => self.awake.get(number as usize)?.suite(),
+            _ => return None,
+        };
+        Some(if suite.version == Version::Tls13 { "TLSv1.3" } else { "TLSv1.2" })
     }
 
     /// Whether the connection's handshake is under way.

@@ -1,9 +1,10 @@
 //! Listeners: against each other, and against the admin address; `tls` checks what they say of TLS.
 
 use super::super::draft::Section;
-use super::super::keys::{LISTENER, ListenerDraft};
-use super::super::model::{Address, Listener};
+use super::super::keys::{AddressesDraft, LISTENER, ListenerDraft};
+use super::super::model::{Address, ClientAddresses, Listener};
 use super::super::report::Report;
+use super::addresses::check_addresses;
 use super::rules::{collide, require, twice};
 use super::tls::{check_tls, settings};
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ pub(super) fn check_listeners(listeners: &[Section<ListenerDraft>], report: &mut
         require(&LISTENER, section, None, report);
         check_redirect(section, report);
         check_tls(section, report);
+        check_addresses(section, report);
     }
     twice(listeners, "name", |l| l.name.clone(), report);
     twice(listeners, "address", |l| l.address.clone().filter(is_fixed), report);
@@ -61,6 +63,9 @@ pub(super) fn check_admin(admin: Option<SocketAddr>, listeners: &[Section<Listen
 /// The listener of a draft; `None` where a part is missing, which has been noted. Reads the files of its TLS.
 pub(super) fn listener(section: Section<ListenerDraft>, base: &Path, report: &mut Report<'_>) -> Option<Listener> {
     let tls = settings(&section, base, report);
-    let ListenerDraft { name, address, backlog, reuse_port, mode, health, redirect_https, .. } = section.value;
-    Some(Listener { name: name?, address: address?, backlog, reuse_port, mode, health, redirect_https, tls })
+    let ListenerDraft { name, address, backlog, reuse_port, mode, health, redirect_https, addresses, .. } =
+        section.value;
+    let AddressesDraft { mode: proxy_protocol, from, timeout, trusted_proxies, field } = addresses;
+    let addresses = ClientAddresses { proxy_protocol, from, timeout, trusted_proxies, field };
+    Some(Listener { name: name?, address: address?, backlog, reuse_port, mode, health, redirect_https, tls, addresses })
 }

@@ -4,6 +4,7 @@
 //! and only once. What is missing because its value was refused has been noted by the
 //! walk and is passed over here.
 
+mod addresses;
 mod client_tls;
 mod feeds;
 mod listeners;

@@ -3,8 +3,9 @@
 use super::super::draft::Section;
 use super::super::forms;
 use super::super::keys::{FeedDraft, ROUTE, RouteDraft, SERVICES, UpstreamTlsDraft};
-use super::super::model::{Broadcast, Limits, Route, Server, Service, Upstream, UpstreamTlsSettings};
+use super::super::model::{Broadcast, Limits, Route, Server, Service, Tells, Upstream, UpstreamTlsSettings};
 use super::super::report::Report;
+use super::addresses::check_tells;
 use super::client_tls;
 use super::feeds::{check_channels, check_unused};
 use super::rules::{foreign_keys, require, twice};
@@ -25,6 +26,7 @@ pub(super) fn check_routes(routes: &[Section<RouteDraft>], limits: &Section<Limi
         only_tighter(section, limits, report);
         check_upstream_tls(section, report);
         check_credentials(section, report);
+        check_tells(section, report);
     }
     twice(routes, "path", |r| r.path.clone().map(|path| (r.host.clone(), path)), report);
 }
@@ -151,6 +153,17 @@ fn proxy(section: &Section<RouteDraft>, base: &Path, report: &mut Report<'_>) ->
         subprotocols: draft.subprotocols.clone(),
         connect_timeout: draft.connect_timeout,
         end_code: draft.end_code,
+        proxy_protocol: draft.proxy_protocol.then(|| tells(draft)),
+    }
+}
+
+/// What a PROXY header tells beside addresses.
+fn tells(draft: &RouteDraft) -> Tells {
+    Tells {
+        identity: draft.tells("identity"),
+        roles: draft.tells("roles"),
+        authority: draft.tells("authority"),
+        tls: draft.tells("tls"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::super::forms;
 use super::super::model::{Address, MinVersion};
+use super::addresses::{self, AddressesDraft};
 use super::{DAY, Field, Key, MINUTE, Preset, Rule, push_new, put};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +18,7 @@ pub(crate) struct ListenerDraft {
     pub(crate) health: Option<String>,
     pub(crate) redirect_https: bool,
     pub(crate) tls: TlsDraft,
+    pub(crate) addresses: AddressesDraft,
 }
 
 /// The value of `tls` as it is read.
@@ -70,7 +72,7 @@ macro_rules! file {
 }
 
 /// The keys of `[[listener]]`.
-pub(crate) static LISTENER: [Key<ListenerDraft>; 8] = [
+pub(crate) static LISTENER: [Key<ListenerDraft>; 11] = [
     Key {
         name: "name",
         field: Field::Text {
@@ -165,6 +167,9 @@ pub(crate) static LISTENER: [Key<ListenerDraft>; 8] = [
         see: &["tls.certificates", "redirect_https"],
         ..Key::PLAIN
     },
+    addresses::PROXY_PROTOCOL,
+    addresses::TRUSTED_PROXIES,
+    addresses::FORWARDED_FIELD,
 ];
 
 /// The keys inside of `tls`.

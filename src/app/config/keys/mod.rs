@@ -13,6 +13,7 @@ macro_rules! choice {
     };
 }
 
+mod addresses;
 mod channels;
 mod cors;
 mod feed;
@@ -25,6 +26,7 @@ mod server;
 use super::forms::{self, Parsed};
 use std::time::Duration;
 
+pub(super) use addresses::AddressesDraft;
 pub(super) use feed::{ClientTlsDraft, FEED, FeedDraft};
 pub(super) use limits::{BLANK_LIMITS, LIMITS};
 pub(super) use listener::{CertificateDraft, LISTENER, ListenerDraft, TlsDraft, VerifyDraft};

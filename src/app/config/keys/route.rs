@@ -8,7 +8,7 @@ use super::super::forms::{self, Parsed};
 use super::super::model::{Body, Broadcast, Cors, Deflate, Frames, Limits, Policy, SlowClient, Upstream};
 use super::feed::ClientTlsDraft;
 use super::{Field, HOUR, KIB, Key, MIB, MINUTE, Preset, Rule, push_new, put};
-use super::{channels, cors};
+use super::{addresses, channels, cors};
 
 /// Close codes that tell a client something true when its upstream is gone
 /// (RFC 6455 section 7.4.1 and the registry it opens).
@@ -38,6 +38,9 @@ pub(crate) struct RouteDraft {
     pub(crate) frames: Frames,
     pub(crate) connect_timeout: Duration,
     pub(crate) end_code: u16,
+    pub(crate) proxy_protocol: bool,
+    /// Places among the words of the key.
+    pub(crate) proxy_protocol_tells: Vec<usize>,
     pub(crate) deflate: Deflate,
     pub(crate) cors: Cors,
     /// `None`: as the path says.
@@ -92,6 +95,8 @@ impl RouteDraft {
             frames: Frames::Binary,
             connect_timeout: Duration::ZERO,
             end_code: 0,
+            proxy_protocol: false,
+            proxy_protocol_tells: Vec::new(),
             deflate: Deflate { on: false, takeover: false, min_bytes: 0 },
             cors: Cors::default(),
             subscribe: None,
@@ -126,7 +131,7 @@ fn no_feed(text: &str, known: &[String]) -> String {
 }
 
 /// The keys of `[[route]]`, apart from those of `[limits]`.
-pub(crate) static ROUTE: [Key<RouteDraft>; 36] = [
+pub(crate) static ROUTE: [Key<RouteDraft>; 38] = [
     Key {
         name: "path",
         field: Field::Text { form: "a path that begins with a slash", store: RouteDraft::store_path },
@@ -245,6 +250,8 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 36] = [
         see: &["frames"],
         ..Key::PLAIN
     },
+    addresses::ROUTE_PROXY_PROTOCOL,
+    addresses::PROXY_PROTOCOL_TELLS,
     Key {
         name: "root",
         field: Field::Text {
