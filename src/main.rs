@@ -4,7 +4,7 @@ use edgehold::app::capacity::{self, Arguments};
 use edgehold::app::cli::{self, Command, Page};
 use edgehold::app::config::{self, Config, Problem};
 use edgehold::app::derive::Machine;
-use edgehold::app::{addresses, doctor, findings, run, tls};
+use edgehold::app::{addresses, doctor, findings, privileges, run, tls};
 use edgehold::control::{Ending, metrics};
 use std::io::{self, Write};
 use std::path::Path;
@@ -63,11 +63,12 @@ fn serve(config: &Config) -> ExitCode {
 
 /// Problems were printed before; what will become one is said here.
 fn check(config: &Config) -> ExitCode {
-    print(&(tls::advice(config) + "no problems found\n"))
+    print(&(privileges::advice(config) + &tls::advice(config) + "no problems found\n"))
 }
 
 fn doctor_table(config: &Config) -> ExitCode {
-    let mut rows = doctor::rows(config, &Machine::read(), &run::kernel_trials());
+    let mut rows = doctor::rows(config, &Machine::read(), &run::kernel_trials(config));
+    rows.extend(privileges::rows(config));
     rows.extend(addresses::rows(config));
     rows.extend(tls::rows(config));
     let printed = print(&findings::text(&rows));

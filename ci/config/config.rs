@@ -123,6 +123,7 @@ fn the_least_file_gets_every_default() {
             file_wait: Duration::from_secs(10),
             publish_backlog_bytes: 32 << 20,
             publish_patience: Duration::from_millis(500),
+            privileges: Privileges { user: None, group: None, sandbox: Sandbox::Auto, core_dumps: false },
         },
         listeners: vec![Listener {
             name: "public".into(),
@@ -185,6 +186,12 @@ fn the_full_file_is_read_to_the_last_key() {
         file_wait: Duration::from_secs(2),
         publish_backlog_bytes: 64 << 20,
         publish_patience: Duration::from_secs(2),
+        privileges: Privileges {
+            user: Some("nobody".into()),
+            group: Some("65534".into()),
+            sandbox: Sandbox::Required,
+            core_dumps: true,
+        },
     };
     assert_eq!(server, expected);
     let six: SocketAddr = "[::]:8080".parse().unwrap();

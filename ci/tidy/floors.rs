@@ -21,7 +21,7 @@ const ROOMS: [(&str, &[&str]); 7] = [
 const INNER: [&str; 1] = ["service::fanout"];
 
 /// Libraries, and the rooms or files that may use them.
-const LIBRARIES: [(&str, &[&str]); 8] = [
+const LIBRARIES: [(&str, &[&str]); 11] = [
     ("glommio", &["src/shard/pump.rs", "src/app/run.rs"]),
     ("rustls", &["src/wire/tls/", "src/mesh/tls.rs", "src/mesh/tls_errors.rs", "src/control/certificates/"]),
     ("ring", &["src/wire/tls/", "src/control/certificates/"]),
@@ -29,6 +29,9 @@ const LIBRARIES: [(&str, &[&str]); 8] = [
     ("tokio", &["src/control/"]),
     ("axum", &["src/control/"]),
     ("io_uring", &["src/engine/"]),
+    ("landlock", &["src/engine/privilege/"]),
+    ("seccompiler", &["src/engine/privilege/"]),
+    ("nix", &["src/engine/privilege/"]),
     // `wire` declares no_std; this names the crate for those who would undo it.
     ("std", &["src/main.rs", "src/engine/", "src/mesh/", "src/shard/", "src/service/", "src/control/", "src/app/"]),
 ];

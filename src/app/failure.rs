@@ -38,6 +38,8 @@ pub enum Failure {
         /// What is wrong.
         why: String,
     },
+    /// The process cannot become what the configuration says, or could not do its work afterwards.
+    Privileges(Vec<Finding>),
     /// A shard could not be started.
     Shard {
         /// Which.
@@ -59,7 +61,7 @@ impl fmt::Display for Failure {
             Failure::Machine(shortfalls) => shortfalls
                 .iter()
                 .try_for_each(|it| writeln!(f, "{} is {}, should be {}: {}", it.what, it.is, it.should, it.command)),
-            Failure::Kernel(findings) => findings
+            Failure::Kernel(findings) | Failure::Privileges(findings) => findings
                 .iter()
                 .try_for_each(|it| writeln!(f, "{}: {} (should be: {}): {}", it.what, it.is, it.should, it.command)),
             Failure::Listen { name, address, error, remedy } => {

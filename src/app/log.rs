@@ -58,6 +58,15 @@ pub(super) fn flush() {
     }
 }
 
+/// Has the thread that writes the log do something between two lines, once: what a thread must do for itself. Where
+/// standard error is not read, it is done when it is.
+pub(super) fn on_its_thread(errand: impl FnOnce() + Send + 'static) {
+    if let Some(queue) = QUEUE.get() {
+        queue.state().errand = Some(Box::new(errand));
+        queue.shared.changed.notify_all();
+    }
+}
+
 /// The last words of a process that fails. Where the log has begun they go its way, so that they wait for nobody.
 pub(super) fn complain(words: &str) {
     match QUEUE.get() {
@@ -91,6 +100,8 @@ struct LogState {
     dropped: u64,
     /// The thread has lines that are not written yet.
     writing: bool,
+    /// What the thread is to do before it waits again.
+    errand: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Queue {
@@ -140,6 +151,12 @@ impl Queue {
         state.writing = false;
         self.shared.changed.notify_all();
         while state.lines.is_empty() {
+            if let Some(errand) = state.errand.take() {
+                drop(state);
+                errand();
+                state = self.state();
+                continue;
+            }
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.writing = true;

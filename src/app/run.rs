@@ -9,7 +9,7 @@ use super::derive::{Derived, MEMLOCK_MIN, Machine, Mailboxes, memlock_bytes};
 use super::failure::Failure;
 use super::generation::Generation;
 use super::shard_settings::{self, Common, UpstreamTable};
-use super::{derive, log};
+use super::{derive, log, privileges, tls};
 use crate::control::certificates::Kept;
 use crate::control::stats::{Count, Counts};
 use crate::control::{self, Admin, AdminRules, Ending, Line, metrics};
@@ -62,8 +62,7 @@ fn serve_until_told(config: &Config, log_dropped: Count) -> Result<Ending, Failu
     refuse_kernel(&Kernel::look())?;
     edgehold_wire::mask::choose();
     let generation = Generation::first(Arc::new(config.clone()));
-    let tls = super::tls::load(&generation)?;
-    let mut bound = Bound::all(config, derived.shards)?;
+    let (tls, mut bound) = take_and_give_up(&generation, derived.shards)?;
     let control_waker = Arc::new(Waker::new().map_err(Failure::Control)?);
     let epoch = super::broadcast::epoch();
     let upstreams = shard_settings::upstream_table(&generation, &Vec::new(), &tls.by_upstream);
@@ -90,14 +89,31 @@ fn serve_until_told(config: &Config, log_dropped: Count) -> Result<Ending, Failu
     finish(ending, shards)
 }
 
+/// Reads and binds everything, and gives up what was needed for that.
+///
+/// # Errors
+/// What cannot be read or bound, or what could not be done later.
+fn take_and_give_up(generation: &Generation, shards: usize) -> Result<(tls::Loaded, Bound), Failure> {
+    let config = &*generation.config;
+    let account = privileges::account(&config.server)?;
+    let tls = tls::load(generation)?;
+    let bound = Bound::all(config, shards)?;
+    privileges::give_up(config, account.as_ref())?;
+    if account.is_some() {
+        // The rings that follow are another user's.
+        refuse_kernel(&Kernel::look())?;
+    }
+    Ok((tls, bound))
+}
+
 /// The last words of a process that could not serve, which wait a second at most to be read.
 pub fn complain(failure: &Failure) {
     log::complain(&format!("edgehold: {failure}"));
 }
 
-/// What was tried of the kernel, for doctor, which reads the rest by itself.
-pub fn kernel_trials() -> Vec<Finding> {
-    Kernel::look().trials()
+/// What was tried of the kernel, as the user that the server will be, for doctor, which reads the rest by itself.
+pub fn kernel_trials(config: &Config) -> Vec<Finding> {
+    privileges::trial(config, || Kernel::look().trials())
 }
 
 fn refuse_kernel(kernel: &Kernel) -> Result<(), Failure> {

@@ -239,6 +239,7 @@ pub fn local_device(folder: &std::path::Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::privilege::landlock::{Prepared, Rules, Strength};
     use crate::engine::uring::{Setup, Uring};
     use crate::engine::{Operation, Ring, Tag};
     use std::os::unix::fs::symlink;
@@ -333,6 +334,32 @@ mod tests {
             if let Some(at_once) = now(&mut ring, &request) {
                 assert_eq!(at_once.is_ok(), opens, "{path:?}");
             }
+        }
+    }
+
+    /// The ring's workers are threads of the kernel's, and opening at once is a call of this thread: neither is a way
+    /// around Landlock.
+    #[test]
+    fn what_landlock_closes_a_ring_does_not_open() {
+        let folder = folder();
+        let folders = ["root", "shut"].map(|it| folder.path().join(it));
+        std::fs::create_dir(&folders[1]).and_then(|()| std::fs::write(folders[1].join("f"), b"shut")).expect("a file");
+        let rules = Rules { read: vec![folders[0].clone()], ..Rules::default() };
+        let opened = std::thread::spawn(move || {
+            let strength = rules.prepare().and_then(Prepared::restrict_thread).expect("Landlock");
+            let (mut ring, f) = (ring(), name("f"));
+            let opened = folders.map(|folder| {
+                let folder = name(folder.to_str().expect("text"));
+                let request = FileRequest::Open { from: None, name: &folder, opening: Opening::Folder };
+                let folder = FileId::from_result(through(&mut ring, &request).expect("to be named, not read"));
+                let request = FileRequest::Open { from: Some(folder), name: &f, opening: Opening::Beneath };
+                [through(&mut ring, &request).err(), now(&mut ring, &request).and_then(Result::err)]
+            });
+            (strength, opened)
+        });
+        match opened.join().expect("the thread") {
+            (Strength::Absent, _) => println!("skip: this kernel has no Landlock"),
+            (_, opened) => assert_eq!(opened, [[None; 2], [Some(libc::EACCES); 2]]),
         }
     }
 

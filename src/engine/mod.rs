@@ -10,6 +10,7 @@ pub mod descriptors;
 pub mod files;
 pub mod finding;
 pub mod mapping;
+pub mod privilege;
 pub mod probe;
 #[cfg(any(test, feature = "script"))]
 pub mod script;

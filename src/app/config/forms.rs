@@ -126,6 +126,18 @@ pub(super) fn network(text: &str) -> Parsed<Network> {
     text.parse().map_err(|words| if is_plain { words } else { unlike() })
 }
 
+/// A user or a group: a name as useradd(8) takes it, or a number (4294967295 is none: chown(2)).
+pub(super) fn account(text: &str) -> Parsed<String> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
+    let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let is_name = begins && text.len() <= NAME_MAX && text.trim_end_matches('$').bytes().all(good);
+    let is_number = text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u32>().is_ok_and(|it| it != u32::MAX);
+    if is_name || is_number {
+        return Ok(text.into());
+    }
+    Err(format!("{} is no user or group — write its name, \"edgehold\", or its number", quote(text)))
+}
+
 /// Where a listener listens.
 pub(super) fn address(text: &str) -> Parsed<Address> {
     match text.strip_prefix("unix:") {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use crate::control::certificates::{
@@ -99,6 +99,32 @@ pub struct Server {
     pub publish_backlog_bytes: u64,
     /// How long feeds wait for one shard that has not read what another has.
     pub publish_patience: Duration,
+    /// What the process may do to the machine.
+    pub privileges: Privileges,
+}
+
+/// What the process may do to the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Privileges {
+    /// The user to change to, by name or number; `None`: none.
+    pub user: Option<String>,
+    /// The group, likewise; `None`: that of the user. Only beside a user.
+    pub group: Option<String>,
+    /// Whether the process locks itself in.
+    pub sandbox: Sandbox,
+    /// A crash may leave the memory of the process.
+    pub core_dumps: bool,
+}
+
+/// Whether the process locks itself in, by Landlock and seccomp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sandbox {
+    /// As far as the kernel can.
+    Auto,
+    /// No.
+    Off,
+    /// Wholly, or there is no server.
+    Required,
 }
 
 /// How much is logged, from least to most.
@@ -270,6 +296,14 @@ pub enum Service {
 }
 
 impl Service {
+    /// The folder of a route of files.
+    pub fn root(&self) -> Option<&Path> {
+        match self {
+            Service::Files { root, .. } => Some(root),
+            _ => None,
+        }
+    }
+
     /// The back ends of a proxy route; none of any other.
     pub fn upstreams(&self) -> &[Upstream] {
         match self {

@@ -31,7 +31,8 @@ pub struct ClientFiles {
 }
 
 impl ClientFiles {
-    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+    /// The files that it names.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
         let identity = self.identity.iter().flat_map(CertificateFiles::files);
         self.ca.as_deref().into_iter().chain(identity)
     }

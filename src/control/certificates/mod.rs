@@ -45,6 +45,7 @@ pub use listener::{Inspection, TlsListener, inspect};
 pub use settings::{CertificateFiles, ClientCertificates, MinVersion, TicketSettings, TlsSettings};
 pub use state::{Shown, Standing, TlsState};
 pub use upstream::{TlsUpstream, UpstreamTlsSettings};
+pub use watch::folders_on_the_way;
 pub(super) use why::why;
 
 use rustls::{KeyLog, KeyLogFile, NoKeyLog};

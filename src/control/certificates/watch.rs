@@ -143,6 +143,12 @@ fn steps(file: &Path) -> Vec<Step> {
     steps
 }
 
+/// The folders in which stand the links on the way to a file, and at the end the one in which its own name stands: what
+/// of them changes may make the name lead to another file.
+pub fn folders_on_the_way(file: &Path) -> Vec<PathBuf> {
+    steps(file).into_iter().map(|step| step.folder).collect()
+}
+
 /// The names of a path, without its root and without `.`.
 fn names(path: &Path) -> impl Iterator<Item = OsString> {
     use std::path::Component;

@@ -19,7 +19,7 @@ use super::report::Report;
 use feeds::{check_feeds, feed};
 use listeners::{check_admin, check_listeners, listener};
 use routes::{check_broadcast, check_pending, check_routes, route};
-use rules::{Places, too_many};
+use rules::{Places, check_group, too_many};
 use std::path::Path;
 use tls::check_admin_tls;
 
@@ -32,6 +32,7 @@ pub(super) fn check(draft: Draft, base: &Path, report: &mut Report<'_>) -> Optio
     check_listeners(&listeners, report);
     check_admin(server.value.admin, &listeners, report);
     check_admin_tls(&mut server, base, report);
+    check_group(&server, report);
     check_feeds(&feeds, &Places { admin: server.value.admin, listeners: &listeners }, report);
     check_routes(&routes, &limits, report);
     check_broadcast(&server.value, &feeds, &routes, report);

@@ -3,6 +3,7 @@
 
 use super::super::draft::Section;
 use super::super::keys::{Key, ListenerDraft, Preset, Table};
+use super::super::model::Server;
 use super::super::report::Report;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -11,6 +12,13 @@ use std::net::SocketAddr;
 pub(super) struct Places<'s> {
     pub(super) admin: Option<SocketAddr>,
     pub(super) listeners: &'s [Section<ListenerDraft>],
+}
+
+/// Notes a group that nobody changes to.
+pub(super) fn check_group(server: &Section<Server>, report: &mut Report<'_>) {
+    if server.value.privileges.group.is_some() && !server.gives("user") {
+        report.note_key(server, "group", "belongs to `user`, which is missing — write user, or leave this out".into());
+    }
 }
 
 /// Notes the first section that is one too many.

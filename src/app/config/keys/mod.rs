@@ -19,6 +19,7 @@ mod cors;
 mod feed;
 mod limits;
 mod listener;
+mod privilege;
 mod reference;
 mod route;
 mod server;

@@ -8,6 +8,7 @@ use super::super::forms;
 use super::super::model::{
     CertificateFiles, ClientCertificates, Level, LogFormat, MinVersion, Server, TicketSettings, TlsSettings,
 };
+use super::privilege::{BLANK_PRIVILEGES, CORE_DUMPS, GROUP, SANDBOX, USER};
 use super::{DAY, Field, GIB, HOUR, KIB, Key, MIB, Preset, Rule, push_new};
 
 /// A `Server` before its defaults are laid in; every field has a key with a default.
@@ -44,10 +45,11 @@ pub(crate) const BLANK_SERVER: Server = Server {
     file_wait: Duration::ZERO,
     publish_backlog_bytes: 0,
     publish_patience: Duration::ZERO,
+    privileges: BLANK_PRIVILEGES,
 };
 
 /// The keys of `[server]`.
-pub(crate) static SERVER: [Key<Server>; 32] = [
+pub(crate) static SERVER: [Key<Server>; 36] = [
     Key {
         name: "shards",
         field: Field::count(Rule::ZeroOr("one per core", 1, 1024), |s| &mut s.shards),
@@ -391,6 +393,10 @@ pub(crate) static SERVER: [Key<Server>; 32] = [
         see: &["publish_backlog_bytes"],
         ..Key::PLAIN
     },
+    USER,
+    GROUP,
+    SANDBOX,
+    CORE_DUMPS,
 ];
 
 /// The TLS of the admin address that is being read, with nothing in it at first: that what must be written was written
