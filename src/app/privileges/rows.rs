@@ -87,8 +87,9 @@ const NAMES: [&str; 2] = ["Landlock", "seccomp"];
 /// A finding for each part that does not hold.
 pub(super) fn lacking(sandbox: Sandbox, parts: &[Part; 2]) -> Vec<Finding> {
     let commands = [
-        "boot with `landlock` in lsm= (Linux 5.13 on, CONFIG_SECURITY_LANDLOCK), or write server.sandbox = \"auto\"",
-        "run a kernel with CONFIG_SECCOMP_FILTER, or write server.sandbox = \"auto\"",
+        "boot with `landlock` in lsm= (Linux 5.13 on, CONFIG_SECURITY_LANDLOCK); under systemd or in a container allow \
+         landlock_create_ruleset, landlock_add_rule and landlock_restrict_self",
+        "run a kernel with CONFIG_SECCOMP_FILTER; under systemd or in a container allow seccomp",
     ];
     let lacking = |((part, name), command): ((&Part, &str), &str)| match part {
         Part::Missing(why) => {

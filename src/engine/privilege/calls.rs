@@ -5,8 +5,8 @@
 //! server at some later time, on a path that no test takes. And EPERM, not a signal: a library that tries something and
 //! can do without goes on. The list is for what somebody would do next who has got the server to run their code: start
 //! a program, look into other processes, load something into the kernel, change mounts, users, modes and clocks. Files
-//! are Landlock's matter ([`super::landlock`]). What an io_uring is asked for passes no filter: of what is denied here it
-//! can change extended attributes, and make sockets of other families.
+//! are Landlock's matter ([`super::landlock`]). What an io_uring is asked for passes no filter: of what is denied here
+//! it can change extended attributes, and make sockets of other families.
 //!
 //! Of calls that the filter allows whatever their arguments the kernel keeps a map (from Linux 5.11 on), and does not
 //! run it for them.

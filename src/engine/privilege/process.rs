@@ -1,6 +1,6 @@
 //! no_new_privs and core dumps: what holds for the process as a whole.
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use std::io;
 
 /// No execve(2) gives the process more than it has (PR_SET_NO_NEW_PRIVS). Of the calling thread, and of those that it
@@ -17,11 +17,10 @@ pub fn forbid_new_privileges() -> io::Result<()> {
 /// root's. What /proc/self says to the process itself is not changed by it.
 ///
 /// # Errors
-/// As setrlimit(2) and prctl(2).
+/// As prctl(2).
 pub fn forbid_dumps() -> io::Result<()> {
-    if getrlimit(Resource::Core).maximum != Some(0) {
-        setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-    }
+    // A filter may refuse it (SystemCallFilter=~@resources); of what is not dumpable no core file is written either.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
