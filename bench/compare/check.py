@@ -216,7 +216,7 @@ def publish(url, form, payload):
         stream = open_websocket(url)
         stream.send(frame(body, TEXT))
         return stream
-    request = urllib.request.Request(url, data=body, headers={"Content-Type": "text/plain"})
+    request = urllib.request.Request(url, data=body, headers={"Content-Type": "text/x-message"})
     return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=LIMIT)
 
 

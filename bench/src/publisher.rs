@@ -198,7 +198,7 @@ impl Publisher {
         let Target { path, host, .. } = &self.target;
         let len = message.len();
         let head = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len}\r\n");
-        let text = format!("{head}Content-Type: text/plain\r\n\r\n{message}");
+        let text = format!("{head}Content-Type: text/x-message\r\n\r\n{message}");
         self.write(text.as_bytes())?;
         self.unanswered += 1;
         self.take_answers()

@@ -97,7 +97,7 @@ fn publish(server: &Server) {
     let mut stream = TcpStream::connect(server.admin).expect("the admin address");
     let (target, host) = ("/v1/publish/quiet", server.admin);
     let head =
-        format!("POST {target} HTTP/1.0\r\nHost: {host}\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n");
+        format!("POST {target} HTTP/1.0\r\nHost: {host}\r\nContent-Type: text/x-message\r\nContent-Length: 2\r\n\r\n");
     stream.write_all([&head, "hi"].concat().as_bytes()).expect("the admin address listens");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");

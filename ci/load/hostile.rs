@@ -163,7 +163,7 @@ impl Listener {
 
 /// One message on a channel.
 fn publish(admin: SocketAddr, channel: &str, message: &[u8]) {
-    post(admin, &format!("/v1/publish/{channel}"), "text/plain", message);
+    post(admin, &format!("/v1/publish/{channel}"), "text/x-message", message);
 }
 
 fn post(admin: SocketAddr, path: &str, kind: &str, body: &[u8]) {

@@ -170,7 +170,7 @@ Serve the demo; open http://127.0.0.1:8080/.
 edgehold check \-c edge.toml && edgehold doctor \-c edge.toml && edgehold serve \-c edge.toml
 Read a configuration, hold it against this machine, serve it.
 .TP
-curl \-d hello http://127.0.0.1:9180/v1/publish/news
+curl \-H "Content\-Type: text/x\-message" \-d hello http://127.0.0.1:9180/v1/publish/news
 Say something to all who listen to the channel news of a feed with source = "http".
 .TP
 edgehold plan \-\-connections 1M \-\-rate 10k \-\-reconnect\-time 120s

@@ -374,7 +374,7 @@ async fn http_hall() -> Hall {
 async fn a_request_is_a_message() {
     let mut hall = http_hall().await;
     let (status, body) =
-        hall.post("/v1/publish/news%2Fa%20b?id=7&event=e&key=k", "text/plain", "Grüße".as_bytes()).await;
+        hall.post("/v1/publish/news%2Fa%20b?id=7&event=e&key=k", "text/x-message", "Grüße".as_bytes()).await;
     assert_eq!((status, serde_json::from_str(&body).ok()), (200, Some(json!({ "id": "7" }))));
     let (status, body) = hall.post("/v1/publish/x", "application/octet-stream", b"\x00").await;
     assert_eq!((status, serde_json::from_str(&body).ok()), (200, Some(json!({ "id": "5f3a01bc-2" }))));
@@ -395,18 +395,23 @@ async fn a_wrong_request_is_told_so() {
     let hall = http_hall().await;
     let long = vec![b'x'; 1001];
     for (target, kind, body, expected) in [
-        ("/v1/publish/elsewhere", "text/plain", &b"a"[..], 404),
-        ("/v1/publish/xy", "text/plain", b"a", 404),
-        ("/v1/publish/a*", "text/plain", b"a", 400),
-        ("/v1/publish/x?id=", "text/plain", b"a", 400),
-        ("/v1/publish/x?id=%0A", "text/plain", b"a", 400),
-        ("/v1/publish/%FF", "text/plain", b"a", 400),
-        ("/v1/publish/news/a", "text/plain", b"\xff", 400),
-        ("/v1/publish/x", "text/plain", &long, 413),
+        ("/v1/publish/elsewhere", "text/x-message", &b"a"[..], 404),
+        ("/v1/publish/xy", "text/x-message", b"a", 404),
+        ("/v1/publish/a*", "text/x-message", b"a", 400),
+        ("/v1/publish/x?id=", "text/x-message", b"a", 400),
+        ("/v1/publish/x?id=%0A", "text/x-message", b"a", 400),
+        ("/v1/publish/%FF", "text/x-message", b"a", 400),
+        ("/v1/publish/news/a", "text/x-message", b"\xff", 400),
+        ("/v1/publish/x", "text/x-message", &long, 413),
         ("/v1/publish", "application/json", b"{}", 415),
-        ("/v1/publish/x", "text/plain\r\nContent-Encoding: gzip", b"a", 415),
+        ("/v1/publish/x", "text/x-message\r\nContent-Encoding: gzip", b"a", 415),
         ("/v1/publish/x", "text/plain\r\nOrigin: https://bad.example", b"a", 403),
         ("/v1/publish/x", "text/plain\r\nOrigin: https://good.example", b"a", 200),
+        ("/v1/publish/x", "text/plain", b"a", 415),
+        ("/v1/publish/x", "Text/Plain; charset=utf-8", b"a", 415),
+        ("/v1/publish/x", "application/x-www-form-urlencoded", b"a", 415),
+        ("/v1/publish/x", "multipart/form-data; boundary=b", b"a", 415),
+        ("/v1/publish/x", "", b"a", 415),
     ] {
         let (status, words) = hall.post(target, kind, body).await;
         assert_eq!(status, expected, "{target} {kind}: {words}");
@@ -607,13 +612,15 @@ async fn a_body_that_has_not_come_whole_is_counted_and_leaves_no_room_for_anothe
     };
     let mut hall = Hall::with(settings).await;
     let mut slow = TcpStream::connect(hall.admin).await.unwrap();
-    let head = format!("POST /v1/publish/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: {BODY_BYTES}\r\n\r\n");
+    let head = format!(
+        "POST /v1/publish/x HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/x-message\r\nContent-Length: {BODY_BYTES}\r\n\r\n"
+    );
     slow.write_all(&[head.as_bytes(), &vec![b'x'; BODY_BYTES - 1]].concat()).await.unwrap();
     // As long as some of it is still on its way, another finds room.
     let mut status = 200;
     for _ in 0..1000 {
         if status == 200 {
-            status = hall.post("/v1/publish/x", "text/plain", b"ab").await.0;
+            status = hall.post("/v1/publish/x", "text/x-message", b"ab").await.0;
         }
     }
     assert_eq!(status, 503);
@@ -631,7 +638,7 @@ async fn a_body_that_has_not_come_whole_is_counted_and_leaves_no_room_for_anothe
     let mut answer = [0; 12];
     timeout(PATIENCE, slow.read_exact(&mut answer)).await.unwrap().unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");
-    assert_eq!(hall.post("/v1/publish/x", "text/plain", b"ab").await.0, 200);
+    assert_eq!(hall.post("/v1/publish/x", "text/x-message", b"ab").await.0, 200);
 }
 
 #[tokio::test]
@@ -640,7 +647,7 @@ async fn half_a_head_does_not_stay_and_slow_clients_leave_room_for_health() {
     let mut slow = Vec::new();
     for number in 0..ADMIN_CONNECTIONS {
         let mut stream = TcpStream::connect(hall.admin).await.unwrap();
-        let body = b"POST /v1/publish/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhalf";
+        let body = b"POST /v1/publish/x HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/x-message\r\nContent-Length: 9\r\n\r\nhalf";
         stream.write_all(if number % 2 == 0 { &b"GET / HTTP/1.1\r\nHo"[..] } else { body }).await.unwrap();
         slow.push(stream);
     }
@@ -652,7 +659,7 @@ async fn half_a_head_does_not_stay_and_slow_clients_leave_room_for_health() {
     for stream in &mut slow {
         timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
     }
-    assert_eq!(hall.post("/v1/publish/x", "text/plain", b"a").await.0, 200);
+    assert_eq!(hall.post("/v1/publish/x", "text/x-message", b"a").await.0, 200);
 }
 
 #[tokio::test]

@@ -9,10 +9,10 @@ const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const through = (proxy) => (proxy ? [`--proxy-server=${proxy}`, '--proxy-bypass-list=<-loopback>'] : []);
 
 /** The page at `url`, and what it complains about while it is open; `proxy` as Chromium names one, `env` on top of this
- * environment. */
-export async function openPage(stage, url, { proxy, env = {} } = {}) {
+ * environment, `args` on its command line. */
+export async function openPage(stage, url, { proxy, env = {}, args: more = [] } = {}) {
   if (!existsSync(CHROMIUM)) throw new Error(`no ${CHROMIUM}: ci/install browser, or set CHROMIUM`);
-  const args = ['--no-sandbox', ...through(proxy)];
+  const args = ['--no-sandbox', ...through(proxy), ...more];
   const browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args, env: { ...process.env, ...env } });
   stage.defer(() => browser.close());
   const page = await browser.newPage();

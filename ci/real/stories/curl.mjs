@@ -6,6 +6,9 @@ import { startEdgehold } from '../lib/edgehold.mjs';
 import { mustBe } from '../lib/expect.mjs';
 import { until } from '../lib/until.mjs';
 
+/** A type that no page sends unasked: others are refused. */
+const TEXT = { 'Content-Type': 'text/x-message' };
+
 const KEPT = 3;
 const PADDING = ' '.repeat(2048);
 const PAGE = 'https://page.example';
@@ -27,7 +30,7 @@ class Bench {
 
   /** Publishes and gives the id, once the shard has the message. */
   async publish(channel, body, query = '') {
-    const response = await this.edgehold.ask(`/v1/publish/${channel}${query}`, { method: 'POST', body });
+    const response = await this.edgehold.ask(`/v1/publish/${channel}${query}`, { method: 'POST', body, headers: TEXT });
     mustBe(`status of publishing to ${channel}`, response.status, 200);
     const { id } = await response.json();
     await until(`the shard to have ${id}`, async () => (await this.#last(channel)) === id);

@@ -12,6 +12,9 @@ import { mustBe } from '../lib/expect.mjs';
 import { openPage } from '../lib/page.mjs';
 import { until, within } from '../lib/until.mjs';
 
+/** A type that no page sends unasked: others are refused. */
+const TEXT = { 'Content-Type': 'text/x-message' };
+
 const PAGE = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../page/secure.html');
 const COUNT = 1000;
 const EVENTS = 200;
@@ -40,7 +43,7 @@ async function events(page, edgehold) {
     return channels[0]?.subscribers === 1;
   });
   const expected = Array.from({ length: EVENTS }, (_, n) => `event ${n}`);
-  for (const body of expected) await edgehold.ask('/v1/publish/counted', { method: 'POST', body });
+  for (const body of expected) await edgehold.ask('/v1/publish/counted', { method: 'POST', body, headers: TEXT });
   await until('the events', async () => (await page.evaluate(() => window.heard.length)) >= EVENTS);
   mustBe('events by https', (await page.evaluate(() => window.heard)).join(), expected.join());
 }

@@ -7,6 +7,9 @@ import { startEdgehold } from '../lib/edgehold.mjs';
 import { mustBe, mustEqual } from '../lib/expect.mjs';
 import { until } from '../lib/until.mjs';
 
+/** A type that no page sends unasked: others are refused. */
+const TEXT = { 'Content-Type': 'text/x-message' };
+
 /** curl's exit codes: the certificate is not to be trusted, and the handshake has failed. */
 const [UNTRUSTED, NO_HANDSHAKE] = [60, 35];
 const VERSIONS = ['1.2', '1.3'];
@@ -83,7 +86,7 @@ async function events(bench) {
   });
   let expected = 'retry: 2000\n\n';
   for (let n = 0; n < 100; n += 1) {
-    const response = await bench.edgehold.ask('/v1/publish/a', { method: 'POST', body: `${n}` });
+    const response = await bench.edgehold.ask('/v1/publish/a', { method: 'POST', body: `${n}`, headers: TEXT });
     expected += `id: ${(await response.json()).id}\ndata: ${n}\n\n`;
   }
   await heard.hears(expected);

@@ -1,7 +1,8 @@
 //! `/v1/publish`: messages over HTTP, to feeds whose source is `http`.
 //!
 //! `POST /v1/publish/<channel>` publishes its body; `POST /v1/publish` a JSON message from each line of its body.
-//! Both go to the first `http` feed that takes the channel, and wait while the shards are behind.
+//! Both go to the first `http` feed that takes the channel, and wait while the shards are behind. Neither takes what any
+//! web page could have sent from the browser of somebody who reaches this address.
 //!
 //! A batch is answered 200 where every line was published, else 400; either way the answer counts those that were and
 //! tells of those that were not. A batch whose connection ends on the way has been published up to some line.
@@ -80,7 +81,7 @@ async fn publish_one(
     request: &HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    check_origin(state, request)?;
+    check_sender(state, request)?;
     if !decoder::is_channel(channel) {
         return Err(refusal(Reason::BadChannel));
     }
@@ -110,7 +111,7 @@ async fn publish_one(
 /// # Errors
 /// 400, 403, 408, 413, 415 or 503, with words for whoever sent it. A line that is refused is no error.
 async fn publish_lines(state: &AdminState, request: &HeaderMap, body: Body) -> Result<Response, Refusal> {
-    check_origin(state, request)?;
+    check_sender(state, request)?;
     check_coding(request)?;
     if media_type(request).is_none_or(|it| it != "application/x-ndjson") {
         return Err((
@@ -181,13 +182,26 @@ fn not_allowed(state: &AdminState) -> Reason {
     Reason::NotAllowed
 }
 
-/// A page of an origin that is not allowed can send a request, though it would not see the answer.
+/// A page of an origin that is not allowed can send a request, though it would not see the answer. Where there is no
+/// Origin, as browsers once sent forms, the type must be one that a page sends only after a preflight.
 ///
 /// # Errors
-/// 403.
-fn check_origin(state: &AdminState, request: &HeaderMap) -> Result<(), Refusal> {
-    let refusal = (StatusCode::FORBIDDEN, "pages of this origin may not publish (admin_allow_origin)");
-    if state.allows(request) { Ok(()) } else { Err(refusal) }
+/// 403, or 415.
+fn check_sender(state: &AdminState, request: &HeaderMap) -> Result<(), Refusal> {
+    if !state.allows(request) {
+        return Err((StatusCode::FORBIDDEN, "pages of this origin may not publish (admin_allow_origin)"));
+    }
+    if !request.contains_key(header::ORIGIN) && media_type(request).is_none_or(|it| is_simple(&it)) {
+        let words = "any web page can send forms, text/plain, and what has no type: say another Content-Type, such as \
+                     text/x-message, application/json or application/octet-stream";
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, words));
+    }
+    Ok(())
+}
+
+/// Whether a page may send this type to another origin without asking first (CORS-safelisted, Fetch section 2.2.2).
+fn is_simple(media: &str) -> bool {
+    ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"].contains(&media)
 }
 
 /// # Errors
@@ -208,7 +222,7 @@ fn refusal(reason: Reason) -> Refusal {
     (status, reason.words())
 }
 
-/// Whether the body is text: of the types text, JSON and XML, of none, and of that which `curl -d` says of anything.
+/// Whether the body is text: of the types text, JSON and XML, and, from pages that may publish, of none and of forms.
 ///
 /// # Errors
 /// 415: there is a Content-Encoding.
@@ -238,7 +252,15 @@ async fn read(state: &AdminState, body: Body, limit: usize) -> Result<bodies::Wh
 
 #[cfg(test)]
 mod tests {
-    use super::is_text_type;
+    use super::{is_simple, is_text_type};
+
+    #[test]
+    fn what_a_page_sends_unasked_is_known() {
+        for simple in ["text/plain", "multipart/form-data", "application/x-www-form-urlencoded"] {
+            assert!(is_simple(simple), "{simple}");
+        }
+        assert!(!["text/x-message", "application/json", "application/x-ndjson"].into_iter().any(is_simple));
+    }
 
     #[test]
     fn what_is_written_in_text_is_text() {
