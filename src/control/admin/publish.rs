@@ -1,8 +1,8 @@
 //! `/v1/publish`: messages over HTTP, to feeds whose source is `http`.
 //!
 //! `POST /v1/publish/<channel>` publishes its body; `POST /v1/publish` a JSON message from each line of its body.
-//! Both go to the first `http` feed that takes the channel, and wait while the shards are behind. Neither takes what any
-//! web page could have sent from the browser of somebody who reaches this address.
+//! Both go to the first `http` feed that takes the channel, and wait while the shards are behind. Neither takes what
+//! any web page could have sent from the browser of somebody who reaches this address.
 //!
 //! A batch is answered 200 where every line was published, else 400; either way the answer counts those that were and
 //! tells of those that were not. A batch whose connection ends on the way has been published up to some line.
