@@ -628,10 +628,7 @@ async fn a_body_that_has_not_come_whole_is_counted_and_leaves_no_room_for_anothe
     };
     let mut hall = Hall::with(settings).await;
     let mut slow = TcpStream::connect(hall.admin).await.unwrap();
-    let head = format!(
-        "POST /v1/publish/x HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/x-message\r\nContent-Length: {BODY_BYTES}\r\n\r\n"
-    );
-    slow.write_all(&[head.as_bytes(), &vec![b'x'; BODY_BYTES - 1]].concat()).await.unwrap();
+    slow.write_all(&[publish_head(BODY_BYTES).as_bytes(), &vec![b'x'; BODY_BYTES - 1]].concat()).await.unwrap();
     // As long as some of it is still on its way, another finds room.
     let mut status = 200;
     for _ in 0..1000 {
