@@ -601,7 +601,7 @@ async fn status_tells_of_a_dead_upstream_a_full_shard_and_refused_clients() {
 /// Without an Origin, as browsers once sent forms.
 #[tokio::test]
 async fn what_any_page_can_send_is_not_published() {
-    let mut hall = http_hall().await;
+    let hall = http_hall().await;
     let form = "application/x-www-form-urlencoded";
     let types = ["text/plain", "Text/Plain; charset=utf-8", form, "multipart/form-data", ""];
     for target in ["/v1/publish/x", "/v1/publish"] {

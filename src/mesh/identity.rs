@@ -89,6 +89,9 @@ pub enum Credentials {
     Request(Box<AskedRequest>),
 }
 
+/// The name and the value of a field.
+pub type AskedField = (Box<str>, Box<[u8]>);
+
 /// A request about which another server is asked.
 #[derive(Clone, Debug)]
 pub struct AskedRequest {
@@ -103,7 +106,7 @@ pub struct AskedRequest {
     /// The client's address.
     pub peer: SocketAddr,
     /// Fields of the request that are handed on, in their order; values as they came.
-    pub fields: Box<[(Box<str>, Box<[u8]>)]>,
+    pub fields: Box<[AskedField]>,
 }
 
 /// What was found out about credentials.

@@ -340,13 +340,11 @@ pub(super) fn channel(text: &str) -> Parsed<String> {
 
 /// As [`channel`], with names in it (`{user}`, `{claim.x}`).
 pub(super) fn channel_pattern(text: &str) -> Parsed<String> {
-    match Template::names(text) {
-        Ok(_) => channel(text),
-        Err(()) => {
-            let shown = quote(text);
-            Err(format!("{shown} has a brace that is no `{{user}}` and no `{{claim.name}}` — write one of these"))
-        }
+    if Template::names(text).is_some() {
+        return channel(text);
     }
+    let shown = quote(text);
+    Err(format!("{shown} has a brace that is no `{{user}}` and no `{{claim.name}}` — write one of these"))
 }
 
 /// The name of a role.

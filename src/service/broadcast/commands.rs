@@ -172,11 +172,6 @@ impl Broadcast {
         1
     }
 
-    /// What became of credentials that a client has shown.
-    pub(super) fn authenticated(&mut self, desk: &mut Desk<'_>, who: Handle, taken: bool) {
-        send_json(desk, who, &if taken { protocol::authenticated() } else { protocol::error(NOT_TAKEN, None) });
-    }
-
     fn obey(
         &mut self,
         desk: &mut Desk<'_>,
@@ -251,4 +246,9 @@ impl Broadcast {
         }
         allowed
     }
+}
+
+/// Tells a client what became of the credentials that it has shown.
+pub(super) fn tell_authenticated(desk: &mut Desk<'_>, who: Handle, taken: bool) {
+    send_json(desk, who, &if taken { protocol::authenticated() } else { protocol::error(NOT_TAKEN, None) });
 }

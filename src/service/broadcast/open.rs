@@ -89,13 +89,13 @@ impl Broadcast {
 
     /// The channel of a route that has but one; it need not be named.
     fn only_channel(&self, plan: &BroadcastPlan, route: u16, identity: Option<&Identity>) -> Option<Vec<String>> {
-        let of_client = |pattern: &String| match Template::is_one(pattern) {
-            true => Template::new(pattern).of(identity?),
-            false => Some(pattern.clone()),
+        let of_client = |pattern: &String| {
+            if Template::is_one(pattern) { Template::new(pattern).of(identity?) } else { Some(pattern.clone()) }
         };
-        let mut channels = match plan.channels.is_empty() {
-            true => self.fanout.own_channels(route)?,
-            false => plan.channels.iter().filter_map(of_client).collect(),
+        let mut channels = if plan.channels.is_empty() {
+            self.fanout.own_channels(route)?
+        } else {
+            plan.channels.iter().filter_map(of_client).collect()
         };
         channels.sort_unstable();
         channels.dedup();

@@ -1,5 +1,6 @@
 //! Broadcast as a service of the shard: what happens to a connection, handed to whom it concerns.
 
+use super::commands::tell_authenticated;
 use super::{Broadcast, BroadcastSettings};
 use crate::mesh::ToShard;
 use crate::service::{Admits, Request, Service};
@@ -38,7 +39,7 @@ impl Service for Broadcast {
             Event::Fill(batch) => self.more(desk, token, batch),
             Event::Message { first, last, payload, .. } => self.receive(desk, who, token, (first, last), payload),
             Event::Writable => desk.resume(who),
-            Event::Authenticated(taken) => self.authenticated(desk, who, taken),
+            Event::Authenticated(taken) => tell_authenticated(desk, who, taken),
             Event::KeepAlive => self.quiet(desk, token),
             Event::Close(code) => desk.close(who, code.unwrap_or(CloseCode::NORMAL), ""),
             Event::Drain => self.drain(desk, who, token),

@@ -41,20 +41,17 @@ impl Template {
         Template { parts, star }
     }
 
-    /// The claims that a pattern names.
-    ///
-    /// # Errors
-    /// A brace that belongs to no `{user}` and no `{claim.x}`.
-    pub fn names(pattern: &str) -> Result<Vec<&str>, ()> {
+    /// The claims that a pattern names; `None`: it has a brace that belongs to no `{user}` and no `{claim.x}`.
+    pub fn names(pattern: &str) -> Option<Vec<&str>> {
         let (mut claims, mut rest) = (Vec::new(), pattern);
         while let Some((text, name, after)) = next_name(rest) {
             if text.contains(['{', '}']) {
-                return Err(());
+                return None;
             }
             claims.extend(name.strip_prefix("claim."));
             rest = after;
         }
-        if rest.contains(['{', '}']) { Err(()) } else { Ok(claims) }
+        (!rest.contains(['{', '}'])).then_some(claims)
     }
 
     /// The channel or prefix that it is for a client; `None`: it has none.
@@ -125,10 +122,10 @@ mod tests {
 
     #[test]
     fn what_a_pattern_may_name() {
-        assert_eq!(Template::names("a.{claim.x}.{user}.*"), Ok(vec!["x"]));
-        assert_eq!(Template::names("a.*"), Ok(vec![]));
+        assert_eq!(Template::names("a.{claim.x}.{user}.*"), Some(vec!["x"]));
+        assert_eq!(Template::names("a.*"), Some(vec![]));
         for wrong in ["{", "}", "{users}", "{claim.}", "a{user}}", "{{user}", "{claim}"] {
-            assert_eq!(Template::names(wrong), Err(()), "{wrong}");
+            assert_eq!(Template::names(wrong), None, "{wrong}");
         }
     }
 }

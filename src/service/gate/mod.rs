@@ -175,11 +175,11 @@ impl Gate {
         routes: &Routes,
     ) -> Option<bool> {
         let number = desk.limits_number(who)?;
-        let takes = |route: &&Route| {
+        let takes = |route: &Route| {
             let places = route.gate.auth.as_ref().and_then(|auth| auth.token.as_ref());
             places.is_some_and(|it| (1..=it.token_bytes as usize).contains(&token.reveal().len()))
         };
-        if routes.by_limits(number).filter(takes).is_none() || self.questions.has(who) {
+        if !routes.by_limits(number).is_some_and(takes) || self.questions.has(who) {
             return Some(refresh(desk, who, None, routes));
         }
         let of = self.fingerprints.of_token(number, token.reveal());

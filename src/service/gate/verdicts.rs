@@ -105,16 +105,16 @@ mod tests {
     use super::*;
     use crate::mesh::identity::Denied;
 
-    fn identity(name: &str) -> Said {
+    fn identity(name: &str) -> Arc<Identity> {
         let (roles, claims) = (Box::default(), Box::default());
-        Ok(Arc::new(Identity { name: name.into(), roles, claims, expires: None }))
+        Arc::new(Identity { name: name.into(), roles, claims, expires: None })
     }
 
     #[test]
     fn a_verdict_holds_until_its_tick() {
         let mut verdicts = Verdicts::new(4);
-        verdicts.put(7, identity("a"), 10);
-        assert_eq!(verdicts.get(7, 9), Some(identity("a")));
+        verdicts.put(7, Ok(identity("a")), 10);
+        assert_eq!(verdicts.get(7, 9), Some(Ok(identity("a"))));
         assert_eq!(verdicts.get(7, 10), None);
         assert_eq!(verdicts.get(8, 9), None);
     }
@@ -123,21 +123,21 @@ mod tests {
     fn the_last_word_counts() {
         let mut verdicts = Verdicts::new(4);
         let denial = Denial::new(Denied::Password);
-        verdicts.put(7, identity("a"), 10);
+        verdicts.put(7, Ok(identity("a")), 10);
         verdicts.put(7, Err(denial.clone()), 10);
         assert_eq!(verdicts.get(7, 1), Some(Err(denial)));
-        verdicts.put(7, identity("b"), 10);
-        assert_eq!(verdicts.get(7, 1), Some(identity("b")));
+        verdicts.put(7, Ok(identity("b")), 10);
+        assert_eq!(verdicts.get(7, 1), Some(Ok(identity("b"))));
     }
 
     #[test]
     fn wrong_ones_take_nothing_from_those_that_are_known() {
         let mut verdicts = Verdicts::new(4);
-        (0..4).for_each(|of| verdicts.put(of, identity("a"), 10));
+        (0..4).for_each(|of| verdicts.put(of, Ok(identity("a")), 10));
         (100..200).for_each(|of| verdicts.put(of, Err(Denial::new(Denied::Signature)), 10));
         assert!((0..4).all(|of| verdicts.get(of, 1).is_some()));
         assert_eq!(verdicts.len(), 8);
-        verdicts.put(4, identity("b"), 10);
+        verdicts.put(4, Ok(identity("b")), 10);
         assert_eq!(verdicts.get(0, 1), None, "the oldest gives way");
     }
 }

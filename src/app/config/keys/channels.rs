@@ -20,7 +20,6 @@ pub(super) const CHANNELS: Key<RouteDraft> = Key {
            them. A name that has a `*` in it, or the character that follows its place, has none of these channels.",
     example: "[\"ticker\", \"news.*\", \"user.{user}\"]",
     see: &["path", "subscribe", "channel_roles"],
-    ..Key::PLAIN
 };
 
 pub(super) const CHANNEL_ROLES: Key<RouteDraft> = Key {
@@ -38,7 +37,6 @@ pub(super) const CHANNEL_ROLES: Key<RouteDraft> = Key {
            `channels` says which there are at all.",
     example: "[{ channels = [\"admin.*\"], roles = [\"admin\"] }]",
     see: &["channels", "channel_roles.channels", "channel_roles.roles"],
-    ..Key::PLAIN
 };
 
 static ROLES: [Key<RouteDraft>; 2] = [
