@@ -55,7 +55,9 @@ impl Services for Teller {
 struct Stage {
     shard: Shard<Script, Teller>,
     now: Duration,
-    _boxes: (Sender<ToShard>, Receiver<ToControl>),
+    letters: Sender<ToShard>,
+    // Nobody reads them, but the box must be there.
+    _to_control: Receiver<ToControl>,
 }
 
 fn networks(text: &str) -> Networks {
@@ -85,7 +87,7 @@ impl Stage {
         let (to_control, from_shard) = mailbox(16, waker());
         let settings = ShardSettings { addresses: vec![rules], tls: lines.listeners(), ..settings() };
         let shard = Shard::new(Script::new(seed, temper), Teller, &settings, inbox, to_control);
-        Stage { shard, now: Duration::ZERO, _boxes: (letters, from_shard) }
+        Stage { shard, now: Duration::ZERO, letters, _to_control: from_shard }
     }
 
     fn kind(rules: AddressRules) -> Stage {
@@ -180,9 +182,10 @@ fn a_header_says_where_a_client_is_however_it_is_cut() {
             ..KIND
         };
         let mut stage = Stage::new(seed, temper, required(), &lines);
-        let (header, expected) = match dice.chance(50) {
-            true => (V1.to_vec(), "192.0.2.7:56324 by 127.0.0.1 to 198.51.100.2:443"),
-            false => (v2(&mut dice), "[2001:db8::7]:56324 by 127.0.0.1 to [2001:db8::2]:443"),
+        let (header, expected) = if dice.chance(50) {
+            (V1.to_vec(), "192.0.2.7:56324 by 127.0.0.1 to 198.51.100.2:443")
+        } else {
+            (v2(&mut dice), "[2001:db8::7]:56324 by 127.0.0.1 to [2001:db8::2]:443")
         };
         let version = usize::from(header != V1);
         assert_eq!(carried(&mut stage, &lines, &mut dice, &header), expected, "seed {seed}");
@@ -303,7 +306,7 @@ fn who_leaves_in_a_header_leaves_nothing() {
     for (cause, leave) in [
         (Cause::Gone, (|stage: &mut Stage, end| stage.shard.ring().end(end)) as fn(&mut Stage, FarEnd)),
         (Cause::Reset, |stage, end| stage.shard.ring().break_off(end)),
-        (Cause::Drained, |stage, _| stage._boxes.0.post(ToShard::Drain).expect("room")),
+        (Cause::Drained, |stage, _| stage.letters.post(ToShard::Drain).expect("room")),
     ] {
         let mut stage = Stage::kind(required());
         let (end, _) = stage.asked(&V1[..9]);

@@ -12,6 +12,7 @@ use edgehold_wire::ws::{self, Opcode};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion};
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -331,8 +332,8 @@ fn told(stage: &mut Stage, end: FarEnd) -> Vec<u8> {
 /// In front of the client's first byte, and of TLS; towards every address that is tried.
 #[test]
 fn an_upstream_is_told_where_its_client_is() {
-    let address = Some(([203, 0, 113, 1], 443).into());
-    let rules = vec![AddressRules { address, ..AddressRules::default() }];
+    let address: SocketAddr = ([203, 0, 113, 1], 443).into();
+    let rules = vec![AddressRules { address: Some(address), ..AddressRules::default() }];
     let tells = Tells { identity: true, roles: true, authority: true, tls: true };
     let known = Known::new(&rustls::version::TLS13);
     for (seed, tls) in (0..12).zip([None, Some(known.tls("u"))].into_iter().cycle()) {
@@ -346,10 +347,7 @@ fn an_upstream_is_told_where_its_client_is() {
         let header = told(&mut stage, upstream.end);
         let addresses = proxy_protocol::read(&header).expect("a header").expect("a whole one").addresses;
         let addresses = addresses.expect("addresses");
-        assert_eq!(
-            (addresses.source.ip().to_string().as_str(), addresses.destination),
-            ("127.0.0.1", address.unwrap())
-        );
+        assert_eq!((addresses.source.ip().to_string().as_str(), addresses.destination), ("127.0.0.1", address));
         assert!(header.ends_with(b"\x02\0\x01h"), "the host is told, and of TLS and identities there is nothing");
         let opened = stage.until(TURNS, |stage| {
             is_secure.then(|| upstream.step(stage));
