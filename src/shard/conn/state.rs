@@ -14,8 +14,8 @@
 //! ```
 //!
 //! At a listener with PROXY protocol a `Preface` may stand behind `Accept` (announced), and is left as `Accept` is; it
-//! can be cut. At a listener with TLS a `Handshake` stands between these and `Head` (greeted, then secured); like `Head`
-//! it can be finished and cut. Towards an upstream with TLS it stands between `Dial` and `Open` (greeted, then
+//! can be cut. At a listener with TLS a `Handshake` stands between these and `Head` (greeted, then secured); like
+//! `Head` it can be finished and cut. Towards an upstream with TLS it stands between `Dial` and `Open` (greeted, then
 //! connected); a client's opening towards an upstream will stand there as well.
 //! What is spoken in `Open` and `Closing` is the connection's [`Protocol`](super::Protocol).
 
