@@ -139,8 +139,8 @@ impl<R: Ring, S: Services> Shard<R, S> {
             conn.step_read(event);
         }
         match reported {
-            // What is held back is not read: a poll is armed anew before long, and reports it again (`polled`). Who only
-            // waits for a buffer has one in the next turn.
+            // What is held back is not read: a poll is armed anew before long, and reports it again (`polled`). Who
+            // only waits for a buffer has one in the next turn.
             Some(_) if conn.is_held_back() && conn.hold != Hold::BUFFER => {
                 conn.step_read(ReadEvent::Unpark);
                 self.core.watch(slot);

@@ -113,8 +113,8 @@ impl Desk<'_> {
         }
     }
 
-    /// The client has shown new credentials, a token, on its open connection: what becomes of them its service is told by
-    /// [`Event::Authenticated`](crate::shard::service::Event::Authenticated).
+    /// The client has shown new credentials, a token, on its open connection: what becomes of them its service is told
+    /// by [`Event::Authenticated`](crate::shard::service::Event::Authenticated).
     pub fn present(&mut self, who: Handle, token: Secret) {
         self.core.presented.push((who, token));
     }

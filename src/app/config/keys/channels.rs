@@ -15,9 +15,9 @@ pub(super) const CHANNELS: Key<RouteDraft> = Key {
     default: Preset::Absent("all channels of the feeds"),
     owners: &["broadcast"],
     words: "The channels that a client may take.",
-    note: "A client takes them by the path, by the query (`?channel=a&channel=b*`), or by messages. `{user}` stands for \
-           who the client is, `{claim.x}` for what is said of it (`auth`): `user.{user}` is another channel for each of \
-           them. A name that has a `*` in it, or the character that follows its place, has none of these channels.",
+    note: "A client takes them by the path, by the query (`?channel=a&channel=b*`), or by messages. `{user}` stands \
+           for who the client is, `{claim.x}` for what is said of it (`auth`): `user.{user}` is another channel for \
+           each. A name that has a `*` in it, or the character that follows its place, has none of these channels.",
     example: "[\"ticker\", \"news.*\", \"user.{user}\"]",
     see: &["path", "subscribe", "channel_roles"],
 };
