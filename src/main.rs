@@ -4,7 +4,7 @@ use edgehold::app::capacity::{self, Arguments};
 use edgehold::app::cli::{self, Command, Page};
 use edgehold::app::config::{self, Config, Problem};
 use edgehold::app::derive::Machine;
-use edgehold::app::{addresses, doctor, findings, privileges, run, tls};
+use edgehold::app::{addresses, doctor, findings, passwd, privileges, run, tls};
 use edgehold::control::{Ending, metrics};
 use std::io::{self, Write};
 use std::path::Path;
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Check(file) => with_config(config::load(&file.config), check),
         Command::Doctor(file) => with_config(load(file.config.as_deref()), doctor_table),
         Command::Plan(asked) => with_config(load(asked.config.as_deref()), |config| plan(&asked, config)),
+        Command::Passwd(asked) => changed(passwd::change(&asked)),
         Command::Completions { shell } => exit_code(cli::completions(shell, &mut io::stdout())),
         Command::Man => exit_code(cli::man(&mut io::stdout())),
         Command::Reference { page: Page::Configuration } => print(&config::reference()),
@@ -84,6 +85,16 @@ fn plan(asked: &Arguments, config: &Config) -> ExitCode {
         Err(words) => {
             eprintln!("edgehold: {words}");
             ExitCode::from(MISTAKEN)
+        }
+    }
+}
+
+fn changed(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(words) => {
+            eprintln!("edgehold: {words}");
+            ExitCode::from(FAILED)
         }
     }
 }

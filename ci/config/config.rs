@@ -96,6 +96,7 @@ fn the_least_file_gets_every_default() {
             admin: Some("127.0.0.1:9180".parse().unwrap()),
             admin_tls: None,
             admin_allow_origin: vec![],
+            auth_limits: AuthLimits { password_threads: 1, password_queue: 64, token_threads: 1, token_queue: 1024 },
             admin_hosts: vec![],
             admin_connections: 64,
             admin_timeout: Duration::from_secs(30),
@@ -144,6 +145,8 @@ fn the_least_file_gets_every_default() {
             limits,
             deflate: Deflate { on: true, takeover: false, min_bytes: 512 },
             cors: no_cors(),
+            auth: None,
+            roles: vec![],
             service: Service::Echo { subprotocols: vec![] },
         }],
     };
@@ -159,6 +162,7 @@ fn the_full_file_is_read_to_the_last_key() {
         admin: Some("[::1]:9000".parse().unwrap()),
         admin_tls: Some(full_admin_tls()),
         admin_allow_origin: vec!["http://localhost:3000".into(), "https://status.example.org".into()],
+        auth_limits: AuthLimits { password_threads: 2, password_queue: 8, token_threads: 3, token_queue: 16 },
         admin_hosts: vec!["edge-1.internal".into()],
         admin_connections: 10,
         admin_timeout: Duration::from_secs(5),
@@ -421,6 +425,8 @@ fn full_broadcast(routes: &[Route], limits: &Limits) {
         limits: Limits { message_bytes: 4096, ..limits.clone() },
         deflate: Deflate { on: false, takeover: false, min_bytes: 0 },
         cors: full_cors(),
+        auth: None,
+        roles: vec![],
         service: Service::Broadcast(Box::new(expected)),
     };
     assert_eq!(routes[0], feed);
@@ -443,6 +449,8 @@ fn full_routes(routes: &[Route], limits: &Limits) {
         limits: Limits { head_bytes: 4096, message_bytes: 1 << 20, ..limits.clone() },
         deflate: Deflate { on: true, takeover: false, min_bytes: 512 },
         cors: no_cors(),
+        auth: None,
+        roles: vec![],
         service: Service::Proxy {
             upstreams: vec![
                 Upstream::Tcp { host: "broker-1".into(), port: 61613, tls: None },
@@ -470,7 +478,95 @@ fn full_routes(routes: &[Route], limits: &Limits) {
     assert_eq!(routes[3].service, Service::Echo { subprotocols: vec!["chat".into()] });
     assert_eq!(routes[4].service, Service::Page);
     let below: Vec<bool> = routes.iter().map(Route::below).collect();
-    assert_eq!(below, [false, false, true, true, false]);
+    assert_eq!(below, [false, false, true, true, false, false, false]);
+    full_auth(&routes[5..]);
+}
+
+fn full_auth(routes: &[Route]) {
+    let file = |name: &str| folder("good").join(name);
+    let seconds = Duration::from_secs;
+    let ca = Some(file("tls/clients.pem"));
+    let text = |it: &str| Some(it.to_owned());
+    let jwt = JwtSettings {
+        keys: KeySource::Url(HttpUrl::of("https://id.example/jwks?a=b").unwrap()),
+        ca: ca.clone(),
+        refresh: seconds(60),
+        algorithms: ["ES256", "EdDSA"].map(|it| Algorithm::of(it).unwrap()).to_vec(),
+        issuer: strings(&["https://id.example"]),
+        audience: strings(&["edge", "all"]),
+        leeway: seconds(5),
+        remember: seconds(60),
+        allow_without_expiry: true,
+        name_claim: "email".into(),
+        roles_claim: "realm_access.roles".into(),
+        claims: strings(&["tenant"]),
+        from: TokenPlaces { header: true, cookie: text("session"), query: text("token"), subprotocol: text("token.") },
+        token_bytes: 4096,
+    };
+    let forward = ForwardSettings {
+        url: HttpUrl::of("http://127.0.0.1:9000/").unwrap(),
+        ca,
+        fields: strings(&["cookie", "x-api-key"]),
+        keys: strings(&["x-api-key", "host"]),
+        remember: seconds(60),
+        refused_remember: seconds(5),
+        parallel: 4,
+        timeout: Duration::from_millis(500),
+        open: true,
+        name_field: "remote-user".into(),
+        roles_field: String::new(),
+        claims_fields: strings(&["x-tenant"]),
+    };
+    let basic = BasicSettings { users: file("auth/users"), realm: "Example".into(), remember: Duration::ZERO };
+    let certificate = CertificateSettings { name: CertificateName::Uri, roles: strings(&["agent"]) };
+    let auth = AuthSettings {
+        basic: Some(basic),
+        jwt: Some(jwt),
+        forward: Some(forward),
+        client_certificate: Some(certificate),
+        timeout: seconds(2),
+        expired_code: 4001,
+    };
+    assert_eq!(routes[0].auth.as_deref(), Some(&auth));
+    assert_eq!(routes[0].roles, ["reader", "writer"]);
+    let least = JwtSettings {
+        keys: KeySource::File(file("auth/keys.pem")),
+        ca: None,
+        refresh: seconds(300),
+        algorithms: vec![],
+        issuer: vec![],
+        audience: vec![],
+        leeway: seconds(30),
+        remember: seconds(300),
+        allow_without_expiry: false,
+        name_claim: "sub".into(),
+        roles_claim: "roles".into(),
+        claims: vec![],
+        from: TokenPlaces { header: true, ..TokenPlaces::default() },
+        token_bytes: 8192,
+    };
+    let auth = AuthSettings {
+        basic: None,
+        jwt: Some(least),
+        forward: None,
+        client_certificate: None,
+        timeout: seconds(5),
+        expired_code: 1008,
+    };
+    assert_eq!(routes[1].auth.as_deref(), Some(&auth));
+    assert!(routes[1].roles.is_empty());
+}
+
+#[test]
+fn a_forward_that_writes_only_its_url_is_told_what_a_login_needs() {
+    let text = "[[listener]]\nname = \"public\"\naddress = \"127.0.0.1:8080\"\n\
+                [[route]]\npath = \"/\"\nservice = \"page\"\nauth = { forward = { url = \"http://a/\" } }\n";
+    let config = config::read(text, "x", Path::new("")).unwrap_or_else(|problems| panic!("{}", lines(&problems)));
+    let auth = config.routes[0].auth.as_deref().unwrap();
+    let forward = auth.forward.as_ref().unwrap();
+    assert_eq!(forward.fields, ["authorization", "cookie"]);
+    assert_eq!(forward.keys, ["host", "path", "method", "authorization", "cookie"]);
+    assert_eq!((forward.open, forward.parallel), (false, 32));
 }
 
 /// A key that is added to the table is added to the full file, below the same head.

@@ -50,6 +50,8 @@ pub enum Command {
     Doctor(OptionalFile),
     /// Say what a load takes: memory, cores, network, files, ports, sysctls; exit 1 if this machine does not fit it
     Plan(Box<Arguments>),
+    /// Add a user to a file of users (auth.basic.users), change its password or its roles, or delete it
+    Passwd(Passwd),
     /// Print a completion script for a shell
     Completions {
         /// The shell the script is for
@@ -79,6 +81,22 @@ pub struct RequiredFile {
     /// The configuration file
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: PathBuf,
+}
+
+/// A user of a file of users. The password is asked for at the terminal, or is the first line of the standard input.
+#[derive(Args, Clone, Debug)]
+pub struct Passwd {
+    /// The file of users; it is made where it is not there, with mode 0600
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// The user's name
+    pub user: String,
+    /// A role of the user; write it once for each. Without it the user has those that it had
+    #[arg(short, long = "role", value_name = "ROLE")]
+    pub roles: Vec<String>,
+    /// Delete the user
+    #[arg(short, long, conflicts_with = "roles")]
+    pub delete: bool,
 }
 
 /// A page of the reference that is written from the code.
@@ -146,7 +164,7 @@ No new clients are let in; those that are here are bidden farewell and have serv
 ends the server at once.
 .TP
 SIGHUP
-The files of TLS are read again. The configuration is read once.
+The files of TLS, of users and of keys are read again. The configuration is read once.
 .TP
 SIGUSR1, SIGUSR2
 Nothing.";
@@ -175,6 +193,9 @@ Say something to all who listen to the channel news of a feed with source = "htt
 .TP
 edgehold plan \-\-connections 1M \-\-rate 10k \-\-reconnect\-time 120s
 Say what a load takes, and whether this machine has it.
+.TP
+edgehold passwd \-\-file users \-\-role reader alice
+Ask for a password and write it, hashed, for the user alice, who has the role reader.
 .TP
 edgehold completions bash > /etc/bash_completion.d/edgehold; edgehold man > /usr/local/share/man/man1/edgehold.1
 Install what the program says of itself."#;

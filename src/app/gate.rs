@@ -1,11 +1,69 @@
-//! Who may come in by a route, from what was written to what a shard works with.
+//! Who may come in by a route, from what was written to what shards and the control thread work with.
 
-use super::config;
-use crate::service::gate::{CorsPlan, GatePlan, Origins};
+use super::config::{self, AuthSettings};
+use super::generation::Generation;
+use crate::control::auth;
+use crate::mesh::Identity;
+use crate::service::gate::{
+    AuthPlan, CertificateName, CertificatePlan, CorsPlan, ForwardPlan, GatePlan, Origins, TokenPlan,
+};
+use crate::shard::clock::ticks;
+use edgehold_wire::ws::CloseCode;
 
 /// The gate of a route.
 pub(super) fn plan(route: &config::Route) -> GatePlan {
-    GatePlan { cors: cors(route), auth: None, roles: Box::default() }
+    GatePlan { cors: cors(route), auth: route.auth.as_deref().map(auth_plan), roles: boxed(&route.roles) }
+}
+
+/// Whom the control thread asks, by the numbers of limits: that of a route is one more than the route's own.
+pub(super) fn auth_by_number(generation: &Generation) -> Vec<Option<AuthSettings>> {
+    let routes = generation.by_route(|route| route.auth.as_deref().cloned());
+    std::iter::once(None).chain(routes.into_iter().map(Option::flatten)).collect()
+}
+
+fn auth_plan(written: &AuthSettings) -> AuthPlan {
+    AuthPlan {
+        certificate: written.client_certificate.as_ref().map(certificate_plan),
+        token: written.jwt.as_ref().map(token_plan),
+        basic: written.basic.as_ref().map(|it| it.realm.as_str().into()),
+        forward: written.forward.as_ref().map(forward_plan),
+        ticks: ticks(written.timeout),
+        expired_code: CloseCode(written.expired_code),
+    }
+}
+
+fn certificate_plan(written: &auth::CertificateSettings) -> CertificatePlan {
+    let name = match written.name {
+        auth::CertificateName::Subject => CertificateName::Subject,
+        auth::CertificateName::CommonName => CertificateName::CommonName,
+        auth::CertificateName::Dns => CertificateName::Dns,
+        auth::CertificateName::Email => CertificateName::Email,
+        auth::CertificateName::Uri => CertificateName::Uri,
+    };
+    CertificatePlan { name, roles: boxed(&written.roles) }
+}
+
+fn token_plan(written: &auth::JwtSettings) -> TokenPlan {
+    let places = &written.from;
+    TokenPlan {
+        header: places.header,
+        cookie: places.cookie.as_deref().map(Box::from),
+        query: places.query.as_deref().map(Box::from),
+        subprotocol: places.subprotocol.as_deref().map(Box::from),
+        token_bytes: written.token_bytes,
+    }
+}
+
+/// Whoever could not be asked about is let in under this name, where the route says so.
+const UNKNOWN: &str = "unknown";
+
+fn forward_plan(written: &auth::ForwardSettings) -> ForwardPlan {
+    let unknown = || Identity { name: UNKNOWN.into(), roles: [].into(), claims: [].into(), expires: None };
+    ForwardPlan { fields: boxed(&written.fields), keys: boxed(&written.keys), open: written.open.then(unknown) }
+}
+
+fn boxed(texts: &[String]) -> Box<[Box<str>]> {
+    texts.iter().map(|it| it.as_str().into()).collect()
 }
 
 fn cors(route: &config::Route) -> CorsPlan {

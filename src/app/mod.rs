@@ -16,6 +16,7 @@ mod gate;
 pub mod generation;
 mod log;
 mod memory;
+pub mod passwd;
 pub mod privileges;
 pub mod run;
 pub mod shard_settings;

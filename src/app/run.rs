@@ -320,6 +320,8 @@ fn control_settings(
         feeds: super::feeds::settings(config),
         publish_limits: super::feeds::publish_limits(config),
         tls,
+        auth: super::gate::auth_by_number(generation),
+        auth_limits: config.server.auth_limits,
         epoch: common.epoch,
     }
 }

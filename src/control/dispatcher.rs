@@ -1,16 +1,18 @@
 //! The dispatcher: the one task that holds the links to the shards, through which all letters pass.
 
+use super::auth::Verifiers;
 use super::commands::Command;
 use super::publishing::{Action, Letter, PublishQueue};
 use super::reports::{ReportCollector, Reports};
 use super::shard_link::{Line, ShardLink};
 use super::shutdown::{Ending, Shutdown, Step};
 use super::subscriber_queries::{Reply, SubscriberQueries};
-use crate::mesh::{ToControl, ToShard, Waker, Wanted};
+use crate::mesh::{Answer, Denial, Denied, Question, ShardNumber, ToControl, ToShard, Waker, Wanted};
 use std::io;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
@@ -28,7 +30,12 @@ pub(super) struct Dispatcher {
     subscribers: SubscriberQueries,
     publish_queue: PublishQueue,
     shutdown: Shutdown,
+    verifiers: Option<Verifiers>,
+    answers: UnboundedReceiver<Addressed>,
 }
+
+/// An answer to a question of this shard.
+type Addressed = (ShardNumber, Box<Answer>);
 
 impl Dispatcher {
     pub(super) fn new(lines: Vec<Line>, publish_queue: PublishQueue) -> Dispatcher {
@@ -38,7 +45,15 @@ impl Dispatcher {
             links: lines.into_iter().map(ShardLink::new).collect(),
             publish_queue,
             shutdown: Shutdown::default(),
+            verifiers: None,
+            // Nobody sends anything.
+            answers: mpsc::unbounded_channel().1,
         }
+    }
+
+    /// With those who answer the shards' questions, and their answers.
+    pub(super) fn with_verifiers(self, verifiers: Verifiers, answers: UnboundedReceiver<Addressed>) -> Dispatcher {
+        Dispatcher { verifiers: Some(verifiers), answers, ..self }
     }
 
     /// Runs until the server has stopped. `waker` is that of the mailboxes from the shards, `commands` come from other
@@ -70,6 +85,7 @@ impl Dispatcher {
                     command => self.execute(command, grace),
                 },
                 letter = self.publish_queue.letter() => self.publish(&letter),
+                Some(answer) = self.answers.recv() => self.hand_on(answer),
                 () = sleep_until(wake_at) => {}
             }
             drop(asleep);
@@ -82,6 +98,9 @@ impl Dispatcher {
     /// All that may go on after something has happened. `Some`: the server has stopped.
     fn advance(&mut self) -> Option<Ending> {
         self.read_letters();
+        while let Ok(answer) = self.answers.try_recv() {
+            self.hand_on(answer);
+        }
         self.reply();
         let ending = self.advance_shutdown();
         self.links.iter_mut().for_each(ShardLink::flush);
@@ -145,11 +164,24 @@ impl Dispatcher {
                 match letter {
                     ToControl::Report(report) => self.reports.received(*report),
                     ToControl::SubscriberCounts(counts) => self.subscribers.received(*counts),
-                    // Answered once there is somebody to ask.
-                    ToControl::Question(question) => tracing::debug!(?question, "nobody to ask"),
+                    ToControl::Question(question) => self.ask(shard, *question),
                 }
             }
         }
+    }
+
+    fn ask(&mut self, shard: ShardNumber, question: Question) {
+        match &self.verifiers {
+            Some(verifiers) => verifiers.ask(shard, question),
+            None => {
+                let verdict = Err(Denial::new(Denied::Unavailable));
+                self.hand_on((shard, Box::new(Answer { question: question.number, verdict, keep: 0 })));
+            }
+        }
+    }
+
+    fn hand_on(&mut self, (shard, answer): Addressed) {
+        self.links[shard].send(ToShard::Answer(answer));
     }
 
     fn send_all(&mut self, letter: impl Fn() -> ToShard) {

@@ -10,12 +10,14 @@
 //! | `dispatcher` | the task that holds the links to the shards |
 //! | `feeds` | the tasks that bring messages, and what they share |
 //! | `certificates` | the TLS of listeners: files, and what becomes of them when they change |
+//! | `auth` | whose credentials these are: users, tokens, other servers that are asked |
 //! | `names`, `signals` | tasks that send the dispatcher commands |
 //! | `publishing` | from feeds to shards: one queue, credit, shards that are left behind |
 //! | `commands`, `reports`, `subscriber_queries` | what other tasks ask of the dispatcher, and the shards' answers |
 //! | `shard_link`, `shutdown`, `resolver`, `stats` | mailboxes; the way to the end; DNS; counters of this thread |
 
 mod admin;
+pub mod auth;
 pub mod certificates;
 mod commands;
 mod dispatcher;
@@ -36,6 +38,7 @@ pub use shard_link::Line;
 pub use shutdown::Ending;
 
 use crate::mesh::{ListenerTls, Waker};
+use auth::{AuthLimits, AuthSettings, Verifiers};
 use certificates::{Kept, TlsListener};
 use std::io;
 use std::net::TcpListener;
@@ -69,6 +72,10 @@ pub struct ControlSettings {
     pub publish_limits: PublishLimits,
     /// TLS whose files are watched; the numbers of its listeners do not matter here.
     pub tls: Kept,
+    /// The `auth` of routes, by the numbers of their limits; `None`: of one that has none.
+    pub auth: Vec<Option<AuthSettings>>,
+    /// How much of it is asked at one time.
+    pub auth_limits: AuthLimits,
     /// The run of the server that counts the messages: the shards have the same.
     pub epoch: u32,
 }
@@ -93,8 +100,8 @@ pub fn run(settings: ControlSettings, lines: Vec<Line>, waker: &Waker) -> io::Re
     let resolving = settings.feeds.iter().filter(|it| it.blocks()).count().min(LIBRARY_THREADS);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // One for the files of TLS.
-        .max_blocking_threads(resolver::AT_ONCE + resolving + 1)
+        // One for the files of TLS, one for those of `auth`.
+        .max_blocking_threads(resolver::AT_ONCE + resolving + 2)
         .build()?;
     let ending = runtime.block_on(serve(settings, lines, waker));
     runtime.shutdown_timeout(LINGER);
@@ -106,21 +113,31 @@ async fn serve(settings: ControlSettings, lines: Vec<Line>, waker: &Waker) -> io
     let shards = lines.len();
     let (publisher, publish_queue) = publishing::channel(settings.epoch, shards, settings.publish_limits);
     let feeds = feeds::start(settings.feeds, &publisher);
+    let (verdicts, answers) = mpsc::unbounded_channel();
+    let (verifiers, upkeep) = Verifiers::start(&settings.auth, settings.auth_limits, verdicts)?;
     let states = settings.tls.listeners.iter().map(TlsListener::state).collect();
-    let look = (!settings.tls.is_empty()).then(|| Arc::new(Notify::new()));
-    if let Some(look) = look.clone() {
-        tokio::spawn(certificates::keep(settings.tls, look));
+    let mut readers: Vec<signals::Reader> = Vec::new();
+    let mut reader = |files| {
+        let orders = Arc::<Notify>::default();
+        readers.push((files, orders.clone()));
+        orders
+    };
+    if !settings.tls.is_empty() {
+        tokio::spawn(certificates::keep(settings.tls, reader("TLS")));
+    }
+    if !upkeep.is_empty() {
+        tokio::spawn(upkeep.keep(reader("auth")));
     }
     if let Some(Admin { listener, tls, rules }) = settings.admin {
-        let seen = (settings.labels, stats::Counts { tls: states, ..settings.counts });
+        let seen = (settings.labels, stats::Counts { tls: states, auth: verifiers.stats(), ..settings.counts });
         let state = admin::AdminState::new(commands.clone(), seen, rules, (feeds, publisher));
         tokio::spawn(admin::serve(listener, tls, state));
     }
     for name in settings.names {
         tokio::spawn(names::keep(name, settings.resolve_ttl, commands.clone()));
     }
-    tokio::spawn(signals::Signals::new()?.forward(commands, look));
-    let mut dispatcher = dispatcher::Dispatcher::new(lines, publish_queue);
+    tokio::spawn(signals::Signals::new()?.forward(commands, readers));
+    let mut dispatcher = dispatcher::Dispatcher::new(lines, publish_queue).with_verifiers(verifiers, answers);
     let ending = dispatcher.run(waker, queue, settings.grace).await?;
     tracing::info!(shards, ending = ?ending, "stopped");
     Ok(ending)

@@ -32,8 +32,8 @@ impl ShardLink {
     }
 
     /// Sends the letter behind all others, as soon as there is room. What may wait has a bound: of reports and of
-    /// queries one, of the addresses of each upstream the last, of files what the dispatcher lets through, of messages
-    /// what the publish queue does.
+    /// queries one, of the addresses of each upstream the last, of answers what the shard has asked, of files what the
+    /// dispatcher lets through, of messages what the publish queue does.
     pub(super) fn send(&mut self, letter: ToShard) {
         if let ToShard::Addresses { upstream: new, .. } = &letter {
             let is_old = |it: &ToShard| matches!(it, ToShard::Addresses { upstream, .. } if upstream == new);

@@ -1,4 +1,4 @@
-//! Signals: which of them stop the server, which has it read certificates again, and which are only logged.
+//! Signals: which of them stop the server, which has it read files again, and which are only logged.
 //!
 //! SIGHUP, SIGUSR1 and SIGUSR2 kill whoever has no handler for them, and are sent by tools that mean no harm (a closing
 //! terminal, logrotate, a reload by habit): each is answered by a line in the log.
@@ -8,6 +8,9 @@ use std::io;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
+
+/// Who reads files again: which ones, and how it is told.
+pub(super) type Reader = (&'static str, Arc<Notify>);
 
 /// The signals that are handled; as soon as it exists, none of them kills the process.
 pub(super) struct Signals {
@@ -29,16 +32,16 @@ impl Signals {
     }
 
     /// Sends [`Command::Stop`] for each SIGTERM and SIGINT: the first asks for an orderly end, a second one for any.
-    /// Notifies `look` for each SIGHUP; `None`: there are no certificates.
-    pub(super) async fn forward(mut self, commands: mpsc::Sender<Command>, look: Option<Arc<Notify>>) {
+    /// Notifies all who read files again for each SIGHUP.
+    pub(super) async fn forward(mut self, commands: mpsc::Sender<Command>, readers: Vec<Reader>) {
         let [user1, user2] = &mut self.user;
         loop {
             let ignored = tokio::select! {
                 _ = self.term.recv() => None,
                 _ = self.int.recv() => None,
-                _ = self.hangup.recv() => Some(hang_up(look.as_deref())),
-                _ = user1.recv() => Some("SIGUSR1 means nothing to this server; nothing changed"),
-                _ = user2.recv() => Some("SIGUSR2 means nothing to this server; nothing changed"),
+                _ = self.hangup.recv() => Some(hang_up(&readers)),
+                _ = user1.recv() => Some("SIGUSR1 means nothing to this server; nothing changed".into()),
+                _ = user2.recv() => Some("SIGUSR2 means nothing to this server; nothing changed".into()),
             };
             match ignored {
                 Some(words) => tracing::warn!("{words}"),
@@ -49,12 +52,12 @@ impl Signals {
 }
 
 /// The words for the log.
-fn hang_up(look: Option<&Notify>) -> &'static str {
-    match look {
-        Some(look) => {
-            look.notify_one();
-            "SIGHUP: the files of TLS are read again; reload of the configuration is not supported yet"
+fn hang_up(readers: &[Reader]) -> String {
+    readers.iter().for_each(|(_, orders)| orders.notify_one());
+    match readers.iter().map(|(files, _)| *files).collect::<Vec<_>>().join(" and of ") {
+        none if none.is_empty() => "SIGHUP: reload is not supported yet; nothing changed".into(),
+        files => {
+            format!("SIGHUP: the files of {files} are read again; reload of the configuration is not supported yet")
         }
-        None => "SIGHUP: reload is not supported yet; nothing changed",
     }
 }

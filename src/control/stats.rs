@@ -1,5 +1,6 @@
 //! The counters and gauges of the control thread, and that of the log.
 
+use super::auth::AuthStats;
 use super::certificates::TlsState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,8 @@ pub struct Counts {
     pub log_dropped: Count,
     /// The TLS of listeners that have one.
     pub tls: Arc<[Arc<TlsState>]>,
+    /// Questions about clients.
+    pub auth: Arc<AuthStats>,
 }
 
 /// A counter or a gauge.
@@ -31,6 +34,11 @@ impl Count {
     /// Adds one.
     pub fn add(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Adds so many.
+    pub fn add_many(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
     }
 
     /// Sets a gauge.

@@ -25,7 +25,7 @@ use std::sync::atomic;
 
 pub use counters::{Cause, Counters, HandshakeStage, Refused, Stage, UpstreamCounters};
 pub use health::{Health, is_up};
-pub use identity::{Answer, Credentials, Denial, Denied, Identity, Question, Secret};
+pub use identity::{Answer, Credentials, Denial, Denied, Identity, Question, Secret, WORD_BYTES, WORDS};
 pub use letters::{
     ChannelKey, ChannelState, Missed, Report, ShardLetter, ShardNote, ShardNumber, SubscriberCounts, SubscribersQuery,
     ToControl, ToShard, Wanted,

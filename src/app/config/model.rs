@@ -5,6 +5,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use crate::control::auth::{
+    Algorithm, AuthLimits, AuthSettings, BasicSettings, CertificateName, CertificateSettings, ForwardSettings, HttpUrl,
+    JwtSettings, KeySource, TokenPlaces,
+};
 pub use crate::control::certificates::{
     CertificateFiles, ClientCertificates, ClientFiles, MinVersion, TicketSettings, TlsSettings, UpstreamTlsSettings,
 };
@@ -45,6 +49,8 @@ pub struct Server {
     pub admin_tls: Option<TlsSettings>,
     /// Origins (RFC 6454 form, lower-cased) that may read the admin API from a browser.
     pub admin_allow_origin: Vec<String>,
+    /// How much of the routes' `auth` is asked at one time.
+    pub auth_limits: AuthLimits,
     /// Names by which the admin API may be asked, lower-cased.
     pub admin_hosts: Vec<String>,
     /// Connections to the admin address at one time.
@@ -221,6 +227,10 @@ pub struct Route {
     pub deflate: Deflate,
     /// Pages of which origins may use it.
     pub cors: Cors,
+    /// How its clients say who they are; `None`: nobody is asked.
+    pub auth: Option<Box<AuthSettings>>,
+    /// Roles of which a client must have one; empty: any client will do.
+    pub roles: Vec<String>,
     /// What is done for a client that takes this route.
     pub service: Service,
 }

@@ -1,5 +1,7 @@
 //! The metrics: one table, from which `/metrics` and docs/metrics.md are both written.
 
+mod auth;
+
 use super::bodies::BodyRoom;
 use crate::control::certificates::{Standing, TlsState};
 use crate::control::feeds::{Feed, FeedState, Reason, Stats};
@@ -137,7 +139,7 @@ fn escaped(value: &str) -> String {
 /// The snapshot in the text format of Prometheus, version 0.0.4.
 pub fn render(snapshot: &Snapshot<'_>) -> String {
     let mut out = String::new();
-    for metric in METRICS {
+    for metric in all() {
         let _ = writeln!(out, "# HELP {} {}\n# TYPE {} {}", metric.name, metric.help, metric.name, metric.kind.word());
         (metric.samples)(snapshot, &mut Samples { out: &mut out, metric });
     }
@@ -147,7 +149,7 @@ pub fn render(snapshot: &Snapshot<'_>) -> String {
 /// The page docs/metrics.md.
 pub fn reference() -> String {
     let mut page = String::from(REFERENCE_HEAD);
-    for metric in METRICS {
+    for metric in all() {
         let labels = metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
         let labels = if labels.is_empty() { "–".into() } else { labels };
         let _ = writeln!(page, "| `{}` | {} | {} | {} |", metric.name, metric.kind.word(), labels, metric.help);
@@ -211,6 +213,11 @@ macro_rules! counted {
             },
         }
     };
+}
+
+/// All of them, in the order of the page.
+fn all() -> impl Iterator<Item = &'static Metric> {
+    METRICS.iter().chain(auth::METRICS)
 }
 
 const METRICS: &[Metric] = &[
@@ -988,7 +995,7 @@ mod tests {
         let report = Some(Arc::new(Report { shard: 0, generation: 0, held: 0, counters: Counters::new(10, 1, 1) }));
         let shards = vec![Seen { report, late: None }, Seen { report: None, late: Some(Duration::from_secs(9)) }];
         let text = render(&Snapshot::new(shards, &labels, Duration::from_secs(3)));
-        for metric in METRICS {
+        for metric in all() {
             assert!(text.contains(&format!("# TYPE {} {}\n", metric.name, metric.kind.word())));
         }
         assert!(text.contains("edgehold_accepts_total{listener=\"pub\\\"lic\"} 0\n"), "{text}");

@@ -2,6 +2,7 @@
 
 use super::metrics::{self, Snapshot};
 use super::state::{AdminState, going_down};
+use crate::control::auth::SourceState;
 use crate::control::certificates::{Shown, TlsState};
 use crate::control::feeds::Feed;
 use crate::control::reports::{Reports, Seen};
@@ -71,6 +72,7 @@ fn status(state: &AdminState, reports: &Reports) -> Value {
         "shards": shards.collect::<Vec<_>>(),
         "upstreams": upstreams.collect::<Vec<_>>(),
         "feeds": state.feeds.iter().map(|it| feed_status(it)).collect::<Vec<_>>(),
+        "auth": state.counts.auth.sources.iter().map(|it| source_status(it)).collect::<Vec<_>>(),
         "tls": state.counts.tls.iter().map(|it| tls_status(it)).collect::<Vec<_>>(),
     })
 }
@@ -98,6 +100,17 @@ fn feed_status(feed: &Feed) -> Value {
         "since": feed.stats.since(),
         "messages": feed.stats.messages(),
         "last_error": feed.stats.last_error(),
+    })
+}
+
+fn source_status(source: &SourceState) -> Value {
+    json!({
+        "kind": source.kind,
+        "source": source.name,
+        "entries": source.entries.get(),
+        "age_seconds": source.has_been_good().then(|| source.age()),
+        "failures": source.failures.get(),
+        "last_error": source.why().as_deref(),
     })
 }
 

@@ -5,6 +5,7 @@
 //! walk and is passed over here.
 
 mod addresses;
+mod auth;
 mod client_tls;
 mod feeds;
 mod listeners;

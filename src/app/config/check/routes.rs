@@ -6,6 +6,7 @@ use super::super::keys::{FeedDraft, ROUTE, RouteDraft, SERVICES, UpstreamTlsDraf
 use super::super::model::{Broadcast, Limits, Route, Server, Service, Tells, Upstream, UpstreamTlsSettings};
 use super::super::report::Report;
 use super::addresses::check_tells;
+use super::auth::{auth, check_auth};
 use super::client_tls;
 use super::feeds::{check_channels, check_unused};
 use super::rules::{foreign_keys, require, twice};
@@ -27,6 +28,7 @@ pub(super) fn check_routes(routes: &[Section<RouteDraft>], limits: &Section<Limi
         check_upstream_tls(section, report);
         check_credentials(section, report);
         check_tells(section, report);
+        check_auth(section, report);
     }
     twice(routes, "path", |r| r.path.clone().map(|path| (r.host.clone(), path)), report);
 }
@@ -128,9 +130,10 @@ pub(super) fn check_pending(
 }
 
 pub(super) fn route(section: Section<RouteDraft>, base: &Path, report: &mut Report<'_>) -> Option<Route> {
+    let auth = auth(&section, base, report);
     let service = service(&section, base, report)?;
-    let RouteDraft { path, host, limits, deflate, cors, .. } = section.value;
-    Some(Route { path: path?, host, limits, deflate, cors, service })
+    let RouteDraft { path, host, limits, deflate, cors, roles, .. } = section.value;
+    Some(Route { path: path?, host, limits, deflate, cors, auth, roles, service })
 }
 
 fn service(section: &Section<RouteDraft>, base: &Path, report: &mut Report<'_>) -> Option<Service> {

@@ -14,6 +14,7 @@ macro_rules! choice {
 }
 
 mod addresses;
+mod auth;
 mod channels;
 mod cors;
 mod feed;
@@ -28,6 +29,7 @@ use super::forms::{self, Parsed};
 use std::time::Duration;
 
 pub(super) use addresses::AddressesDraft;
+pub(super) use auth::{AuthDraft, ForwardDraft, JwtDraft, REQUEST_PARTS};
 pub(super) use feed::{ClientTlsDraft, FEED, FeedDraft};
 pub(super) use limits::{BLANK_LIMITS, LIMITS};
 pub(super) use listener::{CertificateDraft, LISTENER, ListenerDraft, TlsDraft, VerifyDraft};
@@ -157,6 +159,8 @@ pub(super) enum Rule {
     Range(u64, u64),
     /// Zero with a meaning of its own, or a range.
     ZeroOr(&'static str, u64, u64),
+    /// One number, or a range.
+    Or(u64, u64, u64),
     PowerOfTwo(u64, u64),
     OneOf(&'static [u64]),
 }
@@ -166,6 +170,7 @@ impl Rule {
         match *self {
             Rule::Range(min, max) => (min..=max).contains(&value),
             Rule::ZeroOr(_, min, max) => value == 0 || (min..=max).contains(&value),
+            Rule::Or(one, min, max) => value == one || (min..=max).contains(&value),
             Rule::PowerOfTwo(min, max) => (min..=max).contains(&value) && value.is_power_of_two(),
             Rule::OneOf(codes) => codes.contains(&value),
         }
@@ -174,7 +179,7 @@ impl Rule {
     #[cfg(test)]
     fn largest(&self) -> u64 {
         match *self {
-            Rule::Range(_, max) | Rule::ZeroOr(_, _, max) | Rule::PowerOfTwo(_, max) => max,
+            Rule::Range(_, max) | Rule::ZeroOr(_, _, max) | Rule::Or(_, _, max) | Rule::PowerOfTwo(_, max) => max,
             Rule::OneOf(codes) => codes.iter().copied().max().unwrap_or(0),
         }
     }
@@ -185,6 +190,7 @@ impl Rule {
             Rule::ZeroOr(means, min, max) => {
                 format!("{} ({means}) or {}", unit.show(0), range(unit, min, max))
             }
+            Rule::Or(one, min, max) => format!("{} or {}", unit.show(one), range(unit, min, max)),
             Rule::PowerOfTwo(min, max) => format!("a power of two from {} to {}", unit.show(min), unit.show(max)),
             Rule::OneOf(codes) => format!("one of {}", join(codes.iter().map(u64::to_string))),
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::super::forms::{self, Parsed};
 use super::super::model::{Body, Broadcast, Cors, Deflate, Frames, Limits, Policy, SlowClient, Upstream};
+use super::auth::{AUTH, AuthDraft, role};
 use super::feed::ClientTlsDraft;
 use super::{Field, HOUR, KIB, Key, MIB, MINUTE, Preset, Rule, push_new, put};
 use super::{addresses, channels, cors};
@@ -43,6 +44,8 @@ pub(crate) struct RouteDraft {
     pub(crate) proxy_protocol_tells: Vec<usize>,
     pub(crate) deflate: Deflate,
     pub(crate) cors: Cors,
+    pub(crate) auth: AuthDraft,
+    pub(crate) roles: Vec<String>,
     /// `None`: as the path says.
     pub(crate) subscribe: Option<bool>,
     pub(crate) broadcast: Broadcast,
@@ -99,6 +102,8 @@ impl RouteDraft {
             proxy_protocol_tells: Vec::new(),
             deflate: Deflate { on: false, takeover: false, min_bytes: 0 },
             cors: Cors::default(),
+            auth: AuthDraft::default(),
+            roles: Vec::new(),
             subscribe: None,
             broadcast: BLANK_BROADCAST,
             known_feeds,
@@ -170,6 +175,31 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 38] = [
                say to every client that listens.",
         example: "\"proxy\"",
         see: &["upstream", "root", "feeds"],
+        ..Key::PLAIN
+    },
+    Key {
+        name: "auth",
+        field: Field::Table { form: "a table, { basic = { users = \"users\" } }", keys: &AUTH },
+        default: Preset::Absent("nobody is asked who it is"),
+        words: "How clients say who they are: any of `client_certificate`, `jwt`, `basic`, `forward`, in this order.",
+        note: "Who does not is answered 401 with what is asked for, a WebSocket before its opening. [gate.md](gate.md) \
+               tells the rest.",
+        example: "{ basic = { users = \"users\" } }",
+        see: &["auth.basic", "auth.jwt", "auth.forward", "auth.client_certificate", "roles"],
+        ..Key::PLAIN
+    },
+    Key {
+        name: "roles",
+        field: Field::List {
+            form: "a role, or a list of roles",
+            single: true,
+            most: 64,
+            store: |r, text| push_new(&mut r.roles, role(text)?, text),
+        },
+        default: Preset::Absent("whoever has said who it is comes in"),
+        words: "Roles of which a client must have one; who has none is answered 403.",
+        example: "[\"reader\"]",
+        see: &["auth"],
         ..Key::PLAIN
     },
     Key {

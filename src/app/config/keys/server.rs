@@ -8,6 +8,7 @@ use super::super::forms;
 use super::super::model::{
     CertificateFiles, ClientCertificates, Level, LogFormat, MinVersion, Server, TicketSettings, TlsSettings,
 };
+use super::auth::{AUTH_LIMITS, BLANK_AUTH_LIMITS};
 use super::privilege::{BLANK_PRIVILEGES, CORE_DUMPS, GROUP, SANDBOX, USER};
 use super::{DAY, Field, GIB, HOUR, KIB, Key, MIB, Preset, Rule, push_new};
 
@@ -18,6 +19,7 @@ pub(crate) const BLANK_SERVER: Server = Server {
     admin: None,
     admin_tls: None,
     admin_allow_origin: Vec::new(),
+    auth_limits: BLANK_AUTH_LIMITS,
     admin_hosts: Vec::new(),
     admin_connections: 0,
     admin_timeout: Duration::ZERO,
@@ -49,7 +51,7 @@ pub(crate) const BLANK_SERVER: Server = Server {
 };
 
 /// The keys of `[server]`.
-pub(crate) static SERVER: [Key<Server>; 36] = [
+pub(crate) static SERVER: [Key<Server>; 37] = [
     Key {
         name: "shards",
         field: Field::count(Rule::ZeroOr("one per core", 1, 1024), |s| &mut s.shards),
@@ -397,6 +399,16 @@ pub(crate) static SERVER: [Key<Server>; 36] = [
     GROUP,
     SANDBOX,
     CORE_DUMPS,
+    Key {
+        name: "auth_limits",
+        field: Field::Table { form: "a table, { password_threads = 2 }", keys: &AUTH_LIMITS },
+        default: Preset::Inner,
+        words: "How many passwords and tokens are verified at one time, for all routes together.",
+        note: "Nothing of it is done by a shard.",
+        example: "{ password_threads = 2 }",
+        see: &["auth", "auth_limits.password_queue", "auth_limits.token_queue"],
+        ..Key::PLAIN
+    },
 ];
 
 /// The TLS of the admin address that is being read, with nothing in it at first: that what must be written was written
