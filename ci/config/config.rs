@@ -565,7 +565,7 @@ fn a_forward_that_writes_only_its_url_is_told_what_a_login_needs() {
     let auth = config.routes[0].auth.as_deref().unwrap();
     let forward = auth.forward.as_ref().unwrap();
     assert_eq!(forward.fields, ["authorization", "cookie"]);
-    assert_eq!(forward.keys, ["host", "path", "method", "authorization", "cookie"]);
+    assert_eq!(forward.keys, ["host", "target", "method", "authorization", "cookie"]);
     assert_eq!((forward.open, forward.parallel), (false, 32));
 }
 

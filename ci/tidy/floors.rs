@@ -24,7 +24,10 @@ const INNER: [&str; 1] = ["service::fanout"];
 const LIBRARIES: [(&str, &[&str]); 11] = [
     ("glommio", &["src/shard/pump.rs", "src/app/run.rs"]),
     ("rustls", &["src/wire/tls/", "src/mesh/tls.rs", "src/mesh/tls_errors.rs", "src/control/certificates/"]),
-    ("ring", &["src/wire/tls/", "src/control/certificates/"]),
+    ("ring", &["src/wire/tls/", "src/control/certificates/", "src/control/auth/"]),
+    ("jsonwebtoken", &["src/control/auth/"]),
+    ("argon2", &["src/control/auth/"]),
+    ("bcrypt", &["src/control/auth/"]),
     ("x509_parser", &["src/mesh/x509.rs", "src/mesh/x509/"]),
     ("tokio", &["src/control/"]),
     ("axum", &["src/control/"]),

@@ -171,13 +171,11 @@ impl Dispatcher {
     }
 
     fn ask(&mut self, shard: ShardNumber, question: Question) {
-        match &self.verifiers {
-            Some(verifiers) => verifiers.ask(shard, question),
-            None => {
-                let verdict = Err(Denial::new(Denied::Unavailable));
-                self.hand_on((shard, Box::new(Answer { question: question.number, verdict, keep: 0 })));
-            }
+        if let Some(verifiers) = &self.verifiers {
+            return verifiers.ask(shard, question);
         }
+        let verdict = Err(Denial::new(Denied::Unavailable));
+        self.hand_on((shard, Box::new(Answer { question: question.number, verdict, keep: 0 })));
     }
 
     fn hand_on(&mut self, (shard, answer): Addressed) {

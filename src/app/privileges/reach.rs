@@ -1,7 +1,7 @@
 //! What a server of a configuration reaches for after its start: files that are read again, folders that are served,
 //! sockets that feeds make, and what the name service and the authorities of TLS are read from.
 
-use crate::app::config::{Config, Source, Upstream};
+use crate::app::config::{AuthSettings, Config, HttpUrl, KeySource, Source, Upstream};
 use crate::control::certificates::{self, ClientFiles};
 use crate::engine::Address;
 use crate::engine::privilege::landlock::Rules;
@@ -72,6 +72,7 @@ impl Reach {
         for route in &config.routes {
             reach.roots.extend(route.service.root().map(Path::to_owned));
             route.service.upstreams().iter().for_each(|it| reach.upstream(it));
+            route.auth.iter().for_each(|it| reach.auth(it));
         }
         for feed in &config.feeds {
             reach.feed(&feed.name, &feed.source);
@@ -87,6 +88,23 @@ impl Reach {
                 self.names |= host.parse::<IpAddr>().is_err();
                 tls.iter().for_each(|tls| self.client(&tls.files));
             }
+        }
+    }
+
+    fn auth(&mut self, auth: &AuthSettings) {
+        self.files.extend(auth.basic.iter().map(|it| it.users.clone()));
+        match auth.jwt.as_ref().map(|it| (&it.keys, &it.ca)) {
+            Some((KeySource::File(file), _)) => self.files.push(file.clone()),
+            Some((KeySource::Url(url), ca)) => self.http(url, ca.as_ref()),
+            None => {}
+        }
+        auth.forward.iter().for_each(|it| self.http(&it.url, it.ca.as_ref()));
+    }
+
+    fn http(&mut self, url: &HttpUrl, ca: Option<&PathBuf>) {
+        self.names |= url.host.parse::<IpAddr>().is_err();
+        if url.secure {
+            self.client(&ClientFiles { ca: ca.cloned(), identity: None });
         }
     }
 

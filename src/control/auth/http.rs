@@ -58,8 +58,11 @@ impl Client {
     /// It cannot be reached, or does not speak HTTP; in words.
     pub(super) async fn send(&self, request: Request<Empty<Bytes>>) -> Result<Answered, String> {
         while let Some(mut sender) = self.kept() {
-            if let Ok(response) = sender.send_request(request.clone()).await {
-                return Ok(Answered { response, sender });
+            match sender.send_request(request.clone()).await {
+                Ok(response) => return Ok(Answered { response, sender }),
+                // It was closed meanwhile, before there was an answer.
+                Err(error) if error.is_canceled() || error.is_closed() || error.is_incomplete_message() => {}
+                Err(error) => return Err(words(&error)),
             }
         }
         let mut sender = self.open().await?;

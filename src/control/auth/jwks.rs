@@ -110,5 +110,5 @@ fn redirects(place: Option<&HeaderValue>) -> String {
 fn shorter(time: Duration) -> Duration {
     let mut byte = [0];
     let _ = SystemRandom::new().fill(&mut byte);
-    time - time / 10 * u32::from(byte[0]) / 255
+    time.saturating_sub(time / 10 * u32::from(byte[0]) / 255)
 }

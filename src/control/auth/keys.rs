@@ -30,7 +30,7 @@ pub(super) struct Key {
     pub(super) kid: Option<String>,
     /// The algorithms that it is for, one at least.
     pub(super) algorithms: Vec<Algorithm>,
-    pub(super) key: DecodingKey,
+    pub(super) material: DecodingKey,
 }
 
 /// The keys of a source.
@@ -133,7 +133,7 @@ fn of_secret(bytes: &[u8], kid: Option<String>) -> Option<Key> {
     let fit = by_length.into_iter().filter(|(least, _)| bytes.len() >= *least);
     let algorithms: Vec<_> = fit.map(|(_, algorithm)| algorithm).collect();
     let key = DecodingKey::from_secret(bytes).ok()?;
-    (!algorithms.is_empty()).then_some(Key { kid, algorithms, key })
+    (!algorithms.is_empty()).then_some(Key { kid, algorithms, material: key })
 }
 
 // ---- PEM ----
@@ -148,7 +148,7 @@ fn of_pem(pem: &str, label: &str) -> Result<Key, String> {
     let ec = || DecodingKey::from_ec_pem(bytes).ok().and_then(|key| of_point(&key).map(|it| (key, vec![it])));
     let unknown = || format!("has a {label} that is of no kind known here — RSA, P-256, P-384 and Ed25519 are");
     let (key, algorithms) = rsa.or_else(ed).or_else(ec).ok_or_else(unknown)?;
-    Ok(Key { kid: None, algorithms, key })
+    Ok(Key { kid: None, algorithms, material: key })
 }
 
 /// An uncompressed point has two coordinates and a byte in front.
@@ -182,7 +182,7 @@ fn of_jwk(value: &Value, secrets: Secrets) -> Option<Key> {
     let said = jwk.common.key_algorithm;
     let algorithms: Vec<_> =
         of_kind.into_iter().filter(|it| said.is_none_or(|said| said == KeyAlgorithm::from(*it))).collect();
-    (!algorithms.is_empty()).then_some(Key { kid, algorithms, key })
+    (!algorithms.is_empty()).then_some(Key { kid, algorithms, material: key })
 }
 
 fn is_for_signatures(jwk: &Jwk) -> bool {

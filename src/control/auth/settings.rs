@@ -96,7 +96,7 @@ pub struct ForwardSettings {
     pub ca: Option<PathBuf>,
     /// Fields of the request that are handed on, in lower case.
     pub fields: Vec<String>,
-    /// Of these, and of `method`, `path`, `host`, `address`: what a verdict that is remembered depends on.
+    /// Of these, and of `method`, `target`, `path`, `host`, `address`: what a verdict that is remembered depends on.
     pub keys: Vec<String>,
     /// How long a good verdict is remembered; zero: it is not.
     pub remember: Duration,

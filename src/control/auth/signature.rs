@@ -22,6 +22,7 @@ pub(super) fn install() {
 
 /// # Errors
 /// The key is not of the algorithm's family.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as the library calls it")]
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>, Error> {
     if algorithm.family() != key.family() {
         return Err(ErrorKind::InvalidAlgorithm.into());

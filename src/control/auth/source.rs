@@ -26,7 +26,7 @@ impl<T> Source<T> {
     }
 
     /// It was read: with so many entries, or in vain.
-    pub(super) fn take(&self, read: Result<(T, usize), String>) {
+    pub(super) fn take(&self, read: Read<T>) {
         match read {
             Ok((value, entries)) => {
                 self.now.store(Some(Arc::new(value)));
@@ -36,6 +36,9 @@ impl<T> Source<T> {
         }
     }
 }
+
+/// What was read, and how many entries it has; or what is wrong with it, in words.
+type Read<T> = Result<(T, usize), String>;
 
 /// A file that is read again when the operator says so.
 pub(super) trait Reread: Send + Sync {
@@ -47,7 +50,7 @@ pub(super) trait Reread: Send + Sync {
 pub(super) struct FileSource<T> {
     pub(super) file: PathBuf,
     pub(super) source: Arc<Source<T>>,
-    parse: fn(&[u8]) -> Result<(T, usize), String>,
+    parse: fn(&[u8]) -> Read<T>,
 }
 
 impl<T: Send + Sync> Reread for FileSource<T> {
@@ -85,14 +88,14 @@ pub fn inspect_keys(file: &Path) -> Option<String> {
     read(file, parse_keys).err()
 }
 
-fn parse_users(bytes: &[u8]) -> Result<(Users, usize), String> {
+fn parse_users(bytes: &[u8]) -> Read<Users> {
     let text = std::str::from_utf8(bytes).map_err(|_| not_text())?;
     let users = Users::of(text).map_err(|faults| format!("line {} {}", faults[0].line, faults[0].words))?;
     let entries = users.count();
     Ok((users, entries))
 }
 
-fn parse_keys(bytes: &[u8]) -> Result<(KeySet, usize), String> {
+fn parse_keys(bytes: &[u8]) -> Read<KeySet> {
     let keys = KeySet::of_file(bytes)?;
     let entries = keys.keys.len();
     Ok((keys, entries))
@@ -102,7 +105,7 @@ fn not_text() -> String {
     "is not UTF-8 — write it as text".into()
 }
 
-fn read<T>(file: &Path, parse: impl Fn(&[u8]) -> Result<(T, usize), String>) -> Result<(T, usize), String> {
+fn read<T>(file: &Path, parse: impl Fn(&[u8]) -> Read<T>) -> Read<T> {
     let mut bytes = Vec::new();
     let opened = File::open(file).and_then(|it| it.take(users::FILE_BYTES + 1).read_to_end(&mut bytes));
     opened.map_err(|error| format!("cannot be read ({error}) — write it, or give edgehold's user leave to read it"))?;

@@ -9,6 +9,7 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, Params, PasswordVerifier};
 use ring::digest::{SHA256, digest};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Bytes of a file, at most.
 pub(super) const FILE_BYTES: u64 = 16 << 20;
@@ -42,8 +43,8 @@ struct User {
 /// A hash of a password, as it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Hash {
-    Argon2(PasswordHash),
-    Bcrypt(String),
+    Argon2(Arc<str>),
+    Bcrypt(Arc<str>),
 }
 
 /// What is wrong with a line of a file.
@@ -141,7 +142,8 @@ impl Hash {
 
     fn is_of(&self, password: &str) -> bool {
         match self {
-            Hash::Argon2(hash) => Argon2::default().verify_password(password.as_bytes(), hash).is_ok(),
+            Hash::Argon2(hash) => PasswordHash::new(hash)
+                .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()),
             Hash::Bcrypt(_) if password.len() > BCRYPT_BYTES => false,
             Hash::Bcrypt(hash) => bcrypt::verify(password, hash).unwrap_or(false),
         }
@@ -160,7 +162,7 @@ fn argon2_of(text: &str) -> Result<Hash, String> {
         let words = format!("m (KiB) times t is {ARGON2_WORK} at most; write it anew (edgehold passwd)");
         return Err(format!("has a hash that takes too long — {words}"));
     }
-    Ok(Hash::Argon2(hash))
+    Ok(Hash::Argon2(text.into()))
 }
 
 fn bcrypt_of(text: &str) -> Result<Hash, String> {
@@ -169,7 +171,7 @@ fn bcrypt_of(text: &str) -> Result<Hash, String> {
     if parts.get_cost() > BCRYPT_COST {
         return Err(format!("has a hash that takes too long — its cost is {BCRYPT_COST} at most (htpasswd -C)"));
     }
-    Ok(Hash::Bcrypt(text.to_owned()))
+    Ok(Hash::Bcrypt(text.into()))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::super::model::{
 use super::super::report::Report;
 use crate::control::auth::{inspect_keys, inspect_users};
 use crate::control::certificates::inspect_client;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The kinds of `auth`, each with a key without which it is nothing, and what that is.
 const KINDS: [(&str, Option<(&str, &str)>); 4] = [
@@ -115,7 +115,7 @@ fn jwt(draft: &JwtDraft, base: &Path) -> Option<JwtSettings> {
 
 fn forward(draft: &ForwardDraft, base: &Path) -> Option<ForwardSettings> {
     let fields = fields(draft);
-    let all = || ["host", "path", "method"].into_iter().map(str::to_owned).chain(fields.iter().cloned()).collect();
+    let all = || ["host", "target", "method"].into_iter().map(str::to_owned).chain(fields.iter().cloned()).collect();
     Some(ForwardSettings {
         url: draft.url.clone()?,
         ca: draft.ca.as_ref().map(|file| base.join(file)),
@@ -154,6 +154,6 @@ fn check_files(section: &Section<RouteDraft>, base: &Path, report: &mut Report<'
     }
 }
 
-fn note(section: &Section<RouteDraft>, key: &str, file: &PathBuf, words: &str, report: &mut Report<'_>) {
+fn note(section: &Section<RouteDraft>, key: &str, file: &Path, words: &str, report: &mut Report<'_>) {
     report.note_key(section, key, format!("{} {words}", forms::quote(&file.to_string_lossy())));
 }

@@ -3,7 +3,7 @@
 use super::super::forms::{self, Parsed};
 use super::super::model::{Algorithm, AuthLimits, CertificateName, HttpUrl, KeySource, Server, TokenPlaces};
 use super::route::RouteDraft;
-use super::{DAY, Field, HOUR, KIB, Key, Preset, Rule, push_new, put};
+use super::{DAY, Field, HOUR, KIB, Key, MINUTE, Preset, Rule, push_new, put};
 use crate::control::auth::{NOT_HANDED_ON, is_handed_on};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -69,7 +69,7 @@ pub(crate) struct ForwardDraft {
 const EXPIRED_CODES: Rule = Rule::Or(1008, 4000, 4999);
 
 /// What stands for parts of the request in `auth.forward.keys`.
-pub(crate) const REQUEST_PARTS: [&str; 4] = ["method", "path", "host", "address"];
+pub(crate) const REQUEST_PARTS: [&str; 5] = ["method", "target", "path", "host", "address"];
 
 // ---- forms ----
 
@@ -232,7 +232,7 @@ pub(super) static AUTH: [Key<RouteDraft>; 6] = [
     },
     Key {
         name: "timeout",
-        field: Field::millis(Rule::Range(100, HOUR), |r| &mut r.auth.timeout),
+        field: Field::millis(Rule::Range(100, MINUTE), |r| &mut r.auth.timeout),
         default: Preset::Is("5s"),
         words: "How long a client may wait for the verdict; then it is answered 503.",
         see: &["head_timeout"],
@@ -495,14 +495,14 @@ static FORWARD: [Key<RouteDraft>; 12] = [
     Key {
         name: "keys",
         field: Field::List {
-            form: "a list of fields that are handed on, and of \"method\", \"path\", \"host\", \"address\"",
+            form: "a list of fields that are handed on, and of \"method\", \"target\", \"path\", \"host\", \"address\"",
             single: true,
-            most: 36,
+            most: 37,
             store: |r, text| push_new(&mut r.auth.forward.keys, part(text)?, text),
         },
-        default: Preset::Follows("all of `fields`, and `host`, `path` and `method`"),
+        default: Preset::Follows("all of `fields`, and `host`, `target` and `method`"),
         words: "What a verdict that is remembered depends on: who is the same in these is not asked about again.",
-        note: "Leave nothing out that the other server looks at: it would say of one client what holds for another.",
+        note: "`target` is the path with its query. Leave nothing out that the other server looks at: it would say of one client what holds for another.",
         example: "[\"Cookie\", \"host\"]",
         see: &["auth.forward.remember"],
         ..Key::PLAIN
@@ -534,7 +534,7 @@ static FORWARD: [Key<RouteDraft>; 12] = [
     },
     Key {
         name: "timeout",
-        field: Field::millis(Rule::Range(10, HOUR), |r| &mut r.auth.forward.timeout),
+        field: Field::millis(Rule::Range(10, MINUTE), |r| &mut r.auth.forward.timeout),
         default: Preset::Is("3s"),
         words: "How long the other server may take, connecting included.",
         see: &["auth.timeout"],

@@ -136,7 +136,7 @@ fn no_feed(text: &str, known: &[String]) -> String {
 }
 
 /// The keys of `[[route]]`, apart from those of `[limits]`.
-pub(crate) static ROUTE: [Key<RouteDraft>; 38] = [
+pub(crate) static ROUTE: [Key<RouteDraft>; 40] = [
     Key {
         name: "path",
         field: Field::Text { form: "a path that begins with a slash", store: RouteDraft::store_path },
