@@ -21,7 +21,7 @@ const ROOMS: [(&str, &[&str]); 7] = [
 const INNER: [&str; 1] = ["service::fanout"];
 
 /// Libraries, and the rooms or files that may use them.
-const LIBRARIES: [(&str, &[&str]); 11] = [
+const LIBRARIES: [(&str, &[&str]); 14] = [
     ("glommio", &["src/shard/pump.rs", "src/app/run.rs"]),
     ("rustls", &["src/wire/tls/", "src/mesh/tls.rs", "src/mesh/tls_errors.rs", "src/control/certificates/"]),
     ("ring", &["src/wire/tls/", "src/control/certificates/", "src/control/auth/"]),

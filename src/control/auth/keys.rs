@@ -58,7 +58,8 @@ impl KeySet {
         }
     }
 
-    /// Of a JWKS that was fetched (RFC 7517 section 5). Secrets in it are left out: whoever can fetch it would have them.
+    /// Of a JWKS that was fetched (RFC 7517 section 5). Secrets in it are left out: whoever can fetch it would have
+    /// them.
     ///
     /// # Errors
     /// As [`KeySet::of_file`].

@@ -328,7 +328,8 @@ static JWT: [Key<RouteDraft>; 14] = [
             store: |r, text| push_new(&mut r.auth.jwt.algorithms, algorithm(text)?, text),
         },
         default: Preset::Absent("all that a key is for"),
-        words: "The algorithms that are taken: HS256, HS384, HS512, RS256 to RS512, PS256 to PS512, ES256, ES384, EdDSA.",
+        words: "The algorithms that are taken: HS256, HS384, HS512, RS256 to RS512, PS256 to PS512, ES256, ES384, \
+                EdDSA.",
         note: "`none` is never taken, and no public key for HS.",
         example: "[\"ES256\", \"RS256\"]",
         see: &["auth.jwt.keys"],
@@ -502,7 +503,8 @@ static FORWARD: [Key<RouteDraft>; 12] = [
         },
         default: Preset::Follows("all of `fields`, and `host`, `target` and `method`"),
         words: "What a verdict that is remembered depends on: who is the same in these is not asked about again.",
-        note: "`target` is the path with its query. Leave nothing out that the other server looks at: it would say of one client what holds for another.",
+        note: "`target` is the path with its query. Leave nothing out that the other server looks at: it would \
+               say of one client what holds for another.",
         example: "[\"Cookie\", \"host\"]",
         see: &["auth.forward.remember"],
         ..Key::PLAIN
@@ -593,8 +595,8 @@ static CERTIFICATE: [Key<RouteDraft>; 2] = [
             "subject" => CertificateName::Subject, "cn" => CertificateName::CommonName, "dns" => CertificateName::Dns,
             "email" => CertificateName::Email, "uri" => CertificateName::Uri),
         default: Preset::Is("subject"),
-        words: "Which part of the certificate is the client's name: the subject as a whole, its common name, or the first \
-                DNS name, e-mail address or URI of its alternative names.",
+        words: "Which part of the certificate is the client's name: the subject as a whole, its common name, or the \
+                first DNS name, e-mail address or URI of its alternative names.",
         example: "\"uri\"",
         see: &["tls.client.ca"],
         ..Key::PLAIN
@@ -626,7 +628,8 @@ pub(super) static AUTH_LIMITS: [Key<Server>; 4] = [
         field: Field::count(Rule::Range(1, 64), |s| &mut s.auth_limits.password_threads),
         default: Preset::Is("1"),
         words: "Threads that verify passwords, each of them one at a time.",
-        note: "A hash of `edgehold passwd` takes a thread some 20 ms and 19 MiB. They run at nice 10, behind the shards.",
+        note: "A hash of `edgehold passwd` takes a thread some 20 ms and 19 MiB. They run at nice 10, behind the \
+               shards.",
         see: &["auth.basic"],
         ..Key::PLAIN
     },

@@ -78,7 +78,10 @@ fn the_vectors_of_rfc_7515_and_rfc_8037() {
     let claims = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
     let hmac =
         r#"{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"}"#;
-    let ec = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#;
+    let ec = concat!(
+        r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","#,
+        r#""y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#
+    );
     let settings = JwtSettings { name_claim: "iss".into(), ..settings() };
     let a1 = format!("eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.{claims}.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
     let signature = "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
@@ -319,7 +322,11 @@ fn a_secret_is_for_the_algorithms_that_it_is_long_enough_for() {
 proptest! {
     /// A token in which one byte is another is good for nobody.
     #[test]
-    fn a_token_that_was_changed_is_never_good(which in 0_usize..12, place in any::<prop::sample::Index>(), byte in 33_u8..127) {
+    fn a_token_that_was_changed_is_never_good(
+        which in 0_usize..12,
+        place in any::<prop::sample::Index>(),
+        byte in 33_u8..127,
+    ) {
         let token = TOKENS.lines().nth(which).unwrap().split_once(' ').unwrap().1;
         let mut bytes = token.as_bytes().to_vec();
         let place = place.index(bytes.len());
