@@ -482,6 +482,24 @@ fn full_routes(routes: &[Route], limits: &Limits) {
     full_auth(&routes[5..]);
 }
 
+fn full_forward(ca: Option<PathBuf>) -> ForwardSettings {
+    let seconds = Duration::from_secs;
+    ForwardSettings {
+        url: HttpUrl::of("http://127.0.0.1:9000/").unwrap(),
+        ca,
+        fields: strings(&["cookie", "x-api-key"]),
+        keys: strings(&["x-api-key", "host"]),
+        remember: seconds(60),
+        refused_remember: seconds(5),
+        parallel: 4,
+        timeout: Duration::from_millis(500),
+        open: true,
+        name_field: "remote-user".into(),
+        roles_field: String::new(),
+        claims_fields: strings(&["x-tenant"]),
+    }
+}
+
 fn full_auth(routes: &[Route]) {
     let file = |name: &str| folder("good").join(name);
     let seconds = Duration::from_secs;
@@ -503,26 +521,12 @@ fn full_auth(routes: &[Route]) {
         from: TokenPlaces { header: true, cookie: text("session"), query: text("token"), subprotocol: text("token.") },
         token_bytes: 4096,
     };
-    let forward = ForwardSettings {
-        url: HttpUrl::of("http://127.0.0.1:9000/").unwrap(),
-        ca,
-        fields: strings(&["cookie", "x-api-key"]),
-        keys: strings(&["x-api-key", "host"]),
-        remember: seconds(60),
-        refused_remember: seconds(5),
-        parallel: 4,
-        timeout: Duration::from_millis(500),
-        open: true,
-        name_field: "remote-user".into(),
-        roles_field: String::new(),
-        claims_fields: strings(&["x-tenant"]),
-    };
     let basic = BasicSettings { users: file("auth/users"), realm: "Example".into(), remember: Duration::ZERO };
     let certificate = CertificateSettings { name: CertificateName::Uri, roles: strings(&["agent"]) };
     let auth = AuthSettings {
         basic: Some(basic),
         jwt: Some(jwt),
-        forward: Some(forward),
+        forward: Some(full_forward(ca)),
         client_certificate: Some(certificate),
         timeout: seconds(2),
         expired_code: 4001,

@@ -1,7 +1,7 @@
 //! Signatures of tokens by ring, for jsonwebtoken, which leaves them to others.
 //!
-//! Nothing is signed here, and no key is made. What ring refuses by itself: keys of RSA below 2048 bits, points that are
-//! not on the curve, signatures of another length.
+//! Nothing is signed here, and no key is made. What ring refuses by itself: keys of RSA below 2048 bits, points that
+//! are not on the curve, signatures of another length.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};

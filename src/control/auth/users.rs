@@ -1,7 +1,7 @@
 //! The file of users: a line for each, `name:hash:role,role`, which `edgehold passwd` and `htpasswd -B` write.
 //!
-//! A hash is one of argon2id (a PHC string) or of bcrypt. What a hash may cost is bounded when the file is read, so that
-//! no line of it holds a thread for long.
+//! A hash is one of argon2id (a PHC string) or of bcrypt. What a hash may cost is bounded when the file is read, so
+//! that no line of it holds a thread for long.
 
 use super::made;
 use crate::mesh::{Denied, Identity, WORD_BYTES, WORDS};

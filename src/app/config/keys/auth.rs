@@ -256,8 +256,8 @@ static BASIC: [Key<RouteDraft>; 3] = [
         field: file!("a file of users", basic.users),
         default: Preset::Required,
         words: "The file of users: a line for each, `name:hash` or `name:hash:role,role`.",
-        note: "`edgehold passwd` writes it; what `htpasswd -B` wrote is taken too. Hashes are of argon2id or bcrypt. It \
-               is read again on SIGHUP; where that fails, the users before stay, and log and metrics say why.",
+        note: "`edgehold passwd` writes it; what `htpasswd -B` wrote is taken too. Hashes are of argon2id or bcrypt. \
+               It is read again on SIGHUP; where that fails, the users before stay, and log and metrics say why.",
         example: "\"users\"",
         see: &["auth.basic.remember"],
         ..Key::PLAIN
@@ -294,9 +294,9 @@ static JWT: [Key<RouteDraft>; 14] = [
         default: Preset::Required,
         words: "The keys by which tokens are signed.",
         note: "A file has a JWKS (RFC 7517), public keys in PEM, or a secret: 32 bytes or more, behind `base64:` in \
-               base64, else as it stands. It is read again on SIGHUP. A JWKS at a URL is fetched again and again; until \
-               the first good one clients are answered 503, then the last good one stays whatever comes. Each key is for \
-               the algorithms of its kind only.",
+               base64, else as it stands. It is read again on SIGHUP. A JWKS at a URL is fetched again and again; \
+               until the first good one clients are answered 503, then the last good one stays whatever comes. Each key is \
+               for the algorithms of its kind only.",
         example: "\"https://id.example/jwks\"",
         see: &["auth.jwt.refresh", "auth.jwt.algorithms", "auth.jwt.ca"],
         ..Key::PLAIN
@@ -437,8 +437,8 @@ static JWT: [Key<RouteDraft>; 14] = [
         default: Preset::Follows("`\"header\"`: `Authorization: Bearer`"),
         words: "Where a token is looked for, in this order: header, cookie, query, subprotocol.",
         note: "A browser's WebSocket can send no header: it has cookies, the query, or a subprotocol, `new \
-               WebSocket(url, [\"chat\", \"token.\" + token])` with \"subprotocol:token.\". A token in the query stands \
-               in the logs of others; edgehold's have it not.",
+               WebSocket(url, [\"chat\", \"token.\" + token])` with \"subprotocol:token.\". A token in the query \
+               stands in the logs of others; edgehold's have it not.",
         example: "[\"header\", \"cookie:session\", \"subprotocol:token.\"]",
         see: &["allow_origin"],
         ..Key::PLAIN
