@@ -210,21 +210,24 @@ fn request(fields: &[(&str, &[u8])]) -> Credentials {
     }))
 }
 
+/// Fields of a client that is up to something.
+const ODD: [(&str, &[u8]); 8] = [
+    ("Cookie", b"a=b"),
+    ("X-Key", b"\xff1"),
+    ("X-Forwarded-For", b"127.0.0.1"),
+    ("x-forwarded-user", b"admin"),
+    ("Connection", b"close, x-key"),
+    ("Content-Length", b"7"),
+    ("Transfer-Encoding", b"chunked"),
+    ("Host", b"other"),
+];
+
 #[tokio::test]
 async fn the_server_is_told_of_the_request_and_nothing_is_smuggled_in() {
     let ok = answer("200 OK", "X-User: alice\r\nX-Roles: a, b c\r\nX-Tenant: t1\r\nX-Other: x\r\n", "welcome");
     let server = Server::start(ok).await;
     let mut desk = asking(forward(&server));
-    desk.ask(request(&[
-        ("Cookie", b"a=b"),
-        ("X-Key", b"\xff1"),
-        ("X-Forwarded-For", b"127.0.0.1"),
-        ("x-forwarded-user", b"admin"),
-        ("Connection", b"close, x-key"),
-        ("Content-Length", b"7"),
-        ("Transfer-Encoding", b"chunked"),
-        ("Host", b"other"),
-    ]));
+    desk.ask(request(&ODD));
     let said = desk.next().await;
     let identity = said.verdict.unwrap();
     assert_eq!((&*identity.name, said.keep, identity.claim("x-tenant")), ("alice", 10, Some("t1")));
