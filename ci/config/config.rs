@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use edgehold::app::cli::{self, Command};
-use edgehold::app::config::{self, *};
+use edgehold::app::config::{self, Addresses, *};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/config").join(name)
@@ -77,6 +77,46 @@ fn load_good(name: &str) -> Config {
 }
 
 /// What a file is that writes only what it must: the defaults, written out once more.
+/// `[server]` where nothing is written.
+fn least_server() -> Server {
+    Server {
+        shards: 0,
+        slots_per_shard: 0,
+        admin: Some("127.0.0.1:9180".parse().unwrap()),
+        admin_tls: None,
+        admin_allow_origin: vec![],
+        auth_limits: AuthLimits { password_threads: 1, password_queue: 64, token_threads: 1, token_queue: 1024 },
+        admin_hosts: vec![],
+        admin_connections: 64,
+        admin_timeout: Duration::from_secs(30),
+        admin_body_bytes: 64 << 20,
+        admin_page_channels: 1000,
+        log: Level::Info,
+        log_format: LogFormat::Text,
+        log_queue: 1 << 20,
+        shutdown_grace: Duration::from_secs(10),
+        park_after: Duration::from_secs(5),
+        accepts_in_flight: 16,
+        recv_buffers: 128,
+        recv_buffer_bytes: 20_480,
+        unsent_bytes: 16 * 1024,
+        outbox_bytes: 0,
+        turn_events: 256,
+        resolve_ttl: Duration::from_secs(30),
+        upstream_backoff: Duration::from_millis(500),
+        upstream_backoff_max: Duration::from_secs(16),
+        deflate_window_bytes: 16 << 20,
+        tls_handshake_bytes: 64 << 20,
+        tls_handshake_timeout: Duration::from_secs(10),
+        open_files: 0,
+        file_queue: 4096,
+        file_wait: Duration::from_secs(10),
+        publish_backlog_bytes: 32 << 20,
+        publish_patience: Duration::from_millis(500),
+        privileges: Privileges { user: None, group: None, sandbox: Sandbox::Auto, core_dumps: false },
+    }
+}
+
 #[test]
 fn the_least_file_gets_every_default() {
     let limits = Limits {
@@ -90,42 +130,7 @@ fn the_least_file_gets_every_default() {
         close_timeout: Duration::from_secs(5),
     };
     let expected = Config {
-        server: Server {
-            shards: 0,
-            slots_per_shard: 0,
-            admin: Some("127.0.0.1:9180".parse().unwrap()),
-            admin_tls: None,
-            admin_allow_origin: vec![],
-            auth_limits: AuthLimits { password_threads: 1, password_queue: 64, token_threads: 1, token_queue: 1024 },
-            admin_hosts: vec![],
-            admin_connections: 64,
-            admin_timeout: Duration::from_secs(30),
-            admin_body_bytes: 64 << 20,
-            admin_page_channels: 1000,
-            log: Level::Info,
-            log_format: LogFormat::Text,
-            log_queue: 1 << 20,
-            shutdown_grace: Duration::from_secs(10),
-            park_after: Duration::from_secs(5),
-            accepts_in_flight: 16,
-            recv_buffers: 128,
-            recv_buffer_bytes: 20_480,
-            unsent_bytes: 16 * 1024,
-            outbox_bytes: 0,
-            turn_events: 256,
-            resolve_ttl: Duration::from_secs(30),
-            upstream_backoff: Duration::from_millis(500),
-            upstream_backoff_max: Duration::from_secs(16),
-            deflate_window_bytes: 16 << 20,
-            tls_handshake_bytes: 64 << 20,
-            tls_handshake_timeout: Duration::from_secs(10),
-            open_files: 0,
-            file_queue: 4096,
-            file_wait: Duration::from_secs(10),
-            publish_backlog_bytes: 32 << 20,
-            publish_patience: Duration::from_millis(500),
-            privileges: Privileges { user: None, group: None, sandbox: Sandbox::Auto, core_dumps: false },
-        },
+        server: least_server(),
         listeners: vec![Listener {
             name: "public".into(),
             address: Address::Tcp("0.0.0.0:8080".parse().unwrap()),
@@ -136,8 +141,10 @@ fn the_least_file_gets_every_default() {
             redirect_https: false,
             tls: None,
             addresses: no_addresses(),
+            admission: None,
         }],
         limits: limits.clone(),
+        addresses: Addresses { ipv4_prefix: 32, ipv6_prefix: 64, ..Addresses::default() },
         feeds: vec![],
         routes: vec![Route {
             path: "/echo".into(),
@@ -147,16 +154,15 @@ fn the_least_file_gets_every_default() {
             cors: no_cors(),
             auth: None,
             roles: vec![],
+            shares: Shares::default(),
             service: Service::Echo { subprotocols: vec![] },
         }],
     };
     assert_eq!(load_good("minimal.toml"), expected);
 }
 
-#[test]
-fn the_full_file_is_read_to_the_last_key() {
-    let Config { server, listeners, limits, feeds, routes } = load_good("full.toml");
-    let expected = Server {
+fn full_server() -> Server {
+    Server {
         shards: 2,
         slots_per_shard: 1000,
         admin: Some("[::1]:9000".parse().unwrap()),
@@ -196,8 +202,13 @@ fn the_full_file_is_read_to_the_last_key() {
             sandbox: Sandbox::Required,
             core_dumps: true,
         },
-    };
-    assert_eq!(server, expected);
+    }
+}
+
+#[test]
+fn the_full_file_is_read_to_the_last_key() {
+    let Config { server, listeners, limits, addresses, feeds, routes } = load_good("full.toml");
+    assert_eq!(server, full_server());
     let six: SocketAddr = "[::]:8080".parse().unwrap();
     let (name, address, health) = ("v6".into(), Address::Tcp(six), Some("/up".into()));
     let v6 = Listener {
@@ -210,8 +221,10 @@ fn the_full_file_is_read_to_the_last_key() {
         redirect_https: true,
         tls: None,
         addresses: full_addresses(),
+        admission: Some(own_addresses()),
     };
     assert_eq!(listeners[0], v6);
+    assert_eq!(addresses, full_admission());
     assert_eq!((listeners[1].reuse_port, listeners[1].mode), (false, Some(0o660)));
     assert_eq!(listeners[1].address, Address::Unix("/run/edgehold.sock".into()));
     assert_eq!(listeners[1].addresses.proxy_protocol, ProxyProtocol::Optional);
@@ -230,6 +243,51 @@ fn the_full_file_is_read_to_the_last_key() {
     full_feeds(&feeds);
     full_broadcast(&routes[..3], &limits);
     full_routes(&routes[3..], &limits);
+}
+
+fn full_shares() -> Shares {
+    Shares {
+        connections: 10_000,
+        each_connections: 5,
+        messages: (20, 100),
+        bytes: (64 << 10, 1 << 20),
+        exceeding: Exceeding::Close,
+    }
+}
+
+fn own_addresses() -> Addresses {
+    let list = |name: &str| vec![folder("good").join("lists").join(name)];
+    Addresses {
+        ipv4_prefix: 31,
+        ipv6_prefix: 48,
+        connections: 9,
+        rate: 7,
+        burst: 8,
+        unauthenticated: 50,
+        allow: vec!["::/0".parse().unwrap()],
+        deny: vec!["::1".parse().unwrap()],
+        allow_files: list("more.list"),
+        deny_files: list("deny.list"),
+        dry_run: true,
+    }
+}
+
+fn full_admission() -> Addresses {
+    let networks = |all: &[&str]| all.iter().map(|it| it.parse().unwrap()).collect();
+    let list = |name: &str| folder("good").join("lists").join(name);
+    Addresses {
+        ipv4_prefix: 24,
+        ipv6_prefix: 56,
+        connections: 2000,
+        rate: 200,
+        burst: 1000,
+        unauthenticated: 100,
+        allow: networks(&["192.0.2.0/24", "2001:db8::/32"]),
+        deny: networks(&["192.0.2.7"]),
+        allow_files: vec![list("allow.list")],
+        deny_files: vec![list("deny.list"), list("more.list")],
+        dry_run: true,
+    }
 }
 
 fn full_admin_tls() -> TlsSettings {
@@ -427,6 +485,7 @@ fn full_broadcast(routes: &[Route], limits: &Limits) {
         cors: full_cors(),
         auth: None,
         roles: vec![],
+        shares: full_shares(),
         service: Service::Broadcast(Box::new(expected)),
     };
     assert_eq!(routes[0], feed);
@@ -451,6 +510,7 @@ fn full_routes(routes: &[Route], limits: &Limits) {
         cors: no_cors(),
         auth: None,
         roles: vec![],
+        shares: Shares::default(),
         service: Service::Proxy {
             upstreams: vec![
                 Upstream::Tcp { host: "broker-1".into(), port: 61613, tls: None },

@@ -7,6 +7,7 @@
 //! of a few clients run beside each other.
 
 mod addresses;
+mod admission;
 mod back_end;
 mod behind;
 mod broken_off;

@@ -30,6 +30,7 @@ park_after = "1s"
 tls_handshake_timeout = "{handshake_timeout}"
 [limits]
 head_timeout = "{handshake_timeout}"
+addresses = {addresses}
 [[listener]]
 name = "public"
 address = "{address}"
@@ -49,12 +50,23 @@ impl Secured {
     /// With this certificate, so many shards, so many slots in each, and this much time for a handshake and again for
     /// a request.
     pub(crate) fn start(issued: &Issued, shards: usize, slots: usize, timeout: &str) -> Secured {
+        Secured::start_limited(issued, (shards, slots), timeout, "{ dry_run = false }")
+    }
+
+    /// The same, with these `addresses`.
+    pub(crate) fn start_limited(
+        issued: &Issued,
+        (shards, slots): (usize, usize),
+        timeout: &str,
+        addresses: &str,
+    ) -> Secured {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let [certificate, key] = issued.pem();
         put(folder.path(), "edge.pem", &certificate);
         put(folder.path(), "edge.key", &key);
         let path = folder.path().display().to_string();
         let config = CONFIG.replace("{folder}", &path).replace("{handshake_timeout}", timeout);
+        let config = config.replace("{addresses}", addresses);
         let config = config.replace("{shards}", &shards.to_string()).replace("{slots}", &slots.to_string());
         let server = Server::start(&config);
         Secured { server, folder }
@@ -200,6 +212,8 @@ impl Innocents {
     /// All are open when this returns.
     pub(crate) fn start(secured: &Secured, offers: Vec<Arc<ClientConfig>>, count: usize) -> Innocents {
         let mut crowd = Crowd::over_tls(offers);
+        // No more of an address at once than may be who have not said anything yet.
+        crowd.pending_max = 64;
         let all = crowd.join(count, &secured.invitation(), patience(60));
         assert!(all.into_iter().all(|index| crowd.client(index).stage() == Stage::Open), "all are let in");
         let (over, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));

@@ -65,14 +65,7 @@ pub fn verdict(seed: u64) -> Verdict {
 
 fn with_gate() -> Settings {
     let token = TokenPlan { header: false, cookie: None, query: Some("t".into()), subprotocol: None, token_bytes: 64 };
-    let auth = AuthPlan {
-        certificate: None,
-        token: Some(token),
-        basic: None,
-        forward: None,
-        ticks: PATIENCE as u32 * 4,
-        expired_code: EXPIRED,
-    };
+    let auth = AuthPlan { certificate: None, token: Some(token), basic: None, forward: None };
     let gate = GatePlan { auth: Some(auth), roles: Box::new(["member".into()]), ..GatePlan::default() };
     let route = Route {
         path: "/in".into(),

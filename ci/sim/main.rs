@@ -8,6 +8,7 @@
 //! `EDGEHOLD_SEED=n` plays one seed again and tells its story; `EDGEHOLD_SEEDS=n` plays so many.
 
 mod addresses;
+mod admission;
 mod broadcast;
 mod crowd;
 mod deflated;
@@ -25,6 +26,7 @@ mod lookups;
 mod missed;
 mod play;
 mod requests;
+mod shares;
 mod stage;
 mod tls;
 #[path = "../load/tls_client.rs"]

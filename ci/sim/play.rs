@@ -9,7 +9,7 @@ use edgehold::service::proxy::{self, Frames, Place};
 use edgehold::service::{Route, Routes, Services, Settings, Target, echo};
 use edgehold::shard::Shard;
 use edgehold::shard::clock::Now;
-use edgehold::shard::service::{Deflate, RouteLimits, ShardSettings};
+use edgehold::shard::service::{Deflate, RouteLimits, ShardSettings, Shares};
 use edgehold_wire::http1;
 use edgehold_wire::ws::CloseCode;
 use std::sync::Arc;
@@ -249,6 +249,7 @@ fn settings(dice: &mut Dice) -> ShardSettings {
         head_ticks: 4000,
         idle_ticks,
         auth_ticks: 40,
+        shares: Shares::default(),
         expired_code: CloseCode::POLICY_VIOLATION,
         keep_alive_ticks: 100,
         close_ticks: 4000,

@@ -10,7 +10,7 @@ use edgehold::service::files::{FilesPlan, FilesSettings, Site};
 use edgehold::service::proxy::{self, Frames, Place, Tells};
 use edgehold::service::{Route, Services, Settings, Target, broadcast, echo};
 use edgehold::shard::clock::Now;
-use edgehold::shard::service::{Deflate, RouteLimits, ShardSettings};
+use edgehold::shard::service::{Admission, Deflate, RouteLimits, ShardSettings, Shares};
 use edgehold::shard::{Shard, Signer};
 use edgehold_wire::http1;
 use edgehold_wire::upgrade::{self, Offer};
@@ -68,6 +68,11 @@ impl Stage {
     pub fn with_signer(self) -> Stage {
         let signer = Signer::start(0, Arc::new(Waker::new().expect("an eventfd"))).expect("a thread");
         Stage { shard: self.shard.with_signer(Some(signer)), ..self }
+    }
+
+    /// With limits by address.
+    pub fn with_admission(self, admission: Admission) -> Stage {
+        Stage { shard: self.shard.with_admission(admission), ..self }
     }
 
     /// Turns until it is so, however many: another thread has a part in it.
@@ -226,6 +231,7 @@ pub fn limits() -> RouteLimits {
         head_ticks: 4000,
         idle_ticks: 100_000,
         auth_ticks: 40,
+        shares: Shares::default(),
         expired_code: CloseCode::POLICY_VIOLATION,
         keep_alive_ticks: 100_000,
         close_ticks: 4000,

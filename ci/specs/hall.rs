@@ -99,7 +99,10 @@ impl Hall {
             }
         }
         let nobody = self.nobody.local_addr().expect("a bound address").as_socket();
-        config.replace("{nobody}", &address(nobody)).replace("{site}", &self.site.path().display().to_string())
+        config
+            .replace("{nobody}", &address(nobody))
+            .replace("{site}", &self.site.path().display().to_string())
+            .replace("{auth}", &root().join("auth").display().to_string())
     }
 
     /// Plays all stories of a folder; panics with a report of those that failed.

@@ -7,9 +7,9 @@
 //!
 //! # The scripts
 //!
-//! Files `*.wire` below `broadcast`, `files`, `gate`, `http`, `proxy` and `websocket`. A line is `who: what`; indented lines
-//! belong to the line above; `#` begins a comment line. What stands before the first story holds for all stories of
-//! the file. A feed speaks in stories with the configuration broadcast.toml only.
+//! Files `*.wire` below `broadcast`, `files`, `gate`, `http`, `proxy` and `websocket`. A line is `who: what`; indented
+//! lines belong to the line above; `#` begins a comment line. What stands before the first story holds for all stories of
+//! the file. A feed speaks in stories with the configuration broadcast.toml only. `verdicts` tells stories of a table.
 //!
 //! ```text
 //! proves: RFC 9112 section 2.2            the clause; every story has one
@@ -70,6 +70,7 @@ mod hall;
 mod play;
 mod script;
 mod together;
+mod verdicts;
 mod voice;
 mod words;
 

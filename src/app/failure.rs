@@ -2,6 +2,7 @@
 
 use super::derive::raise_memlock;
 use crate::control::certificates::Fault;
+use crate::control::lists::ListFault;
 use crate::engine::finding::Finding;
 use std::fmt;
 use std::io;
@@ -40,6 +41,8 @@ pub enum Failure {
     },
     /// The process cannot become what the configuration says, or could not do its work afterwards.
     Privileges(Vec<Finding>),
+    /// A list of networks has become bad since the configuration was read.
+    List(ListFault),
     /// A shard could not be started.
     Shard {
         /// Which.
@@ -72,6 +75,7 @@ impl fmt::Display for Failure {
                 faults.iter().try_for_each(|fault| writeln!(f, "listener {name}: tls: {fault}"))
             }
             Failure::UpstreamTls { upstream, why } => writeln!(f, "upstream {upstream}: {why}"),
+            Failure::List(ListFault { file, words }) => writeln!(f, "{} {words}", file.display()),
             Failure::Shard { shard, error, memlock } => {
                 writeln!(f, "shard {shard}: no io_uring: {error}{}", memory_remedy(error, *memlock))
             }

@@ -7,8 +7,6 @@ use crate::mesh::Identity;
 use crate::service::gate::{
     AuthPlan, CertificateName, CertificatePlan, CorsPlan, ForwardPlan, GatePlan, Origins, TokenPlan,
 };
-use crate::shard::clock::ticks;
-use edgehold_wire::ws::CloseCode;
 
 /// The gate of a route.
 pub(super) fn plan(route: &config::Route) -> GatePlan {
@@ -27,8 +25,6 @@ fn auth_plan(written: &AuthSettings) -> AuthPlan {
         token: written.jwt.as_ref().map(token_plan),
         basic: written.basic.as_ref().map(|it| it.realm.as_str().into()),
         forward: written.forward.as_ref().map(forward_plan),
-        ticks: ticks(written.timeout),
-        expired_code: CloseCode(written.expired_code),
     }
 }
 

@@ -2,6 +2,7 @@
 //! the machine's limits.
 
 pub mod addresses;
+mod admission;
 pub mod broadcast;
 pub mod capacity;
 pub mod cli;

@@ -4,6 +4,7 @@
 //! kernel lacks, addresses that cannot be had.
 
 use super::addresses::{Bound, silence};
+use super::admission::Admitting;
 use super::config::{self, Config};
 use super::derive::{Derived, MEMLOCK_MIN, Machine, Mailboxes, memlock_bytes};
 use super::failure::Failure;
@@ -18,7 +19,7 @@ use crate::engine::probe::Kernel;
 use crate::engine::uring::{Setup, Uring};
 use crate::mesh::{self, ListenerTls, Peers, Receiver, Sender, ToControl, ToShard, Waker};
 use crate::service::{self, Services, files};
-use crate::shard::service::ShardSettings;
+use crate::shard::service::{Admission, ShardSettings};
 use crate::shard::{Shard, Signer, pump};
 use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -67,9 +68,9 @@ fn serve_until_told(config: &Config, log_dropped: Count) -> Result<Ending, Failu
     let epoch = super::broadcast::epoch();
     let upstreams = shard_settings::upstream_table(&generation, &Vec::new(), &tls.by_upstream);
     let (lines, posts) = posts(derived.shards, &derived.mailboxes, &control_waker).map_err(Failure::Control)?;
+    let admission = Admitting::new(config, &derived)?;
     let held = derive::open_files(config, &machine, &derived);
-    let counts = Counts { files_held_limit: held, log_dropped, ..Counts::default() };
-    let common = Common { epoch, counts };
+    let common = Common { epoch, counts: counts(held, log_dropped, &admission) };
     let services = shard_settings::services(&generation, &common, &upstreams);
     let mut shards = Vec::new();
     for (shard, post) in posts.into_iter().enumerate().rev() {
@@ -79,7 +80,8 @@ fn serve_until_told(config: &Config, log_dropped: Count) -> Result<Ending, Failu
         let failure = |error| Failure::Shard { shard, error, memlock };
         let signer = signer(&settings, &post).map_err(failure)?;
         let (services, setup) = (services.clone(), setup(config, &derived));
-        let start = Start { settings, services, setup, sockets, post, signer };
+        let admission = admission.shared.clone();
+        let start = Start { settings, services, setup, sockets, post, signer, admission };
         shards.push(start.spawn().map_err(failure)?);
     }
     announce(config, &derived, &tls.by_listener);
@@ -104,6 +106,12 @@ fn take_and_give_up(generation: &Generation, shards: usize) -> Result<(tls::Load
         refuse_kernel(&Kernel::look())?;
     }
     Ok((tls, bound))
+}
+
+/// What others than the control thread count in.
+fn counts(files_held_limit: u64, log_dropped: Count, admission: &Admitting) -> Counts {
+    let (lists, tallies_limit) = (admission.lists.clone(), admission.shared.tallies.capacity());
+    Counts { files_held_limit, log_dropped, lists, tallies_limit, ..Counts::default() }
 }
 
 /// The last words of a process that could not serve, which wait a second at most to be read.
@@ -218,6 +226,7 @@ struct Start {
     sockets: Vec<Socket>,
     post: ShardPost,
     signer: Option<Signer>,
+    admission: Admission,
 }
 
 impl Start {
@@ -252,7 +261,7 @@ impl Start {
         let services = Services::new(&self.services);
         let ShardPost { waker, letters, to_control, peers } = self.post;
         let shard = Shard::new(ring, services, &self.settings, letters, to_control);
-        let shard = shard.with_peers(peers).with_signer(self.signer);
+        let shard = shard.with_peers(peers).with_signer(self.signer).with_admission(self.admission);
         pump::run(shard, &waker).await
     }
 }

@@ -8,21 +8,25 @@ use super::tls::UpstreamsTls;
 use crate::control::stats::Counts;
 use crate::engine::Address;
 use crate::engine::files::local_device;
-use crate::mesh::{Health, ListenerTls, UpstreamTls};
+use crate::mesh::{Health, ListenerTls, Rate, UpstreamTls};
 use crate::service::files::{self, FilesSettings};
 use crate::service::proxy::{self, Backoff, Place, Placed, Places};
 use crate::service::{self, Route, Routes, Target, echo};
 use crate::shard::clock::ticks;
-use crate::shard::service::{self as shard, AddressRules, Deflate, RouteLimits, ShardSettings};
+use crate::shard::service::{self as shard, AddressRules, Deflate, RouteLimits, ShardSettings, Share, Shares};
 use edgehold_wire::http1;
 use edgehold_wire::ws::CloseCode;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The kernel takes at most 32 buffers for a multishot receive before it lets others go first (io_uring/net.c,
 /// MULTISHOT_MAX_RETRY), of 64 KiB at most.
 const WAKE_BYTES: usize = 32 * (64 << 10);
+
+/// What a letter of the control thread may take on top of what it is about.
+const LETTER: Duration = Duration::from_secs(1);
 
 /// What is the same in all generations of a server, and for all of its shards.
 pub struct Common {
@@ -136,9 +140,22 @@ fn redirects(config: &Config) -> Vec<Option<u16>> {
 
 /// Number 0: the limits for all, until a route is known; number n + 1: those of route n.
 fn limits_by_number(generation: &Generation) -> Vec<Option<RouteLimits>> {
-    let unknown = limits(&generation.config.limits, u32::MAX / 4, Deflate::default());
-    let routes = generation.by_route(|it| limits(&it.limits, keep_alive_ticks(&it.service), it.deflate));
+    let unknown = limits(&generation.config.limits, u32::MAX / 4, (Deflate::default(), Shares::default()));
+    let routes = generation.by_route(limits_of_route);
     std::iter::once(Some(unknown)).chain(routes).collect()
+}
+
+/// The control thread answers within `timeout`; its letter may take a little longer.
+fn limits_of_route(route: &config::Route) -> RouteLimits {
+    let of_all = limits(&route.limits, keep_alive_ticks(&route.service), (route.deflate, shares(route)));
+    match route.auth.as_deref() {
+        None => of_all,
+        Some(auth) => RouteLimits {
+            auth_ticks: ticks(auth.timeout + LETTER),
+            expired_code: CloseCode(auth.expired_code),
+            ..of_all
+        },
+    }
 }
 
 /// Only streams of broadcast routes are kept alive.
@@ -149,7 +166,17 @@ fn keep_alive_ticks(service: &config::Service) -> u32 {
     }
 }
 
-fn limits(limits: &config::Limits, keep_alive_ticks: u32, deflate: Deflate) -> RouteLimits {
+fn shares(route: &config::Route) -> Shares {
+    let config::Shares { connections, each_connections, messages, bytes, exceeding } = route.shares;
+    let some = |limit: u32| (limit > 0).then_some(limit);
+    let rate = |(rate, burst)| (rate > 0).then_some(Rate { rate, burst: if burst == 0 { rate } else { burst } });
+    let closes = exceeding == config::Exceeding::Close;
+    let share = Share { connections: some(each_connections), messages: rate(messages), bytes: rate(bytes), closes };
+    let is_limited = share.connections.is_some() || share.messages.is_some() || share.bytes.is_some();
+    Shares { connections: some(connections), each: is_limited.then_some(share) }
+}
+
+fn limits(limits: &config::Limits, keep_alive_ticks: u32, (deflate, shares): (Deflate, Shares)) -> RouteLimits {
     let head_bytes = limits.head_bytes as usize;
     RouteLimits {
         head: http1::HeadLimits {
@@ -160,6 +187,7 @@ fn limits(limits: &config::Limits, keep_alive_ticks: u32, deflate: Deflate) -> R
         message_bytes: limits.message_bytes,
         head_ticks: ticks(limits.head_timeout),
         idle_ticks: ticks(limits.idle_timeout),
+        shares,
         auth_ticks: ticks(limits.idle_timeout),
         expired_code: CloseCode::POLICY_VIOLATION,
         keep_alive_ticks,

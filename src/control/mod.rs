@@ -11,6 +11,7 @@
 //! | `feeds` | the tasks that bring messages, and what they share |
 //! | `certificates` | the TLS of listeners: files, and what becomes of them when they change |
 //! | `auth` | whose credentials these are: users, tokens, other servers that are asked |
+//! | `lists` | lists of networks that may come in or may not: files, read again at SIGHUP |
 //! | `names`, `signals` | tasks that send the dispatcher commands |
 //! | `publishing` | from feeds to shards: one queue, credit, shards that are left behind |
 //! | `commands`, `reports`, `subscriber_queries` | what other tasks ask of the dispatcher, and the shards' answers |
@@ -22,6 +23,7 @@ pub mod certificates;
 mod commands;
 mod dispatcher;
 pub mod feeds;
+pub mod lists;
 mod names;
 mod publishing;
 mod reports;
@@ -100,8 +102,8 @@ pub fn run(settings: ControlSettings, lines: Vec<Line>, waker: &Waker) -> io::Re
     let resolving = settings.feeds.iter().filter(|it| it.blocks()).count().min(LIBRARY_THREADS);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // One for the files of TLS, one for those of `auth`.
-        .max_blocking_threads(resolver::AT_ONCE + resolving + 2)
+        // One each for the files of TLS, for those of `auth`, for lists of networks.
+        .max_blocking_threads(resolver::AT_ONCE + resolving + 3)
         .build()?;
     let ending = runtime.block_on(serve(settings, lines, waker));
     runtime.shutdown_timeout(LINGER);
@@ -127,6 +129,10 @@ async fn serve(settings: ControlSettings, lines: Vec<Line>, waker: &Waker) -> io
     }
     if !upkeep.is_empty() {
         tokio::spawn(upkeep.keep(reader("auth")));
+    }
+    let lists = settings.counts.lists.clone();
+    if lists::have_files(&lists) {
+        tokio::spawn(lists::keep(lists, reader("lists of networks")));
     }
     if let Some(Admin { listener, tls, rules }) = settings.admin {
         let seen = (settings.labels, stats::Counts { tls: states, auth: verifiers.stats(), ..settings.counts });

@@ -2,6 +2,7 @@
 
 use super::auth::AuthStats;
 use super::certificates::TlsState;
+use super::lists::KeptLists;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,6 +21,10 @@ pub struct Counts {
     pub admin_tls_failures: Count,
     /// Lines of the log that were dropped because the queue was full.
     pub log_dropped: Count,
+    /// The lists of networks of all tables `addresses` that have some.
+    pub lists: Arc<[Arc<KeptLists>]>,
+    /// The capacity of the table of tallies, in entries.
+    pub tallies_limit: u64,
     /// The TLS of listeners that have one.
     pub tls: Arc<[Arc<TlsState>]>,
     /// Questions about clients.

@@ -13,7 +13,7 @@ use super::{
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{CStr, CString};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -74,6 +74,8 @@ pub type FarEnd = usize;
 #[derive(Clone, Debug)]
 struct Socket {
     slot: Option<u32>,
+    /// Of a client.
+    address: Option<IpAddr>,
     to_shard: VecDeque<u8>,
     from_shard: VecDeque<u8>,
     /// The far end has sent FIN.
@@ -200,8 +202,14 @@ impl Script {
 
     /// A client knocks at a listener.
     pub fn arrive(&mut self, listener: usize) -> FarEnd {
+        self.arrive_from(listener, IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+
+    /// A client of this address has come to a listener.
+    pub fn arrive_from(&mut self, listener: usize, address: IpAddr) -> FarEnd {
         let socket = self.new_socket(None);
         self.arrivals.push_back((socket, listener));
+        self.sockets[socket].address = Some(address);
         socket
     }
 
@@ -300,6 +308,7 @@ impl Script {
     fn new_socket(&mut self, slot: Option<u32>) -> FarEnd {
         self.sockets.push(Socket {
             slot,
+            address: None,
             to_shard: VecDeque::new(),
             from_shard: VecDeque::new(),
             ended: false,
@@ -619,7 +628,8 @@ impl Ring for Script {
     }
 
     fn peer(&mut self, tag: Tag) -> Option<SocketAddr> {
-        Some(SocketAddr::from(([127, 0, 0, 1], tag.slot() as u16)))
+        let socket = self.slot(tag).socket?;
+        Some(SocketAddr::new(self.sockets[socket].address?, tag.slot() as u16))
     }
 
     fn connect(&mut self, tag: Tag, to: &Address) -> io::Result<()> {

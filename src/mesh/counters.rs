@@ -165,6 +165,14 @@ labels! {
     }
 }
 
+impl Refused {
+    /// `dry_run` lets in who would be refused for this.
+    pub fn may_be_spared(self) -> bool {
+        use Refused::{AddressConnections, AddressRate, AddressUnauthenticated, Network};
+        matches!(self, Network | AddressConnections | AddressRate | AddressUnauthenticated)
+    }
+}
+
 /// Counters of one upstream, in one shard.
 #[derive(Clone, Debug, Default)]
 pub struct UpstreamCounters {
@@ -195,6 +203,20 @@ pub struct Counters {
     pub accept_errors: u64,
     /// Requests and clients refused, by reason.
     pub refusals: [u64; Refused::COUNT],
+    /// Clients that would have been refused, but for `dry_run`, by reason.
+    pub refusals_spared: [u64; Refused::COUNT],
+    /// Keys of tallies that have become somebody's: with `tallies_left` a gauge over all shards.
+    pub tallies_entered: u64,
+    /// Keys of tallies under which nobody is counted any more.
+    pub tallies_left: u64,
+    /// Entries of tallies that were given to another key.
+    pub tallies_forgotten: u64,
+    /// Connections for which there was no entry of tallies: they were let in.
+    pub tallies_uncounted: u64,
+    /// Times that a client was held back because it had sent faster than one may.
+    pub rate_held: u64,
+    /// Clients that were closed for that.
+    pub rate_closed: u64,
     /// Client connections that have ended, by cause.
     pub closes: [u64; Cause::COUNT],
     /// Whole messages from clients, by service (HTTP: requests).

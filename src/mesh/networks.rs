@@ -4,8 +4,10 @@
 //! a million networks cost twenty steps. IPv4 mapped into IPv6 (RFC 4291 section 2.5.5.2) is IPv4 wherever it comes
 //! from, and no network of IPv6 holds an address of IPv4, `::/0` neither.
 
+use arc_swap::ArcSwap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Bits of the prefix `::ffff:0:0`, behind which IPv4 is mapped into IPv6.
 const MAPPED_BITS: u8 = 96;
@@ -39,7 +41,8 @@ impl Network {
     fn checked(address: IpAddr, bits: u8, text: &str) -> Result<Network, String> {
         let first = lowest(address, bits);
         if first != address {
-            return Err(format!("`{text}` has bits behind its prefix — write {first}/{bits}, or {address} alone"));
+            let text = shown(text);
+            return Err(format!("{text} has bits behind its prefix — write {first}/{bits}, or {address} alone"));
         }
         Ok(match first.to_canonical() {
             canonical if canonical != first && bits >= MAPPED_BITS => {
@@ -51,7 +54,13 @@ impl Network {
 }
 
 fn invalid(text: &str) -> String {
-    format!("`{text}` is no network — write an address, or one with a prefix: \"192.0.2.0/24\", \"2001:db8::/32\"")
+    let text = shown(text);
+    format!("{text} is no network — write an address, or one with a prefix: \"192.0.2.0/24\", \"2001:db8::/32\"")
+}
+
+/// On one line, and not longer than any network is.
+fn shown(text: &str) -> String {
+    format!("`{}`", text.chars().take(50).collect::<String>().escape_debug())
 }
 
 /// Digits only: `u8::from_str` takes a plus sign as well.
@@ -133,6 +142,42 @@ fn joined<N: Ord + Copy>(mut ranges: Vec<(N, N)>, next: fn(N) -> Option<N>) -> B
     joined.into()
 }
 
+/// Who may come: those of `allow` that are not of `deny`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Who may; `None`: everybody.
+    pub allow: Option<Networks>,
+    /// Who may not.
+    pub deny: Networks,
+}
+
+/// The lists of a listener, shared by all shards, which may be exchanged while the server runs.
+#[derive(Debug, Default)]
+pub struct Lists(ArcSwap<Listed>);
+
+impl Lists {
+    /// With these.
+    pub fn new(listed: Listed) -> Lists {
+        Lists(ArcSwap::from_pointee(listed))
+    }
+
+    /// Whether a client of this address may come.
+    pub fn admit(&self, address: IpAddr) -> bool {
+        let listed = self.0.load();
+        listed.allow.as_ref().is_none_or(|it| it.contains(address)) && !listed.deny.contains(address)
+    }
+
+    /// These are in force from now on. Who is inside stays.
+    pub fn replace(&self, listed: Listed) {
+        self.0.store(Arc::new(listed));
+    }
+
+    /// Those in force.
+    pub fn listed(&self) -> Arc<Listed> {
+        self.0.load_full()
+    }
+}
+
 /// A line of a list that is no network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LineFault {
@@ -184,6 +229,17 @@ mod tests {
         assert!(!set(&["::ffff:192.0.2.0/120"]).contains(ip("192.0.3.1")));
         assert!(!set(&["::/0"]).contains(ip("192.0.2.1")) && set(&["::/0"]).contains(ip("2001:db8::1")));
         assert!(set(&["0.0.0.0/0"]).contains(ip("255.255.255.255")) && !set(&["0.0.0.0/0"]).contains(ip("::1")));
+    }
+
+    #[test]
+    fn deny_wins_over_allow_and_lists_may_be_exchanged() {
+        let lists = Lists::new(Listed { allow: None, deny: set(&["10.1.0.0/16"]) });
+        let admits = || ["10.0.0.1", "10.1.0.1", "192.0.2.1"].map(|it| lists.admit(ip(it)));
+        assert_eq!(admits(), [true, false, true]);
+        lists.replace(Listed { allow: Some(set(&["10.0.0.0/8"])), deny: set(&["10.1.0.0/16"]) });
+        assert_eq!(admits(), [true, false, false]);
+        lists.replace(Listed { allow: Some(set(&[])), deny: set(&[]) });
+        assert_eq!(admits(), [false; 3], "an allow list that is empty allows nobody");
     }
 
     #[test]

@@ -253,6 +253,10 @@ impl crate::shard::service::Services for Services {
             gate::Judgement::Answered => return Verdict::Served,
             gate::Judgement::Waits(token) => return Verdict::Wait(token),
         }
+        desk.authenticated(who);
+        if !desk.admit_to_route(who) {
+            return Verdict::Served;
+        }
         let token_prefix = route.gate.token_prefix();
         let request = Request { who, head, path: &route.path, limits: route.limits, token_prefix };
         self.serve(desk, &request, &route.target)

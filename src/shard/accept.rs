@@ -7,6 +7,7 @@ use super::service::Services;
 use super::slab::Handle;
 use super::{Shard, preface, tls};
 use crate::engine::{Completion, Operation, Ring, Tag};
+use crate::mesh::Cause;
 use std::io;
 
 impl<R: Ring, S: Services> Shard<R, S> {
@@ -67,12 +68,30 @@ impl<R: Ring, S: Services> Shard<R, S> {
         conn.peer = Peer::new(self.ring.peer(tag));
         (conn.since, conn.last_received) = (now, now);
         self.core.counters.accepts[listener] += 1;
+        if !self.core.draining && !self.admits(who) {
+            return;
+        }
         if self.core.draining || full {
             preface::admit(&mut self.core, who);
             return self.turn_away(who);
         }
         self.core.counters.used += 1;
         preface::begin(&mut self.core, who);
+    }
+
+    /// Whether its address may come in. Where not it is closed, without a word and before anything is read: that is the
+    /// cheapest. Who may speak for others is held to nothing here; its clients are when it has named them.
+    fn admits(&mut self, who: Handle) -> bool {
+        let conn = &self.core.slab[who.slot];
+        let (listener, peer) = (conn.origin, conn.peer);
+        if self.core.addresses.speaks_for_others(listener, peer) || self.core.admit(who, peer.address().ip()).is_ok() {
+            return true;
+        }
+        preface::admit(&mut self.core, who);
+        // None of the slots that clients may have.
+        self.core.slab[who.slot].flags.insert(Flags::SPARE);
+        self.core.cut(who, Cause::Admission);
+        false
     }
 
     /// What clients met and meet no longer.
@@ -87,6 +106,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
         if let Some(times) = self.core.addresses.refused.over(now) {
             tracing::info!(shard, times, "no connection is cut for its PROXY header any more");
         }
+        self.core.admission.look_at_troubles(shard, now);
     }
 
     /// There is no slot for the client, and it is told so from a spare one.

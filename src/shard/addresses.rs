@@ -94,6 +94,16 @@ impl AddressTable {
         }
     }
 
+    /// Whether a connection from there is one of clients elsewhere, who are counted when they are known.
+    pub(super) fn speaks_for_others(&self, listener: u16, peer: Peer) -> bool {
+        self.beginning(listener, peer) == Beginning::Header || self.is_trusted(listener, peer)
+    }
+
+    /// Whether requests from there tell where they come from.
+    pub(super) fn is_trusted(&self, listener: u16, peer: Peer) -> bool {
+        self.rules(listener).is_some_and(|rules| rules.trusts(peer))
+    }
+
     /// Ticks until a PROXY header must be whole.
     pub(super) fn header_ticks(&self, listener: u16) -> u32 {
         self.rules(listener).map_or(0, |it| it.header_ticks)
@@ -112,8 +122,7 @@ pub struct Told {
 }
 
 impl Core {
-    /// The connection's client is there from now on. No address of a connection changes elsewhere behind its accept:
-    /// whoever counts by address moves its count here.
+    /// The connection's client is there from now on. No address of a connection changes elsewhere behind its accept.
     fn set_peer(&mut self, slot: u32, peer: Peer) {
         self.slab[slot].peer = peer;
     }
@@ -144,6 +153,8 @@ impl Core {
             let told = Told { socket: sender, sender, destination: None };
             self.side.make(&mut conn.side).told.get_or_insert_with(|| Box::new(told));
             self.set_peer(slot, peer);
+            // Behind its accept, this is where its address is known: its count moves with it.
+            self.admit_or_cut(self.slab.handle(slot), peer.address().ip());
         }
         client.is_some()
     }

@@ -18,7 +18,7 @@ const HORIZON: u32 = CYCLE - 1;
 /// What a turn is told about the time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Now {
-    /// Since the shard began; never goes back.
+    /// Since the server began, for all shards alike; never goes back.
     pub since_start: Duration,
     /// Seconds since 1970, for the Date field.
     pub unix: u64,
@@ -33,6 +33,7 @@ pub fn ticks(duration: Duration) -> u32 {
 /// The shard's time and its deadlines.
 pub struct Clock {
     now: u32,
+    nanos: u64,
     swept: u32,
     due: Vec<u8>,
     unix: u64,
@@ -42,12 +43,20 @@ pub struct Clock {
 impl Clock {
     /// Reserves address space for `capacity` deadlines.
     pub fn new(capacity: u32) -> Clock {
-        Clock { now: 0, swept: 0, due: Vec::with_capacity(capacity as usize), unix: u64::MAX, date: String::new() }
+        Clock {
+            now: 0,
+            nanos: 0,
+            swept: 0,
+            due: Vec::with_capacity(capacity as usize),
+            unix: u64::MAX,
+            date: String::new(),
+        }
     }
 
     /// The time for this turn.
     pub fn set(&mut self, now: Now) {
         self.now = (now.since_start.as_nanos() / TICK.as_nanos()) as u32;
+        self.nanos = now.since_start.as_nanos() as u64;
         if now.unix != self.unix {
             self.unix = now.unix;
             let time = std::time::UNIX_EPOCH + Duration::from_secs(now.unix);
@@ -58,6 +67,11 @@ impl Clock {
     /// The tick in which this turn runs.
     pub fn now(&self) -> u32 {
         self.now
+    }
+
+    /// Nanoseconds since the server began, of this turn: the clock that shards share.
+    pub fn nanos(&self) -> u64 {
+        self.nanos
     }
 
     /// Seconds since 1970, of this turn.

@@ -3,6 +3,7 @@
 //! Nothing here calls the kernel or a service. What a service may ask for stands above, at its desk (`desk`).
 
 use super::addresses::AddressTable;
+use super::admission::AdmissionTable;
 use super::batches::{Batch, Batches};
 use super::clock::{Clock, ticks};
 use super::compression::Compression;
@@ -56,6 +57,7 @@ pub struct Core {
     pub(super) draining: bool,
     pub(super) batches: Batches,
     pub(super) files: FileTable,
+    pub(super) admission: AdmissionTable,
     pub(super) compression: Compression,
     pub(super) tls: TlsTable,
     /// Who clients are, by slot.
@@ -65,12 +67,8 @@ pub struct Core {
     pub(super) flight: Vec<u8>,
     /// Where a TLS record that was cut is put together.
     pub(super) joined: Vec<u8>,
-    /// Streams for which `Event::KeepAlive` is due.
-    pub(super) quiet: Vec<u32>,
-    /// Credentials that clients have shown on open connections.
-    pub(super) presented: Vec<(Handle, Secret)>,
-    /// Streams whose client's credentials have ended.
-    pub(super) ended: Vec<u32>,
+    /// What services are to be told.
+    pub(super) due: Due,
     /// Connections whose receive found no buffer, in the order in which they are armed again.
     pub(super) starved: VecDeque<Handle>,
     /// Connections whose spill is read on in a later turn, in that order, and the work that each has to sit out before.
@@ -90,6 +88,17 @@ pub struct Core {
     pub(super) scratch: Vec<u8>,
 }
 
+/// What services are to be told before the turn ends.
+#[derive(Default)]
+pub(super) struct Due {
+    /// Streams for which `Event::KeepAlive` is due.
+    pub(super) quiet: Vec<u32>,
+    /// Streams whose client's credentials have ended.
+    pub(super) ended: Vec<u32>,
+    /// Credentials that clients have shown on open connections.
+    pub(super) presented: Vec<(Handle, Secret)>,
+}
+
 impl Core {
     pub(super) fn new(settings: &ShardSettings, to_control: Sender<ToControl>) -> Core {
         let capacity = settings.slots + settings.spare_slots + settings.accepts_in_flight * settings.listeners as u32;
@@ -106,15 +115,14 @@ impl Core {
             draining: false,
             batches: Batches::default(),
             files: FileTable::default(),
+            admission: AdmissionTable::new(capacity),
             compression: Compression::new(settings.deflate_window_bytes),
             addresses: AddressTable::new(&settings.addresses),
             tls: TlsTable::new(&settings.tls, capacity, settings.tls_handshake_bytes),
             identities: Identities::new(capacity),
             flight: Vec::new(),
             joined: Vec::new(),
-            quiet: Vec::new(),
-            presented: Vec::new(),
-            ended: Vec::new(),
+            due: Due::default(),
             starved: VecDeque::new(),
             later: VecDeque::new(),
             work: Work::new(settings.turn_events),
@@ -175,7 +183,7 @@ impl Core {
         let ticks = (self.park_ticks, first_ticks);
         let end = self.identities.end(slot);
         match due::next(conn, limits, (spilled, end), ticks, self.clock.now()) {
-            Some(at) => self.clock.set_timer(slot, at),
+            Some(at) => self.clock.set_timer(slot, at.min(self.admission.waits.end(conn, slot))),
             None => self.clock.forget(slot),
         }
     }
@@ -300,7 +308,7 @@ impl Core {
             conn.step(StateEvent::Finish);
             conn.since = now;
             // The end must be received even from a peer that was held back.
-            conn.hold.remove(Hold::SERVICE);
+            conn.hold.remove(Hold::SERVICE | Hold::RATE);
             conn.flags.insert(Flags::UNREAD);
             self.watch(who.slot);
             self.list(who.slot);

@@ -50,7 +50,7 @@ pub(super) fn is_unheard(conn: &Conn) -> bool {
 pub(super) fn head(conn: &Conn, limits: &RouteLimits, spilled: usize) -> u32 {
     let between = conn.exchange.contains(Exchange::REUSED) && spilled == 0;
     // What a client has sent behind requests whose responses it does not take is not looked at: no head is late.
-    let waits_between = between || conn.flags.contains(Flags::FULL) || conn.hold.contains(Hold::VERDICT);
+    let waits_between = between || conn.flags.contains(Flags::FULL) || conn.hold.intersects(Hold::VERDICT | Hold::RATE);
     match (conn.hold.contains(Hold::VERDICT) && conn.service == ServiceKind::None, waits_between) {
         // It waits at the gate.
         (true, _) => conn.last_received + limits.auth_ticks,

@@ -11,6 +11,7 @@ use edgehold_wire::ws::{self, CloseCode, Opcode};
 
 /// Does what is due and sets the next deadline.
 pub(super) fn look(core: &mut Core, slot: u32) {
+    core.lift_rate(slot);
     if due::is_unheard(&core.slab[slot]) {
         park_it(core, slot);
     }
@@ -108,7 +109,7 @@ fn expired_open(core: &mut Core, slot: u32) {
     } else if conn.is_stream() && !conn.has_unsent() {
         if quiet >= limits.keep_alive_ticks {
             core.slab[slot].last_received = now;
-            core.quiet.push(slot);
+            core.due.quiet.push(slot);
         }
         if quiet >= park {
             park_it(core, slot);
@@ -137,7 +138,7 @@ fn identity_is_over(core: &mut Core, slot: u32) {
         core.desk().close(who, code, "the credentials have ended");
     } else if conn.is_stream() {
         conn.set_cause(Cause::Expired);
-        core.ended.push(slot);
+        core.due.ended.push(slot);
     } else {
         conn.exchange.insert(Exchange::LAST);
     }

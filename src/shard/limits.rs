@@ -1,6 +1,7 @@
 //! What a shard is built with, in its own units: derived once, from the configuration, by `app`.
 
 use super::addresses::AddressRules;
+use super::shares::Shares;
 use crate::mesh::{ListenerTls, Numbered};
 use edgehold_wire::http1;
 use edgehold_wire::ws::CloseCode;
@@ -14,6 +15,8 @@ pub struct RouteLimits {
     pub head: http1::HeadLimits,
     /// Of a message from a client, in bytes.
     pub message_bytes: u64,
+    /// What its clients may have of it.
+    pub shares: Shares,
     /// Ticks until a head must be whole.
     pub head_ticks: u32,
     /// Ticks of silence after which a connection is given up.

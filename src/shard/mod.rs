@@ -6,6 +6,7 @@
 
 mod accept;
 mod addresses;
+mod admission;
 mod batches;
 mod chunks;
 pub mod clock;
@@ -28,6 +29,7 @@ pub mod pump;
 mod read;
 mod reconcile;
 pub mod service;
+mod shares;
 pub mod side_table;
 pub mod slab;
 mod tls;
@@ -40,10 +42,12 @@ use crate::engine::Ring;
 use crate::mesh::{Cause, Peers, Receiver, Report, Sender, ShardLetters, ToControl, ToShard};
 use clock::{Now, TICK};
 use conn::{Exchange, Flags, Hold, State, StateEvent};
+use service::Admission;
 use service::{Event, Generation, Services, ShardSettings};
 use slab::Handle;
 use std::any::Any;
 use std::io;
+use std::time::Instant;
 pub use tls::Signer;
 use trouble::Trouble;
 use work::LETTER;
@@ -151,6 +155,13 @@ impl<R: Ring, S: Services> Shard<R, S> {
         self
     }
 
+    /// With limits by address, and what all shards count in; without, everybody may come in.
+    #[must_use]
+    pub fn with_admission(mut self, admission: Admission) -> Self {
+        self.core.admission.set(admission);
+        self
+    }
+
     /// One turn: everything that is ready, within the budget.
     ///
     /// # Errors
@@ -183,6 +194,11 @@ impl<R: Ring, S: Services> Shard<R, S> {
     /// The ring.
     pub fn ring(&mut self) -> &mut R {
         &mut self.ring
+    }
+
+    /// When the server began.
+    pub fn begun(&self) -> Instant {
+        self.core.admission.begun()
     }
 
     /// The services.
@@ -293,11 +309,11 @@ impl<R: Ring, S: Services> Shard<R, S> {
         for slot in self.due.drain(..looked).collect::<Vec<_>>() {
             self.guarded(Some(slot), |shard| expired::look(&mut shard.core, slot));
         }
-        while let Some(slot) = self.core.quiet.pop() {
+        while let Some(slot) = self.core.due.quiet.pop() {
             let (who, token) = (self.core.slab.handle(slot), self.core.slab[slot].token);
             self.guarded(Some(slot), |shard| shard.service.event(&mut shard.core.desk(), who, token, Event::KeepAlive));
         }
-        while let Some(slot) = self.core.ended.pop() {
+        while let Some(slot) = self.core.due.ended.pop() {
             let (who, token) = (self.core.slab.handle(slot), self.core.slab[slot].token);
             self.guarded(Some(slot), |shard| shard.service.event(&mut shard.core.desk(), who, token, Event::Drain));
         }
@@ -404,6 +420,8 @@ impl<R: Ring, S: Services> Shard<R, S> {
         self.core.side.drop(&mut conn.side);
         self.core.clock.forget(slot);
         self.core.set_limits(slot, 0);
+        self.core.forget(slot);
+        self.core.unshare(slot);
         self.core.tls.drop_session(slot);
         self.core.identify(slot, None);
         self.core.slab.give_back(slot);

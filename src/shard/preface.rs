@@ -86,6 +86,12 @@ fn joined<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &mu
 
 /// What is behind the header.
 fn hand_on<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &mut [u8]) {
+    let conn = &core.slab[who.slot];
+    let (listener, peer) = (conn.origin, conn.peer);
+    // Now its client is known, unless that is another proxy.
+    if !core.addresses.is_trusted(listener, peer) && !core.admit_or_cut(who, peer.address().ip()) {
+        return;
+    }
     go_on(core, who);
     match core.slab[who.slot].flags.contains(Flags::TLS) {
         _ if bytes.is_empty() => {}

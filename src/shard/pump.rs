@@ -18,7 +18,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// The ring failed ([`Shard::turn`], [`Uring::wait`]).
 #[expect(clippy::unused_async, reason = "what an executor runs is a future")]
 pub async fn run<S: Services>(mut shard: Shard<Uring, S>, waker: &Waker) -> io::Result<()> {
-    let begun = Instant::now();
+    let begun = shard.begun();
     while !shard.is_done() {
         if shard.turn(now(begun))? == Turn::Idle {
             sleep(&mut shard, waker)?;

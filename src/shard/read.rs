@@ -6,6 +6,7 @@
 
 use super::conn::{Conn, Exchange, Flags, Hold, Protocol, ReadEnd, ReadEvent, State};
 use super::core::{Chain, Core, list};
+use super::limits::LimitsTable;
 use super::service::{Event, Services, Verdict};
 use super::side_table::{Cold, SideTable};
 use super::slab::Handle;
@@ -25,9 +26,27 @@ const SPILL: usize = 16 << 10;
 /// Bytes were received.
 pub fn received<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &mut [u8]) {
     let before = core.work.done();
-    core.work.add_copied(bytes.len());
-    take_in(core, service, who, bytes);
+    let len = bytes.len();
+    core.work.add_copied(len);
+    let rated = take_in(core, service, who, bytes);
     owe(core, who, before);
+    charge(core, who, rated, len);
+}
+
+/// What is read now of a client that has a rate: its service, and the messages that clients of it have said so far.
+type Rated = Option<(ServiceKind, u64)>;
+
+fn rated(limits: &LimitsTable, counters: &Counters, conn: &Conn) -> Rated {
+    let (is_limited, service) = (limits[conn.limits].shares.each.is_some(), conn.service);
+    (is_limited && !conn.is_upstream()).then(|| (service, counters.messages_in[service as usize]))
+}
+
+/// What was read is charged to the client, if it has a rate. Requests are, one by one, where they pass the gate.
+fn charge(core: &mut Core, who: Handle, rated: Rated, bytes: usize) {
+    let Some((service, before)) = rated else { return };
+    let is_websocket = core.slab.get(who).is_some_and(Conn::is_websocket);
+    let said = core.counters.messages_in[service as usize] - before;
+    core.charge(who, if is_websocket { said } else { 0 }, bytes as u64);
 }
 
 /// What the connection has cost since `before` beyond its share of a turn, it sits out.
@@ -41,10 +60,11 @@ fn owe(core: &mut Core, who: Handle, before: u64) {
     }
 }
 
-fn take_in<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &mut [u8]) {
+fn take_in<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &mut [u8]) -> Rated {
     let conn = &mut core.slab[who.slot];
+    let rated = rated(&core.limits, &core.counters, conn);
     note(&mut core.counters, conn, core.clock.now(), bytes.len());
-    if conn.hold.intersects(Hold::SERVICE | Hold::TURN | Hold::VERDICT) {
+    if conn.hold.intersects(Hold::SERVICE | Hold::TURN | Hold::VERDICT | Hold::RATE) {
         // Nothing is read before what the spill has, or will have.
         spill(core, who, bytes);
     } else if core.side.spilled(conn.side) == 0 {
@@ -54,6 +74,7 @@ fn take_in<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &m
         spill(core, who, bytes);
         read_spill(core, service, who);
     }
+    rated
 }
 
 /// What can be read now is read; where that was all, and its sender has ended, the connection ends.
@@ -71,28 +92,31 @@ pub fn catch_up<S: Services>(core: &mut Core, service: &mut S, slot: u32) {
 /// begun.
 pub fn reread<S: Services>(core: &mut Core, service: &mut S, who: Handle) {
     let before = core.work.done();
-    read_spill(core, service, who);
+    let rated = read_spill(core, service, who);
     owe(core, who, before);
+    charge(core, who, rated, 0);
 }
 
-fn read_spill<S: Services>(core: &mut Core, service: &mut S, who: Handle) {
-    core.slab[who.slot].hold.remove(Hold::SPILL);
+fn read_spill<S: Services>(core: &mut Core, service: &mut S, who: Handle) -> Rated {
+    let conn = &mut core.slab[who.slot];
+    let rated = rated(&core.limits, &core.counters, conn);
+    conn.hold.remove(Hold::SPILL);
     while read_piece(core, service, who, PIECE) {}
     let conn = &mut core.slab[who.slot];
-    if !conn.reads() {
-        return;
+    if conn.reads() {
+        core.side.tidy(&mut conn.side);
+        hold_back(core, who.slot);
+        core.watch(who.slot);
+        end_behind_spill(core, service, who.slot);
     }
-    core.side.tidy(&mut conn.side);
-    hold_back(core, who.slot);
-    core.watch(who.slot);
-    end_behind_spill(core, service, who.slot);
+    rated
 }
 
 /// Reads what the spill begins with, in the shard's one buffer for that. `true`: there may be more to be read.
 fn read_piece<S: Services>(core: &mut Core, service: &mut S, who: Handle, most: usize) -> bool {
     let conn = &core.slab[who.slot];
     let all = core.side.spilled(conn.side);
-    if all == 0 || conn.hold.contains(Hold::TURN) {
+    if all == 0 || conn.hold.intersects(Hold::TURN | Hold::RATE) {
         return false;
     }
     let mut piece = std::mem::take(&mut core.spilled);
@@ -156,7 +180,7 @@ pub fn ended<S: Services>(core: &mut Core, service: &mut S, slot: u32) {
 fn end_requests(core: &mut Core, slot: u32) {
     let conn = &mut core.slab[slot];
     let over = conn.state == State::Head && conn.read.has_ended();
-    let goes_on = conn.hold.intersects(Hold::TURN | Hold::VERDICT);
+    let goes_on = conn.hold.intersects(Hold::TURN | Hold::VERDICT | Hold::RATE);
     if !over || goes_on || conn.flags.intersects(Flags::FULL | Flags::UNREAD) {
         return;
     }
@@ -225,6 +249,9 @@ fn read_later(core: &mut Core, who: Handle) {
     }
 }
 
+/// Where one of these holds, no further head is read.
+const UNREAD_HEADS: Hold = Hold::VERDICT.union(Hold::RATE);
+
 /// Who reads the next byte that was received.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reader {
@@ -248,11 +275,11 @@ fn reader(conn: &Conn, side: &SideTable) -> Reader {
     let has_body = || side.get(conn.side).is_some_and(|cold| cold.body.is_some());
     match (conn.state, conn.protocol) {
         // A client that does not take its responses gets no more of them, and one whose verdict is due no other one.
-        (State::Head, _) if conn.flags.contains(Flags::FULL) || conn.hold.contains(Hold::VERDICT) => Reader::Nobody,
+        (State::Head, _) if conn.flags.contains(Flags::FULL) || conn.hold.intersects(UNREAD_HEADS) => Reader::Nobody,
         (State::Head, _) if has_body() => Reader::Skip,
         (State::Head, _) => Reader::Head,
         (State::Open | State::Closing, _) if conn.discards() => Reader::Discard,
-        (State::Open, _) if conn.hold.contains(Hold::SERVICE) => Reader::Nobody,
+        (State::Open, _) if conn.hold.intersects(Hold::SERVICE | Hold::RATE) => Reader::Nobody,
         (State::Open | State::Closing, Protocol::WebSocket(_)) => Reader::Frames,
         (State::Open, Protocol::Raw) => Reader::Carry,
         (State::Open, _) if conn.exchange.contains(Exchange::BODY_WANTED) && has_body() => Reader::Body,
@@ -328,6 +355,10 @@ fn head<S: Services>(core: &mut Core, service: &mut S, who: Handle, rest: &mut &
 
 fn request<S: Services>(core: &mut Core, service: &mut S, who: Handle, head: &Head<'_, '_>) -> Verdict {
     let is_named = core.locate(who.slot, head);
+    if core.slab[who.slot].state != State::Head {
+        // Whom it names may not come in.
+        return Verdict::Served;
+    }
     let conn = &mut core.slab[who.slot];
     conn.exchange.set(Exchange::LAST, !head.keep_alive || core.draining);
     conn.exchange.set(Exchange::HEAD_ONLY, head.method == "HEAD");

@@ -9,10 +9,12 @@ use edgehold_wire::http1::Head;
 use edgehold_wire::ws::CloseCode;
 
 pub use super::addresses::{AddressRules, ProxyProtocol};
+pub use super::admission::{AddressLimits, Admission};
 pub use super::batches::{Batch, Payload};
 pub use super::desk::{Backpressure, Desk, Dial, Offer};
 pub use super::files::{FileEvent, Part, Span};
 pub use super::limits::{Deflate, Generation, RouteLimits, ShardSettings};
+pub use super::shares::{Share, Shares};
 pub use crate::engine::{Address, FileId, FileKind, FileStat, Opening};
 
 /// All services of a shard, behind one door.

@@ -11,7 +11,7 @@ use edgehold::mesh::{ChannelState, Receiver, Sender, SubscribersQuery, ToControl
 use edgehold::service::Services;
 use edgehold::shard::Shard;
 use edgehold::shard::clock::{Now, TICK};
-use edgehold::shard::service::{Deflate, RouteLimits, ShardSettings};
+use edgehold::shard::service::{Deflate, RouteLimits, ShardSettings, Shares};
 use edgehold_wire::http1;
 use edgehold_wire::ws::CloseCode;
 use std::sync::Arc;
@@ -373,6 +373,7 @@ fn settings(dice: &mut Dice) -> ShardSettings {
         head_ticks: 100_000,
         idle_ticks: 1_000_000,
         auth_ticks: 40,
+        shares: Shares::default(),
         expired_code: CloseCode::POLICY_VIOLATION,
         keep_alive_ticks: [8, 100][dice.below(2)],
         close_ticks: 4000,

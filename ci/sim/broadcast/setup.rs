@@ -60,13 +60,13 @@ impl Setup {
 
     /// Of every other route pages of one origin may read.
     fn gate(&self, number: usize) -> GatePlan {
-        let allow_origin = self.is_shared(number).then(|| Origins::of(["https://page"]));
+        let allow_origin = Setup::is_shared(number).then(|| Origins::of(["https://page"]));
         GatePlan { cors: CorsPlan { allow_origin, ..CorsPlan::default() }, ..GatePlan::default() }
     }
 
     /// Whether pages of that origin may read a route.
-    pub fn is_shared(&self, route: usize) -> bool {
-        route % 2 == 0
+    pub fn is_shared(route: usize) -> bool {
+        route.is_multiple_of(2)
     }
 
     /// The feeds that a channel or prefix of a route may come from.

@@ -197,7 +197,7 @@ impl Subscriber {
         let asks = Request { route, transport, patterns: &self.patterns, last: last.as_deref(), http10, offer, origin };
         asks.write(dice, setup, &mut outgoing);
         let mut reader = Reader::new(transport, http10, offer);
-        reader.origin = origin && setup.is_shared(route);
+        reader.origin = origin && Setup::is_shared(route);
         let start = start(last.as_deref(), setup, route, world.history);
         let mut model = Model::new(setup, route, transport, last);
         for pattern in &self.patterns {

@@ -1,13 +1,15 @@
 //! A file as it was read, key by key, before its keys are held against each other.
 
 use super::keys::{FeedDraft, ListenerDraft, RouteDraft};
-use super::model::{Limits, Server};
+use super::model::{Addresses, Limits, Server};
 
 /// All tables of a file, with defaults in place of what was left out or refused.
 pub(super) struct Draft {
     pub(super) server: Section<Server>,
     pub(super) listeners: Vec<Section<ListenerDraft>>,
     pub(super) limits: Section<Limits>,
+    /// What stands in `limits.addresses`.
+    pub(super) addresses: Section<Addresses>,
     pub(super) feeds: Vec<Section<FeedDraft>>,
     pub(super) routes: Vec<Section<RouteDraft>>,
 }

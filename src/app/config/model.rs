@@ -14,8 +14,7 @@ pub use crate::control::certificates::{
 };
 pub use crate::control::feeds::{Broker, Format, Framing, InvalidText, Source, Start};
 pub use crate::engine::Address;
-pub use crate::mesh::Body;
-pub use crate::mesh::Network;
+pub use crate::mesh::{Body, Network};
 pub use crate::service::broadcast::Policy;
 pub use crate::service::proxy::{Frames, Tells};
 pub use crate::shard::service::{Deflate, ProxyProtocol};
@@ -30,6 +29,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// The limits of a connection whose route is not known yet.
     pub limits: Limits,
+    /// Who may come in, and how many of each address.
+    pub addresses: Addresses,
     /// What broadcast routes carry: 256 at most, names differ. A route names a feed by its place here.
     pub feeds: Vec<Feed>,
     /// Where clients go: 1 to 4096, host and path differ.
@@ -176,6 +177,8 @@ pub struct Listener {
     pub tls: Option<TlsSettings>,
     /// Where its clients are.
     pub addresses: ClientAddresses,
+    /// What takes the place of [`Config::addresses`] for its clients.
+    pub admission: Option<Addresses>,
 }
 
 /// How a listener finds out where its clients are.
@@ -191,6 +194,33 @@ pub struct ClientAddresses {
     pub trusted_proxies: Vec<Network>,
     /// By which field.
     pub field: ForwardedField,
+}
+
+/// Who may come in, and how many of each address prefix.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// Bits of an IPv4 address that are counted as one.
+    pub ipv4_prefix: u16,
+    /// Bits of an IPv6 address that are counted as one.
+    pub ipv6_prefix: u16,
+    /// Connections of a prefix at once; 0: no limit.
+    pub connections: u32,
+    /// New ones a second; 0: no limit.
+    pub rate: u64,
+    /// New ones at once; 0: as many as `rate`.
+    pub burst: u64,
+    /// Connections of which no request has passed the gate; 0: no limit.
+    pub unauthenticated: u32,
+    /// Who alone may come in; empty, with no files: everybody.
+    pub allow: Vec<Network>,
+    /// Who may not.
+    pub deny: Vec<Network>,
+    /// Files with more of `allow`, as they are from here.
+    pub allow_files: Vec<PathBuf>,
+    /// Files with more of `deny`.
+    pub deny_files: Vec<PathBuf>,
+    /// Nobody is refused.
+    pub dry_run: bool,
 }
 
 /// What one connection may cost: the `[limits]` table, or a route's own.
@@ -231,6 +261,8 @@ pub struct Route {
     pub auth: Option<Box<AuthSettings>>,
     /// Roles of which a client must have one; empty: any client will do.
     pub roles: Vec<String>,
+    /// What its clients may have of it.
+    pub shares: Shares,
     /// What is done for a client that takes this route.
     pub service: Service,
 }
@@ -265,6 +297,31 @@ impl Route {
         };
         self.path.ends_with('/') && (whole || self.path.len() > 1)
     }
+}
+
+/// What clients of a route may have of it; 0 stands for no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shares {
+    /// Connections of all of them.
+    pub connections: u32,
+    /// Connections of each.
+    pub each_connections: u32,
+    /// Messages of each, a second and at once; 0 at once: as many as in a second.
+    pub messages: (u64, u64),
+    /// Bytes of each, likewise.
+    pub bytes: (u64, u64),
+    /// What becomes of who sends faster.
+    pub exceeding: Exceeding,
+}
+
+/// What becomes of a client that sends faster than it may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Exceeding {
+    /// It is not read for a while.
+    #[default]
+    Hold,
+    /// Its connection is closed.
+    Close,
 }
 
 /// What is done for a client.

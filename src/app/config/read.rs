@@ -7,11 +7,11 @@
 
 use super::draft::{Draft, Section};
 use super::keys::{
-    BLANK_LIMITS, BLANK_SERVER, FEED, FEED_TABLE, FeedDraft, Key, LIMITS, LIMITS_TABLE, LISTENER, LISTENER_TABLE,
-    ListenerDraft, ROUTE, ROUTE_TABLE, RouteDraft, SERVER, SERVER_TABLE, Table,
+    BLANK_LIMITS, BLANK_SERVER, FEED, FEED_TABLE, FeedDraft, Key, LIMITS, LIMITS_ADDRESSES, LIMITS_TABLE, LISTENER,
+    LISTENER_TABLE, ListenerDraft, ROUTE, ROUTE_TABLE, RouteDraft, SERVER, SERVER_TABLE, Table,
 };
 use super::misplaced::{is_misspelt, no_table, note_stray, unknown_key};
-use super::model::Limits;
+use super::model::{Addresses, Limits};
 use super::report::{Problem, Report};
 use super::values::{lay_defaults, store};
 use std::io::{self, Read as _};
@@ -84,11 +84,14 @@ fn walk(root: &DeTable<'_>, report: &mut Report<'_>) -> Draft {
     let mut server = section(BLANK_SERVER, "server".into(), 0, &SERVER);
     let mut limits = section(BLANK_LIMITS, "limits".into(), 0, &LIMITS);
     one(root, &SERVER_TABLE, &mut server, report, |key, into, report| fill(&SERVER, key, into, report));
-    one(root, &LIMITS_TABLE, &mut limits, report, |key, into, report| fill(&LIMITS, key, into, report));
+    let mut addresses = section(Addresses::default(), "limits".into(), 0, &LIMITS_ADDRESSES);
+    one(root, &LIMITS_TABLE, &mut limits, report, |key, into, report| {
+        fill(&LIMITS, key, into, report) || fill(&LIMITS_ADDRESSES, key, &mut addresses, report)
+    });
     let listeners = listeners(root, report);
     let feeds = feeds(root, report);
     let routes = routes(root, &limits.value, known_feeds(root, &feeds).as_ref(), report);
-    Draft { server, listeners, limits, feeds, routes }
+    Draft { server, listeners, limits, addresses, feeds, routes }
 }
 
 fn listeners(root: &DeTable<'_>, report: &mut Report<'_>) -> Vec<Section<ListenerDraft>> {

@@ -69,6 +69,8 @@ impl Reach {
             Address::Unix(path) => Some(path.clone()),
             Address::Tcp(_) => None,
         }));
+        let lists = config.listeners.iter().filter_map(|it| it.admission.as_ref()).chain([&config.addresses]);
+        reach.files.extend(lists.flat_map(|it| it.allow_files.iter().chain(&it.deny_files)).cloned());
         for route in &config.routes {
             reach.roots.extend(route.service.root().map(Path::to_owned));
             route.service.upstreams().iter().for_each(|it| reach.upstream(it));

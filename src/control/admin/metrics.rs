@@ -215,9 +215,11 @@ macro_rules! counted {
     };
 }
 
+mod admission;
+
 /// All of them, in the order of the page.
 fn all() -> impl Iterator<Item = &'static Metric> {
-    METRICS.iter().chain(auth::METRICS)
+    METRICS.iter().chain(auth::METRICS).chain(admission::ADMISSION)
 }
 
 const METRICS: &[Metric] = &[

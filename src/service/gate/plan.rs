@@ -2,7 +2,6 @@
 
 use super::origin::Origins;
 use crate::mesh::identity::Identity;
-use edgehold_wire::ws::CloseCode;
 
 /// What gates are told of the configuration, whatever the route.
 #[derive(Clone, Copy, Debug)]
@@ -66,10 +65,6 @@ pub struct AuthPlan {
     pub basic: Option<Box<str>>,
     /// By what another server says of the request.
     pub forward: Option<ForwardPlan>,
-    /// How long a client may wait for the verdict, in ticks.
-    pub ticks: u32,
-    /// The close code of a connection whose token has ended.
-    pub expired_code: CloseCode,
 }
 
 /// Which part of a certificate is the client's name.

@@ -121,6 +121,8 @@ bitflags! {
         const VERDICT = 1 << 4;
         /// Its TLS handshake waits for its turn: lifted when that has come (`Shard::shake_hands`).
         const HANDSHAKE = 1 << 5;
+        /// It has sent faster than its client may: lifted when it is within the rate again (`Core::lift_rate`).
+        const RATE = 1 << 6;
     }
 }
 

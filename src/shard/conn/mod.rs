@@ -288,7 +288,7 @@ impl Conn {
     pub fn must_be_read_first(&self) -> bool {
         let carried = self.protocol.is_carried() && !self.flags.contains(Flags::FOLLOWS);
         let is_read = carried || self.exchange.contains(Exchange::BODY_WANTED);
-        is_read && self.hold.intersects(Hold::SERVICE | Hold::TURN)
+        is_read && self.hold.intersects(Hold::SERVICE | Hold::TURN | Hold::RATE)
     }
 
     /// The stage as an operator sees it.

@@ -20,6 +20,31 @@ impl Desk<'_> {
         self.core.list(who.slot);
     }
 
+    /// The request has passed the gate: the client's address is not charged for a stranger any more.
+    pub fn authenticated(&mut self, who: Handle) {
+        if self.core.slab.get(who).is_some() {
+            self.core.authenticated(who.slot);
+        }
+    }
+
+    /// The request is counted under its route and its client. `false`: one of them has as many connections as it may
+    /// have, or sends too fast, and it was told so.
+    pub fn admit_to_route(&mut self, who: Handle) -> bool {
+        if self.core.slab.get(who).is_none() {
+            return false;
+        }
+        let Err(reason) = self.core.share(who.slot) else {
+            return self.core.slab.get(who).is_some_and(|conn| conn.state == State::Head);
+        };
+        let fields = [("Retry-After", RETRY_AFTER)];
+        let (status, words) = match reason {
+            Refused::RouteConnections => (Status::SERVICE_UNAVAILABLE, "this route has as many connections as it may"),
+            _ => (Status::TOO_MANY_REQUESTS, "you have as many connections to this route as one client may have"),
+        };
+        self.refuse_as(who, reason, status, &fields, words);
+        false
+    }
+
     /// The connection is the service's from now on, which answers the request later or opens a WebSocket.
     pub fn take(&mut self, who: Handle, token: u32) {
         let Some(conn) = self.core.slab.get_mut(who) else { return };
@@ -190,6 +215,7 @@ impl Desk<'_> {
         conn.exchange.insert(Exchange::REUSED);
         conn.flags.insert(Flags::UNREAD);
         (conn.since, conn.last_received) = (self.core.clock.now(), self.core.clock.now());
+        self.core.unshare(who.slot);
         // The next head is read under the limits for all: its route is not known yet.
         self.core.set_limits(who.slot, 0);
         self.resume(who);

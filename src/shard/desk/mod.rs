@@ -116,12 +116,12 @@ impl Desk<'_> {
     /// The client has shown new credentials, a token, on its open connection: what becomes of them its service is told
     /// by [`Event::Authenticated`](crate::shard::service::Event::Authenticated).
     pub fn present(&mut self, who: Handle, token: Secret) {
-        self.core.presented.push((who, token));
+        self.core.due.presented.push((who, token));
     }
 
     /// Credentials that were shown and not seen to yet.
     pub fn take_presented(&mut self) -> Option<(Handle, Secret)> {
-        self.core.presented.pop()
+        self.core.due.presented.pop()
     }
 
     /// The number of the limits that a connection goes by.

@@ -458,6 +458,7 @@ mod tests {
     use super::*;
     use crate::mesh::{Waker, mailbox};
     use crate::shard::service::{Deflate, RouteLimits, ShardSettings};
+    use crate::shard::shares::Shares;
     use edgehold_wire::http1::HeadLimits;
     use edgehold_wire::tls::{Aead, Direction, Parked, Role, Suite};
     use std::sync::Arc;
@@ -469,6 +470,7 @@ mod tests {
         head_ticks: 40,
         idle_ticks: 400,
         auth_ticks: 40,
+        shares: Shares { connections: None, each: None },
         expired_code: edgehold_wire::ws::CloseCode::POLICY_VIOLATION,
         keep_alive_ticks: 400,
         close_ticks: 40,

@@ -5,6 +5,7 @@ use super::super::keys::{AddressesDraft, LISTENER, ListenerDraft};
 use super::super::model::{Address, ClientAddresses, Listener};
 use super::super::report::Report;
 use super::addresses::check_addresses;
+use super::admission::of_listener;
 use super::rules::{collide, require, twice};
 use super::tls::{check_tls, settings};
 use std::net::SocketAddr;
@@ -63,9 +64,21 @@ pub(super) fn check_admin(admin: Option<SocketAddr>, listeners: &[Section<Listen
 /// The listener of a draft; `None` where a part is missing, which has been noted. Reads the files of its TLS.
 pub(super) fn listener(section: Section<ListenerDraft>, base: &Path, report: &mut Report<'_>) -> Option<Listener> {
     let tls = settings(&section, base, report);
+    let admission = of_listener(&section, base, report);
     let ListenerDraft { name, address, backlog, reuse_port, mode, health, redirect_https, addresses, .. } =
         section.value;
     let AddressesDraft { mode: proxy_protocol, from, timeout, trusted_proxies, field } = addresses;
     let addresses = ClientAddresses { proxy_protocol, from, timeout, trusted_proxies, field };
-    Some(Listener { name: name?, address: address?, backlog, reuse_port, mode, health, redirect_https, tls, addresses })
+    Some(Listener {
+        name: name?,
+        address: address?,
+        backlog,
+        reuse_port,
+        mode,
+        health,
+        redirect_https,
+        tls,
+        addresses,
+        admission,
+    })
 }

@@ -5,6 +5,7 @@
 //! walk and is passed over here.
 
 mod addresses;
+mod admission;
 mod auth;
 mod client_tls;
 mod feeds;
@@ -26,7 +27,7 @@ use tls::check_admin_tls;
 
 /// Checks a draft; `None` where a part is missing, which has then been noted.
 pub(super) fn check(draft: Draft, base: &Path, report: &mut Report<'_>) -> Option<Config> {
-    let Draft { mut server, listeners, limits, feeds, routes } = draft;
+    let Draft { mut server, listeners, limits, addresses, feeds, routes } = draft;
     too_many(&listeners, &LISTENER_TABLE, report);
     too_many(&feeds, &FEED_TABLE, report);
     too_many(&routes, &ROUTE_TABLE, report);
@@ -38,6 +39,7 @@ pub(super) fn check(draft: Draft, base: &Path, report: &mut Report<'_>) -> Optio
     check_routes(&routes, &limits, report);
     check_broadcast(&server.value, &feeds, &routes, report);
     check_pending(server.value.outbox_bytes, &limits, &routes, report);
+    let addresses = admission::of_limits(&addresses, base, report);
     let listeners: Vec<_> = listeners.into_iter().map(|section| listener(section, base, report)).collect();
     let listeners: Option<Vec<_>> = listeners.into_iter().collect();
     let feeds: Vec<_> = feeds.into_iter().map(|section| feed(section, base, report)).collect();
@@ -45,5 +47,5 @@ pub(super) fn check(draft: Draft, base: &Path, report: &mut Report<'_>) -> Optio
     let routes: Vec<_> = routes.into_iter().map(|section| route(section, base, report)).collect();
     let routes: Option<Vec<_>> = routes.into_iter().collect();
     let (server, limits) = (server.value, limits.value);
-    Some(Config { server, listeners: listeners?, limits, feeds: feeds?, routes: routes? })
+    Some(Config { server, listeners: listeners?, limits, addresses, feeds: feeds?, routes: routes? })
 }

@@ -132,8 +132,8 @@ pub(super) fn check_pending(
 pub(super) fn route(section: Section<RouteDraft>, base: &Path, report: &mut Report<'_>) -> Option<Route> {
     let auth = auth(&section, base, report);
     let service = service(&section, base, report)?;
-    let RouteDraft { path, host, limits, deflate, cors, roles, .. } = section.value;
-    Some(Route { path: path?, host, limits, deflate, cors, auth, roles, service })
+    let RouteDraft { path, host, limits, deflate, cors, roles, shares, .. } = section.value;
+    Some(Route { path: path?, host, limits, deflate, cors, auth, roles, shares, service })
 }
 
 fn service(section: &Section<RouteDraft>, base: &Path, report: &mut Report<'_>) -> Option<Service> {

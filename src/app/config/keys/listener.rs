@@ -1,8 +1,9 @@
 //! The keys of `[[listener]]`.
 
 use super::super::forms;
-use super::super::model::{Address, MinVersion};
+use super::super::model::{Address, Addresses, MinVersion};
 use super::addresses::{self, AddressesDraft};
+use super::admission;
 use super::{DAY, Field, Key, MINUTE, Preset, Rule, push_new, put};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub(crate) struct ListenerDraft {
     pub(crate) redirect_https: bool,
     pub(crate) tls: TlsDraft,
     pub(crate) addresses: AddressesDraft,
+    pub(crate) admission: Addresses,
 }
 
 /// The value of `tls` as it is read.
@@ -72,7 +74,8 @@ macro_rules! file {
 }
 
 /// The keys of `[[listener]]`.
-pub(crate) static LISTENER: [Key<ListenerDraft>; 11] = [
+pub(crate) static LISTENER: [Key<ListenerDraft>; 12] = [
+    admission::addresses(),
     Key {
         name: "name",
         field: Field::Text {

@@ -14,6 +14,7 @@ macro_rules! choice {
 }
 
 mod addresses;
+mod admission;
 mod auth;
 mod channels;
 mod cors;
@@ -24,11 +25,13 @@ mod privilege;
 mod reference;
 mod route;
 mod server;
+mod shares;
 
 use super::forms::{self, Parsed};
 use std::time::Duration;
 
 pub(super) use addresses::AddressesDraft;
+pub(super) use admission::LIMITS_ADDRESSES;
 pub(super) use auth::{AuthDraft, ForwardDraft, JwtDraft, REQUEST_PARTS};
 pub(super) use feed::{ClientTlsDraft, FEED, FeedDraft};
 pub(super) use limits::{BLANK_LIMITS, LIMITS};
@@ -374,11 +377,11 @@ pub(super) const LIMITS_TABLE: Table = Table {
     name: "limits",
     most: 1,
     needed: false,
-    keys: || names(&LIMITS),
-    inner: || inner_names(&LIMITS),
+    keys: || [names(&LIMITS), names(&LIMITS_ADDRESSES)].concat(),
+    inner: || [inner_names(&LIMITS), inner_names(&LIMITS_ADDRESSES)].concat(),
     owner: "",
-    words: "What one client may cost. Each of these keys can also stand on a route and then holds for the clients of \
-            that route.",
+    words: "What one client may cost. Each of these keys but `addresses` can also stand on a route and then holds for \
+            the clients of that route.",
 };
 
 /// `[[feed]]`.
@@ -422,6 +425,7 @@ fn names_inside<T>(outer: &str, key: &'static Key<T>) -> Vec<(String, &'static s
 
 #[cfg(test)]
 mod tests {
+    use super::super::model::Addresses;
     use super::super::sources::KINDS;
     use super::*;
 
@@ -449,7 +453,8 @@ mod tests {
     #[test]
     fn every_see_also_leads_somewhere() {
         let cards = cards();
-        let sees = [sees(&SERVER), sees(&LISTENER), sees(&LIMITS), sees(&FEED), sees(&ROUTE)].concat();
+        let sees = [sees(&SERVER), sees(&LISTENER), sees(&LIMITS), sees(&LIMITS_ADDRESSES), sees(&FEED), sees(&ROUTE)]
+            .concat();
         assert!(sees.len() > 40);
         for name in sees {
             assert!(cards.iter().any(|card| card == name), "{name}");
@@ -472,10 +477,11 @@ mod tests {
             all_keys(&SERVER).all(is_told),
             all_keys(&LISTENER).all(is_told),
             all_keys(&LIMITS).all(is_told),
+            all_keys(&LIMITS_ADDRESSES).all(is_told),
             all_keys(&FEED).all(is_told),
             all_keys(&ROUTE).all(is_told),
         ];
-        assert_eq!(told, [true; 5]);
+        assert_eq!(told, [true; 6]);
     }
 
     #[test]
@@ -501,6 +507,7 @@ mod tests {
     fn every_number_has_room_for_the_largest_that_is_taken() {
         store_largest(&SERVER, &mut { BLANK_SERVER });
         store_largest(&LIMITS, &mut { BLANK_LIMITS });
+        store_largest(&LIMITS_ADDRESSES, &mut Addresses::default());
         store_largest(&LISTENER, &mut ListenerDraft::default());
         store_largest(&FEED, &mut FeedDraft::new());
         store_largest(&ROUTE, &mut RouteDraft::new(BLANK_LIMITS, None));

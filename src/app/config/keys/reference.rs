@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::{
-    FEED, FEED_TABLE, Key, LIMITS, LIMITS_TABLE, LISTENER, LISTENER_TABLE, Preset, ROUTE, ROUTE_TABLE, SERVER,
-    SERVER_TABLE, Table, join,
+    FEED, FEED_TABLE, Key, LIMITS, LIMITS_ADDRESSES, LIMITS_TABLE, LISTENER, LISTENER_TABLE, Preset, ROUTE,
+    ROUTE_TABLE, SERVER, SERVER_TABLE, Table, join,
 };
 
 const PREFACE: &str = "\
@@ -44,6 +44,7 @@ pub fn reference() -> String {
     page.section(&SERVER_TABLE, &SERVER);
     page.section(&LISTENER_TABLE, &LISTENER);
     page.section(&LIMITS_TABLE, &LIMITS);
+    page.cards(&LIMITS_TABLE, &LIMITS_ADDRESSES);
     page.section(&FEED_TABLE, &FEED);
     page.section(&ROUTE_TABLE, &ROUTE);
     page.text
@@ -58,8 +59,12 @@ struct Page {
 
 impl Page {
     fn section<T>(&mut self, table: &Table, keys: &'static [Key<T>]) {
-        let Table { words, owner, .. } = table;
-        let _ = write!(self.text, "\n## {}\n\n{words}\n", table.head());
+        let _ = write!(self.text, "\n## {}\n\n{}\n", table.head(), table.words);
+        self.cards(table, keys);
+    }
+
+    fn cards<T>(&mut self, table: &Table, keys: &'static [Key<T>]) {
+        let owner = table.owner;
         for key in keys {
             let head = self.head(table, key.name);
             self.card(&format!("### {head}"), owner, key);

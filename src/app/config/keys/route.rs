@@ -5,9 +5,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::super::forms::{self, Parsed};
-use super::super::model::{Body, Broadcast, Cors, Deflate, Frames, Limits, Policy, SlowClient, Upstream};
+use super::super::model::{Body, Broadcast, Cors, Deflate, Frames, Limits, Policy, Shares, SlowClient, Upstream};
 use super::auth::{AUTH, AuthDraft, role};
 use super::feed::ClientTlsDraft;
+use super::shares;
 use super::{Field, HOUR, KIB, Key, MIB, MINUTE, Preset, Rule, push_new, put};
 use super::{addresses, channels, cors};
 
@@ -46,6 +47,7 @@ pub(crate) struct RouteDraft {
     pub(crate) cors: Cors,
     pub(crate) auth: AuthDraft,
     pub(crate) roles: Vec<String>,
+    pub(crate) shares: Shares,
     /// `None`: as the path says.
     pub(crate) subscribe: Option<bool>,
     pub(crate) broadcast: Broadcast,
@@ -104,6 +106,7 @@ impl RouteDraft {
             cors: Cors::default(),
             auth: AuthDraft::default(),
             roles: Vec::new(),
+            shares: Shares::default(),
             subscribe: None,
             broadcast: BLANK_BROADCAST,
             known_feeds,
@@ -136,7 +139,7 @@ fn no_feed(text: &str, known: &[String]) -> String {
 }
 
 /// The keys of `[[route]]`, apart from those of `[limits]`.
-pub(crate) static ROUTE: [Key<RouteDraft>; 40] = [
+pub(crate) static ROUTE: [Key<RouteDraft>; 42] = [
     Key {
         name: "path",
         field: Field::Text { form: "a path that begins with a slash", store: RouteDraft::store_path },
@@ -440,6 +443,8 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 40] = [
         see: &["keep_alive"],
         ..Key::PLAIN
     },
+    shares::CONNECTIONS,
+    shares::IDENTITY,
     cors::ALLOW_ORIGIN,
     cors::ALLOW_CREDENTIALS,
     cors::ALLOW_METHODS,
