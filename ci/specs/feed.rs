@@ -89,7 +89,7 @@ impl Feed {
     /// Says it, as often as it wants; sets the variable to the last one's id.
     pub(crate) fn say(&self, saying: &Saying, variables: &mut Variables) -> Result<(), Problem> {
         let channel = channel(variables)? + &saying.suffix;
-        let kind = if saying.binary { "application/octet-stream" } else { "text/plain" };
+        let kind = if saying.binary { "application/octet-stream" } else { "text/x-message" };
         let target = format!("{channel}?{}", saying.about.join("&"));
         for _ in 0..saying.times {
             let id = self.publish(&target, kind, &saying.payload)?;

@@ -103,7 +103,7 @@ fn every_verdict() {
         for shown in shown() {
             for case in [opening(origin, &shown), request(origin, &shown)] {
                 let text = story(case.clone(), origin);
-                let stories = script::read("gate/table.wire", &text).expect("a script");
+                let stories = script::read("gate/origins.wire", &text).expect("a script");
                 reports.extend(hall.play(&stories[0], 1).err().map(|report| format!("{case:?}: {report}")));
             }
         }

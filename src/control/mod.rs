@@ -40,7 +40,7 @@ pub use shard_link::Line;
 pub use shutdown::Ending;
 
 use crate::mesh::{ListenerTls, Waker};
-use auth::{AuthLimits, AuthSettings, Verifiers};
+use auth::{AuthLimits, AuthSettings, Upkeep, Verifiers};
 use certificates::{Kept, TlsListener};
 use std::io;
 use std::net::TcpListener;
@@ -118,22 +118,7 @@ async fn serve(settings: ControlSettings, lines: Vec<Line>, waker: &Waker) -> io
     let (verdicts, answers) = mpsc::unbounded_channel();
     let (verifiers, upkeep) = Verifiers::start(&settings.auth, settings.auth_limits, verdicts)?;
     let states = settings.tls.listeners.iter().map(TlsListener::state).collect();
-    let mut readers: Vec<signals::Reader> = Vec::new();
-    let mut reader = |files| {
-        let orders = Arc::<Notify>::default();
-        readers.push((files, orders.clone()));
-        orders
-    };
-    if !settings.tls.is_empty() {
-        tokio::spawn(certificates::keep(settings.tls, reader("TLS")));
-    }
-    if !upkeep.is_empty() {
-        tokio::spawn(upkeep.keep(reader("auth")));
-    }
-    let lists = settings.counts.lists.clone();
-    if lists::have_files(&lists) {
-        tokio::spawn(lists::keep(lists, reader("lists of networks")));
-    }
+    let readers = keep_files(settings.tls, upkeep, settings.counts.lists.clone());
     if let Some(Admin { listener, tls, rules }) = settings.admin {
         let seen = (settings.labels, stats::Counts { tls: states, auth: verifiers.stats(), ..settings.counts });
         let state = admin::AdminState::new(commands.clone(), seen, rules, (feeds, publisher));
@@ -147,6 +132,26 @@ async fn serve(settings: ControlSettings, lines: Vec<Line>, waker: &Waker) -> io
     let ending = dispatcher.run(waker, queue, settings.grace).await?;
     tracing::info!(shards, ending = ?ending, "stopped");
     Ok(ending)
+}
+
+/// Starts the tasks that read files again: who they are, for SIGHUP.
+fn keep_files(tls: Kept, upkeep: Upkeep, lists: Arc<[Arc<lists::KeptLists>]>) -> Vec<signals::Reader> {
+    let mut readers: Vec<signals::Reader> = Vec::new();
+    let mut reader = |files| {
+        let orders = Arc::<Notify>::default();
+        readers.push((files, orders.clone()));
+        orders
+    };
+    if !tls.is_empty() {
+        tokio::spawn(certificates::keep(tls, reader("TLS")));
+    }
+    if !upkeep.is_empty() {
+        tokio::spawn(upkeep.keep(reader("auth")));
+    }
+    if lists::have_files(&lists) {
+        tokio::spawn(lists::keep(lists, reader("lists of networks")));
+    }
+    readers
 }
 
 #[cfg(test)]

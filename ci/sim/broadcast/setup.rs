@@ -52,14 +52,14 @@ impl Setup {
             below: self.routes[number].channel_in_path,
             host: None,
             limits: 0,
-            gate: Arc::new(self.gate(number)),
+            gate: Arc::new(Setup::gate(number)),
             target: Target::Broadcast(number as u16),
         };
         Arc::new((0..self.routes.len()).map(route).collect())
     }
 
     /// Of every other route pages of one origin may read.
-    fn gate(&self, number: usize) -> GatePlan {
+    fn gate(number: usize) -> GatePlan {
         let allow_origin = Setup::is_shared(number).then(|| Origins::of(["https://page"]));
         GatePlan { cors: CorsPlan { allow_origin, ..CorsPlan::default() }, ..GatePlan::default() }
     }

@@ -41,7 +41,7 @@ pub use settings::{
 };
 pub use source::{inspect_keys, inspect_users};
 pub use stats::{AuthStats, Kind, SourceState};
-pub(super) use verifiers::Verifiers;
+pub(super) use verifiers::{Upkeep, Verifiers};
 
 use crate::mesh::{Denied, Identity, WORD_BYTES, WORDS};
 

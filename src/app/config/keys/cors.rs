@@ -18,8 +18,8 @@ pub(super) const ALLOW_ORIGIN: Key<RouteDraft> = Key {
     note: "A browser's WebSocket names the origin of its page: one that does not stand here is refused with 403, and \
            so is a request that changes something. What only reads is answered, and the browser gives it to pages of \
            these origins only (CORS); they may ask before (preflight). Programs that are no browsers name no origin \
-           and are let in. `same-host` is the host and port that the request asks for; it does not go without saying once \
-           this key is written. The port is part of an origin.",
+           and are let in. `same-host` is the host and port that the request asks for; it does not go without saying \
+           once this key is written. The port is part of an origin.",
     example: "[\"https://example.org\", \"https://*.example.org\"]",
     see: &["allow_credentials", "allow_methods", "allow_headers", "expose_headers", "preflight_max_age"],
     ..Key::PLAIN
