@@ -154,13 +154,16 @@ async function methods(bench) {
   mustBe('status of HEAD', head.status(), 200);
   head.mustSay({ ...STREAM, 'Content-Type': 'text/event-stream' });
 
-  const options = await bench.answer('/feed/a-events', '-X', 'OPTIONS', '-H', `Origin: ${PAGE}`);
+  const options = await bench.answer('/feed/a-events', '-X', 'OPTIONS');
   mustBe('status of OPTIONS', options.status(), 204);
-  options.mustSay({
-    Allow: 'GET, HEAD, OPTIONS',
+  options.mustSay({ Allow: 'GET, HEAD, OPTIONS' });
+  const asks = ['-H', `Origin: ${PAGE}`, '-H', 'Access-Control-Request-Method: GET'];
+  const preflight = await bench.answer('/feed/a-events', '-X', 'OPTIONS', ...asks);
+  mustBe('status of a preflight', preflight.status(), 204);
+  preflight.mustSay({
     'Access-Control-Allow-Origin': PAGE,
     'Access-Control-Allow-Methods': 'GET, HEAD, OPTIONS',
-    'Access-Control-Allow-Headers': 'Last-Event-ID, Cache-Control',
+    'Access-Control-Allow-Headers': 'Last-Event-ID, Cache-Control, Authorization',
   });
 
   const post = await bench.answer('/feed/a-events', '-d', 'x');

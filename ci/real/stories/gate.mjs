@@ -57,7 +57,7 @@ async function serve(stage) {
     },
   };
   const channels = ['news', 'user.{user}', '{claim.tenant}.*'];
-  return startEdgehold(stage, {
+  const edgehold = await startEdgehold(stage, {
     listeners: { friend: { address: `127.0.0.1:${friend}` } },
     feeds: [{ name: 'http', source: 'http', channel: '*' }],
     routes: [
@@ -67,6 +67,8 @@ async function serve(stage) {
       { path: '/', service: 'files', root: www },
     ],
   });
+  edgehold.ports.friend = friend;
+  return edgehold;
 }
 
 // ---- programs ----
@@ -121,6 +123,8 @@ async function friendly(stage, edgehold) {
   const url = edgehold.http('/private/index.html');
   mustBe('what another origin reads with leave', await cross(url, { credentials: 'include' }), 200);
   mustBe('a field that needs a preflight', await cross(url, { headers: { Authorization: `Bearer ${token(lasting(60))}` } }), 200);
+  // A cookie goes before a subprotocol.
+  await page.evaluate(() => { document.cookie = 'session=; max-age=0'; });
   await expires(page, feeds);
   await browser.close();
 }
