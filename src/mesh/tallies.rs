@@ -16,7 +16,7 @@
 //! **No key has two entries.** Who claims one writes the key into it, and then looks for another entry of the key: of
 //! two who claim for one key at the same time one at least sees the other and gives its claim up (Dekker's order:
 //! store, fence, load). So the sums are exact: a limit is never passed. What is not exact is when a rate refuses: for a
-//! moment the refused connection is counted, and another one may be refused for it. ci/loom plays this in every order.
+//! moment the refused connection is counted, and another one may be refused for it. ci/loom plays two who come at once.
 
 use super::atomic::{AtomicU64, Ordering, fence};
 use super::zeroed::zeroed;

@@ -1,4 +1,5 @@
-//! No wake-up is lost: src/mesh/waker.rs itself, with loom's atomics in place of the standard library's.
+//! No wake-up is lost: src/mesh/waker.rs itself, with loom's atomics in place of the standard library's. And no key has
+//! two entries in src/mesh/tallies.rs, likewise.
 //!
 //! A mailbox is played by the number of letters that its writer has posted, stored and loaded as `rtrb` stores and
 //! loads the tail of its ring. loom runs a play in every order of its steps and with every value that the memory model
@@ -10,8 +11,21 @@ pub use loom::sync::atomic;
 #[path = "../../../src/mesh/waker.rs"]
 pub mod waker;
 
+#[path = "../../../src/mesh/tallies.rs"]
+pub mod tallies;
+
+/// What src/mesh/zeroed.rs does, for atomics that are more than their bits.
+mod zeroed {
+    use super::atomic::AtomicU64;
+
+    pub fn zeroed(len: usize) -> Box<[AtomicU64]> {
+        (0..len).map(|_| AtomicU64::new(0)).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use crate::tallies::{Entry, Most, Tallies};
     use crate::waker::Waker;
     use loom::model::Builder;
     use loom::sync::Arc;
@@ -60,6 +74,30 @@ mod tests {
         let mut model = Builder::new();
         model.preemption_bound = Some(PREEMPTIONS);
         model
+    }
+
+    /// Two who come at once under a key that is new never have two entries: of a limit of one the second is too much,
+    /// or is not counted, since the other was in its way each time.
+    #[test]
+    fn of_two_who_come_at_once_one_at_most_is_counted() {
+        let mut model = bounded();
+        model.max_branches = 20_000;
+        // Each search is some forty loads: more changes of threads than that take hours.
+        model.preemption_bound = Some(1);
+        model.check(|| {
+            let tallies = Arc::new(Tallies::new(1));
+            let other = tallies.clone();
+            let thread = thread::spawn(move || comes(&other));
+            let both = [comes(&tallies), thread.join().expect("it ends")];
+            assert_ne!(both, [true; 2], "two entries of one key");
+        });
+    }
+
+    /// Whether it is counted, under a limit of one.
+    fn comes(tallies: &Tallies) -> bool {
+        let most = Most { connections: 1, ..Most::ALL };
+        let entry = Entry { key: tallies.key(7), most: &most, guest: false, forced: false };
+        tallies.enter(&entry, 0).place.is_some()
     }
 
     #[test]
