@@ -52,6 +52,9 @@ pub use tls::Signer;
 use trouble::Trouble;
 use work::LETTER;
 
+/// Of the events of a turn one in so many may be a deadline.
+const EXPIRED_SHARE: usize = 8;
+
 /// Slots that are drained in one turn of a stopping shard.
 const DRAINED_PER_TURN: u32 = 1024;
 
@@ -305,7 +308,8 @@ impl<R: Ring, S: Services> Shard<R, S> {
 
     fn expire_timers(&mut self) -> u32 {
         self.core.clock.sweep(&mut self.due);
-        let looked = self.due.len().min(self.turn_events as usize);
+        // Thousands may be due in one tick, and to end a connection costs more than to hear one.
+        let looked = self.due.len().min((self.turn_events as usize / EXPIRED_SHARE).max(1));
         for slot in self.due.drain(..looked).collect::<Vec<_>>() {
             self.guarded(Some(slot), |shard| expired::look(&mut shard.core, slot));
         }
