@@ -122,7 +122,7 @@ impl Play {
         self.clients.push(Client { end, token, begun: self.now(), heard: Vec::new(), over: false });
     }
 
-    /// The control thread's part: an answer to each question, now, later or never, and a second one that says otherwise.
+    /// The control thread: an answer to each question, now, later or never, and a second one that says otherwise.
     fn answer(&mut self) {
         while let Some(letter) = self.stage.to_control.take() {
             let ToControl::Question(question) = letter else { continue };

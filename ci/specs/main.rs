@@ -9,7 +9,8 @@
 //!
 //! Files `*.wire` below `broadcast`, `files`, `gate`, `http`, `proxy` and `websocket`. A line is `who: what`; indented
 //! lines belong to the line above; `#` begins a comment line. What stands before the first story holds for all stories
-//! of the file. A feed speaks in stories with the configuration broadcast.toml only. `verdicts` tells stories of a table.
+//! of the file. A feed speaks in stories with the configuration broadcast.toml only. The stories of `verdicts` are made
+//! of a table.
 //!
 //! ```text
 //! proves: RFC 9112 section 2.2            the clause; every story has one

@@ -295,8 +295,8 @@ static JWT: [Key<RouteDraft>; 14] = [
         words: "The keys by which tokens are signed.",
         note: "A file has a JWKS (RFC 7517), public keys in PEM, or a secret: 32 bytes or more, behind `base64:` in \
                base64, else as it stands. It is read again on SIGHUP. A JWKS at a URL is fetched again and again; \
-               until the first good one clients are answered 503, then the last good one stays whatever comes. Each key \
-               is for the algorithms of its kind only.",
+               until the first good one clients are answered 503, then the last good one stays whatever comes. Each \
+               key is for the algorithms of its kind only.",
         example: "\"https://id.example/jwks\"",
         see: &["auth.jwt.refresh", "auth.jwt.algorithms", "auth.jwt.ca"],
         ..Key::PLAIN
