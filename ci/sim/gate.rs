@@ -9,6 +9,7 @@ use crate::stage::{KIND, Stage, limits, services, settings};
 use edgehold::engine::script::{Dice, FarEnd, Temper};
 use edgehold::mesh::{Answer, Credentials, Denial, Denied, Identity, Question, ToControl, ToShard};
 use edgehold::service::gate::{AuthPlan, GatePlan, TokenPlan};
+use edgehold::service::proxy::{self, Frames};
 use edgehold::service::{Route, Settings, Target, echo};
 use edgehold::shard::service::{RouteLimits, ShardSettings};
 use edgehold_wire::ws::CloseCode;
@@ -66,16 +67,33 @@ pub fn verdict(seed: u64) -> Verdict {
 fn with_gate() -> Settings {
     let token = TokenPlan { header: false, cookie: None, query: Some("t".into()), subprotocol: None, token_bytes: 64 };
     let auth = AuthPlan { certificate: None, token: Some(token), basic: None, forward: None };
-    let gate = GatePlan { auth: Some(auth), roles: Box::new(["member".into()]), ..GatePlan::default() };
-    let route = Route {
-        path: "/in".into(),
+    let gate = Arc::new(GatePlan { auth: Some(auth), roles: Box::new(["member".into()]), ..GatePlan::default() });
+    let route = |path: &str, target| Route {
+        path: path.into(),
         below: false,
         host: None,
         limits: 1,
-        gate: Arc::new(gate),
-        target: Target::Echo(echo::EchoPlan::default()),
+        gate: gate.clone(),
+        target,
     };
-    Settings { routes: Arc::new([route].into_iter().collect()), ..services() }
+    let through = proxy::ProxyPlan {
+        upstreams: vec![0],
+        frames: Frames::Binary,
+        subprotocols: vec![],
+        connect_ticks: 10_000,
+        end_code: CloseCode::SERVICE_RESTART,
+        proxy_protocol: None,
+    };
+    let routes =
+        [route("/in", Target::Echo(echo::EchoPlan::default())), route("/through", Target::Proxy(Arc::new(through)))];
+    Settings { routes: Arc::new(routes.into_iter().collect()), ..services() }
+}
+
+fn opening(target: &str) -> String {
+    format!(
+        "GET {target} HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
 }
 
 impl Play {
@@ -114,11 +132,7 @@ impl Play {
         let kind = KINDS[self.dice.below(KINDS.len())];
         let token = if kind.is_empty() { String::new() } else { format!("{kind}-{}", self.dice.below(6)) };
         let query = if token.is_empty() { String::new() } else { format!("?t={token}") };
-        let head = format!(
-            "GET /in{query} HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        );
-        let end = self.stage.asked(head.as_bytes());
+        let end = self.stage.asked(opening(&format!("/in{query}")).as_bytes());
         self.clients.push(Client { end, token, begun: self.now(), heard: Vec::new(), over: false });
     }
 
@@ -221,4 +235,36 @@ impl Play {
         }
         Ok(())
     }
+}
+
+/// A token that ends while the upstream is still called ends the WebSocket as soon as there is one.
+#[test]
+fn a_token_that_ends_before_the_upstream_answers_ends_what_it_has_opened() {
+    let mut play = Play::new(1);
+    let end = play.stage.asked(opening("/through?t=good-1").as_bytes());
+    let (mut asked, mut call) = (None, None);
+    for _ in 0..200 {
+        play.stage.turn();
+        if let Some(ToControl::Question(question)) = play.stage.to_control.take() {
+            asked = Some(question.number);
+            let (roles, claims) = (Box::new(["member".into()]) as Box<[_]>, Box::default());
+            let identity = Identity { name: "ann".into(), roles, claims, expires: Some(BEGIN + 3) };
+            let answer = Answer { question: question.number, verdict: Ok(Arc::new(identity)), keep: 5 };
+            play.stage.letters.post(ToShard::Answer(Box::new(answer))).expect("the shard reads its letters");
+        }
+        call = call.or_else(|| play.stage.shard.ring().next_call());
+    }
+    let call = call.expect("the upstream is called, within the ten seconds of these turns");
+    assert!(asked.is_some() && play.stage.shard.ring().answer(&call, true).is_some());
+    let mut heard = Vec::new();
+    let closed = play.stage.until(100, |stage| {
+        heard.extend(stage.shard.ring().read(end, usize::MAX));
+        heard.ends_with(b"ended")
+    });
+    let said = String::from_utf8_lossy(&heard);
+    assert!(
+        closed && said.starts_with("HTTP/1.1 101") && heard.windows(2).any(|it| it == EXPIRED.0.to_be_bytes()),
+        "{said}"
+    );
+    assert_eq!(play.stage.counters().auth_expired, 1);
 }

@@ -177,6 +177,7 @@ macro_rules! dispatch {
             fn take_settings(&mut self, desk: &mut Desk<'_>, settings: &Settings) {
                 (self.routes, self.health.0) = (settings.routes.clone(), settings.health.clone());
                 self.redirects.0.clone_from(&settings.redirects);
+                self.gate.exchange(&settings.gate);
                 $(self.$module.exchange(desk, &settings.$module);)*
             }
 

@@ -95,13 +95,15 @@ fn expired_closing(core: &mut Core, slot: u32) {
 
 fn expired_open(core: &mut Core, slot: u32) {
     let now = core.now();
+    let is_over = now >= core.identities.end(slot) && !due::is_closing(&core.slab[slot]);
+    if is_over && identity_is_over(core, slot) {
+        return;
+    }
     let conn = &core.slab[slot];
     let limits = &core.limits[conn.limits];
     let quiet = now.saturating_sub(conn.last_received);
     let (idle, park) = (limits.idle_ticks, core.park_ticks);
-    if now >= core.identities.end(slot) && !due::is_closing(conn) {
-        identity_is_over(core, slot);
-    } else if due::is_closing(conn) {
+    if due::is_closing(conn) {
         // A peer whose end is under way is not pinged.
         if now >= conn.since + limits.close_ticks {
             close_is_late(core, slot);
@@ -126,22 +128,26 @@ fn expired_open(core: &mut Core, slot: u32) {
     }
 }
 
-/// What the client has shown of itself has ended: a WebSocket is closed, a stream ends, and a response is the last.
-fn identity_is_over(core: &mut Core, slot: u32) {
+/// What the client has shown of itself has ended: a response is the last, a WebSocket is closed, a stream ends. Whether
+/// that is all there is to it; a request whose upstream has not answered yet may still become a WebSocket, and a response
+/// has its other deadlines.
+fn identity_is_over(core: &mut Core, slot: u32) -> bool {
     let who = core.slab.handle(slot);
+    let conn = &mut core.slab[slot];
+    conn.exchange.insert(Exchange::LAST);
+    if !conn.is_websocket() && !conn.is_stream() {
+        return false;
+    }
+    conn.set_cause(Cause::Expired);
+    let (code, is_stream) = (core.limits[conn.limits].expired_code, conn.is_stream());
     core.identities.forget_end(slot);
     core.counters.auth_expired += 1;
-    let conn = &mut core.slab[slot];
-    let code = core.limits[conn.limits].expired_code;
-    if conn.is_websocket() {
-        conn.set_cause(Cause::Expired);
-        core.desk().close(who, code, "the credentials have ended");
-    } else if conn.is_stream() {
-        conn.set_cause(Cause::Expired);
+    if is_stream {
         core.due.ended.push(slot);
     } else {
-        conn.exchange.insert(Exchange::LAST);
+        core.desk().close(who, code, "the credentials have ended");
     }
+    true
 }
 
 /// A client's Close was not answered by the service, or an upstream goes on after our FIN.

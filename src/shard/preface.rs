@@ -75,6 +75,8 @@ fn joined<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &mu
         core.pool.read_draft_front(&cold.spill, MAX_V2, &mut all);
     }
     let kept = all.len();
+    // All of it is looked at again, however little has come.
+    core.work.add_copied(kept);
     all.extend_from_slice(bytes);
     let Some(len) = header(core, who, &all) else { return keep(core, who, bytes) };
     if let Some(cold) = core.side.get_mut(side) {

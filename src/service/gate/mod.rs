@@ -80,6 +80,12 @@ impl Gate {
         }
     }
 
+    /// Other routes are in force: what was said under those before says nothing any more. Answers on their way are to
+    /// fingerprints that nothing has now; those who wait for them ask again.
+    pub(super) fn exchange(&mut self, settings: &GateSettings) {
+        (self.fingerprints, self.verdicts) = (Fingerprints::new(), Verdicts::new(settings.verdicts));
+    }
+
     /// Whether the request may go on to the service of its route.
     pub(super) fn judge(&mut self, desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>, route: &Route) -> Judgement {
         if !passes(desk, who, head, route) {
