@@ -6,7 +6,7 @@
 
 use super::counters::labels;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// Bytes of a name, of a role and of a claim, at most; an identity with a longer one is refused where it is made.
@@ -69,6 +69,8 @@ pub struct Question {
     pub number: u32,
     /// The number of the route whose `auth` is asked: that of its limits.
     pub route: u16,
+    /// The prefix of its client's address that is counted as one; `None`: it has none.
+    pub client: Option<IpAddr>,
     /// What the client has shown.
     pub credentials: Credentials,
 }

@@ -13,7 +13,7 @@ use crate::mesh::Cause;
 impl<R: Ring, S: Services> Shard<R, S> {
     pub(super) fn take_completions(&mut self) -> u32 {
         let (begun, mut taken) = (self.core.work.done(), 0);
-        while !self.core.work.is_over() || self.core.work.done() < begun + self.core.work.floor() {
+        while self.core.work.has_room_since(begun) {
             let Some(completion) = self.ring.next() else {
                 self.core.counters.completions += u64::from(taken);
                 return taken;

@@ -129,8 +129,8 @@ fn expired_open(core: &mut Core, slot: u32) {
 }
 
 /// What the client has shown of itself has ended: a response is the last, a WebSocket is closed, a stream ends. Whether
-/// that is all there is to it; a request whose upstream has not answered yet may still become a WebSocket, and a response
-/// has its other deadlines.
+/// that is all there is to it; a request whose upstream has not answered yet may still become a WebSocket, and a
+/// response has its other deadlines.
 fn identity_is_over(core: &mut Core, slot: u32) -> bool {
     let who = core.slab.handle(slot);
     let conn = &mut core.slab[slot];

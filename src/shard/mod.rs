@@ -50,10 +50,7 @@ use std::io;
 use std::time::Instant;
 pub use tls::Signer;
 use trouble::Trouble;
-use work::LETTER;
-
-/// Of the events of a turn one in so many may be a deadline.
-const EXPIRED_SHARE: usize = 8;
+use work::{END, LETTER, LOOK};
 
 /// Slots that are drained in one turn of a stopping shard.
 const DRAINED_PER_TURN: u32 = 1024;
@@ -308,11 +305,14 @@ impl<R: Ring, S: Services> Shard<R, S> {
 
     fn expire_timers(&mut self) -> u32 {
         self.core.clock.sweep(&mut self.due);
-        // Thousands may be due in one tick, and to end a connection costs more than to hear one.
-        let looked = self.due.len().min((self.turn_events as usize / EXPIRED_SHARE).max(1));
-        for slot in self.due.drain(..looked).collect::<Vec<_>>() {
-            self.guarded(Some(slot), |shard| expired::look(&mut shard.core, slot));
+        let (begun, mut looked) = (self.core.work.done(), 0);
+        // Thousands may be due in one tick.
+        while looked < self.due.len() && self.core.work.has_room_since(begun) {
+            let slot = self.due[looked];
+            looked += 1;
+            self.guarded(Some(slot), |shard| shard.look_at(slot));
         }
+        self.due.drain(..looked);
         while let Some(slot) = self.core.due.quiet.pop() {
             let (who, token) = (self.core.slab.handle(slot), self.core.slab[slot].token);
             self.guarded(Some(slot), |shard| shard.service.event(&mut shard.core.desk(), who, token, Event::KeepAlive));
@@ -322,6 +322,14 @@ impl<R: Ring, S: Services> Shard<R, S> {
             self.guarded(Some(slot), |shard| shard.service.event(&mut shard.core.desk(), who, token, Event::Drain));
         }
         looked as u32
+    }
+
+    fn look_at(&mut self, slot: u32) {
+        let before = self.core.slab[slot].state;
+        expired::look(&mut self.core, slot);
+        let after = self.core.slab[slot].state;
+        let ends = after != before && matches!(after, State::Closing | State::Leaving);
+        self.core.work.add(if ends { END } else { LOOK });
     }
 
     // ---- what is left over ----
@@ -367,7 +375,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
             shaken += 1;
             self.guarded(Some(taken.slot()), |shard| tls::returned(&mut shard.core, &mut shard.service, taken));
         }
-        while !self.core.work.is_over() || self.core.work.done() < begun + self.core.work.floor() {
+        while self.core.work.has_room_since(begun) {
             let Some(slot) = self.core.tls.next_handshake() else { break };
             shaken += 1;
             self.guarded(Some(slot), |shard| tls::shake(&mut shard.core, &mut shard.service, slot));

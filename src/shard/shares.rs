@@ -12,6 +12,7 @@ use super::slab::Handle;
 use crate::mesh::{Cause, Entry, Meter, Most, Place, Rate, Refused};
 use edgehold_wire::status::Status;
 use edgehold_wire::ws::CloseCode;
+use std::net::IpAddr;
 
 /// Nanoseconds of a tick.
 const TICK_NANOS: u64 = super::clock::TICK.as_nanos() as u64;
@@ -89,15 +90,20 @@ impl Core {
         Ok(())
     }
 
+    /// The prefix of a client's address that is counted as one; `None`: it has none, behind a unix socket.
+    pub(in crate::shard) fn prefix_of(&self, slot: u32) -> Option<IpAddr> {
+        let conn = &self.slab[slot];
+        let address = conn.peer.address().ip();
+        (!address.is_unspecified()).then(|| self.admission.prefix(conn.origin, address))
+    }
+
     /// By who it is, else by its address; `None`: it has none.
     fn client_key(&self, slot: u32) -> Option<crate::mesh::Key> {
         let (conn, tallies) = (&self.slab[slot], self.admission.tallies());
         if let Some(identity) = self.identities.get(slot) {
             return Some(tallies.key((2_u8, conn.limits, &*identity.name)));
         }
-        let address = conn.peer.address().ip();
-        let prefix = self.admission.prefix(conn.origin, address);
-        (!address.is_unspecified()).then(|| tallies.key((3_u8, conn.limits, prefix)))
+        self.prefix_of(slot).map(|prefix| tallies.key((3_u8, conn.limits, prefix)))
     }
 
     /// Where it is counted, and whether there are too many.

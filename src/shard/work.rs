@@ -21,6 +21,12 @@ pub const LETTER: u64 = 300;
 /// Looking at a record of a service, where it has many and a letter concerns them all.
 pub const RECORD: u64 = 100;
 
+/// Looking at a connection whose deadline has come: it may be pinged, or parked.
+pub const LOOK: u64 = COMPLETION;
+
+/// Ending a connection whose deadline has come: what it is told, and its close.
+pub const END: u64 = 8 * COMPLETION;
+
 /// Bytes that are copied or masked for one unit.
 const COPIED: u64 = 32;
 
@@ -62,6 +68,12 @@ impl Work {
         let debt = (self.done - before).saturating_sub(self.floor());
         self.done -= debt;
         debt
+    }
+
+    /// Whether more may be done of a kind that has begun at `begun`: the turn is not over, or the kind has not had its
+    /// floor.
+    pub fn has_room_since(&self, begun: u64) -> bool {
+        !self.is_over() || self.done < begun + self.floor()
     }
 
     /// What is done since `before` is a connection's share of a turn: a sixteenth.

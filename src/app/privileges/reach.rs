@@ -124,8 +124,8 @@ impl Reach {
             }
             Source::Unix(path) => self.feeds.push(path.clone()),
             Source::Tcp { host, .. } => self.names |= host.parse::<IpAddr>().is_err(),
-            // A cluster may name its other members. The client of NATS reads the authorities of the system whatever it is
-            // handed, and does not connect where it may not.
+            // A cluster may name its other members. The client of NATS reads the authorities of the system whatever it
+            // is handed, and does not connect where it may not.
             Source::Nats(_) | Source::JetStream(..) => (self.names, self.authorities) = (true, true),
             Source::RedisChannels(_) | Source::RedisStreams(_) | Source::Mqtt(_) => self.names = true,
             Source::Http | Source::Demo => {}

@@ -1,5 +1,6 @@
 //! A question on its way to its answer: it is answered exactly once, whatever becomes of whoever has it.
 
+use super::fair::Taken;
 use super::stats::{AuthStats, Kind};
 use crate::mesh::{Answer, Denial, Denied, Identity, ShardNumber};
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub(super) struct Asked {
     answers: Answers,
     stats: Arc<AuthStats>,
     is_answered: bool,
+    /// Its part of what one client may ask.
+    pub(super) taken: Option<Taken>,
 }
 
 impl Asked {
@@ -32,7 +35,7 @@ impl Asked {
         (answers, stats): (Answers, Arc<AuthStats>),
     ) -> Asked {
         stats.ask(kind);
-        Asked { shard, number, kind, begun: Instant::now(), timeout, answers, stats, is_answered: false }
+        Asked { shard, number, kind, begun: Instant::now(), timeout, answers, stats, is_answered: false, taken: None }
     }
 
     /// The time of the client is over.

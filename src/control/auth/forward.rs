@@ -58,9 +58,14 @@ impl Forward {
         Forward { settings: settings.clone(), client, permits: Semaphore::new(parallel), state, stats }
     }
 
+    /// So many questions may wait.
+    pub(super) fn most(&self) -> u64 {
+        (self.settings.parallel as usize * QUEUE) as u64
+    }
+
     /// Answers at once where too many wait, else when the server has answered.
     pub(super) fn ask(self: &Arc<Self>, asked: Asked, request: &AskedRequest) {
-        let is_full = self.stats.waiting(asked.kind) >= (self.settings.parallel as usize * QUEUE) as u64;
+        let is_full = self.stats.waiting(asked.kind) >= self.most();
         match self.request(request) {
             _ if is_full => asked.deny(Denied::Busy),
             None => asked.deny(Denied::Malformed),

@@ -11,6 +11,7 @@
 //! | `pool` | threads for what takes long |
 //! | `source` | users and keys as they are now; files |
 //! | `passwd` | writing the file of users |
+//! | `fair` | what of a queue one client may fill |
 //! | `token`, `users` | a token, a password: whose it is |
 //! | `keys`, `signature` | keys with what they are for; signatures, by ring |
 //! | `asked` | a question on its way to its one answer |
@@ -20,6 +21,7 @@
 //! tasks, and of each kind only so many questions wait as a limit says. The next one is answered `busy`.
 
 mod asked;
+mod fair;
 mod forward;
 mod http;
 mod jwks;

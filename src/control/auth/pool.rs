@@ -42,6 +42,11 @@ impl Pool {
         Ok(Pool { kind, queue, most: u64::from(most), stats: stats.clone() })
     }
 
+    /// So many may wait.
+    pub(super) fn most(&self) -> u64 {
+        self.most
+    }
+
     /// One more may wait. The caller is the only one that hands work over.
     pub(super) fn has_room(&self) -> bool {
         self.stats.waiting(self.kind) < self.most

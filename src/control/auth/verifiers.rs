@@ -1,6 +1,7 @@
 //! Who answers the shards' questions, by route: each is handed to a thread or a task, and answered exactly once.
 
 use super::asked::{Answers, Asked};
+use super::fair::Fair;
 use super::forward::{BRIEFLY, Forward};
 use super::http::Client;
 use super::jwks::Jwks;
@@ -29,6 +30,7 @@ pub(in crate::control) struct Verifiers {
     tokens: Pool,
     answers: Answers,
     stats: Arc<AuthStats>,
+    fair: Fair,
 }
 
 /// What a route's `auth` asks.
@@ -98,7 +100,8 @@ impl Verifiers {
         let passwords = Pool::start(Kind::Basic, passwords, limits.password_queue, &stats)?;
         let tokens = threads(has(|it| it.jwt.is_some()), limits.token_threads);
         let tokens = Pool::start(Kind::Jwt, tokens, limits.token_queue, &stats)?;
-        Ok((Verifiers { routes, passwords, tokens, answers, stats }, sources.upkeep))
+        let fair = Fair::default();
+        Ok((Verifiers { routes, passwords, tokens, answers, stats, fair }, sources.upkeep))
     }
 
     /// What is counted.
@@ -116,8 +119,12 @@ impl Verifiers {
         };
         let timeout = route.map_or(Duration::ZERO, |it| it.timeout);
         let out = (self.answers.clone(), self.stats.clone());
-        let asked = Asked::new((shard, question.number), kind, timeout, out);
+        let mut asked = Asked::new((shard, question.number), kind, timeout, out);
         let Some(route) = route else { return };
+        let Some(taken) = self.fair.take(kind, question.client, self.most(route, kind)) else {
+            return asked.deny(Denied::Busy);
+        };
+        asked.taken = Some(taken);
         match question.credentials {
             Credentials::Basic { user, password } => self.ask_password(route, asked, user, password),
             Credentials::Token(token) => self.ask_token(route, asked, token),
@@ -126,6 +133,15 @@ impl Verifiers {
                     forward.ask(asked, &request);
                 }
             }
+        }
+    }
+
+    /// How many questions of a kind may wait.
+    fn most(&self, route: &Route, kind: Kind) -> u64 {
+        match kind {
+            Kind::Basic => self.passwords.most(),
+            Kind::Jwt => self.tokens.most(),
+            Kind::Forward => route.forward.as_ref().map_or(0, |it| it.most()),
         }
     }
 

@@ -148,7 +148,9 @@ impl Gate {
         credentials: Credentials,
     ) -> Option<u32> {
         let now = desk.now();
-        let question = Question { number: self.questions.next(), route, credentials };
+        let (Waiting::Request(who) | Waiting::Connection(who)) = caller;
+        let client = desk.peer_prefix(who);
+        let question = Question { number: self.questions.next(), route, client, credentials };
         let posted = self.questions.has_room(now) && desk.post(ToControl::Question(Box::new(question)));
         posted.then(|| {
             desk.counters().auth_asked += 1;

@@ -18,7 +18,7 @@ use super::slab::Handle;
 use super::work::RECORD;
 use crate::mesh::x509::ClientCertificate;
 use crate::mesh::{Cause, Counters, Identity, Secret, ServiceKind, ShardLetter, ShardNumber, ToControl};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// What became of something that was to be sent.
@@ -86,6 +86,12 @@ impl Desk<'_> {
         let conn = self.core.slab.get(who)?;
         let told = self.core.side.told(conn.side).and_then(|told| told.destination);
         told.or_else(|| self.core.addresses.rules(conn.origin)?.address)
+    }
+
+    /// The prefix of the client's address that is counted as one (`addresses.ipv4_prefix`, `ipv6_prefix`); `None`: it
+    /// has no address.
+    pub fn peer_prefix(&self, who: Handle) -> Option<IpAddr> {
+        self.core.slab.get(who).and_then(|_| self.core.prefix_of(who.slot))
     }
 
     /// Whom the client's certificate names, which was verified in the handshake; `None`: it has shown none, or one that

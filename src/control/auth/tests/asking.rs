@@ -9,6 +9,7 @@ use super::{LIMITS, jwt, no_auth};
 use crate::mesh::{Answer, Credentials, Denied, Question, Secret, ShardNumber};
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,9 +35,14 @@ impl Desk {
     }
 
     pub(super) fn ask(&mut self, credentials: Credentials) -> u32 {
+        self.ask_from(None, credentials)
+    }
+
+    /// From a client of this address.
+    fn ask_from(&mut self, client: Option<IpAddr>, credentials: Credentials) -> u32 {
         let number = self.next;
         self.next += 1;
-        self.verifiers.ask(3, Question { number, route: 1, credentials });
+        self.verifiers.ask(3, Question { number, route: 1, client, credentials });
         number
     }
 
@@ -112,7 +118,7 @@ async fn what_nobody_can_be_asked_about_is_unavailable() {
     let (mut desk, _upkeep) = Desk::new(basic(good("users")));
     assert_eq!(desk.judge(token("x")).await, Err(Denied::Unavailable));
     for route in [0, 2, u16::MAX] {
-        desk.verifiers.ask(3, Question { number: 7, route, credentials: token("x") });
+        desk.verifiers.ask(3, Question { number: 7, route, client: None, credentials: token("x") });
         assert_eq!(desk.next().await.verdict.unwrap_err().why, Denied::Unavailable);
     }
     let (mut desk, _upkeep) = Desk::new(basic(good("none")));
@@ -149,6 +155,25 @@ async fn wrong_passwords_as_fast_as_they_come_hold_up_no_token() {
     assert!(before.expect("the token is good") < wrong, "the token has waited for {before:?} of {wrong}");
     let stats = desk.verifiers.stats();
     assert_eq!((stats.waiting(Kind::Basic), desk.answers_that_are_there()), (0, 0));
+}
+
+/// The queue of passwords is not one client's to fill: another who comes behind it is answered.
+#[tokio::test]
+async fn wrong_passwords_of_one_address_keep_out_nobody_else() {
+    let (mut desk, _upkeep) = Desk::new(basic(good("users")));
+    let [hostile, other] = ["192.0.2.1", "192.0.2.2"].map(|it| it.parse().ok());
+    for it in 0..50 {
+        desk.ask_from(hostile, password(&format!("user{it}"), "wrong"));
+    }
+    let number = desk.ask_from(other, password("alice", "wonderland"));
+    let (mut busy, mut admitted) = (0, false);
+    for _ in 0..=50 {
+        let answer = desk.next().await;
+        busy += u32::from(answer.verdict.as_ref().is_err_and(|it| it.why == Denied::Busy));
+        admitted |= answer.question == number && answer.verdict.is_ok();
+    }
+    assert!(admitted && busy >= 40, "{busy} of the hostile client's were sent away at once");
+    assert_eq!(desk.judge(password("alice", "wonderland")).await, Ok("alice".into()));
 }
 
 /// Who has waited too long is not worked for.
