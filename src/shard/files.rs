@@ -213,7 +213,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
     /// What services have asked about files. A quarter of a turn is theirs whatever has come.
     pub(super) fn do_files(&mut self) -> u32 {
         let (begun, mut done) = (self.core.work.done(), 0);
-        while !self.core.work.is_over() || self.core.work.done() < begun + self.core.work.floor() {
+        while self.core.work.has_room_since(begun) {
             let Some(wanted) = self.core.files.wanted.pop_front() else { break };
             done += 1;
             self.core.work.add(FRAME);

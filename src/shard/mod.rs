@@ -67,7 +67,6 @@ pub struct Shard<R: Ring, S: Services> {
     due: Vec<u32>,
     /// How often settings were exchanged.
     generation: u32,
-    turn_events: u32,
     drain_position: Option<u32>,
     left: bool,
     /// Faults of ours end the process: see `guard.rs`.
@@ -133,7 +132,6 @@ impl<R: Ring, S: Services> Shard<R, S> {
             accepts: Accepts::new(settings),
             due: Vec::new(),
             generation: 0,
-            turn_events: settings.turn_events,
             drain_position: None,
             left: false,
             rethrows: cfg!(debug_assertions),
