@@ -7,7 +7,8 @@ use edgehold::mesh::{
 };
 use edgehold::service::broadcast::{BroadcastSettings, FeedSettings, Keep, Policy, Slow};
 use edgehold::service::files::{FilesPlan, FilesSettings, Site};
-use edgehold::service::proxy::{self, Frames, Place, Tells};
+use edgehold::service::proxy::{self, Frames, Tells};
+use edgehold::service::upstreams::Place;
 use edgehold::service::{Route, Services, Settings, Target, broadcast, echo};
 use edgehold::shard::clock::Now;
 use edgehold::shard::service::{Admission, Deflate, RouteLimits, ShardSettings, Shares};
@@ -249,6 +250,7 @@ pub fn settings() -> ShardSettings {
         accepts_in_flight: 128,
         listeners: 1,
         addresses: Vec::new(),
+        bare: Vec::new(),
         tls: Vec::new(),
         upstreams: 1,
         limits: vec![limits()],

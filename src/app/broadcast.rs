@@ -2,7 +2,7 @@
 
 use super::config::{self, Config};
 use super::generation::{Generation, broadcasts};
-use crate::service::broadcast::{BroadcastPlan, BroadcastSettings, ChannelRoles, FeedSettings, Keep, Slow};
+use crate::service::broadcast::{BroadcastPlan, BroadcastSettings, ChannelRoles, FeedSettings, Keep, Naming, Slow};
 use crate::shard::clock::ticks;
 use std::hash::{BuildHasher, RandomState};
 
@@ -55,6 +55,7 @@ fn feed(config: &Config, place: usize, written: &config::Feed) -> FeedSettings {
     let its_routes = || broadcasts(config).map(|(_, it)| it).filter(|route| route.feeds.contains(&place));
     let conflates = |route: &config::Broadcast| route.slow_client.policy == config::Policy::Conflate;
     FeedSettings {
+        naming: Naming::Prefixes,
         channel: written.channel.clone(),
         keep: Keep {
             messages: written.replay.messages,

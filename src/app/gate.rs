@@ -21,6 +21,7 @@ pub(super) fn auth_by_number(generation: &Generation) -> Vec<Option<AuthSettings
 
 fn auth_plan(written: &AuthSettings) -> AuthPlan {
     AuthPlan {
+        late: false,
         certificate: written.client_certificate.as_ref().map(certificate_plan),
         token: written.jwt.as_ref().map(token_plan),
         basic: written.basic.as_ref().map(|it| it.realm.as_str().into()),

@@ -10,7 +10,8 @@ use crate::engine::Address;
 use crate::engine::files::local_device;
 use crate::mesh::{Health, ListenerTls, Rate, UpstreamTls};
 use crate::service::files::{self, FilesSettings};
-use crate::service::proxy::{self, Backoff, Place, Placed, Places};
+use crate::service::proxy;
+use crate::service::upstreams::{Backoff, Place, Placed, Places};
 use crate::service::{self, Route, Routes, Target, echo};
 use crate::shard::clock::ticks;
 use crate::shard::service::{self as shard, AddressRules, Deflate, RouteLimits, ShardSettings, Share, Shares};
@@ -74,6 +75,7 @@ pub(super) fn at_start(
         accepts_in_flight: u32::from(config.server.accepts_in_flight),
         listeners: config.listeners.len(),
         addresses: config.listeners.iter().map(address_rules).collect(),
+        bare: Vec::new(),
         tls: tls.to_vec(),
         upstreams: generation.by_upstream(|_| ()).len(),
         limits: limits_by_number(generation).into_iter().flatten().collect(),

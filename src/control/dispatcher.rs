@@ -7,7 +7,10 @@ use super::reports::{ReportCollector, Reports};
 use super::shard_link::{Line, ShardLink};
 use super::shutdown::{Ending, Shutdown, Step};
 use super::subscriber_queries::{Reply, SubscriberQueries};
-use crate::mesh::{Answer, Denial, Denied, Question, ShardNumber, ToControl, ToShard, Waker, Wanted};
+use crate::mesh::{
+    Answer, Denial, Denied, Question, ShardNumber, ToControl, ToShard, TopicNews, TopicRequest, TopicState, Waker,
+    Wanted,
+};
 use std::io;
 use std::time::Duration;
 use tokio::io::Interest;
@@ -165,6 +168,7 @@ impl Dispatcher {
                     ToControl::Report(report) => self.reports.received(*report),
                     ToControl::SubscriberCounts(counts) => self.subscribers.received(*counts),
                     ToControl::Question(question) => self.ask(shard, *question),
+                    ToControl::Topic(request) => self.want(*request),
                 }
             }
         }
@@ -176,6 +180,14 @@ impl Dispatcher {
         }
         let verdict = Err(Denial::new(Denied::Unavailable));
         self.hand_on((shard, Box::new(Answer { question: question.number, verdict, keep: 0 })));
+    }
+
+    /// There are no sessions with brokers yet.
+    fn want(&mut self, TopicRequest { shard, feed, topic, quality }: TopicRequest) {
+        let state = TopicState::Refused(0x80, "no session with this broker".into());
+        if quality.is_some() {
+            self.links[shard].send(ToShard::Topic(Box::new(TopicNews { feed, topic, state })));
+        }
     }
 
     fn hand_on(&mut self, (shard, answer): Addressed) {

@@ -37,6 +37,8 @@ pub enum ToShard {
     SubscriberCounts(Box<SubscribersQuery>),
     /// The answer to a [`Question`].
     Answer(Box<Answer>),
+    /// What has become of a topic of a broker.
+    Topic(Box<TopicNews>),
     /// A letter of another shard (`Desk::post_to_shard`).
     Shard {
         /// The shard that posted it.
@@ -125,6 +127,45 @@ pub enum ToControl {
     SubscriberCounts(Box<SubscriberCounts>),
     /// Whose credentials these are; to be answered by [`ToShard::Answer`].
     Question(Box<Question>),
+    /// Of a topic of a broker this shard has subscribers now, or none any more.
+    Topic(Box<TopicRequest>),
+}
+
+/// What a shard wants of a topic of a broker. For all shards together the broker sees one subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicRequest {
+    /// The shard.
+    pub shard: ShardNumber,
+    /// The number of the broker's feed.
+    pub feed: FeedNumber,
+    /// A STOMP destination or an MQTT topic filter, as clients have written it.
+    pub topic: Arc<str>,
+    /// `Some`: it has subscribers, the most demanding with this quality of service (0 to 2, MQTT version 5 section 4.3;
+    /// STOMP: 1); each such request is answered by [`ToShard::Topic`]. `None`: it has none any more.
+    pub quality: Option<u8>,
+}
+
+/// What has become of a topic of a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicNews {
+    /// The number of the broker's feed.
+    pub feed: FeedNumber,
+    /// The topic.
+    pub topic: Arc<str>,
+    /// What is known of it.
+    pub state: TopicState,
+}
+
+/// What is known of a topic of a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TopicState {
+    /// The broker has confirmed the subscription, with this quality of service: what is published from now on comes.
+    Subscribed(u8),
+    /// The broker has refused it: a reason code of MQTT version 5, and its words.
+    Refused(u8, Box<str>),
+    /// The subscription has ended, after nobody had wanted it for a while: of what was kept of its messages nothing is
+    /// known to be the last any more.
+    Ended,
 }
 
 /// The channels of a shard at one moment.

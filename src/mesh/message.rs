@@ -34,6 +34,8 @@ pub struct NewMessage {
     pub event: Option<String>,
     /// The key of which it is the last value.
     pub key: Option<String>,
+    /// What its source says of it besides, in the source's own bits.
+    pub mark: u8,
     /// Its payload, text or binary.
     pub payload: PlainFrame,
 }
@@ -142,6 +144,8 @@ pub struct Message {
     pub feed: FeedNumber,
     /// Text (UTF-8), else binary.
     pub text: bool,
+    /// [`NewMessage::mark`].
+    pub mark: u8,
     /// Bytes of the head of `frame`.
     head_len: u8,
     /// The channel that it was published to.
@@ -186,6 +190,7 @@ impl Message {
             epoch,
             feed: new.feed,
             text: new.payload.is_text,
+            mark: new.mark,
             head_len: new.payload.head_len,
             channel: new.channel.into(),
             own_id: new.id.map(Into::into),

@@ -33,7 +33,7 @@ pub use health::{Health, is_up};
 pub use identity::{Answer, Credentials, Denial, Denied, Identity, Question, Secret, WORD_BYTES, WORDS};
 pub use letters::{
     ChannelKey, ChannelState, Missed, Report, ShardLetter, ShardNote, ShardNumber, SubscriberCounts, SubscribersQuery,
-    ToControl, ToShard, Wanted,
+    ToControl, ToShard, TopicNews, TopicRequest, TopicState, Wanted,
 };
 pub use mailbox::{Receiver, Sender, mailbox, mailbox_bytes};
 pub use message::{Body, FeedNumber, Form, Frame, Message, NewMessage, PlainFrame, epoch_of, id, sequence_of};

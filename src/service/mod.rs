@@ -10,10 +10,14 @@ mod fanout;
 pub mod files;
 pub mod gate;
 mod health;
+pub mod mqtt;
+pub mod offload;
 pub mod page;
 pub mod proxy;
 mod redirect;
 mod routes;
+pub mod stomp;
+pub mod upstreams;
 
 use crate::mesh::{ServiceKind, ToShard};
 use crate::shard::service::{Desk, Event, FileEvent, Verdict};
@@ -52,6 +56,10 @@ pub trait Service {
 
     /// A request has come for one of its routes: see [`Services::request`](crate::shard::service::Services::request).
     fn request(&mut self, desk: &mut Desk<'_>, request: &Request<'_, '_>, plan: &Self::Plan) -> Verdict;
+
+    /// The first bytes have come of a client for one of its routes, at a listener without HTTP: see
+    /// [`Services::begin`](crate::shard::service::Services::begin). `limits`: the number of the route's.
+    fn begin(&mut self, _desk: &mut Desk<'_>, _who: Handle, _plan: &Self::Plan, _limits: u16) {}
 
     /// Something has happened to one of its connections.
     fn event(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, event: Event<'_>);
@@ -151,6 +159,8 @@ macro_rules! dispatch {
             pub health: Vec<Option<String>>,
             /// The ports of `https` to which listeners, by their numbers, send all pages.
             pub redirects: Vec<Option<u16>>,
+            /// The routes of listeners without HTTP, by their numbers: host and path.
+            pub bare: Vec<Option<(Option<String>, String)>>,
             /// Who may come in, whatever the route.
             pub gate: gate::GateSettings,
             $(#[doc = $about] pub $module: <$module::$name as Service>::Settings,)*
@@ -161,6 +171,7 @@ macro_rules! dispatch {
             routes: Arc<Routes>,
             health: health::Paths,
             redirects: redirect::Redirects,
+            bare: Vec<Option<(Option<String>, String)>>,
             gate: gate::Gate,
             $($module: $module::$name,)*
         }
@@ -171,12 +182,14 @@ macro_rules! dispatch {
                 let (routes, health) = (settings.routes.clone(), health::Paths(settings.health.clone()));
                 let redirects = redirect::Redirects(settings.redirects.clone());
                 let gate = gate::Gate::new(&settings.gate);
-                Services { routes, health, redirects, gate, $($module: $module::$name::new(&settings.$module),)* }
+                let bare = settings.bare.clone();
+                Services { routes, health, redirects, bare, gate, $($module: $module::$name::new(&settings.$module),)* }
             }
 
             fn take_settings(&mut self, desk: &mut Desk<'_>, settings: &Settings) {
                 (self.routes, self.health.0) = (settings.routes.clone(), settings.health.clone());
                 self.redirects.0.clone_from(&settings.redirects);
+                self.bare.clone_from(&settings.bare);
                 self.gate.exchange(&settings.gate);
                 $(self.$module.exchange(desk, &settings.$module);)*
             }
@@ -187,6 +200,10 @@ macro_rules! dispatch {
 
             fn serve(&mut self, desk: &mut Desk<'_>, request: &Request<'_, '_>, target: &Target) -> Verdict {
                 match target { $(Target::$name(plan) => self.$module.request(desk, request, plan),)* }
+            }
+
+            fn serve_bare(&mut self, desk: &mut Desk<'_>, who: Handle, route: &Route) {
+                match &route.target { $(Target::$name(plan) => self.$module.begin(desk, who, plan, route.limits),)* }
             }
 
             fn tell(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, event: Event<'_>) {
@@ -215,6 +232,22 @@ macro_rules! dispatch {
 crate::mesh::services!(dispatch);
 
 impl Services {
+    /// What feeds have published goes to broadcast as a letter of its own, and is shown here to those who have feeds of
+    /// brokers.
+    fn note_published(&mut self, desk: &mut Desk<'_>, letter: &ToShard) {
+        match letter {
+            ToShard::Publish(messages) => {
+                self.stomp.publish(desk, messages);
+                self.mqtt.publish(desk, messages);
+            }
+            ToShard::Missed(missed) => {
+                self.stomp.missed(desk, missed);
+                self.mqtt.missed(desk, missed);
+            }
+            _ => {}
+        }
+    }
+
     fn tell_authenticated(&mut self, desk: &mut Desk<'_>, who: Handle, taken: bool) {
         if let Some(token) = desk.token(who) {
             self.tell(desk, who, token, Event::Authenticated(taken));
@@ -254,7 +287,10 @@ impl crate::shard::service::Services for Services {
             gate::Judgement::Answered => return Verdict::Served,
             gate::Judgement::Waits(token) => return Verdict::Wait(token),
         }
-        desk.authenticated(who);
+        let is_late = route.gate.auth.as_ref().is_some_and(|auth| auth.late);
+        if !is_late || desk.identity(who).is_some() {
+            desk.authenticated(who);
+        }
         if !desk.admit_to_route(who) {
             return Verdict::Served;
         }
@@ -263,11 +299,22 @@ impl crate::shard::service::Services for Services {
         self.serve(desk, &request, &route.target)
     }
 
+    fn begin(&mut self, desk: &mut Desk<'_>, who: Handle) {
+        let routes = self.routes.clone();
+        let Some(Some((host, path))) = self.bare.get(desk.listener(who)) else { return };
+        let Some(route) = routes.find(host.as_deref().unwrap_or(""), path) else { return };
+        desk.route(who, route.target.kind(), route.limits);
+        self.gate.meet(desk, who, route);
+        if desk.admit_to_route(who) {
+            self.serve_bare(desk, who, route);
+        }
+    }
+
     fn event(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, event: Event<'_>) {
         self.tell(desk, who, token, event);
-        while let Some((who, token)) = desk.take_presented() {
-            let routes = self.routes.clone();
-            if let Some(taken) = self.gate.presented(desk, (who, &token), &routes) {
+        while let Some(shown) = desk.take_presented() {
+            let (routes, who) = (self.routes.clone(), shown.0);
+            if let Some(taken) = self.gate.presented(desk, shown, &routes) {
                 self.tell_authenticated(desk, who, taken);
             }
         }
@@ -283,6 +330,7 @@ impl crate::shard::service::Services for Services {
             let told = self.gate.answered(desk, *answer, &routes);
             return told.into_iter().for_each(|(who, taken)| self.tell_authenticated(desk, who, taken));
         }
+        self.note_published(desk, &letter);
         let unread = self.deliver(desk, letter);
         debug_assert!(unread.is_none(), "a letter for nobody: {unread:?}");
     }

@@ -6,12 +6,11 @@
 //! reaches the other behind everything that was said before.
 
 mod header;
-mod upstream;
 
 pub use header::Tells;
-pub use upstream::{Backoff, Place, Placed, Places};
 
 use super::echo::opcode;
+use super::upstreams::{self, Call, Places, Upstream};
 use super::{Admits, Request, Service};
 use crate::mesh::{Cause, Numbered, ServiceKind, ToShard, UpstreamCounters};
 use crate::shard::service::{Address, Backpressure, Desk, Dial, Event, Verdict};
@@ -23,7 +22,6 @@ use edgehold_wire::ws::CloseCode;
 use slab::Slab;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use upstream::Upstream;
 
 /// What a proxy route says.
 #[derive(Clone, Debug)]
@@ -81,20 +79,6 @@ struct Session {
     line: Result<Tail, utf8::Invalid>,
 }
 
-/// The search for an upstream that answers.
-struct Call {
-    /// Places in the route's list that were tried, as bits.
-    tried: u64,
-    /// The number of the upstream that is being called, or is connected.
-    upstream: usize,
-    /// Addresses of it that were tried, and the one that was tried last.
-    addresses_tried: usize,
-    address: usize,
-    /// The upstream's verdict when the call began: only one call can change it.
-    verdict: u32,
-    answered: bool,
-}
-
 impl Service for Proxy {
     type Plan = Arc<ProxyPlan>;
     type Settings = Places;
@@ -115,7 +99,9 @@ impl Service for Proxy {
             counters[number] = UpstreamCounters::default();
             Upstream::new(placed, places.backoff)
         });
-        self.sessions.iter_mut().for_each(|(_, session)| session.call.skip_older(&session.settings, &self.upstreams));
+        self.sessions
+            .iter_mut()
+            .for_each(|(_, session)| session.call.skip_older(&session.settings.upstreams, &self.upstreams));
     }
 
     /// Upstreams that are gone and have connections.
@@ -246,7 +232,7 @@ impl Proxy {
 
     fn nobody_answers(&mut self, desk: &mut Desk<'_>, token: usize) {
         let numbers = &self.sessions[token].settings.upstreams;
-        let retry_after = upstream::retry_after(numbers.iter().map(|&it| &self.upstreams[it as usize]));
+        let retry_after = upstreams::retry_after(numbers.iter().map(|&it| &self.upstreams[it as usize]));
         self.give_up(desk, token, "no upstream answers", retry_after);
     }
 
@@ -282,36 +268,14 @@ impl Proxy {
     }
 }
 
-impl Call {
-    /// Of the route's upstreams those that are gone count as tried.
-    fn skip_older(&mut self, plan: &ProxyPlan, upstreams: &Numbered<Upstream>) {
-        let older = |number: &u32| upstreams.current(*number as usize).is_none();
-        let places = plan.upstreams.iter().enumerate().filter(|(_, number)| older(number));
-        self.tried |= places.fold(0, |places, (place, _)| places | 1 << place);
-    }
-
-    /// The place and number of the upstream with the fewest connections among those that were not tried and are not
-    /// left alone; where there is none, the last resort.
-    fn choose(&self, numbers: &[u32], upstreams: &Numbered<Upstream>, now: u32) -> Option<(usize, u32)> {
-        let all = numbers.iter().copied().enumerate();
-        let fresh = all.filter(|(place, _)| self.tried & 1 << place == 0);
-        let is_open = |(_, number): &(usize, u32)| upstreams[*number as usize].may_be_called(now);
-        let is_resort = |(_, number): &(usize, u32)| upstreams[*number as usize].may_be_last_resort(now);
-        let connections = |(_, number): &(usize, u32)| upstreams[*number as usize].connections;
-        let open = fresh.clone().filter(is_open).min_by_key(connections);
-        open.or_else(|| fresh.filter(is_resort).min_by_key(connections))
-    }
-}
-
 impl Session {
     fn new(client: Handle, settings: Arc<ProxyPlan>, limits: u16) -> Session {
-        let call = Call { tried: 0, upstream: 0, addresses_tried: 0, address: 0, verdict: 0, answered: false };
         Session {
             client: Some(client),
             upstream: None,
             settings,
             limits,
-            call,
+            call: Call::default(),
             header: Vec::new(),
             close_code: None,
             last_byte: 0,

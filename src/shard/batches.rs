@@ -16,6 +16,9 @@ use std::sync::Arc;
 /// many in its outbox.
 const BATCH_BYTES: usize = 64 << 10;
 
+/// Bytes of heads in one batch, but for one that is larger by itself.
+const HEAD_BYTES: usize = 2 << 10;
+
 /// A message as one shard counts it: cheaper than the count that all shards share.
 pub type Payload = Rc<Arc<Message>>;
 
@@ -25,7 +28,10 @@ pub struct Batch {
     held: Vec<Payload>,
     /// Bytes that no message holds.
     own: Vec<Vec<u8>>,
+    /// What stands in front of messages for one client, one head behind the other; never grows beyond its capacity.
+    heads: Vec<u8>,
     pieces: Vec<Piece>,
+    messages: usize,
     len: usize,
     most: usize,
 }
@@ -38,7 +44,7 @@ impl Batch {
 
     /// Another message may be added.
     pub fn has_room(&self) -> bool {
-        self.is_empty() || self.pieces.len() < GATHER && self.len < self.most
+        self.is_empty() || self.pieces.len() + 1 < GATHER && self.len < self.most && self.has_head_room()
     }
 
     /// Nothing was added.
@@ -48,7 +54,57 @@ impl Batch {
 
     /// Messages in it.
     pub fn count(&self) -> usize {
-        self.pieces.len()
+        self.messages
+    }
+
+    fn has_head_room(&self) -> bool {
+        self.heads.len() < HEAD_BYTES - HEAD_BYTES / 8
+    }
+
+    /// Adds a message for one client, if there is room: a head of its own, and of the payload, which all share, what is
+    /// behind the first `from` bytes.
+    pub fn push_headed(&mut self, head: &[u8], payload: &Payload, from: usize) {
+        if !self.has_room() {
+            return;
+        }
+        let head = self.keep_head(head);
+        let tail = payload.payload().get(from..).unwrap_or_default();
+        self.add(head);
+        if !tail.is_empty() {
+            self.add(Piece { start: tail.as_ptr(), len: tail.len() });
+            self.held.push(payload.clone());
+        }
+        self.messages += 1;
+    }
+
+    /// Adds bytes for one client that are not shared at all, if there is room.
+    pub fn push_own(&mut self, bytes: Vec<u8>) {
+        if self.has_room() && !bytes.is_empty() {
+            self.add(Piece { start: bytes.as_ptr(), len: bytes.len() });
+            self.own.push(bytes);
+            self.messages += 1;
+        }
+    }
+
+    /// Where a head lies from now on: none that is there already may move.
+    fn keep_head(&mut self, head: &[u8]) -> Piece {
+        if self.heads.capacity() == 0 {
+            self.heads.reserve_exact(HEAD_BYTES);
+        }
+        if self.heads.capacity() - self.heads.len() < head.len() {
+            let own = head.to_vec();
+            let piece = Piece { start: own.as_ptr(), len: own.len() };
+            self.own.push(own);
+            return piece;
+        }
+        let at = self.heads.len();
+        self.heads.extend_from_slice(head);
+        Piece { start: self.heads[at..].as_ptr(), len: head.len() }
+    }
+
+    fn add(&mut self, piece: Piece) {
+        self.len += piece.len;
+        self.pieces.push(piece);
     }
 
     /// Adds a message, if there is room. `deflate` makes the deflated form where it was not made yet.
@@ -61,9 +117,9 @@ impl Batch {
             // An empty payload as it is: the kernel is never asked to send nothing.
             return;
         }
-        self.pieces.push(Piece { start: bytes.as_ptr(), len: bytes.len() });
-        self.len += bytes.len();
+        self.add(Piece { start: bytes.as_ptr(), len: bytes.len() });
         self.held.push(payload.clone());
+        self.messages += 1;
     }
 
     /// Adds a message that is only kept for those who come back: its form is not kept, unless it is there already.
@@ -75,7 +131,7 @@ impl Batch {
         if bytes.is_empty() {
             return;
         }
-        self.len += bytes.len();
+        (self.len, self.messages) = (self.len + bytes.len(), self.messages + 1);
         match bytes {
             Cow::Borrowed(bytes) => {
                 self.pieces.push(Piece { start: bytes.as_ptr(), len: bytes.len() });
@@ -115,8 +171,9 @@ impl Batch {
     fn clear(&mut self) {
         self.held.clear();
         self.own.clear();
+        self.heads.clear();
         self.pieces.clear();
-        (self.len, self.most) = (0, 0);
+        (self.len, self.most, self.messages) = (0, 0, 0);
     }
 }
 
@@ -125,7 +182,7 @@ impl Batch {
 pub struct Batches {
     in_flight: Vec<Option<Box<Batch>>>,
     free: Vec<u32>,
-    #[allow(clippy::vec_box, reason = "a batch is handed around by a pointer: it is 112 bytes")]
+    #[allow(clippy::vec_box, reason = "a batch is handed around by a pointer: it is 144 bytes")]
     spare: Vec<Box<Batch>>,
 }
 

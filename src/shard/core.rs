@@ -18,7 +18,7 @@ use super::side_table::SideTable;
 use super::slab::{Handle, Slab};
 use super::tls::TlsTable;
 use super::work::Work;
-use crate::mesh::{Cause, Counters, Identity, PeerSenders, Secret, Sender, ToControl};
+use crate::mesh::{Cause, Counters, Credentials, Identity, PeerSenders, Sender, ToControl};
 use edgehold_wire::ws::{self, CloseCode, Opcode};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -82,6 +82,8 @@ pub struct Core {
     pub(super) shard: usize,
     pub(super) slots: u32,
     pub(super) to_control: Sender<ToControl>,
+    /// The listeners at which no HTTP is spoken.
+    pub(super) bare: Vec<bool>,
     /// Letters to other shards.
     pub(super) peers: PeerSenders,
     /// Where the text of a head is written.
@@ -96,7 +98,7 @@ pub(super) struct Due {
     /// Streams whose client's credentials have ended.
     pub(super) ended: Vec<u32>,
     /// Credentials that clients have shown on open connections.
-    pub(super) presented: Vec<(Handle, Secret)>,
+    pub(super) presented: Vec<(Handle, Credentials)>,
 }
 
 impl Core {
@@ -131,6 +133,7 @@ impl Core {
             shard: settings.shard,
             slots: settings.slots,
             to_control,
+            bare: settings.bare.clone(),
             peers: PeerSenders::default(),
             scratch: Vec::new(),
         }

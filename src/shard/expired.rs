@@ -1,6 +1,6 @@
 //! What is done when a deadline has come.
 
-use super::conn::{Exchange, Flags, Held, Hold, ReadEnd, ReadEvent, State};
+use super::conn::{Exchange, Flags, Held, Hold, Protocol, ReadEnd, ReadEvent, State};
 use super::core::Core;
 use super::due;
 use super::slab::Handle;
@@ -135,11 +135,11 @@ fn identity_is_over(core: &mut Core, slot: u32) -> bool {
     let who = core.slab.handle(slot);
     let conn = &mut core.slab[slot];
     conn.exchange.insert(Exchange::LAST);
-    if !conn.is_websocket() && !conn.is_stream() {
+    if !conn.is_websocket() && !conn.lasts() {
         return false;
     }
     conn.set_cause(Cause::Expired);
-    let (code, is_stream) = (core.limits[conn.limits].expired_code, conn.is_stream());
+    let (code, is_stream) = (core.limits[conn.limits].expired_code, conn.lasts());
     core.identities.forget_end(slot);
     core.counters.auth_expired += 1;
     if is_stream {
@@ -166,8 +166,9 @@ fn silence_is_over(core: &mut Core, slot: u32) {
     let conn = &mut core.slab[slot];
     if conn.out.pending() > 0 {
         core.cut(who, Cause::Stalled);
-    } else if conn.is_upstream() || conn.is_held_back() {
-        // An upstream may be silent for as long as its client is there; nothing is received from a paused peer.
+    } else if conn.is_upstream() || conn.is_held_back() || conn.protocol == Protocol::Raw {
+        // An upstream may be silent for as long as its client is there; nothing is received from a paused peer; how
+        // silent a client without HTTP may be is agreed on in its own protocol, which its service speaks.
         conn.last_received = core.clock.now();
         park_it(core, slot);
     } else if conn.exchange.contains(Exchange::ANSWERING) {

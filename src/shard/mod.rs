@@ -290,7 +290,7 @@ impl<R: Ring, S: Services> Shard<R, S> {
         match state {
             State::Head if conn.hold.contains(Hold::VERDICT) => conn.exchange.insert(Exchange::LAST),
             State::Preface | State::Handshake | State::Head => self.core.leave(who, Cause::Drained),
-            State::Open if conn.is_websocket() || conn.is_stream() => {
+            State::Open if conn.is_websocket() || conn.lasts() => {
                 conn.set_cause(Cause::Drained);
                 self.service.event(&mut self.core.desk(), who, token, Event::Drain);
             }

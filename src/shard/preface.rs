@@ -4,7 +4,7 @@
 //! [`MAX_V2`] bytes of it. What is behind it goes on as if it had just come.
 
 use super::addresses::{Beginning, ProxyProtocol};
-use super::conn::{Flags, StateEvent};
+use super::conn::{Flags, Protocol, StateEvent};
 use super::core::{Chain, Core};
 use super::service::Services;
 use super::slab::Handle;
@@ -48,6 +48,9 @@ pub(super) fn admit(core: &mut Core, who: Handle) -> bool {
     let is_secure = core.tls.has_listener(usize::from(conn.origin));
     conn.step(if is_secure { StateEvent::Greeted } else { StateEvent::Accepted });
     conn.flags.set(Flags::TLS, is_secure);
+    if core.bare.get(usize::from(conn.origin)) == Some(&true) {
+        conn.protocol = Protocol::Raw;
+    }
     is_secure
 }
 

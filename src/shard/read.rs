@@ -263,6 +263,8 @@ enum Reader {
     Skip,
     /// A request head.
     Head,
+    /// A service, as it is: the first bytes of a client at a listener without HTTP.
+    Begin,
     /// The service that wants the request's body.
     Body,
     /// The parser of WebSocket frames.
@@ -276,6 +278,7 @@ fn reader(conn: &Conn, side: &SideTable) -> Reader {
     match (conn.state, conn.protocol) {
         // A client that does not take its responses gets no more of them, and one whose verdict is due no other one.
         (State::Head, _) if conn.flags.contains(Flags::FULL) || conn.hold.intersects(UNREAD_HEADS) => Reader::Nobody,
+        (State::Head, Protocol::Raw) => Reader::Begin,
         (State::Head, _) if has_body() => Reader::Skip,
         (State::Head, _) => Reader::Head,
         (State::Open | State::Closing, _) if conn.discards() => Reader::Discard,
@@ -307,6 +310,7 @@ fn read<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &mut 
             Reader::Discard => return len,
             Reader::Skip => skip_body(core, who, &mut rest),
             Reader::Head => head(core, service, who, &mut rest),
+            Reader::Begin => begin(core, service, who),
             Reader::Body => take_body(core, service, who, &mut rest),
             Reader::Frames => frames(core, service, who, &mut rest),
             Reader::Carry => {
@@ -320,6 +324,17 @@ fn read<S: Services>(core: &mut Core, service: &mut S, who: Handle, bytes: &mut 
         }
     }
     len - rest.len()
+}
+
+/// A client at a listener without HTTP goes to its service. `false`: no service has taken it, and it is ending.
+fn begin<S: Services>(core: &mut Core, service: &mut S, who: Handle) -> bool {
+    core.work.add(FRAME);
+    service.begin(&mut core.desk(), who);
+    let is_taken = core.slab.get(who).is_some_and(|conn| conn.state == State::Open);
+    if !is_taken {
+        core.leave(who, Cause::Refused);
+    }
+    is_taken
 }
 
 // ---- HTTP ----

@@ -27,6 +27,9 @@ pub trait Services {
     /// A request head has come, and nothing of its body. A service answers it, or takes the connection and answers
     /// later. Called again with the same head after [`Verdict::Wait`].
     fn request(&mut self, desk: &mut Desk<'_>, who: Handle, head: &Head<'_, '_>) -> Verdict;
+    /// The first bytes have come of a client at a listener without HTTP ([`ShardSettings::bare`]). A service takes it
+    /// ([`Desk::take`]), and is told [`Event::Bytes`]; where none does, it is cut.
+    fn begin(&mut self, _desk: &mut Desk<'_>, _who: Handle) {}
     /// Something has happened to a connection that is owned.
     fn event(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, event: Event<'_>);
     /// What became of something that a service asked about a file, under its token. Nobody's connection need be there
@@ -72,7 +75,7 @@ pub enum Event<'b> {
     Body(&'b [u8]),
     /// The body has ended.
     BodyEnd,
-    /// Bytes of an upstream whose protocol is [`Protocol::Raw`](super::conn::Protocol::Raw).
+    /// Bytes of an upstream, or of a client without HTTP, whose protocol is [`Protocol::Raw`](super::conn::Protocol::Raw).
     Bytes(&'b [u8]),
     /// The upstream that was called has accepted ([`Desk::dial`]).
     Connected,
@@ -84,7 +87,7 @@ pub enum Event<'b> {
     KeepAlive,
     /// The client's Close frame, with its code.
     Close(Option<CloseCode>),
-    /// The upstream's FIN.
+    /// The FIN of an upstream, or of a client without HTTP.
     Fin,
     /// Credentials that the client has shown on its open connection ([`Desk::present`]) were taken, or not.
     Authenticated(bool),

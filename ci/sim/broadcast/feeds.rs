@@ -65,6 +65,7 @@ impl History {
             id: (feed == OWN_IDS).then(|| format!("own.{sequence}")),
             event: event.clone(),
             key: key.clone(),
+            mark: 0,
             payload: if text { PlainFrame::text_or_binary(&payload) } else { PlainFrame::binary(&payload) },
         };
         let message = Message::new(new, EPOCH, sequence);

@@ -228,6 +228,7 @@ impl Decoder {
             return Err(Reason::BadChannel);
         }
         Ok(NewMessage {
+            mark: 0,
             feed: self.feed,
             channel: channel.to_owned(),
             id: word(metadata.id, is_id)?,
@@ -351,6 +352,7 @@ mod tests {
     fn json_says_all_there_is_to_a_message() {
         let text = r#" {"channel":"a/b","id":"7","event":"e","key":"k","data":"Gr\u00fc\u00dfe","more":[1]} "#;
         let expected = NewMessage {
+            mark: 0,
             feed: 3,
             channel: "a/b".into(),
             id: Some("7".into()),

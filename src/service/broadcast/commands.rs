@@ -11,7 +11,7 @@ use super::protocol::{self, Command};
 use super::settings::is_channel;
 use super::transport::send_json;
 use super::{Broadcast, BroadcastPlan};
-use crate::mesh::{Cause, Identity, Secret};
+use crate::mesh::{Cause, Credentials, Identity, Secret};
 use crate::shard::clock::TICK;
 use crate::shard::service::{Backpressure, Desk};
 use crate::shard::slab::Handle;
@@ -166,7 +166,9 @@ impl Broadcast {
     fn authenticate(&mut self, desk: &mut Desk<'_>, token: u32, command: &Command, answer: &mut Answer) -> u32 {
         let alone = command.subscribe.is_empty() && command.unsubscribe.is_empty();
         match (&command.authenticate, self.fanout.client(token)) {
-            (Some(shown), Some(client)) if alone => desk.present(client.who, Secret::new(shown)),
+            (Some(shown), Some(client)) if alone => {
+                desk.present(client.who, Credentials::Token(Secret::new(shown)));
+            }
             _ => answer.refuse("credentials come in a message of their own", None),
         }
         1

@@ -19,7 +19,7 @@ mod template;
 mod transport;
 
 use super::fanout::{Due, Fanout};
-pub use super::fanout::{FeedSettings, Keep, Policy, Slow};
+pub use super::fanout::{FeedSettings, Keep, Naming, Policy, Slow};
 use crate::mesh::{Message, Missed, ServiceKind, SubscriberCounts, SubscribersQuery, ToControl};
 use crate::shard::service::{Batch, Desk};
 use crate::shard::slab::Handle;
@@ -89,7 +89,7 @@ impl Broadcast {
 
     /// Nothing is queued for a client: fills a batch with what comes next.
     pub fn more(&mut self, desk: &mut Desk<'_>, token: u32, batch: &mut Batch) {
-        self.fanout.more(desk, token, batch, &self.routes);
+        self.fanout.more(desk, token, batch, &mut self.routes);
         desk.counters().messages_out[ServiceKind::Broadcast as usize] += batch.count() as u64;
         self.do_due(desk);
     }

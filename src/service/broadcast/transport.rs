@@ -5,8 +5,8 @@ use super::protocol;
 use super::requests::Transport;
 use super::routes::Routes;
 use crate::mesh::{Body, Cause, Form, Frame};
-use crate::service::fanout::{Client, Gap, Protocol, Traits};
-use crate::shard::service::{Backpressure, Desk, Payload};
+use crate::service::fanout::{Client, Delivery, Gap, Protocol, Traits};
+use crate::shard::service::{Backpressure, Batch, Desk, Payload};
 use crate::shard::slab::Handle;
 use edgehold_wire::http1;
 use edgehold_wire::sse;
@@ -14,14 +14,20 @@ use edgehold_wire::ws::{CloseCode, Opcode};
 
 /// Sends by the form that a client has, with the names and limits of its route.
 impl Protocol for Routes {
-    /// The client's own; a message below `min_bytes` is not deflated.
-    fn form(&self, desk: &Desk<'_>, client: &Client, payload: &Payload) -> Form {
-        let small =
-            client.form.frame == Frame::Deflated && payload.payload().len() < desk.limits(client.who).deflate.min_bytes;
-        if small { Form { frame: Frame::WebSocket, ..client.form } } else { client.form }
+    const MERGES: bool = true;
+
+    /// One that is not new is encoded for this client alone.
+    fn push(&mut self, desk: &mut Desk<'_>, client: &Client, delivery: &Delivery<'_>, batch: &mut Batch) -> bool {
+        let payload = delivery.payload;
+        if delivery.is_new(desk.now()) {
+            batch.push(payload, form(desk, client, payload), |it, out| desk.deflate(it, out));
+        } else {
+            batch.push_old(payload, client.form);
+        }
+        true
     }
 
-    fn send_gap(&self, desk: &mut Desk<'_>, client: &Client, gap: &Gap) {
+    fn send_gap(&mut self, desk: &mut Desk<'_>, client: &Client, gap: &Gap) {
         let (json, event) = (gap_json(gap), &self[usize::from(client.route)].plan.gap_event);
         match (client.form.frame, client.form.body) {
             (Frame::WebSocket | Frame::Deflated, _) => drop(send_json(desk, client.who, &json)),
@@ -31,6 +37,13 @@ impl Protocol for Routes {
             (Frame::Piece | Frame::PieceChunk, Body::Plain) => {}
         }
     }
+}
+
+/// The client's own form; a message below `min_bytes` is not deflated.
+fn form(desk: &Desk<'_>, client: &Client, payload: &Payload) -> Form {
+    let small =
+        client.form.frame == Frame::Deflated && payload.payload().len() < desk.limits(client.who).deflate.min_bytes;
+    if small { Form { frame: Frame::WebSocket, ..client.form } } else { client.form }
 }
 
 /// Sends a quiet stream something that is no message, so that nothing on the way takes it for dead.

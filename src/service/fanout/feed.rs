@@ -2,8 +2,10 @@
 //! one.
 
 use super::FeedSettings;
+use super::filters::Filters;
 use super::ids::Ids;
 use super::log::ChannelLog;
+use super::settings::Covers;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 
@@ -24,6 +26,7 @@ pub struct Feed {
     prefixes: HashMap<Rc<str>, u32>,
     /// The lengths of the prefixes, and how many have each; ordered, so that a simulated shard is deterministic.
     lengths: BTreeMap<usize, u32>,
+    filters: Filters,
     /// The low watermarks of channels whose logs were dropped, and their names in that order.
     dropped: BTreeMap<Rc<str>, u64>,
     dropped_order: VecDeque<Rc<str>>,
@@ -43,6 +46,7 @@ impl Feed {
             names: BTreeMap::new(),
             prefixes: HashMap::new(),
             lengths: BTreeMap::new(),
+            filters: Filters::default(),
             dropped: BTreeMap::new(),
             dropped_order: VecDeque::new(),
             low_watermark: 0,
@@ -57,14 +61,15 @@ impl Feed {
 
     /// Whether it has logs.
     pub fn has_logs(&self) -> bool {
-        !self.channels.is_empty() || !self.prefixes.is_empty()
+        !(self.channels.is_empty() && self.prefixes.is_empty() && self.filters.is_empty())
     }
 
-    /// The log of a channel or a prefix.
+    /// The log of a channel, a prefix or a filter.
     pub fn find(&self, name: &str) -> Option<u32> {
-        match name.strip_suffix('*') {
-            Some(prefix) => self.prefixes.get(prefix).copied(),
-            None => self.channels.get(name).copied(),
+        match self.settings.naming.covers(name) {
+            Covers::Prefix => self.prefixes.get(name.trim_end_matches('*')).copied(),
+            Covers::Filter => self.filters.find(name),
+            Covers::Itself => self.channels.get(name).copied(),
         }
     }
 
@@ -78,18 +83,23 @@ impl Feed {
         self.settings.keep.messages > 0 || self.settings.keep.values
     }
 
-    /// The logs of the prefixes that cover a channel.
-    pub fn covering(&self, channel: &str) -> impl Iterator<Item = u32> {
-        let prefixes = self.lengths.keys().filter_map(move |&len| channel.get(..len));
-        prefixes.filter_map(|prefix| self.prefixes.get(prefix).copied())
+    /// Appends the logs of the prefixes and filters that cover a channel.
+    pub fn covering(&self, channel: &str, logs: &mut Vec<u32>) {
+        let prefixes = self.lengths.keys().filter_map(|&len| channel.get(..len));
+        logs.extend(prefixes.filter_map(|prefix| self.prefixes.get(prefix).copied()));
+        self.filters.matching(channel, logs);
     }
 
     /// All logs that take messages of a channel, its own and those of prefixes; `None`: of any channel. Each once.
     pub fn logs(&self, channel: Option<&str>) -> Vec<u32> {
-        let mut logs: Vec<u32> = match channel {
-            Some(channel) => self.find(channel).into_iter().chain(self.covering(channel)).collect(),
-            None => self.names.values().chain(self.prefixes.values()).copied().collect(),
-        };
+        let mut logs = Vec::new();
+        match channel {
+            Some(channel) => {
+                logs.extend(self.find(channel));
+                self.covering(channel, &mut logs);
+            }
+            None => logs.extend(self.names.values().chain(self.prefixes.values()).copied().chain(self.filters.all())),
+        }
         // Prefixes are hashed: without an order a simulated shard would not do the same each time.
         logs.sort_unstable();
         logs.dedup();
@@ -127,18 +137,30 @@ impl Feed {
 
     /// Enters the number of a new log.
     pub fn enter(&mut self, log: &ChannelLog, number: u32) {
-        if let Some(prefix) = log.name.strip_suffix('*') {
-            *self.lengths.entry(prefix.len()).or_default() += 1;
-            self.prefixes.insert(prefix.into(), number);
-        } else {
-            self.names.insert(log.name.clone(), number);
-            self.channels.insert(log.name.clone(), number);
+        match log.covers() {
+            Covers::Prefix => {
+                let prefix = log.name.trim_end_matches('*');
+                *self.lengths.entry(prefix.len()).or_default() += 1;
+                self.prefixes.insert(prefix.into(), number);
+            }
+            Covers::Filter => self.filters.insert(&log.name, number),
+            Covers::Itself => {
+                self.names.insert(log.name.clone(), number);
+                self.channels.insert(log.name.clone(), number);
+            }
         }
     }
 
     /// Removes the number of a log that is dropped.
     pub fn leave(&mut self, log: &ChannelLog) {
-        let Some(prefix) = log.name.strip_suffix('*') else { return self.leave_channel(log) };
+        match log.covers() {
+            Covers::Prefix => self.leave_prefix(log.name.trim_end_matches('*')),
+            Covers::Filter => self.filters.remove(&log.name),
+            Covers::Itself => self.leave_channel(log),
+        }
+    }
+
+    fn leave_prefix(&mut self, prefix: &str) {
         self.prefixes.remove(prefix);
         self.lengths.entry(prefix.len()).and_modify(|count| *count -= 1);
         self.lengths.retain(|_, count| *count > 0);

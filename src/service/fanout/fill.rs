@@ -1,17 +1,18 @@
 //! Filling batches: what a client is sent when the shard can send to it.
 
 use super::cursor::Cursor;
-use super::log::{FORM_TICKS, Read};
-use super::subscribers::{Client, NONE, Traits};
-use super::{Fanout, Protocol};
-use crate::shard::service::{Batch, Desk, Payload};
+use super::log::Read;
+use super::subscribers::{NONE, Traits};
+use super::{Delivery, Fanout, Protocol};
+use crate::shard::service::{Batch, Desk};
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 impl Fanout {
     /// Fills a batch with the next messages of a client, in the order of sequence, as far as there is room; what is
     /// left is offered in a later turn. In front of them come the notices of gaps that it is owed. Called when nothing
     /// is queued for the client: it has taken all that it was sent.
-    pub fn more(&mut self, desk: &mut Desk<'_>, token: u32, batch: &mut Batch, protocol: &impl Protocol) {
+    pub fn more(&mut self, desk: &mut Desk<'_>, token: u32, batch: &mut Batch, protocol: &mut impl Protocol) {
         let Some(client) = self.subscribers.clients.get_mut(token as usize) else { return };
         batch.limit(self.routes[usize::from(client.route)].slow.max_pending / 2);
         if client.traits.contains(Traits::PULLS) || client.count == 0 {
@@ -32,25 +33,32 @@ impl Fanout {
         token: u32,
         number: u32,
         batch: &mut Batch,
-        protocol: &impl Protocol,
+        protocol: &mut impl Protocol,
     ) -> bool {
         let subscription = self.subscribers.get(number);
         let log = &self.logs[subscription.log as usize];
         let Some(messages) = log.read_all(subscription.cursor) else { return false };
+        let tag = self.subscribers.tag(number);
         let client = &mut self.subscribers.clients[token as usize];
-        let mut sequence = subscription.cursor.sequence();
+        let (mut sequence, mut refused) = (subscription.cursor.sequence(), false);
         for (payload, tick) in messages {
             if !batch.has_room() {
                 break;
             }
-            push(desk, client, payload, tick, batch, protocol);
+            let delivery = Delivery { token, tags: &[tag], payload, tick };
+            if !protocol.push(desk, client, &delivery, batch) {
+                refused = true;
+                break;
+            }
             sequence = payload.sequence;
         }
         if sequence >= log.last() {
             client.traits.remove(Traits::RESUMES);
         }
         self.subscribers.set(number, Cursor::at(sequence));
-        if !batch.has_room() {
+        if refused {
+            self.mark_lagging(number);
+        } else if !batch.has_room() {
             self.offer_rest(token);
         }
         true
@@ -62,7 +70,7 @@ impl Fanout {
         token: u32,
         waited: bool,
         batch: &mut Batch,
-        protocol: &impl Protocol,
+        protocol: &mut impl Protocol,
     ) {
         let mut numbers = std::mem::take(&mut self.numbers);
         numbers.clear();
@@ -86,15 +94,20 @@ impl Fanout {
         token: u32,
         number: u32,
         batch: &mut Batch,
-        protocol: &impl Protocol,
+        protocol: &mut impl Protocol,
     ) -> bool {
-        let subscription = self.subscribers.get(number);
+        let (subscription, tag) = (self.subscribers.get(number), self.subscribers.tag(number));
         let client = &mut self.subscribers.clients[token as usize];
         match self.logs[subscription.log as usize].read(subscription.cursor) {
             Read::Message(payload, cursor, tick) => {
-                push(desk, client, payload, tick, batch, protocol);
-                self.subscribers.set(number, cursor);
-                true
+                let delivery = Delivery { token, tags: &[tag], payload, tick };
+                let taken = protocol.push(desk, client, &delivery, batch);
+                if taken {
+                    self.subscribers.set(number, cursor);
+                } else {
+                    self.mark_lagging(number);
+                }
+                taken
             }
             Read::End(cursor) => {
                 client.traits.remove(Traits::RESUMES);
@@ -105,27 +118,71 @@ impl Fanout {
         }
     }
 
-    /// Adds the next messages of all subscriptions of a client; one that several of them have is added once.
-    fn merge(&mut self, desk: &mut Desk<'_>, token: u32, numbers: &[u32], batch: &mut Batch, protocol: &impl Protocol) {
-        let mut heads = std::mem::take(&mut self.heads);
+    /// Adds the next messages of all subscriptions of a client, in the order of their sequences.
+    fn merge<P: Protocol>(
+        &mut self,
+        desk: &mut Desk<'_>,
+        token: u32,
+        numbers: &[u32],
+        batch: &mut Batch,
+        protocol: &mut P,
+    ) {
+        let (mut heads, mut same) = (std::mem::take(&mut self.heads), std::mem::take(&mut self.same));
         heads.clear();
         heads.extend(numbers.iter().filter_map(|&number| Some(Reverse((self.peek(number)?, number)))));
-        let mut added = 0;
-        while let Some(&Reverse((sequence, number))) = heads.peek() {
-            match sequence == added {
-                true => self.skip(number),
-                false if !batch.has_room() => break,
-                false => drop(self.step(desk, token, number, batch, protocol)),
+        while batch.has_room() && self.take_same::<P>(&mut heads, &mut same) {
+            if !self.push_same(desk, token, &same, batch, protocol) {
+                same.0.iter().for_each(|&number| self.mark_lagging(number));
+                heads.push(Reverse((0, NONE)));
+                break;
             }
-            added = sequence;
-            heads.pop();
-            heads.extend(self.peek(number).map(|next| Reverse((next, number))));
+            heads.extend(same.0.iter().filter_map(|&number| Some(Reverse((self.peek(number)?, number)))));
         }
         if heads.is_empty() {
             numbers.iter().for_each(|&number| self.skip(number));
             self.subscribers.clients[token as usize].traits.remove(Traits::RESUMES);
         }
-        self.heads = heads;
+        (self.heads, self.same) = (heads, same);
+    }
+
+    /// Takes the subscriptions whose next message is the first of all, with their tags: all of them where a message is
+    /// sent once for all, else one. `false`: there are none.
+    fn take_same<P: Protocol>(
+        &self,
+        heads: &mut BinaryHeap<Reverse<(u64, u32)>>,
+        (numbers, tags): &mut (Vec<u32>, Vec<u32>),
+    ) -> bool {
+        numbers.clear();
+        tags.clear();
+        let Some(&Reverse((first, _))) = heads.peek() else { return false };
+        while let Some(&Reverse((sequence, number))) = heads.peek()
+            && sequence == first
+            && (P::MERGES || numbers.is_empty())
+        {
+            heads.pop();
+            numbers.push(number);
+            tags.push(self.subscribers.tag(number));
+        }
+        true
+    }
+
+    /// Adds the message that these subscriptions have next.
+    fn push_same(
+        &mut self,
+        desk: &mut Desk<'_>,
+        token: u32,
+        (numbers, tags): &(Vec<u32>, Vec<u32>),
+        batch: &mut Batch,
+        protocol: &mut impl Protocol,
+    ) -> bool {
+        let Read::Message(payload, _, tick) = self.read(numbers[0]) else { return true };
+        let delivery = Delivery { token, tags, payload, tick };
+        let client = &self.subscribers.clients[token as usize];
+        let taken = protocol.push(desk, client, &delivery, batch);
+        if taken {
+            numbers.iter().for_each(|&number| self.skip(number));
+        }
+        taken
     }
 
     /// Offers a client in a later turn what did not go into a batch: behind a full one, or behind a gap.
@@ -170,21 +227,5 @@ impl Fanout {
         if let Read::Message(_, cursor, _) | Read::End(cursor) = self.read(number) {
             self.subscribers.set(number, cursor);
         }
-    }
-}
-
-/// Adds a message to a batch. One that is not new is encoded for this client alone: see [`FORM_TICKS`].
-fn push(
-    desk: &mut Desk<'_>,
-    client: &Client,
-    payload: &Payload,
-    tick: u32,
-    batch: &mut Batch,
-    protocol: &impl Protocol,
-) {
-    if desk.now().saturating_sub(tick) <= FORM_TICKS {
-        batch.push(payload, protocol.form(desk, client, payload), |it, out| desk.deflate(it, out));
-    } else {
-        batch.push_old(payload, client.form);
     }
 }

@@ -38,6 +38,9 @@ impl Fanout {
             let log = &self.logs[subscription.log as usize];
             match log.read(subscription.cursor) {
                 Read::Lost if waited && !log.never_received(subscription.cursor) => self.apply_policy(desk, number),
+                Read::Lost if self.is_reliable(subscription.client) && !log.never_received(subscription.cursor) => {
+                    self.close_slow(desk, subscription.client);
+                }
                 Read::Lost => {
                     desk.counters().gaps_late += 1;
                     let cursor = subscription.cursor.moved(log.low_watermark()).owing(false);
@@ -50,6 +53,10 @@ impl Fanout {
             }
         }
         true
+    }
+
+    fn is_reliable(&self, token: u32) -> bool {
+        self.subscribers.clients[token as usize].traits.contains(Traits::RELIABLE)
     }
 
     /// Marks a subscription that is at last values when messages of its log never reached this shard: one of them may
@@ -70,7 +77,7 @@ impl Fanout {
         desk: &mut Desk<'_>,
         token: u32,
         numbers: &[u32],
-        protocol: &impl Protocol,
+        protocol: &mut impl Protocol,
     ) -> bool {
         let (who, route) =
             (self.subscribers.clients[token as usize].who, self.subscribers.clients[token as usize].route);

@@ -82,7 +82,8 @@ mod tests {
     #[test]
     fn a_page_has_the_first_behind_its_cursor_in_order() {
         let names_of = [(0, "d"), (0, "b"), (1, "a"), (1, "b"), (0, "c*")];
-        let logs: Vec<ChannelLog> = names_of.map(|(feed, name)| ChannelLog::new(feed, name, 0, &Keep::NOTHING)).into();
+        let logs: Vec<ChannelLog> =
+            names_of.map(|(feed, name)| ChannelLog::new(feed, (name, Covers::Itself), 0, &Keep::NOTHING)).into();
         assert_eq!(names(&logs, None, 9), ["a/1", "b/0", "b/1", "c*/0", "d/0"]);
         assert_eq!(names(&logs, None, 2), ["a/1", "b/0"]);
         assert_eq!(names(&logs, Some(("b", 0)), 2), ["b/1", "c*/0"]);

@@ -12,7 +12,7 @@
 
 use super::cursor::Cursor;
 use super::ids::Ids;
-use super::settings::Keep;
+use super::settings::{Covers, Keep};
 use super::values::Values;
 use crate::mesh::Message;
 use crate::shard::service::Payload;
@@ -50,8 +50,9 @@ pub const FORM_TICKS: u32 = 8;
 pub struct ChannelLog {
     /// The number of the feed.
     pub feed: u16,
-    /// The channel, or the prefix with its `*`.
+    /// The channel, the prefix with its `*`, or the topic filter.
     pub name: Rc<str>,
+    covers: Covers,
     /// The numbers of its subscriptions.
     pub subscribers: Vec<u32>,
     /// Subscriptions that were found behind in or since the last tick; may hold one more than once, or one that ended.
@@ -106,10 +107,11 @@ pub enum Read<'r> {
 
 impl ChannelLog {
     /// An empty log. Messages up to the sequence `low_watermark` may be missing; those of a prefix can be backfilled.
-    pub fn new(feed: u16, name: &str, low_watermark: u64, keep: &Keep) -> ChannelLog {
+    pub fn new(feed: u16, (name, covers): (&str, Covers), low_watermark: u64, keep: &Keep) -> ChannelLog {
         ChannelLog {
             feed,
             name: name.into(),
+            covers,
             subscribers: Vec::new(),
             laggards: Vec::new(),
             pass: Pass::default(),
@@ -120,15 +122,20 @@ impl ChannelLog {
             sent: SUMS,
             values: keep.values.then(Box::default),
             low_watermark,
-            backfilled: !name.ends_with('*'),
+            backfilled: covers != Covers::Prefix,
             without_forms: 0,
             lost_until: 0,
         }
     }
 
-    /// Whether this is the log of a prefix.
+    /// Whether this is the log of a prefix or a filter: it has messages of several channels.
     pub fn is_prefix(&self) -> bool {
-        self.name.ends_with('*')
+        self.covers != Covers::Itself
+    }
+
+    /// What its name covers.
+    pub fn covers(&self) -> Covers {
+        self.covers
     }
 
     /// Whether it has no subscriber and, being a channel's, keeps nothing.
@@ -159,7 +166,7 @@ impl ChannelLog {
     /// Bytes that all kept messages cost, about; zero for a prefix, whose messages the logs of its channels count.
     pub fn bytes(&self) -> u64 {
         let values = self.values.as_ref().map_or(0, |values| values.alone_bytes());
-        if self.is_prefix() { 0 } else { self.kept_bytes() + values }
+        if self.covers == Covers::Prefix { 0 } else { self.kept_bytes() + values }
     }
 
     /// Messages up to this sequence may be missing.
@@ -188,7 +195,7 @@ impl ChannelLog {
             ids.enter(payload, &self.name);
         }
         if let Some(values) = &mut self.values {
-            let old = values.supersede(payload, tick, self.name.ends_with('*'));
+            let old = values.supersede(payload, tick, self.covers != Covers::Itself);
             self.forget(old, ids);
         }
         let (sum, sent) = (self.sum, self.sent);
@@ -227,7 +234,8 @@ impl ChannelLog {
     /// `lagging`: somebody may still read what is within the backlog.
     pub fn trim(&mut self, now: u32, lagging: bool, keep: &Keep, ids: &mut Ids) {
         self.evict_while_due(now, lagging, keep, ids);
-        let old = |values: &mut Box<Values>| values.trim(now, keep, self.name.ends_with('*'));
+        let prefix = self.is_prefix();
+        let old = |values: &mut Box<Values>| values.trim(now, keep, prefix);
         let old = self.values.as_mut().map(old).unwrap_or_default();
         old.into_iter().for_each(|payload| self.forget(Some(payload), ids));
         self.drop_forms(now);
@@ -474,7 +482,7 @@ mod tests {
 
     /// With a subscriber.
     fn log(keys: &[&str], keep: &Keep) -> ChannelLog {
-        let mut log = ChannelLog::new(0, "a", 0, keep);
+        let mut log = ChannelLog::new(0, ("a", Covers::Itself), 0, keep);
         log.subscribers.push(0);
         keys.iter().zip(1..).for_each(|(key, sequence)| push(&mut log, sequence * 10, key, keep));
         log
@@ -603,7 +611,8 @@ mod tests {
     }
 
     fn channels(keep: &Keep) -> (ChannelLog, ChannelLog) {
-        let (mut one, mut other) = (ChannelLog::new(0, "a", 5, keep), ChannelLog::new(0, "b", 3, keep));
+        let (mut one, mut other) =
+            (ChannelLog::new(0, ("a", Covers::Itself), 5, keep), ChannelLog::new(0, ("b", Covers::Itself), 3, keep));
         [10, 40].into_iter().for_each(|sequence| push(&mut one, sequence, "", keep));
         [20, 30].into_iter().for_each(|sequence| push(&mut other, sequence, "k", keep));
         (one, other)
@@ -614,7 +623,7 @@ mod tests {
         let keep = Keep { values: true, messages: 9, ..KEEP };
         let (one, other) = channels(&keep);
         let below = || vec![&one, &other];
-        let mut all = ChannelLog::new(0, "*", 45, &keep);
+        let mut all = ChannelLog::new(0, ("*", Covers::Prefix), 45, &keep);
         push(&mut all, 50, "new", &keep);
         assert_eq!((all.backfill(30, 1, &below, 0, &keep), all.low_watermark()), (3, 30), "two logs and a message");
         assert_eq!(received(&all, all.seek(30).unwrap()), [40, 50]);
@@ -630,7 +639,7 @@ mod tests {
         let keep = Keep { messages: 2, ..KEEP };
         let (one, other) = channels(&keep);
         let below = || vec![&one, &other];
-        let mut all = ChannelLog::new(0, "*", 45, &keep);
+        let mut all = ChannelLog::new(0, ("*", Covers::Prefix), 45, &keep);
         assert_eq!((all.backfill(0, 1, &below, 0, &keep), all.low_watermark()), (4, 20));
         assert_eq!(received(&all, all.seek(0).unwrap_err()), [30, 40]);
     }
@@ -640,7 +649,7 @@ mod tests {
         let keep = Keep { values: true, ..KEEP };
         let (one, other) = channels(&keep);
         let below = || vec![&one, &other];
-        let mut all = ChannelLog::new(0, "*", 45, &keep);
+        let mut all = ChannelLog::new(0, ("*", Covers::Prefix), 45, &keep);
         assert_eq!((all.backfill_values(&below), all.backfill_values(&below)), (4, 0));
         assert_eq!((received(&all, Cursor::conflating(0)), all.last()), (vec![30, 40], 40));
     }

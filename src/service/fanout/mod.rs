@@ -22,6 +22,7 @@ mod delivery;
 mod exchange;
 mod feed;
 mod fill;
+mod filters;
 mod gaps;
 mod ids;
 mod listing;
@@ -33,12 +34,13 @@ mod subscribe;
 mod subscribers;
 mod values;
 
-use crate::mesh::{self, ChannelState, Form, Message, Missed, Numbered, SubscribersQuery};
-use crate::shard::service::{Desk, Payload};
+use crate::mesh::{self, ChannelState, Message, Missed, Numbered, SubscribersQuery};
+use crate::shard::service::{Batch, Desk, Payload};
 use feed::Feed;
 pub use gaps::Gap;
 use log::ChannelLog;
-pub use settings::{FeedSettings, Keep, Policy, RouteTerms, Slow, matches};
+use settings::Covers;
+pub use settings::{FeedSettings, Keep, Naming, Policy, RouteTerms, Slow, matches};
 use slab::Slab;
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
@@ -48,10 +50,33 @@ pub use subscribers::{Client, Traits};
 
 /// What the fan-out asks of the layer above, by the client's transport.
 pub trait Protocol {
-    /// The form in which a message is sent to a client.
-    fn form(&self, desk: &Desk<'_>, client: &Client, payload: &Payload) -> Form;
+    /// A message that several subscriptions of a client have is sent once, with the tags of all of them; else once for
+    /// each.
+    const MERGES: bool;
+    /// Adds a message for a client to a batch that has room. `false`: it may have it only later; who says so offers it
+    /// again when it may ([`Fanout::offer_rest`]).
+    fn push(&mut self, desk: &mut Desk<'_>, client: &Client, delivery: &Delivery<'_>, batch: &mut Batch) -> bool;
     /// Queues a notice of a gap for a client, in front of the batch that is being filled.
-    fn send_gap(&self, desk: &mut Desk<'_>, client: &Client, gap: &Gap);
+    fn send_gap(&mut self, desk: &mut Desk<'_>, client: &Client, gap: &Gap);
+}
+
+/// A message for a client.
+pub struct Delivery<'m> {
+    /// The client's token.
+    pub token: u32,
+    /// The tags of those of its subscriptions that have it; at least one.
+    pub tags: &'m [u32],
+    /// The message.
+    pub payload: &'m Payload,
+    /// The tick in which it came to this shard.
+    pub tick: u32,
+}
+
+impl Delivery<'_> {
+    /// It is new: others are sent it in these moments, and what is encoded of it is worth being kept.
+    pub fn is_new(&self, now: u32) -> bool {
+        now.saturating_sub(self.tick) <= log::FORM_TICKS
+    }
 }
 
 /// What the layer above is to do for a client, by its token. A client may have been removed since.
@@ -91,6 +116,8 @@ pub struct Fanout {
     resumed_from: HashMap<u32, Box<str>>,
     /// Scratch: the subscriptions of one client, or the logs of one message.
     numbers: Vec<u32>,
+    /// Scratch: the subscriptions of one client that have the same message, and their tags.
+    same: (Vec<u32>, Vec<u32>),
     /// Scratch: the next message of each subscription of one client.
     heads: BinaryHeap<Reverse<(u64, u32)>>,
     /// Bytes of all messages that the logs keep.
@@ -122,6 +149,7 @@ impl Fanout {
             due: Vec::new(),
             resumed_from: HashMap::new(),
             numbers: Vec::new(),
+            same: Default::default(),
             heads: BinaryHeap::new(),
             kept_bytes: 0,
             ticked: 0,
@@ -175,7 +203,7 @@ impl Fanout {
         }
         let mut logs = std::mem::take(&mut self.numbers);
         logs.clear();
-        logs.extend(self.feeds[feed].covering(&message.channel));
+        self.feeds[feed].covering(&message.channel, &mut logs);
         logs.iter().for_each(|&log| self.push(log, &payload, desk.now()));
         self.numbers = logs;
     }
@@ -209,7 +237,8 @@ impl Fanout {
             desk.counters().channels_refused += 1;
             return None;
         }
-        let log = ChannelLog::new(feed as u16, channel, it.take_low_watermark(channel), &it.settings.keep);
+        let watermark = it.take_low_watermark(channel);
+        let log = ChannelLog::new(feed as u16, (channel, Covers::Itself), watermark, &it.settings.keep);
         Some(self.enter(log))
     }
 
@@ -220,8 +249,10 @@ impl Fanout {
         if let Some(log) = it.find(channel) {
             return log;
         }
-        let low_watermark = if channel.ends_with('*') { self.sequence } else { it.take_low_watermark(channel) };
-        let log = ChannelLog::new(feed, channel, low_watermark, &it.settings.keep);
+        let covers = it.settings.naming.covers(channel);
+        let is_one = covers == Covers::Itself;
+        let low_watermark = if is_one { it.take_low_watermark(channel) } else { self.sequence };
+        let log = ChannelLog::new(feed, (channel, covers), low_watermark, &it.settings.keep);
         self.enter(log)
     }
 

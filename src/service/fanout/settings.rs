@@ -58,9 +58,44 @@ pub struct Keep {
     pub value_age_ticks: u32,
 }
 
+/// What the names of a feed's logs are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// Channels, and prefixes that end with `*`.
+    Prefixes,
+    /// What a name is is the source's business: it covers nothing but itself.
+    Exact,
+    /// Topic filters of MQTT (version 5, section 4.7), with `+` and `#`; messages have topic names.
+    Filters,
+}
+
+impl Naming {
+    /// What such a name covers.
+    pub fn covers(self, name: &str) -> Covers {
+        match self {
+            Naming::Prefixes if name.ends_with('*') => Covers::Prefix,
+            Naming::Filters if name.contains(['+', '#']) => Covers::Filter,
+            _ => Covers::Itself,
+        }
+    }
+}
+
+/// What the name of a log covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Covers {
+    /// One channel.
+    Itself,
+    /// All channels that begin so.
+    Prefix,
+    /// All topics that match.
+    Filter,
+}
+
 /// A feed.
 #[derive(Clone, Debug)]
 pub struct FeedSettings {
+    /// What the names of its logs are.
+    pub naming: Naming,
     /// Its only channel, or a prefix of all its channels; `None`: it may have any.
     pub channel: Option<String>,
     /// What is kept of each of its channels.
@@ -90,7 +125,14 @@ impl Keep {
 impl FeedSettings {
     /// A feed with the limits that hold where the configuration names none.
     pub fn new(channel: Option<String>, keep: Keep) -> FeedSettings {
-        FeedSettings { channel, keep, channels_max: 1 << 20, linger_ticks: 120, idle_prefixes_max: 1024 }
+        FeedSettings {
+            naming: Naming::Prefixes,
+            channel,
+            keep,
+            channels_max: 1 << 20,
+            linger_ticks: 120,
+            idle_prefixes_max: 1024,
+        }
     }
 
     /// Whether it may have messages of this channel, or of one that this prefix covers.

@@ -35,6 +35,9 @@ impl Fanout {
         let client = &self.subscribers.clients[subscription.client as usize];
         let slow = self.routes[usize::from(client.route)].slow;
         let who = client.who;
+        if client.traits.contains(Traits::RELIABLE) {
+            return self.close_slow(desk, subscription.client);
+        }
         let moved = match slow.policy {
             Policy::DropOldest => {
                 let half = log.lagging_by(slow.max_pending / 2, slow.max_age_ticks / 2, desk.now());
@@ -53,7 +56,7 @@ impl Fanout {
     }
 
     /// Its subscriptions end at once: nothing is kept for it, and it is not found slow again.
-    fn close_slow(&mut self, desk: &mut Desk<'_>, client: u32) {
+    pub(super) fn close_slow(&mut self, desk: &mut Desk<'_>, client: u32) {
         desk.counters().slow_closed += 1;
         self.due.push(Due::Close(client));
         self.unsubscribe_all(desk, client);

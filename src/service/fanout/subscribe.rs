@@ -3,6 +3,7 @@
 use super::cursor::Cursor;
 use super::feed::Feed;
 use super::log::{ChannelLog, Covered};
+use super::settings::Covers;
 use super::subscribers::{Client, Traits};
 use super::{Fanout, Keep, matches};
 use crate::mesh::{self, Form};
@@ -108,6 +109,30 @@ impl Fanout {
         feeds.into_iter().map(|feed| self.log_for_subscriber(feed, channel)).collect()
     }
 
+    /// Subscribes a client to one channel or filter from now on, or, where its route has snapshots, from the last
+    /// values on; once more if it is subscribed already. Returns the number of the subscription; `None`: no feed of its
+    /// route has such a channel.
+    ///
+    /// # Panics
+    /// There is no such client.
+    pub fn subscribe_tagged(&mut self, desk: &mut Desk<'_>, token: u32, channel: &str, tag: u32) -> Option<u32> {
+        let log = *self.logs_for_subscriber(token, channel).first()?;
+        let (cursor, ..) = self.first_cursor(desk, token, log, StartPosition::Latest);
+        self.add_subscription(token, log, cursor);
+        self.gauge(desk);
+        let number = self.subscribers.clients[token as usize].first;
+        self.subscribers.set_tag(number, tag);
+        Some(number)
+    }
+
+    /// The subscriptions of a client: the number, the tag and the log's name of each, the latest first.
+    pub fn tagged(&self, token: u32) -> impl Iterator<Item = (u32, u32, &str)> {
+        self.subscribers.of(token).map(|number| {
+            let subscription = self.subscribers.get(number);
+            (number, self.subscribers.tag(number), &*self.logs[subscription.log as usize].name)
+        })
+    }
+
     fn add_subscription(&mut self, token: u32, number: u32, cursor: Cursor) {
         // A client that pulls is told of gaps by the layer above.
         let pulls = self.subscribers.clients[token as usize].traits.contains(Traits::PULLS);
@@ -180,10 +205,10 @@ impl Fanout {
 
     /// Lets the log of a prefix copy messages from the logs of the channels that it covers.
     fn backfill(&mut self, number: u32, backfill: impl FnOnce(&mut ChannelLog, Covered<'_>, &Feed) -> u64) -> u64 {
-        if !self.logs[number as usize].is_prefix() {
+        if self.logs[number as usize].covers() != Covers::Prefix {
             return 0;
         }
-        let empty = ChannelLog::new(0, "", 0, &Keep::NOTHING);
+        let empty = ChannelLog::new(0, ("", Covers::Itself), 0, &Keep::NOTHING);
         let mut log = std::mem::replace(&mut self.logs[number as usize], empty);
         let (feed, name) = (&self.feeds[usize::from(log.feed)], log.name.clone());
         let covered = || feed.covered(name.trim_end_matches('*')).map(|log| &self.logs[log as usize]).collect();

@@ -22,6 +22,8 @@ bitflags! {
         const RESUMES = 1;
         /// It is not sent messages as they come: the layer above is told that there are some, and pulls them.
         const PULLS = 1 << 1;
+        /// Nothing that it is due may be left out: where a message would be, it is closed.
+        const RELIABLE = 1 << 2;
     }
 }
 
@@ -71,6 +73,8 @@ pub struct Subscribers {
     /// Clients by their tokens.
     pub clients: Slab<Client>,
     subscriptions: Vec<Subscription>,
+    /// The tags of subscriptions by their numbers; of none where nobody has any.
+    tags: Vec<u32>,
     free: u32,
     count: u32,
 }
@@ -85,7 +89,7 @@ impl Client {
 impl Subscribers {
     /// No clients.
     pub fn new() -> Subscribers {
-        Subscribers { clients: Slab::new(), subscriptions: Vec::new(), free: NONE, count: 0 }
+        Subscribers { clients: Slab::new(), subscriptions: Vec::new(), tags: Vec::new(), free: NONE, count: 0 }
     }
 
     /// Reserves address space for so many clients with one subscription each, once: growing would move them, and leave
@@ -108,6 +112,20 @@ impl Subscribers {
     /// There never was a subscription of this number.
     pub fn get(&self, number: u32) -> Subscription {
         self.subscriptions[number as usize]
+    }
+
+    /// What the layer above keeps of a subscription, and gets with each message; zero where it has said nothing.
+    pub fn tag(&self, number: u32) -> u32 {
+        self.tags.get(number as usize).copied().unwrap_or(0)
+    }
+
+    /// Sets the tag of a subscription.
+    pub fn set_tag(&mut self, number: u32, tag: u32) {
+        if self.tags.capacity() == 0 {
+            self.tags.reserve(self.subscriptions.capacity());
+        }
+        self.tags.resize(self.tags.len().max(number as usize + 1), 0);
+        self.tags[number as usize] = tag;
     }
 
     /// Sets the cursor of a subscription.
@@ -176,7 +194,7 @@ impl Subscribers {
 
 #[cfg(test)]
 mod tests {
-    use super::super::settings::Keep;
+    use super::super::settings::{Covers, Keep};
     use super::*;
     use crate::mesh::{Body, Frame};
 
@@ -187,7 +205,7 @@ mod tests {
     }
 
     fn log(name: &str) -> ChannelLog {
-        ChannelLog::new(0, name, 0, &Keep::NOTHING)
+        ChannelLog::new(0, (name, Covers::Itself), 0, &Keep::NOTHING)
     }
 
     #[test]

@@ -91,6 +91,32 @@ impl Fingerprints {
         hasher.finish128().as_u128()
     }
 
+    /// Of a name and a password that were not shown in a request.
+    pub(super) fn of_pair(&self, route: u16, user: &str, password: &str) -> Fingerprint {
+        let mut hasher = self.0;
+        hasher.write_u16(route);
+        hasher.write_u8(3);
+        hasher.write_usize(user.len());
+        hasher.write(user.as_bytes());
+        hasher.write(password.as_bytes());
+        hasher.finish128().as_u128()
+    }
+
+    /// Of what another server is to be asked about that no request has shown.
+    pub(super) fn of_asked(&self, route: u16, asked: &AskedRequest) -> Fingerprint {
+        let mut hasher = self.0;
+        hasher.write_u16(route);
+        hasher.write_u8(4);
+        hasher.write(asked.peer.ip().to_string().as_bytes());
+        for (name, value) in &asked.fields {
+            hasher.write_usize(name.len());
+            hasher.write(name.as_bytes());
+            hasher.write_usize(value.len());
+            hasher.write(value);
+        }
+        hasher.finish128().as_u128()
+    }
+
     /// Of what is shown to a route. Verdicts of one route say nothing to another, whose keys may be others.
     pub(super) fn of(
         &self,

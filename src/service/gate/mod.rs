@@ -10,6 +10,7 @@ mod cors;
 mod credentials;
 mod origin;
 mod plan;
+mod presented;
 mod questions;
 mod verdicts;
 
@@ -17,7 +18,7 @@ pub use origin::Origins;
 pub use plan::{AuthPlan, CertificateName, CertificatePlan, CorsPlan, ForwardPlan, GatePlan, GateSettings, TokenPlan};
 
 use super::{Admits, Route, Routes};
-use crate::mesh::identity::{Answer, Credentials, Denial, Denied, Identity, Question, Secret};
+use crate::mesh::identity::{Answer, Credentials, Denial, Denied, Identity, Question};
 use crate::mesh::{Refused, ServiceKind, ToControl};
 use crate::shard::clock::ticks;
 use crate::shard::service::Desk;
@@ -96,11 +97,7 @@ impl Gate {
             return Judgement::Passed;
         };
         let caller = Caller { who, head, route, auth };
-        let by_certificate = auth.certificate.as_ref().and_then(|plan| {
-            let certificate = desk.client_certificate(who)?;
-            certificate::identity_of(certificate, plan)
-        });
-        match by_certificate {
+        match by_certificate(desk, who, auth) {
             Some(identity) => admit(desk, caller, Arc::new(identity)),
             None => self.judge_shown(desk, caller),
         }
@@ -109,6 +106,10 @@ impl Gate {
     /// By what the request shows.
     fn judge_shown(&mut self, desk: &mut Desk<'_>, caller: Caller<'_, '_>) -> Judgement {
         let shown = match credentials::shown(caller.head, caller.auth) {
+            Err(Denied::Missing) | Ok(Shown::Request) if caller.auth.late => {
+                desk.identify(caller.who, None);
+                return Judgement::Passed;
+            }
             Ok(shown) => shown,
             Err(why) => return deny(desk, caller, &Denial::new(why)),
         };
@@ -169,35 +170,12 @@ impl Gate {
         for caller in waiters {
             match caller {
                 Waiting::Request(who) => desk.decide(who),
-                Waiting::Connection(who) => connections.push((who, refresh(desk, who, said.as_ref().ok(), routes))),
+                Waiting::Connection(who) => {
+                    connections.push((who, presented::settle(desk, who, said.as_ref(), routes)))
+                }
             }
         }
         connections
-    }
-
-    /// A client has shown a new token on its open connection. `Some`: what its service is to be told now.
-    pub(super) fn presented(
-        &mut self,
-        desk: &mut Desk<'_>,
-        (who, token): (Handle, &Secret),
-        routes: &Routes,
-    ) -> Option<bool> {
-        let number = desk.limits_number(who)?;
-        let takes = |route: &Route| {
-            let places = route.gate.auth.as_ref().and_then(|auth| auth.token.as_ref());
-            places.is_some_and(|it| (1..=it.token_bytes as usize).contains(&token.reveal().len()))
-        };
-        if !routes.by_limits(number).is_some_and(takes) || self.questions.has(who) {
-            return Some(refresh(desk, who, None, routes));
-        }
-        let of = self.fingerprints.of_token(number, token.reveal());
-        if let Some(said) = self.verdicts.get(of, desk.now()) {
-            return Some(refresh(desk, who, said.as_ref().ok(), routes));
-        }
-        let caller = Waiting::Connection(who);
-        let credentials = Credentials::Token(token.clone());
-        let waits = self.questions.join(caller, of).or_else(|| self.post(desk, caller, (number, of), credentials));
-        if waits.is_some() { None } else { Some(refresh(desk, who, None, routes)) }
     }
 
     /// A client that has waited is gone.
@@ -213,27 +191,14 @@ impl Gate {
     }
 }
 
+fn by_certificate(desk: &Desk<'_>, who: Handle, auth: &AuthPlan) -> Option<Identity> {
+    certificate::identity_of(desk.client_certificate(who)?, auth.certificate.as_ref()?)
+}
+
 /// The request waits. Its service does not know it yet: what happens to it meanwhile is told to the gate.
 fn wait(desk: &mut Desk<'_>, caller: Caller<'_, '_>, token: u32) -> Judgement {
     desk.route(caller.who, ServiceKind::None, caller.route.limits);
     Judgement::Waits(token)
-}
-
-/// New credentials of an open connection: they take the place of those that it has if they name the same client, with a
-/// role of the route. Whether they do.
-fn refresh(desk: &mut Desk<'_>, who: Handle, new: Option<&Arc<Identity>>, routes: &Routes) -> bool {
-    let route = desk.limits_number(who).and_then(|number| routes.by_limits(number));
-    let taken = new.filter(|new| {
-        let is_same = desk.identity(who).is_some_and(|old| old.name == new.name);
-        let lasts = new.expires.is_none_or(|end| end > desk.unix());
-        let has_role = route.is_some_and(|it| it.gate.roles.is_empty() || new.has_any(&it.gate.roles));
-        is_same && lasts && has_role
-    });
-    desk.counters().auth_refreshes[usize::from(taken.is_none())] += 1;
-    if let Some(new) = taken {
-        desk.identify(who, Some(new.clone()));
-    }
-    taken.is_some()
 }
 
 /// Does what was said of the credentials.

@@ -57,6 +57,8 @@ pub struct CorsPlan {
 /// How clients say who they are: any of these, in this order.
 #[derive(Clone, Debug)]
 pub struct AuthPlan {
+    /// A client that shows nothing in its request may do so on its open connection, to a service that asks for it.
+    pub late: bool,
     /// By the certificate of their TLS.
     pub certificate: Option<CertificatePlan>,
     /// By a JWT, at one of these places.

@@ -235,6 +235,11 @@ impl Conn {
         self.protocol == Protocol::Stream
     }
 
+    /// A client is served on it without an end of its own: a stream, or bytes from the first on.
+    pub fn lasts(&self) -> bool {
+        self.is_stream() || self.protocol == Protocol::Raw && !self.is_upstream()
+    }
+
     /// We connected.
     pub fn is_upstream(&self) -> bool {
         self.flags.contains(Flags::UPSTREAM)

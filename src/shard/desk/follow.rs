@@ -23,7 +23,7 @@ impl Desk<'_> {
         if let Some(conn) = self.core.slab.get_mut(who) {
             conn.flags.insert(Flags::FOLLOWS | Flags::OFFERED);
             // Nothing that the client of a stream sends matters: it costs least on a poll.
-            if !conn.is_websocket() {
+            if conn.protocol == Protocol::Http1 {
                 conn.protocol = Protocol::Stream;
                 self.core.counters.parks += u64::from(conn.step_read(ReadEvent::Park));
             }

@@ -2,7 +2,7 @@
 
 use super::Desk;
 use crate::mesh::{Cause, Refused, ServiceKind};
-use crate::shard::conn::{Exchange, Flags, Hold, State, StateEvent};
+use crate::shard::conn::{Exchange, Flags, Hold, Protocol, State, StateEvent};
 use crate::shard::counters;
 use crate::shard::slab::Handle;
 use edgehold_wire::http1::{self, ResponseHead};
@@ -123,9 +123,11 @@ impl Desk<'_> {
         }
     }
 
-    /// A response of one line.
+    /// A response of one line. A client that does not speak HTTP is told nothing: its connection ends.
     fn tell(&mut self, who: Handle, status: Status, fields: &[(&str, &str)], words: &str) {
-        if let Some(conn) = self.core.slab.get_mut(who) {
+        if self.core.slab.get(who).is_some_and(|conn| conn.protocol == Protocol::Raw) {
+            self.core.finish(who);
+        } else if let Some(conn) = self.core.slab.get_mut(who) {
             self.core.pool.discard_draft(&mut conn.out);
             let line = format!("{status}: {words}\n");
             let fields = [&[("Content-Type", "text/plain; charset=utf-8")], fields].concat();
@@ -154,6 +156,14 @@ impl Desk<'_> {
             conn.flags.insert(Flags::SPARE);
             conn.set_cause(Cause::Refused);
             self.tell(who, Status::SERVICE_UNAVAILABLE, &[("Retry-After", RETRY_AFTER)], words);
+        }
+    }
+
+    /// A client that speaks neither HTTP nor WebSocket is sent nothing behind what is queued, and its connection ends.
+    pub fn finish(&mut self, who: Handle, cause: Cause) {
+        if let Some(conn) = self.core.slab.get_mut(who) {
+            conn.set_cause(cause);
+            self.core.finish(who);
         }
     }
 

@@ -17,7 +17,7 @@ use super::limits::RouteLimits;
 use super::slab::Handle;
 use super::work::RECORD;
 use crate::mesh::x509::ClientCertificate;
-use crate::mesh::{Cause, Counters, Identity, Secret, ServiceKind, ShardLetter, ShardNumber, ToControl};
+use crate::mesh::{Cause, Counters, Credentials, Identity, ServiceKind, ShardLetter, ShardNumber, ToControl};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -119,14 +119,14 @@ impl Desk<'_> {
         }
     }
 
-    /// The client has shown new credentials, a token, on its open connection: what becomes of them its service is told
+    /// The client has shown credentials on its open connection, its first ones or new ones: what becomes of them its service is told
     /// by [`Event::Authenticated`](crate::shard::service::Event::Authenticated).
-    pub fn present(&mut self, who: Handle, token: Secret) {
-        self.core.due.presented.push((who, token));
+    pub fn present(&mut self, who: Handle, credentials: Credentials) {
+        self.core.due.presented.push((who, credentials));
     }
 
     /// Credentials that were shown and not seen to yet.
-    pub fn take_presented(&mut self) -> Option<(Handle, Secret)> {
+    pub fn take_presented(&mut self) -> Option<(Handle, Credentials)> {
         self.core.due.presented.pop()
     }
 

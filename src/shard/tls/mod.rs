@@ -488,6 +488,7 @@ mod tests {
             accepts_in_flight: 0,
             listeners: 1,
             addresses: Vec::new(),
+            bare: Vec::new(),
             tls: Vec::new(),
             upstreams: 0,
             limits: vec![LIMITS],

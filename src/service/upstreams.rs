@@ -5,7 +5,7 @@
 //! [`RESORT`] for each shard, so that whoever comes when it is back is served, and a crowd does not hammer it while it
 //! is not. What one shard finds out, all know ([`Health`]).
 
-use crate::mesh::{Health, UpstreamTls, is_up};
+use crate::mesh::{Health, Numbered, UpstreamTls, is_up};
 use crate::shard::clock::ticks;
 use crate::shard::service::Address;
 use std::net::SocketAddr;
@@ -179,6 +179,42 @@ impl Upstream {
         self.retry_at = now + self.backoff.ticks(self.failures);
         self.resort_at = now + ticks(RESORT);
         self.failures += 1;
+    }
+}
+
+/// The search for an upstream that answers.
+#[derive(Default)]
+pub(super) struct Call {
+    /// Places in the route's list that were tried, as bits.
+    pub(super) tried: u64,
+    /// The number of the upstream that is being called, or is connected.
+    pub(super) upstream: usize,
+    /// Addresses of it that were tried, and the one that was tried last.
+    pub(super) addresses_tried: usize,
+    pub(super) address: usize,
+    /// The upstream's verdict when the call began: only one call can change it.
+    pub(super) verdict: u32,
+    pub(super) answered: bool,
+}
+
+impl Call {
+    /// Of these upstreams those that are gone count as tried.
+    pub(super) fn skip_older(&mut self, numbers: &[u32], upstreams: &Numbered<Upstream>) {
+        let older = |number: &u32| upstreams.current(*number as usize).is_none();
+        let places = numbers.iter().enumerate().filter(|(_, number)| older(number));
+        self.tried |= places.fold(0, |places, (place, _)| places | 1 << place);
+    }
+
+    /// The place and number of the upstream with the fewest connections among those that were not tried and are not
+    /// left alone; where there is none, the last resort.
+    pub(super) fn choose(&self, numbers: &[u32], upstreams: &Numbered<Upstream>, now: u32) -> Option<(usize, u32)> {
+        let all = numbers.iter().copied().enumerate();
+        let fresh = all.filter(|(place, _)| self.tried & 1 << place == 0);
+        let is_open = |(_, number): &(usize, u32)| upstreams[*number as usize].may_be_called(now);
+        let is_resort = |(_, number): &(usize, u32)| upstreams[*number as usize].may_be_last_resort(now);
+        let connections = |(_, number): &(usize, u32)| upstreams[*number as usize].connections;
+        let open = fresh.clone().filter(is_open).min_by_key(connections);
+        open.or_else(|| fresh.filter(is_resort).min_by_key(connections))
     }
 }
 

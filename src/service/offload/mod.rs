@@ -1,0 +1,23 @@
+//! What the services `stomp` and `mqtt` have in common: many clients, a handful of sessions with a broker.
+//!
+//! ```text
+//!              subscribe                first, last       subscription
+//!   client ──────────────▶ fan-out log ────────────▶ topics ──letter──▶ control ──────────▶ broker
+//!   client ◀── shared bytes ── fan-out ◀───────────── letter ◀── publishing ◀── message ◀──┘
+//!   client ──publish, queues──▶ session of the shard (callers) ──────────────────────────▶ broker
+//! ```
+//!
+//! Shared topics: `topics.rs` counts what a shard's clients want, and asks the control thread, which has one session for
+//! the whole edge. Everything else goes over sessions of the shard itself, whose connections `callers.rs` makes.
+//! `plan.rs` is what a route says of both, `patterns.rs` what its patterns mean.
+
+mod callers;
+mod patterns;
+mod plan;
+mod topics;
+
+pub use callers::Callers;
+pub(super) use callers::{Callee, NotCalled};
+pub use patterns::{Pattern, Rule, Syntax};
+pub use plan::{BrokerCredentials, OffloadPlan, OffloadSettings, WhileDown};
+pub(super) use topics::{Topics, Wanted};
