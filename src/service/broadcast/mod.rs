@@ -46,7 +46,7 @@ pub struct Broadcast {
 impl Broadcast {
     fn begin(settings: &BroadcastSettings) -> Broadcast {
         let plans = || settings.plans.iter().flatten();
-        let (terms, feeds) = (plans().map(BroadcastPlan::terms), settings.feeds.iter().flatten());
+        let (terms, feeds) = (plans().map(BroadcastPlan::terms), &settings.feeds);
         Broadcast {
             fanout: Fanout::new(terms, feeds, settings.epoch),
             polls: polls::Polls::default(),

@@ -19,7 +19,11 @@ impl Fanout {
         self.routes.replace(routes.iter().cloned());
         let sequence = self.sequence;
         let kept = |feed: &mut Feed, settings: &FeedSettings| feed.settings = settings.clone();
-        self.feeds.exchange(feeds.iter().map(Option::as_ref), kept, |_, settings| Feed::begun(settings, sequence));
+        let foreign = FeedSettings::foreign();
+        // Behind the end no feed can be gone: what is none of ours is another service's.
+        let known = self.feeds.len();
+        let next = feeds.iter().enumerate().map(|(at, it)| it.as_ref().or((at >= known).then_some(&foreign)));
+        self.feeds.exchange(next, kept, |_, settings| Feed::begun(settings, sequence));
         (0..self.feeds.len()).for_each(|feed| self.keep_for_older(feed));
         lost.into_iter().for_each(|(route, feed)| self.end_subscriptions(desk, route, feed));
         (0..self.feeds.len()).for_each(|feed| self.adjust_logs(desk, feed));

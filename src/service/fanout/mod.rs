@@ -129,15 +129,16 @@ pub struct Fanout {
 }
 
 impl Fanout {
-    /// The first routes and feeds by their numbers, without subscribers. `epoch`: of this run of the server.
+    /// The first routes and feeds by their numbers (`None`: a feed of another service), without subscribers. `epoch`: of
+    /// this run of the server.
     pub fn new<'f>(
         routes: impl IntoIterator<Item = RouteTerms>,
-        feeds: impl IntoIterator<Item = &'f FeedSettings>,
+        feeds: impl IntoIterator<Item = &'f Option<FeedSettings>>,
         epoch: u32,
     ) -> Fanout {
         Fanout {
             routes: routes.into_iter().collect(),
-            feeds: feeds.into_iter().map(Feed::new).collect(),
+            feeds: feeds.into_iter().map(|it| Feed::new(&it.clone().unwrap_or_else(FeedSettings::foreign))).collect(),
             epoch,
             sequence: 0,
             logs: Slab::new(),
@@ -193,8 +194,8 @@ impl Fanout {
         self.sequence = message.sequence;
         let payload = log::payload(message);
         let feed = usize::from(message.feed);
-        // What was published while the feed was going is for nobody.
-        if self.feeds.current(feed).is_none() {
+        // What was published while the feed was going is for nobody, nor is what another service's feed has.
+        if self.feeds.current(feed).is_none_or(|it| it.settings.naming == Naming::Foreign) {
             return;
         }
         match self.log_for_message(desk, feed, &message.channel) {

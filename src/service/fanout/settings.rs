@@ -65,6 +65,8 @@ pub enum Naming {
     Prefixes,
     /// What a name is is the source's business: it covers nothing but itself.
     Exact,
+    /// None: the feed is another service's, and its messages concern nobody here.
+    Foreign,
     /// Topic filters of MQTT (version 5, section 4.7), with `+` and `#`; messages have topic names.
     Filters,
 }
@@ -133,6 +135,11 @@ impl FeedSettings {
             linger_ticks: 120,
             idle_prefixes_max: 1024,
         }
+    }
+
+    /// In place of a feed of another service, so that numbers are dense.
+    pub fn foreign() -> FeedSettings {
+        FeedSettings { naming: Naming::Foreign, ..FeedSettings::new(None, Keep::NOTHING) }
     }
 
     /// Whether it may have messages of this channel, or of one that this prefix covers.
