@@ -18,6 +18,7 @@ mod topics;
 
 pub use callers::Callers;
 pub(super) use callers::{Callee, NotCalled};
+pub(super) use patterns::may;
 pub use patterns::{Pattern, Rule, Syntax};
 pub use plan::{BrokerCredentials, OffloadPlan, OffloadSettings, WhileDown};
 pub(super) use topics::{Topics, Wanted};

@@ -1,0 +1,167 @@
+//! What brokers say over the sessions of this shard.
+
+use super::client::{Ack, Pending};
+use super::session::{Lane, Outgoing, Purpose, SessionId, Stage};
+use super::{Beat, Stomp};
+use crate::shard::clock::TICK;
+use crate::shard::service::{Backpressure, Desk, Event};
+use crate::shard::slab::Handle;
+use edgehold_wire::stomp::{self, Command, Frame, HeartBeat};
+
+impl Stomp {
+    /// Something has happened to a session's connection.
+    pub(super) fn session_event(&mut self, desk: &mut Desk<'_>, who: Handle, id: SessionId, event: Event<'_>) {
+        if self.sessions.get_mut(id).is_none_or(|session| session.handle != Some(who)) {
+            return;
+        }
+        match event {
+            Event::Connected => self.greet(desk, id),
+            Event::Bytes(bytes) => self.broker_says(desk, id, bytes),
+            Event::Writable => self.release(desk, id),
+            Event::Fin => desk.end(who),
+            Event::Closed(_) => self.session_closed(desk, id),
+            _ => {}
+        }
+    }
+
+    /// A frame of a broker.
+    pub(super) fn broker_frame(&mut self, desk: &mut Desk<'_>, id: SessionId, frame: &Frame<'_>) {
+        match frame.command {
+            Command::Connected => self.let_in(desk, id, frame),
+            Command::Receipt => self.receipt(desk, id, frame),
+            Command::Message => self.message(desk, id, frame),
+            Command::Error => self.broker_refuses(desk, id, frame),
+            _ => self.distrust(desk, id, "it has sent a frame that is a client's"),
+        }
+    }
+
+    fn let_in(&mut self, desk: &mut Desk<'_>, id: SessionId, frame: &Frame<'_>) {
+        let now = desk.now();
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let beats = frame.get("heart-beat").and_then(|text| HeartBeat::parse(&text));
+        let own = session.plan.heart_beat_millis;
+        let ticks = |theirs: u32| if own == 0 || theirs == 0 { 0 } else { theirs.max(own) / TICK.as_millis() as u32 };
+        session.beats = beats.map_or((0, 0), |it| (ticks(it.wants), ticks(it.can)));
+        (session.stage, session.failures, session.spoke, session.heard) = (Stage::Up, 0, now, now);
+        self.callers.answered(&mut session.call);
+        session.resume(desk);
+        self.beats.set(now, 1, Beat::Session(id));
+        self.release(desk, id);
+    }
+
+    fn receipt(&mut self, desk: &mut Desk<'_>, id: SessionId, frame: &Frame<'_>) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let number = frame.get("receipt-id").and_then(|it| it.parse().ok()).unwrap_or(0);
+        let route = session.plan.number;
+        if let Some(outgoing) = session.confirmed(number) {
+            self.settle(desk, route, outgoing, None);
+        }
+        self.release(desk, id);
+    }
+
+    /// ERROR is the last frame of a session. Whose frame it is about is told; the others' are said again.
+    fn broker_refuses(&mut self, desk: &mut Desk<'_>, id: SessionId, frame: &Frame<'_>) {
+        let message = frame.get("message").unwrap_or_default();
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let (lane, stage, route) = (session.lane, session.stage, session.plan.number);
+        let named = frame.get("receipt-id").and_then(|it| it.parse().ok()).and_then(|it| session.confirmed(it));
+        // Of a trial all that is under way is suspect; the first of it is the likeliest.
+        let culprit = named.or_else(|| (lane == Lane::Trial && stage == Stage::Up).then(|| session.take_first())?);
+        if !session.is_private() {
+            tracing::warn!(shard = desk.shard(), "a STOMP broker has ended a session: {message}");
+        }
+        if let Lane::Private(owner) = lane
+            && let Some((who, client)) = self.owned(owner)
+        {
+            let receipt = culprit.as_ref().and_then(|it| it.receipt.as_deref());
+            client.fail(desk, who, &message, receipt, frame.body);
+        } else if let Some(culprit) = culprit {
+            self.settle(desk, route, culprit, Some((&message, frame.body)));
+        }
+        if let Some(handle) = self.sessions.get_mut(id).and_then(|session| session.handle) {
+            desk.end(handle);
+        }
+    }
+
+    // ---- messages of queues ----
+
+    fn message(&mut self, desk: &mut Desk<'_>, id: SessionId, frame: &Frame<'_>) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let name = frame.get("subscription").unwrap_or_default();
+        let number = name.strip_prefix('q').and_then(|it| it.parse::<usize>().ok());
+        let its = number.and_then(|number| session.subscriptions.get(number));
+        match (its.map(|it| it.owner), session.lane, number) {
+            (Some(owner), _, Some(number)) => self.deliver(desk, id, frame, (owner, number as u32)),
+            // A reply to a temporary queue: nobody has subscribed to it.
+            (None, Lane::Private(owner), _) => {
+                let Some((who, client)) = self.owned(owner) else { return };
+                let headers: Vec<_> = frame.headers.iter().filter(|it| it.0 != "content-length").collect();
+                let headers: Vec<(&str, &str)> = headers.iter().map(|it| (&*it.0, &*it.1)).collect();
+                client.tell(desk, who, Command::Message, &headers, frame.body);
+            }
+            // Who has had this subscription has left: it goes back.
+            _ => {
+                if let Some(ack) = frame.get("ack") {
+                    session.tell(desk, Command::Nack, &[("id", &ack)]);
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, desk: &mut Desk<'_>, id: SessionId, frame: &Frame<'_>, (owner, number): (super::Owner, u32)) {
+        let Some((who, client)) = self.owned(owner) else { return };
+        let version = client.version;
+        let busy = client.busy();
+        busy.delivered += 1;
+        let delivered = busy.delivered;
+        let Some(queue) = busy.queues.iter_mut().find(|it| it.session == id && it.number == number) else { return };
+        let (ack, own_ack) = (frame.get("ack").unwrap_or_default(), format!("q{delivered}"));
+        let is_own = |name: &str| matches!(name, "subscription" | "ack" | "content-length");
+        let kept: Vec<_> = frame.headers.iter().filter(|it| !is_own(&it.0)).collect();
+        let mut headers: Vec<(&str, &str)> = vec![("subscription", &queue.id)];
+        if queue.ack != Ack::Auto && version == stomp::Version::V12 {
+            headers.push(("ack", &own_ack));
+        }
+        headers.extend(kept.iter().map(|it| (&*it.0, &*it.1)));
+        let mut out = Vec::with_capacity(frame.body.len() + 256);
+        stomp::write(&mut out, version, Command::Message, &headers, frame.body);
+        let message_id = frame.get("message-id").unwrap_or_default().as_ref().into();
+        queue.pending.push_back(Pending { number: delivered, message_id, ack: ack.as_ref().into() });
+        let is_auto = queue.ack == Ack::Auto;
+        let room = client.send(desk, who, &out);
+        if is_auto && room == Backpressure::Ready {
+            self.acknowledge_sent(desk, owner);
+        }
+    }
+
+    /// Of subscriptions whose client acknowledges nothing, what it was sent is acknowledged, when it has taken it.
+    pub(super) fn acknowledge_sent(&mut self, desk: &mut Desk<'_>, owner: super::Owner) {
+        let Some((_, client)) = self.owned(owner) else { return };
+        let mut acks = Vec::new();
+        for queue in client.busy().queues.iter_mut().filter(|it| it.ack == Ack::Auto) {
+            acks.extend(queue.pending.drain(..).map(|it| (queue.session, it.ack)));
+        }
+        for (id, ack) in acks {
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.tell(desk, Command::Ack, &[("id", &ack)]);
+            }
+        }
+    }
+
+    /// A client takes more again.
+    pub(super) fn writable(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32) {
+        desk.resume(who);
+        if self.client(token).is_some_and(|client| client.busy.is_some()) {
+            let owner = self.owner(token);
+            self.acknowledge_sent(desk, owner);
+        }
+    }
+}
+
+impl super::session::Session {
+    /// Takes the first of what a client has sent to be confirmed.
+    fn take_first(&mut self) -> Option<Outgoing> {
+        let number = self.outgoing.iter().find(|it| matches!(it.purpose, Purpose::Send(Some(_))))?.number;
+        self.confirmed(number)
+    }
+}

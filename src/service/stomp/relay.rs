@@ -1,0 +1,365 @@
+//! Which session carries what, and sessions that are made, lost and made again.
+//!
+//! An ERROR of a broker ends the session that has caused it, and with it what all its clients have. So a destination of
+//! which the broker has not confirmed anything yet is sent to on the *trial* session first, with a receipt; a queue is
+//! subscribed to over a shared session only where that cannot fail (`/queue/NAME`), else over a private one. While
+//! something for a destination is under way on the trial, all for it goes there: a client's messages stay in order.
+
+use super::client::{Busy, Owner};
+use super::session::{Lane, Outgoing, Purpose, Session, SessionId, Stage};
+use super::{Beat, SESSION, Stomp};
+use crate::mesh::{Cause, ServiceKind};
+use crate::service::offload::{Callee, OffloadPlan};
+use crate::shard::service::Desk;
+use edgehold_wire::stomp::{self, Command, Version};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// Destinations that are remembered as proven; beyond, all are forgotten.
+const PROVEN: usize = 65_536;
+
+/// Ticks between two attempts to reach a broker, at most.
+const BACKOFF_TICKS: u32 = 64;
+
+/// What is known of destinations, by route.
+#[derive(Default)]
+pub struct Trials {
+    proven: HashSet<(u16, Box<str>)>,
+    /// How much is under way on the trial session for each.
+    trying: HashMap<(u16, Box<str>), u32>,
+}
+
+/// Where something goes.
+pub struct Route {
+    /// The session.
+    pub session: SessionId,
+    /// It is a trial.
+    pub trial: bool,
+}
+
+/// All sessions of their own that clients may have are taken.
+pub struct TooMany;
+
+impl Trials {
+    fn needs(&self, key: &(u16, Box<str>)) -> bool {
+        self.trying.contains_key(key) || !self.proven.contains(key)
+    }
+
+    fn begin(&mut self, key: (u16, Box<str>)) {
+        *self.trying.entry(key).or_default() += 1;
+    }
+
+    fn end(&mut self, key: (u16, Box<str>), proven: bool) {
+        if let Some(count) = self.trying.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.trying.remove(&key);
+            }
+        }
+        if proven {
+            if self.proven.len() >= PROVEN {
+                self.proven.clear();
+            }
+            self.proven.insert(key);
+        }
+    }
+}
+
+impl Session {
+    /// The broker answers.
+    pub fn is_up(&self) -> bool {
+        self.stage == Stage::Up
+    }
+
+    /// It has something to do.
+    fn is_needed(&self) -> bool {
+        self.is_private() || !self.subscriptions.is_empty() || !self.outgoing.is_empty()
+    }
+}
+
+impl Stomp {
+    // ---- which ----
+
+    /// The shared session of a client: always the same, so that what it says stays in order.
+    pub(super) fn shared_session(&mut self, plan: &Arc<OffloadPlan>, token: u32) -> SessionId {
+        self.session_at(plan, (token % plan.connections.max(1)) as usize, Lane::Shared)
+    }
+
+    fn session_at(&mut self, plan: &Arc<OffloadPlan>, place: usize, lane: Lane) -> SessionId {
+        let known = self.shared.get(&(plan.number, place)).copied();
+        if let Some(id) = known.filter(|id| self.sessions.get_mut(*id).is_some()) {
+            return id;
+        }
+        let id = self.sessions.insert(Session::new(plan.clone(), lane, place));
+        self.shared.insert((plan.number, place), id);
+        id
+    }
+
+    /// The session that carries a SEND.
+    pub(super) fn route_of_send(
+        &mut self,
+        desk: &mut Desk<'_>,
+        token: u32,
+        plan: &Arc<OffloadPlan>,
+        destination: &str,
+        wants_reply: bool,
+    ) -> Result<Route, TooMany> {
+        if wants_reply || plan.private.iter().any(|it| it.covers(destination, None)) {
+            return self.private_session(desk, token, plan).map(|session| Route { session, trial: false });
+        }
+        let key = (plan.number, destination.into());
+        if !self.trials.needs(&key) {
+            return Ok(Route { session: self.shared_session(plan, token), trial: false });
+        }
+        self.trials.begin(key);
+        let place = plan.connections.max(1) as usize;
+        Ok(Route { session: self.session_at(plan, place, Lane::Trial), trial: true })
+    }
+
+    /// The client's own session, which is made when it is first needed.
+    pub(super) fn private_session(
+        &mut self,
+        desk: &mut Desk<'_>,
+        token: u32,
+        plan: &Arc<OffloadPlan>,
+    ) -> Result<SessionId, TooMany> {
+        let owner = self.owner(token);
+        let busy = self.peers.clients[token as usize].busy();
+        if let Some(id) = busy.private {
+            return Ok(id);
+        }
+        if self.private >= plan.private_max as usize {
+            return Err(TooMany);
+        }
+        let mut session = Session::new(plan.clone(), Lane::Private(owner), 0);
+        session.login.clone_from(&busy.login);
+        let id = self.sessions.insert(session);
+        self.private += 1;
+        self.peers.clients[token as usize].busy().private = Some(id);
+        self.wake(desk, id);
+        Ok(id)
+    }
+
+    // ---- up and down ----
+
+    /// There is something for it: it is made, if it is not there and its time has come.
+    pub(super) fn wake(&mut self, desk: &mut Desk<'_>, id: SessionId) {
+        let now = desk.now();
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        match session.stage {
+            Stage::Down(at) if now >= at => self.dial(desk, id),
+            _ => {}
+        }
+    }
+
+    fn dial(&mut self, desk: &mut Desk<'_>, id: SessionId) {
+        let now = desk.now();
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let plan = session.plan.clone();
+        let to = Callee {
+            upstreams: &plan.upstreams,
+            connect_ticks: plan.connect_ticks,
+            limits: plan.limits,
+            service: ServiceKind::Stomp,
+        };
+        match self.callers.call(desk, &mut session.call, &to, id.number | SESSION) {
+            Ok(handle) => (session.handle, session.stage) = (Some(handle), Stage::Dialing),
+            Err(_) => self.wait(now, id),
+        }
+    }
+
+    /// It is tried again later, and later with each failure; not all shards at once.
+    fn wait(&mut self, now: u32, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let most = (2 << session.failures.min(5)).min(BACKOFF_TICKS);
+        session.failures += 1;
+        let spread = (id.generation ^ now.rotate_left(7)).wrapping_mul(0x9e37_79b9) >> 16;
+        let ticks = most / 2 + spread % (most / 2 + 1);
+        session.stage = Stage::Down(now + ticks);
+        self.beats.set(now, ticks, Beat::Session(id));
+    }
+
+    /// Heart-beats of a session, and its next attempt.
+    pub(super) fn look_at_session(&mut self, desk: &mut Desk<'_>, id: SessionId) {
+        let now = desk.now();
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let (out, inn) = session.beats;
+        match session.stage {
+            Stage::Down(_) if !session.is_needed() => {}
+            Stage::Down(_) => self.wake(desk, id),
+            Stage::Up if inn > 0 && now.saturating_sub(session.heard) > 2 * inn + 4 => {
+                self.distrust(desk, id, "its heart-beats have stopped");
+            }
+            Stage::Up => {
+                if out > 0 && now.saturating_sub(session.spoke) >= out {
+                    session.write(desk, b"\n");
+                }
+                let next = [out, inn].into_iter().filter(|it| *it > 0).min();
+                if let Some(ticks) = next {
+                    self.beats.set(now, ticks, Beat::Session(id));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The broker breaks its protocol, or says nothing: the session ends.
+    pub(super) fn distrust(&mut self, desk: &mut Desk<'_>, id: SessionId, words: &str) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        tracing::warn!(shard = desk.shard(), "a session with a STOMP broker is ended: {words}");
+        if let Some(handle) = session.handle {
+            desk.cut(handle, Cause::UpstreamLost);
+        }
+    }
+
+    /// The connection is there: CONNECT.
+    pub(super) fn greet(&mut self, desk: &mut Desk<'_>, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let (plan, login) = (session.plan.clone(), session.login.clone());
+        let beats = format!("{0},{0}", plan.heart_beat_millis);
+        let user = login.as_ref().map(|it| &it.0).or(plan.credentials.user.as_ref());
+        let password = login.as_ref().map(|it| &it.1).or(plan.credentials.password.as_ref());
+        let mut headers = vec![("accept-version", "1.2"), ("heart-beat", &beats), ("host", &plan.credentials.host)];
+        headers.extend(user.map(|user| ("login", &**user)));
+        headers.extend(password.map(|password| ("passcode", password.reveal())));
+        let mut frame = Vec::new();
+        stomp::write(&mut frame, Version::V12, Command::Connect, &headers, b"");
+        session.stage = Stage::Greeting;
+        if let Some(handle) = session.handle {
+            desk.write(handle, &frame);
+        }
+    }
+
+    /// Its connection is gone.
+    pub(super) fn session_closed(&mut self, desk: &mut Desk<'_>, id: SessionId) {
+        let now = desk.now();
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        self.callers.closed(desk, &mut session.call);
+        (session.handle, session.rest, session.least) = (None, Vec::new(), 0);
+        session.stage = Stage::Down(now);
+        let (lane, bound) = (session.lane, session.take_bound());
+        if let Lane::Private(owner) = lane {
+            return self.private_lost(desk, id, owner);
+        }
+        let owners: Vec<Owner> =
+            self.sessions.get_mut(id).into_iter().flat_map(|it| it.subscriptions.iter()).map(|it| it.1.owner).collect();
+        owners.into_iter().for_each(|owner| self.forget_pending(owner, id));
+        self.end_bound(desk, id, bound);
+        if self.sessions.get_mut(id).is_some_and(|session| session.is_needed()) {
+            self.wait(now, id);
+        }
+    }
+
+    fn private_lost(&mut self, desk: &mut Desk<'_>, id: SessionId, owner: Owner) {
+        self.sessions.remove(id);
+        self.private -= 1;
+        if let Some((who, client)) = self.owned(owner) {
+            client.busy().private = None;
+            client.fail(desk, who, "your session with the broker has ended", None, b"");
+        }
+    }
+
+    /// The broker will redeliver what was not acknowledged.
+    fn forget_pending(&mut self, owner: Owner, id: SessionId) {
+        let Some((_, client)) = self.owned(owner) else { return };
+        client.busy().queues.iter_mut().filter(|it| it.session == id).for_each(|it| it.pending.clear());
+    }
+
+    /// Whoever was in a transaction is told that it is lost, and closed; what else is bound to the session is over.
+    fn end_bound(&mut self, desk: &mut Desk<'_>, id: SessionId, bound: Vec<Outgoing>) {
+        let in_transaction = |busy: &Busy| busy.transactions.iter().any(|it| it.1 == id);
+        let clients = self.peers.clients.iter().enumerate();
+        let begun = clients.filter(|(_, it)| it.busy.as_deref().is_some_and(in_transaction));
+        let begun: Vec<Owner> =
+            begun.map(|(token, it)| Owner { token: token as u32, generation: it.generation }).collect();
+        for owner in begun.into_iter().chain(bound.into_iter().map(|it| it.owner)) {
+            if let Some((who, client)) = self.owned(owner) {
+                client.busy().transactions.retain(|it| it.1 != id);
+                client.fail(desk, who, "the broker has gone, and your transaction with it", None, b"");
+            }
+        }
+    }
+
+    /// What a client that has left had of sessions: its messages are given back, its subscriptions and transactions
+    /// ended.
+    pub(super) fn give_up(&mut self, desk: &mut Desk<'_>, busy: Busy) {
+        for queue in busy.queues {
+            let Some(session) = self.sessions.get_mut(queue.session) else { continue };
+            for pending in &queue.pending {
+                session.tell(desk, Command::Nack, &[("id", &pending.ack)]);
+            }
+            let id = format!("q{}", queue.number);
+            session.tell(desk, Command::Unsubscribe, &[("id", &id)]);
+            session.subscriptions.try_remove(queue.number as usize);
+        }
+        for (_, id, number) in busy.transactions {
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.tell(desk, Command::Abort, &[("transaction", &format!("x{number}"))]);
+            }
+        }
+        if let Some(id) = busy.private {
+            self.end_private(desk, id);
+        }
+    }
+
+    fn end_private(&mut self, desk: &mut Desk<'_>, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.tell(desk, Command::Disconnect, &[]);
+        match session.handle {
+            Some(handle) => desk.end(handle),
+            None => {
+                self.sessions.remove(id);
+                self.private -= 1;
+            }
+        }
+    }
+
+    // ---- what is confirmed ----
+
+    /// The broker has confirmed something of a client, or has refused it.
+    pub(super) fn settle(
+        &mut self,
+        desk: &mut Desk<'_>,
+        route: u16,
+        outgoing: Outgoing,
+        refused: Option<(&str, &[u8])>,
+    ) {
+        if let Purpose::Send(Some(destination)) = outgoing.purpose {
+            self.trials.end((route, destination), refused.is_none());
+        }
+        let Some((who, client)) = self.owned(outgoing.owner) else { return };
+        let receipt = outgoing.receipt.as_deref();
+        if receipt.is_some() {
+            let busy = client.busy();
+            busy.receipts = busy.receipts.saturating_sub(1);
+        }
+        match refused {
+            None => client.confirm(desk, who, receipt),
+            Some((message, body)) => client.fail(desk, who, message, receipt, body),
+        }
+        client.tidy();
+        self.leave_if_done(desk, outgoing.owner.token);
+    }
+
+    /// Who was held back is read again, if there is room.
+    pub(super) fn release(&mut self, desk: &mut Desk<'_>, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        for owner in session.take_paused(desk) {
+            if let Some((who, _)) = self.owned(owner) {
+                desk.resume(who);
+            }
+        }
+    }
+}
+
+/// Why a header would make a broker end the session of all; `None`: it does not.
+pub(super) fn harm(name: &str, value: &str) -> Option<&'static str> {
+    let is_number = || !value.is_empty() && value.len() < 16 && value.bytes().all(|byte| byte.is_ascii_digit());
+    match name {
+        "expiration" | "expires" | "timestamp" if !is_number() => Some("this header takes milliseconds"),
+        "priority" if !is_number() || value.len() > 1 => Some("priority takes a digit"),
+        "persistent" if !matches!(value, "true" | "false") => Some("persistent takes true or false"),
+        "user-id" => Some("user-id is not a client's to say"),
+        _ => None,
+    }
+}

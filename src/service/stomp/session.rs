@@ -1,0 +1,271 @@
+//! A session of this shard with a broker: what many clients publish and take from queues, or what one client has for
+//! itself.
+//!
+//! Whatever the broker is to confirm stands in `outgoing` until its receipt has come, in the order in which it was said.
+//! A session that is lost is made again: queue subscriptions first, then what is in `outgoing`. What was in a
+//! transaction went with the session that was lost.
+
+use super::client::Owner;
+use crate::service::offload::OffloadPlan;
+use crate::service::upstreams::Call;
+use crate::shard::service::{Backpressure, Desk};
+use crate::shard::slab::Handle;
+use edgehold_wire::stomp::{self, Command, Version};
+use slab::Slab;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Names a session for as long as it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionId {
+    /// Its place.
+    pub number: u32,
+    /// Counts the sessions that have had it.
+    pub generation: u32,
+}
+
+/// Whom a session is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Many clients.
+    Shared,
+    /// Many clients, for destinations that the broker has not confirmed anything of yet: an ERROR ends the session, and
+    /// must not end what others have.
+    Trial,
+    /// One client.
+    Private(Owner),
+}
+
+/// How far a session has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// There is no connection; it is made in this tick.
+    Down(u32),
+    /// The connection is being made.
+    Dialing,
+    /// CONNECT was sent.
+    Greeting,
+    /// CONNECTED has come.
+    Up,
+}
+
+/// A session with a broker.
+pub struct Session {
+    /// The route that it is for.
+    pub plan: Arc<OffloadPlan>,
+    /// Whom it is for.
+    pub lane: Lane,
+    /// Which of the shared sessions of its route, or none of them.
+    pub place: usize,
+    /// How far it has come.
+    pub stage: Stage,
+    /// How often it was lost in a row.
+    pub failures: u32,
+    /// The search for an address.
+    pub call: Call,
+    /// Its connection.
+    pub handle: Option<Handle>,
+    /// As whom it logs in; `None`: as the edge.
+    pub login: Option<(Box<str>, crate::mesh::Secret)>,
+    /// A frame that was cut.
+    pub rest: Vec<u8>,
+    /// Bytes that it needs at least.
+    pub least: usize,
+    /// Queue subscriptions.
+    pub subscriptions: Slab<Subscription>,
+    /// What the broker has not confirmed, or was not sent yet.
+    pub outgoing: VecDeque<Outgoing>,
+    /// Bytes of it.
+    pub outgoing_bytes: usize,
+    /// The last number that a receipt was asked for by.
+    pub receipts: u64,
+    /// Clients that are not read until there is room.
+    pub paused: Vec<Owner>,
+    /// Ticks in which the broker is to be sent something, and in which it sends something; zero: no promise.
+    pub beats: (u32, u32),
+    /// The ticks in which it was last sent something, and has last said something.
+    pub spoke: u32,
+    /// As above.
+    pub heard: u32,
+}
+
+/// A queue subscription of a client, as the broker knows it.
+pub struct Subscription {
+    /// Whose.
+    pub owner: Owner,
+    /// Its SUBSCRIBE frame.
+    pub frame: Box<[u8]>,
+}
+
+/// What is the broker's to confirm.
+pub struct Outgoing {
+    /// The number of its receipt; zero: it has none, and is here because it was not sent yet.
+    pub number: u64,
+    /// Who has said it.
+    pub owner: Owner,
+    /// The client's receipt for it.
+    pub receipt: Option<Box<str>>,
+    /// What it is.
+    pub purpose: Purpose,
+    /// The frame.
+    pub frame: Box<[u8]>,
+}
+
+/// What is to be confirmed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A message, outside of transactions; at a trial, its destination.
+    Send(Option<Box<str>>),
+    /// The subscription of this number, which is made again by itself.
+    Subscribe(u32),
+    /// What means nothing to another session: of a transaction, or about a subscription.
+    Bound,
+}
+
+/// What became of something for the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Submitted {
+    /// It is on its way.
+    Taken,
+    /// It is on its way, and more of it is not wanted now.
+    Full,
+}
+
+impl Session {
+    /// One that is to be made now.
+    pub fn new(plan: Arc<OffloadPlan>, lane: Lane, place: usize) -> Session {
+        Session {
+            plan,
+            lane,
+            place,
+            stage: Stage::Down(0),
+            failures: 0,
+            call: Call::default(),
+            handle: None,
+            login: None,
+            rest: Vec::new(),
+            least: 0,
+            subscriptions: Slab::new(),
+            outgoing: VecDeque::new(),
+            outgoing_bytes: 0,
+            receipts: 0,
+            paused: Vec::new(),
+            beats: (0, 0),
+            spoke: 0,
+            heard: 0,
+        }
+    }
+
+    /// It serves one client.
+    pub fn is_private(&self) -> bool {
+        matches!(self.lane, Lane::Private(_))
+    }
+
+    /// The number of the next receipt.
+    pub fn next_receipt(&mut self) -> u64 {
+        self.receipts += 1;
+        self.receipts
+    }
+
+    /// Sends a frame that nobody has to confirm and that means nothing to a later session; lost where there is none.
+    pub fn write(&mut self, desk: &mut Desk<'_>, frame: &[u8]) -> Submitted {
+        let Some(handle) = self.handle.filter(|_| self.stage == Stage::Up) else { return Submitted::Taken };
+        self.spoke = desk.now();
+        if desk.write(handle, frame) == Backpressure::Full { Submitted::Full } else { Submitted::Taken }
+    }
+
+    /// As [`Session::write`], of a frame that is made for it.
+    pub fn tell(&mut self, desk: &mut Desk<'_>, command: Command, headers: &[(&str, &str)]) -> Submitted {
+        let mut frame = Vec::with_capacity(128);
+        stomp::write(&mut frame, Version::V12, command, headers, b"");
+        self.write(desk, &frame)
+    }
+
+    /// Sends it, or keeps it until it can be sent; keeps it until it is confirmed.
+    pub fn submit(&mut self, desk: &mut Desk<'_>, outgoing: Outgoing) -> Submitted {
+        let written = self.write(desk, &outgoing.frame);
+        if outgoing.number > 0 || self.stage != Stage::Up {
+            self.outgoing_bytes += outgoing.frame.len();
+            self.outgoing.push_back(outgoing);
+        }
+        let is_full = self.outgoing_bytes > self.plan.unconfirmed_bytes;
+        if is_full { Submitted::Full } else { written }
+    }
+
+    /// Takes what the broker has confirmed.
+    pub fn confirmed(&mut self, number: u64) -> Option<Outgoing> {
+        let place = self.outgoing.iter().position(|it| it.number == number)?;
+        let outgoing = self.outgoing.remove(place)?;
+        self.outgoing_bytes -= outgoing.frame.len();
+        Some(outgoing)
+    }
+
+    /// Takes those who are not read, if there is room again.
+    pub fn take_paused(&mut self, desk: &Desk<'_>) -> Vec<Owner> {
+        let has_room = self.outgoing_bytes <= self.plan.unconfirmed_bytes / 2
+            && self.handle.is_none_or(|handle| desk.backpressure_of(handle) != Backpressure::Full);
+        if has_room { std::mem::take(&mut self.paused) } else { Vec::new() }
+    }
+
+    /// The session is there again: subscriptions, then all that was not confirmed, and what it had to wait for.
+    pub fn resume(&mut self, desk: &mut Desk<'_>) {
+        let mut frames: Vec<u8> = Vec::new();
+        self.subscriptions.iter().for_each(|(_, it)| frames.extend_from_slice(&it.frame));
+        let is_made = |it: &&Outgoing| !matches!(it.purpose, Purpose::Subscribe(_));
+        self.outgoing.iter().filter(is_made).for_each(|it| frames.extend_from_slice(&it.frame));
+        self.outgoing.retain(|it| it.number > 0);
+        self.outgoing_bytes = self.outgoing.iter().map(|it| it.frame.len()).sum();
+        self.write(desk, &frames);
+    }
+
+    /// The session was lost: takes out what cannot be said again.
+    pub fn take_bound(&mut self) -> Vec<Outgoing> {
+        let (bound, kept): (VecDeque<Outgoing>, VecDeque<Outgoing>) =
+            std::mem::take(&mut self.outgoing).into_iter().partition(|it| it.purpose == Purpose::Bound);
+        self.outgoing = kept;
+        self.outgoing_bytes = self.outgoing.iter().map(|it| it.frame.len()).sum();
+        bound.into()
+    }
+}
+
+/// All sessions of a shard.
+#[derive(Default)]
+pub struct Sessions {
+    sessions: Slab<(u32, Session)>,
+    generation: u32,
+}
+
+impl Sessions {
+    /// Adds one.
+    pub fn insert(&mut self, session: Session) -> SessionId {
+        self.generation = self.generation.wrapping_add(1);
+        let number = self.sessions.insert((self.generation, session)) as u32;
+        SessionId { number, generation: self.generation }
+    }
+
+    /// One by its name.
+    pub fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.sessions.get_mut(id.number as usize).filter(|it| it.0 == id.generation).map(|it| &mut it.1)
+    }
+
+    /// The one that has this place now.
+    pub fn at(&self, number: u32) -> Option<SessionId> {
+        self.sessions.get(number as usize).map(|it| SessionId { number, generation: it.0 })
+    }
+
+    /// Removes one.
+    pub fn remove(&mut self, id: SessionId) -> Option<Session> {
+        self.get_mut(id)?;
+        Some(self.sessions.remove(id.number as usize).1)
+    }
+
+    /// The names of all.
+    pub fn all(&self) -> Vec<SessionId> {
+        self.sessions.iter().map(|(number, it)| SessionId { number: number as u32, generation: it.0 }).collect()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.iter().map(|(_, it)| &it.1)
+    }
+}

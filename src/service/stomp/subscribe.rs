@@ -1,0 +1,260 @@
+//! SUBSCRIBE, UNSUBSCRIBE, ACK and NACK.
+//!
+//! A shared destination is a cursor in the fan-out; what its client acknowledges of it concerns nobody. Any other is a
+//! subscription of its own at the broker, over a shared session where that cannot fail, else over a private one; there
+//! each message is acknowledged by itself, whatever the client has asked for: so `prefetch` holds for each.
+
+use super::Stomp;
+use super::client::{Ack, Owner, Queue};
+use super::deliver::{ACKNOWLEDGES, NAMELESS};
+use super::session::{Outgoing, Purpose, SessionId, Subscription};
+use crate::mesh::{TopicNews, TopicState};
+use crate::service::offload::{OffloadPlan, Wanted, may};
+use crate::shard::service::Desk;
+use edgehold_wire::stomp::{self, Command, Frame, Version};
+use std::collections::VecDeque;
+
+/// Headers of SUBSCRIBE that do not change what is subscribed to.
+const PLAIN: [&str; 6] = ["id", "destination", "ack", "receipt", "content-length", "content-type"];
+
+impl Stomp {
+    pub(super) fn subscribe(&mut self, desk: &mut Desk<'_>, token: u32, frame: &Frame<'_>) {
+        let Some(who) = self.fanout.client(token).map(|it| it.who) else { return };
+        let plan = self.plan_of(token);
+        let Some(destination) = frame.get("destination").filter(|it| !it.is_empty()) else {
+            return self.refuse(desk, token, "SUBSCRIBE needs a destination", frame);
+        };
+        let client = &mut self.peers.clients[token as usize];
+        let (named, is_old) = (frame.get("id"), client.version == Version::V10);
+        if named.is_none() && !is_old {
+            return self.refuse(desk, token, "SUBSCRIBE needs an id", frame);
+        }
+        let id = named.as_deref().unwrap_or(&destination);
+        let Some(ack) = ack_mode(frame.get("ack").as_deref()) else {
+            return self.refuse(desk, token, "ack is auto, client or client-individual", frame);
+        };
+        if !may(&plan.rules, &destination, desk.identity(who).map(|it| &**it), false) {
+            return self.refuse(desk, token, "you may not subscribe to this destination", frame);
+        }
+        if self.has_subscription(token, id) {
+            return self.refuse(desk, token, "you have a subscription of this id", frame);
+        }
+        if self.subscriptions(token) >= plan.subscriptions_max as usize {
+            return self.refuse(desk, token, "you have as many subscriptions as a client may have", frame);
+        }
+        let is_plain = frame.headers.iter().all(|(name, _)| PLAIN.contains(&&*name));
+        let is_private = plan.private.iter().any(|it| it.covers(&destination, None));
+        if is_plain && !is_private && plan.share.iter().any(|it| it.covers(&destination, None)) {
+            let nameless = if named.is_none() { NAMELESS } else { 0 };
+            return self.share(desk, token, &plan, (id, &destination), (ack, nameless), frame);
+        }
+        let own = is_private || !is_plain || !is_safe(&destination);
+        let session =
+            if own { self.private_session(desk, token, &plan) } else { Ok(self.shared_session(&plan, token)) };
+        match session {
+            Ok(session) => self.consume(desk, token, session, (id, ack), frame),
+            Err(_) => self.refuse(desk, token, "too many clients have a session of their own", frame),
+        }
+    }
+
+    /// Shares the subscription of the whole edge.
+    fn share(
+        &mut self,
+        desk: &mut Desk<'_>,
+        token: u32,
+        plan: &OffloadPlan,
+        (id, destination): (&str, &str),
+        (ack, nameless): (Ack, u32),
+        frame: &Frame<'_>,
+    ) {
+        let acknowledges = if ack == Ack::Auto { 0 } else { ACKNOWLEDGES };
+        let tag = self.peers.ids.enter(id) | acknowledges | nameless;
+        self.fanout.subscribe_tagged(desk, token, destination, tag);
+        if ack != Ack::Auto
+            && let Some(client) = self.fanout.client_mut(token)
+        {
+            client.traits.insert(crate::service::fanout::Traits::RELIABLE);
+        }
+        let waiter = Some(self.owner(token).to_word());
+        let receipt = frame.get("receipt");
+        match self.topics.want(desk, (plan.feed, destination), 1, waiter) {
+            Wanted::Confirmed(_) => self.confirm(desk, token, receipt.as_deref()),
+            Wanted::Waits => {
+                let waits = (destination.into(), receipt.map(|it| it.as_ref().into()));
+                self.peers.clients[token as usize].busy().unconfirmed.push(waits);
+            }
+        }
+    }
+
+    /// Subscribes to a destination for one client.
+    fn consume(
+        &mut self,
+        desk: &mut Desk<'_>,
+        token: u32,
+        session: SessionId,
+        (id, ack): (&str, Ack),
+        frame: &Frame<'_>,
+    ) {
+        let owner = self.owner(token);
+        let Some(its) = self.sessions.get_mut(session) else { return };
+        let entry = its.subscriptions.vacant_entry();
+        let number = entry.key() as u32;
+        let bytes = subscribe_frame(frame, number, 0, its.plan.prefetch);
+        entry.insert(Subscription { owner, frame: bytes.into() });
+        let queue = Queue { id: id.into(), session, number, ack, pending: VecDeque::new() };
+        let receipt: Option<Box<str>> = frame.get("receipt").map(|it| it.as_ref().into());
+        let receipts = u32::from(receipt.is_some());
+        let receipt_number = its.next_receipt();
+        let first = subscribe_frame(frame, number, receipt_number, its.plan.prefetch);
+        let purpose = Purpose::Subscribe(number);
+        its.submit(desk, Outgoing { number: receipt_number, owner, receipt, purpose, frame: first.into() });
+        let busy = self.peers.clients[token as usize].busy();
+        busy.queues.push(queue);
+        busy.receipts += receipts;
+        self.wake(desk, session);
+    }
+
+    // ---- what there is ----
+
+    fn has_subscription(&self, token: u32, id: &str) -> bool {
+        let number = self.peers.ids.find(id);
+        let shared =
+            number.is_some_and(|id| self.fanout.tagged(token).any(|it| it.1 & !(ACKNOWLEDGES | NAMELESS) == id));
+        let busy = self.peers.clients[token as usize].busy.as_ref();
+        shared || busy.is_some_and(|busy| busy.queues.iter().any(|it| *it.id == *id))
+    }
+
+    fn subscriptions(&self, token: u32) -> usize {
+        let shared = self.fanout.client(token).map_or(0, |it| it.count as usize);
+        shared + self.peers.clients[token as usize].busy.as_ref().map_or(0, |busy| busy.queues.len())
+    }
+
+    /// The news of a topic: who waits for them is told.
+    pub(super) fn heed(&mut self, desk: &mut Desk<'_>, news: &TopicNews) {
+        for word in self.topics.news(news) {
+            let owner = Owner::of_word(word);
+            let Some((who, client)) = self.owned(owner) else { continue };
+            let Some(busy) = client.busy.as_mut() else { continue };
+            let Some(at) = busy.unconfirmed.iter().position(|it| *it.0 == *news.topic) else { continue };
+            let (_, receipt) = busy.unconfirmed.remove(at);
+            match &news.state {
+                TopicState::Refused(_, words) => client.fail(desk, who, words, receipt.as_deref(), b""),
+                _ => client.confirm(desk, who, receipt.as_deref()),
+            }
+            client.tidy();
+        }
+    }
+
+    // ---- ends ----
+
+    pub(super) fn unsubscribe(&mut self, desk: &mut Desk<'_>, token: u32, frame: &Frame<'_>) {
+        let id = frame.get("id").or_else(|| frame.get("destination")).unwrap_or_default();
+        let number = self.peers.ids.find(&id);
+        let is_it = |tag: u32| Some(tag & !(ACKNOWLEDGES | NAMELESS)) == number;
+        let shared = self.fanout.tagged(token).find(|it| is_it(it.1)).map(|it| (it.0, it.1, String::from(it.2)));
+        if let Some((subscription, tag, destination)) = shared {
+            self.fanout.unsubscribe(desk, subscription);
+            self.leave_topic(desk, token, tag, &destination);
+            return self.confirm(desk, token, frame.get("receipt").as_deref());
+        }
+        let busy = self.peers.clients[token as usize].busy();
+        let Some(at) = busy.queues.iter().position(|it| *it.id == *id) else {
+            return self.refuse(desk, token, "there is no subscription of this id", frame);
+        };
+        let queue = busy.queues.remove(at);
+        self.give_up(desk, super::client::Busy { queues: vec![queue], ..Default::default() });
+        self.confirm(desk, token, frame.get("receipt").as_deref());
+    }
+
+    fn leave_topic(&mut self, desk: &mut Desk<'_>, token: u32, tag: u32, destination: &str) {
+        let feed = self.plan_of(token).feed;
+        self.topics.leave(desk, (feed, destination));
+        self.peers.ids.leave(tag & !(ACKNOWLEDGES | NAMELESS));
+    }
+
+    /// The client has left.
+    pub(super) fn leave_topics(&mut self, desk: &mut Desk<'_>, token: u32) {
+        let all: Vec<(u32, String)> = self.fanout.tagged(token).map(|it| (it.1, it.2.into())).collect();
+        all.into_iter().for_each(|(tag, destination)| self.leave_topic(desk, token, tag, &destination));
+    }
+
+    // ---- ACK and NACK ----
+
+    pub(super) fn acknowledge(&mut self, desk: &mut Desk<'_>, token: u32, frame: &Frame<'_>) {
+        let transaction = match self.transaction_of(token, frame) {
+            Ok(transaction) => transaction.map(|it| format!("x{}", it.1)),
+            Err(words) => return self.refuse(desk, token, words, frame),
+        };
+        let client = &mut self.peers.clients[token as usize];
+        let is_new = client.version == Version::V12;
+        let Some(name) = frame.get(if is_new { "id" } else { "message-id" }) else {
+            return self.refuse(desk, token, "this frame does not name a message", frame);
+        };
+        let found = take_acknowledged(client.busy().queues.iter_mut(), &name, is_new);
+        client.tidy();
+        let Some((id, acks)) = found else {
+            // Of a shared topic the broker knows nothing; what is of a session that was lost will come again.
+            return self.confirm(desk, token, frame.get("receipt").as_deref());
+        };
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        for ack in acks {
+            let mut headers = vec![("id", &*ack)];
+            headers.extend(transaction.as_deref().map(|it| ("transaction", it)));
+            session.tell(desk, frame.command, &headers);
+        }
+        self.confirm(desk, token, frame.get("receipt").as_deref());
+    }
+}
+
+/// Takes the message that a client names, and with `client` all before it, out of what is pending; what the broker wants
+/// them acknowledged by.
+fn take_acknowledged<'q>(
+    mut queues: impl Iterator<Item = &'q mut Queue>,
+    name: &str,
+    by_number: bool,
+) -> Option<(SessionId, Vec<Box<str>>)> {
+    let number = name.strip_prefix('q').and_then(|it| it.parse::<u64>().ok());
+    queues.find_map(|queue| {
+        let is_it = |it: &super::client::Pending| {
+            if by_number { Some(it.number) == number } else { *it.message_id == *name }
+        };
+        let at = queue.pending.iter().position(is_it)?;
+        let from = if queue.ack == Ack::Client { 0 } else { at };
+        Some((queue.session, queue.pending.drain(from..=at).map(|it| it.ack).collect()))
+    })
+}
+
+fn ack_mode(text: Option<&str>) -> Option<Ack> {
+    match text {
+        None | Some("auto") => Some(Ack::Auto),
+        Some("client") => Some(Ack::Client),
+        Some("client-individual") => Some(Ack::Individual),
+        Some(_) => None,
+    }
+}
+
+/// A queue that brokers make where it is missing: subscribing to it does not end a session.
+fn is_safe(destination: &str) -> bool {
+    let name = destination.strip_prefix("/queue/");
+    name.is_some_and(|name| !name.is_empty() && !name.contains(['/', '?', '*', '>', ',']))
+}
+
+/// A client's SUBSCRIBE as a session says it.
+fn subscribe_frame(frame: &Frame<'_>, number: u32, receipt: u64, prefetch: u32) -> Vec<u8> {
+    let own = |name: &str| matches!(name, "id" | "ack" | "receipt" | "prefetch-count" | "content-length");
+    let kept: Vec<_> = frame.headers.iter().filter(|(name, _)| !own(name)).collect();
+    let (id, receipt, prefetch) = (format!("q{number}"), receipt.to_string(), prefetch.to_string());
+    let mut headers: Vec<(&str, &str)> = vec![
+        ("id", &id),
+        ("ack", "client-individual"),
+        ("prefetch-count", &prefetch),
+        ("activemq.prefetchSize", &prefetch),
+    ];
+    if receipt != "0" {
+        headers.push(("receipt", &receipt));
+    }
+    headers.extend(kept.iter().map(|(name, value)| (&**name, &**value)));
+    let mut out = Vec::with_capacity(256);
+    stomp::write(&mut out, Version::V12, Command::Subscribe, &headers, b"");
+    out
+}
