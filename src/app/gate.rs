@@ -10,7 +10,9 @@ use crate::service::gate::{
 
 /// The gate of a route.
 pub(super) fn plan(route: &config::Route) -> GatePlan {
-    GatePlan { cors: cors(route), auth: route.auth.as_deref().map(auth_plan), roles: boxed(&route.roles) }
+    let late = matches!(route.service, config::Service::Stomp(_));
+    let auth = route.auth.as_deref().map(|written| AuthPlan { late, ..auth_plan(written) });
+    GatePlan { cors: cors(route), auth, roles: boxed(&route.roles) }
 }
 
 /// Whom the control thread asks, by the numbers of limits: that of a route is one more than the route's own.

@@ -7,7 +7,7 @@
 //! free one, and the number of what is gone is free only when nothing of an older generation is held any more. In the
 //! first generation numbers are places in the file.
 
-use super::config::{Broadcast, Config, Feed, Route, Service, Upstream};
+use super::config::{Broadcast, Config, Feed, Offload, Route, Service, Upstream};
 use crate::mesh::FeedNumber;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
@@ -81,6 +81,8 @@ pub struct Generation {
     routes: Numbers<RouteKey>,
     /// Broadcast routes once more: their plans are a table of their own.
     broadcasts: Numbers<RouteKey>,
+    /// So are those of stomp.
+    stomps: Numbers<RouteKey>,
     feeds: Numbers<String>,
     upstreams: Numbers<Upstream>,
 }
@@ -88,9 +90,9 @@ pub struct Generation {
 impl Generation {
     /// The generation that a server starts with: numbers are places in the file, of an upstream the first.
     pub fn first(config: Arc<Config>) -> Generation {
-        let (routes, broadcasts) = (Numbers::new(), Numbers::new());
+        let (routes, broadcasts, stomps) = (Numbers::new(), Numbers::new(), Numbers::new());
         let (feeds, upstreams) = (Numbers::new(), Numbers::new());
-        let mut generation = Generation { config, number: 0, routes, broadcasts, feeds, upstreams };
+        let mut generation = Generation { config, number: 0, routes, broadcasts, stomps, feeds, upstreams };
         generation.assign();
         generation
     }
@@ -108,7 +110,8 @@ impl Generation {
         let config = self.config.clone();
         self.routes.keep(config.routes.iter().map(route_key));
         self.broadcasts.keep(broadcasts(&config).map(|(route, _)| route_key(route)));
-        self.feeds.keep(config.feeds.iter().map(|feed| feed.name.clone()));
+        self.stomps.keep(stomps(&config).map(|(route, _)| route_key(route)));
+        self.feeds.keep(feed_keys(&config));
         self.upstreams.keep(upstreams(&config).cloned());
     }
 
@@ -116,7 +119,8 @@ impl Generation {
         let config = self.config.clone();
         self.routes.assign(config.routes.iter().map(route_key));
         self.broadcasts.assign(broadcasts(&config).map(|(route, _)| route_key(route)));
-        self.feeds.assign(config.feeds.iter().map(|feed| feed.name.clone()));
+        self.stomps.assign(stomps(&config).map(|(route, _)| route_key(route)));
+        self.feeds.assign(feed_keys(&config));
         self.upstreams.assign(upstreams(&config).cloned());
     }
 
@@ -128,6 +132,16 @@ impl Generation {
     /// The number of a route among those of broadcast; `None` if this generation has no such route there.
     pub fn broadcast(&self, route: &Route) -> Option<u16> {
         self.broadcasts.known.get(&route_key(route)).map(|&number| short(number))
+    }
+
+    /// The number of a route among those of stomp; `None` if this generation has no such route there.
+    pub fn stomp(&self, route: &Route) -> Option<u16> {
+        self.stomps.known.get(&route_key(route)).map(|&number| short(number))
+    }
+
+    /// The number of the feed of a route's broker; `None` if it has none.
+    pub fn broker(&self, route: &Route) -> Option<FeedNumber> {
+        self.feeds.known.get(&broker_key(route)).map(|&number| short(number))
     }
 
     /// The number of a feed; `None` if this generation has no feed of this name.
@@ -164,6 +178,16 @@ impl Generation {
         self.broadcasts.table(broadcasts(&self.config).map(|(route, its)| (route_key(route), make(its))))
     }
 
+    /// What the routes of stomp become, by their numbers there.
+    pub fn by_stomp<T>(&self, make: impl Fn(&Route, &Offload) -> T) -> Vec<Option<T>> {
+        self.stomps.table(stomps(&self.config).map(|(route, its)| (route_key(route), make(route, its))))
+    }
+
+    /// What the feeds of the brokers of stomp become, by their numbers.
+    pub fn by_stomp_feed<T>(&self, make: impl Fn(&Offload) -> T) -> Vec<Option<T>> {
+        self.feeds.table(stomps(&self.config).map(|(route, its)| (broker_key(route), make(its))))
+    }
+
     /// What the feeds become, by their numbers. `make` is told the place of each in the configuration.
     pub fn by_feed<T>(&self, make: impl Fn(usize, &Feed) -> T) -> Vec<Option<T>> {
         let feeds = self.config.feeds.iter().enumerate();
@@ -190,6 +214,25 @@ pub(super) fn broadcasts(config: &Config) -> impl Iterator<Item = (&Route, &Broa
         Service::Broadcast(broadcast) => Some((route, &**broadcast)),
         _ => None,
     })
+}
+
+/// The routes of stomp, with what they say for it.
+pub(super) fn stomps(config: &Config) -> impl Iterator<Item = (&Route, &Offload)> {
+    config.routes.iter().filter_map(|route| match &route.service {
+        Service::Stomp(offload) => Some((route, &**offload)),
+        _ => None,
+    })
+}
+
+/// By what feeds are told apart: their names, and behind them the brokers of routes.
+fn feed_keys(config: &Config) -> impl Iterator<Item = String> {
+    let brokers = stomps(config).map(|(route, _)| broker_key(route));
+    config.feeds.iter().map(|feed| feed.name.clone()).chain(brokers)
+}
+
+/// No feed has such a name.
+fn broker_key(route: &Route) -> String {
+    format!("{} {}", route.host.as_deref().unwrap_or(""), route.path)
 }
 
 /// The upstreams of all routes, some more than once.

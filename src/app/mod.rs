@@ -17,6 +17,7 @@ mod gate;
 pub mod generation;
 mod log;
 mod memory;
+mod offload;
 pub mod passwd;
 pub mod privileges;
 pub mod run;

@@ -1,10 +1,10 @@
 //! What shards are told of a configuration, in their units: sizes at the start, and what may be exchanged later.
 
-use super::broadcast;
 use super::config::{self, Config, Upstream};
 use super::derive::Derived;
 use super::generation::Generation;
 use super::tls::UpstreamsTls;
+use super::{broadcast, offload};
 use crate::control::stats::Counts;
 use crate::engine::Address;
 use crate::engine::files::local_device;
@@ -75,7 +75,7 @@ pub(super) fn at_start(
         accepts_in_flight: u32::from(config.server.accepts_in_flight),
         listeners: config.listeners.len(),
         addresses: config.listeners.iter().map(address_rules).collect(),
-        bare: Vec::new(),
+        bare: config.listeners.iter().map(|it| it.protocol != config::Protocol::Http).collect(),
         tls: tls.to_vec(),
         upstreams: generation.by_upstream(|_| ()).len(),
         limits: limits_by_number(generation).into_iter().flatten().collect(),
@@ -123,8 +123,17 @@ pub fn services(generation: &Generation, common: &Common, upstreams: &UpstreamTa
         proxy: places(generation, upstreams),
         files: files_settings(config, &common.counts),
         broadcast: broadcast::settings(generation, common.epoch),
+        stomp: offload::stomp(generation, common.epoch, upstreams),
+        bare: bare(config),
         ..service::Settings::default()
     }
+}
+
+/// The routes of listeners without HTTP: host and path.
+fn bare(config: &Config) -> Vec<Option<(Option<String>, String)>> {
+    let route = |path: &String| config.routes.iter().find(|it| it.path == *path);
+    let named = |it: &config::Listener| it.route.as_ref().and_then(route).map(|it| (it.host.clone(), it.path.clone()));
+    config.listeners.iter().map(named).collect()
 }
 
 /// A listener that redirects sends its clients to the first one with TLS; where another program has that, to its usual
@@ -227,6 +236,7 @@ fn target(generation: &Generation, route: &config::Route) -> Target {
     match &route.service {
         config::Service::Echo { subprotocols } => Target::Echo(echo::EchoPlan { subprotocols: subprotocols.clone() }),
         config::Service::Page => Target::Page(()),
+        config::Service::Stomp(written) => Target::Stomp(Arc::new(offload::plan(generation, route, written))),
         config::Service::Broadcast(_) => Target::Broadcast(generation.broadcast(route).unwrap_or_default()),
         config::Service::Files { root, cache_control, charset } => {
             let (root, cache_control, charset) = (root.clone(), cache_control.clone(), charset.clone());
@@ -258,7 +268,7 @@ fn files_settings(config: &Config, counts: &Counts) -> FilesSettings {
     }
 }
 
-fn places(generation: &Generation, upstreams: &UpstreamTable) -> Places {
+pub(super) fn places(generation: &Generation, upstreams: &UpstreamTable) -> Places {
     let places = generation.by_upstream(place).into_iter().zip(upstreams);
     let placed = |(place, shared): (Option<Place>, &Option<SharedUpstream>)| {
         let SharedUpstream { health, tls } = shared.clone()?;

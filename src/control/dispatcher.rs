@@ -1,16 +1,14 @@
 //! The dispatcher: the one task that holds the links to the shards, through which all letters pass.
 
 use super::auth::Verifiers;
+use super::brokers::{self, Brokers};
 use super::commands::Command;
 use super::publishing::{Action, Letter, PublishQueue};
 use super::reports::{ReportCollector, Reports};
 use super::shard_link::{Line, ShardLink};
 use super::shutdown::{Ending, Shutdown, Step};
 use super::subscriber_queries::{Reply, SubscriberQueries};
-use crate::mesh::{
-    Answer, Denial, Denied, Question, ShardNumber, ToControl, ToShard, TopicNews, TopicRequest, TopicState, Waker,
-    Wanted,
-};
+use crate::mesh::{Answer, Denial, Denied, Question, ShardNumber, ToControl, ToShard, Waker, Wanted};
 use std::io;
 use std::time::Duration;
 use tokio::io::Interest;
@@ -35,6 +33,8 @@ pub(super) struct Dispatcher {
     shutdown: Shutdown,
     verifiers: Option<Verifiers>,
     answers: UnboundedReceiver<Addressed>,
+    brokers: Option<Brokers>,
+    news: UnboundedReceiver<brokers::Addressed>,
 }
 
 /// An answer to a question of this shard.
@@ -51,12 +51,19 @@ impl Dispatcher {
             verifiers: None,
             // Nobody sends anything.
             answers: mpsc::unbounded_channel().1,
+            brokers: None,
+            news: mpsc::unbounded_channel().1,
         }
     }
 
     /// With those who answer the shards' questions, and their answers.
     pub(super) fn with_verifiers(self, verifiers: Verifiers, answers: UnboundedReceiver<Addressed>) -> Dispatcher {
         Dispatcher { verifiers: Some(verifiers), answers, ..self }
+    }
+
+    /// With sessions with brokers, and what they tell.
+    pub(super) fn with_brokers(self, brokers: Brokers, news: UnboundedReceiver<brokers::Addressed>) -> Dispatcher {
+        Dispatcher { brokers: Some(brokers), news, ..self }
     }
 
     /// Runs until the server has stopped. `waker` is that of the mailboxes from the shards, `commands` come from other
@@ -89,6 +96,7 @@ impl Dispatcher {
                 },
                 letter = self.publish_queue.letter() => self.publish(&letter),
                 Some(answer) = self.answers.recv() => self.hand_on(answer),
+                Some(news) = self.news.recv() => self.spread(news),
                 () = sleep_until(wake_at) => {}
             }
             drop(asleep);
@@ -103,6 +111,9 @@ impl Dispatcher {
         self.read_letters();
         while let Ok(answer) = self.answers.try_recv() {
             self.hand_on(answer);
+        }
+        while let Ok(news) = self.news.try_recv() {
+            self.spread(news);
         }
         self.reply();
         let ending = self.advance_shutdown();
@@ -168,7 +179,9 @@ impl Dispatcher {
                     ToControl::Report(report) => self.reports.received(*report),
                     ToControl::SubscriberCounts(counts) => self.subscribers.received(*counts),
                     ToControl::Question(question) => self.ask(shard, *question),
-                    ToControl::Topic(request) => self.want(*request),
+                    ToControl::Topic(request) => {
+                        self.brokers.iter().for_each(|brokers| brokers.want((*request).clone()));
+                    }
                 }
             }
         }
@@ -182,11 +195,11 @@ impl Dispatcher {
         self.hand_on((shard, Box::new(Answer { question: question.number, verdict, keep: 0 })));
     }
 
-    /// There are no sessions with brokers yet.
-    fn want(&mut self, TopicRequest { shard, feed, topic, quality }: TopicRequest) {
-        let state = TopicState::Refused(0x80, "no session with this broker".into());
-        if quality.is_some() {
-            self.links[shard].send(ToShard::Topic(Box::new(TopicNews { feed, topic, state })));
+    /// What has become of a topic, to the shard that it concerns, or to all.
+    fn spread(&mut self, (shard, news): brokers::Addressed) {
+        match shard {
+            Some(shard) => self.links[shard].send(ToShard::Topic(Box::new(news))),
+            None => self.send_all(|| ToShard::Topic(Box::new(news.clone()))),
         }
     }
 

@@ -9,16 +9,20 @@
 //! | `admin` | the admin address: metrics, health, channels, publishing over HTTP |
 //! | `dispatcher` | the task that holds the links to the shards |
 //! | `feeds` | the tasks that bring messages, and what they share |
+//! | `brokers` | sessions with brokers whose topics are shared |
 //! | `certificates` | the TLS of listeners: files, and what becomes of them when they change |
 //! | `auth` | whose credentials these are: users, tokens, other servers that are asked |
 //! | `lists` | lists of networks that may come in or may not: files, read again at SIGHUP |
 //! | `names`, `signals` | tasks that send the dispatcher commands |
 //! | `publishing` | from feeds to shards: one queue, credit, shards that are left behind |
 //! | `commands`, `reports`, `subscriber_queries` | what other tasks ask of the dispatcher, and the shards' answers |
+//! | `backoff` | waits between attempts |
 //! | `shard_link`, `shutdown`, `resolver`, `stats` | mailboxes; the way to the end; DNS; counters of this thread |
 
 mod admin;
 pub mod auth;
+mod backoff;
+pub mod brokers;
 pub mod certificates;
 mod commands;
 mod dispatcher;
@@ -41,6 +45,7 @@ pub use shutdown::Ending;
 
 use crate::mesh::{ListenerTls, Waker};
 use auth::{AuthLimits, AuthSettings, Upkeep, Verifiers};
+use brokers::Brokers;
 use certificates::{Kept, TlsListener};
 use std::io;
 use std::net::TcpListener;
@@ -70,6 +75,8 @@ pub struct ControlSettings {
     pub labels: metrics::Labels,
     /// Where messages come from, in the order of the configuration.
     pub feeds: Vec<feeds::SourceSettings>,
+    /// Brokers of which the edge shares topics.
+    pub brokers: Vec<brokers::BrokerSettings>,
     /// How far shards may be behind what feeds publish.
     pub publish_limits: PublishLimits,
     /// TLS whose files are watched; the numbers of its listeners do not matter here.
@@ -114,13 +121,17 @@ async fn serve(settings: ControlSettings, lines: Vec<Line>, waker: &Waker) -> io
     let (commands, queue) = mpsc::channel(commands::QUEUE);
     let shards = lines.len();
     let (publisher, publish_queue) = publishing::channel(settings.epoch, shards, settings.publish_limits);
+    let (brokers, news) = Brokers::start(settings.brokers, &publisher);
     let feeds = feeds::start(settings.feeds, &publisher);
     let (verdicts, answers) = mpsc::unbounded_channel();
     let (verifiers, upkeep) = Verifiers::start(&settings.auth, settings.auth_limits, verdicts)?;
     let states = settings.tls.listeners.iter().map(TlsListener::state).collect();
     let readers = keep_files(settings.tls, upkeep, settings.counts.lists.clone());
     if let Some(Admin { listener, tls, rules }) = settings.admin {
-        let seen = (settings.labels, stats::Counts { tls: states, auth: verifiers.stats(), ..settings.counts });
+        let seen = (
+            settings.labels,
+            stats::Counts { tls: states, auth: verifiers.stats(), brokers: brokers.stats(), ..settings.counts },
+        );
         let state = admin::AdminState::new(commands.clone(), seen, rules, (feeds, publisher));
         tokio::spawn(admin::serve(listener, tls, state));
     }
@@ -128,7 +139,8 @@ async fn serve(settings: ControlSettings, lines: Vec<Line>, waker: &Waker) -> io
         tokio::spawn(names::keep(name, settings.resolve_ttl, commands.clone()));
     }
     tokio::spawn(signals::Signals::new()?.forward(commands, readers));
-    let mut dispatcher = dispatcher::Dispatcher::new(lines, publish_queue).with_verifiers(verifiers, answers);
+    let dispatcher = dispatcher::Dispatcher::new(lines, publish_queue).with_verifiers(verifiers, answers);
+    let mut dispatcher = dispatcher.with_brokers(brokers, news);
     let ending = dispatcher.run(waker, queue, settings.grace).await?;
     tracing::info!(shards, ending = ?ending, "stopped");
     Ok(ending)

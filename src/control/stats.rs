@@ -1,6 +1,7 @@
 //! The counters and gauges of the control thread, and that of the log.
 
 use super::auth::AuthStats;
+use super::brokers::BrokerStats;
 use super::certificates::TlsState;
 use super::lists::KeptLists;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub struct Counts {
     pub tls: Arc<[Arc<TlsState>]>,
     /// Questions about clients.
     pub auth: Arc<AuthStats>,
+    /// Brokers whose topics are shared.
+    pub brokers: Arc<[Arc<BrokerStats>]>,
 }
 
 /// A counter or a gauge.

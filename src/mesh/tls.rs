@@ -85,6 +85,11 @@ impl UpstreamTls {
         UpstreamTls(Arc::new(Upstream { label, name, config, last, refused, told }))
     }
 
+    /// For a handshake that another library makes: whom it is with, and how.
+    pub fn parts(&self) -> (ServerName<'static>, Arc<ClientConfig>) {
+        (self.0.name.clone(), self.0.config.load_full())
+    }
+
     /// A handshake that begins now.
     ///
     /// # Errors

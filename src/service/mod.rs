@@ -233,7 +233,7 @@ crate::mesh::services!(dispatch);
 
 impl Services {
     /// What feeds have published goes to broadcast as a letter of its own, and is shown here to those who have feeds of
-    /// brokers.
+    /// brokers; and where upstreams are, which goes to the proxy.
     fn note_published(&mut self, desk: &mut Desk<'_>, letter: &ToShard) {
         match letter {
             ToShard::Publish(messages) => {
@@ -244,6 +244,7 @@ impl Services {
                 self.stomp.missed(desk, missed);
                 self.mqtt.missed(desk, missed);
             }
+            ToShard::Addresses { upstream, addresses } => self.stomp.moved(*upstream, addresses),
             _ => {}
         }
     }

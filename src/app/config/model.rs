@@ -14,8 +14,9 @@ pub use crate::control::certificates::{
 };
 pub use crate::control::feeds::{Broker, Format, Framing, InvalidText, Source, Start};
 pub use crate::engine::Address;
-pub use crate::mesh::{Body, Network};
+pub use crate::mesh::{Body, Network, Secret};
 pub use crate::service::broadcast::Policy;
+pub use crate::service::offload::WhileDown;
 pub use crate::service::proxy::{Frames, Tells};
 pub use crate::shard::service::{Deflate, ProxyProtocol};
 pub use edgehold_wire::forwarded::Field as ForwardedField;
@@ -173,12 +174,26 @@ pub struct Listener {
     pub health: Option<String>,
     /// Requests are answered 308, to the same address under `https`.
     pub redirect_https: bool,
+    /// What its clients speak.
+    pub protocol: Protocol,
+    /// Where `protocol` is not HTTP: the path of the route that its clients take.
+    pub route: Option<String>,
     /// TLS for all its clients; `None`: clear text.
     pub tls: Option<TlsSettings>,
     /// Where its clients are.
     pub addresses: ClientAddresses,
     /// What takes the place of [`Config::addresses`] for its clients.
     pub admission: Option<Addresses>,
+}
+
+/// What the clients of a listener speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP, and what becomes of it.
+    #[default]
+    Http,
+    /// STOMP from the first byte on.
+    Stomp,
 }
 
 /// How a listener finds out where its clients are.
@@ -360,6 +375,8 @@ pub enum Service {
     },
     /// What feeds say goes to every client that listens.
     Broadcast(Box<Broadcast>),
+    /// Clients of a STOMP broker, over a handful of sessions.
+    Stomp(Box<Offload>),
 }
 
 impl Service {
@@ -371,13 +388,97 @@ impl Service {
         }
     }
 
-    /// The back ends of a proxy route; none of any other.
+    /// The back ends of a route that has such.
     pub fn upstreams(&self) -> &[Upstream] {
         match self {
             Service::Proxy { upstreams, .. } => upstreams,
+            Service::Stomp(offload) => &offload.upstreams,
             _ => &[],
         }
     }
+}
+
+/// A route in front of a broker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Offload {
+    /// Addresses of the broker, one at least.
+    pub upstreams: Vec<Upstream>,
+    /// Time in which one must have been reached.
+    pub connect_timeout: Duration,
+    /// As whom the edge logs in; `None`: as nobody.
+    pub user: Option<String>,
+    /// With which password.
+    pub password: Option<Secret>,
+    /// A new subscriber is sent the last message of its destination first.
+    pub snapshot: bool,
+    /// Subscriptions of one client.
+    pub subscriptions_max: u32,
+    /// What becomes of a client that does not take what it is sent.
+    pub slow_client: SlowClient,
+    /// What else is written.
+    pub keys: OffloadDraft,
+}
+
+/// What is written of a broker alone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OffloadDraft {
+    /// Sessions of a shard.
+    pub sessions: u32,
+    /// As whom the edge logs in.
+    pub user: Option<String>,
+    /// The file with the password, as it was written.
+    pub password_file: Option<PathBuf>,
+    /// The virtual host.
+    pub host: String,
+    /// Destinations of which all clients share one subscription; empty: the usual ones.
+    pub share: Vec<String>,
+    /// Those for which a client has a session of its own; empty: the usual ones.
+    pub private: Vec<String>,
+    /// Clients of a shard that may have one.
+    pub private_max: u32,
+    /// As whom that logs in.
+    pub private_as: PrivateAs,
+    /// Who may do what; empty: everybody everything.
+    pub permissions: Vec<Permission>,
+    /// Messages of a queue that one client has not acknowledged.
+    pub prefetch: u32,
+    /// Bytes of a session that the broker has not confirmed.
+    pub unconfirmed_bytes: u32,
+    /// What becomes of publishes while the broker does not answer.
+    pub while_down: WhileDown,
+    /// The shortest interval of heart-beats; zero: none.
+    pub heart_beat: Duration,
+    /// How long a shared subscription outlives its last subscriber.
+    pub linger: Duration,
+    /// Destinations that the edge may be subscribed to.
+    pub topics_max: u32,
+    /// Subscriptions that are made in a second.
+    pub subscribe_rate: u32,
+    /// Subscribers are told where messages were lost.
+    pub tell_gaps: bool,
+}
+
+/// Who may publish and subscribe where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Permission {
+    /// The destinations.
+    pub destinations: Vec<String>,
+    /// Roles of which a client must have one; empty: any client will do.
+    pub roles: Vec<String>,
+    /// It may publish there.
+    pub publish: bool,
+    /// It may subscribe there.
+    pub subscribe: bool,
+}
+
+/// As whom a client's own session logs in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PrivateAs {
+    /// As the edge does.
+    #[default]
+    Edge,
+    /// As the client has.
+    Client,
 }
 
 /// Channels, and the roles of which a client must have one for them.

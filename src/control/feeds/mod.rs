@@ -9,12 +9,11 @@
 //! | `settings` | what a feed is configured to be |
 //! | `decoder`, `framing` | bytes to messages |
 //! | `stats` | what the admin address shows of a feed |
-//! | `broker`, `backoff`, `hash` | a broker's URL, waits, a stable hash |
+//! | `broker`, `hash` | a broker's URL, a stable hash |
 //!
 //! A feed reconnects for ever, with growing waits, and never holds more than one message that it could not publish:
 //! what comes faster than the shards read waits at its source.
 
-mod backoff;
 mod broker;
 pub mod decoder;
 mod feed;

@@ -1,7 +1,7 @@
 //! Sessions with a source: from connecting to it until it is lost, again and again.
 
-use super::backoff::Backoff;
 use super::feed::Feed;
+use crate::control::backoff::Backoff;
 use crate::control::certificates;
 use std::convert::Infallible;
 use std::error::Error;

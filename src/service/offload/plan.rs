@@ -86,9 +86,10 @@ pub struct BrokerCredentials {
 }
 
 /// What becomes of publishes while there is no session with the broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhileDown {
     /// They wait, as far as `unconfirmed_bytes` goes; who has more to say is not read meanwhile.
+    #[default]
     Queue,
     /// They are refused.
     Refuse,

@@ -143,10 +143,6 @@ impl Service for Stomp {
     fn letter(&mut self, desk: &mut Desk<'_>, letter: ToShard) -> Option<ToShard> {
         match letter {
             ToShard::Topic(news) if self.is_ours(news.feed) => self.heed(desk, &news),
-            ToShard::Addresses { upstream, ref addresses } => {
-                self.callers.moved(upstream, addresses);
-                return Some(letter);
-            }
             other => return Some(other),
         }
         None
@@ -170,6 +166,11 @@ impl Stomp {
     /// Messages were lost on the way to this shard.
     pub(super) fn missed(&mut self, desk: &mut Desk<'_>, missed: &Missed) {
         self.fanout.record_loss(desk, missed);
+    }
+
+    /// A name leads elsewhere now.
+    pub(super) fn moved(&mut self, upstream: u32, addresses: &[std::net::SocketAddr]) {
+        self.callers.moved(upstream, addresses);
     }
 
     fn is_ours(&self, feed: u16) -> bool {

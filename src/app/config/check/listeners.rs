@@ -1,8 +1,8 @@
 //! Listeners: against each other, and against the admin address; `tls` checks what they say of TLS.
 
 use super::super::draft::Section;
-use super::super::keys::{AddressesDraft, LISTENER, ListenerDraft};
-use super::super::model::{Address, ClientAddresses, Listener};
+use super::super::keys::{AddressesDraft, LISTENER, ListenerDraft, RouteDraft};
+use super::super::model::{Address, ClientAddresses, Listener, Protocol};
 use super::super::report::Report;
 use super::addresses::check_addresses;
 use super::admission::of_listener;
@@ -15,6 +15,7 @@ pub(super) fn check_listeners(listeners: &[Section<ListenerDraft>], report: &mut
     for section in listeners {
         require(&LISTENER, section, None, report);
         check_redirect(section, report);
+        check_protocol(section, report);
         check_tls(section, report);
         check_addresses(section, report);
     }
@@ -45,6 +46,51 @@ fn check_redirect(section: &Section<ListenerDraft>, report: &mut Report<'_>) {
     }
 }
 
+/// What HTTP has and others have not.
+fn check_protocol(section: &Section<ListenerDraft>, report: &mut Report<'_>) {
+    if section.value.protocol == Protocol::Http {
+        if section.gives("route") {
+            let words = "is for a listener whose `protocol` is not HTTP — leave it out, or write `protocol`";
+            report.note_key(section, "route", words.into());
+        }
+        return;
+    }
+    for key in ["health", "redirect_https", "trusted_proxies", "forwarded_field"] {
+        if section.gives(key) {
+            let words = "is for HTTP, which `protocol` is not — leave it out";
+            report.note_key(section, key, words.into());
+        }
+    }
+}
+
+/// A listener without HTTP needs a route whose service speaks its protocol.
+pub(super) fn check_bare(
+    listeners: &mut [Section<ListenerDraft>],
+    routes: &[Section<RouteDraft>],
+    report: &mut Report<'_>,
+) {
+    for section in listeners.iter_mut().filter(|it| it.value.protocol != Protocol::Http) {
+        let fits = |it: &&Section<RouteDraft>| it.service() == Some("stomp");
+        let paths: Vec<&String> = routes.iter().filter(fits).filter_map(|it| it.value.path.as_ref()).collect();
+        match (&section.value.route, &paths[..]) {
+            (Some(path), paths) if paths.contains(&path) => {}
+            (None, [only]) => section.value.route = Some((*only).clone()),
+            (Some(_), _) => {
+                let words = "is the path of no route with service stomp — write one that is";
+                report.note_key(section, "route", words.into());
+            }
+            (None, []) => {
+                let words = "needs a route with service stomp, and there is none — write one";
+                report.note_key(section, "protocol", words.into());
+            }
+            (None, _) => {
+                let words = "stands beside several routes with service stomp — write which one: `route`";
+                report.note_key(section, "protocol", words.into());
+            }
+        }
+    }
+}
+
 /// Port 0 is another port each time.
 fn is_fixed(address: &Address) -> bool {
     !matches!(address, Address::Tcp(tcp) if tcp.port() == 0)
@@ -65,8 +111,19 @@ pub(super) fn check_admin(admin: Option<SocketAddr>, listeners: &[Section<Listen
 pub(super) fn listener(section: Section<ListenerDraft>, base: &Path, report: &mut Report<'_>) -> Option<Listener> {
     let tls = settings(&section, base, report);
     let admission = of_listener(&section, base, report);
-    let ListenerDraft { name, address, backlog, reuse_port, mode, health, redirect_https, addresses, .. } =
-        section.value;
+    let ListenerDraft {
+        name,
+        address,
+        backlog,
+        reuse_port,
+        mode,
+        health,
+        redirect_https,
+        protocol,
+        route,
+        addresses,
+        ..
+    } = section.value;
     let AddressesDraft { mode: proxy_protocol, from, timeout, trusted_proxies, field } = addresses;
     let addresses = ClientAddresses { proxy_protocol, from, timeout, trusted_proxies, field };
     Some(Listener {
@@ -77,6 +134,8 @@ pub(super) fn listener(section: Section<ListenerDraft>, base: &Path, report: &mu
         mode,
         health,
         redirect_https,
+        protocol,
+        route,
         tls,
         addresses,
         admission,

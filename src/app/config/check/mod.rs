@@ -19,7 +19,7 @@ use super::keys::{FEED_TABLE, LISTENER_TABLE, ROUTE_TABLE};
 use super::model::Config;
 use super::report::Report;
 use feeds::{check_feeds, feed};
-use listeners::{check_admin, check_listeners, listener};
+use listeners::{check_admin, check_bare, check_listeners, listener};
 use routes::{check_broadcast, check_pending, check_routes, route};
 use rules::{Places, check_group, too_many};
 use std::path::Path;
@@ -27,7 +27,7 @@ use tls::check_admin_tls;
 
 /// Checks a draft; `None` where a part is missing, which has then been noted.
 pub(super) fn check(draft: Draft, base: &Path, report: &mut Report<'_>) -> Option<Config> {
-    let Draft { mut server, listeners, limits, addresses, feeds, routes } = draft;
+    let Draft { mut server, mut listeners, limits, addresses, feeds, routes } = draft;
     too_many(&listeners, &LISTENER_TABLE, report);
     too_many(&feeds, &FEED_TABLE, report);
     too_many(&routes, &ROUTE_TABLE, report);
@@ -37,6 +37,7 @@ pub(super) fn check(draft: Draft, base: &Path, report: &mut Report<'_>) -> Optio
     check_group(&server, report);
     check_feeds(&feeds, &Places { admin: server.value.admin, listeners: &listeners }, report);
     check_routes(&routes, &limits, report);
+    check_bare(&mut listeners, &routes, report);
     check_broadcast(&server.value, &feeds, &routes, report);
     check_pending(server.value.outbox_bytes, &limits, &routes, report);
     let addresses = admission::of_limits(&addresses, base, report);

@@ -3,13 +3,14 @@
 use super::super::draft::Section;
 use super::super::forms;
 use super::super::keys::{FeedDraft, ROUTE, RouteDraft, SERVICES, UpstreamTlsDraft};
-use super::super::model::{Broadcast, Limits, Route, Server, Service, Tells, Upstream, UpstreamTlsSettings};
+use super::super::model::{Broadcast, Limits, Offload, Route, Server, Service, Tells, Upstream, UpstreamTlsSettings};
 use super::super::report::Report;
 use super::addresses::check_tells;
 use super::auth::{auth, check_auth};
 use super::client_tls;
 use super::feeds::{check_channels, check_unused};
 use super::rules::{foreign_keys, require, twice};
+use crate::mesh::Secret;
 use std::path::{Path, PathBuf};
 
 impl Section<RouteDraft> {
@@ -36,7 +37,10 @@ pub(super) fn check_routes(routes: &[Section<RouteDraft>], limits: &Section<Limi
 /// Files without TLS are read for nobody, and a certificate needs its key.
 fn check_upstream_tls(section: &Section<RouteDraft>, report: &mut Report<'_>) {
     let key = "upstream_tls";
-    if !section.gives(key) || section.refused.iter().any(|it| it == key) || section.service() != Some("proxy") {
+    if !section.gives(key)
+        || section.refused.iter().any(|it| it == key)
+        || !section.service().is_some_and(|it| matches!(it, "proxy" | "stomp"))
+    {
         return;
     }
     let is_secure = |it: &Upstream| matches!(it, Upstream::Tcp { tls: Some(_), .. });
@@ -144,6 +148,7 @@ fn service(section: &Section<RouteDraft>, base: &Path, report: &mut Report<'_>) 
         "files" => files(section, base, report),
         "broadcast" => Some(Service::Broadcast(Box::new(broadcast(draft)))),
         "proxy" => Some(proxy(section, base, report)),
+        "stomp" => Some(Service::Stomp(Box::new(offload(section, base, report)))),
         word => unreachable!("{word} is a value of the key `service` without a service"),
     }
 }
@@ -157,6 +162,34 @@ fn proxy(section: &Section<RouteDraft>, base: &Path, report: &mut Report<'_>) ->
         connect_timeout: draft.connect_timeout,
         end_code: draft.end_code,
         proxy_protocol: draft.proxy_protocol.then(|| tells(draft)),
+    }
+}
+
+fn offload(section: &Section<RouteDraft>, base: &Path, report: &mut Report<'_>) -> Offload {
+    let draft = &section.value;
+    Offload {
+        upstreams: upstreams(section, base, report),
+        connect_timeout: draft.connect_timeout,
+        user: draft.offload.user.clone(),
+        password: password(section, base, report),
+        snapshot: draft.broadcast.snapshot,
+        subscriptions_max: draft.broadcast.subscriptions_max,
+        slow_client: draft.broadcast.slow_client,
+        keys: draft.offload.clone(),
+    }
+}
+
+/// The first line of the file.
+fn password(section: &Section<RouteDraft>, base: &Path, report: &mut Report<'_>) -> Option<Secret> {
+    let file = base.join(section.value.offload.password_file.as_ref()?);
+    match std::fs::read_to_string(&file) {
+        Ok(text) => Some(Secret::new(text.lines().next().unwrap_or_default())),
+        Err(error) => {
+            let shown = forms::quote(&file.to_string_lossy());
+            let words = format!("{shown} cannot be read ({error}) — write a file whose first line is the password");
+            report.note_key(section, "credentials.password_file", words);
+            None
+        }
     }
 }
 

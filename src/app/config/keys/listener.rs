@@ -1,7 +1,7 @@
 //! The keys of `[[listener]]`.
 
 use super::super::forms;
-use super::super::model::{Address, Addresses, MinVersion};
+use super::super::model::{Address, Addresses, MinVersion, Protocol};
 use super::addresses::{self, AddressesDraft};
 use super::admission;
 use super::{DAY, Field, Key, MINUTE, Preset, Rule, push_new, put};
@@ -18,6 +18,8 @@ pub(crate) struct ListenerDraft {
     pub(crate) mode: Option<u32>,
     pub(crate) health: Option<String>,
     pub(crate) redirect_https: bool,
+    pub(crate) protocol: Protocol,
+    pub(crate) route: Option<String>,
     pub(crate) tls: TlsDraft,
     pub(crate) addresses: AddressesDraft,
     pub(crate) admission: Addresses,
@@ -74,8 +76,31 @@ macro_rules! file {
 }
 
 /// The keys of `[[listener]]`.
-pub(crate) static LISTENER: [Key<ListenerDraft>; 12] = [
+pub(crate) static LISTENER: [Key<ListenerDraft>; 14] = [
     admission::addresses(),
+    Key {
+        name: "protocol",
+        field: choice!(protocol: "http" => Protocol::Http, "stomp" => Protocol::Stomp),
+        default: Preset::Is("http"),
+        words: "What its clients speak: HTTP, which a WebSocket begins with, too; or STOMP from the first byte on.",
+        note: "With `tls` it is spoken inside of TLS. How long such a client may be silent is agreed on by its \
+               heart-beats; `idle_timeout` does not hold for it.",
+        example: "\"stomp\"",
+        see: &["route", "service"],
+        ..Key::PLAIN
+    },
+    Key {
+        name: "route",
+        field: Field::Text {
+            form: "the path of a route, \"/stomp\"",
+            store: |l, text| forms::route_path(text).map(|(path, _)| put(&mut l.route, path)),
+        },
+        default: Preset::Absent("the only route with the service of `protocol`"),
+        words: "Where `protocol` is not HTTP: the route that all its clients take.",
+        example: "\"/stomp\"",
+        see: &["protocol", "path"],
+        ..Key::PLAIN
+    },
     Key {
         name: "name",
         field: Field::Text {

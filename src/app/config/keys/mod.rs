@@ -21,6 +21,7 @@ mod cors;
 mod feed;
 mod limits;
 mod listener;
+mod offload;
 mod privilege;
 mod reference;
 mod route;

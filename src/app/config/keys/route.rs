@@ -5,23 +5,29 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::super::forms::{self, Parsed};
-use super::super::model::{Body, Broadcast, Cors, Deflate, Frames, Limits, Policy, Shares, SlowClient, Upstream};
+use super::super::model::{
+    Body, Broadcast, Cors, Deflate, Frames, Limits, OffloadDraft, Policy, Shares, SlowClient, Upstream,
+};
 use super::auth::{AUTH, AuthDraft, role};
 use super::feed::ClientTlsDraft;
 use super::shares;
 use super::{Field, HOUR, KIB, Key, MIB, MINUTE, Preset, Rule, push_new, put};
-use super::{addresses, channels, cors};
+use super::{addresses, channels, cors, offload};
 
 /// Close codes that tell a client something true when its upstream is gone
 /// (RFC 6455 section 7.4.1 and the registry it opens).
 const END_CODES: [u64; 5] = [1000, 1001, 1011, 1012, 1013];
 
 /// The names of the services, as `service` takes them.
-pub(crate) const SERVICES: [&str; 5] = ["echo", "page", "files", "proxy", "broadcast"];
+pub(crate) const SERVICES: [&str; 6] = ["echo", "page", "files", "proxy", "broadcast", "stomp"];
 
 /// Services that speak WebSocket.
 const WEB_SOCKET: [&str; 3] = ["echo", "proxy", "broadcast"];
 const BROADCAST: [&str; 1] = ["broadcast"];
+/// Services with upstreams.
+const UPSTREAMS: [&str; 2] = ["proxy", "stomp"];
+/// Services with subscribers.
+const SUBSCRIBERS: [&str; 2] = ["broadcast", "stomp"];
 
 /// A `[[route]]` as it is read: the keys of all services side by side.
 pub(crate) struct RouteDraft {
@@ -51,6 +57,7 @@ pub(crate) struct RouteDraft {
     /// `None`: as the path says.
     pub(crate) subscribe: Option<bool>,
     pub(crate) broadcast: Broadcast,
+    pub(crate) offload: OffloadDraft,
     /// The names of all feeds, for `feeds`; `None` where they cannot be known.
     known_feeds: Option<Rc<[String]>>,
 }
@@ -109,6 +116,7 @@ impl RouteDraft {
             shares: Shares::default(),
             subscribe: None,
             broadcast: BLANK_BROADCAST,
+            offload: OffloadDraft::default(),
             known_feeds,
         }
     }
@@ -139,7 +147,7 @@ fn no_feed(text: &str, known: &[String]) -> String {
 }
 
 /// The keys of `[[route]]`, apart from those of `[limits]`.
-pub(crate) static ROUTE: [Key<RouteDraft>; 42] = [
+pub(crate) static ROUTE: [Key<RouteDraft>; 57] = [
     Key {
         name: "path",
         field: Field::Text { form: "a path that begins with a slash", store: RouteDraft::store_path },
@@ -231,7 +239,7 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 42] = [
             store: |r, text| push_new(&mut r.upstreams, forms::upstream(text)?, text),
         },
         default: Preset::Required,
-        owners: &["proxy"],
+        owners: &UPSTREAMS,
         words: "The back end, or several among which clients are spread.",
         note: "Each client takes a connection to it. Over TCP the local ports to one address and port are \
                bounded by `net.ipv4.ip_local_port_range`; a Unix socket knows no such bound.",
@@ -242,7 +250,7 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 42] = [
         name: "upstream_tls",
         field: Field::Table { form: "a table, { ca = \"brokers.pem\" }", keys: &UPSTREAM_TLS },
         default: Preset::Absent("the authorities of the system are believed, and no certificate is shown"),
-        owners: &["proxy"],
+        owners: &UPSTREAMS,
         words: "With `tls://`: who must have issued the upstreams' certificates, and what they are shown.",
         note: "A certificate must be for the host of `upstream`, and is always verified; where it is not, clients are \
                told 503 and the log says why. The files are watched: connections that are open are not touched.",
@@ -266,7 +274,7 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 42] = [
         name: "connect_timeout",
         field: Field::millis(Rule::Range(10, HOUR), |r| &mut r.connect_timeout),
         default: Preset::Is("5s"),
-        owners: &["proxy"],
+        owners: &UPSTREAMS,
         words: "How long reaching the upstream may take.",
         note: "The client waits as long, and holds its two slots.",
         see: &["upstream"],
@@ -356,7 +364,7 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 42] = [
         name: "subscriptions_max",
         field: Field::count(Rule::Range(1, 10_000), |r| &mut r.broadcast.subscriptions_max),
         default: Preset::Is("64"),
-        owners: &BROADCAST,
+        owners: &SUBSCRIBERS,
         words: "How many channels and prefixes one client may take.",
         note: "A channel that several feeds may have counts once for each of them.",
         see: &["subscribe", "subscription_changes"],
@@ -387,7 +395,7 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 42] = [
         name: "snapshot",
         field: Field::Flag { store: |r, on| r.broadcast.snapshot = on },
         default: Preset::Is("false"),
-        owners: &BROADCAST,
+        owners: &SUBSCRIBERS,
         words: "Whether a new client gets the last value of each key first.",
         example: "true",
         see: &["replay"],
@@ -471,12 +479,27 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 42] = [
             keys: &SLOW_CLIENT,
         },
         default: Preset::Inner,
-        owners: &BROADCAST,
+        owners: &SUBSCRIBERS,
         words: "What becomes of a client that does not take what it is sent.",
         note: "Whatever it is, no other client waits for it.",
         example: "{ policy = \"conflate\", max_pending = \"256KiB\", max_age = \"10s\" }",
         see: &["slow_client.policy", "slow_client.max_pending", "slow_client.max_age"],
     },
+    offload::SESSIONS,
+    offload::CREDENTIALS,
+    offload::SHARE,
+    offload::PRIVATE,
+    offload::PRIVATE_MAX,
+    offload::PRIVATE_AS,
+    offload::PERMISSIONS,
+    offload::PREFETCH,
+    offload::UNCONFIRMED_BYTES,
+    offload::WHILE_DOWN,
+    offload::HEART_BEAT,
+    offload::LINGER,
+    offload::TOPICS_MAX,
+    offload::SUBSCRIBE_RATE,
+    offload::TELL_GAPS,
     Key {
         name: "deflate",
         field: Field::Flag { store: |r, on| r.deflate.on = on },

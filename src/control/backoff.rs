@@ -1,4 +1,4 @@
-//! How long a feed waits before it connects again: exponential backoff with full jitter, so that many servers do not
+//! How long to wait before connecting again: exponential backoff with full jitter, so that many servers do not
 //! come back to a broker in one moment.
 
 use std::hash::{BuildHasher, RandomState};
@@ -10,7 +10,7 @@ const FIRST: Duration = Duration::from_millis(250);
 /// The bound of any wait.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// The waits of one feed.
+/// The waits of one feed, or of one broker.
 #[derive(Debug)]
 pub(super) struct Backoff {
     /// The bound of the next wait.

@@ -1,0 +1,122 @@
+//! Routes in front of brokers, from what was written to what shards and the control thread work with.
+
+use super::config::{self, Offload, Route};
+use super::generation::{Generation, stomps};
+use super::shard_settings::{UpstreamTable, places};
+use crate::control::brokers::{BrokerAddress, BrokerSettings};
+use crate::service::broadcast::{FeedSettings, Keep, Naming, Policy, Slow};
+use crate::service::offload::{BrokerCredentials, OffloadPlan, OffloadSettings, Pattern, Rule, Syntax};
+use crate::shard::clock::ticks;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Destinations that are shared where nothing is written: RabbitMQ's and ActiveMQ's topics, and RabbitMQ's exchanges.
+const SHARE: [&str; 2] = ["/topic/#", "/exchange/#"];
+
+/// Destinations of one client where nothing is written: what is made for a session and ends with it.
+const PRIVATE: [&str; 3] = ["/temp-queue/#", "/temp-topic/#", "/reply-queue/#"];
+
+/// What the service `stomp` of a shard is told.
+pub(super) fn stomp(generation: &Generation, epoch: u32, upstreams: &UpstreamTable) -> OffloadSettings {
+    OffloadSettings {
+        plans: generation.by_stomp(|route, written| Arc::new(plan(generation, route, written))),
+        feeds: generation.by_stomp_feed(feed),
+        places: places(generation, upstreams),
+        epoch,
+    }
+}
+
+/// The plan of a route.
+pub(super) fn plan(generation: &Generation, route: &Route, written: &Offload) -> OffloadPlan {
+    let keys = &written.keys;
+    let patterns = |texts: &[String], usual: &[&str]| match texts {
+        [] => usual.iter().map(|text| Pattern::new(Syntax::Stomp, text)).collect(),
+        texts => texts.iter().map(|text| Pattern::new(Syntax::Stomp, text)).collect(),
+    };
+    OffloadPlan {
+        number: generation.stomp(route).unwrap_or_default(),
+        limits: generation.route(route).map_or(0, |number| number + 1),
+        feed: generation.broker(route).unwrap_or_default(),
+        upstreams: written.upstreams.iter().filter_map(|it| generation.upstream(it)).collect(),
+        connect_ticks: ticks(written.connect_timeout),
+        connections: keys.sessions,
+        credentials: BrokerCredentials {
+            user: written.user.as_deref().map(Box::from),
+            password: written.password.clone(),
+            host: keys.host.as_str().into(),
+        },
+        auth: route.auth.is_some(),
+        share: patterns(&keys.share, &SHARE),
+        private: patterns(&keys.private, &PRIVATE),
+        rules: keys.permissions.iter().map(rule).collect(),
+        snapshot: written.snapshot,
+        tell_gaps: keys.tell_gaps,
+        slow: slow(written),
+        subscriptions_max: written.subscriptions_max,
+        frame_bytes: usize::try_from(route.limits.message_bytes).unwrap_or(usize::MAX),
+        header_bytes: route.limits.head_bytes as usize,
+        header_count: usize::from(route.limits.head_count),
+        prefetch: keys.prefetch,
+        unconfirmed_bytes: keys.unconfirmed_bytes as usize,
+        while_down: keys.while_down,
+        heart_beat_millis: millis(keys.heart_beat),
+        keep_alive_millis: 0,
+        private_as_client: keys.private_as == config::PrivateAs::Client,
+        private_max: keys.private_max,
+    }
+}
+
+fn rule(written: &config::Permission) -> Rule {
+    Rule {
+        patterns: written.destinations.iter().map(|text| Pattern::new(Syntax::Stomp, text)).collect(),
+        roles: written.roles.iter().map(|role| role.as_str().into()).collect(),
+        publish: written.publish,
+        subscribe: written.subscribe,
+    }
+}
+
+fn slow(written: &Offload) -> Slow {
+    let config::SlowClient { policy, max_pending, max_age } = written.slow_client;
+    Slow { policy, max_pending: u64::from(max_pending), max_age_ticks: ticks(max_age) }
+}
+
+/// The last value of a destination is kept where somebody may be sent it alone.
+fn feed(written: &Offload) -> FeedSettings {
+    let keep = Keep {
+        backlog: u64::from(written.slow_client.max_pending),
+        values: written.snapshot || written.slow_client.policy == Policy::Conflate,
+        ..Keep::NOTHING
+    };
+    let channels_max = written.keys.topics_max as usize;
+    FeedSettings { naming: Naming::Exact, channels_max, ..FeedSettings::new(None, keep) }
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// The brokers of all routes, for the control thread.
+pub(super) fn brokers(generation: &Generation, upstreams: &UpstreamTable) -> Vec<BrokerSettings> {
+    let address = |it: &config::Upstream| {
+        let number = generation.upstream(it)? as usize;
+        let tls = upstreams.get(number).and_then(Option::as_ref).and_then(|shared| shared.tls.clone());
+        Some(match it {
+            config::Upstream::Tcp { host, port, .. } => BrokerAddress::Tcp { host: host.clone(), port: *port, tls },
+            config::Upstream::Unix(path) => BrokerAddress::Unix(path.clone()),
+        })
+    };
+    let broker = |(route, written): (&Route, &Offload)| BrokerSettings {
+        name: route.path.clone(),
+        feed: generation.broker(route).unwrap_or_default(),
+        addresses: written.upstreams.iter().filter_map(address).collect(),
+        user: written.user.clone(),
+        password: written.password.clone(),
+        host: written.keys.host.clone(),
+        linger: written.keys.linger,
+        heart_beat: written.keys.heart_beat,
+        connect_timeout: written.connect_timeout,
+        topics_max: written.keys.topics_max as usize,
+        subscribe_rate: written.keys.subscribe_rate,
+    };
+    stomps(&generation.config).map(broker).collect()
+}

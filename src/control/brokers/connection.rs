@@ -1,0 +1,81 @@
+//! Bytes to and from a broker: TCP, TLS or a unix socket.
+
+use super::settings::BrokerAddress;
+use crate::control::resolver;
+use std::io;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+
+/// Bytes for which there is room in each read, at least.
+const CHUNK: usize = 64 << 10;
+
+/// Any of them.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// A connection to a broker.
+pub(super) struct Connection {
+    reader: ReadHalf<Box<dyn Stream>>,
+    writer: WriteHalf<Box<dyn Stream>>,
+    /// What has come and was not taken yet.
+    pub(super) received: Vec<u8>,
+    /// What is to go.
+    pub(super) unsent: Vec<u8>,
+}
+
+impl Connection {
+    /// # Errors
+    /// The name does not resolve, nobody answers, or the TLS handshake fails.
+    pub(super) async fn open(address: &BrokerAddress) -> io::Result<Connection> {
+        let stream: Box<dyn Stream> = match address {
+            BrokerAddress::Unix(path) => Box::new(UnixStream::connect(path).await?),
+            BrokerAddress::Tcp { host, port, tls } => {
+                let stream = connect(host, *port).await?;
+                stream.set_nodelay(true)?;
+                match tls {
+                    None => Box::new(stream),
+                    Some(tls) => {
+                        let (name, config) = tls.parts();
+                        Box::new(TlsConnector::from(config).connect(name, stream).await?)
+                    }
+                }
+            }
+        };
+        let (reader, writer) = tokio::io::split(stream);
+        Ok(Connection { reader, writer, received: Vec::new(), unsent: Vec::new() })
+    }
+
+    /// Writes what is to go and waits for what comes: whichever is first. Cancellation-safe.
+    ///
+    /// # Errors
+    /// The connection is lost, or the broker has ended it.
+    pub(super) async fn go_on(&mut self) -> io::Result<()> {
+        let Connection { reader, writer, received, unsent } = self;
+        received.reserve(CHUNK);
+        tokio::select! {
+            read = reader.read_buf(received) => match read? {
+                0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the broker has closed the connection")),
+                _ => Ok(()),
+            },
+            written = writer.write(unsent), if !unsent.is_empty() => {
+                let len = written?;
+                unsent.drain(..len);
+                writer.flush().await
+            }
+        }
+    }
+}
+
+/// The first address that answers.
+async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in resolver::look_up(host, port).await? {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}

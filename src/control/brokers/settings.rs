@@ -1,0 +1,65 @@
+//! What a broker is configured to be.
+
+use crate::mesh::{FeedNumber, Secret, UpstreamTls};
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The broker of a route, as the control thread needs it.
+#[derive(Clone, Debug)]
+pub struct BrokerSettings {
+    /// The route's path: a metric label.
+    pub name: String,
+    /// The number of its feed.
+    pub feed: FeedNumber,
+    /// Where it is: one after the other is tried.
+    pub addresses: Vec<BrokerAddress>,
+    /// As whom the edge logs in; `None`: as nobody.
+    pub user: Option<String>,
+    /// With which password.
+    pub password: Option<Secret>,
+    /// The virtual host.
+    pub host: String,
+    /// How long a subscription outlives its last subscriber.
+    pub linger: Duration,
+    /// Heart-beats; zero: none.
+    pub heart_beat: Duration,
+    /// How long an address may take to answer, with all that is said before the first subscription.
+    pub connect_timeout: Duration,
+    /// Topics that may be wanted at once.
+    pub topics_max: usize,
+    /// Subscriptions that are made in a second.
+    pub subscribe_rate: u32,
+}
+
+/// Where a broker is.
+#[derive(Clone, Debug)]
+pub enum BrokerAddress {
+    /// A host and a port.
+    Tcp {
+        /// The name or the address.
+        host: String,
+        /// The port.
+        port: u16,
+        /// TLS towards it; `None`: clear text.
+        tls: Option<UpstreamTls>,
+    },
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for BrokerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BrokerAddress::Tcp { host, port, tls } => {
+                let scheme = if tls.is_some() { "tls" } else { "tcp" };
+                if host.contains(':') {
+                    write!(f, "{scheme}://[{host}]:{port}")
+                } else {
+                    write!(f, "{scheme}://{host}:{port}")
+                }
+            }
+            BrokerAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}

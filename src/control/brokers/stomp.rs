@@ -1,0 +1,135 @@
+//! STOMP as a client of a broker speaks it: logging in, subscriptions, and what comes.
+
+use super::connection::Connection;
+use super::settings::{BrokerAddress, BrokerSettings};
+use edgehold_wire::stomp::{self, Command, Fault, Frame, HeartBeat, Limits, Read, Version};
+use std::io;
+use tokio::time::timeout;
+
+/// What a frame of a broker may be, at most.
+const LIMITS: Limits = Limits { frame_bytes: 64 << 20, header_bytes: 1 << 20, header_count: 4096 };
+
+/// A connection that is logged in, to the first address that answers.
+///
+/// # Errors
+/// None does; the last one's reason.
+pub(super) async fn connect_any(settings: &BrokerSettings) -> io::Result<Connection> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "no address");
+    for address in &settings.addresses {
+        match timeout(settings.connect_timeout, connect(address, settings)).await {
+            Ok(Ok((connection, _))) => return Ok(connection),
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(last)
+}
+
+/// A connection that is logged in, and what the broker says of heart-beats.
+///
+/// # Errors
+/// It cannot be reached, lets nobody in, or speaks no STOMP 1.1 or 1.2.
+pub(super) async fn connect(address: &BrokerAddress, settings: &BrokerSettings) -> io::Result<(Connection, HeartBeat)> {
+    let mut connection = Connection::open(address).await?;
+    let beats = format!("{0},{0}", settings.heart_beat.as_millis());
+    let mut headers = vec![("accept-version", "1.1,1.2"), ("heart-beat", &beats), ("host", &settings.host)];
+    headers.extend(settings.user.as_deref().map(|user| ("login", user)));
+    headers.extend(settings.password.as_ref().map(|password| ("passcode", password.reveal())));
+    write(&mut connection, Command::Connect, &headers);
+    let mut answer = None;
+    loop {
+        read(&mut connection, |frame| answer = answer.take().or_else(|| Some(welcome(frame))))?;
+        match answer.take() {
+            Some(answer) => return answer.map(|beats| (connection, beats)),
+            None => connection.go_on().await?,
+        }
+    }
+}
+
+fn welcome(frame: &Frame<'_>) -> io::Result<HeartBeat> {
+    match frame.command {
+        Command::Connected => Ok(frame.get("heart-beat").and_then(|it| HeartBeat::parse(&it)).unwrap_or_default()),
+        _ => {
+            let words = frame.get("message").unwrap_or_default();
+            Err(io::Error::other(format!("the broker lets the edge not in: {words}")))
+        }
+    }
+}
+
+/// Subscribes by this number, which the receipt has, too.
+pub(super) fn subscribe(connection: &mut Connection, topic: &str, number: u64) {
+    let number = number.to_string();
+    let headers = [("id", number.as_str()), ("destination", topic), ("ack", "auto"), ("receipt", &number)];
+    write(connection, Command::Subscribe, &headers);
+}
+
+/// Ends the subscription of this number.
+pub(super) fn unsubscribe(connection: &mut Connection, number: u64) {
+    write(connection, Command::Unsubscribe, &[("id", &number.to_string())]);
+}
+
+fn write(connection: &mut Connection, command: Command, headers: &[(&str, &str)]) {
+    stomp::write(&mut connection.unsent, Version::V12, command, headers, b"");
+}
+
+/// Hands on all frames that have come, and forgets them.
+///
+/// # Errors
+/// What has come is no STOMP.
+pub(super) fn read(connection: &mut Connection, mut each: impl FnMut(&Frame<'_>)) -> io::Result<()> {
+    let mut at = 0;
+    while at < connection.received.len() {
+        match next(&connection.received[at..]) {
+            Ok(Read::Frame { frame, used }) => {
+                each(&frame);
+                at += used;
+            }
+            Ok(Read::Beat { used }) => at += used,
+            Ok(Read::More { .. }) => break,
+            Err(fault) => {
+                let words = format!("the broker has sent what is no STOMP: {}", fault.words());
+                return Err(io::Error::new(io::ErrorKind::InvalidData, words));
+            }
+        }
+    }
+    connection.received.drain(..at);
+    Ok(())
+}
+
+/// The next frame.
+///
+/// # Errors
+/// It is none.
+pub(super) fn next(bytes: &[u8]) -> Result<Read<'_>, Fault> {
+    stomp::read(bytes, &LIMITS, Version::V12)
+}
+
+/// What shards send on of a MESSAGE: its header lines but for those that a client gets of its own, the empty line, the
+/// body and NUL. And whether a header has an escape, which older versions write otherwise.
+pub(super) fn tail(frame: &Frame<'_>) -> (Vec<u8>, bool) {
+    let own = |line: &&str| !line.starts_with("subscription:") && !line.starts_with("ack:");
+    let mut tail = Vec::with_capacity(frame.headers.raw().len() + frame.body.len() + 2);
+    for line in frame.headers.raw().lines().filter(own) {
+        tail.extend_from_slice(line.as_bytes());
+        tail.push(b'\n');
+    }
+    let escaped = tail.contains(&b'\\');
+    tail.push(b'\n');
+    tail.extend_from_slice(frame.body);
+    tail.push(0);
+    (tail, escaped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shared_part_has_what_no_client_has_of_its_own() {
+        let bytes = b"MESSAGE\nsubscription:7\nmessage-id:a\nack:x\ndestination:/topic/a\ncontent-length:2\n\nhi\0";
+        let Ok(Read::Frame { frame, .. }) = next(bytes) else { panic!("a frame") };
+        let (shared, escaped) = tail(&frame);
+        assert_eq!(shared, b"message-id:a\ndestination:/topic/a\ncontent-length:2\n\nhi\0");
+        assert!(!escaped);
+    }
+}
