@@ -72,6 +72,9 @@ fn write(connection: &mut Connection, command: Command, headers: &[(&str, &str)]
     stomp::write(&mut connection.unsent, Version::V12, command, headers, b"");
 }
 
+/// Header lines that concern nobody but two.
+const OWN: [&str; 4] = ["subscription:", "ack:", "receipt:", "transaction:"];
+
 /// Hands on all frames that have come, and forgets them.
 ///
 /// # Errors
@@ -104,10 +107,10 @@ pub(super) fn next(bytes: &[u8]) -> Result<Read<'_>, Fault> {
     stomp::read(bytes, &LIMITS, Version::V12)
 }
 
-/// What shards send on of a MESSAGE: its header lines but for those that a client gets of its own, the empty line, the
-/// body and NUL. And whether a header has an escape, which older versions write otherwise.
+/// What shards send on of a MESSAGE: its header lines but for those that a client gets of its own and those of what its
+/// publisher has agreed on with the broker, which some brokers hand on; the empty line, the body and NUL. And whether a header has an escape, which older versions write otherwise.
 pub(super) fn tail(frame: &Frame<'_>) -> (Vec<u8>, bool) {
-    let own = |line: &&str| !line.starts_with("subscription:") && !line.starts_with("ack:");
+    let own = |line: &&str| !OWN.iter().any(|name| line.starts_with(name));
     let mut tail = Vec::with_capacity(frame.headers.raw().len() + frame.body.len() + 2);
     for line in frame.headers.raw().lines().filter(own) {
         tail.extend_from_slice(line.as_bytes());

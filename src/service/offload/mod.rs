@@ -16,8 +16,8 @@ mod patterns;
 mod plan;
 mod topics;
 
+pub(super) use callers::Callee;
 pub use callers::Callers;
-pub(super) use callers::{Callee, NotCalled};
 pub(super) use patterns::may;
 pub use patterns::{Pattern, Rule, Syntax};
 pub use plan::{BrokerCredentials, OffloadPlan, OffloadSettings, WhileDown};

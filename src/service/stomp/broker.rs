@@ -59,7 +59,8 @@ impl Stomp {
         self.release(desk, id);
     }
 
-    /// ERROR is the last frame of a session. Whose frame it is about is told; the others' are said again.
+    /// ERROR is the last frame of a session, but not of all brokers. Whose frame it is about is told; the others' are said
+    /// again. One that names nothing, where nothing waits to be confirmed, is about a subscription that has ended.
     fn broker_refuses(&mut self, desk: &mut Desk<'_>, id: SessionId, frame: &Frame<'_>) {
         let message = frame.get("message").unwrap_or_default();
         let Some(session) = self.sessions.get_mut(id) else { return };
@@ -67,7 +68,8 @@ impl Stomp {
         let named = frame.get("receipt-id").and_then(|it| it.parse().ok()).and_then(|it| session.confirmed(it));
         // Of a trial all that is under way is suspect; the first of it is the likeliest.
         let culprit = named.or_else(|| (lane == Lane::Trial && stage == Stage::Up).then(|| session.take_first())?);
-        if !session.is_private() {
+        // Of a trial that is what it is for.
+        if lane == Lane::Shared {
             tracing::warn!(shard = desk.shard(), "a STOMP broker has ended a session: {message}");
         }
         if let Lane::Private(owner) = lane
@@ -78,7 +80,11 @@ impl Stomp {
         } else if let Some(culprit) = culprit {
             self.settle(desk, route, culprit, Some((&message, frame.body)));
         }
-        if let Some(handle) = self.sessions.get_mut(id).and_then(|session| session.handle) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        if lane == Lane::Shared && session.outgoing.is_empty() {
+            return self.taint(desk, id);
+        }
+        if let Some(handle) = session.handle {
             desk.end(handle);
         }
     }
@@ -88,10 +94,14 @@ impl Stomp {
     fn message(&mut self, desk: &mut Desk<'_>, id: SessionId, frame: &Frame<'_>) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let name = frame.get("subscription").unwrap_or_default();
-        let number = name.strip_prefix('q').and_then(|it| it.parse::<usize>().ok());
-        let its = number.and_then(|number| session.subscriptions.get(number));
+        let number = name.strip_prefix('q').and_then(|it| it.parse::<u32>().ok());
+        let its = number.and_then(|number| session.subscriptions.get(&number));
         match (its.map(|it| it.owner), session.lane, number) {
-            (Some(owner), _, Some(number)) => self.deliver(desk, id, frame, (owner, number as u32)),
+            (Some(owner), _, Some(number)) => {
+                session.unacknowledged += 1;
+                session.subscriptions.get_mut(&number).into_iter().for_each(|it| it.delivered = Some(desk.now()));
+                self.deliver(desk, id, frame, (owner, number));
+            }
             // A reply to a temporary queue: nobody has subscribed to it.
             (None, Lane::Private(owner), _) => {
                 let Some((who, client)) = self.owned(owner) else { return };
@@ -99,12 +109,8 @@ impl Stomp {
                 let headers: Vec<(&str, &str)> = headers.iter().map(|it| (&*it.0, &*it.1)).collect();
                 client.tell(desk, who, Command::Message, &headers, frame.body);
             }
-            // Who has had this subscription has left: it goes back.
-            _ => {
-                if let Some(ack) = frame.get("ack") {
-                    session.tell(desk, Command::Nack, &[("id", &ack)]);
-                }
-            }
+            // Who has had this subscription has left.
+            _ => self.taint(desk, id),
         }
     }
 
@@ -116,7 +122,7 @@ impl Stomp {
         let delivered = busy.delivered;
         let Some(queue) = busy.queues.iter_mut().find(|it| it.session == id && it.number == number) else { return };
         let (ack, own_ack) = (frame.get("ack").unwrap_or_default(), format!("q{delivered}"));
-        let is_own = |name: &str| matches!(name, "subscription" | "ack" | "content-length");
+        let is_own = |name: &str| matches!(name, "subscription" | "ack" | "content-length" | "receipt" | "transaction");
         let kept: Vec<_> = frame.headers.iter().filter(|it| !is_own(&it.0)).collect();
         let mut headers: Vec<(&str, &str)> = vec![("subscription", &queue.id)];
         if queue.ack != Ack::Auto && version == stomp::Version::V12 {
@@ -126,7 +132,7 @@ impl Stomp {
         let mut out = Vec::with_capacity(frame.body.len() + 256);
         stomp::write(&mut out, version, Command::Message, &headers, frame.body);
         let message_id = frame.get("message-id").unwrap_or_default().as_ref().into();
-        queue.pending.push_back(Pending { number: delivered, message_id, ack: ack.as_ref().into() });
+        queue.pending.push_back(Pending { session: id, number: delivered, message_id, ack: ack.as_ref().into() });
         let is_auto = queue.ack == Ack::Auto;
         let room = client.send(desk, who, &out);
         if is_auto && room == Backpressure::Ready {
@@ -139,10 +145,11 @@ impl Stomp {
         let Some((_, client)) = self.owned(owner) else { return };
         let mut acks = Vec::new();
         for queue in client.busy().queues.iter_mut().filter(|it| it.ack == Ack::Auto) {
-            acks.extend(queue.pending.drain(..).map(|it| (queue.session, it.ack)));
+            acks.extend(queue.pending.drain(..).map(|it| (it.session, it.ack)));
         }
         for (id, ack) in acks {
             if let Some(session) = self.sessions.get_mut(id) {
+                session.unacknowledged = session.unacknowledged.saturating_sub(1);
                 session.tell(desk, Command::Ack, &[("id", &ack)]);
             }
         }

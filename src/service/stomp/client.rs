@@ -131,6 +131,8 @@ pub enum Ack {
 
 /// A message that a client has not acknowledged.
 pub struct Pending {
+    /// The session that it came by.
+    pub session: SessionId,
     /// Its place among all that the client was sent.
     pub number: u64,
     /// Its `message-id`.

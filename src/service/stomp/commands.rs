@@ -147,6 +147,7 @@ impl Stomp {
         let id = private.unwrap_or_else(|| self.shared_session(&plan, token));
         let Some(number) = self.sessions.get_mut(id).map(super::session::Session::next_receipt) else { return };
         self.peers.clients[token as usize].busy().transactions.push((name.as_ref().into(), id, number));
+        self.sessions.get_mut(id).into_iter().for_each(|session| session.transactions += 1);
         self.relay(desk, token, id, frame, (Some(number), Purpose::Bound));
     }
 
@@ -154,6 +155,8 @@ impl Stomp {
         match self.transaction_of(token, frame) {
             Ok(Some((id, number))) => {
                 self.peers.clients[token as usize].busy().transactions.retain(|it| it.1 != id || it.2 != number);
+                let session = self.sessions.get_mut(id).into_iter();
+                session.for_each(|it| it.transactions = it.transactions.saturating_sub(1));
                 self.relay(desk, token, id, frame, (Some(number), Purpose::Bound));
             }
             _ => self.refuse(desk, token, "there is no transaction of this name", frame),

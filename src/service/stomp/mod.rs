@@ -8,6 +8,7 @@
 //! | `commands` | what else clients say |
 //! | `subscribe` | SUBSCRIBE, UNSUBSCRIBE, ACK, NACK |
 //! | `relay` | which session carries what, and sessions made again |
+//! | `retire` | messages of clients that have left are given back |
 //! | `broker` | what brokers say |
 //! | `deliver` | messages of shared topics |
 //! | `client`, `session`, `ids`, `beats` | what is remembered |
@@ -23,6 +24,7 @@ mod deliver;
 mod ids;
 mod receive;
 mod relay;
+mod retire;
 mod session;
 mod subscribe;
 

@@ -90,7 +90,7 @@ impl Stomp {
         if let Some(id) = known.filter(|id| self.sessions.get_mut(*id).is_some()) {
             return id;
         }
-        let id = self.sessions.insert(Session::new(plan.clone(), lane, place));
+        let id = self.sessions.insert(Session::new(plan.clone(), lane));
         self.shared.insert((plan.number, place), id);
         id
     }
@@ -131,7 +131,7 @@ impl Stomp {
         if self.private >= plan.private_max as usize {
             return Err(TooMany);
         }
-        let mut session = Session::new(plan.clone(), Lane::Private(owner), 0);
+        let mut session = Session::new(plan.clone(), Lane::Private(owner));
         session.login.clone_from(&busy.login);
         let id = self.sessions.insert(session);
         self.private += 1;
@@ -144,10 +144,10 @@ impl Stomp {
 
     /// There is something for it: it is made, if it is not there and its time has come.
     pub(super) fn wake(&mut self, desk: &mut Desk<'_>, id: SessionId) {
-        let now = desk.now();
+        let (now, may_begin) = (desk.now(), self.may_begin(id));
         let Some(session) = self.sessions.get_mut(id) else { return };
         match session.stage {
-            Stage::Down(at) if now >= at => self.dial(desk, id),
+            Stage::Down(at) if now >= at && may_begin => self.dial(desk, id),
             _ => {}
         }
     }
@@ -181,12 +181,15 @@ impl Stomp {
 
     /// Heart-beats of a session, and its next attempt.
     pub(super) fn look_at_session(&mut self, desk: &mut Desk<'_>, id: SessionId) {
-        let now = desk.now();
+        let (now, may_begin) = (desk.now(), self.may_begin(id));
         let Some(session) = self.sessions.get_mut(id) else { return };
         let (out, inn) = session.beats;
         match session.stage {
             Stage::Down(_) if !session.is_needed() => {}
+            Stage::Down(_) if !may_begin => self.beats.set(now, 1, Beat::Session(id)),
             Stage::Down(_) => self.wake(desk, id),
+            Stage::Up if session.retires.is_some() => self.look_at_retired(desk, id),
+            Stage::Up if session.tainted => self.retire(desk, id),
             Stage::Up if inn > 0 && now.saturating_sub(session.heard) > 2 * inn + 4 => {
                 self.distrust(desk, id, "its heart-beats have stopped");
             }
@@ -241,10 +244,14 @@ impl Stomp {
         if let Lane::Private(owner) = lane {
             return self.private_lost(desk, id, owner);
         }
-        let owners: Vec<Owner> =
-            self.sessions.get_mut(id).into_iter().flat_map(|it| it.subscriptions.iter()).map(|it| it.1.owner).collect();
-        owners.into_iter().for_each(|owner| self.forget_pending(owner, id));
+        session.unacknowledged = 0;
+        session.transactions = 0;
+        let is_retired = session.retires.is_some();
+        self.forget_pending(id);
         self.end_bound(desk, id, bound);
+        if is_retired {
+            return self.retired(desk, id);
+        }
         if self.sessions.get_mut(id).is_some_and(|session| session.is_needed()) {
             self.wait(now, id);
         }
@@ -259,10 +266,12 @@ impl Stomp {
         }
     }
 
-    /// The broker will redeliver what was not acknowledged.
-    fn forget_pending(&mut self, owner: Owner, id: SessionId) {
-        let Some((_, client)) = self.owned(owner) else { return };
-        client.busy().queues.iter_mut().filter(|it| it.session == id).for_each(|it| it.pending.clear());
+    /// The broker will redeliver what was not acknowledged. A look at every client, for each session that is lost.
+    pub(super) fn forget_pending(&mut self, id: SessionId) {
+        let busy = self.peers.clients.iter_mut().filter_map(|client| client.busy.as_mut());
+        for queue in busy.flat_map(|busy| busy.queues.iter_mut()) {
+            queue.pending.retain(|it| it.session != id);
+        }
     }
 
     /// Whoever was in a transaction is told that it is lost, and closed; what else is bound to the session is over.
@@ -284,16 +293,22 @@ impl Stomp {
     /// ended.
     pub(super) fn give_up(&mut self, desk: &mut Desk<'_>, busy: Busy) {
         for queue in busy.queues {
-            let Some(session) = self.sessions.get_mut(queue.session) else { continue };
             for pending in &queue.pending {
-                session.tell(desk, Command::Nack, &[("id", &pending.ack)]);
+                let Some(session) = self.sessions.get_mut(pending.session) else { continue };
+                session.unacknowledged = session.unacknowledged.saturating_sub(1);
+                self.taint(desk, pending.session);
             }
+            let Some(session) = self.sessions.get_mut(queue.session) else { continue };
             let id = format!("q{}", queue.number);
             session.tell(desk, Command::Unsubscribe, &[("id", &id)]);
-            session.subscriptions.try_remove(queue.number as usize);
+            let ended = session.subscriptions.remove(&queue.number);
+            if Stomp::is_in_flight(desk, ended.and_then(|it| it.delivered)) {
+                self.taint(desk, queue.session);
+            }
         }
         for (_, id, number) in busy.transactions {
             if let Some(session) = self.sessions.get_mut(id) {
+                session.transactions = session.transactions.saturating_sub(1);
                 session.tell(desk, Command::Abort, &[("transaction", &format!("x{number}"))]);
             }
         }

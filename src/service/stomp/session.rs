@@ -12,7 +12,7 @@ use crate::shard::service::{Backpressure, Desk};
 use crate::shard::slab::Handle;
 use edgehold_wire::stomp::{self, Command, Version};
 use slab::Slab;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Names a session for as long as it is there.
@@ -55,8 +55,6 @@ pub struct Session {
     pub plan: Arc<OffloadPlan>,
     /// Whom it is for.
     pub lane: Lane,
-    /// Which of the shared sessions of its route, or none of them.
-    pub place: usize,
     /// How far it has come.
     pub stage: Stage,
     /// How often it was lost in a row.
@@ -71,14 +69,29 @@ pub struct Session {
     pub rest: Vec<u8>,
     /// Bytes that it needs at least.
     pub least: usize,
-    /// Queue subscriptions.
-    pub subscriptions: Slab<Subscription>,
+    /// Queue subscriptions by their numbers. A number is used once: what was on its way to one that has ended is nobody
+    /// else's.
+    pub subscriptions: BTreeMap<u32, Subscription>,
+    /// The last number of a subscription.
+    pub last_subscription: u32,
     /// What the broker has not confirmed, or was not sent yet.
     pub outgoing: VecDeque<Outgoing>,
     /// Bytes of it.
     pub outgoing_bytes: usize,
     /// The last number that a receipt was asked for by.
     pub receipts: u64,
+    /// Messages that its clients have taken and not acknowledged.
+    pub unacknowledged: u32,
+    /// Transactions of its clients that are open.
+    pub transactions: u32,
+    /// What was taken by a client that has left is to be given back.
+    pub tainted: bool,
+    /// It is retired: the tick until which its clients may still acknowledge.
+    pub retires: Option<u32>,
+    /// The session that takes its place.
+    pub successor: Option<SessionId>,
+    /// The session whose place it takes, as long as that has something to be confirmed.
+    pub after: Option<SessionId>,
     /// Clients that are not read until there is room.
     pub paused: Vec<Owner>,
     /// Ticks in which the broker is to be sent something, and in which it sends something; zero: no promise.
@@ -93,6 +106,8 @@ pub struct Session {
 pub struct Subscription {
     /// Whose.
     pub owner: Owner,
+    /// The tick of its last delivery.
+    pub delivered: Option<u32>,
     /// Its SUBSCRIBE frame.
     pub frame: Box<[u8]>,
 }
@@ -118,6 +133,8 @@ pub enum Purpose {
     Send(Option<Box<str>>),
     /// The subscription of this number, which is made again by itself.
     Subscribe(u32),
+    /// Nothing but that all before it has been read.
+    Barrier,
     /// What means nothing to another session: of a transaction, or about a subscription.
     Bound,
 }
@@ -133,11 +150,10 @@ pub enum Submitted {
 
 impl Session {
     /// One that is to be made now.
-    pub fn new(plan: Arc<OffloadPlan>, lane: Lane, place: usize) -> Session {
+    pub fn new(plan: Arc<OffloadPlan>, lane: Lane) -> Session {
         Session {
             plan,
             lane,
-            place,
             stage: Stage::Down(0),
             failures: 0,
             call: Call::default(),
@@ -145,10 +161,17 @@ impl Session {
             login: None,
             rest: Vec::new(),
             least: 0,
-            subscriptions: Slab::new(),
+            subscriptions: BTreeMap::new(),
+            last_subscription: 0,
             outgoing: VecDeque::new(),
             outgoing_bytes: 0,
             receipts: 0,
+            unacknowledged: 0,
+            transactions: 0,
+            tainted: false,
+            retires: None,
+            successor: None,
+            after: None,
             paused: Vec::new(),
             beats: (0, 0),
             spoke: 0,
@@ -207,12 +230,17 @@ impl Session {
         if has_room { std::mem::take(&mut self.paused) } else { Vec::new() }
     }
 
-    /// The session is there again: subscriptions, then all that was not confirmed, and what it had to wait for.
+    /// The session is there again: subscriptions that it had, then all that was not confirmed, in its order.
     pub fn resume(&mut self, desk: &mut Desk<'_>) {
         let mut frames: Vec<u8> = Vec::new();
-        self.subscriptions.iter().for_each(|(_, it)| frames.extend_from_slice(&it.frame));
-        let is_made = |it: &&Outgoing| !matches!(it.purpose, Purpose::Subscribe(_));
-        self.outgoing.iter().filter(is_made).for_each(|it| frames.extend_from_slice(&it.frame));
+        let subscriptions = &self.subscriptions;
+        // Whoever has wanted it may have left since.
+        let is_over = |it: &Outgoing| matches!(it.purpose, Purpose::Subscribe(at) if !subscriptions.contains_key(&at));
+        self.outgoing.retain(|it| !is_over(it));
+        let is_new = |number: u32| self.outgoing.iter().any(|it| it.purpose == Purpose::Subscribe(number));
+        let known = self.subscriptions.iter().filter(|it| !is_new(*it.0));
+        known.for_each(|it| frames.extend_from_slice(&it.1.frame));
+        self.outgoing.iter().for_each(|it| frames.extend_from_slice(&it.frame));
         self.outgoing.retain(|it| it.number > 0);
         self.outgoing_bytes = self.outgoing.iter().map(|it| it.frame.len()).sum();
         self.write(desk, &frames);
@@ -220,8 +248,9 @@ impl Session {
 
     /// The session was lost: takes out what cannot be said again.
     pub fn take_bound(&mut self) -> Vec<Outgoing> {
-        let (bound, kept): (VecDeque<Outgoing>, VecDeque<Outgoing>) =
-            std::mem::take(&mut self.outgoing).into_iter().partition(|it| it.purpose == Purpose::Bound);
+        let (bound, kept): (VecDeque<Outgoing>, VecDeque<Outgoing>) = std::mem::take(&mut self.outgoing)
+            .into_iter()
+            .partition(|it| matches!(it.purpose, Purpose::Bound | Purpose::Barrier));
         self.outgoing = kept;
         self.outgoing_bytes = self.outgoing.iter().map(|it| it.frame.len()).sum();
         bound.into()
@@ -257,15 +286,5 @@ impl Sessions {
     pub fn remove(&mut self, id: SessionId) -> Option<Session> {
         self.get_mut(id)?;
         Some(self.sessions.remove(id.number as usize).1)
-    }
-
-    /// The names of all.
-    pub fn all(&self) -> Vec<SessionId> {
-        self.sessions.iter().map(|(number, it)| SessionId { number: number as u32, generation: it.0 }).collect()
-    }
-
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Session> {
-        self.sessions.iter().map(|(_, it)| &it.1)
     }
 }

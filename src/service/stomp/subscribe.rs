@@ -5,7 +5,7 @@
 //! each message is acknowledged by itself, whatever the client has asked for: so `prefetch` holds for each.
 
 use super::Stomp;
-use super::client::{Ack, Owner, Queue};
+use super::client::{Ack, Owner, Pending, Queue};
 use super::deliver::{ACKNOWLEDGES, NAMELESS};
 use super::session::{Outgoing, Purpose, SessionId, Subscription};
 use crate::mesh::{TopicNews, TopicState};
@@ -97,10 +97,10 @@ impl Stomp {
     ) {
         let owner = self.owner(token);
         let Some(its) = self.sessions.get_mut(session) else { return };
-        let entry = its.subscriptions.vacant_entry();
-        let number = entry.key() as u32;
+        its.last_subscription += 1;
+        let number = its.last_subscription;
         let bytes = subscribe_frame(frame, number, 0, its.plan.prefetch);
-        entry.insert(Subscription { owner, frame: bytes.into() });
+        its.subscriptions.insert(number, Subscription { owner, delivered: None, frame: bytes.into() });
         let queue = Queue { id: id.into(), session, number, ack, pending: VecDeque::new() };
         let receipt: Option<Box<str>> = frame.get("receipt").map(|it| it.as_ref().into());
         let receipts = u32::from(receipt.is_some());
@@ -192,15 +192,13 @@ impl Stomp {
         };
         let found = take_acknowledged(client.busy().queues.iter_mut(), &name, is_new);
         client.tidy();
-        let Some((id, acks)) = found else {
-            // Of a shared topic the broker knows nothing; what is of a session that was lost will come again.
-            return self.confirm(desk, token, frame.get("receipt").as_deref());
-        };
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        for ack in acks {
-            let mut headers = vec![("id", &*ack)];
+        // Of a shared topic the broker knows nothing; what is of a session that was lost will come again.
+        for pending in found {
+            let Some(session) = self.sessions.get_mut(pending.session) else { continue };
+            let mut headers = vec![("id", &*pending.ack)];
             headers.extend(transaction.as_deref().map(|it| ("transaction", it)));
             session.tell(desk, frame.command, &headers);
+            session.unacknowledged = session.unacknowledged.saturating_sub(1);
         }
         self.confirm(desk, token, frame.get("receipt").as_deref());
     }
@@ -208,20 +206,16 @@ impl Stomp {
 
 /// Takes the message that a client names, and with `client` all before it, out of what is pending; what the broker wants
 /// them acknowledged by.
-fn take_acknowledged<'q>(
-    mut queues: impl Iterator<Item = &'q mut Queue>,
-    name: &str,
-    by_number: bool,
-) -> Option<(SessionId, Vec<Box<str>>)> {
+fn take_acknowledged<'q>(queues: impl Iterator<Item = &'q mut Queue>, name: &str, by_number: bool) -> Vec<Pending> {
     let number = name.strip_prefix('q').and_then(|it| it.parse::<u64>().ok());
-    queues.find_map(|queue| {
-        let is_it = |it: &super::client::Pending| {
-            if by_number { Some(it.number) == number } else { *it.message_id == *name }
-        };
-        let at = queue.pending.iter().position(is_it)?;
-        let from = if queue.ack == Ack::Client { 0 } else { at };
-        Some((queue.session, queue.pending.drain(from..=at).map(|it| it.ack).collect()))
-    })
+    let is_it = |it: &Pending| if by_number { Some(it.number) == number } else { *it.message_id == *name };
+    for queue in queues {
+        if let Some(at) = queue.pending.iter().position(is_it) {
+            let from = if queue.ack == Ack::Client { 0 } else { at };
+            return queue.pending.drain(from..=at).collect();
+        }
+    }
+    Vec::new()
 }
 
 fn ack_mode(text: Option<&str>) -> Option<Ack> {
