@@ -28,6 +28,7 @@ mod play;
 mod requests;
 mod shares;
 mod stage;
+mod stomp;
 mod tls;
 #[path = "../load/tls_client.rs"]
 mod tls_client;

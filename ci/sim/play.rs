@@ -266,6 +266,7 @@ fn settings(dice: &mut Dice) -> ShardSettings {
         accepts_in_flight: 1 + dice.below(4) as u32,
         listeners: 1,
         addresses: Vec::new(),
+        bare: Vec::new(),
         tls: Vec::new(),
         upstreams: 1,
         limits: (0..4).map(|_| limits(idle_ticks)).collect(),

@@ -388,6 +388,7 @@ fn settings(dice: &mut Dice) -> ShardSettings {
         accepts_in_flight: 1 + dice.below(4) as u32,
         listeners: 1,
         addresses: Vec::new(),
+        bare: Vec::new(),
         tls: Vec::new(),
         upstreams: 0,
         limits: vec![limits],

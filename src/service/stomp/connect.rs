@@ -23,6 +23,7 @@ impl Stomp {
     ) -> u32 {
         let frame = if transport == Transport::Bare { Frame::Piece } else { Frame::WebSocket };
         let form = Form { body: Body::Plain, frame };
+        self.present += 1;
         let token = self.fanout.add_client(desk, who, plan.number, form, Traits::empty());
         debug_assert!(token & SESSION == 0, "fewer clients than a shard may have");
         if self.peers.clients.capacity() == 0 {
@@ -182,6 +183,7 @@ impl Stomp {
         if let Some(busy) = busy {
             self.give_up(desk, *busy);
         }
+        self.present -= 1;
         self.peers.clients[token as usize].stage = Stage::Ended;
         self.fanout.remove_client(desk, token);
     }

@@ -69,6 +69,8 @@ pub struct Stomp {
     trials: relay::Trials,
     beats: Beats<Beat>,
     subprotocols: Rc<[String]>,
+    /// Clients that are there.
+    present: usize,
     /// Bytes of cut frames of all clients.
     rest_bytes: usize,
     private: usize,
@@ -99,6 +101,7 @@ impl Service for Stomp {
             trials: relay::Trials::default(),
             beats: Beats::new(),
             subprotocols: SUBPROTOCOLS.map(String::from).into(),
+            present: 0,
             rest_bytes: 0,
             private: 0,
         }
@@ -153,6 +156,9 @@ impl Service for Stomp {
     fn poll(&mut self, desk: &mut Desk<'_>, budget: u32) -> u32 {
         self.topics.poll(desk);
         self.keep_beats(desk);
+        if desk.is_draining() && self.present == 0 {
+            self.end_sessions(desk);
+        }
         let done = self.fanout.turn(desk, budget);
         self.do_due(desk);
         done

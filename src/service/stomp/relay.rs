@@ -147,7 +147,9 @@ impl Stomp {
         let (now, may_begin) = (desk.now(), self.may_begin(id));
         let Some(session) = self.sessions.get_mut(id) else { return };
         match session.stage {
-            Stage::Down(at) if now >= at && may_begin => self.dial(desk, id),
+            Stage::Down(at) if now >= at && may_begin && (self.present > 0 || !desk.is_draining()) => {
+                self.dial(desk, id)
+            }
             _ => {}
         }
     }
@@ -325,6 +327,23 @@ impl Stomp {
             None => {
                 self.sessions.remove(id);
                 self.private -= 1;
+            }
+        }
+    }
+
+    /// The server stops, and nobody is left whom they serve: what is unconfirmed of clients that have left has its time,
+    /// as their connections had.
+    pub(super) fn end_sessions(&mut self, desk: &mut Desk<'_>) {
+        for id in self.sessions.all() {
+            let Some(session) = self.sessions.get_mut(id) else { continue };
+            if !session.outgoing.is_empty() && session.is_up() {
+                continue;
+            }
+            session.tell(desk, Command::Disconnect, &[]);
+            session.stage = Stage::Down(u32::MAX);
+            match session.handle {
+                Some(handle) => desk.end(handle),
+                None => drop(self.sessions.remove(id)),
             }
         }
     }

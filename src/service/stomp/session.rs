@@ -282,6 +282,11 @@ impl Sessions {
         self.sessions.get(number as usize).map(|it| SessionId { number, generation: it.0 })
     }
 
+    /// The names of all.
+    pub fn all(&self) -> Vec<SessionId> {
+        self.sessions.iter().map(|(number, it)| SessionId { number: number as u32, generation: it.0 }).collect()
+    }
+
     /// Removes one.
     pub fn remove(&mut self, id: SessionId) -> Option<Session> {
         self.get_mut(id)?;
