@@ -139,6 +139,8 @@ fn the_least_file_gets_every_default() {
             mode: None,
             health: None,
             redirect_https: false,
+            protocol: Protocol::Http,
+            route: None,
             tls: None,
             addresses: no_addresses(),
             admission: None,
@@ -219,6 +221,8 @@ fn the_full_file_is_read_to_the_last_key() {
         mode: None,
         health,
         redirect_https: true,
+        protocol: Protocol::Http,
+        route: None,
         tls: None,
         addresses: full_addresses(),
         admission: Some(own_addresses()),
@@ -239,7 +243,8 @@ fn the_full_file_is_read_to_the_last_key() {
         close_timeout: Duration::from_millis(500),
     };
     assert_eq!(limits, expected);
-    full_tls(&listeners[2..]);
+    full_tls(&listeners[2..4]);
+    assert_eq!((listeners[4].protocol, listeners[4].route.as_deref()), (Protocol::Stomp, Some("/broker")));
     full_feeds(&feeds);
     full_broadcast(&routes[..3], &limits);
     full_routes(&routes[3..], &limits);
@@ -538,8 +543,49 @@ fn full_routes(routes: &[Route], limits: &Limits) {
     assert_eq!(routes[3].service, Service::Echo { subprotocols: vec!["chat".into()] });
     assert_eq!(routes[4].service, Service::Page);
     let below: Vec<bool> = routes.iter().map(Route::below).collect();
-    assert_eq!(below, [false, false, true, true, false, false, false]);
+    assert_eq!(below, [false, false, true, true, false, false, false, false]);
     full_auth(&routes[5..]);
+    full_offload(&routes[7].service);
+}
+
+fn full_offload(service: &Service) {
+    let broker = |host: &str| Upstream::Tcp { host: host.into(), port: 61613, tls: None };
+    let permission = |destinations: &[&str], roles: &[&str], publish| Permission {
+        destinations: strings(destinations),
+        roles: strings(roles),
+        publish,
+        subscribe: true,
+    };
+    let keys = OffloadDraft {
+        sessions: 2,
+        user: Some("edge".into()),
+        password_file: Some("broker.pw".into()),
+        host: "production".into(),
+        share: strings(&["/topic/#"]),
+        private: strings(&["/temp-queue/#", "/queue/mine.#"]),
+        private_max: 10,
+        private_as: PrivateAs::Client,
+        permissions: vec![permission(&["/queue/{user}"], &["trader"], true), permission(&["/topic/#"], &[], false)],
+        prefetch: 8,
+        unconfirmed_bytes: 4 << 20,
+        while_down: WhileDown::Refuse,
+        heart_beat: Duration::from_secs(30),
+        linger: Duration::from_secs(300),
+        topics_max: 1000,
+        subscribe_rate: 50,
+        tell_gaps: true,
+    };
+    let expected = Offload {
+        upstreams: vec![broker("broker-1"), broker("broker-2")],
+        connect_timeout: Duration::from_secs(2),
+        user: Some("edge".into()),
+        password: Some(Secret::new("secret")),
+        snapshot: true,
+        subscriptions_max: 16,
+        slow_client: SlowClient { policy: Policy::Conflate, max_pending: 512 << 10, max_age: Duration::from_secs(20) },
+        keys,
+    };
+    assert_eq!(*service, Service::Stomp(Box::new(expected)));
 }
 
 fn full_forward(ca: Option<PathBuf>) -> ForwardSettings {

@@ -85,7 +85,7 @@ fn serve_until_told(config: &Config, log_dropped: Count) -> Result<Ending, Failu
         shards.push(start.spawn().map_err(failure)?);
     }
     announce(config, &derived, &tls.by_listener);
-    let settings = control_settings(&generation, (bound.admin.take(), tls.kept), common, upstreams);
+    let settings = control_settings(&generation, (bound.admin.take(), tls.kept), common, &upstreams);
     let ending = control::run(settings, lines, &control_waker).map_err(Failure::Control)?;
     drop(bound);
     finish(ending, shards)
@@ -305,7 +305,7 @@ fn control_settings(
     generation: &Generation,
     (admin, tls): (Option<TcpListener>, Kept),
     common: Common,
-    table: UpstreamTable,
+    table: &UpstreamTable,
 ) -> control::ControlSettings {
     let config = &*generation.config;
     let upstreams: Vec<&config::Upstream> = generation.by_upstream(|it| it).into_iter().flatten().collect();
@@ -326,7 +326,7 @@ fn control_settings(
         resolve_ttl: config.server.resolve_ttl,
         grace: config.server.shutdown_grace,
         labels: labels(generation, table.clone()),
-        brokers: super::offload::brokers(generation, &table),
+        brokers: super::offload::brokers(generation, table),
         feeds: super::feeds::settings(config),
         publish_limits: super::feeds::publish_limits(config),
         tls,
@@ -398,6 +398,7 @@ mod tests {
             accepts_in_flight: 0,
             listeners: 0,
             addresses: Vec::new(),
+            bare: Vec::new(),
             tls: Vec::new(),
             upstreams: 0,
             limits: Vec::new(),

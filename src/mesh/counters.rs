@@ -102,6 +102,26 @@ labels! {
 }
 
 labels! {
+    /// Why a client of a broker was sent an error, as metrics show it.
+    OffloadRefused {
+        /// A frame that is none, or that means nothing where it stands.
+        Frame = "frame",
+        /// What it may not do (`permissions`).
+        Forbidden = "forbidden",
+        /// More than it may have: subscriptions, sessions of their own, bytes of frames.
+        Limit = "limit",
+        /// The broker has refused it.
+        Broker = "broker",
+        /// The broker does not answer, or its session was lost.
+        BrokerDown = "broker_down",
+        /// It is not who it says, or does not say who it is.
+        Credentials = "credentials",
+        /// It has said nothing for too long.
+        Silent = "silent",
+    }
+}
+
+labels! {
     /// How far a TLS handshake is, as metrics show it.
     HandshakeStage {
         /// The hello is not whole.
@@ -361,6 +381,22 @@ pub struct Counters {
     pub forwarded_clients: u64,
     /// By upstream number.
     pub upstreams: Vec<UpstreamCounters>,
+    /// Gauge: sessions with brokers that are up.
+    pub offload_sessions: u64,
+    /// Gauge: clients that have one of their own.
+    pub offload_private: u64,
+    /// Messages of clients that were handed to brokers.
+    pub offload_published: u64,
+    /// Gauge: bytes that brokers have not confirmed.
+    pub offload_unconfirmed_bytes: u64,
+    /// Times that a client was not read since its session was full.
+    pub offload_held_back: u64,
+    /// Messages of queues, each for one client.
+    pub offload_queue_messages: u64,
+    /// Sessions that were ended so that brokers have messages back.
+    pub offload_retired: u64,
+    /// Clients of brokers that were sent an error, by reason.
+    pub offload_refused: [u64; OffloadRefused::COUNT],
     /// The shard accepts no new clients.
     pub draining: bool,
 }

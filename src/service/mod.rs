@@ -10,7 +10,6 @@ mod fanout;
 pub mod files;
 pub mod gate;
 mod health;
-pub mod mqtt;
 pub mod offload;
 pub mod page;
 pub mod proxy;
@@ -236,14 +235,8 @@ impl Services {
     /// brokers; and where upstreams are, which goes to the proxy.
     fn note_published(&mut self, desk: &mut Desk<'_>, letter: &ToShard) {
         match letter {
-            ToShard::Publish(messages) => {
-                self.stomp.publish(desk, messages);
-                self.mqtt.publish(desk, messages);
-            }
-            ToShard::Missed(missed) => {
-                self.stomp.missed(desk, missed);
-                self.mqtt.missed(desk, missed);
-            }
+            ToShard::Publish(messages) => self.stomp.publish(desk, messages),
+            ToShard::Missed(missed) => self.stomp.missed(desk, missed),
             ToShard::Addresses { upstream, addresses } => self.stomp.moved(*upstream, addresses),
             _ => {}
         }
@@ -305,7 +298,7 @@ impl crate::shard::service::Services for Services {
         let Some(Some((host, path))) = self.bare.get(desk.listener(who)) else { return };
         let Some(route) = routes.find(host.as_deref().unwrap_or(""), path) else { return };
         desk.route(who, route.target.kind(), route.limits);
-        self.gate.meet(desk, who, route);
+        gate::meet(desk, who, route);
         if desk.admit_to_route(who) {
             self.serve_bare(desk, who, route);
         }

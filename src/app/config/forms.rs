@@ -352,6 +352,11 @@ pub(super) fn role(text: &str) -> Parsed<String> {
     label(text, "role")
 }
 
+/// A user of a broker, or a virtual host there.
+pub(super) fn broker_name(text: &str) -> Parsed<String> {
+    label(text, "name")
+}
+
 /// What a broker is asked for. What it may look like is for the kind of broker to say.
 pub(super) fn topic(text: &str) -> Parsed<String> {
     label(text, "topic")

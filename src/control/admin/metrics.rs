@@ -8,7 +8,9 @@ use crate::control::feeds::{Feed, FeedState, Reason, Stats};
 use crate::control::publishing::{Backlogs, ShardBacklog};
 use crate::control::reports::Seen;
 use crate::control::stats::Counts;
-use crate::mesh::{Cause, Counters, Denied, HandshakeStage, Health, Refused, ServiceKind, Stage, UpstreamTls};
+use crate::mesh::{
+    Cause, Counters, Denied, HandshakeStage, Health, OffloadRefused, Refused, ServiceKind, Stage, UpstreamTls,
+};
 use edgehold_wire::{proxy_protocol, tls};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -174,13 +176,14 @@ sums have what it said last.
 |---|---|---|---|
 ";
 
-fn label_values() -> [(&'static str, Vec<&'static str>); 7] {
+fn label_values() -> [(&'static str, Vec<&'static str>); 8] {
     [
         ("`state`", Stage::ALL.iter().map(|it| it.word()).collect()),
         ("`service`", ServiceKind::ALL.iter().map(|it| it.word()).collect()),
         ("`cause`", Cause::ALL.iter().map(|it| it.word()).collect()),
         ("`reason` of `edgehold_refusals_total`", Refused::ALL.iter().map(|it| it.word()).collect()),
         ("`reason` of `edgehold_auth_denied_total`", Denied::ALL.iter().map(|it| it.word()).collect()),
+        ("`reason` of `edgehold_offload_refused_total`", OffloadRefused::ALL.iter().map(|it| it.word()).collect()),
         ("`reason` of `edgehold_feed_refused_total`", Reason::ALL.iter().map(|it| it.word()).collect()),
         ("`reason` of `edgehold_tls_handshake_failures_total`", tls::Reason::WORDS.to_vec()),
     ]
@@ -216,10 +219,11 @@ macro_rules! counted {
 }
 
 mod admission;
+mod offload;
 
 /// All of them, in the order of the page.
 fn all() -> impl Iterator<Item = &'static Metric> {
-    METRICS.iter().chain(auth::METRICS).chain(admission::ADMISSION)
+    METRICS.iter().chain(auth::METRICS).chain(admission::ADMISSION).chain(offload::METRICS)
 }
 
 const METRICS: &[Metric] = &[

@@ -47,13 +47,11 @@ pub(super) async fn connect(address: &BrokerAddress, settings: &BrokerSettings) 
 }
 
 fn welcome(frame: &Frame<'_>) -> io::Result<HeartBeat> {
-    match frame.command {
-        Command::Connected => Ok(frame.get("heart-beat").and_then(|it| HeartBeat::parse(&it)).unwrap_or_default()),
-        _ => {
-            let words = frame.get("message").unwrap_or_default();
-            Err(io::Error::other(format!("the broker lets the edge not in: {words}")))
-        }
+    if frame.command == Command::Connected {
+        return Ok(frame.get("heart-beat").and_then(|it| HeartBeat::parse(&it)).unwrap_or_default());
     }
+    let words = frame.get("message").unwrap_or_default();
+    Err(io::Error::other(format!("the broker lets the edge not in: {words}")))
 }
 
 /// Subscribes by this number, which the receipt has, too.

@@ -70,7 +70,7 @@ fn state(log: &ChannelLog) -> ChannelState {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Keep;
+    use super::super::{Keep, Naming};
     use super::*;
 
     fn names(logs: &[ChannelLog], after: Option<(&str, u16)>, most: usize) -> Vec<String> {
@@ -82,8 +82,9 @@ mod tests {
     #[test]
     fn a_page_has_the_first_behind_its_cursor_in_order() {
         let names_of = [(0, "d"), (0, "b"), (1, "a"), (1, "b"), (0, "c*")];
-        let logs: Vec<ChannelLog> =
-            names_of.map(|(feed, name)| ChannelLog::new(feed, (name, Covers::Itself), 0, &Keep::NOTHING)).into();
+        let logs: Vec<ChannelLog> = names_of
+            .map(|(feed, name)| ChannelLog::new(feed, (name, Naming::Prefixes.covers(name)), 0, &Keep::NOTHING))
+            .into();
         assert_eq!(names(&logs, None, 9), ["a/1", "b/0", "b/1", "c*/0", "d/0"]);
         assert_eq!(names(&logs, None, 2), ["a/1", "b/0"]);
         assert_eq!(names(&logs, Some(("b", 0)), 2), ["b/1", "c*/0"]);

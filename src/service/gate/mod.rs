@@ -16,6 +16,7 @@ mod verdicts;
 
 pub use origin::Origins;
 pub use plan::{AuthPlan, CertificateName, CertificatePlan, CorsPlan, ForwardPlan, GatePlan, GateSettings, TokenPlan};
+pub(super) use presented::meet;
 
 use super::{Admits, Route, Routes};
 use crate::mesh::identity::{Answer, Credentials, Denial, Denied, Identity, Question};
@@ -171,7 +172,7 @@ impl Gate {
             match caller {
                 Waiting::Request(who) => desk.decide(who),
                 Waiting::Connection(who) => {
-                    connections.push((who, presented::settle(desk, who, said.as_ref(), routes)))
+                    connections.push((who, presented::settle(desk, who, said.as_ref(), routes)));
                 }
             }
         }

@@ -39,12 +39,12 @@ impl Gate {
             Credentials::Request(request) => self.fingerprints.of_asked(route, request),
         }
     }
+}
 
-    /// A client at a listener without HTTP has come to a route: it is known by its certificate, or not yet.
-    pub(in crate::service) fn meet(&self, desk: &mut Desk<'_>, who: Handle, route: &Route) {
-        let identity = route.gate.auth.as_ref().and_then(|auth| by_certificate(desk, who, auth));
-        desk.identify(who, identity.map(Arc::new));
-    }
+/// A client at a listener without HTTP has come to a route: it is known by its certificate, or not yet.
+pub(in crate::service) fn meet(desk: &mut Desk<'_>, who: Handle, route: &Route) {
+    let identity = route.gate.auth.as_ref().and_then(|auth| by_certificate(desk, who, auth));
+    desk.identify(who, identity.map(Arc::new));
 }
 
 /// Whether the route takes such credentials.

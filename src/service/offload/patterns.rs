@@ -148,8 +148,9 @@ mod tests {
             subscribe,
         };
         let rules = [rule("/topic/a", Some("ops"), true, true), rule("/topic/#", None, false, true)];
+        let ann = client();
         let may = |name, client, publish| may(&rules, name, client, publish);
-        assert!(may("/topic/a", Some(&client()), true) && may("/topic/b", None, false));
+        assert!(may("/topic/a", Some(&ann), true) && may("/topic/b", None, false));
         assert!(!may("/topic/a", None, false) && !may("/topic/b", None, true) && !may("/queue/a", None, false));
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// The topics of all brokers that clients of this shard want, or have wanted.
 #[derive(Default)]
 pub(in crate::service) struct Topics {
-    topics: HashMap<(FeedNumber, Arc<str>), Topic>,
+    wanted: HashMap<(FeedNumber, Arc<str>), Topic>,
     unposted: VecDeque<TopicRequest>,
 }
 
@@ -46,8 +46,8 @@ impl Topics {
     ) -> Wanted {
         let name: Arc<str> = topic.into();
         let new = || Topic { subscribers: 0, quality, confirmed: None, waiting: Vec::new() };
-        let is_new = !self.topics.contains_key(&(feed, name.clone()));
-        let its = self.topics.entry((feed, name.clone())).or_insert_with(new);
+        let is_new = !self.wanted.contains_key(&(feed, name.clone()));
+        let its = self.wanted.entry((feed, name.clone())).or_insert_with(new);
         its.subscribers += 1;
         let rises = quality > its.quality;
         its.quality = its.quality.max(quality);
@@ -65,17 +65,17 @@ impl Topics {
     /// A client has left a topic. `waiter`: what it was to be told by, if it has not been.
     pub(in crate::service) fn leave(&mut self, desk: &mut Desk<'_>, (feed, topic): (FeedNumber, &str)) {
         let key = (feed, Arc::<str>::from(topic));
-        let Some(its) = self.topics.get_mut(&key) else { return };
+        let Some(its) = self.wanted.get_mut(&key) else { return };
         its.subscribers -= 1;
         if its.subscribers == 0 {
-            self.topics.remove(&key);
+            self.wanted.remove(&key);
             self.post(desk, TopicRequest { shard: desk.shard(), feed, topic: key.1, quality: None });
         }
     }
 
     /// News of a topic: who has waited for them.
     pub(in crate::service) fn news(&mut self, news: &TopicNews) -> Vec<u64> {
-        let Some(its) = self.topics.get_mut(&(news.feed, news.topic.clone())) else { return Vec::new() };
+        let Some(its) = self.wanted.get_mut(&(news.feed, news.topic.clone())) else { return Vec::new() };
         match news.state {
             // An answer to an earlier, humbler wish.
             TopicState::Subscribed(quality) if quality < its.quality && its.confirmed.is_none() => {}

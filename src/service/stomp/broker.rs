@@ -1,8 +1,9 @@
 //! What brokers say over the sessions of this shard.
 
-use super::client::{Ack, Pending};
+use super::client::{Ack, Pending, Told};
 use super::session::{Lane, Outgoing, Purpose, SessionId, Stage};
 use super::{Beat, Stomp};
+use crate::mesh::OffloadRefused;
 use crate::shard::clock::TICK;
 use crate::shard::service::{Backpressure, Desk, Event};
 use crate::shard::slab::Handle;
@@ -10,11 +11,11 @@ use edgehold_wire::stomp::{self, Command, Frame, HeartBeat};
 
 impl Stomp {
     /// Something has happened to a session's connection.
-    pub(super) fn session_event(&mut self, desk: &mut Desk<'_>, who: Handle, id: SessionId, event: Event<'_>) {
+    pub(super) fn session_event(&mut self, desk: &mut Desk<'_>, who: Handle, id: SessionId, event: &Event<'_>) {
         if self.sessions.get_mut(id).is_none_or(|session| session.handle != Some(who)) {
             return;
         }
-        match event {
+        match *event {
             Event::Connected => self.greet(desk, id),
             Event::Bytes(bytes) => self.broker_says(desk, id, bytes),
             Event::Writable => self.release(desk, id),
@@ -76,7 +77,8 @@ impl Stomp {
             && let Some((who, client)) = self.owned(owner)
         {
             let receipt = culprit.as_ref().and_then(|it| it.receipt.as_deref());
-            client.fail(desk, who, &message, receipt, frame.body);
+            let why = OffloadRefused::Broker;
+            client.fail(desk, who, &Told { why, message: &message, receipt, body: frame.body });
         } else if let Some(culprit) = culprit {
             self.settle(desk, route, culprit, Some((&message, frame.body)));
         }
@@ -98,6 +100,7 @@ impl Stomp {
         let its = number.and_then(|number| session.subscriptions.get(&number));
         match (its.map(|it| it.owner), session.lane, number) {
             (Some(owner), _, Some(number)) => {
+                desk.counters().offload_queue_messages += 1;
                 session.unacknowledged += 1;
                 session.subscriptions.get_mut(&number).into_iter().for_each(|it| it.delivered = Some(desk.now()));
                 self.deliver(desk, id, frame, (owner, number));

@@ -1,7 +1,7 @@
 //! A client as the service knows it: what an idle one needs in a few words, and the rest in a box that few have.
 
 use super::session::SessionId;
-use crate::mesh::{Cause, Secret};
+use crate::mesh::{Cause, OffloadRefused, Secret};
 use crate::shard::service::{Backpressure, Desk};
 use crate::shard::slab::Handle;
 use edgehold_wire::stomp::{Command, Version};
@@ -76,6 +76,26 @@ pub struct Client {
 }
 
 const _: () = assert!(size_of::<Client>() <= 32, "an idle client must fit 256 bytes, all told");
+
+/// What a client is told by ERROR.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'t> {
+    /// How it is counted.
+    pub why: OffloadRefused,
+    /// In a few words.
+    pub message: &'t str,
+    /// The receipt that it will not get.
+    pub receipt: Option<&'t str>,
+    /// In more words.
+    pub body: &'t [u8],
+}
+
+impl<'t> Told<'t> {
+    /// In these words.
+    pub fn new(why: OffloadRefused, message: &'t str) -> Told<'t> {
+        Told { why, message, receipt: None, body: b"" }
+    }
+}
 
 /// What few clients have, most of them for a moment.
 #[derive(Default)]
@@ -213,10 +233,12 @@ impl Client {
     }
 
     /// Sends it ERROR, which is the last frame (STOMP 1.2, ERROR), and ends its connection.
-    pub fn fail(&mut self, desk: &mut Desk<'_>, who: Handle, message: &str, receipt: Option<&str>, body: &[u8]) {
+    pub fn fail(&mut self, desk: &mut Desk<'_>, who: Handle, told: &Told<'_>) {
         if self.stage == Stage::Ended {
             return;
         }
+        let Told { why, message, receipt, body } = *told;
+        desk.counters().offload_refused[why as usize] += 1;
         let mut headers = vec![("message", message), ("content-type", "text/plain")];
         headers.extend(receipt.map(|receipt| ("receipt-id", receipt)));
         if self.stage == Stage::Silent {
@@ -238,5 +260,6 @@ impl Client {
 
 /// RFC 6455 section 5.5: a reason has 123 bytes at most.
 fn short(reason: &str) -> &str {
-    &reason[..reason.floor_char_boundary(123)]
+    let end = (0..=reason.len().min(123)).rev().find(|at| reason.is_char_boundary(*at));
+    &reason[..end.unwrap_or(0)]
 }

@@ -1,9 +1,10 @@
 //! What clients say: SEND, transactions, DISCONNECT.
 
 use super::Stomp;
-use super::client::Stage;
+use super::client::{Stage, Told};
 use super::relay::{self, Route};
 use super::session::{Outgoing, Purpose, SessionId, Submitted};
+use crate::mesh::OffloadRefused;
 use crate::service::offload::{WhileDown, may};
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
@@ -31,11 +32,23 @@ impl Stomp {
         }
     }
 
-    /// The client is sent ERROR for this frame, and is closed.
+    /// The client is sent ERROR for this frame, which is wrong, and is closed.
     pub(super) fn refuse(&mut self, desk: &mut Desk<'_>, token: u32, message: &str, frame: &Frame<'_>) {
+        self.refuse_as(desk, token, (OffloadRefused::Frame, message), frame);
+    }
+
+    /// The client is sent ERROR for this frame, and is closed.
+    pub(super) fn refuse_as(
+        &mut self,
+        desk: &mut Desk<'_>,
+        token: u32,
+        (why, message): (OffloadRefused, &str),
+        frame: &Frame<'_>,
+    ) {
         let Some(who) = self.fanout.client(token).map(|it| it.who) else { return };
         let receipt = frame.get("receipt");
-        self.peers.clients[token as usize].fail(desk, who, message, receipt.as_deref(), b"");
+        let told = Told { why, message, receipt: receipt.as_deref(), body: b"" };
+        self.peers.clients[token as usize].fail(desk, who, &told);
     }
 
     /// What it has asked for is done.
@@ -53,7 +66,12 @@ impl Stomp {
         let Some(who) = self.fanout.client(token).map(|it| it.who) else { return };
         let plan = self.plan_of(token);
         if !may(&plan.rules, &destination, desk.identity(who).map(|it| &**it), true) {
-            return self.refuse(desk, token, "you may not send to this destination", frame);
+            return self.refuse_as(
+                desk,
+                token,
+                (OffloadRefused::Forbidden, "you may not send to this destination"),
+                frame,
+            );
         }
         if let Some(words) = frame.headers.iter().find_map(|(name, value)| relay::harm(&name, &value)) {
             return self.refuse(desk, token, words, frame);
@@ -67,7 +85,7 @@ impl Stomp {
             None => self.route_of_send(desk, token, &plan, &destination, frame.get("reply-to").is_some()),
         };
         let Ok(Route { session, trial }) = route else {
-            return self.refuse(desk, token, "too many clients have a session of their own", frame);
+            return self.refuse_as(desk, token, (OffloadRefused::Limit, relay::TOO_MANY), frame);
         };
         let trial = trial.then(|| destination.as_ref().into());
         let purpose = if transaction.is_some() { Purpose::Bound } else { Purpose::Send(trial) };
@@ -87,7 +105,7 @@ impl Stomp {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let is_down = session.plan.while_down == WhileDown::Refuse && !session.is_up() && !session.is_private();
         if is_down {
-            return self.refuse(desk, token, "the broker does not answer", frame);
+            return self.refuse_as(desk, token, (OffloadRefused::BrokerDown, "the broker does not answer"), frame);
         }
         let receipt = frame.get("receipt").map(|it| it.as_ref().into());
         // A trial is over when the broker has said something.
@@ -97,6 +115,7 @@ impl Stomp {
         let has_receipt = receipt.is_some();
         let outgoing = Outgoing { number, owner, receipt, purpose, frame: bytes.into() };
         let submitted = session.submit(desk, outgoing);
+        desk.counters().offload_published += u64::from(frame.command == Command::Send);
         if has_receipt {
             self.peers.clients[token as usize].busy().receipts += 1;
         }
@@ -113,6 +132,7 @@ impl Stomp {
             && !session.paused.contains(&owner)
         {
             session.paused.push(owner);
+            desk.counters().offload_held_back += 1;
             desk.pause(who);
         }
     }

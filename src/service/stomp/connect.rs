@@ -1,8 +1,8 @@
 //! How a client begins and ends: CONNECT, who it is, heart-beats (STOMP 1.2, Connecting and Heart-beating).
 
-use super::client::{Client, Owner, Stage, Transport};
+use super::client::{Client, Owner, Stage, Told, Transport};
 use super::{Beat, SESSION, Stomp};
-use crate::mesh::{Body, Cause, Credentials, Form, Frame, Secret};
+use crate::mesh::{Body, Cause, Credentials, Form, Frame, OffloadRefused, Secret};
 use crate::service::fanout::Traits;
 use crate::service::offload::OffloadPlan;
 use crate::shard::clock::TICK;
@@ -47,11 +47,11 @@ impl Stomp {
         let plan = self.plan_of(token);
         let client = &mut self.peers.clients[token as usize];
         if client.stage != Stage::Silent {
-            return client.fail(desk, who, "you are connected already", None, b"");
+            return client.fail(desk, who, &Told::new(OffloadRefused::Frame, "you are connected already"));
         }
         let versions = frame.get("accept-version");
         let Some(version) = Version::choose(versions.as_deref()) else {
-            return client.fail(desk, who, "no version of yours is spoken here", None, b"");
+            return client.fail(desk, who, &Told::new(OffloadRefused::Frame, "no version of yours is spoken here"));
         };
         let beats = frame.get("heart-beat").and_then(|text| HeartBeat::parse(&text));
         client.version = version;
@@ -77,7 +77,7 @@ impl Stomp {
             return self.connected(desk, who, token);
         }
         client.stage = Stage::Connected;
-        client.fail(desk, who, "these credentials are worth nothing here", None, b"");
+        client.fail(desk, who, &Told::new(OffloadRefused::Credentials, "these credentials are worth nothing here"));
     }
 
     fn connected(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32) {
@@ -125,7 +125,7 @@ impl Stomp {
         let Some((who, client)) = self.owned(owner) else { return };
         match client.stage {
             Stage::Silent | Stage::Asked if now.saturating_sub(client.heard) >= SILENT_TICKS => {
-                return client.fail(desk, who, "no CONNECT has come", None, b"");
+                return client.fail(desk, who, &Told::new(OffloadRefused::Silent, "no CONNECT has come"));
             }
             Stage::Ended => return,
             _ => {}
@@ -133,7 +133,7 @@ impl Stomp {
         let patience = u32::from(client.beat_in) * 2 + GRACE_TICKS;
         if client.beat_in > 0 && now.saturating_sub(client.heard) > patience {
             if desk.pending(who) == 0 {
-                return client.fail(desk, who, "your heart-beats have stopped", None, b"");
+                return client.fail(desk, who, &Told::new(OffloadRefused::Silent, "your heart-beats have stopped"));
             }
             return desk.cut(who, Cause::IdleTimeout);
         }

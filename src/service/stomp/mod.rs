@@ -141,7 +141,7 @@ impl Service for Stomp {
             return self.client_event(desk, who, token, event);
         }
         if let Some(id) = self.sessions.at(token & !SESSION) {
-            self.session_event(desk, who, id, event);
+            self.session_event(desk, who, id, &event);
         }
     }
 
@@ -161,6 +161,7 @@ impl Service for Stomp {
         }
         let done = self.fanout.turn(desk, budget);
         self.do_due(desk);
+        self.gauge(desk);
         done
     }
 }
@@ -179,6 +180,13 @@ impl Stomp {
     /// A name leads elsewhere now.
     pub(super) fn moved(&mut self, upstream: u32, addresses: &[std::net::SocketAddr]) {
         self.callers.moved(upstream, addresses);
+    }
+
+    fn gauge(&self, desk: &mut Desk<'_>) {
+        let (up, bytes) = self.sessions.totals();
+        let counters = desk.counters();
+        (counters.offload_sessions, counters.offload_unconfirmed_bytes) = (up, bytes);
+        counters.offload_private = self.private as u64;
     }
 
     fn is_ours(&self, feed: u16) -> bool {

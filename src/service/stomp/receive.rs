@@ -1,11 +1,12 @@
 //! Bytes to frames: of clients, and of brokers. A frame that was cut is kept until it is whole.
 
 use super::Stomp;
-use super::client::Stage;
+use super::client::{Stage, Told};
 use super::session::SessionId;
+use crate::mesh::OffloadRefused;
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
-use edgehold_wire::stomp::{self, Limits, Read, Version};
+use edgehold_wire::stomp::{self, Fault, Limits, Read, Version};
 
 /// Bytes of cut frames that all clients of a shard may have, beyond which whoever makes it more is closed.
 const REST_BYTES: usize = 64 << 20;
@@ -47,7 +48,7 @@ impl Stomp {
         self.rest_bytes += kept.len();
         client.busy().rest = kept;
         if self.rest_bytes > REST_BYTES {
-            client.fail(desk, who, "this server has no room for your frame", None, b"");
+            client.fail(desk, who, &Told::new(OffloadRefused::Limit, "this server has no room for your frame"));
             self.forget_rest(token);
         }
     }
@@ -81,7 +82,11 @@ impl Stomp {
                     break;
                 }
                 Err(fault) => {
-                    client.fail(desk, who, fault.words(), None, b"");
+                    let why = match fault {
+                        Fault::TooLarge | Fault::HeadersTooLarge | Fault::TooManyHeaders => OffloadRefused::Limit,
+                        _ => OffloadRefused::Frame,
+                    };
+                    client.fail(desk, who, &Told::new(why, fault.words()));
                     return bytes.len();
                 }
             }

@@ -5,10 +5,10 @@
 //! subscribed to over a shared session only where that cannot fail (`/queue/NAME`), else over a private one. While
 //! something for a destination is under way on the trial, all for it goes there: a client's messages stay in order.
 
-use super::client::{Busy, Owner};
+use super::client::{Busy, Owner, Told};
 use super::session::{Lane, Outgoing, Purpose, Session, SessionId, Stage};
 use super::{Beat, SESSION, Stomp};
-use crate::mesh::{Cause, ServiceKind};
+use crate::mesh::{Cause, OffloadRefused, ServiceKind};
 use crate::service::offload::{Callee, OffloadPlan};
 use crate::shard::service::Desk;
 use edgehold_wire::stomp::{self, Command, Version};
@@ -20,6 +20,9 @@ const PROVEN: usize = 65_536;
 
 /// Ticks between two attempts to reach a broker, at most.
 const BACKOFF_TICKS: u32 = 64;
+
+/// Where no client may have one more.
+pub const TOO_MANY: &str = "too many clients have a session of their own";
 
 /// What is known of destinations, by route.
 #[derive(Default)]
@@ -148,7 +151,7 @@ impl Stomp {
         let Some(session) = self.sessions.get_mut(id) else { return };
         match session.stage {
             Stage::Down(at) if now >= at && may_begin && (self.present > 0 || !desk.is_draining()) => {
-                self.dial(desk, id)
+                self.dial(desk, id);
             }
             _ => {}
         }
@@ -264,7 +267,7 @@ impl Stomp {
         self.private -= 1;
         if let Some((who, client)) = self.owned(owner) {
             client.busy().private = None;
-            client.fail(desk, who, "your session with the broker has ended", None, b"");
+            client.fail(desk, who, &Told::new(OffloadRefused::BrokerDown, "your session with the broker has ended"));
         }
     }
 
@@ -286,7 +289,8 @@ impl Stomp {
         for owner in begun.into_iter().chain(bound.into_iter().map(|it| it.owner)) {
             if let Some((who, client)) = self.owned(owner) {
                 client.busy().transactions.retain(|it| it.1 != id);
-                client.fail(desk, who, "the broker has gone, and your transaction with it", None, b"");
+                let words = "the broker has gone, and your transaction with it";
+                client.fail(desk, who, &Told::new(OffloadRefused::BrokerDown, words));
             }
         }
     }
@@ -322,12 +326,12 @@ impl Stomp {
     fn end_private(&mut self, desk: &mut Desk<'_>, id: SessionId) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.tell(desk, Command::Disconnect, &[]);
-        match session.handle {
-            Some(handle) => desk.end(handle),
-            None => {
-                self.sessions.remove(id);
-                self.private -= 1;
-            }
+        let handle = session.handle;
+        if let Some(handle) = handle {
+            desk.end(handle);
+        } else {
+            self.sessions.remove(id);
+            self.private -= 1;
         }
     }
 
@@ -341,9 +345,11 @@ impl Stomp {
             }
             session.tell(desk, Command::Disconnect, &[]);
             session.stage = Stage::Down(u32::MAX);
-            match session.handle {
-                Some(handle) => desk.end(handle),
-                None => drop(self.sessions.remove(id)),
+            let handle = session.handle;
+            if let Some(handle) = handle {
+                desk.end(handle);
+            } else {
+                self.sessions.remove(id);
             }
         }
     }
@@ -369,7 +375,9 @@ impl Stomp {
         }
         match refused {
             None => client.confirm(desk, who, receipt),
-            Some((message, body)) => client.fail(desk, who, message, receipt, body),
+            Some((message, body)) => {
+                client.fail(desk, who, &Told { why: OffloadRefused::Broker, message, receipt, body });
+            }
         }
         client.tidy();
         self.leave_if_done(desk, outgoing.owner.token);

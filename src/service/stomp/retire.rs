@@ -47,6 +47,7 @@ impl Stomp {
             return;
         }
         session.retires = Some(now + PATIENCE_TICKS);
+        desk.counters().offload_retired += 1;
         let subscriptions = std::mem::take(&mut session.subscriptions);
         for number in subscriptions.keys() {
             session.tell(desk, Command::Unsubscribe, &[("id", &format!("q{number}"))]);

@@ -282,6 +282,13 @@ impl Sessions {
         self.sessions.get(number as usize).map(|it| SessionId { number, generation: it.0 })
     }
 
+    /// How many are up, and bytes of all that is not confirmed.
+    pub fn totals(&self) -> (u64, u64) {
+        self.sessions.iter().fold((0, 0), |(up, bytes), (_, it)| {
+            (up + u64::from(it.1.stage == Stage::Up), bytes + it.1.outgoing_bytes as u64)
+        })
+    }
+
     /// The names of all.
     pub fn all(&self) -> Vec<SessionId> {
         self.sessions.iter().map(|(number, it)| SessionId { number: number as u32, generation: it.0 }).collect()

@@ -5,14 +5,16 @@
 //! each message is acknowledged by itself, whatever the client has asked for: so `prefetch` holds for each.
 
 use super::Stomp;
-use super::client::{Ack, Owner, Pending, Queue};
+use super::client::{Ack, Owner, Pending, Queue, Told};
 use super::deliver::{ACKNOWLEDGES, NAMELESS};
 use super::session::{Outgoing, Purpose, SessionId, Subscription};
-use crate::mesh::{TopicNews, TopicState};
+use crate::mesh::{OffloadRefused, TopicNews, TopicState};
 use crate::service::offload::{OffloadPlan, Wanted, may};
 use crate::shard::service::Desk;
 use edgehold_wire::stomp::{self, Command, Frame, Version};
 use std::collections::VecDeque;
+
+const TOO_MANY: &str = "you have as many subscriptions as a client may have";
 
 /// Headers of SUBSCRIBE that do not change what is subscribed to.
 const PLAIN: [&str; 6] = ["id", "destination", "ack", "receipt", "content-length", "content-type"];
@@ -34,13 +36,18 @@ impl Stomp {
             return self.refuse(desk, token, "ack is auto, client or client-individual", frame);
         };
         if !may(&plan.rules, &destination, desk.identity(who).map(|it| &**it), false) {
-            return self.refuse(desk, token, "you may not subscribe to this destination", frame);
+            return self.refuse_as(
+                desk,
+                token,
+                (OffloadRefused::Forbidden, "you may not subscribe to this destination"),
+                frame,
+            );
         }
         if self.has_subscription(token, id) {
             return self.refuse(desk, token, "you have a subscription of this id", frame);
         }
         if self.subscriptions(token) >= plan.subscriptions_max as usize {
-            return self.refuse(desk, token, "you have as many subscriptions as a client may have", frame);
+            return self.refuse_as(desk, token, (OffloadRefused::Limit, TOO_MANY), frame);
         }
         let is_plain = frame.headers.iter().all(|(name, _)| PLAIN.contains(&&*name));
         let is_private = plan.private.iter().any(|it| it.covers(&destination, None));
@@ -53,7 +60,7 @@ impl Stomp {
             if own { self.private_session(desk, token, &plan) } else { Ok(self.shared_session(&plan, token)) };
         match session {
             Ok(session) => self.consume(desk, token, session, (id, ack), frame),
-            Err(_) => self.refuse(desk, token, "too many clients have a session of their own", frame),
+            Err(_) => self.refuse_as(desk, token, (OffloadRefused::Limit, super::relay::TOO_MANY), frame),
         }
     }
 
@@ -138,7 +145,10 @@ impl Stomp {
             let Some(at) = busy.unconfirmed.iter().position(|it| *it.0 == *news.topic) else { continue };
             let (_, receipt) = busy.unconfirmed.remove(at);
             match &news.state {
-                TopicState::Refused(_, words) => client.fail(desk, who, words, receipt.as_deref(), b""),
+                TopicState::Refused(_, message) => {
+                    let (why, receipt) = (OffloadRefused::Broker, receipt.as_deref());
+                    client.fail(desk, who, &Told { why, message, receipt, body: b"" });
+                }
                 _ => client.confirm(desk, who, receipt.as_deref()),
             }
             client.tidy();

@@ -3,7 +3,9 @@
 use super::super::draft::Section;
 use super::super::forms;
 use super::super::keys::{FeedDraft, ROUTE, RouteDraft, SERVICES, UpstreamTlsDraft};
-use super::super::model::{Broadcast, Limits, Offload, Route, Server, Service, Tells, Upstream, UpstreamTlsSettings};
+use super::super::model::{
+    Broadcast, Limits, Offload, Permission, Route, Server, Service, Tells, Upstream, UpstreamTlsSettings,
+};
 use super::super::report::Report;
 use super::addresses::check_tells;
 use super::auth::{auth, check_auth};
@@ -30,6 +32,7 @@ pub(super) fn check_routes(routes: &[Section<RouteDraft>], limits: &Section<Limi
         check_credentials(section, report);
         check_tells(section, report);
         check_auth(section, report);
+        check_permissions(section, report);
     }
     twice(routes, "path", |r| r.path.clone().map(|path| (r.host.clone(), path)), report);
 }
@@ -76,6 +79,16 @@ pub(super) fn check_broadcast(
             let words = "needs windows, and server.deflate_window_bytes is 0 — leave it out, or raise that";
             report.note_key(section, "deflate_takeover", words.into());
         }
+    }
+}
+
+/// An entry that names nothing would hold for nothing.
+fn check_permissions(section: &Section<RouteDraft>, report: &mut Report<'_>) {
+    let is_empty = |it: &Permission| it.destinations.is_empty();
+    let refused = section.refuses("permissions");
+    if !refused && section.value.offload.permissions.iter().any(is_empty) {
+        let words = "has an entry without `destinations` — write which destinations it is for";
+        report.note_key(section, "permissions", words.into());
     }
 }
 
@@ -181,8 +194,8 @@ fn offload(section: &Section<RouteDraft>, base: &Path, report: &mut Report<'_>) 
 
 /// The first line of the file.
 fn password(section: &Section<RouteDraft>, base: &Path, report: &mut Report<'_>) -> Option<Secret> {
-    let file = base.join(section.value.offload.password_file.as_ref()?);
-    match std::fs::read_to_string(&file) {
+    let file = section.value.offload.password_file.as_ref()?;
+    match std::fs::read_to_string(base.join(file)) {
         Ok(text) => Some(Secret::new(text.lines().next().unwrap_or_default())),
         Err(error) => {
             let shown = forms::quote(&file.to_string_lossy());

@@ -40,7 +40,7 @@ static LOGIN: [Key<RouteDraft>; 3] = [
         name: "user",
         field: Field::Text {
             form: "a name of 1 to 255 bytes without control characters",
-            store: |r, text| forms::role(text).map(|user| put(&mut r.offload.user, user)),
+            store: |r, text| forms::broker_name(text).map(|user| put(&mut r.offload.user, user)),
         },
         default: Preset::Absent("no name"),
         words: "The user: `login` of CONNECT.",
@@ -64,7 +64,7 @@ static LOGIN: [Key<RouteDraft>; 3] = [
         field: Field::Text {
             form: "a name of 1 to 255 bytes without control characters",
             store: |r, text| {
-                r.offload.host = forms::role(text)?;
+                r.offload.host = forms::broker_name(text)?;
                 Ok(())
             },
         },
@@ -184,8 +184,14 @@ static RULE: [Key<RouteDraft>; 3] = [
             single: false,
             most: 2,
             store: |r, text| match text {
-                "publish" => Ok(last(r).publish = true),
-                "subscribe" => Ok(last(r).subscribe = true),
+                "publish" => {
+                    last(r).publish = true;
+                    Ok(())
+                }
+                "subscribe" => {
+                    last(r).subscribe = true;
+                    Ok(())
+                }
                 _ => Err(format!("{} is nothing to allow — write \"publish\" or \"subscribe\"", forms::quote(text))),
             },
         },

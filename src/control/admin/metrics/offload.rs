@@ -1,0 +1,111 @@
+//! The metrics of routes in front of brokers.
+
+use super::{Kind, Metric, Samples, Snapshot};
+use crate::control::brokers::BrokerStats;
+use crate::mesh::OffloadRefused;
+
+pub(super) const METRICS: &[Metric] = &[
+    Metric {
+        name: "edgehold_broker_up",
+        kind: Kind::Gauge,
+        help: "1 while the session is there by which the whole edge shares topics of a route's broker.",
+        labels: &["route"],
+        samples: |snapshot, samples| brokers(snapshot, samples, |it| it.up.get()),
+    },
+    Metric {
+        name: "edgehold_broker_lost_total",
+        kind: Kind::Counter,
+        help: "Such sessions that were lost; subscribers are told a gap (`tell_gaps`).",
+        labels: &["route"],
+        samples: |snapshot, samples| brokers(snapshot, samples, |it| it.lost.get()),
+    },
+    Metric {
+        name: "edgehold_broker_topics_wanted",
+        kind: Kind::Gauge,
+        help: "Destinations that clients subscribe to, or did until `linger` ago (`topics_max`).",
+        labels: &["route"],
+        samples: |snapshot, samples| brokers(snapshot, samples, |it| it.wanted.get()),
+    },
+    Metric {
+        name: "edgehold_broker_topics_subscribed",
+        kind: Kind::Gauge,
+        help: "Those that the broker has confirmed.",
+        labels: &["route"],
+        samples: |snapshot, samples| brokers(snapshot, samples, |it| it.subscribed.get()),
+    },
+    Metric {
+        name: "edgehold_broker_topics_refused_total",
+        kind: Kind::Counter,
+        help: "Destinations that the broker has refused, or that were more than `topics_max`.",
+        labels: &["route"],
+        samples: |snapshot, samples| brokers(snapshot, samples, |it| it.refused.get()),
+    },
+    Metric {
+        name: "edgehold_broker_messages_total",
+        kind: Kind::Counter,
+        help: "Messages of shared destinations, each counted once however many clients are sent it.",
+        labels: &["route"],
+        samples: |snapshot, samples| brokers(snapshot, samples, |it| it.messages.get()),
+    },
+    Metric {
+        name: "edgehold_broker_bytes_total",
+        kind: Kind::Counter,
+        help: "Bytes of these messages.",
+        labels: &["route"],
+        samples: |snapshot, samples| brokers(snapshot, samples, |it| it.bytes.get()),
+    },
+    summed!("edgehold_offload_sessions", Gauge, "Sessions of shards with brokers that are up.", offload_sessions),
+    summed!(
+        "edgehold_offload_private_sessions",
+        Gauge,
+        "Clients that have a session of their own with a broker (`private_max`).",
+        offload_private
+    ),
+    summed!(
+        "edgehold_offload_published_total",
+        Counter,
+        "Messages of clients that were handed to brokers.",
+        offload_published
+    ),
+    summed!(
+        "edgehold_offload_unconfirmed_bytes",
+        Gauge,
+        "Bytes that brokers have not confirmed (`unconfirmed_bytes`).",
+        offload_unconfirmed_bytes
+    ),
+    summed!(
+        "edgehold_offload_held_back_total",
+        Counter,
+        "Times that a client was not read since its session with the broker was full.",
+        offload_held_back
+    ),
+    summed!(
+        "edgehold_offload_queue_messages_total",
+        Counter,
+        "Messages of destinations that are not shared, each for one client.",
+        offload_queue_messages
+    ),
+    summed!(
+        "edgehold_offload_retired_total",
+        Counter,
+        "Sessions that were ended so that brokers have back what clients that left had not acknowledged.",
+        offload_retired
+    ),
+    Metric {
+        name: "edgehold_offload_refused_total",
+        kind: Kind::Counter,
+        help: "Clients of brokers that were sent ERROR, by reason.",
+        labels: &["reason"],
+        samples: |snapshot, samples| {
+            for reason in OffloadRefused::ALL {
+                samples.add(&[reason.word()], snapshot.sum(|counters| counters.offload_refused[*reason as usize]));
+            }
+        },
+    },
+];
+
+fn brokers(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, count: fn(&BrokerStats) -> u64) {
+    for broker in snapshot.counts.brokers.iter() {
+        samples.add(&[&broker.name], count(broker));
+    }
+}
