@@ -2,6 +2,8 @@
 //! their bytes, so both check the same. `cuts` are the lengths of the pieces in which the bytes arrive, over and over.
 #![allow(dead_code, reason = "every test binary asks for some of the laws")]
 
+pub(crate) mod stomp;
+
 use edgehold_wire::deflate::{self, Deflater, Inflater, Parameters, Preferences, Window};
 use edgehold_wire::forwarded::{self, Field};
 use edgehold_wire::http1::{self, Body, BodyEvent, BodyReader, Head, HeadLimits, MAX_HEADERS, Refusal};
