@@ -14,6 +14,7 @@ macro_rules! services {
             Page page "page" "The built-in demo page.",
             Broadcast broadcast "broadcast" "What feeds publish.",
             Stomp stomp "stomp" "Clients of a STOMP broker, over a handful of sessions.",
+            Mqtt mqtt "mqtt" "Clients of an MQTT broker, over a handful of sessions.",
         }
     };
 }

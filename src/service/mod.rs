@@ -10,6 +10,7 @@ mod fanout;
 pub mod files;
 pub mod gate;
 mod health;
+pub mod mqtt;
 pub mod offload;
 pub mod page;
 pub mod proxy;
@@ -235,8 +236,14 @@ impl Services {
     /// brokers; and where upstreams are, which goes to the proxy.
     fn note_published(&mut self, desk: &mut Desk<'_>, letter: &ToShard) {
         match letter {
-            ToShard::Publish(messages) => self.stomp.publish(desk, messages),
-            ToShard::Missed(missed) => self.stomp.missed(desk, missed),
+            ToShard::Publish(messages) => {
+                self.stomp.publish(desk, messages);
+                self.mqtt.publish(desk, messages);
+            }
+            ToShard::Missed(missed) => {
+                self.stomp.missed(desk, missed);
+                self.mqtt.missed(desk, missed);
+            }
             ToShard::Addresses { upstream, addresses } => self.stomp.moved(*upstream, addresses),
             _ => {}
         }
