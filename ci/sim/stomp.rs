@@ -104,18 +104,18 @@ impl Heard {
 
 /// One end of a conversation, and what it has heard.
 struct End {
-    end: FarEnd,
+    at: FarEnd,
     rest: Vec<u8>,
     heard: Vec<Heard>,
 }
 
 impl End {
     fn new(end: FarEnd) -> End {
-        End { end, rest: Vec::new(), heard: Vec::new() }
+        End { at: end, rest: Vec::new(), heard: Vec::new() }
     }
 
     fn step(&mut self, stage: &mut Stage) {
-        self.rest.extend(stage.shard.ring().read(self.end, usize::MAX));
+        self.rest.extend(stage.shard.ring().read(self.at, usize::MAX));
         loop {
             let used = match stomp::read(&self.rest, &ROOM, Version::V12).expect("STOMP") {
                 Read::Frame { frame, used } => {
@@ -133,7 +133,7 @@ impl End {
     fn say(&self, stage: &mut Stage, command: Command, headers: &[(&str, &str)], body: &[u8]) {
         let mut frame = Vec::new();
         stomp::write(&mut frame, Version::V12, command, headers, body);
-        stage.shard.ring().say(self.end, &frame);
+        stage.shard.ring().say(self.at, &frame);
     }
 
     fn commands(&self) -> Vec<Command> {
@@ -168,13 +168,14 @@ impl Broker {
         }
         for (session, answered) in self.sessions.iter_mut().zip(&mut self.answered) {
             session.step(stage);
-            for heard in session.heard[*answered..].to_vec() {
+            let new = session.heard.split_at(*answered).1.to_owned();
+            for heard in new {
                 match heard.command {
                     Command::Connect => session.say(stage, Command::Connected, &[("version", "1.2")], b""),
                     _ if self.confirms && !heard.get("receipt").is_empty() => {
                         session.say(stage, Command::Receipt, &[("receipt-id", heard.get("receipt"))], b"");
                     }
-                    Command::Disconnect => stage.shard.ring().end(session.end),
+                    Command::Disconnect => stage.shard.ring().end(session.at),
                     _ => {}
                 }
             }
@@ -203,7 +204,7 @@ fn until(
         }
     }
     let heard: Vec<_> = clients.iter().map(|it| &it.heard).collect();
-    let said: Vec<_> = broker.sessions.iter().map(|it| it.commands()).collect();
+    let said: Vec<_> = broker.sessions.iter().map(End::commands).collect();
     panic!("clients have heard {heard:#?}\nthe broker {said:?}");
 }
 
@@ -254,7 +255,7 @@ fn one_wish_for_all_and_a_head_of_its_own_for_each() {
     subscribe(&mut stage, &other, "second", "/topic/a", "auto");
     (0..50).for_each(|_| stage.turn());
     let wish = TopicRequest { shard: 0, feed: FEED, topic: "/topic/a".into(), quality: Some(1) };
-    assert_eq!(wishes(&mut stage), [wish.clone()]);
+    assert_eq!(wishes(&mut stage), std::slice::from_ref(&wish));
     one.step(&mut stage);
     assert_eq!(one.heard, [], "its receipt waits for the broker's");
     tell(&mut stage, "/topic/a", TopicState::Subscribed(1));
@@ -270,7 +271,7 @@ fn one_wish_for_all_and_a_head_of_its_own_for_each() {
     one.say(&mut stage, Command::Unsubscribe, &[("id", "first")], b"");
     (0..50).for_each(|_| stage.turn());
     assert_eq!(wishes(&mut stage), [], "somebody is left");
-    stage.shard.ring().break_off(other.end);
+    stage.shard.ring().break_off(other.at);
     (0..50).for_each(|_| stage.turn());
     assert_eq!(wishes(&mut stage), [TopicRequest { quality: None, ..wish }]);
     assert_eq!(broker.sessions.len(), 0, "shared topics need no session of the shard");
@@ -303,7 +304,7 @@ fn a_receipt_comes_when_the_broker_has_confirmed_and_not_before() {
     assert_eq!(one.heard, []);
     // The session is lost: it is said again, and confirmed this time.
     broker.confirms = true;
-    stage.shard.ring().break_off(broker.sessions[0].end);
+    stage.shard.ring().break_off(broker.sessions[0].at);
     until(&mut stage, &mut broker, &mut [&mut one], |clients, _| clients[0].first(Command::Receipt).is_some());
     assert_eq!((one.commands(), broker.heard(Command::Send).len()), (vec![Command::Receipt], 2));
     assert_eq!(one.heard[0].get("receipt-id"), "r");
@@ -353,7 +354,7 @@ fn what_a_client_has_not_acknowledged_is_given_back_when_it_leaves() {
     one.say(&mut stage, Command::Ack, &[("id", &name)], b"");
     until(&mut stage, &mut broker, &mut [&mut one, &mut other], |_, broker| broker.heard(Command::Ack).len() == 1);
     assert_eq!(broker.heard(Command::Ack)[0].get("id"), "ack-1");
-    stage.shard.ring().break_off(one.end);
+    stage.shard.ring().break_off(one.at);
     // The session ends, and with it what the broker counts as delivered; the other client's subscription goes on.
     until(&mut stage, &mut broker, &mut [&mut other], |_, broker| {
         let moved = broker.sessions.get(1).and_then(|it| it.first(Command::Subscribe));
@@ -377,7 +378,7 @@ fn a_client_has_its_own_session_where_nothing_can_be_shared() {
     assert_eq!(last.iter().filter(|it| **it == Command::Error).count(), 1, "two may have one: {last:?}");
     assert_eq!(broker.sessions.len(), 2);
     let at = last.iter().position(|it| *it == Command::Receipt).expect("one that has its own");
-    stage.shard.ring().break_off(clients[at].end);
+    stage.shard.ring().break_off(clients[at].at);
     let others = &mut clients[0];
     until(&mut stage, &mut broker, &mut [others], |_, broker| broker.heard(Command::Disconnect).len() == 1);
 }
@@ -428,13 +429,13 @@ fn what_is_no_stomp_ends_its_client_with_an_error() {
     ] {
         let (mut stage, mut broker) = (stage(plan(), 1, KIND), Broker::new());
         let (mut one, mut other) = (client(&mut stage, &mut broker), client(&mut stage, &mut broker));
-        stage.shard.ring().say(one.end, bytes);
+        stage.shard.ring().say(one.at, bytes);
         until(&mut stage, &mut broker, &mut [&mut one, &mut other], |clients, _| !clients[0].heard.is_empty());
         let error = one.heard[0].clone();
         assert_eq!(error.command, Command::Error, "{words}");
         assert!(error.get("message").contains(words), "{words}: {error:?}");
         assert_eq!((other.heard.len(), broker.sessions.len()), (0, 0), "{words}");
-        assert!(stage.until(TURNS, |stage| stage.shard.ring().is_ended(one.end)), "{words}");
+        assert!(stage.until(TURNS, |stage| stage.shard.ring().is_ended(one.at)), "{words}");
     }
 }
 
@@ -470,7 +471,7 @@ fn play(seed: u64) {
         window: [400, 5000, 1 << 20][dice.below(3)],
         ..KIND
     };
-    let plan = OffloadPlan { connections: [1, 3][dice.below(2)] as u32, ..plan() };
+    let plan = OffloadPlan { connections: [1_u32, 3][dice.below(2)], ..plan() };
     let (mut stage, mut broker) = (stage(plan, seed, temper), Broker::new());
     let mut clients: Vec<End> = (0..3).map(|_| client(&mut stage, &mut broker)).collect();
     let mut said = [0_u32; 3];
@@ -487,7 +488,7 @@ fn play(seed: u64) {
         }
         if dice.chance(15) && !broker.sessions.is_empty() {
             let which = dice.below(broker.sessions.len());
-            stage.shard.ring().break_off(broker.sessions[which].end);
+            stage.shard.ring().break_off(broker.sessions[which].at);
         }
     }
     let [one, two, three] = &mut clients[..] else { unreachable!("three clients") };
