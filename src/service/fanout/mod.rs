@@ -126,6 +126,8 @@ pub struct Fanout {
     ticked: u32,
     /// Where the sweep over all logs goes on.
     swept: usize,
+    /// What the gauges have of it: subscriptions, logs, kept bytes.
+    shown: [u64; 3],
 }
 
 impl Fanout {
@@ -155,6 +157,7 @@ impl Fanout {
             kept_bytes: 0,
             ticked: 0,
             swept: 0,
+            shown: [0; 3],
         }
     }
 
@@ -344,10 +347,14 @@ impl Fanout {
         listing::listing(self.logs.iter().map(|(_, log)| log), query)
     }
 
-    fn gauge(&self, desk: &mut Desk<'_>) {
+    /// Several services have a fan-out; the gauges are the sums of them all.
+    fn gauge(&mut self, desk: &mut Desk<'_>) {
+        let now = [u64::from(self.subscribers.count()), self.logs.len() as u64, self.kept_bytes];
+        let before = std::mem::replace(&mut self.shown, now);
         let counters = desk.counters();
-        counters.subscriptions = u64::from(self.subscribers.count());
-        counters.channels = self.logs.len() as u64;
-        counters.replay_bytes = self.kept_bytes;
+        let gauges = [&mut counters.subscriptions, &mut counters.channels, &mut counters.replay_bytes];
+        for (gauge, (now, before)) in gauges.into_iter().zip(now.into_iter().zip(before)) {
+            *gauge = *gauge + now - before;
+        }
     }
 }
