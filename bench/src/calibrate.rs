@@ -76,7 +76,7 @@ fn bare_crowd(session: &Session<'_>, address: SocketAddr, pairs: u64) -> Result<
     Crew::start(&Plan {
         name: "calibration",
         target: &target,
-        opening: opening(&target, &[], false),
+        opening: opening(&target, &[], false, None),
         connections: pairs,
         threads: 1,
         table: session.ground.table,

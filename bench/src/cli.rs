@@ -1,5 +1,6 @@
 //! The command line: flags are the same in every mode, and a mode adds few of its own.
 
+use crate::broker::Protocol;
 use crate::tls;
 use crate::units::{Addresses, Cores, bytes, count, span};
 use clap::{Args, Parser, Subcommand};
@@ -34,6 +35,8 @@ pub enum Mode {
     Slow(Slow),
     /// Echo through an edge against the same without it: the added latency and CPU
     Proxy(Proxy),
+    /// Subscribers of a broker, or of an edge before it: numbered messages on topics, each client's checked
+    Offload(Offload),
     /// One HTML page with plots from the files that --json wrote
     Report(Report),
 }
@@ -201,6 +204,56 @@ pub struct Proxy {
     /// How often the two are measured in turns
     #[arg(long, default_value_t = 3)]
     pub rounds: u32,
+}
+
+/// Flags of `offload`.
+#[derive(Args, Clone, Debug)]
+pub struct Offload {
+    /// The flags of every mode; `--rate`: messages per second on each topic.
+    #[command(flatten)]
+    pub common: Common,
+    /// What the broker speaks, on TCP or in a WebSocket
+    #[arg(long, value_enum)]
+    pub protocol: Protocol,
+    /// How many topics; client n subscribes to topic n modulo that
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub topics: u32,
+    /// The destination or topic, {} being its number [default: /topic/bench-{} in STOMP, bench/{} in MQTT]
+    #[arg(long)]
+    pub topic: Option<String>,
+    /// The name of all clients, with --password
+    #[arg(long, requires = "password")]
+    pub user: Option<String>,
+    /// Their password
+    #[arg(long, requires = "user")]
+    pub password: Option<String>,
+    /// The host that STOMP's CONNECT names: RabbitMQ's virtual host
+    #[arg(long, default_value = "/")]
+    pub host: String,
+    /// Where messages are published, if not at --url: ws://, wss://, tcp:// or tls://
+    #[arg(long, value_name = "URL")]
+    pub publish: Option<String>,
+    /// How many publish; the topics are dealt among them
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub publishers: u32,
+    /// Messages are acknowledged: QoS 1 both ways in MQTT, receipts of what is published in STOMP
+    #[arg(long)]
+    pub acknowledged: bool,
+    /// A process whose CPU and memory are told (broker=PID), its children with it; as often as needed
+    #[arg(long, value_name = "NAME=PID", value_parser = crate::units::process)]
+    pub pid: Vec<(String, u32)>,
+    /// Then all are cut, come back and subscribe again, and the messages begin anew for --duration
+    #[arg(long)]
+    pub storm: bool,
+    /// The first wait of a client that was cut or refused; it doubles with each failure
+    #[arg(long, value_parser = span, default_value = "0s")]
+    pub backoff: Duration,
+    /// The longest wait
+    #[arg(long, value_parser = span, default_value = "30s")]
+    pub backoff_max: Duration,
+    /// Each wait is drawn at random from zero to its length
+    #[arg(long)]
+    pub jitter: bool,
 }
 
 /// Flags of `report`.

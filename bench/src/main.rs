@@ -4,6 +4,7 @@
 //! - `preflight`, `session`, `target`, `tls`: whether it can be done, and with whom
 //! - `crowd`: the clients, on the engine and the wire code of the server itself
 //! - `modes`: what the clients do; `publisher` speaks to all of them
+//! - `broker`: STOMP and MQTT
 //! - `watch`, `admin`, `calibrate`: what the server, the machine and the tool itself spend
 //! - `result`, `show`, `report`: what was found, as JSON, as text, as a page
 //!
@@ -12,6 +13,7 @@
 #![allow(clippy::cast_sign_loss, reason = "counts, spans and rates are not negative where they become whole numbers")]
 
 mod admin;
+mod broker;
 mod calibrate;
 mod cli;
 mod crowd;
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Mode::Fanout(flags) => measure("fanout", &flags.common, |out| modes::fanout::run(flags, out)),
         Mode::Storm(flags) => measure("storm", &flags.common, |out| modes::storm::run(flags, out)),
         Mode::Slow(flags) => measure("slow", &flags.common, |out| modes::slow::run(flags, out)),
+        Mode::Offload(flags) => measure("offload", &flags.common, |out| modes::offload::run(flags, out)),
         Mode::Proxy(flags) => measure("proxy", &flags.common, |out| modes::proxy::run(flags, out)),
     }
 }

@@ -79,7 +79,8 @@ impl Said {
         Said { failure: Some(Failure::Failed("the publisher failed".into())), ..Said::nothing() }
     }
 
-    fn nothing() -> Said {
+    /// Of one that has not begun.
+    pub fn nothing() -> Said {
         Said { published: 0, per_second: 0.0, late: 0, failure: None }
     }
 }
@@ -108,10 +109,10 @@ impl Publisher {
         if self.target.speech != Speech::WebSocket {
             return self.stream.set_nonblocking(true);
         }
-        let opening = opening(&self.target, &[], false);
+        let opening = opening(&self.target, &[], false, None);
         self.stream.write_all(&opening.request)?;
         loop {
-            match upgrade::confirm(&self.rest, opening.key, upgrade::Offer::default()) {
+            match upgrade::confirm(&self.rest, opening.key, opening.offer()) {
                 Ok(Some(confirmed)) => {
                     self.rest.drain(..confirmed.len);
                     return self.stream.set_nonblocking(true);
@@ -260,7 +261,7 @@ fn whole_answer(bytes: &[u8]) -> io::Result<Option<(u16, usize)>> {
 }
 
 /// Sleeps while it is far, looks again and again when it is near.
-fn wait_until(clock: Clock, time: u64) {
+pub fn wait_until(clock: Clock, time: u64) {
     const NEAR: u64 = 200_000;
     while clock.now() < time && !interrupt::asked() {
         let left = time - clock.now().min(time);

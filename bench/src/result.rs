@@ -17,7 +17,7 @@ pub struct Outcome {
     pub schema: u32,
     /// Name and version of the tool.
     pub tool: String,
-    /// idle, echo, fanout, storm, slow or proxy.
+    /// idle, echo, fanout, storm, slow, offload or proxy.
     pub mode: String,
     /// What the server is called in tables and plots (`--label`).
     pub label: String,
@@ -44,7 +44,13 @@ pub struct Outcome {
     /// The same while some receivers had stopped reading (`fanout --slow-percent`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fanout_slow: Option<Fanout>,
-    /// All cut, all back (`storm`).
+    /// The same after all clients had come back (`offload --storm`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fanout_again: Option<Fanout>,
+    /// What the processes that were named took (`offload --pid`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<Process>,
+    /// All cut, all back (`storm`, `offload --storm`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storm: Option<Storm>,
     /// The load generator itself.
@@ -280,6 +286,15 @@ pub struct Fanout {
     pub missing: u64,
     /// Messages that a receiver got more often than once.
     pub doubled: u64,
+    /// Topics, each with a part of the receivers (`offload`).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub topics: u64,
+    /// Messages that a receiver got behind a later one (`offload`); they are delivered, too.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub disordered: u64,
+    /// Messages that were no message of the receiver's topic, or not whole (`offload`).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub strange: u64,
     /// Deliveries per second, from the first publish to the last receipt.
     pub per_second: f64,
     /// How long that was.
@@ -296,6 +311,37 @@ pub struct Fanout {
     pub latency: Latency,
     /// From the intended time of publishing to the last receiver's receipt, one value for each message.
     pub last: Latency,
+}
+
+/// Nothing to tell.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// A process with its children, in the order of what it went through. CPU is that of the part which ended there.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Process {
+    /// As `--pid` has it.
+    pub name: String,
+    /// Its number.
+    pub pid: u32,
+    /// before (no client), joined (all are subscribed), fanout, storm, again.
+    pub parts: Vec<Part>,
+}
+
+/// What a process had and took at one moment.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Part {
+    /// What has ended.
+    pub name: String,
+    /// CPU that it took.
+    pub cpu_seconds: f64,
+    /// Resident memory at its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rss_bytes: Option<u64>,
 }
 
 /// All clients cut at once, and all back.

@@ -1,6 +1,7 @@
 //! What every mode begins with: the server found and greeted, the machine looked at, a crew made.
 
 use crate::admin::Admin;
+use crate::broker::Dialect;
 use crate::cli::Common;
 use crate::crowd::table::{Opening, offer};
 use crate::crowd::{Crew, Plan};
@@ -30,6 +31,8 @@ pub struct Session<'a> {
     pub server: Option<Server>,
     /// Its counters.
     pub admin: Option<Admin>,
+    /// What clients say to a broker, where it is one.
+    dialect: Option<Arc<Dialect>>,
 }
 
 impl<'a> Session<'a> {
@@ -38,14 +41,26 @@ impl<'a> Session<'a> {
     /// # Errors
     /// What would stop the run.
     pub fn open(common: &'a Common, out: &mut Outcome) -> Result<Session<'a>, Failure> {
+        Session::at_broker(common, None, out)
+    }
+
+    /// The same with a broker, or what stands before one.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub fn at_broker(
+        common: &'a Common,
+        dialect: Option<Arc<Dialect>>,
+        out: &mut Outcome,
+    ) -> Result<Session<'a>, Failure> {
         let target = target(common, &common.url)?;
         let ground = preflight::look(common, &target)?;
-        preflight::knock(&target, &request(&target, &common.header, common.deflate))?;
+        preflight::knock(&target, &request(&target, &common.header, common.deflate, dialect.as_ref()))?;
         preflight::conntrack(common.connections)?;
         let server = common.server_pid.map(|pid| Server::find(pid, target.port())).transpose()?;
         let admin = common.admin.as_deref().map(Admin::find).transpose()?;
         describe(common, &ground, out);
-        Ok(Session { common, target, ground, server, admin })
+        Ok(Session { common, target, ground, server, admin, dialect })
     }
 
     /// Whether messages can be said to this server, and come back.
@@ -116,7 +131,7 @@ impl<'a> Session<'a> {
         Plan {
             name: "clients",
             target,
-            opening: opening(target, &self.common.header, self.common.deflate),
+            opening: opening(target, &self.common.header, self.common.deflate, self.dialect.as_ref()),
             connections: count,
             threads: self.common.threads,
             table: self.ground.table,
@@ -202,16 +217,20 @@ fn describe(common: &Common, ground: &Ground, out: &mut Outcome) {
 }
 
 /// How a client of this server opens.
-pub fn opening(target: &Target, headers: &[String], deflate: bool) -> Opening {
+pub fn opening(target: &Target, headers: &[String], deflate: bool, dialect: Option<&Arc<Dialect>>) -> Opening {
     let (speech, tls) = (target.speech, target.tls.clone());
-    Opening { speech, request: Arc::from(request(target, headers, deflate)), key: KEY, deflate, tls }
+    let request = Arc::from(request(target, headers, deflate, dialect));
+    Opening { speech, request, key: KEY, deflate, tls, dialect: dialect.cloned() }
 }
 
-fn request(target: &Target, headers: &[String], deflate: bool) -> Vec<u8> {
+fn request(target: &Target, headers: &[String], deflate: bool, dialect: Option<&Arc<Dialect>>) -> Vec<u8> {
     let mut out = Vec::new();
     match target.speech {
         Speech::Bytes => return out,
-        Speech::WebSocket => upgrade::request(&mut out, &target.host, &target.path, KEY, offer(deflate)),
+        Speech::WebSocket => {
+            let offer = offer(deflate, dialect.map(Arc::as_ref));
+            upgrade::request(&mut out, &target.host, &target.path, KEY, offer);
+        }
         Speech::Stream => {
             let lines = format!("GET {} HTTP/1.1\r\nHost: {}\r\n", target.path, target.host);
             out.extend_from_slice(lines.as_bytes());
@@ -232,6 +251,7 @@ pub fn judge(out: &mut Outcome) {
         out.connect.as_ref().filter(|_| connects).map(|it| it.client_cpu_share),
         out.fanout.as_ref().map(|it| it.client_cpu_share),
         out.fanout_slow.as_ref().map(|it| it.client_cpu_share),
+        out.fanout_again.as_ref().map(|it| it.client_cpu_share),
         out.storm.as_ref().map(|it| it.client_cpu_share),
     ];
     let share = others.into_iter().flatten().fold(busiest, f64::max);

@@ -1,6 +1,6 @@
 //! An outcome in words, for the terminal.
 
-use crate::result::{Connect, Fanout, Handshakes, Latency, Load, Memory, Outcome, Storm};
+use crate::result::{Connect, Fanout, Handshakes, Latency, Load, Memory, Outcome, Process, Storm};
 use crate::units::{grouped, micros, size};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,6 +13,8 @@ pub fn outcome(out: &Outcome) -> String {
     out.load.iter().for_each(|it| load(&mut text, it));
     out.fanout.iter().chain(&out.fanout_slow).for_each(|it| fanout(&mut text, it));
     out.storm.iter().for_each(|it| storm(&mut text, it));
+    out.fanout_again.iter().for_each(|it| fanout(&mut text, it));
+    out.processes.iter().for_each(|it| process(&mut text, it));
     out.notes.iter().for_each(|note| line(&mut text, "note", note));
     if out.interrupted {
         line(&mut text, "note", "interrupted: these are the figures of the part that ran");
@@ -107,6 +109,10 @@ fn fanout(text: &mut String, it: &Fanout) {
     let words = format!("{} in {:.2} s, {}/s", grouped(it.delivered), it.seconds, rounded(it.per_second));
     line(text, "delivered", &words);
     line(text, "", &format!("{} missing, {} doubled", grouped(it.missing), grouped(it.doubled)));
+    if it.topics > 0 {
+        let (topics, late, strange) = (grouped(it.topics), grouped(it.disordered), grouped(it.strange));
+        line(text, "", &format!("{topics} topics, {late} out of order, {strange} of another topic or changed"));
+    }
     if let Some(cpu) = it.server_cpu_us_per_delivery {
         line(text, "server CPU", &format!("{cpu:.2} µs per delivery"));
     }
@@ -130,6 +136,14 @@ fn storm(text: &mut String, it: &Storm) {
     }
     it.tls.iter().for_each(|it| handshakes(text, it));
     times(text, "cut until back", &it.latency);
+}
+
+fn process(text: &mut String, it: &Process) {
+    let mut name = format!("{} ({})", it.name, it.pid);
+    for part in &it.parts {
+        let memory = part.rss_bytes.map_or("gone".into(), |rss| format!("RSS {}", size(rss)));
+        line(text, &std::mem::take(&mut name), &format!("{}: {:.2} s of CPU, {memory}", part.name, part.cpu_seconds));
+    }
 }
 
 fn times(text: &mut String, name: &str, it: &Latency) {

@@ -118,6 +118,15 @@ pub fn size(value: u64) -> String {
     }
 }
 
+/// A process with a name of its own: `broker=1234`.
+///
+/// # Errors
+/// It is none.
+pub fn process(text: &str) -> Result<(String, u32), String> {
+    let read = |(name, pid): (&str, &str)| Some((name.to_owned(), pid.parse().ok()?));
+    text.split_once('=').and_then(read).ok_or_else(|| "write NAME=PID, as in broker=1234".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

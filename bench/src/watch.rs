@@ -21,18 +21,26 @@ impl Server {
     /// # Errors
     /// There is no such process, it may not be looked at, or neither it nor a child of it listens there.
     pub fn find(pid: u32, port: u16) -> Result<Server, Failure> {
-        let server = Server { pid };
-        if !Path::new(&format!("/proc/{pid}")).exists() {
-            return mistaken(format!("--server-pid {pid}: there is no such process"));
-        }
-        if fs::read_dir(format!("/proc/{pid}/fd")).is_err() {
-            return mistaken(format!("--server-pid {pid}: not allowed to look at it; run as its user, or as root"));
-        }
+        let server = Server::of("--server-pid", pid)?;
         if !server.listens_on(port) {
             let words = format!("neither it nor a child of it listens on port {port}");
             return mistaken(format!("--server-pid {pid}: {words}; `ss -ltnp 'sport = :{port}'` names the process"));
         }
         Ok(server)
+    }
+
+    /// The process `pid`, whatever it does; `flag` has named it.
+    ///
+    /// # Errors
+    /// There is no such process, or it may not be looked at.
+    pub fn of(flag: &str, pid: u32) -> Result<Server, Failure> {
+        if !Path::new(&format!("/proc/{pid}")).exists() {
+            return mistaken(format!("{flag} {pid}: there is no such process"));
+        }
+        if fs::read_dir(format!("/proc/{pid}/fd")).is_err() {
+            return mistaken(format!("{flag} {pid}: not allowed to look at it; run as its user, or as root"));
+        }
+        Ok(Server { pid })
     }
 
     /// CPU time of all its threads; seconds.

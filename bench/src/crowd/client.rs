@@ -52,6 +52,31 @@ pub mod held {
     pub const RETURNS: u16 = 1 << 13;
 }
 
+/// How far a client of a broker is, behind its opening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// It has said nothing yet, or there is no broker.
+    Outside,
+    /// Its login was said.
+    LogsIn,
+    /// Its subscription was said.
+    Subscribes,
+    /// It is subscribed.
+    Subscribed,
+}
+
+/// What a numbered message of a topic is to its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Newer than all before.
+    Next,
+    /// One that was missing, out of order.
+    Late,
+    /// One that has come before.
+    Again,
+}
+
 /// What its send in flight is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -75,6 +100,8 @@ pub struct Client {
     pub parser: ws::Parser,
     /// The intended time of what it waits for: connect, pong, or a closed loop's message.
     pub asked: u64,
+    /// Of the last messages of its topic, the newest lowest: which have come.
+    pub seen: u64,
     /// Messages that were due in this stretch.
     pub due: u32,
     /// Messages handed to the kernel whole.
@@ -97,11 +124,13 @@ pub struct Client {
     pub state: State,
     /// What is going out.
     pub outgoing: Outgoing,
+    /// How far it is with its broker.
+    pub stage: Stage,
     /// The message that is coming back differs from what was sent.
     pub changed: bool,
 }
 
-const _: () = assert!(size_of::<Client>() <= 80);
+const _: () = assert!(size_of::<Client>() <= 88);
 
 impl Client {
     /// Not begun.
@@ -109,6 +138,7 @@ impl Client {
         Client {
             parser: ws::Parser::new(),
             asked: 0,
+            seen: 0,
             due: 0,
             sent: 0,
             back: 0,
@@ -120,6 +150,7 @@ impl Client {
             failures: 0,
             state: State::Away,
             outgoing: Outgoing::Nothing,
+            stage: Stage::Outside,
             changed: false,
         }
     }
@@ -139,9 +170,25 @@ impl Client {
         self.held &= !bits;
     }
 
+    /// Message `turn` of its topic has come. Of those that are older than the last 64 all count as late.
+    pub fn take(&mut self, turn: u32) -> Turn {
+        if turn >= self.back {
+            let newer = turn + 1 - self.back;
+            self.seen = self.seen.checked_shl(newer).unwrap_or(0) | 1;
+            self.back = turn + 1;
+            return Turn::Next;
+        }
+        let bit = 1u64.checked_shl(self.back - 1 - turn).unwrap_or(0);
+        if self.seen & bit != 0 {
+            return Turn::Again;
+        }
+        self.seen |= bit;
+        Turn::Late
+    }
+
     /// A new stretch, with its place in it or without it: nothing due, nothing said.
     pub fn begin_stretch(&mut self, place: Option<u32>) {
-        (self.due, self.sent, self.back, self.got) = (0, 0, 0, 0);
+        (self.due, self.sent, self.back, self.got, self.seen) = (0, 0, 0, 0, 0);
         self.changed = false;
         self.place = place.unwrap_or(0);
     }
@@ -155,5 +202,19 @@ impl Client {
             held: self.held & (held::RETURNS | held::DEAF),
             ..Client::new()
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Turn::{Again, Late, Next};
+    use super::*;
+
+    #[test]
+    fn a_message_is_next_late_or_there_again() {
+        let mut client = Client::new();
+        let turns = [0, 1, 1, 4, 3, 3, 2, 0, 104, 40, 41, 41].map(|turn| client.take(turn));
+        assert_eq!(turns, [Next, Next, Again, Next, Late, Again, Late, Again, Next, Late, Late, Again]);
+        assert_eq!(client.take(u32::MAX - 1), Next);
     }
 }

@@ -65,6 +65,8 @@ pub struct Findings {
     pub changed: u64,
     /// Published messages that came twice.
     pub doubled: u64,
+    /// Published messages that came behind a later one; with brokers only.
+    pub disordered: u64,
     /// The latest hand-over of a message to the kernel after its intended time; nanoseconds.
     pub behind: u64,
     /// Connects that were tried.
@@ -92,6 +94,7 @@ impl Default for Findings {
             late: 0,
             changed: 0,
             doubled: 0,
+            disordered: 0,
             behind: 0,
             attempts: 0,
             full: 0,
@@ -133,6 +136,7 @@ impl Findings {
         self.late += other.late;
         self.changed += other.changed;
         self.doubled += other.doubled;
+        self.disordered += other.disordered;
         self.behind = self.behind.max(other.behind);
         self.attempts += other.attempts;
         (self.full, self.resumed) = (self.full + other.full, self.resumed + other.resumed);

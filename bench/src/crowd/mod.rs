@@ -412,6 +412,7 @@ fn hand(plan: &Plan<'_>, number: u32, workers: u32, clock: Clock) -> Result<Hand
     let buffers = (BUFFER_MEMORY / workers as usize / buffer_bytes).next_power_of_two().clamp(16, 2048) as u16;
     let make = Make {
         number,
+        workers,
         slots,
         buffers,
         buffer_bytes: buffer_bytes as u32,

@@ -3,10 +3,11 @@
 //! Nothing here asks anything of the kernel. `worker.rs` carries bytes in, and afterwards holds what each touched
 //! client wants against what the kernel holds of it.
 
-use super::client::{Client, Outgoing, State, held};
+use super::client::{Client, Outgoing, Stage, State, Turn, held};
 use super::findings::{Counters, Findings, cause, note};
 use super::pace::Pace;
 use super::words::{Words, framed, marks};
+use crate::broker::{Dialect, Heard};
 use crate::target::Speech;
 use crate::tls::Secure;
 use edgehold_wire::deflate::{Inflater, Preferences};
@@ -33,11 +34,21 @@ pub struct Opening {
     pub deflate: bool,
     /// What is in front of the request, where it is TLS.
     pub tls: Option<Secure>,
+    /// What is said behind it, where there is a broker.
+    pub dialect: Option<Arc<Dialect>>,
+}
+
+impl Opening {
+    /// What the request offers besides WebSocket itself.
+    pub fn offer(&self) -> upgrade::Offer<'static> {
+        offer(self.deflate, self.dialect.as_deref())
+    }
 }
 
 /// What a client offers besides WebSocket itself.
-pub fn offer(deflate: bool) -> upgrade::Offer<'static> {
-    upgrade::Offer { deflate: deflate.then_some(Preferences { context_takeover: false }), ..upgrade::Offer::default() }
+pub fn offer(deflate: bool, dialect: Option<&Dialect>) -> upgrade::Offer<'static> {
+    let protocols = dialect.map_or(&[][..], Dialect::subprotocols);
+    upgrade::Offer { protocols, deflate: deflate.then_some(Preferences { context_takeover: false }) }
 }
 
 /// A measured stretch.
@@ -79,10 +90,12 @@ pub struct Table {
     pub pending: u32,
     /// Clients that something happened to.
     pub touched: Vec<u32>,
-    /// Control frames to be sent.
+    /// Control frames to be sent, and what is said to a broker.
     pub replies: HashMap<u32, Vec<u8>>,
+    /// How many workers there are, and which of them this is: clients are dealt to them one after the other.
+    pub dealt: (u32, u32),
     opening: Opening,
-    /// Cut heads, frames and marks.
+    /// Cut heads, frames and marks, and a broker's.
     spill: HashMap<u32, Vec<u8>>,
     /// Pieces of deflated messages.
     gathered: HashMap<u32, Vec<u8>>,
@@ -105,6 +118,7 @@ impl Table {
             pending: 0,
             touched: Vec::new(),
             replies: HashMap::new(),
+            dealt: (1, 0),
             opening,
             spill: HashMap::new(),
             gathered: HashMap::new(),
@@ -128,9 +142,17 @@ impl Table {
         (client.state, client.outgoing) = (State::Opening, Outgoing::Opening);
         if self.opening.speech == Speech::Bytes {
             self.client(slot).outgoing = Outgoing::Nothing;
-            self.opened(slot, now);
+            self.carried(slot, now);
         }
         self.touch(slot);
+    }
+
+    /// What carries messages stands: so does the client, unless there is a broker to log in at.
+    fn carried(&mut self, slot: u32, now: u64) {
+        match self.opening.dialect.clone() {
+            None => self.opened(slot, now),
+            Some(dialect) => self.log_in(slot, &dialect),
+        }
     }
 
     fn opened(&mut self, slot: u32, now: u64) {
@@ -173,6 +195,7 @@ impl Table {
     fn forget(&mut self, slot: u32) {
         self.client(slot).state = State::Leaving;
         self.spill.remove(&slot);
+        self.spill.remove(&(slot | MARKS));
         self.touch(slot);
     }
 
@@ -194,19 +217,17 @@ impl Table {
     /// Reads what it can; keeps what is cut.
     fn take(&mut self, slot: u32, bytes: &mut [u8], now: u64) -> Result<(), Gone> {
         let mut rest = bytes;
-        if self.clients[slot as usize].state == State::Opening {
+        let client = &self.clients[slot as usize];
+        if client.state == State::Opening && client.stage == Stage::Outside {
             let Some(len) = self.answer(rest)? else {
                 return self.keep(slot, rest);
             };
-            self.opened(slot, now);
+            self.carried(slot, now);
             rest = &mut rest[len..];
         }
         match (self.clients[slot as usize].state, self.opening.speech) {
-            (State::Open, Speech::WebSocket) => self.frames(slot, rest, now),
-            (State::Open, _) => {
-                self.payload(slot, rest, now);
-                Ok(())
-            }
+            (State::Open | State::Opening, Speech::WebSocket) => self.frames(slot, rest, now),
+            (State::Open | State::Opening, _) => self.payload(slot, rest, now),
             _ => Ok(()),
         }
     }
@@ -228,7 +249,7 @@ impl Table {
     /// The length of the answer's head, if it is the right one.
     fn answer(&self, bytes: &[u8]) -> Result<Option<usize>, Gone> {
         match self.opening.speech {
-            Speech::WebSocket => match upgrade::confirm(bytes, self.opening.key, offer(self.opening.deflate)) {
+            Speech::WebSocket => match upgrade::confirm(bytes, self.opening.key, self.opening.offer()) {
                 Ok(confirmed) => Ok(confirmed.map(|it| it.len)),
                 Err(upgrade::Unconfirmed::Status(status)) => Err(format!("answered {status}")),
                 Err(_) => Err("answered, but not as a WebSocket server".into()),
@@ -247,7 +268,7 @@ impl Table {
                 Ok(Some(ws::FrameEvent::Data { deflated: true, last, payload, .. })) => {
                     self.deflated(slot, payload, last, now)?;
                 }
-                Ok(Some(ws::FrameEvent::Data { payload, .. })) => self.payload(slot, payload, now),
+                Ok(Some(ws::FrameEvent::Data { payload, .. })) => self.payload(slot, payload, now)?,
                 Ok(Some(ws::FrameEvent::Ping(payload))) => self.reply(slot, ws::Opcode::Pong, payload),
                 Ok(Some(ws::FrameEvent::Pong(_))) => self.pong(slot, now),
                 Ok(Some(ws::FrameEvent::Empty)) => {}
@@ -274,8 +295,7 @@ impl Table {
         let mut message = Vec::new();
         let inflated = self.inflater.message(&whole, None, MESSAGE_BYTES, &mut message);
         inflated.map_err(|fault| format!("server broke RFC 7692: {fault:?}"))?;
-        self.payload(slot, &message, now);
-        Ok(())
+        self.payload(slot, &message, now)
     }
 
     fn reply(&mut self, slot: u32, opcode: ws::Opcode, payload: &[u8]) {
@@ -299,12 +319,16 @@ impl Table {
     }
 
     /// Bytes of messages, without frames.
-    fn payload(&mut self, slot: u32, bytes: &[u8], now: u64) {
+    fn payload(&mut self, slot: u32, bytes: &[u8], now: u64) -> Result<(), Gone> {
+        if let Some(dialect) = self.opening.dialect.clone() {
+            return self.brokered(slot, bytes, now, &dialect);
+        }
         match self.hearing {
             Hearing::Nothing => {}
             Hearing::Echoes(_) => self.echo(slot, bytes, now),
             Hearing::Published(pace) => self.published(slot, bytes, now, &pace),
         }
+        Ok(())
     }
 
     /// Holds what came against what was said, byte by byte; a message is as long as what was said.
@@ -386,6 +410,10 @@ impl Table {
             return;
         }
         client.back = number + 1;
+        self.note_receipt(number, now, pace);
+    }
+
+    fn note_receipt(&mut self, number: u32, now: u64, pace: &Pace) {
         let receipts = &mut self.findings.receipts;
         if receipts.len() <= number as usize {
             receipts.resize(number as usize + 1, (0, 0));
@@ -395,6 +423,91 @@ impl Table {
         let intended = pace.start + (f64::from(number) / pace.per_second * 1e9) as u64;
         self.received(now.saturating_sub(intended), true);
     }
+
+    // ---- with a broker ----
+
+    fn log_in(&mut self, slot: u32, dialect: &Dialect) {
+        self.client(slot).stage = Stage::LogsIn;
+        let name = format!("edgehold-bench-{}-{}", std::process::id(), self.place(slot));
+        self.say(slot, dialect, &dialect.connect(&name));
+    }
+
+    /// Its place among the clients of all workers.
+    fn place(&self, slot: u32) -> u32 {
+        slot * self.dealt.0 + self.dealt.1
+    }
+
+    fn say(&mut self, slot: u32, dialect: &Dialect, bytes: &[u8]) {
+        let replies = self.replies.entry(slot).or_default();
+        match self.opening.speech {
+            Speech::WebSocket => replies.extend_from_slice(&framed(dialect.opcode(), bytes, 0)),
+            _ => replies.extend_from_slice(bytes),
+        }
+    }
+
+    /// Reads the frames or packets that are whole; one that is cut is kept in front of what comes next.
+    fn brokered(&mut self, slot: u32, bytes: &[u8], now: u64, dialect: &Dialect) -> Result<(), Gone> {
+        let key = slot | MARKS;
+        match self.spilled(key) {
+            None => self.packets(slot, bytes, now, dialect),
+            Some(mut cut) => {
+                cut.extend_from_slice(bytes);
+                self.packets(slot, &cut, now, dialect)
+            }
+        }
+    }
+
+    fn packets(&mut self, slot: u32, bytes: &[u8], now: u64, dialect: &Dialect) -> Result<(), Gone> {
+        let mut rest = bytes;
+        while let Some((heard, used)) = dialect.hear(rest)? {
+            rest = &rest[used..];
+            self.told(slot, heard, now, dialect)?;
+        }
+        if !rest.is_empty() {
+            self.spill.insert(slot | MARKS, rest.to_vec());
+        }
+        Ok(())
+    }
+
+    fn told(&mut self, slot: u32, heard: Heard<'_>, now: u64, dialect: &Dialect) -> Result<(), Gone> {
+        match (heard, self.clients[slot as usize].stage) {
+            (Heard::Nothing, _) => {}
+            (Heard::Welcome, Stage::LogsIn) => {
+                self.client(slot).stage = Stage::Subscribes;
+                let topic = self.place(slot) % dialect.topics;
+                self.say(slot, dialect, &dialect.subscribe(topic));
+            }
+            (Heard::Done, Stage::Subscribes) => {
+                self.client(slot).stage = Stage::Subscribed;
+                self.opened(slot, now);
+            }
+            (Heard::Message { body, id }, Stage::Subscribes | Stage::Subscribed) => {
+                id.into_iter().for_each(|id| self.say(slot, dialect, &Dialect::acknowledgement(id)));
+                self.delivered(slot, body, now, dialect);
+            }
+            (other, stage) => return Err(format!("the broker says {other:?} to one who is {stage:?}")),
+        }
+        Ok(())
+    }
+
+    /// A message must be one of the client's own topic, whole, and in its place.
+    fn delivered(&mut self, slot: u32, body: &[u8], now: u64, dialect: &Dialect) {
+        let Hearing::Published(pace) = self.hearing else { return };
+        let topic = self.place(slot) % dialect.topics;
+        let number = body.get(..marks::LEN).and_then(marks::number).filter(|number| number % dialect.topics == topic);
+        let Some(number) = number.filter(|_| body.len() == dialect.size.max(marks::LEN)) else {
+            self.findings.changed += 1;
+            return;
+        };
+        match self.client(slot).take(number / dialect.topics) {
+            Turn::Again => return self.findings.doubled += 1,
+            Turn::Late => self.findings.disordered += 1,
+            Turn::Next => {}
+        }
+        self.note_receipt(number, now, &pace);
+    }
+
+    // ---- stretches ----
 
     /// A new stretch with the first `count` of those who stand.
     pub fn begin(&mut self, stretch: Stretch, count: usize) {
@@ -468,9 +581,11 @@ fn stream_answer(bytes: &[u8]) -> Result<Option<usize>, Gone> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::{Protocol, tests::dialect};
+    use edgehold_wire::stomp;
 
     fn table(speech: Speech) -> Table {
-        let opening = Opening { speech, request: Arc::new([]), key: [7; 16], deflate: false, tls: None };
+        let opening = Opening { speech, request: Arc::new([]), key: [7; 16], deflate: false, tls: None, dialect: None };
         let mut table = Table::new(4, opening, Arc::default());
         (0..4).for_each(|slot| table.clients[slot].state = State::Open);
         table
@@ -551,6 +666,48 @@ mod tests {
             table.hear(3, &mut marks::message(4, 30).into_bytes(), 1_000_000_000);
             assert_eq!((table.findings.received, table.findings.doubled), (5, 1), "cut at {cut}");
         }
+    }
+
+    /// What a broker says to a client of topic 2 of 3: messages 0 to 2 of its topic, the first of them twice and the
+    /// last before the one in the middle, and one of another topic.
+    fn brokers_words() -> (Vec<u8>, Vec<u8>) {
+        let message = |number| {
+            let mut frame = Vec::new();
+            let body = marks::message(number, 20);
+            stomp::write(&mut frame, stomp::Version::V12, stomp::Command::Message, &[], body.as_bytes());
+            frame
+        };
+        let opening = b"CONNECTED\nversion:1.2\n\n\0\nRECEIPT\nreceipt-id:subscribed\n\n\0".to_vec();
+        (opening, [2, 2, 8, 5, 4].map(message).concat())
+    }
+
+    #[test]
+    fn a_client_of_a_broker_counts_its_topics_messages_however_they_are_cut() {
+        let pace = Pace { start: 0, per_second: 30.0, worker: 0, workers: 1 };
+        for cut in 1..60 {
+            let mut table = table(Speech::Bytes);
+            table.opening.dialect = Some(Arc::new(dialect(Protocol::Stomp)));
+            let (mut opening, mut messages) = brokers_words();
+            table.connected(2, 0);
+            opening.chunks_mut(cut).for_each(|piece| table.hear(2, piece, 1));
+            let said = String::from_utf8_lossy(&table.replies[&2]).into_owned();
+            assert!(said.contains("passcode:b:c") && said.contains("destination:/topic/2\n"), "{said}");
+            assert_eq!((table.clients[2].state, table.clients[2].stage), (State::Open, Stage::Subscribed));
+            table.listen(pace);
+            messages.chunks_mut(cut).for_each(|piece| table.hear(2, piece, 1_000_000_000));
+            let Findings { received, doubled, disordered, changed, .. } = table.findings;
+            assert_eq!((received, doubled, disordered, changed), (3, 1, 1, 1), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_the_broker_refuses_has_failed() {
+        let mut table = table(Speech::Bytes);
+        table.opening.dialect = Some(Arc::new(dialect(Protocol::Mqtt)));
+        table.connected(0, 0);
+        table.hear(0, &mut [0x20, 2, 0, 5], 1);
+        assert_eq!(table.findings.failed["the broker refuses the login (5)"], 1);
+        assert_eq!(table.clients[0].state, State::Leaving);
     }
 
     #[test]

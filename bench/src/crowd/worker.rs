@@ -16,7 +16,7 @@ use edgehold::engine::{Completion, GATHER, Lent, Operation, Piece, Ring, Tag};
 use edgehold_wire::ws;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -43,6 +43,8 @@ pub struct Route {
 pub struct Make {
     /// Which worker this is.
     pub number: u32,
+    /// How many there are.
+    pub workers: u32,
     /// Its clients at most.
     pub slots: u32,
     /// Provided buffers.
@@ -139,7 +141,7 @@ pub struct Worker {
     /// All that was ever said: the kernel may still read it.
     said: Vec<Arc<Words>>,
     ping: Box<[u8]>,
-    replying: Vec<(u32, Box<[u8]>)>,
+    replying: HashMap<u32, Box<[u8]>>,
     random: u64,
 }
 
@@ -155,7 +157,8 @@ impl Worker {
         let ring = Uring::new(setup, waker, Vec::new())?;
         counters.thread.store(rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned(), Ordering::Release);
         let secured = make.opening.tls.as_ref().map(|tls| Box::new(Secured::new(tls, slots, !make.by_poll)));
-        let table = Table::new(slots, make.opening.clone(), counters);
+        let mut table = Table::new(slots, make.opening.clone(), counters);
+        table.dealt = (make.workers, make.number);
         Ok(Worker {
             ring,
             clock,
@@ -170,7 +173,7 @@ impl Worker {
             waiting: BinaryHeap::new(),
             said: Vec::new(),
             ping: framed(ws::Opcode::Ping, b"", 0),
-            replying: Vec::new(),
+            replying: HashMap::new(),
             random: 0x9e37_79b9_7f4a_7c15 ^ u64::from(make.number),
             make,
         })
@@ -473,12 +476,12 @@ impl Worker {
             Outgoing::Nothing => 0,
             Outgoing::Opening => self.make.opening.request.len(),
             Outgoing::Ping => self.ping.len(),
-            Outgoing::Reply => self.replying.iter().find(|(of, _)| *of == slot).map_or(0, |(_, bytes)| bytes.len()),
+            Outgoing::Reply => self.replying.get(&slot).map_or(0, |bytes| bytes.len()),
             Outgoing::Words => return self.advance_words(slot),
         };
         if client.offset as usize >= whole {
             if client.outgoing == Outgoing::Reply {
-                self.replying.retain(|(of, _)| *of != slot);
+                self.replying.remove(&slot);
             }
             (client.offset, client.outgoing) = (0, Outgoing::Nothing);
         }
@@ -510,7 +513,7 @@ impl Worker {
         self.secured.iter_mut().for_each(|secured| secured.forget(slot));
         let failures = client.failures;
         client.leave();
-        self.replying.retain(|(of, _)| *of != slot);
+        self.replying.remove(&slot);
         self.table.replies.remove(&slot);
         if let Some(back) = self.returning.filter(|_| returns) {
             let wait = self.wait_of(back, failures);
@@ -649,18 +652,16 @@ impl Worker {
 
     fn next_to_say(&mut self, slot: u32) -> Outgoing {
         let client = &mut self.table.clients[slot as usize];
-        if client.state == State::Opening {
-            return Outgoing::Nothing;
-        }
-        if client.is(held::PING) {
+        let is_open = client.state == State::Open;
+        if is_open && client.is(held::PING) {
             client.unset(held::PING);
             return Outgoing::Ping;
         }
         if let Some(bytes) = self.reply(slot) {
-            self.replying.push((slot, bytes));
+            self.replying.insert(slot, bytes);
             return Outgoing::Reply;
         }
-        Outgoing::Words
+        if is_open { Outgoing::Words } else { Outgoing::Nothing }
     }
 
     fn reply(&mut self, slot: u32) -> Option<Box<[u8]>> {
@@ -675,7 +676,7 @@ impl Worker {
             Outgoing::Nothing => return (parts, 0),
             Outgoing::Opening => &self.make.opening.request,
             Outgoing::Ping => &self.ping,
-            Outgoing::Reply => self.replying.iter().find(|(of, _)| *of == slot).map_or(&[], |(_, bytes)| bytes),
+            Outgoing::Reply => self.replying.get(&slot).map_or(&[], |bytes| bytes),
             Outgoing::Words => return self.word_parts(slot, parts),
         };
         parts[0] = &whole[(client.offset as usize).min(whole.len())..];

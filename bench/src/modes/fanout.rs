@@ -11,7 +11,7 @@ use crate::publisher::{Publisher, Said, Schedule, unescaped};
 use crate::result::{Fanout, Memory, Outcome};
 use crate::session::Session;
 use std::ops::Range;
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Receipts that have not come for so long will not come.
@@ -87,7 +87,7 @@ fn publish(
     let expected = readers * numbers.len() as u64;
     let (said, took) = thread::scope(|scope| {
         let voice = scope.spawn(|| publisher.run(schedule, numbers.clone()));
-        let ((), took) = crew.measured(|crew| receipts(crew, before, expected, &voice));
+        let ((), took) = crew.measured(|crew| receipts(crew, before, expected, || voice.is_finished()));
         (voice.join().unwrap_or_else(|_| Said::broken()), took)
     });
     let found = crew.tell();
@@ -104,19 +104,19 @@ fn publish(
 
 /// From the first message's time to the last receipt; and the last message has its share of time too, or n messages
 /// would count over n - 1 intervals, and the rate be above the one at which they were published.
-fn span(schedule: &Schedule, numbers: &Range<u32>, end: u64) -> f64 {
+pub(super) fn span(schedule: &Schedule, numbers: &Range<u32>, end: u64) -> f64 {
     let end = end.max(schedule.due(numbers.end));
     end.saturating_sub(schedule.due(numbers.start)).max(1) as f64 / 1e9
 }
 
 /// Waits for all receipts, as long as they come.
-fn receipts<T>(crew: &Crew, before: u64, expected: u64, voice: &ScopedJoinHandle<'_, T>) {
+pub(super) fn receipts(crew: &Crew, before: u64, expected: u64, is_over: impl Fn() -> bool) {
     let progress = Progress::new("delivering", expected);
     let (mut last, mut since) = (0, Instant::now());
     crew.until(Duration::MAX, |crew| {
         let now = crew.received() - before;
         progress.at(now);
-        if now != last || !voice.is_finished() {
+        if now != last || !is_over() {
             (last, since) = (now, Instant::now());
         }
         now >= expected || since.elapsed() > PATIENCE || crew.open() == 0

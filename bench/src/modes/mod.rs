@@ -4,6 +4,7 @@
 pub mod echo;
 pub mod fanout;
 pub mod idle;
+pub mod offload;
 pub mod proxy;
 pub mod slow;
 pub mod storm;

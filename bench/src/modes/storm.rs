@@ -82,7 +82,7 @@ fn quiet_part(storm: &Storm, during: Option<&Load>) -> Option<String> {
 }
 
 /// Cuts, and watches until all are back: seconds since the cut, and how many stand.
-fn storm(crew: &mut Crew, cut: u64, back: Return) -> Vec<(f64, u64)> {
+pub(super) fn storm(crew: &mut Crew, cut: u64, back: Return) -> Vec<(f64, u64)> {
     let progress = Progress::new("coming back", cut);
     crew.tell();
     let begun = Instant::now();
@@ -101,7 +101,8 @@ fn storm(crew: &mut Crew, cut: u64, back: Return) -> Vec<(f64, u64)> {
     timeline
 }
 
-fn summary(crew: &mut Crew, cut: u64, timeline: Vec<(f64, u64)>, took: Took) -> Storm {
+/// What that was.
+pub(super) fn summary(crew: &mut Crew, cut: u64, timeline: Vec<(f64, u64)>, took: Took) -> Storm {
     let found = crew.tell();
     let reached = |count: u64| timeline.iter().find(|(_, open)| *open >= count).map_or(0.0, |it| it.0);
     Storm {
