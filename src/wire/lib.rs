@@ -16,6 +16,7 @@
 //! | [`proxy_protocol`] | the header in front of a connection, versions 1 and 2 |
 //! | [`upgrade`] | the WebSocket opening handshake, both ends (RFC 6455 section 4) |
 //! | [`ws`] | WebSocket frames (RFC 6455 sections 5 and 7) |
+//! | [`mqtt`] | packets of MQTT 3.1, 3.1.1 and 5, both ends; topic filters |
 //! | [`stomp`] | frames of STOMP 1.0, 1.1 and 1.2, both ends |
 //! | [`sse`] | event streams (WHATWG HTML section 9.2) |
 //! | [`deflate`] | permessage-deflate: its negotiation, messages deflated and inflated (RFC 7692) |
@@ -33,6 +34,7 @@ pub mod deflate;
 pub mod forwarded;
 pub mod http1;
 pub mod mask;
+pub mod mqtt;
 pub mod proxy_protocol;
 pub mod sse;
 pub mod status;

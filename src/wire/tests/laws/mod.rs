@@ -8,6 +8,7 @@ use edgehold_wire::deflate::{self, Deflater, Inflater, Parameters, Preferences, 
 use edgehold_wire::forwarded::{self, Field};
 use edgehold_wire::http1::{self, Body, BodyEvent, BodyReader, Head, HeadLimits, MAX_HEADERS, Refusal};
 use edgehold_wire::mask::{self, Kind};
+use edgehold_wire::mqtt::{self, Read};
 use edgehold_wire::proxy_protocol::{self, Addresses, Header, MAX_V1, MAX_V2, Version, Writer};
 use edgehold_wire::utf8::{self, Tail};
 use edgehold_wire::ws::{Fault, FrameEvent, MAX_LEFT, Parser, ParserConfig};
@@ -358,4 +359,42 @@ pub(crate) fn forwarded(field: Field, lines: &[&[u8]], trusted: u8) {
     if field == Field::XForwardedFor {
         assert_eq!(client(&[&lines.join(&b", "[..])]), found, "joined");
     }
+}
+
+/// Every way to read packets: what a server and a client of each version take, and a first packet.
+pub(crate) const MQTT: [(Option<mqtt::Version>, mqtt::Role); 7] = [
+    (None, mqtt::Role::Server),
+    (Some(mqtt::Version::V31), mqtt::Role::Server),
+    (Some(mqtt::Version::V311), mqtt::Role::Server),
+    (Some(mqtt::Version::V5), mqtt::Role::Server),
+    (Some(mqtt::Version::V31), mqtt::Role::Client),
+    (Some(mqtt::Version::V311), mqtt::Role::Client),
+    (Some(mqtt::Version::V5), mqtt::Role::Client),
+];
+
+/// On every prefix the result is "more is needed", and more than there is, or the result on the whole. What is read is
+/// written and read again as the same.
+pub(crate) fn mqtt(bytes: &[u8], packet_bytes: u32) {
+    let limits = mqtt::Limits { packet_bytes };
+    for (version, role) in MQTT {
+        let whole = mqtt::read(bytes, &limits, version, role);
+        for len in 0..bytes.len() {
+            match mqtt::read(&bytes[..len], &limits, version, role) {
+                Ok(Read::More { least }) => assert!(least > len && least <= packet_bytes.max(6) as usize),
+                prefix => assert_eq!(prefix, whole, "at {len}"),
+            }
+        }
+        if let Ok(Read::Packet { packet, used }) = whole {
+            assert!(used <= bytes.len() && used <= packet_bytes as usize);
+            mqtt_again(&packet, version, role);
+        }
+    }
+}
+
+/// A packet is what is read of it when it is written.
+pub(crate) fn mqtt_again(packet: &mqtt::Packet<'_>, version: Option<mqtt::Version>, role: mqtt::Role) {
+    let mut out = b"x".to_vec();
+    mqtt::write(&mut out, version.unwrap_or(mqtt::Version::V5), packet);
+    let again = mqtt::read(&out[1..], &mqtt::Limits { packet_bytes: u32::MAX }, version, role);
+    assert_eq!(again, Ok(Read::Packet { packet: *packet, used: out.len() - 1 }), "{packet:?}");
 }
