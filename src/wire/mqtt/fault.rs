@@ -116,9 +116,17 @@ impl Fault {
             Fault::TopicName => 0x90,
             Fault::TopicFilter => 0x8f,
             Fault::TopicAlias => 0x94,
-            Fault::NotConnect | Fault::SecondConnect | Fault::Direction => 0x82,
-            Fault::PacketId | Fault::NoTopic | Fault::NoFilter | Fault::SharedNoLocal => 0x82,
-            Fault::PropertyTwice | Fault::PropertyValue | Fault::AuthData | Fault::Reason => 0x82,
+            Fault::NotConnect
+            | Fault::SecondConnect
+            | Fault::Direction
+            | Fault::PacketId
+            | Fault::NoTopic
+            | Fault::NoFilter
+            | Fault::SharedNoLocal
+            | Fault::PropertyTwice
+            | Fault::PropertyValue
+            | Fault::AuthData
+            | Fault::Reason => 0x82,
             _ => 0x81,
         }
     }

@@ -8,6 +8,7 @@ mod fault;
 mod packet;
 mod properties;
 mod reader;
+pub mod shared;
 pub mod topic;
 mod write;
 

@@ -203,6 +203,7 @@ impl<'b> Property<'b> {
     }
 
     /// Appends identifier and value. A string or data longer than 65535 bytes is cut to that.
+    #[allow(clippy::match_same_arms, reason = "those of one type in several lines are less to read than one by one")]
     pub fn write(&self, out: &mut Vec<u8>) {
         use super::write::{binary, variable};
         out.push(self.id());

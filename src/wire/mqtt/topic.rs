@@ -2,7 +2,7 @@
 
 /// Whether it names a topic: not empty, no wildcard, no null character, at most 65535 bytes.
 pub fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= usize::from(u16::MAX) && !name.contains(['+', '#', '\0'])
+    !name.is_empty() && u16::try_from(name.len()).is_ok() && !name.contains(['+', '#', '\0'])
 }
 
 /// Whether it is a filter: not empty, `+` only as a whole level, `#` only as the last one; and where it begins with
@@ -15,7 +15,7 @@ pub fn is_filter(filter: &str) -> bool {
 const SHARE: &str = "$share/";
 
 fn is_plain(filter: &str) -> bool {
-    let fits = !filter.is_empty() && filter.len() <= usize::from(u16::MAX) && !filter.contains('\0');
+    let fits = !filter.is_empty() && u16::try_from(filter.len()).is_ok() && !filter.contains('\0');
     let mut levels = filter.split('/').peekable();
     let mut is_well = fits;
     while let Some(level) = levels.next() {
@@ -33,7 +33,7 @@ pub fn shared(filter: &str) -> Option<(&str, &str)> {
     let (group, plain) = filter.strip_prefix(SHARE)?.split_once('/')?;
     // "The ShareName MUST NOT contain the characters "/", "+" or "#"" (MQTT-4.8.2-2).
     let is_well = !group.is_empty() && !group.contains(['+', '#', '\0']);
-    (is_well && is_plain(plain) && filter.len() <= usize::from(u16::MAX)).then_some((group, plain))
+    (is_well && is_plain(plain) && u16::try_from(filter.len()).is_ok()).then_some((group, plain))
 }
 
 /// Whether `filter`, which is not shared, matches the topic `name`. A wildcard at its first level matches no topic that
