@@ -424,7 +424,9 @@ impl<'b> Content<'b> {
 
     fn suback(&mut self) -> Result<SubAck<'b>, Fault> {
         let (packet_id, properties) = (self.from.packet_id()?, self.properties()?);
-        Ok(SubAck { packet_id, properties, codes: self.codes(|code| code <= 2 || code >= 0x80)? })
+        // Before MQTT 5 there is one failure, and it has no name (3.1.1: 3.9.3).
+        let last = if self.version == Version::V5 { u8::MAX } else { 0x80 };
+        Ok(SubAck { packet_id, properties, codes: self.codes(|code| code <= 2 || (0x80..=last).contains(&code))? })
     }
 
     fn unsuback(&mut self) -> Result<UnsubAck<'b>, Fault> {
