@@ -11,11 +11,13 @@
 //! the whole edge. Everything else goes over sessions of the shard itself, whose connections `callers.rs` makes.
 //! `plan.rs` is what a route says of both, `patterns.rs` what its patterns mean.
 
+mod beats;
 mod callers;
 mod patterns;
 mod plan;
 mod topics;
 
+pub use beats::Beats;
 pub(super) use callers::Callee;
 pub use callers::Callers;
 pub(super) use patterns::may;

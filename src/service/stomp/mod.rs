@@ -11,11 +11,10 @@
 //! | `retire` | messages of clients that have left are given back |
 //! | `broker` | what brokers say |
 //! | `deliver` | messages of shared topics |
-//! | `client`, `session`, `ids`, `beats` | what is remembered |
+//! | `client`, `session`, `ids` | what is remembered |
 //!
 //! A client's token is that of the fan-out; that of a session's connection has its highest bit set.
 
-mod beats;
 mod broker;
 mod client;
 mod commands;
@@ -29,12 +28,11 @@ mod session;
 mod subscribe;
 
 use super::fanout::{Due, Fanout};
-use super::offload::{Callers, OffloadPlan, OffloadSettings, Topics};
+use super::offload::{Beats, Callers, OffloadPlan, OffloadSettings, Topics};
 use super::{Admits, Request, Service};
 use crate::mesh::{Cause, Message, Missed, Numbered, ToShard};
 use crate::shard::service::{Desk, Event, Verdict};
 use crate::shard::slab::Handle;
-use beats::Beats;
 use client::{Client, Owner, Transport};
 use deliver::Peers;
 use edgehold_wire::upgrade;

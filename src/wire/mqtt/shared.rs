@@ -13,7 +13,11 @@ use super::write::variable;
 use super::{Properties, Property, Publish, QoS};
 use alloc::vec::Vec;
 
-/// QoS in the two lowest bits, RETAIN in the third.
+/// In a mark: the message was kept by the broker, and is sent because a filter was subscribed to; who has had a
+/// subscription before is not to be sent it (3.3.1.3).
+pub const KEPT: u8 = 8;
+
+/// QoS in the two lowest bits, RETAIN in the third, as it was published.
 pub const fn mark(qos: QoS, retain: bool) -> u8 {
     qos.level() | (retain as u8) << 2
 }
