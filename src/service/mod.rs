@@ -244,7 +244,10 @@ impl Services {
                 self.stomp.missed(desk, missed);
                 self.mqtt.missed(desk, missed);
             }
-            ToShard::Addresses { upstream, addresses } => self.stomp.moved(*upstream, addresses),
+            ToShard::Addresses { upstream, addresses } => {
+                self.stomp.moved(*upstream, addresses);
+                self.mqtt.moved(*upstream, addresses);
+            }
             _ => {}
         }
     }

@@ -37,6 +37,7 @@ mod values;
 use crate::mesh::{self, ChannelState, Message, Missed, Numbered, SubscribersQuery};
 use crate::shard::service::{Batch, Desk, Payload};
 use feed::Feed;
+pub(super) use filters::Filters;
 pub use gaps::Gap;
 use log::ChannelLog;
 use settings::Covers;

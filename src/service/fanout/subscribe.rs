@@ -125,6 +125,11 @@ impl Fanout {
         Some(number)
     }
 
+    /// A subscription has another tag from now on.
+    pub fn retag(&mut self, number: u32, tag: u32) {
+        self.subscribers.set_tag(number, tag);
+    }
+
     /// The subscriptions of a client: the number, the tag and the log's name of each, the latest first.
     pub fn tagged(&self, token: u32) -> impl Iterator<Item = (u32, u32, &str)> {
         self.subscribers.of(token).map(|number| {

@@ -20,7 +20,8 @@ pub use packet::{
 pub use properties::{Properties, Property};
 pub use write::{
     AckKind, MAX_HEAD, write, write_ack, write_auth, write_connack, write_connect, write_disconnect, write_ping,
-    write_pong, write_publish, write_publish_head, write_suback, write_subscribe, write_unsuback, write_unsubscribe,
+    write_pong, write_publish, write_publish_head, write_publish_split, write_suback, write_subscribe, write_unsuback,
+    write_unsubscribe,
 };
 
 use reader::Reader;

@@ -89,22 +89,32 @@ pub fn write_connack(out: &mut Vec<u8>, version: Version, connack: &ConnAck<'_>)
 
 /// PUBLISH, its payload included.
 pub fn write_publish(out: &mut Vec<u8>, version: Version, publish: &Publish<'_>) {
-    write_publish_head(out, version, publish, publish.payload.len());
+    write_publish_head(out, version, publish);
     out.extend_from_slice(publish.payload);
 }
 
-/// PUBLISH up to its payload, which has so many bytes and is to stand behind it; that of `publish` is not looked at.
-pub fn write_publish_head(out: &mut Vec<u8>, version: Version, publish: &Publish<'_>, payload: usize) {
+/// PUBLISH up to its payload, which is to stand behind it.
+pub fn write_publish_head(out: &mut Vec<u8>, version: Version, publish: &Publish<'_>) {
+    write_publish_split(out, version, publish, 0);
+}
+
+/// PUBLISH up to the last `behind` bytes of its properties, which are not in `publish`: those and the payload are to
+/// stand behind it.
+pub fn write_publish_split(out: &mut Vec<u8>, version: Version, publish: &Publish<'_>, behind: usize) {
     let id = publish.packet_id.filter(|_| publish.qos != QoS::AtMostOnce);
     let flags = u8::from(publish.dup) << 3 | publish.qos.level() << 1 | u8::from(publish.retain);
-    let raw = publish.properties.raw().len();
-    let block = if version == Version::V5 { variable_len(raw) + raw } else { 0 };
-    let length = 2 + publish.topic.len().min(MOST) + id.map_or(0, |_| 2) + block + payload;
+    let raw = publish.properties.raw();
+    let block = raw.len() + behind;
+    let before = if version == Version::V5 { variable_len(block) + block } else { 0 };
+    let length = 2 + publish.topic.len().min(MOST) + id.map_or(0, |_| 2) + before + publish.payload.len();
     out.push(kind::PUBLISH << 4 | flags);
     variable(out, length as u32);
     binary(out, publish.topic.as_bytes());
     id.into_iter().for_each(|id| out.extend(id.to_be_bytes()));
-    properties(out, version, publish.properties);
+    if version == Version::V5 {
+        variable(out, block as u32);
+        out.extend_from_slice(raw);
+    }
 }
 
 /// PUBACK, PUBREC, PUBREL or PUBCOMP: before MQTT 5 without a reason.

@@ -1,0 +1,338 @@
+//! A client as the service knows it: what an idle one needs in a few words, and the rest in a box that few have.
+
+use crate::mesh::{Cause, Message, ServiceKind};
+use crate::shard::service::{Backpressure, Desk};
+use crate::shard::slab::Handle;
+use edgehold_wire::mqtt::{self, Ack, AckKind, ConnAck, Disconnect, Fault, Properties, Property, QoS, Version};
+use edgehold_wire::ws::{CloseCode, Opcode};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Messages of QoS 1 and 2 that a client may have under way towards the broker: its receive maximum (MQTT 5, 3.2.2.3.3).
+pub const RECEIVE_MAX: u16 = 256;
+
+/// Topic aliases that a client may use (MQTT 5, 3.2.2.3.8).
+pub const ALIASES: u16 = 16;
+
+/// Messages of QoS 1 and 2 that are under way to one client, at most, whatever it says that it can.
+pub const WINDOW: u16 = 1024;
+
+/// What carries a client's packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Binary WebSocket messages, each with a packet, several, or a part of one (MQTT 5, section 6).
+    WebSocket,
+    /// The connection itself.
+    Bare,
+}
+
+/// How far a client has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It has not sent CONNECT.
+    Silent,
+    /// It has, and it is asked who it is.
+    Asked,
+    /// It has been sent CONNACK, and is in.
+    Connected,
+    /// It was sent its last packet; nothing it says is heard.
+    Ended,
+}
+
+/// Names a client for as long as it is there: its token may be another's later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Its token.
+    pub token: u32,
+    /// Counts the clients that have had it.
+    pub generation: u32,
+}
+
+impl Owner {
+    /// As one word.
+    pub fn to_word(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.token)
+    }
+
+    /// From one word.
+    pub fn of_word(word: u64) -> Owner {
+        Owner { token: word as u32, generation: (word >> 32) as u32 }
+    }
+}
+
+/// A client.
+pub struct Client {
+    /// Stands for its client identifier; zero: it has said none yet.
+    pub name: u64,
+    /// What idle clients do not have.
+    pub busy: Option<Box<Busy>>,
+    /// Counts the clients that have had this token.
+    pub generation: u32,
+    /// The tick in which it last said something.
+    pub heard: u32,
+    /// Bytes of a packet that it takes.
+    pub packet_max: u32,
+    /// The number of its route.
+    pub route: u16,
+    /// Seconds; zero: none.
+    pub keep_alive: u16,
+    /// Messages of QoS 1 and 2 that may be under way to it.
+    pub window: u16,
+    /// The packet identifier that was given last.
+    pub last_id: u16,
+    /// What carries its packets.
+    pub transport: Transport,
+    /// How far it has come.
+    pub stage: Stage,
+    /// What is spoken.
+    pub version: Version,
+}
+
+const _: () = assert!(size_of::<Client>() <= 40, "an idle client must fit 256 bytes, all told");
+
+/// What few clients have, most of them for a moment; a will and aliases for longer.
+#[derive(Default)]
+pub struct Busy {
+    /// A packet that was cut.
+    pub rest: Vec<u8>,
+    /// Bytes that it needs at least before it is looked at again.
+    pub least: usize,
+    /// CONNECT, while it is asked who the client is.
+    pub asked: Option<Asked>,
+    /// What is published when it is lost.
+    pub will: Option<Will>,
+    /// The topics of its aliases, from 1 on.
+    pub aliases: Vec<Box<str>>,
+    /// What was sent to it and is not acknowledged.
+    pub outbound: VecDeque<Outbound>,
+    /// What it has published and the broker, or it, has not acknowledged.
+    pub inbound: Vec<Inbound>,
+    /// SUBSCRIBE packets that are not answered.
+    pub unanswered: Vec<Unanswered>,
+    /// Kept messages that it is to be sent yet, and the tags of the subscriptions that they are for.
+    pub kept: VecDeque<(Arc<Message>, u32)>,
+    /// The window was full when there was something for it.
+    pub is_blocked: bool,
+}
+
+/// What CONNECT has said, until it is answered.
+pub struct Asked {
+    /// The client identifier.
+    pub id: Box<str>,
+    /// The server has chosen it.
+    pub is_assigned: bool,
+    /// The server's keep alive, where it is not the client's.
+    pub keep_alive: Option<u16>,
+    /// The client wants a session that lasts; this one does not.
+    pub wants_session: bool,
+}
+
+/// A will (MQTT 5, 3.1.2.5).
+pub struct Will {
+    /// Where it is published.
+    pub topic: Box<str>,
+    /// Its properties, in MQTT 5.
+    pub properties: Box<[u8]>,
+    /// What is published.
+    pub payload: Box<[u8]>,
+    /// How surely.
+    pub qos: QoS,
+    /// Whether it is retained.
+    pub retain: bool,
+}
+
+/// A message that a client has not acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outbound {
+    /// Its packet identifier.
+    pub id: u16,
+    /// What the client is to send next.
+    pub awaits: AckKind,
+}
+
+/// A message of QoS 1 or 2 of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inbound {
+    /// The client's packet identifier.
+    pub id: u16,
+    /// How surely.
+    pub qos: QoS,
+    /// The broker has it: of QoS 2 the client's PUBREL is waited for.
+    pub is_received: bool,
+}
+
+/// A SUBSCRIBE that waits for the broker.
+pub struct Unanswered {
+    /// Its packet identifier.
+    pub id: u16,
+    /// What is to be answered, as far as it is known.
+    pub codes: Vec<Option<u8>>,
+    /// The filters that are not known yet: their places, and what is to be sent when they are.
+    pub waits: Vec<Waiting>,
+}
+
+/// A filter of a SUBSCRIBE that waits for the broker.
+pub struct Waiting {
+    /// Its place.
+    pub place: usize,
+    /// The filter.
+    pub filter: Box<str>,
+    /// The subscription's tag.
+    pub tag: u32,
+    /// It is to be sent what is kept.
+    pub wants_kept: bool,
+}
+
+impl Busy {
+    /// Nothing in it is of use any more.
+    fn is_idle(&self) -> bool {
+        self.rest.is_empty()
+            && self.asked.is_none()
+            && self.will.is_none()
+            && self.aliases.is_empty()
+            && self.outbound.is_empty()
+            && self.inbound.is_empty()
+            && self.unanswered.is_empty()
+            && self.kept.is_empty()
+            && !self.is_blocked
+    }
+
+    /// Bytes that it has a server keep.
+    pub fn bytes(&self) -> usize {
+        let will = self.will.as_ref().map_or(0, |it| it.topic.len() + it.properties.len() + it.payload.len());
+        self.rest.len() + will + self.aliases.iter().map(|topic| topic.len()).sum::<usize>()
+    }
+}
+
+impl Client {
+    /// In place of none.
+    pub fn none() -> Client {
+        Client {
+            name: 0,
+            busy: None,
+            generation: 0,
+            heard: 0,
+            packet_max: u32::MAX,
+            route: 0,
+            keep_alive: 0,
+            window: WINDOW,
+            last_id: 0,
+            transport: Transport::WebSocket,
+            stage: Stage::Ended,
+            version: Version::V311,
+        }
+    }
+
+    /// What is spoken, once CONNECT has said it.
+    pub fn spoken(&self) -> Option<Version> {
+        (self.stage != Stage::Silent).then_some(self.version)
+    }
+
+    /// What idle clients do not have.
+    pub fn busy(&mut self) -> &mut Busy {
+        self.busy.get_or_insert_default()
+    }
+
+    /// Forgets what is of no use any more.
+    pub fn tidy(&mut self) {
+        self.busy.take_if(|busy| busy.is_idle());
+    }
+
+    /// Sends it a packet.
+    pub fn send(&mut self, desk: &mut Desk<'_>, who: Handle, packet: &[u8]) -> Backpressure {
+        match self.transport {
+            Transport::WebSocket => desk.send(who, Opcode::Binary, packet),
+            Transport::Bare => {
+                desk.counters().messages_out[ServiceKind::Mqtt as usize] += 1;
+                desk.write(who, packet)
+            }
+        }
+    }
+
+    /// Sends it PUBACK, PUBREC, PUBREL or PUBCOMP.
+    pub fn acknowledge(&mut self, desk: &mut Desk<'_>, who: Handle, kind: AckKind, packet_id: u16, reason: u8) {
+        let mut out = Vec::with_capacity(8);
+        let ack = Ack { packet_id, reason, properties: Properties::default() };
+        mqtt::write_ack(&mut out, self.version, kind, &ack);
+        self.send(desk, who, &out);
+    }
+
+    // ---- outbound messages ----
+
+    /// Messages of QoS 1 and 2 may be sent to it.
+    pub fn has_window(&self) -> bool {
+        self.busy.as_ref().is_none_or(|busy| busy.outbound.len() < usize::from(self.window))
+    }
+
+    /// The packet identifier of a message that is sent to it now (MQTT 5, 2.2.1: one that is not in use).
+    pub fn next_id(&mut self, qos: QoS) -> u16 {
+        loop {
+            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+            let id = self.last_id;
+            let busy = self.busy();
+            if busy.outbound.iter().all(|it| it.id != id) {
+                let awaits = if qos == QoS::AtLeastOnce { AckKind::PubAck } else { AckKind::PubRec };
+                busy.outbound.push_back(Outbound { id, awaits });
+                return id;
+            }
+        }
+    }
+
+    // ---- the end ----
+
+    /// Refuses its CONNECT (3.2.2.2): in MQTT 5 with the reason and words, before with a return code.
+    pub fn refuse(&mut self, desk: &mut Desk<'_>, who: Handle, (reason, code): (u8, u8), words: &str) {
+        let (mut raw, mut out) = (Vec::new(), Vec::new());
+        Property::Reason(words).write(&mut raw);
+        let reason = if self.version == Version::V5 { reason } else { code };
+        let properties = Properties::written(&raw);
+        mqtt::write_connack(&mut out, self.version, &ConnAck { session_present: false, reason, properties });
+        self.send(desk, who, &out);
+        self.end(desk, who, CloseCode::POLICY_VIOLATION, words, Cause::Protocol);
+    }
+
+    /// Sends it DISCONNECT, where its version has that from a server, and ends its connection.
+    pub fn disconnect(&mut self, desk: &mut Desk<'_>, who: Handle, reason: u8, words: &str, cause: Cause) {
+        if self.stage == Stage::Ended {
+            return;
+        }
+        if self.version == Version::V5 && self.stage == Stage::Connected {
+            let (mut raw, mut out) = (Vec::new(), Vec::new());
+            Property::Reason(words).write(&mut raw);
+            let disconnect = Disconnect { reason, properties: Properties::written(&raw) };
+            mqtt::write_disconnect(&mut out, self.version, &disconnect);
+            self.send(desk, who, &out);
+        }
+        let code = match cause {
+            Cause::Drained => CloseCode::GOING_AWAY,
+            Cause::Stalled => CloseCode::TRY_AGAIN_LATER,
+            _ => CloseCode::POLICY_VIOLATION,
+        };
+        self.end(desk, who, code, words, cause);
+    }
+
+    /// It has sent what it must not.
+    pub fn fail(&mut self, desk: &mut Desk<'_>, who: Handle, fault: Fault) {
+        if self.stage != Stage::Silent {
+            return self.disconnect(desk, who, fault.reason(), fault.words(), Cause::Protocol);
+        }
+        // What it speaks is not known; of these faults every version has an answer in its own form.
+        match fault.refusal() {
+            Some(code) => {
+                self.version = if fault == Fault::ProtocolLevel { Version::V311 } else { self.version };
+                self.refuse(desk, who, (fault.reason(), code), fault.words());
+            }
+            None => self.end(desk, who, CloseCode::PROTOCOL_ERROR, fault.words(), Cause::Protocol),
+        }
+    }
+
+    /// Ends its connection behind what it was sent.
+    pub fn end(&mut self, desk: &mut Desk<'_>, who: Handle, code: CloseCode, reason: &str, cause: Cause) {
+        self.stage = Stage::Ended;
+        match self.transport {
+            // RFC 6455 section 5.5: a reason has 123 bytes at most.
+            Transport::WebSocket => desk.close_because(who, code, &reason[..reason.floor_char_boundary(123)], cause),
+            Transport::Bare => desk.finish(who, cause),
+        }
+    }
+}

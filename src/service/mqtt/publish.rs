@@ -1,0 +1,235 @@
+//! What clients say of messages: PUBLISH, and the acknowledgements of both directions (MQTT 5, 3.3 to 3.7, 4.3).
+
+use super::Mqtt;
+use super::client::{ALIASES, Inbound, Outbound, Owner, RECEIVE_MAX, Stage};
+use super::session::{Outgoing, Stage as SessionStage};
+use crate::mesh::Cause;
+use crate::service::offload::{WhileDown, may};
+use crate::shard::service::Desk;
+use crate::shard::slab::Handle;
+use edgehold_wire::mqtt::{self, AckKind, Fault, Packet, Properties, Property, Publish, QoS, Version};
+
+/// Why a message is not taken.
+struct Refused(u8, &'static str);
+
+impl Mqtt {
+    /// A packet of a client.
+    pub(super) fn packet(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, packet: &Packet<'_>) {
+        match packet {
+            Packet::Connect(it) => self.connect(desk, who, token, it),
+            Packet::Publish(it) => self.publish_from(desk, who, token, it),
+            Packet::PubAck(it) => self.acknowledged(desk, who, token, (it.packet_id, AckKind::PubAck), it.reason),
+            Packet::PubRec(it) => self.acknowledged(desk, who, token, (it.packet_id, AckKind::PubRec), it.reason),
+            Packet::PubComp(it) => self.acknowledged(desk, who, token, (it.packet_id, AckKind::PubComp), 0),
+            Packet::PubRel(it) => self.release_received(desk, who, token, it.packet_id),
+            Packet::Subscribe(it) => self.subscribe(desk, who, token, it),
+            Packet::Unsubscribe(it) => self.unsubscribe(desk, who, token, it),
+            Packet::PingReq => {
+                let mut pong = Vec::with_capacity(2);
+                mqtt::write_pong(&mut pong);
+                self.peers.clients[token as usize].send(desk, who, &pong);
+            }
+            Packet::Disconnect(it) => self.leave(desk, who, token, it),
+            _ => self.peers.clients[token as usize].fail(desk, who, Fault::Direction),
+        }
+    }
+
+    // ---- from clients ----
+
+    fn publish_from(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, publish: &Publish<'_>) {
+        let topic = match self.topic_of(token, publish) {
+            Ok(topic) => topic,
+            Err(Refused(reason, words)) => {
+                return self.peers.clients[token as usize].disconnect(desk, who, reason, words, Cause::Protocol);
+            }
+        };
+        let publish = Publish { topic: topic.as_deref().unwrap_or(publish.topic), ..*publish };
+        if !self.enter_inbound(desk, who, token, &publish) {
+            return;
+        }
+        if let Err(refused) = self.relay(desk, who, token, &publish) {
+            self.refuse_publish(desk, who, token, &publish, &refused);
+        }
+    }
+
+    /// The topic that an alias stands for; `None`: it has none, or one that it says itself (3.3.2.3.4).
+    fn topic_of(&mut self, token: u32, publish: &Publish<'_>) -> Result<Option<Box<str>>, Refused> {
+        let alias = publish.properties.iter().find_map(|it| match it {
+            Property::TopicAlias(alias) => Some(usize::from(alias)),
+            _ => None,
+        });
+        let Some(alias) = alias else { return Ok(None) };
+        if alias > usize::from(ALIASES) {
+            return Err(Refused(0x94, "topic alias above the maximum"));
+        }
+        let aliases = &mut self.peers.clients[token as usize].busy().aliases;
+        if publish.topic.is_empty() {
+            let known = aliases.get(alias - 1).filter(|topic| !topic.is_empty());
+            return known.cloned().map(Some).ok_or(Refused(0x82, "topic alias that was not given a topic"));
+        }
+        if aliases.len() < alias {
+            aliases.resize(alias, Box::default());
+        }
+        aliases[alias - 1] = publish.topic.into();
+        Ok(None)
+    }
+
+    /// Counts a message of QoS 1 or 2. `false`: it is not to be published, and was answered if it had to be.
+    fn enter_inbound(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, publish: &Publish<'_>) -> bool {
+        let Some(id) = publish.packet_id else { return true };
+        let client = &mut self.peers.clients[token as usize];
+        let is_v5 = client.version == Version::V5;
+        let inbound = &mut client.busy().inbound;
+        if let Some(known) = inbound.iter().find(|it| it.id == id).copied() {
+            // Sent once more: it is not published twice (4.3.3, MQTT-4.3.3-10).
+            if known.is_received {
+                client.acknowledge(desk, who, AckKind::PubRec, id, 0);
+            } else if !publish.dup && is_v5 {
+                client.disconnect(desk, who, 0x82, "packet identifier in use", Cause::Protocol);
+            }
+            return false;
+        }
+        if inbound.len() >= usize::from(RECEIVE_MAX) && is_v5 {
+            client.disconnect(desk, who, 0x93, "more messages than the receive maximum", Cause::Protocol);
+            return false;
+        }
+        inbound.push(Inbound { id, qos: publish.qos, is_received: false });
+        true
+    }
+
+    /// Hands a message to the session with the broker.
+    fn relay(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, publish: &Publish<'_>) -> Result<(), Refused> {
+        let plan = self.plan_of(token);
+        if !may(&plan.rules, publish.topic, desk.identity(who).map(|it| &**it), true) {
+            return Err(Refused(0x87, "you may not publish to this topic"));
+        }
+        let id = self.session_of(&plan, token);
+        let owner = self.owner(token);
+        let Some(session) = self.sessions.get_mut(id) else { return Err(Refused(0x83, "no session")) };
+        let is_down = matches!(session.stage, SessionStage::Down(_)) && session.failures > 0;
+        if is_down && plan.while_down == WhileDown::Refuse {
+            return Err(Refused(0x97, "the broker does not answer"));
+        }
+        let outgoing = outgoing(session.version, publish, (Some(owner), publish.packet_id.unwrap_or(0)));
+        if outgoing.packet.len() > session.packet_max as usize {
+            return Err(Refused(0x97, "the broker takes no message as long as this"));
+        }
+        self.submit(desk, id, outgoing);
+        Ok(())
+    }
+
+    /// In MQTT 5 a message of QoS 1 or 2 is answered with the reason. Before, there is no answer but the end, lest the
+    /// client believe that it was published. A message of QoS 0 is left out.
+    fn refuse_publish(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, publish: &Publish<'_>, why: &Refused) {
+        let Some(id) = publish.packet_id else { return };
+        let client = &mut self.peers.clients[token as usize];
+        client.busy().inbound.retain(|it| it.id != id);
+        if client.version != Version::V5 {
+            return client.disconnect(desk, who, why.0, why.1, Cause::Protocol);
+        }
+        let kind = if publish.qos == QoS::AtLeastOnce { AckKind::PubAck } else { AckKind::PubRec };
+        client.acknowledge(desk, who, kind, id, why.0);
+    }
+
+    /// PUBREL: the client knows that its message of QoS 2 was received.
+    fn release_received(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, id: u16) {
+        let client = &mut self.peers.clients[token as usize];
+        let inbound = &mut client.busy().inbound;
+        let place = inbound.iter().position(|it| it.id == id && it.is_received);
+        let reason = if place.is_some() { 0 } else { 0x92 };
+        if let Some(place) = place {
+            inbound.swap_remove(place);
+        }
+        client.acknowledge(desk, who, AckKind::PubComp, id, reason);
+    }
+
+    // ---- to clients ----
+
+    /// The client has acknowledged a message.
+    fn acknowledged(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, (id, kind): (u16, AckKind), reason: u8) {
+        let client = &mut self.peers.clients[token as usize];
+        let busy = client.busy();
+        let place = busy.outbound.iter().position(|it| *it == Outbound { id, awaits: kind });
+        match (place, kind) {
+            (Some(place), AckKind::PubRec) if reason < 0x80 => {
+                busy.outbound[place].awaits = AckKind::PubComp;
+                return client.acknowledge(desk, who, AckKind::PubRel, id, 0);
+            }
+            // In MQTT 5 it is told that there is no such message (3.6.2.1); PUBREL ends what it began.
+            (None, AckKind::PubRec) => return client.acknowledge(desk, who, AckKind::PubRel, id, 0x92),
+            (Some(place), _) => {
+                busy.outbound.remove(place);
+            }
+            (None, _) => {}
+        }
+        let was_blocked = std::mem::take(&mut busy.is_blocked);
+        let has_kept = !busy.kept.is_empty();
+        if has_kept {
+            self.send_kept(desk, who, token);
+        }
+        if was_blocked {
+            self.fanout.offer_rest(token);
+        }
+    }
+
+    /// The client takes more again.
+    pub(super) fn writable(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32) {
+        desk.resume(who);
+        if self.client(token).is_some_and(|client| client.stage == Stage::Connected && client.busy.is_some()) {
+            self.send_kept(desk, who, token);
+        }
+    }
+}
+
+/// A message as a session says it.
+pub(super) fn outgoing(version: Version, publish: &Publish<'_>, (owner, client_id): (Option<Owner>, u16)) -> Outgoing {
+    let mut kept = Vec::new();
+    let is_alias = |it: &Property<'_>| matches!(it, Property::TopicAlias(_));
+    let mut properties = publish.properties;
+    if properties.iter().any(|it| is_alias(&it)) {
+        properties.iter().filter(|it| !is_alias(it)).for_each(|it| it.write(&mut kept));
+        properties = Properties::written(&kept);
+    }
+    let packet_id = (publish.qos != QoS::AtMostOnce).then_some(1);
+    let mut packet = Vec::with_capacity(publish.topic.len() + publish.payload.len() + properties.raw().len() + 16);
+    mqtt::write_publish(&mut packet, version, &Publish { dup: false, packet_id, properties, ..*publish });
+    let length = packet.iter().skip(1).take_while(|byte| **byte & 0x80 != 0).count() + 1;
+    let id_at = 1 + length + 2 + publish.topic.len();
+    Outgoing { owner, client_id, qos: publish.qos, id: 0, id_at, is_released: false, packet: packet.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edgehold_wire::mqtt::{Limits, Read, Role};
+
+    #[test]
+    fn a_session_says_a_message_without_its_alias_and_by_its_own_identifier() {
+        let mut raw = Vec::new();
+        Property::TopicAlias(3).write(&mut raw);
+        Property::User("a", "b").write(&mut raw);
+        for len in [0, 100, 200, 20_000] {
+            let payload = vec![7; len];
+            let (qos, properties) = (QoS::AtLeastOnce, Properties::written(&raw));
+            let publish = Publish {
+                dup: true,
+                qos,
+                retain: true,
+                topic: "a/b",
+                packet_id: Some(9),
+                properties,
+                payload: &payload,
+            };
+            let mut it = outgoing(Version::V5, &publish, (None, 9));
+            it.packet[it.id_at..it.id_at + 2].copy_from_slice(&77_u16.to_be_bytes());
+            let limits = Limits { packet_bytes: u32::MAX };
+            let Ok(Read::Packet { packet: Packet::Publish(read), used }) =
+                mqtt::read(&it.packet, &limits, Some(Version::V5), Role::Server)
+            else {
+                panic!("a message of {len}");
+            };
+            assert_eq!((read.packet_id, read.topic, read.payload, read.dup), (Some(77), "a/b", &payload[..], false));
+            assert!(read.properties.iter().eq([Property::User("a", "b")]) && used == it.packet.len());
+        }
+    }
+}

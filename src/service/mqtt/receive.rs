@@ -1,0 +1,132 @@
+//! Bytes to packets: of clients, and of brokers. A packet that was cut is kept until it is whole.
+
+use super::Mqtt;
+use super::client::Stage;
+use super::session::SessionId;
+use crate::mesh::Cause;
+use crate::shard::service::Desk;
+use crate::shard::slab::Handle;
+use edgehold_wire::mqtt::{self, Limits, Read, Role};
+
+/// Bytes of cut packets, wills and aliases that all clients of a shard may have, beyond which whoever makes it more is
+/// closed.
+const HELD_BYTES: usize = 64 << 20;
+
+/// Bytes of a packet of a broker, at most.
+const BROKER: Limits = Limits { packet_bytes: 64 << 20 };
+
+impl Mqtt {
+    /// Bytes of a client.
+    pub(super) fn receive(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, bytes: &[u8]) {
+        let now = desk.now();
+        let Some(client) = self.peers.clients.get_mut(token as usize) else { return };
+        client.heard = now;
+        let before = client.busy.as_ref().map_or(0, |busy| busy.bytes());
+        let mut rest = client.busy.as_mut().map(|busy| std::mem::take(&mut busy.rest)).unwrap_or_default();
+        if rest.is_empty() {
+            let used = self.read(desk, who, token, bytes);
+            rest.extend_from_slice(&bytes[used..]);
+        } else {
+            rest.extend_from_slice(bytes);
+            let least = client.busy.as_ref().map_or(0, |busy| busy.least);
+            let used = if rest.len() < least { 0 } else { self.read(desk, who, token, &rest) };
+            rest.drain(..used);
+        }
+        self.keep_rest(desk, who, token, before, rest);
+    }
+
+    /// Keeps what is cut, and counts what the client has a server keep.
+    fn keep_rest(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, before: usize, rest: Vec<u8>) {
+        let Some(client) = self.peers.clients.get_mut(token as usize) else { return };
+        if !rest.is_empty() && client.stage != Stage::Ended {
+            client.busy().rest = rest;
+        }
+        let after = client.busy.as_ref().map_or(0, |busy| busy.bytes());
+        self.held_bytes = self.held_bytes - before + after;
+        client.tidy();
+        if after > before && self.held_bytes > HELD_BYTES {
+            client.disconnect(desk, who, 0x97, "this server has no room for your packet", Cause::Overload);
+        }
+    }
+
+    /// Reads packets of a client; returns how many bytes are used up.
+    fn read(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, bytes: &[u8]) -> usize {
+        let limits = Limits { packet_bytes: self.plan_of(token).frame_bytes.min(u32::MAX as usize) as u32 };
+        let mut at = 0;
+        while at < bytes.len() {
+            let client = &mut self.peers.clients[token as usize];
+            match client.stage {
+                Stage::Ended => return bytes.len(),
+                Stage::Asked => break,
+                Stage::Silent | Stage::Connected => {}
+            }
+            match mqtt::read(&bytes[at..], &limits, client.spoken(), Role::Server) {
+                Ok(Read::Packet { packet, used }) => {
+                    at += used;
+                    desk.charge(1);
+                    self.packet(desk, who, token, &packet);
+                }
+                Ok(Read::More { least }) => {
+                    client.busy().least = least;
+                    break;
+                }
+                Err(fault) => {
+                    client.fail(desk, who, fault);
+                    return bytes.len();
+                }
+            }
+        }
+        at
+    }
+
+    /// Bytes of a broker.
+    pub(super) fn broker_says(&mut self, desk: &mut Desk<'_>, id: SessionId, bytes: &[u8]) {
+        let now = desk.now();
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.heard = now;
+        if session.rest.is_empty() {
+            let used = self.read_broker(desk, id, bytes);
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.rest.extend_from_slice(&bytes[used..]);
+            }
+            return;
+        }
+        session.rest.extend_from_slice(bytes);
+        if session.rest.len() < session.least {
+            return;
+        }
+        let mut rest = std::mem::take(&mut session.rest);
+        let used = self.read_broker(desk, id, &rest);
+        rest.drain(..used);
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.rest = rest;
+        }
+    }
+
+    fn read_broker(&mut self, desk: &mut Desk<'_>, id: SessionId, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() {
+            let Some(session) = self.sessions.get_mut(id) else { return bytes.len() };
+            match mqtt::read(&bytes[at..], &BROKER, Some(session.version), Role::Client) {
+                Ok(Read::Packet { packet, used }) => {
+                    at += used;
+                    desk.charge(1);
+                    self.broker_packet(desk, id, &packet);
+                }
+                Ok(Read::More { least }) => {
+                    session.least = least;
+                    break;
+                }
+                Err(fault) => {
+                    // A broker that knows 3.1.1 alone says so in its own words.
+                    if session.stage == super::session::Stage::Greeting {
+                        session.version = mqtt::Version::V311;
+                    }
+                    self.distrust(desk, id, fault.words());
+                    return bytes.len();
+                }
+            }
+        }
+        at
+    }
+}
