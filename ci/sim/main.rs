@@ -24,6 +24,7 @@ mod letters;
 mod line;
 mod lookups;
 mod missed;
+mod mqtt;
 mod play;
 mod requests;
 mod shares;
