@@ -3,7 +3,7 @@
 use super::config::{self, Offload, Route};
 use super::generation::{Generation, stomps};
 use super::shard_settings::{UpstreamTable, places};
-use crate::control::brokers::{BrokerAddress, BrokerSettings};
+use crate::control::brokers::{BrokerAddress, BrokerSettings, Protocol};
 use crate::service::broadcast::{FeedSettings, Keep, Naming, Policy, Slow};
 use crate::service::offload::{BrokerCredentials, OffloadPlan, OffloadSettings, Pattern, Rule, Syntax};
 use crate::shard::clock::ticks;
@@ -15,6 +15,9 @@ const SHARE: [&str; 2] = ["/topic/#", "/exchange/#"];
 
 /// Destinations of one client where nothing is written: what is made for a session and ends with it.
 const PRIVATE: [&str; 3] = ["/temp-queue/#", "/temp-topic/#", "/reply-queue/#"];
+
+/// Bytes of a frame or packet of a broker, at most.
+const BROKER_BYTES: usize = 64 << 20;
 
 /// What the service `stomp` of a shard is told.
 pub(super) fn stomp(generation: &Generation, epoch: u32, upstreams: &UpstreamTable) -> OffloadSettings {
@@ -107,16 +110,20 @@ pub(super) fn brokers(generation: &Generation, upstreams: &UpstreamTable) -> Vec
     };
     let broker = |(route, written): (&Route, &Offload)| BrokerSettings {
         name: route.path.clone(),
+        protocol: Protocol::Stomp,
         feed: generation.broker(route).unwrap_or_default(),
         addresses: written.upstreams.iter().filter_map(address).collect(),
         user: written.user.clone(),
         password: written.password.clone(),
         host: written.keys.host.clone(),
+        client_id: String::new(),
+        persistent: false,
         linger: written.keys.linger,
         heart_beat: written.keys.heart_beat,
         connect_timeout: written.connect_timeout,
         topics_max: written.keys.topics_max as usize,
         subscribe_rate: written.keys.subscribe_rate,
+        message_bytes: BROKER_BYTES,
     };
     stomps(&generation.config).map(broker).collect()
 }

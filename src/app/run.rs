@@ -397,6 +397,7 @@ mod tests {
             spare_slots: 1,
             accepts_in_flight: 0,
             listeners: 0,
+            bare: Vec::new(),
             addresses: Vec::new(),
             bare: Vec::new(),
             tls: Vec::new(),

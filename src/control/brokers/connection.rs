@@ -47,24 +47,38 @@ impl Connection {
         Ok(Connection { reader, writer, received: Vec::new(), unsent: Vec::new() })
     }
 
-    /// Writes what is to go and waits for what comes: whichever is first. Cancellation-safe.
+    /// Writes what is to go and waits for what comes: whichever is first; says whether something has come.
+    /// Cancellation-safe.
     ///
     /// # Errors
     /// The connection is lost, or the broker has ended it.
-    pub(super) async fn go_on(&mut self) -> io::Result<()> {
+    pub(super) async fn go_on(&mut self) -> io::Result<bool> {
         let Connection { reader, writer, received, unsent } = self;
         received.reserve(CHUNK);
         tokio::select! {
             read = reader.read_buf(received) => match read? {
                 0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the broker has closed the connection")),
-                _ => Ok(()),
+                _ => Ok(true),
             },
             written = writer.write(unsent), if !unsent.is_empty() => {
                 let len = written?;
                 unsent.drain(..len);
-                writer.flush().await
+                writer.flush().await?;
+                Ok(false)
             }
         }
+    }
+}
+
+impl Connection {
+    /// Writes what is to go, or some of it. Cancellation-safe.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub(super) async fn write(&mut self) -> io::Result<()> {
+        let len = self.writer.write(&self.unsent).await?;
+        self.unsent.drain(..len);
+        self.writer.flush().await
     }
 }
 

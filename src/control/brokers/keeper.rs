@@ -1,193 +1,238 @@
 //! The task of a broker: it hears what shards want, keeps a session for as long as the server runs, and publishes what
-//! comes.
+//! comes. What a session says to the broker is up to the protocol that it speaks ([`Dialect`]).
 
+use super::Addressed;
 use super::connection::Connection;
-use super::settings::BrokerSettings;
-use super::stats::BrokerStats;
-use super::topics::{Topics, Wish};
-use super::trial::{self, Tried};
-use super::{Addressed, stomp};
+use super::link::Link;
+use super::refusals::{Refusal, Refusals};
+use super::settings::{BrokerAddress, BrokerSettings};
+use super::stats::{BrokerStats, Refused};
+use super::topics::{Gone, Topics, Wish};
 use crate::control::backoff::Backoff;
 use crate::control::publishing::Publisher;
-use crate::mesh::{NewMessage, PlainFrame, ShardNumber, TopicNews, TopicRequest, TopicState};
-use edgehold_wire::stomp::{Command, Frame, HeartBeat, Read};
-use std::collections::{HashMap, HashSet};
+use crate::mesh::{NewMessage, ShardNumber, TopicNews, TopicRequest, TopicState};
 use std::convert::Infallible;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 /// How often time is looked at.
 const TICK: Duration = Duration::from_millis(50);
 
-/// For how long a topic that was refused is refused without asking again.
-const REFUSED: Duration = Duration::from_secs(10);
-
-/// Topics that are remembered as proven or refused; beyond, all are forgotten.
-const REMEMBERED: usize = 65_536;
-
-/// Subscriptions that may wait for their receipts.
-const UNDER_WAY: usize = 256;
-
 /// After a session that was up for so long the next wait is a first one again.
 const STEADY: Duration = Duration::from_secs(5);
 
-/// The reason code of a subscription that is refused (MQTT version 5, SUBACK).
-const NOT_AUTHORIZED: u8 = 0x87;
-
-/// The reason code of one beyond a limit.
+/// The reason code of a subscription beyond a limit (MQTT version 5, SUBACK).
 const QUOTA_EXCEEDED: u8 = 0x97;
+
+/// What a session speaks.
+pub(super) trait Dialect {
+    /// Connects to an address, and goes on until the session is lost. Calls [`Keeper::up`] when it is there.
+    async fn session(&mut self, keeper: &mut Keeper, address: &BrokerAddress) -> Result<Infallible, io::Error>;
+
+    /// Whether the broker keeps the session until there is a connection again; then [`Keeper::lost`] is the session's
+    /// to call, if it has not.
+    fn is_kept(&self) -> bool {
+        false
+    }
+}
+
+/// What has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// A shard has said what it wants.
+    Wish,
+    /// Time has passed.
+    Tick,
+}
 
 /// The state of a broker's task.
 pub(super) struct Keeper {
-    settings: Arc<BrokerSettings>,
-    publisher: Publisher,
+    pub(super) settings: Arc<BrokerSettings>,
+    pub(super) stats: Arc<BrokerStats>,
+    pub(super) topics: Topics,
+    /// Topics that have ended, which the session is to end at the broker.
+    pub(super) gone: Vec<(Arc<str>, u32)>,
+    ticker: Interval,
+    wishes: UnboundedReceiver<TopicRequest>,
     news: UnboundedSender<Addressed>,
-    stats: Arc<BrokerStats>,
-    topics: Topics,
-    /// Topics that the broker has confirmed once.
-    proven: HashSet<Arc<str>>,
-    /// Topics that it has refused, until when, and its words.
-    refused: HashMap<Arc<str>, (Instant, String)>,
-    trials: UnboundedSender<Arc<str>>,
-    tried: UnboundedReceiver<Tried>,
-    /// The place of the address that is tried next.
-    address: usize,
-}
-
-/// A session that is up.
-struct Session {
-    connection: Connection,
-    /// How often it is to be sent something, and how long it may be silent; zero: for ever.
-    beats: (Duration, Duration),
-    heard: Instant,
-    spoke: Instant,
-    /// Subscriptions without a receipt yet.
-    under_way: usize,
-    /// Subscriptions that may be made now.
-    allowance: f64,
+    publisher: Publisher,
+    refusals: Refusals,
+    up_since: Option<Instant>,
+    /// The shards have closed the queue of wishes.
+    over: bool,
 }
 
 impl Keeper {
     pub(super) fn new(
-        settings: BrokerSettings,
+        (settings, stats): (Arc<BrokerSettings>, Arc<BrokerStats>),
         publisher: Publisher,
+        wishes: UnboundedReceiver<TopicRequest>,
         news: UnboundedSender<Addressed>,
-        stats: Arc<BrokerStats>,
     ) -> Keeper {
-        let settings = Arc::new(settings);
-        let (trials, wanted) = unbounded_channel();
-        let (results, tried) = unbounded_channel();
-        tokio::spawn(trial::run(settings.clone(), wanted, results));
+        let mut ticker = interval(TICK);
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Keeper {
             settings,
-            publisher,
-            news,
             stats,
             topics: Topics::default(),
-            proven: HashSet::new(),
-            refused: HashMap::new(),
-            trials,
-            tried,
-            address: 0,
+            gone: Vec::new(),
+            ticker,
+            wishes,
+            news,
+            publisher,
+            refusals: Refusals::default(),
+            up_since: None,
+            over: false,
         }
     }
 
-    /// Runs for as long as the server does.
-    pub(super) async fn run(mut self, mut wishes: UnboundedReceiver<TopicRequest>) {
-        let mut backoff = Backoff::new();
-        loop {
-            let begun = Instant::now();
-            let Err(error) = self.session(&mut wishes).await;
-            if self.stats.up.get() == 1 && begun.elapsed() >= STEADY {
+    /// Runs for as long as the server does. Addresses are tried one after the other; the one that has answered is the
+    /// first to be tried again.
+    pub(super) async fn run(mut self, mut dialect: impl Dialect) {
+        let (mut backoff, mut place, mut is_told) = (Backoff::new(), 0, false);
+        while !self.over {
+            let settings = self.settings.clone();
+            let Some(address) = settings.addresses.get(place % settings.addresses.len().max(1)) else { return };
+            let Err(error) = dialect.session(&mut self, address).await;
+            let was_up = self.up_since.is_some();
+            if self.up_since.is_some_and(|since| since.elapsed() >= STEADY) {
                 backoff.reset();
             }
-            self.down(&error).await;
-            let until = Instant::now() + backoff.wait();
-            loop {
-                tokio::select! {
-                    wish = wishes.recv() => match wish {
-                        Some(wish) => self.heed(wish, None),
-                        None => return,
-                    },
-                    Some(tried) = self.tried.recv() => self.judge(tried),
-                    () = sleep_until(until) => break,
-                }
+            place += usize::from(!was_up);
+            self.down(&error, address, std::mem::replace(&mut is_told, true) && !was_up);
+            if was_up && !dialect.is_kept() {
+                self.lost().await;
+            }
+            self.wait(Instant::now() + backoff.wait()).await;
+        }
+    }
+
+    /// Until then wishes are heeded, and topics end that nobody wants.
+    async fn wait(&mut self, until: Instant) {
+        while !self.over {
+            tokio::select! {
+                _ = self.next() => {}
+                () = sleep_until(until) => return,
             }
         }
     }
 
-    async fn down(&mut self, error: &io::Error) {
-        let name = &self.settings.name;
-        if self.stats.up.get() == 0 {
-            tracing::debug!(route = name, %error, "the broker does not answer");
-            return;
+    /// A session is there.
+    pub(super) fn up(&mut self, address: &BrokerAddress, protocol: &str) {
+        tracing::info!(route = self.settings.name, %address, protocol, "the session for shared topics is up");
+        if self.stats.sessions.get() > 0 {
+            self.stats.reconnects.add();
         }
-        tracing::warn!(route = name, %error, "the session for shared topics is lost");
-        self.stats.up.set(0);
-        self.stats.lost.add();
-        self.topics.lost();
+        self.stats.sessions.add();
+        self.stats.up.set(1);
+        self.up_since = Some(Instant::now());
+    }
+
+    fn down(&mut self, error: &io::Error, address: &BrokerAddress, is_known: bool) {
+        let route = &self.settings.name;
+        if error.kind() == io::ErrorKind::InvalidData {
+            self.stats.nonsense.add();
+        }
+        if is_known {
+            return tracing::debug!(route, %address, %error, "there is still no session for shared topics");
+        }
+        if self.up_since.take().is_some() {
+            self.stats.lost.add();
+            self.stats.up.set(0);
+        }
+        tracing::warn!(route, %address, %error, "there is no session for shared topics; it is tried again");
+    }
+
+    /// What the broker had of the session is gone: subscribers are told a gap, and all topics are due again.
+    pub(super) async fn lost(&mut self) {
+        self.gone.clear();
+        for topic in self.topics.lost() {
+            self.tell(None, &topic, TopicState::Ended);
+        }
         self.show();
         // A server that is stopping tells its clients of no gaps.
         let _stopping = self.publisher.publish_loss(self.settings.feed, None).await;
     }
 
-    /// Connects, and goes on until the session is lost.
-    async fn session(&mut self, wishes: &mut UnboundedReceiver<TopicRequest>) -> Result<Infallible, io::Error> {
-        let place = self.address % self.settings.addresses.len().max(1);
-        self.address += 1;
-        let address = self.settings.addresses.get(place).ok_or(io::ErrorKind::NotFound)?;
-        let connecting = timeout(self.settings.connect_timeout, stomp::connect(address, &self.settings));
-        let (connection, theirs) = connecting.await??;
-        self.address = place;
-        tracing::info!(route = self.settings.name, %address, "the session for shared topics is up");
-        self.stats.up.set(1);
-        let mut session = Session::new(connection, self.beats(theirs));
-        let mut ticker = interval(TICK);
-        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                went = session.connection.go_on() => {
-                    went?;
-                    session.heard = Instant::now();
-                    self.read(&mut session).await?;
-                }
-                Some(wish) = wishes.recv() => self.heed(wish, Some(&mut session)),
-                Some(tried) = self.tried.recv() => self.judge(tried),
-                _ = ticker.tick() => self.tick(&mut session)?,
+    // ---- what shards want ----
+
+    /// Waits for a wish, which it heeds, or until it is time to look at the time. Cancellation-safe.
+    pub(super) async fn next(&mut self) -> Next {
+        tokio::select! {
+            wish = self.wishes.recv(), if !self.over => {
+                self.over = wish.is_none();
+                wish.into_iter().for_each(|wish| self.heed(wish));
+                Next::Wish
             }
-            self.subscribe(&mut session);
+            _ = self.ticker.tick() => {
+                self.tick();
+                Next::Tick
+            }
         }
     }
 
-    /// STOMP 1.2, Heart-beating: the longer of what one side can and the other wants.
-    fn beats(&self, theirs: HeartBeat) -> (Duration, Duration) {
-        let own = u32::try_from(self.settings.heart_beat.as_millis()).unwrap_or(u32::MAX);
-        let agreed = |theirs: u32| if own == 0 || theirs == 0 { 0 } else { own.max(theirs) };
-        (Duration::from_millis(agreed(theirs.wants).into()), Duration::from_millis(agreed(theirs.can).into()))
-    }
-
-    fn tick(&mut self, session: &mut Session) -> io::Result<()> {
+    fn heed(&mut self, TopicRequest { shard, topic, quality, .. }: TopicRequest) {
         let now = Instant::now();
-        session.keep_alive(now)?;
-        let rate = f64::from(self.settings.subscribe_rate);
-        session.allowance = (session.allowance + rate * TICK.as_secs_f64()).min(rate.max(1.0));
-        for (topic, number) in self.topics.expire(now) {
-            if let Some(number) = number {
-                stomp::unsubscribe(&mut session.connection, number);
-            }
-            self.tell(None, &topic, TopicState::Ended);
+        let Some(quality) = quality else {
+            return self.topics.leave(&topic, shard, now, self.settings.linger);
+        };
+        if let Some((code, words)) = self.refusals.of(&topic, now) {
+            return self.tell(Some(shard), &topic, TopicState::Refused(code, (&*words).into()));
+        }
+        if !self.make_room(&topic) {
+            self.stats.refuse(Refused::TopicsMax);
+            let words = "the edge is subscribed to as many topics as it may be (topics_max)".into();
+            return self.tell(Some(shard), &topic, TopicState::Refused(QUOTA_EXCEEDED, words));
+        }
+        if let Wish::Confirmed(granted) = self.topics.want(&topic, shard, quality) {
+            self.tell(Some(shard), &topic, TopicState::Subscribed(granted));
         }
         self.show();
-        Ok(())
     }
 
-    fn show(&self) {
-        let (wanted, subscribed) = self.topics.counts();
-        self.stats.wanted.set(wanted);
-        self.stats.subscribed.set(subscribed);
+    /// Where there are as many topics as there may be, one gives way that nobody wants.
+    fn make_room(&mut self, topic: &str) -> bool {
+        if self.topics.has(topic) || self.topics.counts().0 < self.settings.topics_max {
+            return true;
+        }
+        let evicted = self.topics.evict();
+        evicted.map(|gone| self.end(gone)).is_some()
+    }
+
+    /// Topics that nobody has wanted for long enough are ended.
+    fn tick(&mut self) {
+        for gone in self.topics.expire(Instant::now()) {
+            self.end(gone);
+        }
+        self.show();
+    }
+
+    fn end(&mut self, (topic, number): Gone) {
+        self.tell(None, &topic, TopicState::Ended);
+        self.gone.extend(number.map(|number| (topic, number)));
+    }
+
+    /// The broker has confirmed a subscription.
+    pub(super) fn confirm(&mut self, number: u32, granted: u8) -> Option<Arc<str>> {
+        let (topic, told) = self.topics.confirm(number, granted)?;
+        told.into_iter().for_each(|shard| self.tell(Some(shard), &topic, TopicState::Subscribed(granted)));
+        self.show();
+        Some(topic)
+    }
+
+    /// A topic is refused, for all who want it.
+    pub(super) fn refuse(&mut self, topic: &Arc<str>, why: Refused, (code, words): Refusal) {
+        self.stats.refuse(why);
+        tracing::debug!(route = self.settings.name, %topic, code, %words, "a shared topic is refused");
+        for shard in self.topics.refuse(topic) {
+            self.tell(Some(shard), topic, TopicState::Refused(code, (&*words).into()));
+        }
+        self.refusals.remember(topic.clone(), (code, words), Instant::now());
+        self.show();
     }
 
     fn tell(&self, shard: Option<ShardNumber>, topic: &Arc<str>, state: TopicState) {
@@ -196,175 +241,54 @@ impl Keeper {
         let _gone = self.news.send((shard, news));
     }
 
-    // ---- what shards want ----
-
-    fn heed(&mut self, wish: TopicRequest, session: Option<&mut Session>) {
-        let TopicRequest { shard, topic, quality, .. } = wish;
-        let now = Instant::now();
-        if quality.is_none() {
-            return self.topics.leave(&topic, shard, now, self.settings.linger);
-        }
-        if let Some((until, words)) = self.refused.get(&topic)
-            && *until > now
-        {
-            return self.tell(Some(shard), &topic, TopicState::Refused(NOT_AUTHORIZED, words.as_str().into()));
-        }
-        match self.topics.want(&topic, shard, self.settings.topics_max) {
-            Wish::Confirmed => self.tell(Some(shard), &topic, TopicState::Subscribed(1)),
-            Wish::Waits => {}
-            Wish::New if self.proven.contains(&topic) || is_safe(&topic) => {
-                self.topics.set_due(&topic);
-                if let Some(session) = session {
-                    // Of what is wanted one by one there is no storm to be held back.
-                    session.allowance = session.allowance.max(1.0);
-                }
-            }
-            Wish::New => drop(self.trials.send(topic)),
-            Wish::TooMany => {
-                self.stats.refused.add();
-                let words = "more destinations than topics_max".into();
-                self.tell(Some(shard), &topic, TopicState::Refused(QUOTA_EXCEEDED, words));
-            }
-        }
+    fn show(&self) {
+        let (wanted, subscribed) = self.topics.counts();
+        self.stats.wanted.set(wanted);
+        self.stats.subscribed.set(subscribed);
     }
 
-    /// A trial is over.
-    fn judge(&mut self, (topic, result): Tried) {
-        match result {
-            Ok(Ok(())) => {
-                self.prove(topic.clone());
-                self.topics.set_due(&topic);
-            }
-            Ok(Err(words)) => self.refuse(&topic, &words),
-            // Nobody could be asked: when the session is back it is wanted as all others are.
-            Err(error) => {
-                tracing::debug!(route = self.settings.name, %error, "a topic could not be tried");
-                drop(self.trials.send(topic));
-            }
-        }
-    }
+    // ---- what the broker publishes ----
 
-    fn prove(&mut self, topic: Arc<str>) {
-        if self.proven.len() >= REMEMBERED {
-            self.proven.clear();
-        }
-        self.proven.insert(topic);
-    }
-
-    fn refuse(&mut self, topic: &Arc<str>, words: &str) {
-        self.stats.refused.add();
-        self.proven.remove(topic);
-        if self.refused.len() >= REMEMBERED {
-            self.refused.clear();
-        }
-        self.refused.insert(topic.clone(), (Instant::now() + REFUSED, words.into()));
-        for shard in self.topics.refuse(topic) {
-            self.tell(Some(shard), topic, TopicState::Refused(NOT_AUTHORIZED, words.into()));
-        }
-    }
-
-    /// Subscribes to what is due, in paced order.
-    fn subscribe(&mut self, session: &mut Session) {
-        while session.allowance >= 1.0 && session.under_way < UNDER_WAY {
-            let Some((topic, number)) = self.topics.next_due() else { break };
-            stomp::subscribe(&mut session.connection, &topic, number);
-            session.allowance -= 1.0;
-            session.under_way += 1;
-            session.spoke = Instant::now();
-        }
-    }
-
-    // ---- what the broker says ----
-
-    async fn read(&mut self, session: &mut Session) -> io::Result<()> {
-        let received = std::mem::take(&mut session.connection.received);
-        let mut at = 0;
-        while at < received.len() {
-            match stomp::next(&received[at..]) {
-                Ok(Read::Frame { frame, used }) => {
-                    at += used;
-                    self.frame(session, &frame).await?;
-                }
-                Ok(Read::Beat { used }) => at += used,
-                Ok(Read::More { .. }) => break,
-                Err(fault) => {
-                    let words = format!("the broker has sent what is no STOMP: {}", fault.words());
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, words));
-                }
-            }
-        }
-        session.connection.received.extend_from_slice(&received[at..]);
-        Ok(())
-    }
-
-    async fn frame(&mut self, session: &mut Session, frame: &Frame<'_>) -> io::Result<()> {
-        let number = |name: &str| frame.get(name).and_then(|text| text.parse::<u64>().ok());
-        match frame.command {
-            Command::Message => {
-                let topic = number("subscription").and_then(|number| self.topics.of(number)).cloned();
-                if let Some(topic) = topic {
-                    self.publish(&topic, frame).await;
-                }
-            }
-            Command::Receipt => {
-                session.under_way = session.under_way.saturating_sub(1);
-                if let Some((topic, waiting)) = number("receipt-id").and_then(|it| self.topics.confirm(it)) {
-                    waiting.into_iter().for_each(|shard| self.tell(Some(shard), &topic, TopicState::Subscribed(1)));
-                    self.prove(topic);
-                }
-            }
-            Command::Error => {
-                let words = frame.get("message").unwrap_or_default();
-                if let Some(topic) = number("receipt-id").and_then(|it| self.topics.of(it)).cloned() {
-                    self.refuse(&topic, &words);
-                }
-                return Err(io::Error::other(format!("the broker has said: {words}")));
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Waits while the shards are behind: so is the broker held back.
-    async fn publish(&mut self, topic: &str, frame: &Frame<'_>) {
-        let (tail, escaped) = stomp::tail(frame);
-        self.stats.messages.add();
-        self.stats.bytes.add_many(tail.len() as u64);
-        let new = NewMessage {
-            feed: self.settings.feed,
-            channel: topic.into(),
-            mark: u8::from(escaped),
-            payload: PlainFrame::text_or_binary(&tail),
-            ..NewMessage::default()
-        };
-        // A server that is stopping needs no more messages.
-        let _stopping = self.publisher.publish(new).await;
-    }
-}
-
-impl Session {
-    fn new(connection: Connection, beats: (Duration, Duration)) -> Session {
-        let now = Instant::now();
-        Session { connection, beats, heard: now, spoke: now, under_way: 0, allowance: 1.0 }
-    }
-
+    /// Publishes a message. While the shards are behind it waits, and so is the broker held back: it is not read, but
+    /// hears that this end is there.
+    ///
     /// # Errors
-    /// The broker was silent for more than twice the time in which it has promised to say something.
-    fn keep_alive(&mut self, now: Instant) -> io::Result<()> {
-        let (out, silence) = self.beats;
-        if !silence.is_zero() && now.duration_since(self.heard) > silence * 2 + Duration::from_secs(1) {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "the broker's heart-beats have stopped"));
+    /// The connection is lost.
+    pub(super) async fn publish(&mut self, link: &mut Link, new: NewMessage) -> io::Result<()> {
+        self.stats.messages.add();
+        self.stats.bytes.add_many(new.payload.payload().len() as u64);
+        let publisher = self.publisher.clone();
+        let mut publishing = pin!(publisher.publish(new));
+        loop {
+            tokio::select! {
+                biased;
+                // A server that is stopping needs no more messages.
+                _stopping = &mut publishing => return Ok(()),
+                written = link.connection.write(), if !link.connection.unsent.is_empty() => written?,
+                _ = self.next() => {
+                    let now = Instant::now();
+                    link.beat(now);
+                    link.excuse(now);
+                }
+            }
         }
-        if !out.is_zero() && now.duration_since(self.spoke) >= out {
-            self.connection.unsent.push(b'\n');
-            self.spoke = now;
-        }
-        Ok(())
     }
 }
 
-/// A topic to which brokers let everybody subscribe whom they let in.
-fn is_safe(topic: &str) -> bool {
-    let name = topic.strip_prefix("/topic/");
-    name.is_some_and(|name| !name.is_empty() && !name.contains(['/', '?', '>', ',']))
+/// A connection within the time that an address has.
+pub(super) async fn within<T>(limit: Duration, what: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    match tokio::time::timeout(limit, what).await {
+        Ok(result) => result,
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "it does not answer in time")),
+    }
+}
+
+/// What a broker says that its protocol does not have.
+pub(super) fn nonsense(protocol: &str, words: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the broker has sent what is no {protocol}: {words}"))
+}
+
+/// Takes what has come, for as long as it is read.
+pub(super) fn take_received(connection: &mut Connection) -> Vec<u8> {
+    std::mem::take(&mut connection.received)
 }

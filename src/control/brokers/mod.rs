@@ -3,11 +3,11 @@
 //! | room, from top to bottom | what |
 //! |---|---|
 //! | `mod` | starts a task for each broker, and hands it what shards want |
+//! | `stomp` | a session that speaks STOMP, and trials of topics of which it is not known whether the broker takes them |
 //! | `keeper` | the task: wishes, sessions again and again, what is published |
-//! | `stomp` | a session that speaks STOMP |
-//! | `trial` | topics of which it is not known whether the broker takes them |
-//! | `topics` | which shards want what, and what has become of it |
-//! | `connection` | bytes to and from a broker |
+//! | `topics`, `refusals` | which shards want what, and what has become of it |
+//! | `pace` | how fast subscriptions are made |
+//! | `link`, `connection` | bytes to and from a broker, heart-beats |
 //! | `settings`, `stats` | what is configured; what the admin address shows |
 //!
 //! A message reaches the edge once, and is published to all shards as those of feeds are: with a place in the order of
@@ -15,19 +15,23 @@
 
 mod connection;
 mod keeper;
+mod link;
+mod pace;
+mod refusals;
 mod settings;
 mod stats;
 mod stomp;
 mod topics;
-mod trial;
 
-pub use settings::{BrokerAddress, BrokerSettings};
-pub use stats::BrokerStats;
+pub use settings::{BrokerAddress, BrokerSettings, Protocol};
+pub use stats::{BrokerStats, Refused};
 
 use super::publishing::Publisher;
 use crate::mesh::{FeedNumber, ShardNumber, TopicNews, TopicRequest, TopicState};
+use keeper::Keeper;
 use std::collections::HashMap;
 use std::sync::Arc;
+use stomp::Stomp;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// News for a shard; `None`: for all.
@@ -54,8 +58,12 @@ impl Brokers {
             tasks.insert(settings.feed, wishes);
             let its = Arc::new(BrokerStats::new(settings.name.clone()));
             stats.push(its.clone());
-            let keeper = keeper::Keeper::new(settings, publisher.clone(), news.clone(), its);
-            tokio::spawn(keeper.run(queue));
+            let settings = Arc::new(settings);
+            let keeper = Keeper::new((settings.clone(), its), publisher.clone(), queue, news.clone());
+            match settings.protocol {
+                Protocol::Stomp => tokio::spawn(keeper.run(Stomp::start(&settings))),
+                Protocol::Mqtt => continue,
+            };
         }
         (Brokers { tasks, stats: stats.into(), news }, receiver)
     }
@@ -81,3 +89,6 @@ impl Brokers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,8 @@ use std::time::Duration;
 pub struct BrokerSettings {
     /// The route's path: a metric label.
     pub name: String,
+    /// What it speaks.
+    pub protocol: Protocol,
     /// The number of its feed.
     pub feed: FeedNumber,
     /// Where it is: one after the other is tried.
@@ -18,8 +20,12 @@ pub struct BrokerSettings {
     pub user: Option<String>,
     /// With which password.
     pub password: Option<Secret>,
-    /// The virtual host.
+    /// STOMP's `host`: the virtual host.
     pub host: String,
+    /// The client identifier of MQTT, which no other client of the broker may have.
+    pub client_id: String,
+    /// MQTT: the broker keeps the session while there is no connection (version 5).
+    pub persistent: bool,
     /// How long a subscription outlives its last subscriber.
     pub linger: Duration,
     /// Heart-beats; zero: none.
@@ -30,6 +36,17 @@ pub struct BrokerSettings {
     pub topics_max: usize,
     /// Subscriptions that are made in a second.
     pub subscribe_rate: u32,
+    /// Bytes of a frame or packet of the broker, at most.
+    pub message_bytes: usize,
+}
+
+/// What a broker speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// STOMP 1.1 or 1.2.
+    Stomp,
+    /// MQTT 5 or 3.1.1.
+    Mqtt,
 }
 
 /// Where a broker is.

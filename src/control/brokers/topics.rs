@@ -1,31 +1,42 @@
 //! Which shards want which topics of a broker, and what has become of that.
 
 use crate::mesh::ShardNumber;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The topics of a broker.
+/// The topics of a broker. A topic is *due* when it is to be subscribed to; what its session takes of them, one by one
+/// ([`Topics::next_due`]), it begins ([`Topics::begin`]) or puts aside, and it is told of what becomes of them.
 #[derive(Default)]
 pub(super) struct Topics {
     known: HashMap<Arc<str>, Topic>,
     /// By the numbers of their subscriptions.
-    numbers: HashMap<u64, Arc<str>>,
+    numbers: HashMap<u32, Arc<str>>,
     /// Those that are to be subscribed to, in the order in which they were wanted.
     due: VecDeque<Arc<str>>,
-    last_number: u64,
+    /// Those that nobody wants, by the time at which they end.
+    leaving: BTreeSet<(Instant, Arc<str>)>,
+    confirmed: usize,
+    last_number: u32,
 }
 
 /// A topic that is wanted, or was.
 #[derive(Default)]
 struct Topic {
-    shards: BTreeSet<ShardNumber>,
+    /// With which quality of service.
+    shards: BTreeMap<ShardNumber, u8>,
     /// Who is to be told when it is confirmed.
     waiting: BTreeSet<ShardNumber>,
+    is_due: bool,
     /// The number of its subscription in this session.
-    number: Option<u64>,
-    confirmed: bool,
+    number: Option<u32>,
+    /// The quality of service that the broker was last asked for.
+    asked: u8,
+    /// The broker has not answered yet.
+    under_way: bool,
+    /// What the broker has confirmed.
+    granted: Option<u8>,
     /// Nobody wants it: it is ended then.
     leaves: Option<Instant>,
 }
@@ -33,107 +44,195 @@ struct Topic {
 /// What becomes of a wish.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Wish {
-    /// The broker has confirmed the topic.
-    Confirmed,
-    /// It is to be tried, or subscribed to.
-    New,
-    /// It is under way.
+    /// The broker has confirmed the topic, with this quality of service.
+    Confirmed(u8),
+    /// It is due, or under way.
     Waits,
-    /// There are as many as there may be.
-    TooMany,
 }
 
+/// A topic that is no more, and the number of its subscription.
+pub(super) type Gone = (Arc<str>, Option<u32>);
+
 impl Topics {
-    /// A shard wants a topic.
-    pub(super) fn want(&mut self, topic: &Arc<str>, shard: ShardNumber, most: usize) -> Wish {
-        let is_new = !self.known.contains_key(topic);
-        if is_new && self.known.len() >= most {
-            return Wish::TooMany;
-        }
+    /// A shard wants a topic with this quality of service.
+    pub(super) fn want(&mut self, topic: &Arc<str>, shard: ShardNumber, quality: u8) -> Wish {
         let its = self.known.entry(topic.clone()).or_default();
-        its.shards.insert(shard);
-        its.leaves = None;
-        if its.confirmed {
-            return Wish::Confirmed;
+        its.shards.insert(shard, quality);
+        if let Some(at) = its.leaves.take() {
+            self.leaving.remove(&(at, topic.clone()));
+        }
+        if let Some(granted) = its.granted.filter(|_| its.asked >= quality) {
+            return Wish::Confirmed(granted);
         }
         its.waiting.insert(shard);
-        if is_new { Wish::New } else { Wish::Waits }
+        if !its.under_way {
+            self.set_due(topic);
+        }
+        Wish::Waits
     }
 
     /// A shard wants it no more.
-    pub(super) fn leave(&mut self, topic: &str, shard: ShardNumber, now: Instant, linger: Duration) {
+    pub(super) fn leave(&mut self, topic: &Arc<str>, shard: ShardNumber, now: Instant, linger: Duration) {
         let Some(its) = self.known.get_mut(topic) else { return };
         its.shards.remove(&shard);
         its.waiting.remove(&shard);
-        if its.shards.is_empty() {
+        if its.shards.is_empty() && its.leaves.is_none() {
             its.leaves = Some(now + linger);
+            self.leaving.insert((now + linger, topic.clone()));
         }
     }
 
-    /// Topics that nobody has wanted for long enough, and the numbers of their subscriptions.
-    pub(super) fn expire(&mut self, now: Instant) -> Vec<(Arc<str>, Option<u64>)> {
-        let is_over = |its: &Topic| its.leaves.is_some_and(|at| at <= now);
-        let over: Vec<Arc<str>> = self.known.iter().filter(|it| is_over(it.1)).map(|it| it.0.clone()).collect();
-        let end = |topic: Arc<str>| {
-            let number = self.known.remove(&topic).and_then(|its| its.number);
-            number.map(|number| self.numbers.remove(&number));
-            (topic, number)
-        };
-        over.into_iter().map(end).collect()
+    /// Topics that nobody has wanted for long enough.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<Gone> {
+        let mut gone = Vec::new();
+        while self.leaving.first().is_some_and(|(at, _)| *at <= now) {
+            gone.extend(self.evict());
+        }
+        gone
     }
 
-    /// It may be subscribed to.
+    /// Ends the topic that nobody has wanted for the longest time.
+    pub(super) fn evict(&mut self) -> Option<Gone> {
+        let (_, topic) = self.leaving.pop_first()?;
+        let number = self.remove(&topic).and_then(|its| its.number);
+        Some((topic, number))
+    }
+
+    fn remove(&mut self, topic: &Arc<str>) -> Option<Topic> {
+        let its = self.known.remove(topic)?;
+        its.number.map(|number| self.numbers.remove(&number));
+        its.leaves.map(|at| self.leaving.remove(&(at, topic.clone())));
+        self.confirmed -= usize::from(its.granted.is_some());
+        Some(its)
+    }
+
+    /// It is to be subscribed to, or subscribed to anew.
     pub(super) fn set_due(&mut self, topic: &Arc<str>) {
-        if self.known.get(topic).is_some_and(|its| its.number.is_none()) {
+        if let Some(its) = self.known.get_mut(topic)
+            && !std::mem::replace(&mut its.is_due, true)
+        {
             self.due.push_back(topic.clone());
         }
+        // Of those that end before a session takes them, places are left.
+        if self.due.len() > 2 * self.known.len() + 64 {
+            let mut seen = HashSet::new();
+            self.due.retain(|topic| self.known.get(topic).is_some_and(|its| its.is_due) && seen.insert(topic.clone()));
+        }
     }
 
-    /// The next that is to be subscribed to, and the number of its subscription.
-    pub(super) fn next_due(&mut self) -> Option<(Arc<str>, u64)> {
+    /// Takes the next one that is due.
+    pub(super) fn next_due(&mut self) -> Option<Arc<str>> {
         loop {
             let topic = self.due.pop_front()?;
-            let Some(its) = self.known.get_mut(&topic).filter(|its| its.number.is_none()) else { continue };
-            self.last_number += 1;
-            its.number = Some(self.last_number);
-            self.numbers.insert(self.last_number, topic.clone());
-            return Some((topic, self.last_number));
+            // One that has ended meanwhile, and come again, stands there once more.
+            if let Some(its) = self.known.get_mut(&topic)
+                && std::mem::take(&mut its.is_due)
+            {
+                return Some(topic);
+            }
         }
+    }
+
+    /// The broker is asked for it: the number of its subscription, and the quality of service that is wanted.
+    pub(super) fn begin(&mut self, topic: &Arc<str>) -> Option<(u32, u8)> {
+        let its = self.known.get_mut(topic)?;
+        (its.under_way, its.asked) = (true, its.wanted());
+        let number = *its.number.get_or_insert_with(|| {
+            self.last_number += 1;
+            self.numbers.insert(self.last_number, topic.clone());
+            self.last_number
+        });
+        Some((number, its.asked))
     }
 
     /// The topic of a subscription.
-    pub(super) fn of(&self, number: u64) -> Option<&Arc<str>> {
+    pub(super) fn of(&self, number: u32) -> Option<&Arc<str>> {
         self.numbers.get(&number)
     }
 
-    /// The broker has confirmed a subscription: its topic, and who is to be told.
-    pub(super) fn confirm(&mut self, number: u64) -> Option<(Arc<str>, BTreeSet<ShardNumber>)> {
+    /// The broker has confirmed a subscription: its topic, and who is to be told. Where more was asked for meanwhile it
+    /// is due again, and those wait who have.
+    pub(super) fn confirm(&mut self, number: u32, granted: u8) -> Option<(Arc<str>, BTreeSet<ShardNumber>)> {
         let topic = self.numbers.get(&number)?.clone();
         let its = self.known.get_mut(&topic)?;
-        its.confirmed = true;
-        Some((topic, std::mem::take(&mut its.waiting)))
+        its.under_way = false;
+        self.confirmed += usize::from(its.granted.replace(granted).is_none());
+        let (asked, shards) = (its.asked, &its.shards);
+        let waits = |shard: &ShardNumber| shards.get(shard).is_some_and(|quality| *quality > asked);
+        let (waiting, told) = std::mem::take(&mut its.waiting).into_iter().partition(waits);
+        its.waiting = waiting;
+        if its.wanted() > asked {
+            self.set_due(&topic);
+        }
+        Some((topic, told))
     }
 
     /// It is refused: who wants it.
-    pub(super) fn refuse(&mut self, topic: &str) -> BTreeSet<ShardNumber> {
-        let Some(its) = self.known.remove(topic) else { return BTreeSet::new() };
-        its.number.map(|number| self.numbers.remove(&number));
-        its.shards
+    pub(super) fn refuse(&mut self, topic: &Arc<str>) -> Vec<ShardNumber> {
+        self.remove(topic).map_or_else(Vec::new, |its| its.shards.into_keys().collect())
     }
 
-    /// The session is lost: all are to be subscribed to again.
-    pub(super) fn lost(&mut self) {
-        self.numbers.clear();
-        self.due.clear();
-        for (topic, its) in &mut self.known {
-            (its.number, its.confirmed) = (None, false);
-            self.due.push_back(topic.clone());
+    /// The broker is asked for it with a higher quality of service, for another topic's sake.
+    pub(super) fn raise(&mut self, topic: &Arc<str>, quality: u8) {
+        if let Some(its) = self.known.get_mut(topic) {
+            (its.under_way, its.asked) = (true, its.asked.max(quality));
         }
+    }
+
+    /// The broker's answer will not come: it is to be asked again.
+    pub(super) fn ask_again(&mut self, topic: &Arc<str>) {
+        if let Some(its) = self.known.get_mut(topic) {
+            its.under_way = false;
+        }
+        self.set_due(topic);
+    }
+
+    /// The last number that was given to a subscription.
+    pub(super) fn last_number(&self) -> u32 {
+        self.last_number
+    }
+
+    /// Those of which the broker has said nothing yet.
+    pub(super) fn under_way(&self) -> Vec<Arc<str>> {
+        self.known.iter().filter(|(_, its)| its.under_way).map(|(topic, _)| topic.clone()).collect()
+    }
+
+    /// The session is lost: all are to be subscribed to again, in their order, but those that nobody wants: they have
+    /// ended.
+    pub(super) fn lost(&mut self) -> Vec<Arc<str>> {
+        let gone = std::iter::from_fn(|| self.evict()).map(|(topic, _)| topic).collect();
+        let mut topics: Vec<_> = self.known.iter().map(|(topic, its)| (its.number, topic.clone())).collect();
+        topics.sort_unstable();
+        self.numbers.clear();
+        (self.confirmed, self.last_number) = (0, 0);
+        for (_, topic) in topics {
+            if let Some(its) = self.known.get_mut(&topic) {
+                (its.number, its.granted, its.under_way, its.asked) = (None, None, false, 0);
+            }
+            self.set_due(&topic);
+        }
+        gone
+    }
+
+    /// Whether some are due, or were.
+    pub(super) fn has_due(&self) -> bool {
+        !self.due.is_empty()
     }
 
     /// How many there are, and how many of them are confirmed.
     pub(super) fn counts(&self) -> (usize, usize) {
-        (self.known.len(), self.known.values().filter(|its| its.confirmed).count())
+        (self.known.len(), self.confirmed)
+    }
+
+    /// Whether a topic is among them.
+    pub(super) fn has(&self, topic: &str) -> bool {
+        self.known.contains_key(topic)
+    }
+}
+
+impl Topic {
+    fn wanted(&self) -> u8 {
+        self.shards.values().copied().max().unwrap_or(0).max(self.asked)
     }
 }
 
@@ -141,36 +240,70 @@ impl Topics {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_first_wish_subscribes_and_the_last_one_leaving_ends_it_later() {
-        let (mut topics, topic, now) = (Topics::default(), Arc::<str>::from("a"), Instant::now());
-        let linger = Duration::from_secs(30);
-        assert_eq!([topics.want(&topic, 0, 9), topics.want(&topic, 1, 9)], [Wish::New, Wish::Waits]);
-        topics.set_due(&topic);
-        let (_, number) = topics.next_due().unwrap();
-        assert_eq!((topics.next_due(), topics.of(number)), (None, Some(&topic)));
-        assert_eq!(topics.confirm(number).unwrap().1, [0, 1].into());
-        assert_eq!(topics.want(&topic, 2, 9), Wish::Confirmed);
-        (0..3).for_each(|shard| topics.leave("a", shard, now, linger));
-        assert_eq!(topics.expire(now), []);
-        assert_eq!(topics.want(&topic, 0, 9), Wish::Confirmed, "who comes back in time finds it there");
-        topics.leave("a", 0, now, linger);
-        assert_eq!(topics.expire(now + linger), [(topic, Some(number))]);
-        assert_eq!(topics.counts(), (0, 0));
+    const LINGER: Duration = Duration::from_secs(30);
+
+    fn begin(topics: &mut Topics) -> (Arc<str>, u32, u8) {
+        let topic = topics.next_due().unwrap();
+        let (number, quality) = topics.begin(&topic).unwrap();
+        (topic, number, quality)
     }
 
     #[test]
-    fn what_was_lost_is_made_again_and_too_many_are_refused() {
-        let (mut topics, one, other) = (Topics::default(), Arc::<str>::from("a"), Arc::<str>::from("b"));
-        topics.want(&one, 0, 1);
-        assert_eq!(topics.want(&other, 0, 1), Wish::TooMany);
-        topics.set_due(&one);
-        let (_, number) = topics.next_due().unwrap();
-        topics.confirm(number);
-        topics.lost();
-        let (topic, again) = topics.next_due().unwrap();
-        assert_eq!((&topic, topics.of(number)), (&one, None));
-        assert_eq!(topics.want(&one, 1, 1), Wish::Waits);
-        assert_eq!(topics.confirm(again).unwrap().1, [1].into());
+    fn the_first_wish_subscribes_and_the_last_one_leaving_ends_it_later() {
+        let (mut topics, topic, now) = (Topics::default(), Arc::<str>::from("a"), Instant::now());
+        assert_eq!([topics.want(&topic, 0, 1), topics.want(&topic, 1, 1)], [Wish::Waits, Wish::Waits]);
+        let (_, number, _) = begin(&mut topics);
+        assert_eq!((topics.next_due(), topics.of(number)), (None, Some(&topic)));
+        assert_eq!(topics.confirm(number, 1).unwrap().1, [0, 1].into());
+        assert_eq!((topics.want(&topic, 2, 1), topics.counts()), (Wish::Confirmed(1), (1, 1)));
+        (0..3).for_each(|shard| topics.leave(&topic, shard, now, LINGER));
+        assert_eq!(topics.expire(now), []);
+        assert_eq!(topics.want(&topic, 0, 1), Wish::Confirmed(1), "who comes back in time finds it there");
+        assert_eq!(topics.expire(now + LINGER), []);
+        topics.leave(&topic, 0, now, LINGER);
+        assert_eq!(topics.expire(now + LINGER), [(topic, Some(number))]);
+        assert_eq!((topics.counts(), topics.evict()), ((0, 0), None));
+    }
+
+    #[test]
+    fn what_was_lost_is_made_again_in_order_and_what_nobody_wants_is_not() {
+        let (mut topics, now) = (Topics::default(), Instant::now());
+        let names: Vec<Arc<str>> = (0..20).map(|at| format!("t{at}").into()).collect();
+        for name in &names {
+            topics.want(name, 0, 1);
+            let (_, number, _) = begin(&mut topics);
+            topics.confirm(number, 1);
+        }
+        topics.leave(&names[3], 0, now, LINGER);
+        assert_eq!((topics.lost(), topics.counts()), (vec![names[3].clone()], (19, 0)));
+        assert_eq!(topics.want(&names[0], 1, 1), Wish::Waits);
+        let made: Vec<_> = std::iter::from_fn(|| topics.next_due()).collect();
+        assert_eq!(made, [&names[..3], &names[4..]].concat());
+        let (number, _) = topics.begin(&names[0]).unwrap();
+        assert_eq!(topics.confirm(number, 1).unwrap().1, [1].into(), "who was told before is not told again");
+    }
+
+    #[test]
+    fn a_higher_quality_is_asked_for_and_who_wants_it_waits() {
+        let (mut topics, topic) = (Topics::default(), Arc::<str>::from("a"));
+        topics.want(&topic, 0, 0);
+        let (_, number, quality) = begin(&mut topics);
+        assert_eq!((quality, topics.want(&topic, 1, 2)), (0, Wish::Waits));
+        assert_eq!((topics.next_due(), topics.confirm(number, 0).unwrap().1), (None, [0].into()));
+        assert_eq!(begin(&mut topics), (topic.clone(), number, 2));
+        // The broker grants less than was asked for: it is not asked again.
+        assert_eq!(topics.confirm(number, 1).unwrap().1, [1].into());
+        assert_eq!((topics.want(&topic, 2, 2), topics.next_due()), (Wish::Confirmed(1), None));
+    }
+
+    #[test]
+    fn one_that_was_refused_is_forgotten_and_one_that_ended_is_not_due() {
+        let (mut topics, topic, now) = (Topics::default(), Arc::<str>::from("a"), Instant::now());
+        topics.want(&topic, 0, 1);
+        topics.leave(&topic, 0, now, LINGER);
+        assert_eq!((topics.evict(), topics.next_due()), (Some((topic.clone(), None)), None));
+        topics.want(&topic, 4, 1);
+        let (_, number, _) = begin(&mut topics);
+        assert_eq!((topics.refuse(&topic), topics.of(number), topics.counts()), (vec![4], None, (0, 0)));
     }
 }

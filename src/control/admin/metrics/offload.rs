@@ -1,7 +1,7 @@
 //! The metrics of routes in front of brokers.
 
 use super::{Kind, Metric, Samples, Snapshot};
-use crate::control::brokers::BrokerStats;
+use crate::control::brokers::{BrokerStats, Refused};
 use crate::mesh::OffloadRefused;
 
 pub(super) const METRICS: &[Metric] = &[
@@ -20,6 +20,20 @@ pub(super) const METRICS: &[Metric] = &[
         samples: |snapshot, samples| brokers(snapshot, samples, |it| it.lost.get()),
     },
     Metric {
+        name: "edgehold_broker_reconnects_total",
+        kind: Kind::Counter,
+        help: "Such sessions that were made again.",
+        labels: &["route"],
+        samples: |snapshot, samples| brokers(snapshot, samples, |it| it.reconnects.get()),
+    },
+    Metric {
+        name: "edgehold_broker_nonsense_total",
+        kind: Kind::Counter,
+        help: "Such sessions that were ended since the broker has sent what its protocol does not have.",
+        labels: &["route"],
+        samples: |snapshot, samples| brokers(snapshot, samples, |it| it.nonsense.get()),
+    },
+    Metric {
         name: "edgehold_broker_topics_wanted",
         kind: Kind::Gauge,
         help: "Destinations that clients subscribe to, or did until `linger` ago (`topics_max`).",
@@ -36,9 +50,16 @@ pub(super) const METRICS: &[Metric] = &[
     Metric {
         name: "edgehold_broker_topics_refused_total",
         kind: Kind::Counter,
-        help: "Destinations that the broker has refused, or that were more than `topics_max`.",
-        labels: &["route"],
-        samples: |snapshot, samples| brokers(snapshot, samples, |it| it.refused.get()),
+        help: "Destinations that the broker has refused (`broker`), that were more than `topics_max`, or that overlap with \
+               another where the broker's MQTT cannot tell their messages apart (`overlap`).",
+        labels: &["route", "reason"],
+        samples: |snapshot, samples| {
+            for broker in snapshot.counts.brokers.iter() {
+                for why in Refused::ALL {
+                    samples.add(&[&broker.name, why.word()], broker.refused(why));
+                }
+            }
+        },
     },
     Metric {
         name: "edgehold_broker_messages_total",
@@ -53,6 +74,13 @@ pub(super) const METRICS: &[Metric] = &[
         help: "Bytes of these messages.",
         labels: &["route"],
         samples: |snapshot, samples| brokers(snapshot, samples, |it| it.bytes.get()),
+    },
+    Metric {
+        name: "edgehold_broker_duplicates_total",
+        kind: Kind::Counter,
+        help: "Copies of messages that MQTT brokers have sent once more, for another filter; nobody is sent them.",
+        labels: &["route"],
+        samples: |snapshot, samples| brokers(snapshot, samples, |it| it.duplicates.get()),
     },
     summed!("edgehold_offload_sessions", Gauge, "Sessions of shards with brokers that are up.", offload_sessions),
     summed!(

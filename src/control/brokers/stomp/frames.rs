@@ -1,47 +1,41 @@
 //! STOMP as a client of a broker speaks it: logging in, subscriptions, and what comes.
 
-use super::connection::Connection;
-use super::settings::{BrokerAddress, BrokerSettings};
+use crate::control::brokers::connection::Connection;
+use crate::control::brokers::keeper::nonsense;
+use crate::control::brokers::settings::{BrokerAddress, BrokerSettings};
 use edgehold_wire::stomp::{self, Command, Fault, Frame, HeartBeat, Limits, Read, Version};
 use std::io;
-use tokio::time::timeout;
+use std::time::Duration;
 
-/// What a frame of a broker may be, at most.
-const LIMITS: Limits = Limits { frame_bytes: 64 << 20, header_bytes: 1 << 20, header_count: 4096 };
+/// Bytes of the headers of a broker's frame, and their number, at most.
+const HEADER_BYTES: usize = 1 << 20;
+const HEADER_COUNT: usize = 4096;
 
-/// A connection that is logged in, to the first address that answers.
-///
-/// # Errors
-/// None does; the last one's reason.
-pub(super) async fn connect_any(settings: &BrokerSettings) -> io::Result<Connection> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "no address");
-    for address in &settings.addresses {
-        match timeout(settings.connect_timeout, connect(address, settings)).await {
-            Ok(Ok((connection, _))) => return Ok(connection),
-            Ok(Err(error)) => last = error,
-            Err(_) => last = io::ErrorKind::TimedOut.into(),
-        }
-    }
-    Err(last)
-}
+/// Bytes that are said before CONNECTED, at most: that frame, or an ERROR.
+const GREETING_BYTES: usize = 64 << 10;
 
-/// A connection that is logged in, and what the broker says of heart-beats.
+/// A connection that is logged in, and what the broker says of heart-beats. `heart_beat`: those that are offered to it,
+/// and asked of it.
 ///
 /// # Errors
 /// It cannot be reached, lets nobody in, or speaks no STOMP 1.1 or 1.2.
-pub(super) async fn connect(address: &BrokerAddress, settings: &BrokerSettings) -> io::Result<(Connection, HeartBeat)> {
+pub(super) async fn connect(
+    address: &BrokerAddress,
+    settings: &BrokerSettings,
+    heart_beat: Duration,
+) -> io::Result<(Connection, HeartBeat)> {
     let mut connection = Connection::open(address).await?;
-    let beats = format!("{0},{0}", settings.heart_beat.as_millis());
+    let beats = format!("{0},{0}", heart_beat.as_millis());
     let mut headers = vec![("accept-version", "1.1,1.2"), ("heart-beat", &beats), ("host", &settings.host)];
     headers.extend(settings.user.as_deref().map(|user| ("login", user)));
     headers.extend(settings.password.as_ref().map(|password| ("passcode", password.reveal())));
     write(&mut connection, Command::Connect, &headers);
     let mut answer = None;
     loop {
-        read(&mut connection, |frame| answer = answer.take().or_else(|| Some(welcome(frame))))?;
+        read(&mut connection, GREETING_BYTES, |frame| answer = answer.take().or_else(|| Some(welcome(frame))))?;
         match answer.take() {
             Some(answer) => return answer.map(|beats| (connection, beats)),
-            None => connection.go_on().await?,
+            None => drop(connection.go_on().await?),
         }
     }
 }
@@ -55,14 +49,14 @@ fn welcome(frame: &Frame<'_>) -> io::Result<HeartBeat> {
 }
 
 /// Subscribes by this number, which the receipt has, too.
-pub(super) fn subscribe(connection: &mut Connection, topic: &str, number: u64) {
+pub(super) fn subscribe(connection: &mut Connection, topic: &str, number: u32) {
     let number = number.to_string();
     let headers = [("id", number.as_str()), ("destination", topic), ("ack", "auto"), ("receipt", &number)];
     write(connection, Command::Subscribe, &headers);
 }
 
 /// Ends the subscription of this number.
-pub(super) fn unsubscribe(connection: &mut Connection, number: u64) {
+pub(super) fn unsubscribe(connection: &mut Connection, number: u32) {
     write(connection, Command::Unsubscribe, &[("id", &number.to_string())]);
 }
 
@@ -77,32 +71,30 @@ const OWN: [&str; 4] = ["subscription:", "ack:", "receipt:", "transaction:"];
 ///
 /// # Errors
 /// What has come is no STOMP.
-pub(super) fn read(connection: &mut Connection, mut each: impl FnMut(&Frame<'_>)) -> io::Result<()> {
+pub(super) fn read(connection: &mut Connection, most: usize, mut each: impl FnMut(&Frame<'_>)) -> io::Result<()> {
     let mut at = 0;
     while at < connection.received.len() {
-        match next(&connection.received[at..]) {
+        match next(&connection.received[at..], most) {
             Ok(Read::Frame { frame, used }) => {
                 each(&frame);
                 at += used;
             }
             Ok(Read::Beat { used }) => at += used,
             Ok(Read::More { .. }) => break,
-            Err(fault) => {
-                let words = format!("the broker has sent what is no STOMP: {}", fault.words());
-                return Err(io::Error::new(io::ErrorKind::InvalidData, words));
-            }
+            Err(fault) => return Err(nonsense("STOMP", fault.words())),
         }
     }
     connection.received.drain(..at);
     Ok(())
 }
 
-/// The next frame.
+/// The next frame, of so many bytes at most.
 ///
 /// # Errors
 /// It is none.
-pub(super) fn next(bytes: &[u8]) -> Result<Read<'_>, Fault> {
-    stomp::read(bytes, &LIMITS, Version::V12)
+pub(super) fn next(bytes: &[u8], most: usize) -> Result<Read<'_>, Fault> {
+    let limits = Limits { frame_bytes: most, header_bytes: HEADER_BYTES.min(most), header_count: HEADER_COUNT };
+    stomp::read(bytes, &limits, Version::V12)
 }
 
 /// What shards send on of a MESSAGE: its header lines but for those that a client gets of its own and those of what its
@@ -128,7 +120,7 @@ mod tests {
     #[test]
     fn the_shared_part_has_what_no_client_has_of_its_own() {
         let bytes = b"MESSAGE\nsubscription:7\nmessage-id:a\nack:x\ndestination:/topic/a\ncontent-length:2\n\nhi\0";
-        let Ok(Read::Frame { frame, .. }) = next(bytes) else { panic!("a frame") };
+        let Ok(Read::Frame { frame, .. }) = next(bytes, 1000) else { panic!("a frame") };
         let (shared, escaped) = tail(&frame);
         assert_eq!(shared, b"message-id:a\ndestination:/topic/a\ncontent-length:2\n\nhi\0");
         assert!(!escaped);

@@ -1,9 +1,10 @@
 //! Topics of which it is not known whether the broker takes them: an ERROR ends a session (STOMP 1.2, ERROR), so each is
 //! tried on a connection of its own first, one after the other.
 
-use super::connection::Connection;
-use super::settings::BrokerSettings;
-use super::stomp;
+use super::frames;
+use crate::control::brokers::connection::Connection;
+use crate::control::brokers::keeper::within;
+use crate::control::brokers::settings::BrokerSettings;
 use edgehold_wire::stomp::{Command, Frame};
 use std::io;
 use std::sync::Arc;
@@ -38,46 +39,67 @@ pub(super) async fn run(
         if !matches!(result, Ok(Ok(()))) {
             connection = None;
         }
-        if tried.send((topic, result)).is_err() {
-            return;
+        let is_away = result.is_err();
+        // The other end lives as long as this one.
+        let _gone = tried.send((topic, result));
+        while is_away && let Ok(topic) = topics.try_recv() {
+            let _gone = tried.send((topic, Err(io::ErrorKind::NotConnected.into())));
         }
     }
 }
 
-/// A session that has idled may have ended meanwhile: then a new one is asked.
+/// A session that has idled may have ended meanwhile, and its ERROR be about that: then a new one is asked.
 async fn one(
     settings: &BrokerSettings,
     connection: &mut Option<Connection>,
     topic: &str,
 ) -> io::Result<Result<(), String>> {
     if let Some(known) = connection
-        && let Ok(said) = subscribe(known, topic).await
+        && let Ok(Ok(())) = subscribe(known, topic, settings.message_bytes).await
     {
-        return Ok(said);
+        return Ok(Ok(()));
     }
-    let connection = connection.insert(stomp::connect_any(settings).await?);
-    subscribe(connection, topic).await
+    let connection = connection.insert(connect_any(settings).await?);
+    subscribe(connection, topic, settings.message_bytes).await
 }
 
-async fn subscribe(connection: &mut Connection, topic: &str) -> io::Result<Result<(), String>> {
-    stomp::subscribe(connection, topic, 1);
-    let said = answer(connection).await?;
-    stomp::unsubscribe(connection, 1);
+/// The first address that answers.
+///
+/// # Errors
+/// None does; the last one's reason.
+async fn connect_any(settings: &BrokerSettings) -> io::Result<Connection> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "no address");
+    for address in &settings.addresses {
+        match within(settings.connect_timeout, frames::connect(address, settings, Duration::ZERO)).await {
+            Ok((connection, _)) => return Ok(connection),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn subscribe(connection: &mut Connection, topic: &str, most: usize) -> io::Result<Result<(), String>> {
+    frames::subscribe(connection, topic, 1);
+    let said = answer(connection, most).await?;
+    frames::unsubscribe(connection, 1);
+    while !connection.unsent.is_empty() {
+        connection.write().await?;
+    }
     Ok(said)
 }
 
 /// RECEIPT or ERROR; whatever else comes is nobody's.
-async fn answer(connection: &mut Connection) -> io::Result<Result<(), String>> {
+async fn answer(connection: &mut Connection, most: usize) -> io::Result<Result<(), String>> {
     let mut said = None;
     loop {
-        stomp::read(connection, |frame: &Frame<'_>| match frame.command {
+        frames::read(connection, most, |frame: &Frame<'_>| match frame.command {
             Command::Receipt => said = Some(Ok(())),
             Command::Error => said = Some(Err(frame.get("message").unwrap_or_default().into_owned())),
             _ => {}
         })?;
         match said {
             Some(said) => return Ok(said),
-            None => connection.go_on().await?,
+            None => drop(connection.go_on().await?),
         }
     }
 }
