@@ -543,9 +543,10 @@ fn full_routes(routes: &[Route], limits: &Limits) {
     assert_eq!(routes[3].service, Service::Echo { subprotocols: vec!["chat".into()] });
     assert_eq!(routes[4].service, Service::Page);
     let below: Vec<bool> = routes.iter().map(Route::below).collect();
-    assert_eq!(below, [false, false, true, true, false, false, false, false]);
+    assert_eq!(below, [false, false, true, true, false, false, false, false, false]);
     full_auth(&routes[5..]);
     full_offload(&routes[7].service);
+    full_mqtt(&routes[8].service);
 }
 
 fn full_offload(service: &Service) {
@@ -574,6 +575,9 @@ fn full_offload(service: &Service) {
         topics_max: 1000,
         subscribe_rate: 50,
         tell_gaps: true,
+        keep_alive: Duration::ZERO,
+        client_id: "edgehold".into(),
+        persistent: false,
     };
     let expected = Offload {
         upstreams: vec![broker("broker-1"), broker("broker-2")],
@@ -586,6 +590,18 @@ fn full_offload(service: &Service) {
         keys,
     };
     assert_eq!(*service, Service::Stomp(Box::new(expected)));
+}
+
+fn full_mqtt(service: &Service) {
+    let Service::Mqtt(offload) = service else { panic!("{service:?}") };
+    let keys = &offload.keys;
+    assert_eq!((&keys.share, &keys.private), (&strings(&["site/#"]), &strings(&["$SYS/#"])));
+    let names = (keys.keep_alive, keys.client_id.as_str(), keys.persistent);
+    assert_eq!(names, (Duration::from_secs(300), "edge-1", true));
+    assert_eq!(
+        (offload.subscriptions_max, keys.linger, keys.while_down),
+        (64, Duration::from_secs(30), WhileDown::Queue)
+    );
 }
 
 fn full_forward(ca: Option<PathBuf>) -> ForwardSettings {

@@ -10,7 +10,7 @@ use crate::service::gate::{
 
 /// The gate of a route.
 pub(super) fn plan(route: &config::Route) -> GatePlan {
-    let late = matches!(route.service, config::Service::Stomp(_));
+    let late = matches!(route.service, config::Service::Stomp(_) | config::Service::Mqtt(_));
     let auth = route.auth.as_deref().map(|written| AuthPlan { late, ..auth_plan(written) });
     GatePlan { cors: cors(route), auth, roles: boxed(&route.roles) }
 }

@@ -83,6 +83,8 @@ pub struct Generation {
     broadcasts: Numbers<RouteKey>,
     /// So are those of stomp.
     stomps: Numbers<RouteKey>,
+    /// And those of mqtt.
+    mqtts: Numbers<RouteKey>,
     feeds: Numbers<String>,
     upstreams: Numbers<Upstream>,
 }
@@ -90,9 +92,10 @@ pub struct Generation {
 impl Generation {
     /// The generation that a server starts with: numbers are places in the file, of an upstream the first.
     pub fn first(config: Arc<Config>) -> Generation {
-        let (routes, broadcasts, stomps) = (Numbers::new(), Numbers::new(), Numbers::new());
+        let (routes, broadcasts) = (Numbers::new(), Numbers::new());
+        let (stomps, mqtts) = (Numbers::new(), Numbers::new());
         let (feeds, upstreams) = (Numbers::new(), Numbers::new());
-        let mut generation = Generation { config, number: 0, routes, broadcasts, stomps, feeds, upstreams };
+        let mut generation = Generation { config, number: 0, routes, broadcasts, stomps, mqtts, feeds, upstreams };
         generation.assign();
         generation
     }
@@ -111,6 +114,7 @@ impl Generation {
         self.routes.keep(config.routes.iter().map(route_key));
         self.broadcasts.keep(broadcasts(&config).map(|(route, _)| route_key(route)));
         self.stomps.keep(stomps(&config).map(|(route, _)| route_key(route)));
+        self.mqtts.keep(mqtts(&config).map(|(route, _)| route_key(route)));
         self.feeds.keep(feed_keys(&config));
         self.upstreams.keep(upstreams(&config).cloned());
     }
@@ -120,6 +124,7 @@ impl Generation {
         self.routes.assign(config.routes.iter().map(route_key));
         self.broadcasts.assign(broadcasts(&config).map(|(route, _)| route_key(route)));
         self.stomps.assign(stomps(&config).map(|(route, _)| route_key(route)));
+        self.mqtts.assign(mqtts(&config).map(|(route, _)| route_key(route)));
         self.feeds.assign(feed_keys(&config));
         self.upstreams.assign(upstreams(&config).cloned());
     }
@@ -134,9 +139,10 @@ impl Generation {
         self.broadcasts.known.get(&route_key(route)).map(|&number| short(number))
     }
 
-    /// The number of a route among those of stomp; `None` if this generation has no such route there.
-    pub fn stomp(&self, route: &Route) -> Option<u16> {
-        self.stomps.known.get(&route_key(route)).map(|&number| short(number))
+    /// The number of a route among those of stomp, or of mqtt; `None` if this generation has no such route there.
+    pub fn offload(&self, route: &Route) -> Option<u16> {
+        let key = route_key(route);
+        self.stomps.known.get(&key).or_else(|| self.mqtts.known.get(&key)).map(|&number| short(number))
     }
 
     /// The number of the feed of a route's broker; `None` if it has none.
@@ -183,9 +189,19 @@ impl Generation {
         self.stomps.table(stomps(&self.config).map(|(route, its)| (route_key(route), make(route, its))))
     }
 
+    /// What the routes of mqtt become, by their numbers there.
+    pub fn by_mqtt<T>(&self, make: impl Fn(&Route, &Offload) -> T) -> Vec<Option<T>> {
+        self.mqtts.table(mqtts(&self.config).map(|(route, its)| (route_key(route), make(route, its))))
+    }
+
     /// What the feeds of the brokers of stomp become, by their numbers.
     pub fn by_stomp_feed<T>(&self, make: impl Fn(&Offload) -> T) -> Vec<Option<T>> {
         self.feeds.table(stomps(&self.config).map(|(route, its)| (broker_key(route), make(its))))
+    }
+
+    /// What those of mqtt become.
+    pub fn by_mqtt_feed<T>(&self, make: impl Fn(&Offload) -> T) -> Vec<Option<T>> {
+        self.feeds.table(mqtts(&self.config).map(|(route, its)| (broker_key(route), make(its))))
     }
 
     /// What the feeds become, by their numbers. `make` is told the place of each in the configuration.
@@ -224,9 +240,17 @@ pub(super) fn stomps(config: &Config) -> impl Iterator<Item = (&Route, &Offload)
     })
 }
 
+/// The routes of mqtt, likewise.
+pub(super) fn mqtts(config: &Config) -> impl Iterator<Item = (&Route, &Offload)> {
+    config.routes.iter().filter_map(|route| match &route.service {
+        Service::Mqtt(offload) => Some((route, &**offload)),
+        _ => None,
+    })
+}
+
 /// By what feeds are told apart: their names, and behind them the brokers of routes.
 fn feed_keys(config: &Config) -> impl Iterator<Item = String> {
-    let brokers = stomps(config).map(|(route, _)| broker_key(route));
+    let brokers = stomps(config).chain(mqtts(config)).map(|(route, _)| broker_key(route));
     config.feeds.iter().map(|feed| feed.name.clone()).chain(brokers)
 }
 

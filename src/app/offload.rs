@@ -1,7 +1,7 @@
 //! Routes in front of brokers, from what was written to what shards and the control thread work with.
 
 use super::config::{self, Offload, Route};
-use super::generation::{Generation, stomps};
+use super::generation::{Generation, mqtts, stomps};
 use super::shard_settings::{UpstreamTable, places};
 use crate::control::brokers::{BrokerAddress, BrokerSettings, Protocol};
 use crate::service::broadcast::{FeedSettings, Keep, Naming, Policy, Slow};
@@ -13,6 +13,9 @@ use std::time::Duration;
 /// Destinations that are shared where nothing is written: RabbitMQ's and ActiveMQ's topics, and RabbitMQ's exchanges.
 const SHARE: [&str; 2] = ["/topic/#", "/exchange/#"];
 
+/// What of MQTT is shared where nothing is written.
+const EVERYTHING: [&str; 1] = ["#"];
+
 /// Destinations of one client where nothing is written: what is made for a session and ends with it.
 const PRIVATE: [&str; 3] = ["/temp-queue/#", "/temp-topic/#", "/reply-queue/#"];
 
@@ -23,7 +26,17 @@ const BROKER_BYTES: usize = 64 << 20;
 pub(super) fn stomp(generation: &Generation, epoch: u32, upstreams: &UpstreamTable) -> OffloadSettings {
     OffloadSettings {
         plans: generation.by_stomp(|route, written| Arc::new(plan(generation, route, written))),
-        feeds: generation.by_stomp_feed(feed),
+        feeds: generation.by_stomp_feed(|written| feed(written, Naming::Exact)),
+        places: places(generation, upstreams),
+        epoch,
+    }
+}
+
+/// What the service `mqtt` of a shard is told.
+pub(super) fn mqtt(generation: &Generation, epoch: u32, upstreams: &UpstreamTable) -> OffloadSettings {
+    OffloadSettings {
+        plans: generation.by_mqtt(|route, written| Arc::new(plan(generation, route, written))),
+        feeds: generation.by_mqtt_feed(|written| feed(written, Naming::Filters)),
         places: places(generation, upstreams),
         epoch,
     }
@@ -32,12 +45,15 @@ pub(super) fn stomp(generation: &Generation, epoch: u32, upstreams: &UpstreamTab
 /// The plan of a route.
 pub(super) fn plan(generation: &Generation, route: &Route, written: &Offload) -> OffloadPlan {
     let keys = &written.keys;
+    let is_mqtt = matches!(route.service, config::Service::Mqtt(_));
+    let syntax = if is_mqtt { Syntax::Mqtt } else { Syntax::Stomp };
+    let (share, private) = if is_mqtt { (&EVERYTHING[..], &[][..]) } else { (&SHARE[..], &PRIVATE[..]) };
     let patterns = |texts: &[String], usual: &[&str]| match texts {
-        [] => usual.iter().map(|text| Pattern::new(Syntax::Stomp, text)).collect(),
-        texts => texts.iter().map(|text| Pattern::new(Syntax::Stomp, text)).collect(),
+        [] => usual.iter().map(|text| Pattern::new(syntax, text)).collect(),
+        texts => texts.iter().map(|text| Pattern::new(syntax, text)).collect(),
     };
     OffloadPlan {
-        number: generation.stomp(route).unwrap_or_default(),
+        number: generation.offload(route).unwrap_or_default(),
         limits: generation.route(route).map_or(0, |number| number + 1),
         feed: generation.broker(route).unwrap_or_default(),
         upstreams: written.upstreams.iter().filter_map(|it| generation.upstream(it)).collect(),
@@ -49,9 +65,9 @@ pub(super) fn plan(generation: &Generation, route: &Route, written: &Offload) ->
             host: keys.host.as_str().into(),
         },
         auth: route.auth.is_some(),
-        share: patterns(&keys.share, &SHARE),
-        private: patterns(&keys.private, &PRIVATE),
-        rules: keys.permissions.iter().map(rule).collect(),
+        share: patterns(&keys.share, share),
+        private: patterns(&keys.private, private),
+        rules: keys.permissions.iter().map(|it| rule(syntax, it)).collect(),
         snapshot: written.snapshot,
         tell_gaps: keys.tell_gaps,
         slow: slow(written),
@@ -63,15 +79,15 @@ pub(super) fn plan(generation: &Generation, route: &Route, written: &Offload) ->
         unconfirmed_bytes: keys.unconfirmed_bytes as usize,
         while_down: keys.while_down,
         heart_beat_millis: millis(keys.heart_beat),
-        keep_alive_millis: 0,
+        keep_alive_millis: millis(keys.keep_alive),
         private_as_client: keys.private_as == config::PrivateAs::Client,
         private_max: keys.private_max,
     }
 }
 
-fn rule(written: &config::Permission) -> Rule {
+fn rule(syntax: Syntax, written: &config::Permission) -> Rule {
     Rule {
-        patterns: written.destinations.iter().map(|text| Pattern::new(Syntax::Stomp, text)).collect(),
+        patterns: written.destinations.iter().map(|text| Pattern::new(syntax, text)).collect(),
         roles: written.roles.iter().map(|role| role.as_str().into()).collect(),
         publish: written.publish,
         subscribe: written.subscribe,
@@ -84,14 +100,14 @@ fn slow(written: &Offload) -> Slow {
 }
 
 /// The last value of a destination is kept where somebody may be sent it alone.
-fn feed(written: &Offload) -> FeedSettings {
+fn feed(written: &Offload, naming: Naming) -> FeedSettings {
     let keep = Keep {
         backlog: u64::from(written.slow_client.max_pending),
         values: written.snapshot || written.slow_client.policy == Policy::Conflate,
         ..Keep::NOTHING
     };
     let channels_max = written.keys.topics_max as usize;
-    FeedSettings { naming: Naming::Exact, channels_max, ..FeedSettings::new(None, keep) }
+    FeedSettings { naming, channels_max, ..FeedSettings::new(None, keep) }
 }
 
 fn millis(duration: Duration) -> u32 {
@@ -110,14 +126,14 @@ pub(super) fn brokers(generation: &Generation, upstreams: &UpstreamTable) -> Vec
     };
     let broker = |(route, written): (&Route, &Offload)| BrokerSettings {
         name: route.path.clone(),
-        protocol: Protocol::Stomp,
+        protocol: if matches!(route.service, config::Service::Mqtt(_)) { Protocol::Mqtt } else { Protocol::Stomp },
         feed: generation.broker(route).unwrap_or_default(),
         addresses: written.upstreams.iter().filter_map(address).collect(),
         user: written.user.clone(),
         password: written.password.clone(),
         host: written.keys.host.clone(),
-        client_id: String::new(),
-        persistent: false,
+        client_id: written.keys.client_id.clone(),
+        persistent: written.keys.persistent,
         linger: written.keys.linger,
         heart_beat: written.keys.heart_beat,
         connect_timeout: written.connect_timeout,
@@ -125,5 +141,5 @@ pub(super) fn brokers(generation: &Generation, upstreams: &UpstreamTable) -> Vec
         subscribe_rate: written.keys.subscribe_rate,
         message_bytes: BROKER_BYTES,
     };
-    stomps(&generation.config).map(broker).collect()
+    stomps(&generation.config).chain(mqtts(&generation.config)).map(broker).collect()
 }

@@ -124,6 +124,7 @@ pub fn services(generation: &Generation, common: &Common, upstreams: &UpstreamTa
         files: files_settings(config, &common.counts),
         broadcast: broadcast::settings(generation, common.epoch),
         stomp: offload::stomp(generation, common.epoch, upstreams),
+        mqtt: offload::mqtt(generation, common.epoch, upstreams),
         bare: bare(config),
         ..service::Settings::default()
     }
@@ -237,6 +238,7 @@ fn target(generation: &Generation, route: &config::Route) -> Target {
         config::Service::Echo { subprotocols } => Target::Echo(echo::EchoPlan { subprotocols: subprotocols.clone() }),
         config::Service::Page => Target::Page(()),
         config::Service::Stomp(written) => Target::Stomp(Arc::new(offload::plan(generation, route, written))),
+        config::Service::Mqtt(written) => Target::Mqtt(Arc::new(offload::plan(generation, route, written))),
         config::Service::Broadcast(_) => Target::Broadcast(generation.broadcast(route).unwrap_or_default()),
         config::Service::Files { root, cache_control, charset } => {
             let (root, cache_control, charset) = (root.clone(), cache_control.clone(), charset.clone());

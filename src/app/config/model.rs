@@ -194,6 +194,8 @@ pub enum Protocol {
     Http,
     /// STOMP from the first byte on.
     Stomp,
+    /// MQTT from the first byte on.
+    Mqtt,
 }
 
 /// How a listener finds out where its clients are.
@@ -377,6 +379,8 @@ pub enum Service {
     Broadcast(Box<Broadcast>),
     /// Clients of a STOMP broker, over a handful of sessions.
     Stomp(Box<Offload>),
+    /// Clients of an MQTT broker, likewise.
+    Mqtt(Box<Offload>),
 }
 
 impl Service {
@@ -392,7 +396,7 @@ impl Service {
     pub fn upstreams(&self) -> &[Upstream] {
         match self {
             Service::Proxy { upstreams, .. } => upstreams,
-            Service::Stomp(offload) => &offload.upstreams,
+            Service::Stomp(offload) | Service::Mqtt(offload) => &offload.upstreams,
             _ => &[],
         }
     }
@@ -456,6 +460,12 @@ pub struct OffloadDraft {
     pub subscribe_rate: u32,
     /// Subscribers are told where messages were lost.
     pub tell_gaps: bool,
+    /// The longest keep alive of a client; zero: as it says.
+    pub keep_alive: Duration,
+    /// What the edge's sessions are called.
+    pub client_id: String,
+    /// The broker keeps the session for shared topics.
+    pub persistent: bool,
 }
 
 /// Who may publish and subscribe where.

@@ -70,22 +70,23 @@ pub(super) fn check_bare(
     report: &mut Report<'_>,
 ) {
     for section in listeners.iter_mut().filter(|it| it.value.protocol != Protocol::Http) {
-        let fits = |it: &&Section<RouteDraft>| it.service() == Some("stomp");
+        let service = if section.value.protocol == Protocol::Mqtt { "mqtt" } else { "stomp" };
+        let fits = |it: &&Section<RouteDraft>| it.service() == Some(service);
         let paths: Vec<&String> = routes.iter().filter(fits).filter_map(|it| it.value.path.as_ref()).collect();
         match (&section.value.route, &paths[..]) {
             (Some(path), paths) if paths.contains(&path) => {}
             (None, [only]) => section.value.route = Some((*only).clone()),
             (Some(_), _) => {
-                let words = "is the path of no route with service stomp — write one that is";
-                report.note_key(section, "route", words.into());
+                let words = format!("is the path of no route with service {service} — write one that is");
+                report.note_key(section, "route", words);
             }
             (None, []) => {
-                let words = "needs a route with service stomp, and there is none — write one";
-                report.note_key(section, "protocol", words.into());
+                let words = format!("needs a route with service {service}, and there is none — write one");
+                report.note_key(section, "protocol", words);
             }
             (None, _) => {
-                let words = "stands beside several routes with service stomp — write which one: `route`";
-                report.note_key(section, "protocol", words.into());
+                let words = format!("stands beside several routes with service {service} — write which one: `route`");
+                report.note_key(section, "protocol", words);
             }
         }
     }

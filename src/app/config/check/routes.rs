@@ -42,7 +42,7 @@ fn check_upstream_tls(section: &Section<RouteDraft>, report: &mut Report<'_>) {
     let key = "upstream_tls";
     if !section.gives(key)
         || section.refused.iter().any(|it| it == key)
-        || !section.service().is_some_and(|it| matches!(it, "proxy" | "stomp"))
+        || !section.service().is_some_and(|it| matches!(it, "proxy" | "stomp" | "mqtt"))
     {
         return;
     }
@@ -162,6 +162,7 @@ fn service(section: &Section<RouteDraft>, base: &Path, report: &mut Report<'_>) 
         "broadcast" => Some(Service::Broadcast(Box::new(broadcast(draft)))),
         "proxy" => Some(proxy(section, base, report)),
         "stomp" => Some(Service::Stomp(Box::new(offload(section, base, report)))),
+        "mqtt" => Some(Service::Mqtt(Box::new(offload(section, base, report)))),
         word => unreachable!("{word} is a value of the key `service` without a service"),
     }
 }

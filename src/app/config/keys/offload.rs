@@ -5,9 +5,11 @@ use super::super::model::{Permission, PrivateAs, WhileDown};
 use super::{Field, HOUR, KIB, Key, MIB, Preset, RouteDraft, Rule, push_new, put};
 
 /// Services that stand in front of a broker.
-const BROKERS: [&str; 1] = ["stomp"];
+const BROKERS: [&str; 2] = ["stomp", "mqtt"];
+const STOMP: [&str; 1] = ["stomp"];
+const MQTT: [&str; 1] = ["mqtt"];
 
-const DESTINATIONS: &str = "a list of destinations, a `#` at the end for all that begins so";
+const DESTINATIONS: &str = "a list of destinations, a `#` at the end for all that begins so, or of topic filters";
 
 pub(super) const SESSIONS: Key<RouteDraft> = Key {
     name: "sessions",
@@ -43,7 +45,7 @@ static LOGIN: [Key<RouteDraft>; 3] = [
             store: |r, text| forms::broker_name(text).map(|user| put(&mut r.offload.user, user)),
         },
         default: Preset::Absent("no name"),
-        words: "The user: `login` of CONNECT.",
+        words: "The user: `login` of CONNECT, or User Name.",
         example: "\"edge\"",
         ..Key::PLAIN
     },
@@ -54,7 +56,7 @@ static LOGIN: [Key<RouteDraft>; 3] = [
             store: |r, text| forms::file(text).map(|file| put(&mut r.offload.password_file, file)),
         },
         default: Preset::Absent("no password"),
-        words: "A file whose first line is the password: `passcode` of CONNECT.",
+        words: "A file whose first line is the password: `passcode` of CONNECT, or Password.",
         note: "It is read when the server starts, before rights are given up.",
         example: "\"broker.pw\"",
         ..Key::PLAIN
@@ -69,7 +71,7 @@ static LOGIN: [Key<RouteDraft>; 3] = [
             },
         },
         default: Preset::Is("/"),
-        words: "The virtual host: `host` of CONNECT.",
+        words: "STOMP: the virtual host, `host` of CONNECT.",
         note: "RabbitMQ takes it for the name of a virtual host; ActiveMQ does not mind.",
         example: "\"production\"",
         ..Key::PLAIN
@@ -84,9 +86,9 @@ pub(super) const SHARE: Key<RouteDraft> = Key {
         most: 256,
         store: |r, text| push_new(&mut r.offload.share, forms::topic(text)?, text),
     },
-    default: Preset::Absent("`/topic/#` and `/exchange/#`"),
+    default: Preset::Absent("stomp: `/topic/#` and `/exchange/#`; mqtt: `#`"),
     owners: &BROKERS,
-    words: "Destinations of which all clients of the edge share one subscription.",
+    words: "Destinations, or topic filters, of which all clients of the edge share one subscription.",
     note: "What is published there must be for every subscriber: topics, not queues. SUBSCRIBE with headers beyond `id`, \
            `destination`, `ack` and `receipt` (a selector, a durable subscription) is not shared.",
     example: "[\"/topic/#\"]",
@@ -101,7 +103,7 @@ pub(super) const PRIVATE: Key<RouteDraft> = Key {
         most: 256,
         store: |r, text| push_new(&mut r.offload.private, forms::topic(text)?, text),
     },
-    default: Preset::Absent("`/temp-queue/#`, `/temp-topic/#` and `/reply-queue/#`"),
+    default: Preset::Absent("stomp: `/temp-queue/#`, `/temp-topic/#` and `/reply-queue/#`; mqtt: none"),
     owners: &BROKERS,
     words: "Destinations for which a client has a session of its own with the broker, when it first needs it.",
     note: "So have SEND with `reply-to`, SUBSCRIBE with headers that are not known, and subscriptions that are neither \
@@ -211,7 +213,7 @@ pub(super) const PREFETCH: Key<RouteDraft> = Key {
     name: "prefetch",
     field: Field::count(Rule::Range(1, 65_535), |r| &mut r.offload.prefetch),
     default: Preset::Is("32"),
-    owners: &BROKERS,
+    owners: &STOMP,
     words: "Messages of one queue subscription that its client has not acknowledged, or not taken, at most.",
     note: "A client that is slow so holds back no other's messages.",
     example: "1",
@@ -252,6 +254,46 @@ pub(super) const HEART_BEAT: Key<RouteDraft> = Key {
     see: &["idle_timeout"],
 };
 
+pub(super) const KEEP_ALIVE: Key<RouteDraft> = Key {
+    name: "keep_alive_max",
+    field: Field::millis(Rule::ZeroOr("as the client says", 1000, HOUR), |r| &mut r.offload.keep_alive),
+    default: Preset::Is("0s"),
+    owners: &MQTT,
+    words: "The longest keep alive of a client: MQTT 5 is told it (Server Keep Alive), and who says more, or none, is held \
+            to it.",
+    note: "A client is closed, and its will published, when it is silent for one and a half times as long.",
+    example: "\"5m\"",
+    see: &["heart_beat"],
+};
+
+pub(super) const CLIENT_ID: Key<RouteDraft> = Key {
+    name: "client_id",
+    field: Field::Text {
+        form: "a name of 1 to 255 bytes without control characters",
+        store: |r, text| {
+            r.offload.client_id = forms::broker_name(text)?;
+            Ok(())
+        },
+    },
+    default: Preset::Is("edgehold"),
+    owners: &MQTT,
+    words: "What the edge's own sessions are called at the broker; those of shards have a number behind it.",
+    note: "No other client of the broker may have these names: each would end the other's session.",
+    example: "\"edge-1\"",
+    see: &["session"],
+};
+
+pub(super) const SESSION: Key<RouteDraft> = Key {
+    name: "session",
+    field: choice!(offload.persistent: "clean" => false, "persistent" => true),
+    default: Preset::Is("clean"),
+    owners: &MQTT,
+    words: "Whether the broker keeps the session for shared topics while there is no connection, and what comes meanwhile.",
+    note: "`persistent` needs a broker of MQTT 5, and messages of QoS 1 or 2: what was missed is not lost then.",
+    example: "\"persistent\"",
+    see: &["client_id"],
+};
+
 pub(super) const LINGER: Key<RouteDraft> = Key {
     name: "linger",
     field: Field::millis(Rule::Range(0, HOUR), |r| &mut r.offload.linger),
@@ -289,7 +331,7 @@ pub(super) const TELL_GAPS: Key<RouteDraft> = Key {
     name: "tell_gaps",
     field: Field::Flag { store: |r, on| r.offload.tell_gaps = on },
     default: Preset::Is("false"),
-    owners: &BROKERS,
+    owners: &STOMP,
     words: "Whether subscribers of a shared destination are told where messages were lost, by a MESSAGE with the header \
             `edgehold-gap`.",
     note: "Clients that do not know this header take it for a message without a body.",

@@ -19,15 +19,15 @@ use super::{addresses, channels, cors, offload};
 const END_CODES: [u64; 5] = [1000, 1001, 1011, 1012, 1013];
 
 /// The names of the services, as `service` takes them.
-pub(crate) const SERVICES: [&str; 6] = ["echo", "page", "files", "proxy", "broadcast", "stomp"];
+pub(crate) const SERVICES: [&str; 7] = ["echo", "page", "files", "proxy", "broadcast", "stomp", "mqtt"];
 
 /// Services that speak WebSocket.
 const WEB_SOCKET: [&str; 3] = ["echo", "proxy", "broadcast"];
 const BROADCAST: [&str; 1] = ["broadcast"];
 /// Services with upstreams.
-const UPSTREAMS: [&str; 2] = ["proxy", "stomp"];
+const UPSTREAMS: [&str; 3] = ["proxy", "stomp", "mqtt"];
 /// Services with subscribers.
-const SUBSCRIBERS: [&str; 2] = ["broadcast", "stomp"];
+const SUBSCRIBERS: [&str; 3] = ["broadcast", "stomp", "mqtt"];
 
 /// A `[[route]]` as it is read: the keys of all services side by side.
 pub(crate) struct RouteDraft {
@@ -147,7 +147,7 @@ fn no_feed(text: &str, known: &[String]) -> String {
 }
 
 /// The keys of `[[route]]`, apart from those of `[limits]`.
-pub(crate) static ROUTE: [Key<RouteDraft>; 57] = [
+pub(crate) static ROUTE: [Key<RouteDraft>; 60] = [
     Key {
         name: "path",
         field: Field::Text { form: "a path that begins with a slash", store: RouteDraft::store_path },
@@ -496,6 +496,9 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 57] = [
     offload::UNCONFIRMED_BYTES,
     offload::WHILE_DOWN,
     offload::HEART_BEAT,
+    offload::KEEP_ALIVE,
+    offload::CLIENT_ID,
+    offload::SESSION,
     offload::LINGER,
     offload::TOPICS_MAX,
     offload::SUBSCRIBE_RATE,
