@@ -152,6 +152,8 @@ struct Broker {
     /// How many frames of each session it has answered.
     answered: Vec<usize>,
     confirms: bool,
+    /// What it says it is.
+    server: &'static str,
 }
 
 impl Broker {
@@ -171,7 +173,9 @@ impl Broker {
             let new = session.heard.split_at(*answered).1.to_owned();
             for heard in new {
                 match heard.command {
-                    Command::Connect => session.say(stage, Command::Connected, &[("version", "1.2")], b""),
+                    Command::Connect => {
+                        session.say(stage, Command::Connected, &[("version", "1.2"), ("server", self.server)], b"")
+                    }
                     _ if self.confirms && !heard.get("receipt").is_empty() => {
                         session.say(stage, Command::Receipt, &[("receipt-id", heard.get("receipt"))], b"");
                     }
@@ -362,6 +366,42 @@ fn what_a_client_has_not_acknowledged_is_given_back_when_it_leaves() {
             && moved.is_some_and(|it| it.get("destination") == "/queue/b")
     });
     assert_eq!(other.commands(), [Command::Receipt]);
+}
+
+#[test]
+fn a_broker_has_messages_back_as_it_takes_them() {
+    for (server, expected) in [
+        ("ActiveMQ/5.17.2", &[Command::Unsubscribe][..]),
+        (
+            "RabbitMQ/3.10.8",
+            &[Command::Unsubscribe, Command::Subscribe, Command::Nack, Command::Nack, Command::Unsubscribe],
+        ),
+    ] {
+        let (mut stage, mut broker) = (stage(plan(), 1, KIND), Broker { server, ..Broker::new() });
+        let (mut one, mut other) = (client(&mut stage, &mut broker), client(&mut stage, &mut broker));
+        subscribe(&mut stage, &one, "s", "/queue/a", "client");
+        until(&mut stage, &mut broker, &mut [&mut one, &mut other], |clients, _| clients[0].heard.len() == 1);
+        deliver(&mut stage, &broker, 0, "1");
+        until(&mut stage, &mut broker, &mut [&mut one, &mut other], |clients, _| clients[0].heard.len() == 2);
+        broker.confirms = false;
+        let before = broker.sessions[0].heard.len();
+        stage.shard.ring().break_off(one.at);
+        until(&mut stage, &mut broker, &mut [&mut other], |_, broker| broker.sessions[0].heard.len() > before);
+        // One more was on its way.
+        deliver(&mut stage, &broker, 0, "2");
+        let receipt = broker.sessions[0].heard[before].get("receipt").to_owned();
+        broker.sessions[0].say(&mut stage, Command::Receipt, &[("receipt-id", &receipt)], b"");
+        until(&mut stage, &mut broker, &mut [&mut other], |_, broker| {
+            broker.sessions[0].commands()[before..] == *expected
+        });
+        (0..200).for_each(|_| stage.turn());
+        broker.step(&mut stage);
+        let said = &broker.sessions[0].heard[before..];
+        assert_eq!(broker.sessions[0].commands()[before..], *expected, "{server}");
+        let given: Vec<&str> = said.iter().filter(|it| it.command == Command::Nack).map(|it| it.get("id")).collect();
+        let all = if expected.len() > 1 { vec!["ack-1", "ack-2"] } else { vec![] };
+        assert_eq!((given, broker.sessions.len(), other.heard.len()), (all, 1, 0), "{server}");
+    }
 }
 
 #[test]

@@ -393,6 +393,8 @@ pub struct Counters {
     pub offload_held_back: u64,
     /// Messages of queues, each for one client.
     pub offload_queue_messages: u64,
+    /// Messages that clients had not acknowledged when they left, and that brokers have back.
+    pub offload_given_back: u64,
     /// Sessions that were ended so that brokers have messages back.
     pub offload_retired: u64,
     /// Clients of brokers that were sent an error, by reason.

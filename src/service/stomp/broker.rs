@@ -1,6 +1,7 @@
 //! What brokers say over the sessions of this shard.
 
 use super::client::{Ack, Pending, Told};
+use super::give_back::TakesBack;
 use super::session::{Lane, Outgoing, Purpose, SessionId, Stage};
 use super::{Beat, Stomp};
 use crate::mesh::OffloadRefused;
@@ -39,6 +40,7 @@ impl Stomp {
     fn let_in(&mut self, desk: &mut Desk<'_>, id: SessionId, frame: &Frame<'_>) {
         let now = desk.now();
         let Some(session) = self.sessions.get_mut(id) else { return };
+        session.takes_back = TakesBack::of(&frame.get("server").unwrap_or_default());
         let beats = frame.get("heart-beat").and_then(|text| HeartBeat::parse(&text));
         let own = session.plan.heart_beat_millis;
         let ticks = |theirs: u32| if own == 0 || theirs == 0 { 0 } else { theirs.max(own) / TICK.as_millis() as u32 };
@@ -54,8 +56,10 @@ impl Stomp {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let number = frame.get("receipt-id").and_then(|it| it.parse().ok()).unwrap_or(0);
         let route = session.plan.number;
-        if let Some(outgoing) = session.confirmed(number) {
-            self.settle(desk, route, outgoing, None);
+        match session.confirmed(number) {
+            Some(Outgoing { purpose: Purpose::Leave(number), .. }) => self.give_back(desk, id, number),
+            Some(outgoing) => self.settle(desk, route, outgoing, None),
+            None => {}
         }
         self.release(desk, id);
     }
@@ -113,6 +117,10 @@ impl Stomp {
                 client.tell(desk, who, Command::Message, &headers, frame.body);
             }
             // Who has had this subscription has left.
+            (.., Some(number)) if session.leaving.contains_key(&number) => {
+                let ack = frame.get("ack").unwrap_or_default().as_ref().into();
+                session.leaving.entry(number).or_default().push(ack);
+            }
             _ => self.taint(desk, id),
         }
     }

@@ -8,7 +8,7 @@
 //! | `commands` | what else clients say |
 //! | `subscribe` | SUBSCRIBE, UNSUBSCRIBE, ACK, NACK |
 //! | `relay` | which session carries what, and sessions made again |
-//! | `retire` | messages of clients that have left are given back |
+//! | `give_back`, `retire` | messages of clients that have left are given back |
 //! | `broker` | what brokers say |
 //! | `deliver` | messages of shared topics |
 //! | `client`, `session`, `ids` | what is remembered |
@@ -20,6 +20,7 @@ mod client;
 mod commands;
 mod connect;
 mod deliver;
+mod give_back;
 mod ids;
 mod receive;
 mod relay;

@@ -250,6 +250,7 @@ impl Stomp {
             return self.private_lost(desk, id, owner);
         }
         session.unacknowledged = 0;
+        session.leaving.clear();
         session.transactions = 0;
         let is_retired = session.retires.is_some();
         self.forget_pending(id);
@@ -299,18 +300,7 @@ impl Stomp {
     /// ended.
     pub(super) fn give_up(&mut self, desk: &mut Desk<'_>, busy: Busy) {
         for queue in busy.queues {
-            for pending in &queue.pending {
-                let Some(session) = self.sessions.get_mut(pending.session) else { continue };
-                session.unacknowledged = session.unacknowledged.saturating_sub(1);
-                self.taint(desk, pending.session);
-            }
-            let Some(session) = self.sessions.get_mut(queue.session) else { continue };
-            let id = format!("q{}", queue.number);
-            session.tell(desk, Command::Unsubscribe, &[("id", &id)]);
-            let ended = session.subscriptions.remove(&queue.number);
-            if Stomp::is_in_flight(desk, ended.and_then(|it| it.delivered)) {
-                self.taint(desk, queue.session);
-            }
+            self.leave_queue(desk, queue);
         }
         for (_, id, number) in busy.transactions {
             if let Some(session) = self.sessions.get_mut(id) {

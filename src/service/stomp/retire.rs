@@ -1,8 +1,7 @@
-//! Giving messages back: a session that is retired, and the one that takes its place.
+//! Giving messages back to a broker of which no better way is known (`give_back.rs`): a session that is retired, and the
+//! one that takes its place.
 //!
-//! What a client has taken from a queue and not acknowledged is given back when it leaves. STOMP has no way to do that
-//! that all brokers follow: NACK lets RabbitMQ deliver the message to the same subscription again, and UNSUBSCRIBE keeps
-//! what was delivered, or is on its way, with the session until that ends. So the session is ended, in order: its
+//! Whatever a broker does, it has back what was not acknowledged when the session ends. So that is ended, in order: its
 //! subscriptions move to another one, what its other clients have taken they may still acknowledge, and when they have,
 //! or after a while, the broker is told DISCONNECT and has back whatever nobody has acknowledged. Clients that leave
 //! within the same second share one such change.

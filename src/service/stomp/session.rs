@@ -6,6 +6,7 @@
 //! transaction went with the session that was lost.
 
 use super::client::Owner;
+use super::give_back::TakesBack;
 use crate::service::offload::OffloadPlan;
 use crate::service::upstreams::Call;
 use crate::shard::service::{Backpressure, Desk};
@@ -80,6 +81,10 @@ pub struct Session {
     pub outgoing_bytes: usize,
     /// The last number that a receipt was asked for by.
     pub receipts: u64,
+    /// How the broker takes messages back.
+    pub takes_back: TakesBack,
+    /// Subscriptions that end, by their numbers: what is to be given back of each.
+    pub leaving: BTreeMap<u32, Vec<Box<str>>>,
     /// Messages that its clients have taken and not acknowledged.
     pub unacknowledged: u32,
     /// Transactions of its clients that are open.
@@ -133,6 +138,8 @@ pub enum Purpose {
     Send(Option<Box<str>>),
     /// The subscription of this number, which is made again by itself.
     Subscribe(u32),
+    /// The end of the subscription of this number.
+    Leave(u32),
     /// Nothing but that all before it has been read.
     Barrier,
     /// What means nothing to another session: of a transaction, or about a subscription.
@@ -166,6 +173,8 @@ impl Session {
             outgoing: VecDeque::new(),
             outgoing_bytes: 0,
             receipts: 0,
+            takes_back: TakesBack::WithTheSession,
+            leaving: BTreeMap::new(),
             unacknowledged: 0,
             transactions: 0,
             tainted: false,
@@ -250,7 +259,7 @@ impl Session {
     pub fn take_bound(&mut self) -> Vec<Outgoing> {
         let (bound, kept): (VecDeque<Outgoing>, VecDeque<Outgoing>) = std::mem::take(&mut self.outgoing)
             .into_iter()
-            .partition(|it| matches!(it.purpose, Purpose::Bound | Purpose::Barrier));
+            .partition(|it| matches!(it.purpose, Purpose::Bound | Purpose::Barrier | Purpose::Leave(_)));
         self.outgoing = kept;
         self.outgoing_bytes = self.outgoing.iter().map(|it| it.frame.len()).sum();
         bound.into()

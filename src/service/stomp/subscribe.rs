@@ -200,6 +200,10 @@ impl Stomp {
         let Some(name) = frame.get(if is_new { "id" } else { "message-id" }) else {
             return self.refuse(desk, token, "this frame does not name a message", frame);
         };
+        if is_new && !was_given(&name, client.busy().delivered) {
+            return self.refuse(desk, token, "you were sent no message of this id", frame);
+        }
+        let client = &mut self.peers.clients[token as usize];
         let found = take_acknowledged(client.busy().queues.iter_mut(), &name, is_new);
         client.tidy();
         // Of a shared topic the broker knows nothing; what is of a session that was lost will come again.
@@ -212,6 +216,12 @@ impl Stomp {
         }
         self.confirm(desk, token, frame.get("receipt").as_deref());
     }
+}
+
+/// Whether an id may be one that a client was given: `tN` for a message of a shared destination, `qN` for one of its own.
+fn was_given(name: &str, delivered: u64) -> bool {
+    let number = |prefix: char| name.strip_prefix(prefix).and_then(|it| it.parse::<u64>().ok());
+    number('t').is_some() || number('q').is_some_and(|number| (1..=delivered).contains(&number))
 }
 
 /// Takes the message that a client names, and with `client` all before it, out of what is pending; what the broker wants

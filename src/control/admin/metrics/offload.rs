@@ -114,6 +114,12 @@ pub(super) const METRICS: &[Metric] = &[
         offload_queue_messages
     ),
     summed!(
+        "edgehold_offload_given_back_total",
+        Counter,
+        "Messages that clients had not acknowledged when they left, and that brokers were given back.",
+        offload_given_back
+    ),
+    summed!(
         "edgehold_offload_retired_total",
         Counter,
         "Sessions that were ended so that brokers have back what clients that left had not acknowledged.",
