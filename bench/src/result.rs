@@ -290,10 +290,8 @@ pub struct Fanout {
     #[serde(skip_serializing_if = "is_zero")]
     pub topics: u64,
     /// Messages that a receiver got behind a later one (`offload`); they are delivered, too.
-    #[serde(skip_serializing_if = "is_zero")]
     pub disordered: u64,
     /// Messages that were no message of the receiver's topic, or not whole (`offload`).
-    #[serde(skip_serializing_if = "is_zero")]
     pub strange: u64,
     /// Deliveries per second, from the first publish to the last receipt.
     pub per_second: f64,

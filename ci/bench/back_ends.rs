@@ -51,7 +51,7 @@ pub(crate) fn events() -> SocketAddr {
 }
 
 /// Each client has a thread.
-fn serve(talk: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
+pub(crate) fn serve(talk: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = listener.local_addr().expect("a bound address");
     thread::spawn(move || {

@@ -5,7 +5,7 @@
 //! plausible, as other programs run on the machine too. Where the server has no such service yet, a small back end of
 //! the test's own stands for it ([`back_ends`]).
 //!
-//! - [`figures`]: idle, echo, storm, slow, proxy; [`many`]: fanout
+//! - [`figures`]: idle, echo, storm, slow, proxy; [`many`]: fanout; [`offloaded`]: offload
 //! - [`secured`]: echo, fanout and storm over TLS
 //! - [`mistakes`]: what is refused; [`ends`]: servers that die and people who press Ctrl-C
 //! - [`page`]: the report, seen in a browser; [`sums`]: what `edgehold plan` says, measured
@@ -15,6 +15,7 @@ mod ends;
 mod figures;
 mod many;
 mod mistakes;
+mod offloaded;
 mod page;
 #[path = "../load/peer.rs"]
 mod peer;

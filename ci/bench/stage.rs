@@ -261,6 +261,47 @@ impl Drop for Redis {
     }
 }
 
+/// Mosquitto for everybody, in a folder of its own. Dropping it kills the child.
+pub(crate) struct Mosquitto {
+    child: Child,
+    _folder: TempDir,
+    /// Where it listens for MQTT on TCP.
+    pub(crate) plain: SocketAddr,
+    /// Where it listens for WebSockets.
+    pub(crate) web: SocketAddr,
+}
+
+impl Mosquitto {
+    /// Starts it and waits until it listens; `ci/install real` installs it.
+    pub(crate) fn start() -> Mosquitto {
+        let (folder, [plain, web]) = (tempfile::tempdir().expect("a temporary folder"), [free_port(), free_port()]);
+        let listeners = format!("listener {plain} 127.0.0.1\nlistener {web} 127.0.0.1\nprotocol websockets\n");
+        let file = folder.path().join("mosquitto.conf");
+        std::fs::write(&file, listeners + "allow_anonymous true\npersistence false\n").expect("a configuration file");
+        // Debian has it where only root looks.
+        let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
+        let mut command = Command::new("mosquitto");
+        let command = command.env("PATH", path).arg("-c").arg(file);
+        let child = logged(command, &folder.path().join("log")).spawn();
+        let child = child.unwrap_or_else(|error| panic!("mosquitto: {error}; ci/install real installs it"));
+        let broker = Mosquitto { child, _folder: folder, plain: local(plain), web: local(web) };
+        let listens = |address: SocketAddr| TcpStream::connect(address).is_ok();
+        wait_for("Mosquitto listens", patience(20), || listens(broker.plain) && listens(broker.web));
+        broker
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> String {
+        self.child.id().to_string()
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
 /// A process that listens nowhere. Dropping it kills the child.
 pub(crate) struct Bystander(Child);
 

@@ -31,10 +31,10 @@ pub fn run(flags: &Flags, out: &mut Outcome) -> Result<(), Failure> {
         return mistaken("offload publishes at a rate: give messages per second on each topic with --rate");
     };
     let dialect = Arc::new(dialect(flags)?);
-    let session = Session::at_broker(common, Some(dialect.clone()), out)?;
-    if session.target.speech == Speech::Stream {
+    if target(common, &common.url)?.speech == Speech::Stream {
         return mistaken(format!("{}: a broker's clients speak, too; give ws:// or tcp://", common.url));
     }
+    let session = Session::at_broker(common, Some(dialect.clone()), out)?;
     let mut voices = voices(flags, &dialect)?;
     let mut watched = Watched::begin(flags)?;
     let mut crew = session.crew(common.connections, false)?;

@@ -177,6 +177,8 @@ pub(super) fn fanout(fanout: &Fanout) -> Vec<Figure> {
         .count("Delivered", fanout.delivered)
         .faults("Missing", fanout.missing)
         .faults("Doubled", fanout.doubled)
+        .faults("Out of order", fanout.disordered)
+        .faults("Of another topic, or changed", fanout.strange)
         .add("Measured", Unit::Seconds, fanout.seconds)
         .add("Server CPU", Unit::Seconds, fanout.server_cpu_seconds)
         .add("Client's busiest thread", Unit::Share, fanout.client_cpu_share)

@@ -276,6 +276,7 @@ fn flags(outcome: &Outcome, topic: Topic) -> String {
     let names: &[&str] = match topic {
         Topic::Storm => &["--backoff", "--backoff-max", "--jitter"],
         Topic::Slow => &["--percent"],
+        Topic::Fanout => &["--protocol", "--topics", "--acknowledged"],
         _ => &[],
     };
     names.iter().filter_map(|name| flag(&outcome.command, name)).collect::<Vec<_>>().join(" ")
