@@ -3,6 +3,7 @@
 //! | room, from top to bottom | what |
 //! |---|---|
 //! | `mod` | starts a task for each broker, and hands it what shards want |
+//! | `mqtt` | a session that speaks MQTT, and which copy of a message is taken |
 //! | `stomp` | a session that speaks STOMP, and trials of topics of which it is not known whether the broker takes them |
 //! | `keeper` | the task: wishes, sessions again and again, what is published |
 //! | `topics`, `refusals` | which shards want what, and what has become of it |
@@ -16,6 +17,7 @@
 mod connection;
 mod keeper;
 mod link;
+mod mqtt;
 mod pace;
 mod refusals;
 mod settings;
@@ -29,6 +31,7 @@ pub use stats::{BrokerStats, Refused};
 use super::publishing::Publisher;
 use crate::mesh::{FeedNumber, ShardNumber, TopicNews, TopicRequest, TopicState};
 use keeper::Keeper;
+use mqtt::Mqtt;
 use std::collections::HashMap;
 use std::sync::Arc;
 use stomp::Stomp;
@@ -62,7 +65,7 @@ impl Brokers {
             let keeper = Keeper::new((settings.clone(), its), publisher.clone(), queue, news.clone());
             match settings.protocol {
                 Protocol::Stomp => tokio::spawn(keeper.run(Stomp::start(&settings))),
-                Protocol::Mqtt => continue,
+                Protocol::Mqtt => tokio::spawn(keeper.run(Mqtt::new())),
             };
         }
         (Brokers { tasks, stats: stats.into(), news }, receiver)
