@@ -399,7 +399,6 @@ mod tests {
             listeners: 0,
             bare: Vec::new(),
             addresses: Vec::new(),
-            bare: Vec::new(),
             tls: Vec::new(),
             upstreams: 0,
             limits: Vec::new(),
