@@ -17,7 +17,7 @@ OUT = Path(sys.argv[1])
 CLIENTS, TOPICS = int(os.environ.get("CLIENTS", 10000)), int(os.environ.get("TOPICS", 100))
 RATE, SECONDS = int(os.environ.get("RATE", 10)), int(os.environ.get("SECONDS", 20))
 ROUNDS, RETURNING = int(os.environ.get("ROUNDS", 3)), int(os.environ.get("RETURNING", 15000))
-EDGE_CORE, TOOL_CORE = "0", "1"
+EDGE_CORE, TOOL_CORE, CONNECT_RATE = "0", "1", "1000"
 BROKER_CORES = os.environ.get("BROKER_CORES", "0")
 EDGE, ADMIN = "127.0.0.1:8080", "127.0.0.1:9180"
 
@@ -30,13 +30,6 @@ admin = "{admin}"
 [[listener]]
 name = "public"
 address = "{edge}"
-
-[[route]]
-path = "/offload"
-service = "{protocol}"
-upstream = ["tcp://127.0.0.1:{port}"]
-credentials = {credentials}
-share = [{share}]
 
 [[route]]
 path = "/proxy"
@@ -52,6 +45,16 @@ path = "/feed/{{channel}}"
 service = "broadcast"
 feeds = ["bench"]
 """
+
+SERVICE = """
+[[route]]
+path = "/offload"
+service = "{protocol}"
+upstream = ["tcp://127.0.0.1:{port}"]
+share = ["{share}"]
+"""
+
+CREDENTIALS = 'credentials = { user = "guest", password_file = "broker.pw" }\n'
 
 RABBIT = """
 listeners.tcp.1 = 127.0.0.1:5672
@@ -117,18 +120,19 @@ class Broker:
 
 
 class Edge:
-    """The server, with one shard."""
+    """The server, with one shard; with the service for this broker, or without it."""
 
-    def __init__(self, broker):
-        credentials = '{ user = "guest", password_file = "broker.pw" }' if broker.protocol == "stomp" else None
+    def __init__(self, broker, with_service):
+        stomp = broker.protocol == "stomp"
         password = OUT / "broker.pw"
         password.write_text("guest\n")
         password.chmod(0o600)
-        text = CONFIG.format(
-            edge=EDGE, admin=ADMIN, protocol=broker.protocol, port=broker.port, slots=max(CLIENTS, RETURNING) * 2 + 1000,
-            credentials=credentials, share='"/topic/#"' if broker.protocol == "stomp" else '"#"')
-        file = OUT / f"{broker.protocol}.toml"
-        file.write_text("\n".join(line for line in text.splitlines() if not line.endswith("= None")))
+        text = CONFIG.format(edge=EDGE, admin=ADMIN, port=broker.port, slots=max(CLIENTS, RETURNING) * 2 + 1000)
+        if with_service:
+            share = "/topic/#" if stomp else "#"
+            text += SERVICE.format(protocol=broker.protocol, port=broker.port, share=share) + CREDENTIALS * stomp
+        file = OUT / f"{broker.protocol}{'' if with_service else '-proxy'}.toml"
+        file.write_text(text)
         log = open(OUT / "edgehold.log", "ab")
         command = ["taskset", "-c", EDGE_CORE, os.environ["EDGEHOLD"], "serve", "--config", str(file)]
         self.child = subprocess.Popen(command, stdout=log, stderr=log)
@@ -136,7 +140,7 @@ class Edge:
 
     def ready(self):
         if self.child.poll() is not None:
-            sys.exit("bench/offload: the edge has ended; edgehold.log says why")
+            raise RuntimeError("the edge has ended; edgehold.log says why")
         try:
             return urllib.request.urlopen(f"http://{ADMIN}/readyz", timeout=1).status == 200
         except OSError:
@@ -167,7 +171,7 @@ def until(done, words, seconds=60):
     end = time.monotonic() + seconds
     while not done():
         if time.monotonic() > end:
-            sys.exit(f"bench/offload: waited {seconds} s: {words}")
+            raise RuntimeError(f"waited {seconds} s: {words}")
         time.sleep(0.1)
 
 
@@ -200,22 +204,25 @@ def tool(name, mode, url, *flags):
 def offload(name, way, protocol, clients, topics, rate, *flags):
     """A fresh broker, and a fresh edge where one takes part; one run of the tool."""
     broker = Broker(protocol)
-    edge = Edge(broker) if way != "direct" else None
-    url = f"ws://127.0.0.1:{broker.web}{broker.path}" if way == "direct" else f"ws://{EDGE}/{way}"
-    pids = ["--pid", f"broker={broker.pid}"] + (["--pid", f"edge={edge.child.pid}"] if edge else [])
-    counted = Connections([broker.port, broker.web])
-    counted.start()
+    edge, counted = None, Connections([broker.port, broker.web])
     try:
+        edge = Edge(broker, way == "offload") if way != "direct" else None
+        url = f"ws://127.0.0.1:{broker.web}{broker.path}" if way == "direct" else f"ws://{EDGE}/{way}"
+        pids = ["--pid", f"broker={broker.pid}"] + (["--pid", f"edge={edge.child.pid}"] if edge else [])
+        counted.start()
         found = tool(name, "offload", url, "--protocol", protocol, "--connections", str(clients), "--topics", str(topics),
-                     "--rate", str(rate), "--connect-rate", "1000", "--publishers", "4", "--label", f"{protocol} {way}",
-                     "--publish", f"tcp://127.0.0.1:{broker.port}", *broker.login, *pids, *flags)
+                     "--rate", str(rate), "--connect-rate", CONNECT_RATE, "--publishers", "4",
+                     "--label", f"{protocol} {way}", "--publish", f"tcp://127.0.0.1:{broker.port}", *broker.login, *pids,
+                     *flags)
+        return found and {**found, "broker_connections": counted.most}
+    except RuntimeError as error:
+        print(f"{name}: not measured: {error}", flush=True)
+        return None
     finally:
         counted.over.set()
-        counted.join()
         if edge:
             edge.end()
         broker.end()
-    return found and {**found, "broker_connections": counted.most}
 
 
 def part(found, name, what):
@@ -268,10 +275,10 @@ def in_turns(protocol):
 
 def broadcast_once(name):
     broker = Broker("mqtt")
-    edge = Edge(broker)
+    edge = Edge(broker, False)
     try:
         return tool(name, "fanout", f"ws://{EDGE}/feed/bench", "--publish", f"http://{ADMIN}/v1/publish/bench",
-                    "--connections", str(CLIENTS), "--rate", str(RATE), "--connect-rate", "1000", "--server-pid",
+                    "--connections", str(CLIENTS), "--rate", str(RATE), "--connect-rate", CONNECT_RATE, "--server-pid",
                     str(edge.child.pid), "--label", "broadcast")
     finally:
         edge.end()
