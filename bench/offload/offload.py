@@ -8,6 +8,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -91,6 +92,8 @@ class Broker:
         command = ["taskset", "-c", BROKER_CORES, *command]
         self.child = subprocess.Popen(command, env=env, stdout=self.log, stderr=self.log, start_new_session=True)
         until(lambda: listening(self.port) and listening(self.web), f"{protocol}: the broker listens")
+        # It still settles when it listens already.
+        time.sleep(5)
         self.pid = beam(self.child.pid) if rabbit else self.child.pid
 
     def mosquitto(self):
@@ -98,7 +101,7 @@ class Broker:
         return ["mosquitto", "-c", str(OUT / "mosquitto.conf")], {**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin"}
 
     def rabbit(self):
-        home = OUT / "rabbitmq"
+        home = Path(tempfile.mkdtemp())
         for folder in ("mnesia", "log"):
             (home / folder).mkdir(parents=True, exist_ok=True)
         (home / "rabbitmq.conf").write_text(RABBIT)

@@ -1,5 +1,5 @@
-//! offload: what the tool says of subscribers of a broker. Mosquitto itself gives every client what it must get; a broker of
-//! the test's own loses, doubles and swaps messages, and the tool must see each of them.
+//! offload: what the tool says of subscribers of a broker. Mosquitto itself gives every client what it must get; a
+//! broker of the test's own loses, doubles and swaps messages, and the tool must see each of them.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -3,8 +3,8 @@
 //! - `stomp`, `mqtt`: the bytes
 //! - `voice`: those who publish
 //!
-//! A client logs in, subscribes to one topic, and stands when the broker has confirmed that. Message `number` of all goes
-//! to topic `number % topics`, so that the clients of each topic hear every so-manieth of them, in order.
+//! A client logs in, subscribes to one topic, and stands when the broker has confirmed that. Message `number` of all
+//! goes to topic `number % topics`, so that the clients of each topic hear every so-manieth of them, in order.
 
 mod mqtt;
 mod stomp;

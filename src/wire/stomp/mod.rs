@@ -12,8 +12,8 @@
 //! | a line ends with | LF | LF | LF or CR LF |
 //!
 //! CR LF is taken in all three: who writes 1.0 and 1.1 that way means nothing else by it. CONNECT and CONNECTED have no
-//! escapes in any version, and come before one is agreed on: without `accept-version` or `version` they are of 1.0. STOMP
-//! is of 1.2 whatever was agreed on, as clients that send it write it.
+//! escapes in any version, and come before one is agreed on: without `accept-version` or `version` they are of 1.0.
+//! STOMP is of 1.2 whatever was agreed on, as clients that send it write it.
 
 mod fault;
 mod headers;

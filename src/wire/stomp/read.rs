@@ -1,8 +1,8 @@
 //! Frames out of bytes.
 //!
-//! A frame is looked at line by line up to its empty line, then as a whole; so what is refused is refused by what stands
-//! before it, and never for what comes later. Every limit is a place that must not be passed: the first one passed is the
-//! one that is told.
+//! A frame is looked at line by line up to its empty line, then as a whole; so what is refused is refused by what
+//! stands before it, and never for what comes later. Every limit is a place that must not be passed: the first one
+//! passed is the one that is told.
 
 use super::headers::{Frame, Headers};
 use super::{Command, Fault, Version};
@@ -45,8 +45,8 @@ pub enum Read<'b> {
 /// Bytes of the longest command, with its line end.
 const COMMAND_BYTES: usize = "UNSUBSCRIBE\r\n".len();
 
-/// What these bytes begin with. `version` is the one that was agreed on; before that it is that of the highest the peer may
-/// speak, or any: see [the module](super) for the commands that do not ask for it.
+/// What these bytes begin with. `version` is the one that was agreed on; before that it is that of the highest the peer
+/// may speak, or any: see [the module](super) for the commands that do not ask for it.
 ///
 /// # Errors
 /// They begin with nothing that STOMP has, or with more than the limits allow: said as soon as it is known.
@@ -54,8 +54,8 @@ pub fn read<'b>(bytes: &'b [u8], limits: &Limits, version: Version) -> Result<Re
     resume(bytes, 0, limits, version)
 }
 
-/// As [`read`], where the first `seen` of these bytes were looked at before and answered with [`Read::More`]: they are not
-/// searched for the end of a body once more. The header lines are.
+/// As [`read`], where the first `seen` of these bytes were looked at before and answered with [`Read::More`]: they are
+/// not searched for the end of a body once more. The header lines are.
 ///
 /// # Errors
 /// As there.

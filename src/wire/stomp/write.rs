@@ -4,17 +4,17 @@ use super::{Coding, Command, Version};
 use alloc::vec::Vec;
 use memchr::memchr;
 
-/// A frame. A body in a frame that may have none ([`Command::has_body`]) is left out. `content-length` is added where there
-/// is a body; one among the headers is left out.
+/// A frame. A body in a frame that may have none ([`Command::has_body`]) is left out. `content-length` is added where
+/// there is a body; one among the headers is left out.
 ///
-/// What the version has no way to say in a header becomes a space: NUL, in 1.1 CR, in 1.0 and in CONNECT and CONNECTED line
-/// ends, and there in names a colon.
+/// What the version has no way to say in a header becomes a space: NUL, in 1.1 CR, in 1.0 and in CONNECT and CONNECTED
+/// line ends, and there in names a colon.
 pub fn write(out: &mut Vec<u8>, version: Version, command: Command, headers: &[(&str, &str)], body: &[u8]) {
     frame(out, version, command, headers, body, !body.is_empty());
 }
 
-/// As [`write`], without `content-length` where it can be done without: the body has no NUL. To some brokers the header is
-/// what tells bytes from text.
+/// As [`write`], without `content-length` where it can be done without: the body has no NUL. To some brokers the header
+/// is what tells bytes from text.
 pub fn write_without_length(
     out: &mut Vec<u8>,
     version: Version,

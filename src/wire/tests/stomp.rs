@@ -114,7 +114,8 @@ proptest! {
         let (read, fault) = stream(&bytes, &WIDE, version, &cuts);
         prop_assert_eq!((read.len(), fault), (all.len(), None));
         for ((command, wanted, content), (its, headers, body, _)) in all.into_iter().map(|it| it.0).zip(read) {
-            let heard = |(name, value): (String, String)| (heard(&name, command, version, true), heard(&value, command, version, false));
+            let by = |text: &str, name: bool| heard(text, command, version, name);
+            let heard = |(name, value): (String, String)| (by(&name, true), by(&value, false));
             let headers: Vec<_> = headers.into_iter().filter(|(name, _)| name != "content-length").collect();
             prop_assert_eq!((its, headers, body), (command, wanted.into_iter().map(heard).collect(), content));
         }

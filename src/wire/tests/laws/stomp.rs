@@ -23,8 +23,8 @@ fn first(bytes: &[u8], limits: &Limits, version: Version) -> Result<Result<Told,
     }
 }
 
-/// On every prefix the result is "not whole yet", which asks for no byte that is not needed, or the result on the whole.
-/// What was seen of a prefix needs not be seen again.
+/// On every prefix the result is "not whole yet", which asks for no byte that is not needed, or the result on the
+/// whole. What was seen of a prefix needs not be seen again.
 pub(crate) fn prefixes(bytes: &[u8], limits: &Limits, version: Version) {
     let whole = first(bytes, limits, version);
     for len in 0..bytes.len() {
