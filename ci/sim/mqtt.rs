@@ -12,7 +12,7 @@ use edgehold::shard::service::ShardSettings;
 use edgehold_wire::mqtt::shared::{KEPT, mark, write_shared};
 use edgehold_wire::mqtt::{
     self, Ack, AckKind, ConnAck, Connect, Disconnect, Limits, Options, Packet, Properties, Property, Publish, QoS,
-    Read, Role, Version, Will,
+    Read, Role, SubAck, Version, Will,
 };
 use edgehold_wire::ws::{self, Opcode};
 use std::sync::Arc;
@@ -579,6 +579,50 @@ fn who_comes_late_is_sent_what_is_kept() {
     last.subscribe(&mut hall, 5, ("k/+", options(QoS::AtMostOnce)), 0);
     assert_eq!(last.message(&mut hall).0, "k/a");
     last.is_quiet(&mut hall);
+}
+
+/// `$share`: each message is for one of the members; who leaves without having acknowledged leaves it to the other, and
+/// the last one leaves it to the broker.
+#[test]
+fn a_message_of_a_group_is_for_one_of_its_members() {
+    for seed in 0..6 {
+        let mut hall = Hall::new(plan(), seed);
+        let mut members = [hall.client("one", Version::V5, true), hall.client("other", Version::V311, false)];
+        for member in &mut members {
+            let version = member.version;
+            let filters = [("$share/g/a/+", options(QoS::ExactlyOnce))];
+            member.says(&mut hall, |out| {
+                mqtt::write_subscribe(out, version, 3, Properties::default(), filters.into_iter());
+            });
+        }
+        let mut broker = hall.broker(false);
+        let asked = broker.hears(&mut hall);
+        assert!(asked.starts_with("Subscribe(Subscribe { packet_id: 1, properties: [SubscriptionId(1)]"), "{asked}");
+        let granted = SubAck { packet_id: 1, properties: Properties::default(), codes: &[1] };
+        broker.says(&mut hall, |out| mqtt::write_suback(out, Version::V5, &granted));
+        members.iter_mut().for_each(|it| assert_eq!(it.hears(&mut hall), suback(3, &[1]), "seed {seed}"));
+        for id in 1..5 {
+            broker.publishes(&mut hall, ("a/b", format!("{id}").as_bytes()), QoS::AtLeastOnce, id);
+        }
+        let mut came: Vec<Vec<(String, u16)>> = Vec::new();
+        for member in &mut members {
+            came.push((0..2).map(|_| member.message(&mut hall)).map(|it| (it.1, it.4.expect("an id"))).collect());
+        }
+        let mut all: Vec<&str> = came.iter().flatten().map(|it| &*it.0).collect();
+        all.sort_unstable();
+        assert_eq!(all, ["1", "2", "3", "4"], "seed {seed}");
+        let [mut one, other] = members;
+        let first = &came[0][0];
+        one.acknowledges(&mut hall, AckKind::PubAck, first.1, 0);
+        assert_eq!(broker.hears(&mut hall), format!("PubAck({})", ack(first.0.parse().expect("a number"), 0)));
+        hall.stage.shard.ring().break_off(other.end);
+        let again: Vec<String> = (0..2).map(|_| one.message(&mut hall).1).collect();
+        assert_eq!(again, came[1].iter().map(|it| it.0.clone()).collect::<Vec<_>>(), "seed {seed}");
+        broker.is_quiet(&mut hall);
+        hall.stage.shard.ring().break_off(one.end);
+        let end = broker.end;
+        assert!(hall.stage.until(TURNS, |stage| stage.shard.ring().is_ended(end) || stage.shard.ring().is_broken(end)));
+    }
 }
 
 /// What is wrong is answered in the words of its version, and nobody else notices.

@@ -1,5 +1,6 @@
 //! A client as the service knows it: what an idle one needs in a few words, and the rest in a box that few have.
 
+use super::session::SessionId;
 use crate::mesh::{Cause, Message, ServiceKind};
 use crate::shard::service::{Backpressure, Desk};
 use crate::shard::slab::Handle;
@@ -111,6 +112,8 @@ pub struct Busy {
     pub unanswered: Vec<Unanswered>,
     /// Kept messages that it is to be sent yet, and the tags of the subscriptions that they are for.
     pub kept: VecDeque<(Arc<Message>, u32)>,
+    /// The groups that it is a member of.
+    pub groups: Vec<(SessionId, Box<str>)>,
     /// The window was full when there was something for it.
     pub is_blocked: bool,
 }
@@ -148,6 +151,8 @@ pub struct Outbound {
     pub id: u16,
     /// What the client is to send next.
     pub awaits: AckKind,
+    /// The message of a group that it is, by its number there; zero: of none.
+    pub lot: u64,
 }
 
 /// A message of QoS 1 or 2 of a client.
@@ -194,6 +199,7 @@ impl Busy {
             && self.inbound.is_empty()
             && self.unanswered.is_empty()
             && self.kept.is_empty()
+            && self.groups.is_empty()
             && !self.is_blocked
     }
 
@@ -265,14 +271,14 @@ impl Client {
     }
 
     /// The packet identifier of a message that is sent to it now (MQTT 5, 2.2.1: one that is not in use).
-    pub fn next_id(&mut self, qos: QoS) -> u16 {
+    pub fn next_id(&mut self, qos: QoS, lot: u64) -> u16 {
         loop {
             self.last_id = self.last_id.checked_add(1).unwrap_or(1);
             let id = self.last_id;
             let busy = self.busy();
             if busy.outbound.iter().all(|it| it.id != id) {
                 let awaits = if qos == QoS::AtLeastOnce { AckKind::PubAck } else { AckKind::PubRec };
-                busy.outbound.push_back(Outbound { id, awaits });
+                busy.outbound.push_back(Outbound { id, awaits, lot });
                 return id;
             }
         }
@@ -330,9 +336,13 @@ impl Client {
     pub fn end(&mut self, desk: &mut Desk<'_>, who: Handle, code: CloseCode, reason: &str, cause: Cause) {
         self.stage = Stage::Ended;
         match self.transport {
-            // RFC 6455 section 5.5: a reason has 123 bytes at most.
-            Transport::WebSocket => desk.close_because(who, code, &reason[..reason.floor_char_boundary(123)], cause),
+            Transport::WebSocket => desk.close_because(who, code, short(reason), cause),
             Transport::Bare => desk.finish(who, cause),
         }
     }
+}
+
+/// RFC 6455 section 5.5: a reason has 123 bytes at most; these are ASCII.
+fn short(reason: &str) -> &str {
+    reason.get(..123).unwrap_or(reason)
 }

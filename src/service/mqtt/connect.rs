@@ -221,6 +221,7 @@ impl Mqtt {
             return;
         }
         self.leave_topics(desk, token);
+        self.leave_groups(desk, token);
         let owner = self.owner(token);
         let client = &mut self.peers.clients[token as usize];
         let was_in = client.name != 0;

@@ -35,6 +35,14 @@ impl Tag {
         QoS::of((self.0 >> 28 & 3) as u8).unwrap_or_default()
     }
 
+    /// The properties that a subscription adds to each message, of MQTT 5.
+    pub fn properties(self, version: Version) -> Vec<u8> {
+        let mut raw = Vec::new();
+        let identifier = self.identifier().filter(|_| version == Version::V5);
+        identifier.into_iter().for_each(|it| Property::SubscriptionId(it).write(&mut raw));
+        raw
+    }
+
     fn retain_as_published(self) -> bool {
         self.0 & 1 << 30 != 0
     }
@@ -73,16 +81,23 @@ pub struct Terms<'t> {
     pub kept: bool,
 }
 
+impl Terms<'_> {
+    /// QoS and RETAIN of a message with this mark.
+    fn of(&self, mark: u8) -> (QoS, bool) {
+        let granted = self.tags.iter().map(|it| Tag(*it).qos()).max().unwrap_or_default();
+        let (qos, retained) = of_mark(mark);
+        (qos.min(granted), self.kept || retained && self.tags.iter().any(|it| Tag(*it).retain_as_published()))
+    }
+}
+
 impl Peers {
-    /// Writes what is a client's own of a message into `head`, behind what is there.
+    /// Writes what is a client's own of a message into `head`, which is empty.
     pub fn encode(&mut self, token: u32, message: &Message, terms: &Terms<'_>) -> Encoded {
         let (Some(client), Some(shared)) = (self.clients.get_mut(token as usize), read_shared(message.payload()))
         else {
             return Encoded::Left;
         };
-        let granted = terms.tags.iter().map(|it| Tag(*it).qos()).max().unwrap_or_default();
-        let (qos, retained) = of_mark(message.mark);
-        let qos = qos.min(granted);
+        let (qos, retain) = terms.of(message.mark);
         if shared.expiry.is_some_and(|seconds| terms.waited >= seconds) {
             return Encoded::Left;
         }
@@ -93,27 +108,16 @@ impl Peers {
         let is_v5 = client.version == Version::V5;
         let skipped = own_properties(&mut self.raw, is_v5, &shared, terms);
         let rest = shared.properties.raw().len() - skipped;
-        let len = if is_v5 { self.raw.len() + rest } else { 0 };
-        let most = mqtt::MAX_HEAD + 2 + message.channel.len() + 2 + 4 + len + shared.payload.len();
-        if most > client.packet_max as usize {
-            return Encoded::Left;
-        }
-        let packet_id = (qos != QoS::AtMostOnce).then(|| client.next_id(qos));
-        let retain = terms.kept || retained && terms.tags.iter().any(|it| Tag(*it).retain_as_published());
-        let properties = Properties::written(&self.raw);
-        let publish = Publish {
-            dup: false,
-            qos,
-            retain,
-            topic: &message.channel,
-            packet_id,
-            properties,
-            payload: shared.payload,
-        };
+        let packet_id = (qos != QoS::AtMostOnce).then(|| client.next_id(qos, 0));
+        let (topic, payload, properties) = (&*message.channel, shared.payload, Properties::written(&self.raw));
+        let publish = Publish { dup: false, qos, retain, topic, packet_id, properties, payload };
         let behind = if is_v5 { rest } else { 0 };
         mqtt::write_publish_split(&mut self.head, client.version, &publish, behind);
-        let from = if is_v5 { shared.from + skipped } else { shared.from + shared.properties.raw().len() };
-        Encoded::Whole(from)
+        if self.head.len() + behind + payload.len() > client.packet_max as usize {
+            packet_id.and_then(|_| client.busy().outbound.pop_back());
+            return Encoded::Left;
+        }
+        Encoded::Whole(if is_v5 { shared.from + skipped } else { shared.from + shared.properties.raw().len() })
     }
 
     /// As [`Peers::encode`], into a packet of its own.

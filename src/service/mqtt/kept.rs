@@ -152,7 +152,11 @@ impl Fresh {
 
     /// Drops those who have waited long enough.
     pub fn expire(&mut self, now: u32) {
-        while let Some((_, number)) = self.due.pop_front_if(|it| it.0 <= now) {
+        while let Some(&(until, number)) = self.due.front() {
+            if until > now {
+                return;
+            }
+            self.due.pop_front();
             let list = self.lists.remove(number as usize);
             if let Some(filters) = self.feeds.get_mut(&list.feed) {
                 filters.remove(&list.filter);

@@ -9,6 +9,7 @@
 //! | `subscribe` | SUBSCRIBE, UNSUBSCRIBE |
 //! | `relay` | sessions made again, and what brokers say |
 //! | `deliver` | messages of shared filters |
+//! | `groups` | `$share`: messages of which each is for one of several clients |
 //! | `kept` | retained messages |
 //! | `client`, `session` | what is remembered |
 //!
@@ -17,6 +18,7 @@
 mod client;
 mod connect;
 mod deliver;
+mod groups;
 mod kept;
 mod publish;
 mod receive;
@@ -135,7 +137,7 @@ impl Service for Mqtt {
             return self.client_event(desk, who, token, event);
         }
         if let Some(id) = self.sessions.at(token & !SESSION) {
-            self.session_event(desk, who, id, event);
+            self.session_event(desk, who, id, &event);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What clients say of messages: PUBLISH, and the acknowledgements of both directions (MQTT 5, 3.3 to 3.7, 4.3).
 
 use super::Mqtt;
-use super::client::{ALIASES, Inbound, Outbound, Owner, RECEIVE_MAX, Stage};
+use super::client::{ALIASES, Inbound, Owner, RECEIVE_MAX, Stage};
 use super::session::{Outgoing, Stage as SessionStage};
 use crate::mesh::Cause;
 use crate::service::offload::{WhileDown, may};
@@ -149,7 +149,8 @@ impl Mqtt {
     fn acknowledged(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, (id, kind): (u16, AckKind), reason: u8) {
         let client = &mut self.peers.clients[token as usize];
         let busy = client.busy();
-        let place = busy.outbound.iter().position(|it| *it == Outbound { id, awaits: kind });
+        let mut lot = 0;
+        let place = busy.outbound.iter().position(|it| it.id == id && it.awaits == kind);
         match (place, kind) {
             (Some(place), AckKind::PubRec) if reason < 0x80 => {
                 busy.outbound[place].awaits = AckKind::PubComp;
@@ -157,15 +158,16 @@ impl Mqtt {
             }
             // In MQTT 5 it is told that there is no such message (3.6.2.1); PUBREL ends what it began.
             (None, AckKind::PubRec) => return client.acknowledge(desk, who, AckKind::PubRel, id, 0x92),
-            (Some(place), _) => {
-                busy.outbound.remove(place);
-            }
+            (Some(place), _) => lot = busy.outbound.remove(place).map_or(0, |it| it.lot),
             (None, _) => {}
         }
         let was_blocked = std::mem::take(&mut busy.is_blocked);
         let has_kept = !busy.kept.is_empty();
         if has_kept {
             self.send_kept(desk, who, token);
+        }
+        if lot > 0 {
+            self.lot_done(desk, token, lot);
         }
         if was_blocked {
             self.fanout.offer_rest(token);
@@ -177,6 +179,7 @@ impl Mqtt {
         desk.resume(who);
         if self.client(token).is_some_and(|client| client.stage == Stage::Connected && client.busy.is_some()) {
             self.send_kept(desk, who, token);
+            self.give_to(desk, token);
         }
     }
 }

@@ -27,7 +27,11 @@ impl Mqtt {
 
     /// The session of a client: always the same, so that what it says stays in order.
     pub(super) fn session_of(&mut self, plan: &Arc<OffloadPlan>, token: u32) -> SessionId {
-        let place = (token % plan.connections.max(1)) as usize;
+        self.session_at(plan, (token % plan.connections.max(1)) as usize)
+    }
+
+    /// That of a place; behind those of clients is the one for groups.
+    pub(super) fn session_at(&mut self, plan: &Arc<OffloadPlan>, place: usize) -> SessionId {
         let known = self.shared.get(&(plan.number, place)).copied();
         if let Some(id) = known.filter(|id| self.sessions.get_mut(*id).is_some()) {
             return id;
@@ -115,7 +119,7 @@ impl Mqtt {
         let now = desk.now();
         let Some(session) = self.sessions.get_mut(id) else { return };
         match session.stage {
-            Stage::Down(_) if session.outgoing.is_empty() => {}
+            Stage::Down(_) if !session.is_needed() => {}
             Stage::Down(_) => self.wake(desk, id),
             Stage::Greeting => self.distrust(desk, id, "it does not answer CONNECT"),
             Stage::Dialing => {}
@@ -151,6 +155,7 @@ impl Mqtt {
         let is_v5 = session.version == Version::V5;
         let (mut raw, mut packet) = (Vec::new(), Vec::new());
         Property::SessionExpiry(EXPIRY).write(&mut raw);
+        Property::ReceiveMaximum(super::groups::WINDOW).write(&mut raw);
         let name = format!("edgehold-{epoch:08x}-{}-{shard}-{}", plan.number, session.place);
         let connect = Connect {
             version: session.version,
@@ -176,7 +181,7 @@ impl Mqtt {
         self.callers.closed(desk, &mut session.call);
         (session.handle, session.rest, session.least) = (None, Vec::new(), 0);
         session.stage = Stage::Down(now);
-        if !session.outgoing.is_empty() {
+        if session.is_needed() {
             self.wait(now, id);
         }
     }
@@ -184,11 +189,11 @@ impl Mqtt {
     // ---- what brokers say ----
 
     /// Something has happened to a session's connection.
-    pub(super) fn session_event(&mut self, desk: &mut Desk<'_>, who: Handle, id: SessionId, event: Event<'_>) {
+    pub(super) fn session_event(&mut self, desk: &mut Desk<'_>, who: Handle, id: SessionId, event: &Event<'_>) {
         if self.sessions.get_mut(id).is_none_or(|session| session.handle != Some(who)) {
             return;
         }
-        match event {
+        match *event {
             Event::Connected => self.greet(desk, id),
             Event::Bytes(bytes) => self.broker_says(desk, id, bytes),
             Event::Writable => self.release(desk, id),
@@ -216,6 +221,9 @@ impl Mqtt {
             }
             Packet::Disconnect(it) => self.distrust(desk, id, reason_words(it.properties)),
             Packet::PingResp => {}
+            Packet::Publish(it) => self.lot(desk, id, it),
+            Packet::SubAck(it) => self.group_granted(desk, id, it),
+            Packet::UnsubAck(it) => self.group_ended(id, it.packet_id),
             _ => self.distrust(desk, id, "it has sent a packet that it was not asked for"),
         }
     }
@@ -244,6 +252,7 @@ impl Mqtt {
         session.is_known = true;
         self.callers.answered(&mut session.call);
         session.resume(desk, connack.session_present);
+        session.join_again(desk, connack.session_present);
         if session.keep_alive > 0 {
             let ticks = session.keep_alive / 2;
             self.beats.set(now, ticks, Beat::Session(id));

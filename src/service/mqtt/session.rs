@@ -84,6 +84,8 @@ pub struct Session {
     pub spoke: u32,
     /// The tick in which it has last said something.
     pub heard: u32,
+    /// Groups of clients, and what the broker has sent for them.
+    pub groups: super::groups::Groups,
     ids: Identifiers,
 }
 
@@ -165,8 +167,24 @@ impl Session {
             keep_alive: 0,
             spoke: 0,
             heard: 0,
+            groups: super::groups::Groups::default(),
             ids: Identifiers::new(),
         }
+    }
+
+    /// It has something to do.
+    pub fn is_needed(&self) -> bool {
+        !self.outgoing.is_empty() || !self.groups.is_empty()
+    }
+
+    /// An identifier for a packet that the broker answers.
+    pub fn take_id(&mut self) -> u16 {
+        self.ids.take()
+    }
+
+    /// It has.
+    pub fn give_id(&mut self, id: u16) {
+        self.ids.give(id);
     }
 
     /// The broker answers.

@@ -8,14 +8,14 @@ use super::client::{Owner, Unanswered, Waiting};
 use super::deliver::Tag;
 use crate::mesh::{TopicNews, TopicState};
 use crate::service::fanout::Traits;
-use crate::service::offload::{OffloadPlan, Wanted, may};
+use crate::service::offload::{OffloadPlan, Pattern, Wanted, may};
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
 use edgehold_wire::mqtt::{self, Options, Properties, Property, QoS, SubAck, Subscribe, UnsubAck, Unsubscribe, topic};
 use std::sync::Arc;
 
 /// What comes of one filter.
-enum Outcome {
+pub(super) enum Outcome {
     /// This code; and it is to be sent what is kept.
     Known(u8, bool),
     /// The broker has to say.
@@ -63,15 +63,13 @@ impl Mqtt {
             return Outcome::Known(0x87, false);
         }
         if group.is_some() {
-            return Outcome::Known(0x9e, false);
+            return self.join_group(desk, token, plan, (filter, tag));
         }
-        let covers = |patterns: &[crate::service::offload::Pattern]| patterns.iter().any(|it| it.covers(filter, None));
-        if options.no_local || covers(&plan.private) || !covers(&plan.share) {
+        if options.no_local || !is_shared(plan, filter) {
             return Outcome::Known(0x83, false);
         }
         let known = self.fanout.tagged(token).find(|it| it.2 == filter).map(|it| it.0);
-        let count = self.fanout.client(token).map_or(0, |it| it.count);
-        if known.is_none() && count >= plan.subscriptions_max {
+        if known.is_none() && self.subscriptions(token) >= plan.subscriptions_max {
             return Outcome::Known(0x97, false);
         }
         self.share(desk, token, plan, (filter, tag, known));
@@ -85,6 +83,12 @@ impl Mqtt {
             Wanted::Confirmed(qos) => Outcome::Known(qos.min(options.qos.level()), wants_kept),
             Wanted::Waits => Outcome::Waits(wants_kept),
         }
+    }
+
+    /// How many a client has.
+    pub(super) fn subscriptions(&self, token: u32) -> u32 {
+        let groups = self.peers.clients[token as usize].busy.as_ref().map_or(0, |busy| busy.groups.len());
+        self.fanout.client(token).map_or(0, |it| it.count) + groups as u32
     }
 
     /// A subscription in the fan-out, in place of one that there is (3.8.4).
@@ -106,7 +110,7 @@ impl Mqtt {
     }
 
     /// Sends every SUBACK of which all is known, in their order.
-    fn answer(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32) {
+    pub(super) fn answer(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32) {
         let client = &mut self.peers.clients[token as usize];
         let unanswered = &mut client.busy().unanswered;
         let known = unanswered.iter().take_while(|it| it.codes.iter().all(Option::is_some)).count();
@@ -152,7 +156,8 @@ impl Mqtt {
         for (filter, _) in packet.filters.iter() {
             // Who asks for both at once has an answer to both.
             self.peers.clients[token as usize].take_waiting(filter, |tag| tag.qos().level());
-            codes.push(if self.end_filter(desk, token, filter) { 0 } else { 0x11 });
+            let ended = self.end_filter(desk, token, filter) || self.leave_group(desk, token, filter);
+            codes.push(if ended { 0 } else { 0x11 });
         }
         self.answer(desk, who, token);
         let client = &mut self.peers.clients[token as usize];
@@ -181,7 +186,7 @@ impl Mqtt {
 
 impl super::client::Client {
     /// Takes what waits for a filter out of all that is not answered, and enters its code.
-    fn take_waiting(&mut self, filter: &str, code: impl Fn(Tag) -> u8) -> Vec<Waiting> {
+    pub(super) fn take_waiting(&mut self, filter: &str, code: impl Fn(Tag) -> u8) -> Vec<Waiting> {
         let mut taken = Vec::new();
         for answer in self.busy.iter_mut().flat_map(|busy| busy.unanswered.iter_mut()) {
             let Some(at) = answer.waits.iter().position(|it| *it.filter == *filter) else { continue };
@@ -193,4 +198,10 @@ impl super::client::Client {
         }
         taken
     }
+}
+
+/// Whether all clients share one subscription to this filter.
+fn is_shared(plan: &OffloadPlan, filter: &str) -> bool {
+    let covers = |patterns: &[Pattern]| patterns.iter().any(|it| it.covers(filter, None));
+    covers(&plan.share) && !covers(&plan.private)
 }

@@ -12,6 +12,12 @@ pub struct Beats<T> {
     tick: u32,
 }
 
+impl<T> Default for Beats<T> {
+    fn default() -> Beats<T> {
+        Beats::new()
+    }
+}
+
 impl<T> Beats<T> {
     /// Nothing.
     pub fn new() -> Beats<T> {
