@@ -1,5 +1,5 @@
-//! The service `mqtt` on the scripted ring: clients by WebSocket and without HTTP, a control thread that confirms what is
-//! wanted, and a broker that is played by hand. The kernel cuts everything anywhere.
+//! The service `mqtt` on the scripted ring: clients by WebSocket and without HTTP, a control thread that confirms what
+//! is wanted, and a broker that is played by hand. The kernel cuts everything anywhere.
 
 use crate::stage::{KIND, PLAIN, Stage, services, settings};
 use edgehold::engine::script::{Dice, FarEnd, Temper};

@@ -64,8 +64,8 @@ pub struct ShardSettings {
     pub listeners: usize,
     /// How it is found out where clients are, by listener; those behind the end believe nothing they are told.
     pub addresses: Vec<AddressRules>,
-    /// The listeners at which no HTTP is spoken: what clients send goes to a service from the first byte on. Those behind
-    /// the end speak HTTP.
+    /// The listeners at which no HTTP is spoken: what clients send goes to a service from the first byte on. Those
+    /// behind the end speak HTTP.
     pub bare: Vec<bool>,
     /// TLS by listener; those behind the end, and `None`, speak clear text.
     pub tls: Vec<Option<ListenerTls>>,

@@ -75,7 +75,8 @@ pub enum Event<'b> {
     Body(&'b [u8]),
     /// The body has ended.
     BodyEnd,
-    /// Bytes of an upstream, or of a client without HTTP, whose protocol is [`Protocol::Raw`](super::conn::Protocol::Raw).
+    /// Bytes of an upstream, or of a client without HTTP, whose protocol is
+    /// [`Protocol::Raw`](super::conn::Protocol::Raw).
     Bytes(&'b [u8]),
     /// The upstream that was called has accepted ([`Desk::dial`]).
     Connected,

@@ -1,5 +1,5 @@
-//! Packets of MQTT, of every version and either end: every prefix gives "more is needed" or the answer on the whole, and
-//! what is read is written and read again as the same. The first byte is the limit, in steps of four bytes.
+//! Packets of MQTT, of every version and either end: every prefix gives "more is needed" or the answer on the whole,
+//! and what is read is written and read again as the same. The first byte is the limit, in steps of four bytes.
 #![no_main]
 
 #[path = "../../../src/wire/tests/laws/mod.rs"]

@@ -48,8 +48,8 @@ pub(super) struct Brokers {
 }
 
 impl Brokers {
-    /// Starts a task for each; their news come out of the other end. What is queued for a task is bounded by what shards
-    /// may want: `topics_max`, and the mailboxes that they post it by.
+    /// Starts a task for each; their news come out of the other end. What is queued for a task is bounded by what
+    /// shards may want: `topics_max`, and the mailboxes that they post it by.
     pub(super) fn start(
         settings: Vec<BrokerSettings>,
         publisher: &Publisher,

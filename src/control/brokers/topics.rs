@@ -201,7 +201,8 @@ impl Topics {
     /// ended.
     pub(super) fn lost(&mut self) -> Vec<Arc<str>> {
         let gone = std::iter::from_fn(|| self.evict()).map(|(topic, _)| topic).collect();
-        let mut topics: Vec<_> = self.known.iter().map(|(topic, its)| (its.number, topic.clone())).collect();
+        let place = |its: &Topic| its.number.unwrap_or(u32::MAX);
+        let mut topics: Vec<_> = self.known.iter().map(|(topic, its)| (place(its), topic.clone())).collect();
         topics.sort_unstable();
         self.numbers.clear();
         (self.confirmed, self.last_number) = (0, 0);

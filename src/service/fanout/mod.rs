@@ -132,8 +132,8 @@ pub struct Fanout {
 }
 
 impl Fanout {
-    /// The first routes and feeds by their numbers (`None`: a feed of another service), without subscribers. `epoch`: of
-    /// this run of the server.
+    /// The first routes and feeds by their numbers (`None`: a feed of another service), without subscribers. `epoch`:
+    /// of this run of the server.
     pub fn new<'f>(
         routes: impl IntoIterator<Item = RouteTerms>,
         feeds: impl IntoIterator<Item = &'f Option<FeedSettings>>,

@@ -9,7 +9,8 @@ use edgehold_wire::ws::{CloseCode, Opcode};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Messages of QoS 1 and 2 that a client may have under way towards the broker: its receive maximum (MQTT 5, 3.2.2.3.3).
+/// Messages of QoS 1 and 2 that a client may have under way towards the broker: its receive maximum (MQTT 5,
+/// 3.2.2.3.3).
 pub const RECEIVE_MAX: u16 = 256;
 
 /// Topic aliases that a client may use (MQTT 5, 3.2.2.3.8).

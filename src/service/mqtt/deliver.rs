@@ -131,8 +131,8 @@ impl Peers {
     }
 }
 
-/// Writes the properties that are a client's own: subscription identifiers, and the expiry by now. Returns how many bytes
-/// of the shared ones it has in their place.
+/// Writes the properties that are a client's own: subscription identifiers, and the expiry by now. Returns how many
+/// bytes of the shared ones it has in their place.
 fn own_properties(raw: &mut Vec<u8>, is_v5: bool, shared: &Shared<'_>, terms: &Terms<'_>) -> usize {
     raw.clear();
     if !is_v5 {

@@ -1,9 +1,9 @@
 //! `$share`: groups of clients, each message of which is for one of them (MQTT 5, 4.8.2).
 //!
-//! A group of a shard is one member at the broker, over a session that carries nothing else: the broker gives it its part
-//! of the messages, and the shard gives each of them, a *lot*, to one of its own members that has room. A lot of QoS 1 is
-//! acknowledged to the broker when its member has acknowledged it; when that one leaves, another is given it. The group
-//! is subscribed to with QoS 1, which is the most that is granted.
+//! A group of a shard is one member at the broker, over a session that carries nothing else: the broker gives it its
+//! part of the messages, and the shard gives each of them, a *lot*, to one of its own members that has room. A lot of
+//! QoS 1 is acknowledged to the broker when its member has acknowledged it; when that one leaves, another is given it.
+//! The group is subscribed to with QoS 1, which is the most that is granted.
 //!
 //! Where the last member leaves and lots are left over, nobody here can take them: the session is ended, and a new one
 //! begun, so that the broker gives them to others.

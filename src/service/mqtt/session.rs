@@ -6,8 +6,8 @@
 //! ```
 //!
 //! What a client publishes stands in `outgoing` in the order in which it came. What is of QoS 1 or 2 stays there until
-//! the broker has acknowledged it; what is of QoS 0 goes when it is sent. A session that is lost is resumed (MQTT 5, 4.4),
-//! and where the broker has forgotten it, all that was not acknowledged is published once more.
+//! the broker has acknowledged it; what is of QoS 0 goes when it is sent. A session that is lost is resumed (MQTT 5,
+//! 4.4), and where the broker has forgotten it, all that was not acknowledged is published once more.
 
 use super::client::Owner;
 use crate::service::offload::OffloadPlan;
@@ -255,8 +255,8 @@ impl Session {
         self.take(place)
     }
 
-    /// The broker has this message of QoS 2: PUBREC. It is told that it may forget the identifier. Who has published it,
-    /// and by which identifier; nobody where that was told before.
+    /// The broker has this message of QoS 2: PUBREC. It is told that it may forget the identifier. Who has published
+    /// it, and by which identifier; nobody where that was told before.
     pub fn received(&mut self, desk: &mut Desk<'_>, id: u16) -> Option<(Owner, u16)> {
         let mut packet = Vec::with_capacity(4);
         let ack = |reason| Ack { packet_id: id, reason, properties: Properties::default() };

@@ -7,8 +7,8 @@
 //!   client ──publish, queues──▶ session of the shard (callers) ──────────────────────────▶ broker
 //! ```
 //!
-//! Shared topics: `topics.rs` counts what a shard's clients want, and asks the control thread, which has one session for
-//! the whole edge. Everything else goes over sessions of the shard itself, whose connections `callers.rs` makes.
+//! Shared topics: `topics.rs` counts what a shard's clients want, and asks the control thread, which has one session
+//! for the whole edge. Everything else goes over sessions of the shard itself, whose connections `callers.rs` makes.
 //! `plan.rs` is what a route says of both, `patterns.rs` what its patterns mean.
 
 mod beats;

@@ -97,8 +97,8 @@ fn filled(pattern: &str, client: Option<&Identity>) -> Option<String> {
     Some(text)
 }
 
-/// Whether a client may publish to, or subscribe to, a destination: the first rule that names it decides; where there are
-/// rules and none does, nobody may.
+/// Whether a client may publish to, or subscribe to, a destination: the first rule that names it decides; where there
+/// are rules and none does, nobody may.
 pub fn may(rules: &[Rule], name: &str, client: Option<&Identity>, publish: bool) -> bool {
     let names = |rule: &&Rule| rule.patterns.iter().any(|pattern| pattern.covers(name, client));
     match rules.iter().find(names) {

@@ -64,8 +64,8 @@ impl Stomp {
         self.release(desk, id);
     }
 
-    /// ERROR is the last frame of a session, but not of all brokers. Whose frame it is about is told; the others' are said
-    /// again. One that names nothing, where nothing waits to be confirmed, is about a subscription that has ended.
+    /// ERROR is the last frame of a session, but not of all brokers. Whose frame it is about is told; the others' are
+    /// said again. One that names nothing, where nothing waits to be confirmed, is about a subscription that has ended.
     fn broker_refuses(&mut self, desk: &mut Desk<'_>, id: SessionId, frame: &Frame<'_>) {
         let message = frame.get("message").unwrap_or_default();
         let Some(session) = self.sessions.get_mut(id) else { return };

@@ -1,8 +1,8 @@
 //! Messages that a client has taken from a queue and not acknowledged are given back when it leaves.
 //!
 //! STOMP has no way to do that which all brokers follow. UNSUBSCRIBE is enough for ActiveMQ. RabbitMQ delivers what is
-//! NACKed to the same subscription again, keeps behind UNSUBSCRIBE what was delivered, and takes no NACK for a subscription
-//! that is gone; but it knows messages by the id of the subscription, and not by which one that was. So:
+//! NACKed to the same subscription again, keeps behind UNSUBSCRIBE what was delivered, and takes no NACK for a
+//! subscription that is gone; but it knows messages by the id of the subscription, and not by which one that was. So:
 //!
 //! 1. UNSUBSCRIBE with a receipt; what still comes is put to the rest;
 //! 2. behind the receipt nothing more can come: a subscription of the same id is made, to a topic on which nothing is

@@ -325,8 +325,8 @@ impl Stomp {
         }
     }
 
-    /// The server stops, and nobody is left whom they serve: what is unconfirmed of clients that have left has its time,
-    /// as their connections had.
+    /// The server stops, and nobody is left whom they serve: what is unconfirmed of clients that have left has its
+    /// time, as their connections had.
     pub(super) fn end_sessions(&mut self, desk: &mut Desk<'_>) {
         for id in self.sessions.all() {
             let Some(session) = self.sessions.get_mut(id) else { continue };

@@ -1,5 +1,5 @@
-//! Giving messages back to a broker of which no better way is known (`give_back.rs`): a session that is retired, and the
-//! one that takes its place.
+//! Giving messages back to a broker of which no better way is known (`give_back.rs`): a session that is retired, and
+//! the one that takes its place.
 //!
 //! Whatever a broker does, it has back what was not acknowledged when the session ends. So that is ended, in order: its
 //! subscriptions move to another one, what its other clients have taken they may still acknowledge, and when they have,

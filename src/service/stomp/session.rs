@@ -1,8 +1,8 @@
 //! A session of this shard with a broker: what many clients publish and take from queues, or what one client has for
 //! itself.
 //!
-//! Whatever the broker is to confirm stands in `outgoing` until its receipt has come, in the order in which it was said.
-//! A session that is lost is made again: queue subscriptions first, then what is in `outgoing`. What was in a
+//! Whatever the broker is to confirm stands in `outgoing` until its receipt has come, in the order in which it was
+//! said. A session that is lost is made again: queue subscriptions first, then what is in `outgoing`. What was in a
 //! transaction went with the session that was lost.
 
 use super::client::Owner;

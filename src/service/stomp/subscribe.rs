@@ -218,14 +218,15 @@ impl Stomp {
     }
 }
 
-/// Whether an id may be one that a client was given: `tN` for a message of a shared destination, `qN` for one of its own.
+/// Whether an id may be one that a client was given: `tN` for a message of a shared destination, `qN` for one of its
+/// own.
 fn was_given(name: &str, delivered: u64) -> bool {
     let number = |prefix: char| name.strip_prefix(prefix).and_then(|it| it.parse::<u64>().ok());
     number('t').is_some() || number('q').is_some_and(|number| (1..=delivered).contains(&number))
 }
 
-/// Takes the message that a client names, and with `client` all before it, out of what is pending; what the broker wants
-/// them acknowledged by.
+/// Takes the message that a client names, and with `client` all before it, out of what is pending; what the broker
+/// wants them acknowledged by.
 fn take_acknowledged<'q>(queues: impl Iterator<Item = &'q mut Queue>, name: &str, by_number: bool) -> Vec<Pending> {
     let number = name.strip_prefix('q').and_then(|it| it.parse::<u64>().ok());
     let is_it = |it: &Pending| if by_number { Some(it.number) == number } else { *it.message_id == *name };

@@ -119,8 +119,8 @@ impl Desk<'_> {
         }
     }
 
-    /// The client has shown credentials on its open connection, its first ones or new ones: what becomes of them its service is told
-    /// by [`Event::Authenticated`](crate::shard::service::Event::Authenticated).
+    /// The client has shown credentials on its open connection, its first ones or new ones: what becomes of them its
+    /// service is told by [`Event::Authenticated`](crate::shard::service::Event::Authenticated).
     pub fn present(&mut self, who: Handle, credentials: Credentials) {
         self.core.due.presented.push((who, credentials));
     }

@@ -59,7 +59,8 @@ pub(super) struct Pick {
 }
 
 impl Filters {
-    /// The broker is asked for it, or asked again with another quality of service. Says whether it has confirmed it before.
+    /// The broker is asked for it, or asked again with another quality of service. Says whether it has confirmed it
+    /// before.
     pub(super) fn ask(&mut self, filter: &Arc<str>, number: u32, asked: u8) -> bool {
         self.asked[usize::from(asked.min(2))] += 1;
         *self.root.place(filter.split('/')) = Some(number);

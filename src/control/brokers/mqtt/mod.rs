@@ -224,6 +224,7 @@ impl Mqtt {
             }
         }
         if session.under_way.is_empty()
+            && !keeper.topics.has_due()
             && let Some(filter) = self.alone.pop_front()
         {
             self.ask(keeper, session, &filter);
@@ -304,8 +305,9 @@ impl Mqtt {
         match answer.codes.first().copied().unwrap_or(0x80) {
             quality @ 0..=2 => {
                 self.filters.confirm(number, quality);
-                let filter = keeper.confirm(number, quality);
-                let _known = filter.is_some_and(|filter| self.suspects.remove(&filter));
+                if let Some(filter) = keeper.confirm(number, quality) {
+                    self.suspects.remove(&filter);
+                }
                 self.confirm_covered(keeper, number, quality);
             }
             code => {

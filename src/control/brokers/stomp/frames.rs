@@ -98,7 +98,8 @@ pub(super) fn next(bytes: &[u8], most: usize) -> Result<Read<'_>, Fault> {
 }
 
 /// What shards send on of a MESSAGE: its header lines but for those that a client gets of its own and those of what its
-/// publisher has agreed on with the broker, which some brokers hand on; the empty line, the body and NUL. And whether a header has an escape, which older versions write otherwise.
+/// publisher has agreed on with the broker, which some brokers hand on; the empty line, the body and NUL. And whether a
+/// header has an escape, which older versions write otherwise.
 pub(super) fn tail(frame: &Frame<'_>) -> (Vec<u8>, bool) {
     let own = |line: &&str| !OWN.iter().any(|name| line.starts_with(name));
     let mut tail = Vec::with_capacity(frame.headers.raw().len() + frame.body.len() + 2);

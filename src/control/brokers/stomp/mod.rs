@@ -1,6 +1,6 @@
 //! A session that speaks STOMP. An ERROR ends a session (STOMP 1.2, ERROR), so a destination that the broker has never
-//! confirmed is tried on a connection of its own first; one that brokers let everybody have whom they let in, only where
-//! an ERROR has come while it was under way.
+//! confirmed is tried on a connection of its own first; one that brokers let everybody have whom they let in, only
+//! where an ERROR has come while it was under way.
 
 mod frames;
 mod trial;

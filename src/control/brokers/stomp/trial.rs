@@ -1,5 +1,5 @@
-//! Topics of which it is not known whether the broker takes them: an ERROR ends a session (STOMP 1.2, ERROR), so each is
-//! tried on a connection of its own first, one after the other.
+//! Topics of which it is not known whether the broker takes them: an ERROR ends a session (STOMP 1.2, ERROR), so each
+//! is tried on a connection of its own first, one after the other.
 
 use super::frames;
 use crate::control::brokers::connection::Connection;
