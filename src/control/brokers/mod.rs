@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `mod` | starts a task for each broker, and hands it what shards want |
 //! | `mqtt` | a session that speaks MQTT, and which copy of a message is taken |
-//! | `stomp` | a session that speaks STOMP, and trials of topics of which it is not known whether the broker takes them |
+//! | `stomp` | a session that speaks STOMP, and trials of topics that the broker may not take |
 //! | `keeper` | the task: wishes, sessions again and again, what is published |
 //! | `topics`, `refusals` | which shards want what, and what has become of it |
 //! | `pace` | how fast subscriptions are made |

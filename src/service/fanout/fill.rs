@@ -46,8 +46,8 @@ impl Fanout {
                 break;
             }
             let delivery = Delivery { token, tags: &[tag], payload, tick };
-            if !protocol.push(desk, client, &delivery, batch) {
-                refused = true;
+            refused = !protocol.push(desk, client, &delivery, batch);
+            if refused {
                 break;
             }
             sequence = payload.sequence;

@@ -21,33 +21,12 @@ const PLAIN: [&str; 6] = ["id", "destination", "ack", "receipt", "content-length
 
 impl Stomp {
     pub(super) fn subscribe(&mut self, desk: &mut Desk<'_>, token: u32, frame: &Frame<'_>) {
-        let Some(who) = self.fanout.client(token).map(|it| it.who) else { return };
         let plan = self.plan_of(token);
-        let Some(destination) = frame.get("destination").filter(|it| !it.is_empty()) else {
-            return self.refuse(desk, token, "SUBSCRIBE needs a destination", frame);
-        };
-        let client = &mut self.peers.clients[token as usize];
-        let (named, is_old) = (frame.get("id"), client.version == Version::V10);
-        if named.is_none() && !is_old {
-            return self.refuse(desk, token, "SUBSCRIBE needs an id", frame);
-        }
+        let destination = frame.get("destination").unwrap_or_default();
+        let (named, ack) = (frame.get("id"), ack_mode(frame.get("ack").as_deref()).unwrap_or(Ack::Auto));
         let id = named.as_deref().unwrap_or(&destination);
-        let Some(ack) = ack_mode(frame.get("ack").as_deref()) else {
-            return self.refuse(desk, token, "ack is auto, client or client-individual", frame);
-        };
-        if !may(&plan.rules, &destination, desk.identity(who).map(|it| &**it), false) {
-            return self.refuse_as(
-                desk,
-                token,
-                (OffloadRefused::Forbidden, "you may not subscribe to this destination"),
-                frame,
-            );
-        }
-        if self.has_subscription(token, id) {
-            return self.refuse(desk, token, "you have a subscription of this id", frame);
-        }
-        if self.subscriptions(token) >= plan.subscriptions_max as usize {
-            return self.refuse_as(desk, token, (OffloadRefused::Limit, TOO_MANY), frame);
+        if let Err((why, message)) = self.check_subscription(desk, token, (id, &destination), frame) {
+            return self.refuse_as(desk, token, (why, message), frame);
         }
         let is_plain = frame.headers.iter().all(|(name, _)| PLAIN.contains(&&*name));
         let is_private = plan.private.iter().any(|it| it.covers(&destination, None));
@@ -61,6 +40,38 @@ impl Stomp {
         match session {
             Ok(session) => self.consume(desk, token, session, (id, ack), frame),
             Err(_) => self.refuse_as(desk, token, (OffloadRefused::Limit, super::relay::TOO_MANY), frame),
+        }
+    }
+
+    /// Whether a client may have a subscription.
+    ///
+    /// # Errors
+    /// It may not, or the frame is no SUBSCRIBE: how that is counted, and words for the client.
+    fn check_subscription(
+        &self,
+        desk: &Desk<'_>,
+        token: u32,
+        (id, destination): (&str, &str),
+        frame: &Frame<'_>,
+    ) -> Result<(), (OffloadRefused, &'static str)> {
+        let plan = self.plan_of(token);
+        let client = self.fanout.client(token).and_then(|it| desk.identity(it.who)).map(|it| &**it);
+        let is_old = self.peers.clients[token as usize].version == Version::V10;
+        let wrong = |words| Err((OffloadRefused::Frame, words));
+        if destination.is_empty() {
+            wrong("SUBSCRIBE needs a destination")
+        } else if frame.get("id").is_none() && !is_old {
+            wrong("SUBSCRIBE needs an id")
+        } else if ack_mode(frame.get("ack").as_deref()).is_none() {
+            wrong("ack is auto, client or client-individual")
+        } else if !may(&plan.rules, destination, client, false) {
+            Err((OffloadRefused::Forbidden, "you may not subscribe to this destination"))
+        } else if self.has_subscription(token, id) {
+            wrong("you have a subscription of this id")
+        } else if self.subscriptions(token) >= plan.subscriptions_max as usize {
+            Err((OffloadRefused::Limit, TOO_MANY))
+        } else {
+            Ok(())
         }
     }
 

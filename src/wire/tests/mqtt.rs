@@ -90,7 +90,8 @@ proptest! {
             Will { topic, payload: &password, qos: *qos, retain: *retain, properties }
         });
         let (user, password) = (user.as_deref(), user.as_ref().map(|_| &password[..]));
-        let connect = Connect { version, clean_start, keep_alive, client_id: &client_id, will, user, password, properties };
+        let client_id = client_id.as_str();
+        let connect = Connect { version, clean_start, keep_alive, client_id, will, user, password, properties };
         laws::mqtt_again(&Packet::Connect(connect), None, Role::Server);
     }
 
@@ -137,7 +138,8 @@ proptest! {
         prop_assert!(it.packet_id == id && it.filters.iter().eq(each()));
         let mut out = Vec::new();
         mqtt::write_unsubscribe(&mut out, version, id, Properties::default(), each().map(|(filter, _)| filter));
-        let Packet::Unsubscribe(it) = read_whole(&out, Some(version), Role::Server).unwrap() else { panic!("{out:x?}") };
+        let read = read_whole(&out, Some(version), Role::Server).unwrap();
+        let Packet::Unsubscribe(it) = read else { panic!("{out:x?}") };
         prop_assert!(it.packet_id == id && it.filters.iter().map(|(it, _)| it).eq(each().map(|(it, _)| it)));
     }
 

@@ -82,7 +82,8 @@ pub(crate) static LISTENER: [Key<ListenerDraft>; 14] = [
         name: "protocol",
         field: choice!(protocol: "http" => Protocol::Http, "stomp" => Protocol::Stomp, "mqtt" => Protocol::Mqtt),
         default: Preset::Is("http"),
-        words: "What its clients speak: HTTP, which a WebSocket begins with, too; or STOMP or MQTT from the first byte on.",
+        words: "What its clients speak: HTTP, which a WebSocket begins with, too; or STOMP or MQTT from the first byte \
+                on.",
         note: "With `tls` it is spoken inside of TLS. How long such a client may be silent is agreed on by its \
                heart-beats; `idle_timeout` does not hold for it.",
         example: "\"stomp\"",

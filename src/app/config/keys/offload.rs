@@ -89,8 +89,8 @@ pub(super) const SHARE: Key<RouteDraft> = Key {
     default: Preset::Absent("stomp: `/topic/#` and `/exchange/#`; mqtt: `#`"),
     owners: &BROKERS,
     words: "Destinations, or topic filters, of which all clients of the edge share one subscription.",
-    note: "What is published there must be for every subscriber: topics, not queues. SUBSCRIBE with headers beyond `id`, \
-           `destination`, `ack` and `receipt` (a selector, a durable subscription) is not shared.",
+    note: "What is published there must be for every subscriber: topics, not queues. SUBSCRIBE with headers beyond \
+           `id`, `destination`, `ack` and `receipt` (a selector, a durable subscription) is not shared.",
     example: "[\"/topic/#\"]",
     see: &["private", "snapshot", "linger"],
 };
@@ -259,8 +259,8 @@ pub(super) const KEEP_ALIVE: Key<RouteDraft> = Key {
     field: Field::millis(Rule::ZeroOr("as the client says", 1000, HOUR), |r| &mut r.offload.keep_alive),
     default: Preset::Is("0s"),
     owners: &MQTT,
-    words: "The longest keep alive of a client: MQTT 5 is told it (Server Keep Alive), and who says more, or none, is held \
-            to it.",
+    words: "The longest keep alive of a client: MQTT 5 is told it (Server Keep Alive), and who says more, or none, is \
+            held to it.",
     note: "A client is closed, and its will published, when it is silent for one and a half times as long.",
     example: "\"5m\"",
     see: &["heart_beat"],
@@ -288,7 +288,8 @@ pub(super) const SESSION: Key<RouteDraft> = Key {
     field: choice!(offload.persistent: "clean" => false, "persistent" => true),
     default: Preset::Is("clean"),
     owners: &MQTT,
-    words: "Whether the broker keeps the session for shared topics while there is no connection, and what comes meanwhile.",
+    words: "Whether the broker keeps the session for shared topics while there is no connection, and what comes \
+            meanwhile.",
     note: "`persistent` needs a broker of MQTT 5, and messages of QoS 1 or 2: what was missed is not lost then.",
     example: "\"persistent\"",
     see: &["client_id"],
@@ -332,8 +333,8 @@ pub(super) const TELL_GAPS: Key<RouteDraft> = Key {
     field: Field::Flag { store: |r, on| r.offload.tell_gaps = on },
     default: Preset::Is("false"),
     owners: &STOMP,
-    words: "Whether subscribers of a shared destination are told where messages were lost, by a MESSAGE with the header \
-            `edgehold-gap`.",
+    words: "Whether subscribers of a shared destination are told where messages were lost, by a MESSAGE with the \
+            header `edgehold-gap`.",
     note: "Clients that do not know this header take it for a message without a body.",
     example: "true",
     see: &["slow_client"],

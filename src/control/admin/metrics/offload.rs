@@ -50,7 +50,7 @@ pub(super) const METRICS: &[Metric] = &[
     Metric {
         name: "edgehold_broker_topics_refused_total",
         kind: Kind::Counter,
-        help: "Destinations that the broker has refused (`broker`), that were more than `topics_max`, or that overlap with \
+        help: "Destinations that the broker has refused (`broker`), more than `topics_max`, or that overlap with \
                another where the broker's MQTT cannot tell their messages apart (`overlap`).",
         labels: &["route", "reason"],
         samples: |snapshot, samples| {

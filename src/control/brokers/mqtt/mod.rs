@@ -1,5 +1,5 @@
-//! A session that speaks MQTT: version 5, where each filter has an identifier that comes back with its messages, or 3.1.1
-//! with a broker that has no more.
+//! A session that speaks MQTT: version 5, where each filter has an identifier that comes back with its messages, or
+//! 3.1.1 with a broker that has no more.
 //!
 //! Without identifiers it cannot be told for which filter a message came. So no two filters are subscribed to that
 //! overlap: one that another covers is had by that one ([`overlap`]).
@@ -163,7 +163,8 @@ impl Mqtt {
         if self.is_proven && matches!(why, Unspoken::Unclear(_)) {
             return Err(why.into());
         }
-        tracing::debug!(route = settings.name, %address, why = %io::Error::from(why), "another version of MQTT is tried");
+        let why = io::Error::from(why);
+        tracing::debug!(route = settings.name, %address, %why, "another version of MQTT is tried");
         (self.version, self.is_proven) = (if self.version == Version::V5 { Version::V311 } else { Version::V5 }, false);
         let opened = within(limit, connect::open(address, settings, self.version, true)).await;
         let opened = opened.and_then(|opened| opened.map_err(io::Error::from));
