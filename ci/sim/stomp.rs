@@ -174,7 +174,7 @@ impl Broker {
             for heard in new {
                 match heard.command {
                     Command::Connect => {
-                        session.say(stage, Command::Connected, &[("version", "1.2"), ("server", self.server)], b"")
+                        session.say(stage, Command::Connected, &[("version", "1.2"), ("server", self.server)], b"");
                     }
                     _ if self.confirms && !heard.get("receipt").is_empty() => {
                         session.say(stage, Command::Receipt, &[("receipt-id", heard.get("receipt"))], b"");

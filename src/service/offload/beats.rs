@@ -20,7 +20,6 @@ impl<T> Default for Beats<T> {
 
 impl<T> Beats<T> {
     /// Nothing.
-    #[expect(clippy::new_without_default, reason = "it is made once")]
     pub fn new() -> Beats<T> {
         Beats { wheel: VecDeque::new(), tick: 0 }
     }
