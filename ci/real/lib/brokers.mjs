@@ -39,7 +39,8 @@ class Broker {
   }
 }
 
-function broker(stage, name, port, command, args, env = {}) {
+/** Starts a broker with its log and its folder, both called by its name, on the stage. */
+export function broker(stage, name, port, command, args, env = {}) {
   const log = path.join(stage.folder, `${name}.log`);
   const launch = () => start(name, command, args, { cwd: stage.dir(name), log, env: { PATH, ...env } });
   return new Broker(stage, name, port, launch).restart();
@@ -96,20 +97,20 @@ async function startEpmd(stage) {
   return port;
 }
 
-/** RabbitMQ with its STOMP plugin, a node and a name server of its own, and with `more` lines of configuration; `port` is
- * STOMP's. */
-export async function startRabbitmq(stage, more = []) {
+/** RabbitMQ with its STOMP plugin and these `plugins`, a node and a name server of its own, and with `more` lines of
+ * configuration; `port` is STOMP's, and `env` is what its command-line tools need. */
+export async function startRabbitmq(stage, more = [], plugins = []) {
   const [epmd, amqp, stomp, distribution] = [await startEpmd(stage), await freePort(), await freePort(), await freePort()];
   const home = stage.dir('rabbitmq');
   const config = stage.file('rabbitmq.conf', [
     `listeners.tcp.1 = 127.0.0.1:${amqp}`, `stomp.listeners.tcp.1 = 127.0.0.1:${stomp}`,
     'log.console = true', 'log.file = false', ...more, '',
   ].join('\n'));
-  return broker(stage, 'rabbitmq', stomp, '/usr/lib/rabbitmq/bin/rabbitmq-server', [], {
+  const env = {
     HOME: home,
     LC_ALL: 'C.UTF-8',
     RABBITMQ_CONFIG_FILE: config,
-    RABBITMQ_ENABLED_PLUGINS_FILE: stage.file('enabled_plugins', '[rabbitmq_stomp].\n'),
+    RABBITMQ_ENABLED_PLUGINS_FILE: stage.file('enabled_plugins', `[${['rabbitmq_stomp', ...plugins]}].\n`),
     RABBITMQ_MNESIA_BASE: stage.dir('rabbitmq/mnesia'),
     RABBITMQ_LOG_BASE: stage.dir('rabbitmq/log'),
     RABBITMQ_PID_FILE: path.join(home, 'pid'),
@@ -118,5 +119,7 @@ export async function startRabbitmq(stage, more = []) {
     RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: '+S 1:1 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}',
     ERL_EPMD_PORT: `${epmd}`,
     ERL_EPMD_ADDRESS: '127.0.0.1',
-  });
+  };
+  const started = await broker(stage, 'rabbitmq', stomp, '/usr/lib/rabbitmq/bin/rabbitmq-server', [], env);
+  return Object.assign(started, { env });
 }
