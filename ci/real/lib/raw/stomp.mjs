@@ -12,7 +12,8 @@ function escaped(text, version) {
   return [...`${text}`].map((c) => { const found = letters.find(([, of]) => of === c); return found ? `\\${found[0]}` : c; }).join('');
 }
 
-const unescaped = (text, version) => text.replace(/\\(.)/g, (both, letter) => ESCAPES[version][letter] ?? both);
+/** What a header of this version says; an escape that is none stands as it is. */
+export const unescaped = (text, version) => text.replace(/\\(.)/g, (both, letter) => ESCAPES[version][letter] ?? both);
 
 /** The bytes of a frame. Without a `content-length` among its headers the body ends with the NUL. */
 export function frame(command, headers = {}, body = '', version = '1.2') {

@@ -4,7 +4,7 @@
 //! whoever has not acknowledged all of a subscription does not end it but by leaving. `World` knows what a broker does.
 
 import { generator } from '../bodies.mjs';
-import { openStomp } from '../raw/stomp.mjs';
+import { openStomp, unescaped } from '../raw/stomp.mjs';
 import { until } from '../until.mjs';
 
 const VERSIONS = ['1.0', '1.1', '1.2'];
@@ -281,6 +281,9 @@ export function stompScript(seed, { clients = 4, length = 60, wildcards = true, 
 /** Headers that name what only the broker knows. */
 const CHOSEN = ['message-id', 'ack', 'session', 'server', 'timestamp', 'heart-beat'];
 
+/** What RabbitMQ hands on of a publisher's frame: names that edgehold has others for, where it speaks to the broker. */
+const HANDED_ON = ['receipt', 'transaction'];
+
 /** Plays a script at `addresses`: client after client takes the next of them. The destinations are those of `side`, so that
  * nothing is left there by another. */
 export class StompPlayer {
@@ -299,10 +302,15 @@ export class StompPlayer {
 
   /** A frame as it must be, whoever was asked: what only the broker can choose is left out, words for people as well. */
   shape(c, { command, headers, body }) {
-    // RabbitMQ hands on the publisher's `receipt`.
-    const kept = Object.entries(headers).filter(([name]) => command !== 'MESSAGE' || name !== 'receipt');
-    const shown = kept.map(([name, value]) => `${name}=${CHOSEN.includes(name) ? '*' : value.replace(this.side, '@')}`);
+    const kept = Object.entries(headers).filter(([name]) => command !== 'MESSAGE' || !HANDED_ON.includes(name));
+    const text = (name, value) => (CHOSEN.includes(name) ? '*' : this.#plain(c, value).replace(this.side, '@'));
+    const shown = kept.map(([name, value]) => `${name}=${text(name, value)}`);
     return { key: `${command} ${headers.subscription ?? ''}`, line: JSON.stringify([command, ...shown.sort(), body.toString('latin1')]) };
+  }
+
+  // RabbitMQ escapes for clients of version 1.0, too, which have no escapes.
+  #plain(c, value) {
+    return this.clients[c].version === '1.0' ? unescaped(value, '1.2') : value;
   }
 
   async act(step) {
@@ -367,7 +375,10 @@ export class StompPlayer {
 
   async disconnect(client) {
     this.#ask(client, 'DISCONNECT', {});
-    await until('the receipt of DISCONNECT, or the end', () => client.closed || client.frames.at(-1)?.headers['receipt-id'] === `r${this.receipts}`);
+    const isReceipt = ({ headers }) => headers['receipt-id'] === `r${this.receipts}`;
+    // RabbitMQ gives none to a WebSocket.
+    await until('the receipt of DISCONNECT, or the end', () => client.closed || client.frames.some(isReceipt));
+    client.frames = client.frames.filter((each) => !isReceipt(each));
     client.end();
   }
 
