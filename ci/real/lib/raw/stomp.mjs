@@ -1,6 +1,7 @@
 //! STOMP 1.0, 1.1 and 1.2 frame by frame: what is said is said as it stands, and every frame that comes is kept.
 
 import { open } from './transport.mjs';
+import { Waiting } from './waiting.mjs';
 
 const LF = 10;
 const CR = 13;
@@ -73,14 +74,15 @@ class Parser {
 }
 
 /** A connection: `frames` has all that came, in order; `closed` is true once it has ended. */
-export class RawStomp {
+export class RawStomp extends Waiting {
   frames = [];
   closed = false;
   #parser = new Parser();
 
   constructor(transport) {
+    super();
     this.transport = transport;
-    transport.take((bytes) => this.#came(bytes), () => { this.closed = true; });
+    transport.take((bytes) => this.#came(bytes), () => this.#ended());
   }
 
   /** The agreed version, from then on. */
@@ -93,6 +95,12 @@ export class RawStomp {
       if (each.command === 'CONNECTED') this.#parser.version = each.headers.version ?? '1.0';
       this.frames.push(each);
     }
+    this.wake();
+  }
+
+  #ended() {
+    this.closed = true;
+    this.wake();
   }
 
   send(command, headers, body) {
