@@ -38,8 +38,7 @@ impl Fanout {
         let subscription = self.subscribers.get(number);
         let log = &self.logs[subscription.log as usize];
         let Some(messages) = log.read_all(subscription.cursor) else { return false };
-        let tag = self.subscribers.tag(number);
-        let client = &mut self.subscribers.clients[token as usize];
+        let (tag, client) = (self.subscribers.tag(number), &mut self.subscribers.clients[token as usize]);
         let (mut sequence, mut refused) = (subscription.cursor.sequence(), false);
         for (payload, tick) in messages {
             if !batch.has_room() {

@@ -29,8 +29,8 @@ impl<T> Beats<T> {
         if self.wheel.is_empty() {
             self.tick = now;
         }
-        let at = (now.saturating_sub(self.tick) + ticks.max(1)) as usize;
-        let at = at.min(REACH);
+        // What is due of this tick may have been taken already.
+        let at = (now.saturating_add(ticks.max(1)).saturating_sub(self.tick) as usize).min(REACH);
         while self.wheel.len() <= at {
             self.wheel.push_back(Vec::new());
         }

@@ -77,8 +77,6 @@ impl Topics {
     pub(in crate::service) fn news(&mut self, news: &TopicNews) -> Vec<u64> {
         let Some(its) = self.wanted.get_mut(&(news.feed, news.topic.clone())) else { return Vec::new() };
         match news.state {
-            // An answer to an earlier, humbler wish.
-            TopicState::Subscribed(quality) if quality < its.quality && its.confirmed.is_none() => {}
             TopicState::Subscribed(quality) => its.confirmed = Some(quality),
             TopicState::Refused(..) => its.confirmed = None,
             TopicState::Ended => return Vec::new(),
