@@ -9,7 +9,7 @@ import { within } from './lib/until.mjs';
 const STORIES = [
   'stomp', 'browser', 'demo', 'ticker', 'snippets', 'curl', 'mqtt', 'irc', 'redis', 'killed', 'halfclose', 'text', 'slow',
   'feed-http', 'feed-nats', 'feed-redis', 'feed-mqtt', 'feed-tls', 'upstream-tls', 'tls-clients', 'tls-curl', 'tls-openssl',
-  'tls-browser', 'proxies', 'gate', 'admin-page', 'same-stomp', 'same-mqtt',
+  'tls-browser', 'proxies', 'gate', 'admin-page', 'same-stomp', 'same-mqtt', 'offload-stomp',
 ];
 const STORY_MS = 240_000;
 
