@@ -125,14 +125,15 @@ pub(super) fn brokers(generation: &Generation, upstreams: &UpstreamTable) -> Vec
         })
     };
     let broker = |(route, written): (&Route, &Offload)| BrokerSettings {
-        name: route.path.clone(),
+        name: format!("{}{}", route.host.as_deref().unwrap_or_default(), route.path),
         protocol: if matches!(route.service, config::Service::Mqtt(_)) { Protocol::Mqtt } else { Protocol::Stomp },
         feed: generation.broker(route).unwrap_or_default(),
         addresses: written.upstreams.iter().filter_map(address).collect(),
         user: written.user.clone(),
         password: written.password.clone(),
         host: written.keys.host.clone(),
-        client_id: written.keys.client_id.clone(),
+        // Two routes may have one broker.
+        client_id: format!("{}-{}", written.keys.client_id, generation.broker(route).unwrap_or_default()),
         persistent: written.keys.persistent,
         linger: written.keys.linger,
         heart_beat: written.keys.heart_beat,

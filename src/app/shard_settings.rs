@@ -132,8 +132,16 @@ pub fn services(generation: &Generation, common: &Common, upstreams: &UpstreamTa
 
 /// The routes of listeners without HTTP: host and path.
 fn bare(config: &Config) -> Vec<Option<(Option<String>, String)>> {
-    let route = |path: &String| config.routes.iter().find(|it| it.path == *path);
-    let named = |it: &config::Listener| it.route.as_ref().and_then(route).map(|it| (it.host.clone(), it.path.clone()));
+    let speaks = |protocol, service: &config::Service| match protocol {
+        config::Protocol::Http => false,
+        config::Protocol::Stomp => matches!(service, config::Service::Stomp(_)),
+        config::Protocol::Mqtt => matches!(service, config::Service::Mqtt(_)),
+    };
+    let named = |listener: &config::Listener| {
+        let path = listener.route.as_ref()?;
+        let is_it = |it: &&config::Route| it.path == *path && speaks(listener.protocol, &it.service);
+        config.routes.iter().find(is_it).map(|it| (it.host.clone(), it.path.clone()))
+    };
     config.listeners.iter().map(named).collect()
 }
 

@@ -66,7 +66,8 @@ fn covers_filter(pattern: &str, name: &str) -> bool {
     let (mut wanted, mut levels) = (pattern.split('/'), name.split('/'));
     loop {
         match (wanted.next(), levels.next()) {
-            (Some("#"), _) | (None, None) => return true,
+            (Some("#"), _) => return wanted.next().is_none(),
+            (None, None) => return true,
             (Some("+"), Some(level)) if level != "#" => {}
             (Some(word), Some(level)) if word == level => {}
             _ => return false,
@@ -127,7 +128,15 @@ mod tests {
         for (pattern, name) in [("#", "a/b"), ("a/+", "a/+"), ("a/#", "a"), ("a/#", "a/+/#"), ("+/b", "a/b")] {
             assert!(mqtt(pattern, name), "{pattern} {name}");
         }
-        for (pattern, name) in [("#", "$SYS/x"), ("a/+", "a/#"), ("a/+", "a"), ("a/b", "a/+"), ("+", "a/b")] {
+        for (pattern, name) in [
+            ("#", "$SYS/x"),
+            ("a/+", "a/#"),
+            ("a/+", "a"),
+            ("a/b", "a/+"),
+            ("+", "a/b"),
+            ("#/c", "x/y"),
+            ("a/#/b", "a/c"),
+        ] {
             assert!(!mqtt(pattern, name), "{pattern} {name}");
         }
     }

@@ -74,7 +74,11 @@ pub(super) fn check_bare(
         let fits = |it: &&Section<RouteDraft>| it.service() == Some(service);
         let paths: Vec<&String> = routes.iter().filter(fits).filter_map(|it| it.value.path.as_ref()).collect();
         match (&section.value.route, &paths[..]) {
-            (Some(path), paths) if paths.contains(&path) => {}
+            (Some(path), paths) if paths.iter().filter(|it| **it == path).count() == 1 => {}
+            (Some(path), paths) if paths.contains(&path) => {
+                let words = format!("is the path of several routes with service {service} — give them other paths");
+                report.note_key(section, "route", words);
+            }
             (None, [only]) => section.value.route = Some((*only).clone()),
             (Some(_), _) => {
                 let words = format!("is the path of no route with service {service} — write one that is");

@@ -13,6 +13,7 @@ use super::client_tls;
 use super::feeds::{check_channels, check_unused};
 use super::rules::{foreign_keys, require, twice};
 use crate::mesh::Secret;
+use edgehold_wire::mqtt::topic;
 use std::path::{Path, PathBuf};
 
 impl Section<RouteDraft> {
@@ -33,6 +34,7 @@ pub(super) fn check_routes(routes: &[Section<RouteDraft>], limits: &Section<Limi
         check_tells(section, report);
         check_auth(section, report);
         check_permissions(section, report);
+        check_filters(section, report);
     }
     twice(routes, "path", |r| r.path.clone().map(|path| (r.host.clone(), path)), report);
 }
@@ -89,6 +91,28 @@ fn check_permissions(section: &Section<RouteDraft>, report: &mut Report<'_>) {
     if !refused && section.value.offload.permissions.iter().any(is_empty) {
         let words = "has an entry without `destinations` — write which destinations it is for";
         report.note_key(section, "permissions", words.into());
+    }
+}
+
+/// What is written for MQTT are topic filters (version 5, section 4.7), without a group.
+fn check_filters(section: &Section<RouteDraft>, report: &mut Report<'_>) {
+    if section.service() != Some("mqtt") {
+        return;
+    }
+    let keys = &section.value.offload;
+    let of_permissions = keys.permissions.iter().flat_map(|it| &it.destinations).collect();
+    let lists: [(&str, Vec<&String>); 3] = [
+        ("share", keys.share.iter().collect()),
+        ("private", keys.private.iter().collect()),
+        ("permissions", of_permissions),
+    ];
+    for (key, filters) in lists {
+        let is_wrong = |it: &&String| !topic::is_filter(it) || topic::shared(it).is_some();
+        if let Some(wrong) = filters.into_iter().find(is_wrong) {
+            let shown = forms::quote(wrong);
+            let words = format!("{shown} is no topic filter — write `+` and `#` as whole levels, `#` as the last one");
+            report.note_key(section, key, words);
+        }
     }
 }
 

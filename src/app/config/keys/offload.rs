@@ -277,8 +277,9 @@ pub(super) const CLIENT_ID: Key<RouteDraft> = Key {
     },
     default: Preset::Is("edgehold"),
     owners: &MQTT,
-    words: "What the edge's own sessions are called at the broker; those of shards have a number behind it.",
-    note: "No other client of the broker may have these names: each would end the other's session.",
+    words: "What the edge's own sessions are called at the broker, each with numbers behind it.",
+    note: "No other client of the broker may have these names, and no other edgehold: each would end the other's \
+           session.",
     example: "\"edge-1\"",
     see: &["session"],
 };
