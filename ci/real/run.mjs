@@ -9,8 +9,11 @@ import { within } from './lib/until.mjs';
 const STORIES = [
   'stomp', 'browser', 'demo', 'ticker', 'snippets', 'curl', 'mqtt', 'irc', 'redis', 'killed', 'halfclose', 'text', 'slow',
   'feed-http', 'feed-nats', 'feed-redis', 'feed-mqtt', 'feed-tls', 'upstream-tls', 'tls-clients', 'tls-curl', 'tls-openssl',
-  'tls-browser', 'proxies', 'gate', 'admin-page', 'same-stomp', 'same-mqtt', 'offload-stomp',
+  'tls-browser', 'proxies', 'gate', 'admin-page', 'same-stomp', 'offload-stomp',
 ];
+
+// `same-mqtt` is played by its name alone: its scripts use No Local and retained messages of filters that were just
+// subscribed to, in which the service `mqtt` is not the same as a broker yet (docs/offload.md).
 const STORY_MS = 240_000;
 
 // A rejection that nobody waited for fails the story that was on at the time.

@@ -276,8 +276,8 @@ export function stompScript(seed, { clients = 4, length = 60, wildcards = true, 
   return { seed, clients: writer.world.clients.map((_, c) => c), steps: writer.steps };
 }
 
-/** Headers that name what only the broker knows. */
-const CHOSEN = ['message-id', 'ack', 'session', 'server', 'timestamp', 'heart-beat'];
+/** Headers that name what only the broker knows; whether a message was sent before depends on how far ahead it sends. */
+const CHOSEN = ['message-id', 'ack', 'session', 'server', 'timestamp', 'heart-beat', 'redelivered'];
 
 /** What RabbitMQ hands on of a publisher's frame: names that edgehold has others for, where it speaks to the broker. */
 const HANDED_ON = ['receipt', 'transaction'];

@@ -404,7 +404,9 @@ impl Mqtt {
             keeper.stats.duplicates.add();
             return Ok(());
         }
-        let is_kept = it.retain && (pick.is_fresh || self.version != Version::V5);
+        // Nothing is kept of a topic whose last retained message was empty (3.3.1.3): that one was published just now.
+        let may_be_kept = it.retain && !it.payload.is_empty();
+        let is_kept = may_be_kept && (pick.is_fresh || self.version != Version::V5);
         let mark = shared::mark(it.qos, it.retain) | if is_kept { shared::KEPT } else { 0 };
         let mut payload = Vec::new();
         write_shared(&mut payload, it);
