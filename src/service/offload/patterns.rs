@@ -98,17 +98,15 @@ fn filled(pattern: &str, client: Option<&Identity>) -> Option<String> {
     Some(text)
 }
 
-/// Whether a client may publish to, or subscribe to, a destination: the first rule that names it decides; where there
-/// are rules and none does, nobody may.
+/// Whether a client may publish to, or subscribe to, a destination: some rule that names it, for a role that it has, must
+/// allow that. Without any rule everybody may do all.
 pub fn may(rules: &[Rule], name: &str, client: Option<&Identity>, publish: bool) -> bool {
-    let names = |rule: &&Rule| rule.patterns.iter().any(|pattern| pattern.covers(name, client));
-    match rules.iter().find(names) {
-        None => rules.is_empty(),
-        Some(rule) => {
-            let has_role = rule.roles.is_empty() || client.is_some_and(|it| it.has_any(&rule.roles));
-            has_role && if publish { rule.publish } else { rule.subscribe }
-        }
-    }
+    let allows = |rule: &Rule| {
+        let has_role = rule.roles.is_empty() || client.is_some_and(|it| it.has_any(&rule.roles));
+        let is_allowed = if publish { rule.publish } else { rule.subscribe };
+        is_allowed && has_role && rule.patterns.iter().any(|pattern| pattern.covers(name, client))
+    };
+    rules.is_empty() || rules.iter().any(allows)
 }
 
 #[cfg(test)]
@@ -149,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_rule_that_names_a_destination_decides() {
+    fn what_some_rule_allows_may_be_done() {
         let rule = |pattern: &str, role: Option<&str>, publish, subscribe| Rule {
             patterns: [Pattern::new(Syntax::Stomp, pattern)].into(),
             roles: role.into_iter().map(Box::from).collect(),
@@ -159,7 +157,7 @@ mod tests {
         let rules = [rule("/topic/a", Some("ops"), true, true), rule("/topic/#", None, false, true)];
         let ann = client();
         let may = |name, client, publish| may(&rules, name, client, publish);
-        assert!(may("/topic/a", Some(&ann), true) && may("/topic/b", None, false));
-        assert!(!may("/topic/a", None, false) && !may("/topic/b", None, true) && !may("/queue/a", None, false));
+        assert!(may("/topic/a", Some(&ann), true) && may("/topic/a", None, false) && may("/topic/b", None, false));
+        assert!(!may("/topic/a", None, true) && !may("/topic/b", Some(&ann), true) && !may("/queue/a", None, false));
     }
 }

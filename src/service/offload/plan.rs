@@ -42,7 +42,7 @@ pub struct OffloadPlan {
     pub share: Vec<Pattern>,
     /// Those that are never shared nor multiplexed: a client has a session of its own for them.
     pub private: Vec<Pattern>,
-    /// Who may do what; the first rule that names the destination decides. Without any rule everybody may do all.
+    /// Who may do what: what some rule allows. Without any rule everybody may do all.
     pub rules: Vec<Rule>,
     /// Who subscribes is sent the last message of the destination first.
     pub snapshot: bool,

@@ -74,7 +74,8 @@ impl Stomp {
         let Some(client) = self.client(token).filter(|client| client.stage == Stage::Asked) else { return };
         desk.resume(who);
         if taken {
-            return self.connected(desk, who, token);
+            self.connected(desk, who, token);
+            return self.receive(desk, who, token, b"");
         }
         client.stage = Stage::Connected;
         client.fail(desk, who, &Told::new(OffloadRefused::Credentials, "these credentials are worth nothing here"));

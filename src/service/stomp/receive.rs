@@ -67,8 +67,14 @@ impl Stomp {
         let mut at = 0;
         while at < bytes.len() {
             let client = &mut self.peers.clients[token as usize];
-            if client.stage == Stage::Ended {
-                return bytes.len();
+            match client.stage {
+                Stage::Ended => return bytes.len(),
+                // What is behind CONNECT is read when it is known who the client is.
+                Stage::Asked => {
+                    client.busy().least = 0;
+                    break;
+                }
+                Stage::Silent | Stage::Connected => {}
             }
             match stomp::read(&bytes[at..], &limits, client.version) {
                 Ok(Read::Frame { frame, used }) => {

@@ -144,8 +144,8 @@ pub(super) const PERMISSIONS: Key<RouteDraft> = Key {
     },
     default: Preset::Absent("every client may do everything"),
     owners: &BROKERS,
-    words: "Who may publish and subscribe where: the first entry that names a destination decides.",
-    note: "Where there are entries and none of them names a destination, nobody may have it. `{user}` in a destination \
+    words: "Who may publish and subscribe where: what some entry allows, for a role that the client has.",
+    note: "Where there are entries, what none of them allows is refused. `{user}` in a destination \
            stands for who the client is, `{claim.x}` for what is said of it; one with a dot or a slash in it names \
            nothing.",
     example: "[{ destinations = [\"/queue/{user}\"], allow = [\"publish\", \"subscribe\"] }]",
