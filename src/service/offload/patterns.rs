@@ -98,8 +98,8 @@ fn filled(pattern: &str, client: Option<&Identity>) -> Option<String> {
     Some(text)
 }
 
-/// Whether a client may publish to, or subscribe to, a destination: some rule that names it, for a role that it has, must
-/// allow that. Without any rule everybody may do all.
+/// Whether a client may publish to, or subscribe to, a destination: some rule that names it, for a role that it has,
+/// must allow that. Without any rule everybody may do all.
 pub fn may(rules: &[Rule], name: &str, client: Option<&Identity>, publish: bool) -> bool {
     let allows = |rule: &Rule| {
         let has_role = rule.roles.is_empty() || client.is_some_and(|it| it.has_any(&rule.roles));

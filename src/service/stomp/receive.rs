@@ -88,11 +88,7 @@ impl Stomp {
                     break;
                 }
                 Err(fault) => {
-                    let why = match fault {
-                        Fault::TooLarge | Fault::HeadersTooLarge | Fault::TooManyHeaders => OffloadRefused::Limit,
-                        _ => OffloadRefused::Frame,
-                    };
-                    client.fail(desk, who, &Told::new(why, fault.words()));
+                    client.fail(desk, who, &Told::new(counted(fault), fault.words()));
                     return bytes.len();
                 }
             }
@@ -148,5 +144,13 @@ impl Stomp {
             }
         }
         at
+    }
+}
+
+/// How a fault is counted.
+fn counted(fault: Fault) -> OffloadRefused {
+    match fault {
+        Fault::TooLarge | Fault::HeadersTooLarge | Fault::TooManyHeaders => OffloadRefused::Limit,
+        _ => OffloadRefused::Frame,
     }
 }
