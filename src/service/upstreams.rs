@@ -2,7 +2,7 @@
 //!
 //! One that failed is left alone, longer with each further failure, so that clients go where somebody answers. Where
 //! there is nobody else to go to, leaving it alone helps no one: then it is called as a last resort, once in a
-//! [`RESORT`] for each shard, so that whoever comes when it is back is served, and a crowd does not hammer it while it
+//! `RESORT` for each shard, so that whoever comes when it is back is served, and a crowd does not hammer it while it
 //! is not. What one shard finds out, all know ([`Health`]).
 
 use crate::mesh::{Health, Numbered, UpstreamTls, is_up};

@@ -1,7 +1,7 @@
 //! STOMP 1.0, 1.1 and 1.2: frames, as both ends read and write them.
 //!
 //! A frame is a command, header lines, an empty line, a body and NUL (STOMP 1.2, STOMP Frames). [`read`] takes what has
-//! come and borrows from it; [`write`] and its parts append. Nobody here knows whether a command is in its place, or
+//! come and borrows from it; [`write()`] and its parts append. Nobody here knows whether a command is in its place, or
 //! which headers it needs: that is for whoever serves or asks.
 //!
 //! | | 1.0 | 1.1 | 1.2 |

@@ -13,8 +13,8 @@ pub fn write(out: &mut Vec<u8>, version: Version, command: Command, headers: &[(
     frame(out, version, command, headers, body, !body.is_empty());
 }
 
-/// As [`write`], without `content-length` where it can be done without: the body has no NUL. To some brokers the header
-/// is what tells bytes from text.
+/// As [`write()`], without `content-length` where it can be done without: the body has no NUL. To some brokers the
+/// header is what tells bytes from text.
 pub fn write_without_length(
     out: &mut Vec<u8>,
     version: Version,
@@ -75,7 +75,7 @@ fn length(out: &mut Vec<u8>, length: usize) {
     out.push(b'\n');
 }
 
-/// A header's value as this version writes it in frames of this command. [`line`] writes names.
+/// A header's value as this version writes it in frames of this command. [`line()`] writes names.
 pub fn escape(out: &mut Vec<u8>, version: Version, command: Command, text: &str) {
     let coding = Coding::of(command, version);
     let bytes = text.as_bytes();
