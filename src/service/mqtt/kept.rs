@@ -176,6 +176,11 @@ impl Mqtt {
         let is_news = self.kept.enter(message, desk.now());
         if is_kept && is_news {
             for (owner, tag) in self.fresh.waiting(message.feed, &message.channel) {
+                // It may have unsubscribed since.
+                let is_its = |it: (u32, u32, &str)| it.1 == tag && topic::matches(it.2, &message.channel);
+                if !self.fanout.tagged(owner.token).any(is_its) {
+                    continue;
+                }
                 let Some((who, client)) = self.owned(owner) else { continue };
                 client.busy().kept.push_back((message.clone(), tag));
                 self.send_kept(desk, who, owner.token);

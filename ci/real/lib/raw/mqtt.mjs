@@ -12,6 +12,8 @@ export class RawMqtt extends Waiting {
   packets = [];
   closed = false;
   answers = true;
+  /** What each packet is marked with as its `step`. */
+  step = 0;
 
   constructor(transport, version) {
     super();
@@ -22,7 +24,7 @@ export class RawMqtt extends Waiting {
   }
 
   #came(packet) {
-    this.packets.push(packet);
+    this.packets.push(Object.assign(packet, { step: this.step }));
     if (this.answers) this.#answer(packet);
     this.wake();
   }

@@ -1,6 +1,8 @@
 //! Random MQTT scripts, and their player. What a step causes is found out where the broker is asked directly: Mosquitto does
 //! one thing after the other, so a PINGRESP comes behind all that was caused before.
 //!
+//! What docs/offload.md says that edgehold refuses (No Local, sessions that are kept, QoS 2 for a group) is not asked for.
+//!
 //! The law of a script: where a broker may choose, there is nothing to choose from. A shared subscription has one member at a
 //! time; a message of QoS 0 is followed by one of QoS 1 to nobody, which is acknowledged behind it.
 
@@ -43,12 +45,14 @@ export const STRANGERS = {
 };
 
 class Writer {
-  constructor(seed, { clients, versions }) {
-    Object.assign(this, { seed, versions, random: generator(seed), steps: [], count: 0 });
+  constructor(seed, { clients, versions, retains }) {
+    Object.assign(this, { seed, versions, retains, random: generator(seed), steps: [], count: 0 });
     this.clients = Array.from({ length: clients }, (_, c) => ({ id: `@${seed}-${c}`, on: false, subs: new Set() }));
     this.topics = ['a', 'b', 'a/b', 'a/c'].map((name) => `@${seed}/${name}`);
     this.filters = [...this.topics, ...['+', '#', 'a/+', '+/b', 'a/#'].map((name) => `@${seed}/${name}`)];
-    this.shared = this.topics.map((topic) => `$share/g/${topic}`);
+    // What is retained there, brokers tell members of a group or do not; and no other filter matches it.
+    this.unkept = `@${seed}-s`;
+    this.shared = [`$share/g/${this.unkept}`, `$share/h/${this.unkept}`];
   }
 
   pick(list) {
@@ -68,6 +72,7 @@ class Writer {
   begin() {
     this.clients[0].on = true;
     this.add(0, 'connect', { version: this.pick(this.versions), id: this.clients[0].id, clean: true });
+    for (const topic of this.topics.slice(0, 2)) this.add(0, 'publish', { topic, payload: `kept ${topic}`, qos: 1, retain: true });
     this.add(0, 'subscribe', { filters: [{ topic: `@${this.seed}/will/+`, qos: 1 }] });
   }
 
@@ -90,8 +95,10 @@ class Writer {
     const free = this.shared.filter((filter) => client.version === 5 && !this.clients.some(({ subs }) => subs.has(filter)));
     const count = 1 + this.random(2);
     const topics = [...new Set(Array.from({ length: count }, () => this.pick([...this.filters, ...free])))];
-    const options = (topic) => (client.version === 5 && !topic.startsWith('$') ? { nl: this.random(4) === 0, rap: this.random(4) === 0, rh: this.random(3) } : {});
-    const filters = topics.map((topic) => ({ topic, qos: this.pick(QOS), ...options(topic) }));
+    const options = (topic) => (client.version === 5 && !topic.startsWith('$') ? { rap: this.random(4) === 0, rh: this.random(3) } : {});
+    // Of filters that overlap with different QoS Mosquitto takes any, edgehold the highest, as the specification says.
+    client.qos ??= this.pick(QOS);
+    const filters = topics.map((topic) => ({ topic, qos: topic.startsWith('$') ? Math.min(1, client.qos) : client.qos, ...options(topic) }));
     topics.forEach((topic) => client.subs.add(topic));
     const number = client.version === 5 && this.random(2) ? 1 + this.random(100) : undefined;
     this.add(c, 'subscribe', { filters, number });
@@ -106,9 +113,9 @@ class Writer {
   }
 
   publish(c, client) {
-    const topic = this.pick(this.topics);
+    const topic = this.pick([...this.topics, this.unkept]);
     const payload = this.pick([`m${this.next()}`, `m${this.next()} ${'x'.repeat(this.random(3000))}`, '']);
-    const words = { topic, payload, qos: this.pick(QOS), retain: this.random(5) === 0 };
+    const words = { topic, payload, qos: this.pick(QOS), retain: this.retains && topic !== this.unkept && this.random(5) === 0 };
     if (client.version === 5) Object.assign(words, { alias: this.random(4) === 0, properties: this.properties() });
     this.add(c, 'publish', words);
   }
@@ -143,9 +150,10 @@ class Writer {
   }
 }
 
-/** The script of a seed: `length` steps, then everybody leaves. */
-export function mqttScript(seed, { clients = 4, length = 60, versions = [4, 5] } = {}) {
-  const writer = new Writer(seed, { clients, versions });
+/** The script of a seed: `length` steps, then everybody leaves. `retains`: whether messages are retained later than at the
+ * beginning, too; what edgehold hears of one within two seconds of a new subscription it takes for an older one. */
+export function mqttScript(seed, { clients = 4, length = 60, versions = [4, 5], retains = false } = {}) {
+  const writer = new Writer(seed, { clients, versions, retains });
   writer.begin();
   while (writer.steps.length < length) writer.write();
   writer.clients.forEach(({ on }, c) => on && writer.add(c, 'disconnect'));
@@ -155,12 +163,23 @@ export function mqttScript(seed, { clients = 4, length = 60, versions = [4, 5] }
 /** Plays a script at `addresses`: client after client takes the next of them. The topics are those of `side`. */
 export class MqttPlayer {
   constructor(script, addresses, side, login = {}) {
-    Object.assign(this, { script, addresses, side, login, ids: 0 });
+    // A PINGRESP of edgehold says nothing of others.
+    const settles = side === 'direct' || Boolean(process.env.EDGEHOLD_DIRECT);
+    Object.assign(this, { script, addresses, side, login, settles, ids: 0 });
     this.clients = script.clients.map(() => ({ packets: [], closed: true }));
   }
 
+  /** What came, but for what only carries it. Of subscriptions that overlap a broker may send one copy or several: the first
+   * of a step stands for all, with the highest QoS and all subscription identifiers. */
   heard(c) {
-    return this.clients[c].packets.filter(({ cmd }) => cmd !== 'pingresp');
+    const all = [];
+    for (const packet of this.clients[c].packets) {
+      if (CARRIERS.includes(packet.cmd)) continue;
+      const first = packet.cmd === 'publish' && all.find((each) => isCopy(each, packet));
+      if (first) merge(first, packet);
+      else all.push({ ...packet });
+    }
+    return all;
   }
 
   ended(c) {
@@ -182,6 +201,8 @@ export class MqttPlayer {
   }
 
   async act(step) {
+    this.step = (this.step ?? 0) + 1;
+    for (const client of this.clients) client.step = this.step;
     await this[step.what](this.clients[step.by], step);
   }
 
@@ -209,7 +230,7 @@ export class MqttPlayer {
 
   async connect(_, { by, version, id, clean, will }) {
     const client = await openMqtt(this.addresses[by % this.addresses.length], version);
-    client.aliases = new Map();
+    Object.assign(client, { aliases: new Map(), step: this.step });
     this.clients[by] = client;
     const placed = will ? { will: { ...will, topic: this.#placed(will.topic), payload: Buffer.from(will.payload) } } : {};
     client.send({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: version, clean, clientId: this.#placed(id), keepalive: 0, ...placed, ...this.login });
@@ -293,4 +314,20 @@ export class MqttPlayer {
   }
 }
 
-const plain = (properties) => JSON.parse(JSON.stringify(properties, (key, value) => (value?.type === 'Buffer' ? Buffer.from(value.data).toString('latin1') : value)));
+const CARRIERS = ['pingresp', 'pubrel', 'pubrec'];
+
+const isCopy = (one, two) => one.cmd === 'publish' && one.step === two.step && one.topic === two.topic && one.payload.equals(two.payload)
+  && one.retain === two.retain;
+
+function merge(first, { qos, properties }) {
+  first.qos = Math.max(first.qos, qos);
+  const ids = [first, { properties }].flatMap((each) => each.properties?.subscriptionIdentifier ?? []);
+  if (ids.length) first.properties = { ...first.properties, subscriptionIdentifier: [...new Set(ids)].sort((a, b) => a - b) };
+}
+
+/** Properties as JSON has them, in the order of their names; subscription identifiers in theirs, and always as a list. */
+function plain({ subscriptionIdentifier: id, ...rest }) {
+  const all = id === undefined ? rest : { ...rest, subscriptionIdentifier: [...new Set([id].flat())].sort((a, b) => a - b) };
+  const latin = (key, value) => (value?.type === 'Buffer' ? Buffer.from(value.data).toString('latin1') : value);
+  return JSON.parse(JSON.stringify(Object.fromEntries(Object.keys(all).sort().map((name) => [name, all[name]])), latin));
+}

@@ -1,8 +1,8 @@
 //! Plays a script: a list of steps, each done by one client, with what it must cause at every client waited for before the next.
 //!
 //! A step is `{ by, what, words…, counts }`: `counts` says how many frames each client has heard in all once the step has had
-//! its effect, or 'closed'. Where a script has none, the first player finds out how long to wait by its `settle`, and what it has
-//! heard then are the counts of the next. A player of the protocol does the step and tells what was heard; the transcript of a client is
+//! its effect, or 'closed'. Where a script has none, the first player `settles`: it finds out how long to wait, and what it has heard
+//! then are the counts of the next. A player of the protocol does the step and tells what was heard; the transcript of a client is
 //! what it heard, step by step, the frames of one step in an order of their own, since a broker may choose it.
 
 import { until } from '../until.mjs';
@@ -25,7 +25,7 @@ export async function play(script, player) {
   const ended = script.clients.map(() => true);
   for (const [number, step] of script.steps.entries()) {
     if (step.what === 'connect') taken[step.by] = 0;
-    const done = player.act(step).then(() => (step.counts ? caused(step, player) : settled(script, step, player)));
+    const done = player.act(step).then(() => (player.settles ? settled(script, step, player) : caused(step, player)));
     const late = await done.then(() => undefined, (error) => error.message);
     script.clients.forEach((_, client) => {
       const frames = player.heard(client).slice(taken[client]).map((each) => player.shape(client, each)).sort(byLine);
