@@ -106,7 +106,7 @@ impl Mqtt {
         let id = self.session_of(&plan, token);
         let owner = self.owner(token);
         let Some(session) = self.sessions.get_mut(id) else { return Err(Refused(0x83, "no session")) };
-        let is_down = matches!(session.stage, SessionStage::Down(_)) && session.failures > 0;
+        let is_down = matches!(session.stage, SessionStage::Down(_)) && session.attempts.has_failed();
         if is_down && plan.while_down == WhileDown::Refuse {
             return Err(Refused(0x97, "the broker does not answer"));
         }

@@ -10,9 +10,6 @@ use crate::shard::slab::Handle;
 use edgehold_wire::mqtt::{self, AckKind, ConnAck, Connect, Packet, Properties, Property, Version};
 use std::sync::Arc;
 
-/// Ticks between two attempts to reach a broker, at most.
-const BACKOFF_TICKS: u32 = 64;
-
 /// Seconds within which the broker hears something, or is asked whether it is there (3.1.2.10).
 const KEEP_ALIVE: u16 = 30;
 
@@ -87,7 +84,9 @@ impl Mqtt {
     fn dial(&mut self, desk: &mut Desk<'_>, id: SessionId) {
         let now = desk.now();
         let Some(session) = self.sessions.get_mut(id) else { return };
-        let plan = session.plan.clone();
+        // Whatever is in force by now, for what comes of it.
+        let plan = self.peers.plans[usize::from(session.plan.number)].clone();
+        session.plan = plan.clone();
         let to = Callee {
             upstreams: &plan.upstreams,
             connect_ticks: plan.connect_ticks,
@@ -97,7 +96,8 @@ impl Mqtt {
         match self.callers.call(desk, &mut session.call, &to, id.number | SESSION) {
             Ok(handle) => {
                 (session.handle, session.stage) = (Some(handle), Stage::Dialing);
-                self.beats.set(now, plan.connect_ticks * 2 + SECOND, Beat::Session(id));
+                session.answers_by = now + 2 * plan.connect_ticks.max(1);
+                self.look_in(now, 2 * plan.connect_ticks.max(1), id);
             }
             Err(_) => self.wait(now, id),
         }
@@ -106,23 +106,37 @@ impl Mqtt {
     /// It is tried again later, and later with each failure; not all shards at once.
     fn wait(&mut self, now: u32, id: SessionId) {
         let Some(session) = self.sessions.get_mut(id) else { return };
-        let most = (2 << session.failures.min(5)).min(BACKOFF_TICKS);
-        session.failures += 1;
-        let spread = (id.generation ^ now.rotate_left(7)).wrapping_mul(0x9e37_79b9) >> 16;
-        let ticks = most / 2 + spread % (most / 2 + 1);
+        let ticks = session.attempts.lost(now, id.generation);
         session.stage = Stage::Down(now + ticks);
-        self.beats.set(now, ticks, Beat::Session(id));
+        self.look_in(now, ticks, id);
+    }
+
+    /// It is to be looked at in so many ticks.
+    fn look_in(&mut self, now: u32, ticks: u32, id: SessionId) {
+        let session = self.sessions.get_mut(id);
+        if let Some(ticks) = session.and_then(|session| session.attempts.look_in(now, ticks)) {
+            self.beats.set(now, ticks, Beat::Session(id));
+        }
     }
 
     /// Keep alive of a session, and its next attempt.
     pub(super) fn look_at_session(&mut self, desk: &mut Desk<'_>, id: SessionId) {
         let now = desk.now();
         let Some(session) = self.sessions.get_mut(id) else { return };
+        if !session.attempts.is_due(now) {
+            return;
+        }
         match session.stage {
             Stage::Down(_) if !session.is_needed() => {}
+            Stage::Down(at) if now < at => self.look_in(now, at - now, id),
             Stage::Down(_) => self.wake(desk, id),
-            Stage::Greeting => self.distrust(desk, id, "it does not answer CONNECT"),
-            Stage::Dialing => {}
+            Stage::Dialing | Stage::Greeting if now < session.answers_by => {
+                let ticks = session.answers_by - now;
+                self.look_in(now, ticks, id);
+            }
+            Stage::Dialing | Stage::Greeting => self.distrust(desk, id, "it does not answer CONNECT"),
+            // It has promised nothing.
+            Stage::Up if session.keep_alive == 0 => {}
             Stage::Up if now.saturating_sub(session.heard) > 2 * session.keep_alive => {
                 self.distrust(desk, id, "it has stopped answering");
             }
@@ -133,7 +147,7 @@ impl Mqtt {
                     session.write(desk, &ping);
                 }
                 let ticks = session.keep_alive / 2;
-                self.beats.set(now, ticks, Beat::Session(id));
+                self.look_in(now, ticks, id);
             }
         }
     }
@@ -248,14 +262,15 @@ impl Mqtt {
             }
         }
         session.keep_alive = u32::from(keep_alive) * SECOND;
-        (session.stage, session.failures, session.spoke, session.heard) = (Stage::Up, 0, now, now);
+        (session.stage, session.spoke, session.heard) = (Stage::Up, now, now);
+        session.attempts.succeeded();
         session.is_known = true;
         self.callers.answered(&mut session.call);
         session.resume(desk, connack.session_present);
         session.join_again(desk, connack.session_present);
         if session.keep_alive > 0 {
             let ticks = session.keep_alive / 2;
-            self.beats.set(now, ticks, Beat::Session(id));
+            self.look_in(now, ticks, id);
         }
         self.release(desk, id);
     }

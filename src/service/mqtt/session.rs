@@ -10,7 +10,7 @@
 //! 4.4), and where the broker has forgotten it, all that was not acknowledged is published once more.
 
 use super::client::Owner;
-use crate::service::offload::OffloadPlan;
+use crate::service::offload::{Attempts, OffloadPlan};
 use crate::service::upstreams::Call;
 use crate::shard::service::{Backpressure, Desk};
 use crate::shard::slab::Handle;
@@ -56,8 +56,10 @@ pub struct Session {
     pub version: Version,
     /// The broker has let it in before: what it may remember is wanted.
     pub is_known: bool,
-    /// How often it was lost in a row.
-    pub failures: u32,
+    /// When it is looked at, and tried again.
+    pub attempts: Attempts,
+    /// The tick by which the broker has let it in, or it is given up.
+    pub answers_by: u32,
     /// The search for an address.
     pub call: Call,
     /// Its connection.
@@ -153,7 +155,8 @@ impl Session {
             stage: Stage::Down(0),
             version: Version::V5,
             is_known: false,
-            failures: 0,
+            attempts: Attempts::default(),
+            answers_by: 0,
             call: Call::default(),
             handle: None,
             rest: Vec::new(),

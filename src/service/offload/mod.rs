@@ -9,14 +9,17 @@
 //!
 //! Shared topics: `topics.rs` counts what a shard's clients want, and asks the control thread, which has one session
 //! for the whole edge. Everything else goes over sessions of the shard itself, whose connections `callers.rs` makes.
-//! `plan.rs` is what a route says of both, `patterns.rs` what its patterns mean.
+//! `plan.rs` is what a route says of both, `patterns.rs` what its patterns mean, `attempts.rs` and `beats.rs` when sessions
+//! are looked at, and tried again.
 
+mod attempts;
 mod beats;
 mod callers;
 mod patterns;
 mod plan;
 mod topics;
 
+pub use attempts::Attempts;
 pub use beats::Beats;
 pub(super) use callers::Callee;
 pub use callers::Callers;

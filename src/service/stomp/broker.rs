@@ -1,9 +1,9 @@
 //! What brokers say over the sessions of this shard.
 
+use super::Stomp;
 use super::client::{Ack, Pending, Told};
 use super::give_back::TakesBack;
 use super::session::{Lane, Outgoing, Purpose, SessionId, Stage};
-use super::{Beat, Stomp};
 use crate::mesh::OffloadRefused;
 use crate::shard::clock::TICK;
 use crate::shard::service::{Backpressure, Desk, Event};
@@ -45,10 +45,11 @@ impl Stomp {
         let own = session.plan.heart_beat_millis;
         let ticks = |theirs: u32| if own == 0 || theirs == 0 { 0 } else { theirs.max(own) / TICK.as_millis() as u32 };
         session.beats = beats.map_or((0, 0), |it| (ticks(it.wants), ticks(it.can)));
-        (session.stage, session.failures, session.spoke, session.heard) = (Stage::Up, 0, now, now);
+        (session.stage, session.spoke, session.heard) = (Stage::Up, now, now);
+        session.attempts.succeeded();
         self.callers.answered(&mut session.call);
         session.resume(desk);
-        self.beats.set(now, 1, Beat::Session(id));
+        self.look_in(now, 1, id);
         self.release(desk, id);
     }
 

@@ -18,9 +18,6 @@ use std::sync::Arc;
 /// Destinations that are remembered as proven; beyond, all are forgotten.
 const PROVEN: usize = 65_536;
 
-/// Ticks between two attempts to reach a broker, at most.
-const BACKOFF_TICKS: u32 = 64;
-
 /// Where no client may have one more.
 pub const TOO_MANY: &str = "too many clients have a session of their own";
 
@@ -160,7 +157,9 @@ impl Stomp {
     fn dial(&mut self, desk: &mut Desk<'_>, id: SessionId) {
         let now = desk.now();
         let Some(session) = self.sessions.get_mut(id) else { return };
-        let plan = session.plan.clone();
+        // Whatever is in force by now, for what comes of it.
+        let plan = self.peers.plans[usize::from(session.plan.number)].clone();
+        session.plan = plan.clone();
         let to = Callee {
             upstreams: &plan.upstreams,
             connect_ticks: plan.connect_ticks,
@@ -168,7 +167,11 @@ impl Stomp {
             service: ServiceKind::Stomp,
         };
         match self.callers.call(desk, &mut session.call, &to, id.number | SESSION) {
-            Ok(handle) => (session.handle, session.stage) = (Some(handle), Stage::Dialing),
+            Ok(handle) => {
+                (session.handle, session.stage) = (Some(handle), Stage::Dialing);
+                session.answers_by = now + 2 * plan.connect_ticks.max(1);
+                self.look_in(now, 2 * plan.connect_ticks.max(1), id);
+            }
             Err(_) => self.wait(now, id),
         }
     }
@@ -176,23 +179,37 @@ impl Stomp {
     /// It is tried again later, and later with each failure; not all shards at once.
     fn wait(&mut self, now: u32, id: SessionId) {
         let Some(session) = self.sessions.get_mut(id) else { return };
-        let most = (2 << session.failures.min(5)).min(BACKOFF_TICKS);
-        session.failures += 1;
-        let spread = (id.generation ^ now.rotate_left(7)).wrapping_mul(0x9e37_79b9) >> 16;
-        let ticks = most / 2 + spread % (most / 2 + 1);
+        let ticks = session.attempts.lost(now, id.generation);
         session.stage = Stage::Down(now + ticks);
-        self.beats.set(now, ticks, Beat::Session(id));
+        self.look_in(now, ticks, id);
+    }
+
+    /// It is to be looked at in so many ticks.
+    pub(super) fn look_in(&mut self, now: u32, ticks: u32, id: SessionId) {
+        let session = self.sessions.get_mut(id);
+        if let Some(ticks) = session.and_then(|session| session.attempts.look_in(now, ticks)) {
+            self.beats.set(now, ticks, Beat::Session(id));
+        }
     }
 
     /// Heart-beats of a session, and its next attempt.
     pub(super) fn look_at_session(&mut self, desk: &mut Desk<'_>, id: SessionId) {
         let (now, may_begin) = (desk.now(), self.may_begin(id));
         let Some(session) = self.sessions.get_mut(id) else { return };
+        if !session.attempts.is_due(now) {
+            return;
+        }
         let (out, inn) = session.beats;
         match session.stage {
             Stage::Down(_) if !session.is_needed() => {}
-            Stage::Down(_) if !may_begin => self.beats.set(now, 1, Beat::Session(id)),
+            Stage::Down(_) if !may_begin => self.look_in(now, 1, id),
+            Stage::Down(at) if now < at => self.look_in(now, at - now, id),
             Stage::Down(_) => self.wake(desk, id),
+            Stage::Dialing | Stage::Greeting if now < session.answers_by => {
+                let ticks = session.answers_by - now;
+                self.look_in(now, ticks, id);
+            }
+            Stage::Dialing | Stage::Greeting => self.distrust(desk, id, "it does not answer CONNECT"),
             Stage::Up if session.retires.is_some() => self.look_at_retired(desk, id),
             Stage::Up if session.tainted => self.retire(desk, id),
             Stage::Up if inn > 0 && now.saturating_sub(session.heard) > 2 * inn + 4 => {
@@ -204,10 +221,9 @@ impl Stomp {
                 }
                 let next = [out, inn].into_iter().filter(|it| *it > 0).min();
                 if let Some(ticks) = next {
-                    self.beats.set(now, ticks, Beat::Session(id));
+                    self.look_in(now, ticks, id);
                 }
             }
-            _ => {}
         }
     }
 

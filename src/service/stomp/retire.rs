@@ -6,9 +6,9 @@
 //! or after a while, the broker is told DISCONNECT and has back whatever nobody has acknowledged. Clients that leave
 //! within the same second share one such change.
 
+use super::Stomp;
 use super::client::Owner;
 use super::session::{Lane, Outgoing, Purpose, Session, SessionId, Stage};
-use super::{Beat, Stomp};
 use crate::shard::service::Desk;
 use edgehold_wire::stomp::{self, Command, Version};
 
@@ -29,7 +29,7 @@ impl Stomp {
             return;
         }
         session.tainted = true;
-        self.beats.set(desk.now(), PACE_TICKS, Beat::Session(id));
+        self.look_in(desk.now(), PACE_TICKS, id);
     }
 
     /// Whether something may be on its way to a subscription.
@@ -67,8 +67,8 @@ impl Stomp {
             let queues = client.busy().queues.iter_mut();
             queues.filter(|it| it.session == id && it.number == number).for_each(|it| it.session = successor);
         }
-        self.beats.set(now, 1, Beat::Session(id));
-        self.beats.set(now, 1, Beat::Session(successor));
+        self.look_in(now, 1, id);
+        self.look_in(now, 1, successor);
     }
 
     /// A session that is retired ends when nobody needs it.
@@ -77,7 +77,7 @@ impl Stomp {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let is_late = session.retires.is_some_and(|at| now >= at);
         if !is_late && (session.unacknowledged > 0 || !session.outgoing.is_empty() || session.transactions > 0) {
-            return self.beats.set(now, 1, Beat::Session(id));
+            return self.look_in(now, 1, id);
         }
         session.tell(desk, Command::Disconnect, &[]);
         if let Some(handle) = session.handle {

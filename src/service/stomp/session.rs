@@ -7,7 +7,7 @@
 
 use super::client::Owner;
 use super::give_back::TakesBack;
-use crate::service::offload::OffloadPlan;
+use crate::service::offload::{Attempts, OffloadPlan};
 use crate::service::upstreams::Call;
 use crate::shard::service::{Backpressure, Desk};
 use crate::shard::slab::Handle;
@@ -58,8 +58,10 @@ pub struct Session {
     pub lane: Lane,
     /// How far it has come.
     pub stage: Stage,
-    /// How often it was lost in a row.
-    pub failures: u32,
+    /// When it is looked at, and tried again.
+    pub attempts: Attempts,
+    /// The tick by which the broker has let it in, or it is given up.
+    pub answers_by: u32,
     /// The search for an address.
     pub call: Call,
     /// Its connection.
@@ -162,7 +164,8 @@ impl Session {
             plan,
             lane,
             stage: Stage::Down(0),
-            failures: 0,
+            attempts: Attempts::default(),
+            answers_by: 0,
             call: Call::default(),
             handle: None,
             login: None,
