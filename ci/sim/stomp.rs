@@ -152,6 +152,14 @@ struct Broker {
     /// How many frames of each session it has answered.
     answered: Vec<usize>,
     confirms: bool,
+    /// It takes no calls; so many have come.
+    is_away: bool,
+    /// As above.
+    turned_away: usize,
+    /// It lets nobody in.
+    is_silent: bool,
+    /// What it ends a session for, and does not say so: a body.
+    poison: Option<&'static [u8]>,
     /// What it says it is.
     server: &'static str,
 }
@@ -163,7 +171,8 @@ impl Broker {
 
     fn step(&mut self, stage: &mut Stage) {
         while let Some(call) = stage.shard.ring().next_call() {
-            if let Some(end) = stage.shard.ring().answer(&call, true) {
+            self.turned_away += usize::from(self.is_away);
+            if let Some(end) = stage.shard.ring().answer(&call, !self.is_away) {
                 self.sessions.push(End::new(end));
                 self.answered.push(0);
             }
@@ -173,6 +182,12 @@ impl Broker {
             let new = session.heard.split_at(*answered).1.to_owned();
             for heard in new {
                 match heard.command {
+                    Command::Connect if self.is_silent => {}
+                    _ if self.poison.is_some_and(|body| body == heard.body) => {
+                        session.say(stage, Command::Error, &[("message", "it is poison")], b"");
+                        stage.shard.ring().end(session.at);
+                        break;
+                    }
                     Command::Connect => {
                         session.say(stage, Command::Connected, &[("version", "1.2"), ("server", self.server)], b"");
                     }
@@ -333,6 +348,89 @@ fn an_error_of_the_broker_ends_who_has_caused_it_and_nobody_else() {
     other.say(&mut stage, Command::Send, &[("destination", "/queue/good"), ("receipt", "3")], b"y");
     until(&mut stage, &mut broker, &mut [&mut one, &mut other], |clients, _| clients[1].heard.len() == 2);
     assert_eq!(other.commands(), [Command::Receipt; 2]);
+}
+
+/// Sends with a receipt, and has it.
+fn proven(stage: &mut Stage, broker: &mut Broker, client: &mut End, destination: &str) {
+    client.say(stage, Command::Send, &[("destination", destination), ("receipt", "proven")], b"x");
+    until(stage, broker, &mut [&mut *client], |clients, _| clients[0].commands() == [Command::Receipt]);
+    client.heard.clear();
+}
+
+#[test]
+fn of_what_many_have_under_way_the_one_is_found_for_which_the_broker_ends_the_session() {
+    let (mut stage, mut broker) = (stage(plan(), 1, KIND), Broker::new());
+    let mut clients: Vec<End> = (0..5).map(|_| client(&mut stage, &mut broker)).collect();
+    proven(&mut stage, &mut broker, &mut clients[0], "/queue/a");
+    (broker.poison, broker.confirms) = (Some(&b"poison"[..]), false);
+    for (place, client) in clients.iter().enumerate() {
+        let body: &[u8] = if place == 3 { b"poison" } else { b"good" };
+        client.say(&mut stage, Command::Send, &[("destination", "/queue/a"), ("receipt", "r")], body);
+    }
+    // All are under way before the broker reads any.
+    (0..50).for_each(|_| stage.turn());
+    broker.confirms = true;
+    let mut clients: Vec<&mut End> = clients.iter_mut().collect();
+    until(&mut stage, &mut broker, &mut clients, |clients, _| clients.iter().all(|it| !it.heard.is_empty()));
+    for (place, client) in clients.iter().enumerate() {
+        let due = if place == 3 { Command::Error } else { Command::Receipt };
+        assert_eq!(client.commands(), [due], "client {place}");
+    }
+    assert_eq!(clients[3].heard[0].get("message"), "it is poison");
+    assert!(broker.sessions.len() < 8, "{} sessions", broker.sessions.len());
+}
+
+/// Whoever asks for no receipt is found the second time.
+#[test]
+fn who_has_not_asked_for_a_receipt_is_found_all_the_same() {
+    let (mut stage, mut broker) = (stage(plan(), 1, KIND), Broker::new());
+    let (mut bad, mut good) = (client(&mut stage, &mut broker), client(&mut stage, &mut broker));
+    proven(&mut stage, &mut broker, &mut good, "/queue/a");
+    broker.poison = Some(&b"poison"[..]);
+    for round in 0..2 {
+        bad.say(&mut stage, Command::Send, &[("destination", "/queue/a")], b"poison");
+        let sessions = broker.sessions.len();
+        let receipt = round.to_string();
+        good.say(&mut stage, Command::Send, &[("destination", "/queue/a"), ("receipt", &receipt)], b"good");
+        until(&mut stage, &mut broker, &mut [&mut bad, &mut good], |clients, broker| {
+            broker.sessions.len() > sessions && clients[1].heard.len() == round + 1
+        });
+    }
+    assert_eq!((bad.commands(), good.commands()), (vec![Command::Error], vec![Command::Receipt; 2]));
+}
+
+#[test]
+fn a_broker_that_lets_nobody_in_is_given_up_and_called_again() {
+    let plan = OffloadPlan { connect_ticks: 8, ..plan() };
+    let (mut stage, mut broker) = (stage(plan, 1, KIND), Broker::new());
+    let mut one = client(&mut stage, &mut broker);
+    broker.is_silent = true;
+    one.say(&mut stage, Command::Send, &[("destination", "/queue/a"), ("receipt", "r")], b"x");
+    until(&mut stage, &mut broker, &mut [&mut one], |_, broker| broker.sessions.len() == 3);
+    broker.is_silent = false;
+    until(&mut stage, &mut broker, &mut [&mut one], |clients, _| clients[0].commands() == [Command::Receipt]);
+}
+
+/// What is refused while the broker is away is not waited for: the destination is as any other when it is back.
+#[test]
+fn who_publishes_while_the_broker_is_away_may_be_refused() {
+    let plan = OffloadPlan { while_down: WhileDown::Refuse, ..plan() };
+    let (mut stage, mut broker) = (stage(plan, 1, KIND), Broker { is_away: true, ..Broker::new() });
+    let mut first = client(&mut stage, &mut broker);
+    first.say(&mut stage, Command::Send, &[("destination", "/queue/a"), ("receipt", "r")], b"x");
+    until(&mut stage, &mut broker, &mut [&mut first], |_, broker| broker.turned_away > 0);
+    for _ in 0..3 {
+        let mut late = client(&mut stage, &mut broker);
+        late.say(&mut stage, Command::Send, &[("destination", "/queue/a"), ("receipt", "r")], b"x");
+        until(&mut stage, &mut broker, &mut [&mut late], |clients, _| clients[0].commands() == [Command::Error]);
+        assert_eq!(late.heard[0].get("message"), "the broker does not answer");
+    }
+    broker.is_away = false;
+    until(&mut stage, &mut broker, &mut [&mut first], |clients, _| clients[0].commands() == [Command::Receipt]);
+    assert_eq!(broker.sessions.len(), 1, "the trial");
+    first.heard.clear();
+    proven(&mut stage, &mut broker, &mut first, "/queue/a");
+    assert_eq!(broker.sessions.len(), 2, "nothing is left under way on the trial");
 }
 
 /// Delivers a message to the subscription that a session has of a queue.

@@ -8,7 +8,7 @@ use super::client::{Owner, Unanswered, Waiting};
 use super::deliver::Tag;
 use crate::mesh::{TopicNews, TopicState};
 use crate::service::fanout::Traits;
-use crate::service::offload::{OffloadPlan, Pattern, Wanted, may};
+use crate::service::offload::{OffloadPlan, Wanted, any, may};
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
 use edgehold_wire::mqtt::{self, Options, Properties, Property, QoS, SubAck, Subscribe, UnsubAck, Unsubscribe, topic};
@@ -59,13 +59,15 @@ impl Mqtt {
     ) -> Outcome {
         let group = topic::shared(filter);
         let bare = group.map_or(filter, |(_, bare)| bare);
-        if !may(&plan.rules, bare, desk.identity(who).map(|it| &**it), false) {
+        let client = desk.identity(who).map(|it| &**it);
+        if !may(&plan.rules, bare, client, false) {
             return Outcome::Known(0x87, false);
         }
+        let is_shared = any(&plan.share, filter, client) && !any(&plan.private, filter, client);
         if group.is_some() {
             return self.join_group(desk, token, plan, (filter, tag));
         }
-        if options.no_local || !is_shared(plan, filter) {
+        if options.no_local || !is_shared {
             return Outcome::Known(0x83, false);
         }
         let known = self.fanout.tagged(token).find(|it| it.2 == filter).map(|it| it.0);
@@ -198,10 +200,4 @@ impl super::client::Client {
         }
         taken
     }
-}
-
-/// Whether all clients share one subscription to this filter.
-fn is_shared(plan: &OffloadPlan, filter: &str) -> bool {
-    let covers = |patterns: &[Pattern]| patterns.iter().any(|it| it.covers(filter, None));
-    covers(&plan.share) && !covers(&plan.private)
 }

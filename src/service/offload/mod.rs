@@ -23,7 +23,7 @@ pub use attempts::Attempts;
 pub use beats::Beats;
 pub(super) use callers::Callee;
 pub use callers::Callers;
-pub(super) use patterns::may;
 pub use patterns::{Pattern, Rule, Syntax};
+pub(super) use patterns::{any, may};
 pub use plan::{BrokerCredentials, OffloadPlan, OffloadSettings, WhileDown};
 pub(super) use topics::{Topics, Wanted};

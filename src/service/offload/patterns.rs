@@ -98,13 +98,18 @@ fn filled(pattern: &str, client: Option<&Identity>) -> Option<String> {
     Some(text)
 }
 
+/// Whether some pattern covers a name, for this client.
+pub fn any(patterns: &[Pattern], name: &str, client: Option<&Identity>) -> bool {
+    patterns.iter().any(|pattern| pattern.covers(name, client))
+}
+
 /// Whether a client may publish to, or subscribe to, a destination: some rule that names it, for a role that it has,
 /// must allow that. Without any rule everybody may do all.
 pub fn may(rules: &[Rule], name: &str, client: Option<&Identity>, publish: bool) -> bool {
     let allows = |rule: &Rule| {
         let has_role = rule.roles.is_empty() || client.is_some_and(|it| it.has_any(&rule.roles));
         let is_allowed = if publish { rule.publish } else { rule.subscribe };
-        is_allowed && has_role && rule.patterns.iter().any(|pattern| pattern.covers(name, client))
+        is_allowed && has_role && any(&rule.patterns, name, client)
     };
     rules.is_empty() || rules.iter().any(allows)
 }

@@ -66,14 +66,14 @@ impl Stomp {
     }
 
     /// ERROR is the last frame of a session, but not of all brokers. Whose frame it is about is told; the others' are
-    /// said again. One that names nothing, where nothing waits to be confirmed, is about a subscription that has ended.
+    /// said again. One that names nothing is about what was under way, if that was one frame, and is sought else; where
+    /// nothing waits to be confirmed, it is about a subscription that has ended.
     fn broker_refuses(&mut self, desk: &mut Desk<'_>, id: SessionId, frame: &Frame<'_>) {
         let message = frame.get("message").unwrap_or_default();
         let Some(session) = self.sessions.get_mut(id) else { return };
         let (lane, stage, route) = (session.lane, session.stage, session.plan.number);
         let named = frame.get("receipt-id").and_then(|it| it.parse().ok()).and_then(|it| session.confirmed(it));
-        // Of a trial all that is under way is suspect; the first of it is the likeliest.
-        let culprit = named.or_else(|| (lane == Lane::Trial && stage == Stage::Up).then(|| session.take_first())?);
+        let culprit = named.or_else(|| (stage == Stage::Up).then(|| session.suspect(desk.now()))?);
         // Of a trial that is what it is for.
         if lane == Lane::Shared {
             tracing::warn!(shard = desk.shard(), "a STOMP broker has ended a session: {message}");
@@ -88,7 +88,7 @@ impl Stomp {
             self.settle(desk, route, culprit, Some((&message, frame.body)));
         }
         let Some(session) = self.sessions.get_mut(id) else { return };
-        if lane == Lane::Shared && session.outgoing.is_empty() {
+        if lane == Lane::Shared && stage == Stage::Up && session.outgoing.is_empty() {
             return self.taint(desk, id);
         }
         if let Some(handle) = session.handle {
@@ -174,13 +174,5 @@ impl Stomp {
             let owner = self.owner(token);
             self.acknowledge_sent(desk, owner);
         }
-    }
-}
-
-impl super::session::Session {
-    /// Takes the first of what a client has sent to be confirmed.
-    fn take_first(&mut self) -> Option<Outgoing> {
-        let number = self.outgoing.iter().find(|it| matches!(it.purpose, Purpose::Send(Some(_))))?.number;
-        self.confirmed(number)
     }
 }

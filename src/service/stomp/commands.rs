@@ -3,7 +3,7 @@
 use super::Stomp;
 use super::client::{Stage, Told};
 use super::relay::{self, Route};
-use super::session::{Outgoing, Purpose, SessionId, Submitted};
+use super::session::{self, Outgoing, Purpose, SessionId, Submitted};
 use crate::mesh::OffloadRefused;
 use crate::service::offload::{WhileDown, may};
 use crate::shard::service::Desk;
@@ -103,16 +103,21 @@ impl Stomp {
     ) {
         let owner = self.owner(token);
         let Some(session) = self.sessions.get_mut(id) else { return };
-        let is_down = session.plan.while_down == WhileDown::Refuse && !session.is_up() && !session.is_private();
-        if is_down {
+        let is_down = matches!(session.stage, session::Stage::Down(_)) && session.attempts.has_failed();
+        if is_down && session.plan.while_down == WhileDown::Refuse && !session.is_private() {
             return self.refuse_as(desk, token, (OffloadRefused::BrokerDown, "the broker does not answer"), frame);
         }
         let receipt = frame.get("receipt").map(|it| it.as_ref().into());
         // A trial is over when the broker has said something.
-        let wants = receipt.is_some() || matches!(purpose, Purpose::Send(Some(_)) | Purpose::Subscribe(_));
+        let is_sought = frame.command == Command::Send && (!session.is_up() || session.is_wary(desk.now()));
+        let is_trial = matches!(purpose, Purpose::Send(Some(_)) | Purpose::Subscribe(_));
+        let wants = receipt.is_some() || is_trial || is_sought;
         let number = if wants { session.next_receipt() } else { 0 };
         let bytes = translated(frame, number, transaction);
         let has_receipt = receipt.is_some();
+        if let Purpose::Send(Some(destination)) = &purpose {
+            self.trials.begin((session.plan.number, destination.clone()));
+        }
         let outgoing = Outgoing { number, owner, receipt, purpose, frame: bytes.into() };
         let submitted = session.submit(desk, outgoing);
         desk.counters().offload_published += u64::from(frame.command == Command::Send);
@@ -165,7 +170,7 @@ impl Stomp {
         let plan = self.plan_of(token);
         let private = self.peers.clients[token as usize].busy().private;
         let id = private.unwrap_or_else(|| self.shared_session(&plan, token));
-        let Some(number) = self.sessions.get_mut(id).map(super::session::Session::next_receipt) else { return };
+        let Some(number) = self.sessions.get_mut(id).map(session::Session::next_receipt) else { return };
         self.peers.clients[token as usize].busy().transactions.push((name.as_ref().into(), id, number));
         self.sessions.get_mut(id).into_iter().for_each(|session| session.transactions += 1);
         self.relay(desk, token, id, frame, (Some(number), Purpose::Bound));

@@ -9,7 +9,7 @@ use super::client::{Busy, Owner, Told};
 use super::session::{Lane, Outgoing, Purpose, Session, SessionId, Stage};
 use super::{Beat, SESSION, Stomp};
 use crate::mesh::{Cause, OffloadRefused, ServiceKind};
-use crate::service::offload::{Callee, OffloadPlan};
+use crate::service::offload::{Callee, OffloadPlan, any};
 use crate::shard::service::Desk;
 use edgehold_wire::stomp::{self, Command, Version};
 use std::collections::{HashMap, HashSet};
@@ -45,7 +45,7 @@ impl Trials {
         self.trying.contains_key(key) || !self.proven.contains(key)
     }
 
-    fn begin(&mut self, key: (u16, Box<str>)) {
+    pub(super) fn begin(&mut self, key: (u16, Box<str>)) {
         *self.trying.entry(key).or_default() += 1;
     }
 
@@ -104,14 +104,14 @@ impl Stomp {
         destination: &str,
         wants_reply: bool,
     ) -> Result<Route, TooMany> {
-        if wants_reply || plan.private.iter().any(|it| it.covers(destination, None)) {
+        let client = self.fanout.client(token).and_then(|it| desk.identity(it.who)).map(|it| &**it);
+        if wants_reply || any(&plan.private, destination, client) {
             return self.private_session(desk, token, plan).map(|session| Route { session, trial: false });
         }
         let key = (plan.number, destination.into());
         if !self.trials.needs(&key) {
             return Ok(Route { session: self.shared_session(plan, token), trial: false });
         }
-        self.trials.begin(key);
         let place = plan.connections.max(1) as usize;
         Ok(Route { session: self.session_at(plan, place, Lane::Trial), trial: true })
     }
@@ -354,8 +354,8 @@ impl Stomp {
             let handle = session.handle;
             if let Some(handle) = handle {
                 desk.end(handle);
-            } else {
-                self.sessions.remove(id);
+            } else if let Some(session) = self.sessions.remove(id) {
+                self.private -= usize::from(session.is_private());
             }
         }
     }
@@ -392,6 +392,7 @@ impl Stomp {
     /// Who was held back is read again, if there is room.
     pub(super) fn release(&mut self, desk: &mut Desk<'_>, id: SessionId) {
         let Some(session) = self.sessions.get_mut(id) else { return };
+        session.pump(desk);
         for owner in session.take_paused(desk) {
             if let Some((who, _)) = self.owned(owner) {
                 desk.resume(who);

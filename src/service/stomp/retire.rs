@@ -53,7 +53,8 @@ impl Stomp {
         }
         session.ask_whether_done(desk);
         let mut next = Session::new(session.plan.clone(), Lane::Shared);
-        next.last_subscription = session.last_subscription;
+        (next.last_subscription, next.receipts) = (session.last_subscription, session.receipts);
+        (next.window, next.wary_until) = (session.window, session.wary_until);
         next.after = Some(id);
         let owners: Vec<(Owner, u32)> = subscriptions.iter().map(|(number, it)| (it.owner, *number)).collect();
         next.subscriptions = subscriptions;
@@ -94,7 +95,6 @@ impl Stomp {
                 next.outgoing_bytes += outgoing.frame.len();
                 next.outgoing.push_front(outgoing);
             }
-            next.receipts = next.receipts.max(session.receipts);
         }
         for owner in session.paused {
             if let Some((who, _)) = self.owned(owner) {

@@ -16,6 +16,9 @@ use slab::Slab;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+/// Ticks for which all that is published is to be confirmed, after a broker has ended the session.
+const WARY_TICKS: u32 = 240;
+
 /// Names a session for as long as it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionId {
@@ -79,7 +82,14 @@ pub struct Session {
     pub last_subscription: u32,
     /// What the broker has not confirmed, or was not sent yet.
     pub outgoing: VecDeque<Outgoing>,
-    /// Bytes of it.
+    /// So many of it were said.
+    pub sent: usize,
+    /// So many may be said and not confirmed: fewer, while one of them is sought for which the broker ends the session.
+    pub window: usize,
+    /// Until this tick whatever is published is to be confirmed, so that it is known for what the broker ends the
+    /// session.
+    pub wary_until: u32,
+    /// Bytes of `outgoing`.
     pub outgoing_bytes: usize,
     /// The last number that a receipt was asked for by.
     pub receipts: u64,
@@ -174,6 +184,9 @@ impl Session {
             subscriptions: BTreeMap::new(),
             last_subscription: 0,
             outgoing: VecDeque::new(),
+            sent: 0,
+            window: usize::MAX,
+            wary_until: 0,
             outgoing_bytes: 0,
             receipts: 0,
             takes_back: TakesBack::WithTheSession,
@@ -218,21 +231,65 @@ impl Session {
 
     /// Sends it, or keeps it until it can be sent; keeps it until it is confirmed.
     pub fn submit(&mut self, desk: &mut Desk<'_>, outgoing: Outgoing) -> Submitted {
-        let written = self.write(desk, &outgoing.frame);
-        if outgoing.number > 0 || self.stage != Stage::Up {
-            self.outgoing_bytes += outgoing.frame.len();
-            self.outgoing.push_back(outgoing);
-        }
+        self.outgoing_bytes += outgoing.frame.len();
+        self.outgoing.push_back(outgoing);
+        let written = self.pump(desk);
         let is_full = self.outgoing_bytes > self.plan.unconfirmed_bytes;
         if is_full { Submitted::Full } else { written }
     }
 
-    /// Takes what the broker has confirmed.
-    pub fn confirmed(&mut self, number: u64) -> Option<Outgoing> {
-        let place = self.outgoing.iter().position(|it| it.number == number)?;
+    /// Says what was not said yet, as far as the window goes.
+    pub fn pump(&mut self, desk: &mut Desk<'_>) -> Submitted {
+        let mut written = Submitted::Taken;
+        while self.is_up() && self.sent < self.outgoing.len().min(self.window) {
+            let frame = std::mem::take(&mut self.outgoing[self.sent].frame);
+            written = self.write(desk, &frame);
+            self.outgoing[self.sent].frame = frame;
+            if self.outgoing[self.sent].number > 0 {
+                self.sent += 1;
+            } else {
+                self.take(self.sent);
+            }
+        }
+        written
+    }
+
+    fn take(&mut self, place: usize) -> Option<Outgoing> {
         let outgoing = self.outgoing.remove(place)?;
         self.outgoing_bytes -= outgoing.frame.len();
         Some(outgoing)
+    }
+
+    /// Takes what the broker has confirmed, or has refused by its number. The window opens as what is in it is
+    /// confirmed.
+    pub fn confirmed(&mut self, number: u64) -> Option<Outgoing> {
+        let place = self.outgoing.iter().take(self.sent).position(|it| it.number == number)?;
+        self.sent -= 1;
+        let outgoing = self.take(place);
+        if self.sent == 0 {
+            self.window = if self.outgoing.is_empty() { usize::MAX } else { self.window.saturating_mul(2) };
+        }
+        outgoing
+    }
+
+    /// The broker ends the session for something that it does not name: what that must be, if it is known. Else the
+    /// window closes, and it is sought: of what is said one at a time, the broker ends the session for one.
+    pub fn suspect(&mut self, now: u32) -> Option<Outgoing> {
+        // Of a trial all is to be confirmed, always.
+        let is_exact = self.is_wary(now) || self.lane == Lane::Trial;
+        self.wary_until = now + WARY_TICKS;
+        if is_exact && self.sent == 1 {
+            return self.confirmed(self.outgoing[0].number);
+        }
+        if self.sent > 0 {
+            self.window = 1;
+        }
+        None
+    }
+
+    /// Whether what is published now must be confirmed, whether its client has asked for that or not.
+    pub fn is_wary(&self, now: u32) -> bool {
+        now < self.wary_until
     }
 
     /// Takes those who are not read, if there is room again.
@@ -252,10 +309,9 @@ impl Session {
         let is_new = |number: u32| self.outgoing.iter().any(|it| it.purpose == Purpose::Subscribe(number));
         let known = self.subscriptions.iter().filter(|it| !is_new(*it.0));
         known.for_each(|it| frames.extend_from_slice(&it.1.frame));
-        self.outgoing.iter().for_each(|it| frames.extend_from_slice(&it.frame));
-        self.outgoing.retain(|it| it.number > 0);
-        self.outgoing_bytes = self.outgoing.iter().map(|it| it.frame.len()).sum();
         self.write(desk, &frames);
+        self.outgoing_bytes = self.outgoing.iter().map(|it| it.frame.len()).sum();
+        self.pump(desk);
     }
 
     /// The session was lost: takes out what cannot be said again.
@@ -263,7 +319,7 @@ impl Session {
         let (bound, kept): (VecDeque<Outgoing>, VecDeque<Outgoing>) = std::mem::take(&mut self.outgoing)
             .into_iter()
             .partition(|it| matches!(it.purpose, Purpose::Bound | Purpose::Barrier | Purpose::Leave(_)));
-        self.outgoing = kept;
+        (self.outgoing, self.sent) = (kept, 0);
         self.outgoing_bytes = self.outgoing.iter().map(|it| it.frame.len()).sum();
         bound.into()
     }

@@ -9,7 +9,7 @@ use super::client::{Ack, Owner, Pending, Queue, Told};
 use super::deliver::{ACKNOWLEDGES, NAMELESS};
 use super::session::{Outgoing, Purpose, SessionId, Subscription};
 use crate::mesh::{OffloadRefused, TopicNews, TopicState};
-use crate::service::offload::{OffloadPlan, Wanted, may};
+use crate::service::offload::{OffloadPlan, Wanted, any, may};
 use crate::shard::service::Desk;
 use edgehold_wire::stomp::{self, Command, Frame, Version};
 use std::collections::VecDeque;
@@ -29,8 +29,9 @@ impl Stomp {
             return self.refuse_as(desk, token, (why, message), frame);
         }
         let is_plain = frame.headers.iter().all(|(name, _)| PLAIN.contains(&&*name));
-        let is_private = plan.private.iter().any(|it| it.covers(&destination, None));
-        if is_plain && !is_private && plan.share.iter().any(|it| it.covers(&destination, None)) {
+        let client = self.fanout.client(token).and_then(|it| desk.identity(it.who)).map(|it| &**it);
+        let is_private = any(&plan.private, &destination, client);
+        if is_plain && !is_private && any(&plan.share, &destination, client) {
             let nameless = if named.is_none() { NAMELESS } else { 0 };
             return self.share(desk, token, &plan, (id, &destination), (ack, nameless), frame);
         }
