@@ -498,6 +498,24 @@ fn what_was_not_acknowledged_is_published_again() {
     }
 }
 
+/// The server stops: what clients have left unacknowledged is waited for, then the broker is told that it may forget.
+#[test]
+fn a_server_that_stops_ends_its_sessions_behind_what_was_published() {
+    let mut hall = Hall::new(plan(), 5);
+    let mut client = hall.client("one", Version::V311, false);
+    client.publishes(&mut hall, ("t", b"once"), QoS::AtLeastOnce, 5);
+    let mut broker = hall.broker(false);
+    broker.message(&mut hall);
+    hall.stage.letters.post(ToShard::Drain).expect("room for a letter");
+    client.is_ended(&mut hall);
+    hall.stage.shard.ring().end(client.end);
+    broker.is_quiet(&mut hall);
+    broker.acknowledges(&mut hall, AckKind::PubAck, 1, 0);
+    let told = broker.hears(&mut hall);
+    assert!(told.starts_with("Disconnect(Disconnect { reason: 0") && told.contains("SessionExpiry(0)"), "{told}");
+    broker.is_ended(&mut hall);
+}
+
 /// Who is lost has its will published; who says DISCONNECT has not; who is taken over has, and is told.
 #[test]
 fn wills_are_published_for_those_who_are_lost() {

@@ -31,6 +31,7 @@ impl Mqtt {
         let form = Form { body: Body::Plain, frame };
         let token = self.fanout.add_client(desk, who, plan.number, form, Traits::empty());
         debug_assert!(token & SESSION == 0, "fewer clients than a shard may have");
+        self.present += 1;
         if self.peers.clients.capacity() == 0 {
             self.peers.clients.reserve(desk.slots() as usize);
         }
@@ -235,6 +236,7 @@ impl Mqtt {
             self.publish_will(desk, token, &will);
         }
         self.fanout.remove_client(desk, token);
+        self.present -= 1;
     }
 
     fn publish_will(&mut self, desk: &mut Desk<'_>, token: u32, will: &Will) {

@@ -71,6 +71,8 @@ pub struct Mqtt {
     hasher: RandomState,
     beats: Beats<Beat>,
     subprotocols: Rc<[String]>,
+    /// Clients that are there.
+    present: usize,
     /// Bytes of cut packets, wills and aliases of all clients.
     held_bytes: usize,
     epoch: u32,
@@ -98,6 +100,7 @@ impl Service for Mqtt {
             hasher: RandomState::new(),
             beats: Beats::new(),
             subprotocols: SUBPROTOCOLS.map(String::from).into(),
+            present: 0,
             held_bytes: 0,
             epoch: settings.epoch,
         }
@@ -153,6 +156,9 @@ impl Service for Mqtt {
         self.topics.poll(desk);
         self.keep_beats(desk);
         self.fresh.expire(desk.now());
+        if desk.is_draining() && self.present == 0 {
+            self.end_sessions(desk);
+        }
         let done = self.fanout.turn(desk, budget);
         self.do_due(desk);
         done

@@ -76,7 +76,8 @@ impl Mqtt {
     pub(super) fn wake(&mut self, desk: &mut Desk<'_>, id: SessionId) {
         let now = desk.now();
         let Some(session) = self.sessions.get_mut(id) else { return };
-        if matches!(session.stage, Stage::Down(at) if now >= at) {
+        let is_wanted = self.present > 0 || !desk.is_draining();
+        if matches!(session.stage, Stage::Down(at) if now >= at && is_wanted) {
             self.dial(desk, id);
         }
     }
@@ -148,6 +149,22 @@ impl Mqtt {
                 }
                 let ticks = session.keep_alive / 2;
                 self.look_in(now, ticks, id);
+            }
+        }
+    }
+
+    /// The server stops, and nobody is left whom they serve: what is not acknowledged of clients that have left has its
+    /// time, as their connections had.
+    pub(super) fn end_sessions(&mut self, desk: &mut Desk<'_>) {
+        for id in self.sessions.all() {
+            let Some(session) = self.sessions.get_mut(id) else { continue };
+            if session.is_up() && !session.outgoing.is_empty() {
+                continue;
+            }
+            session.leave(desk);
+            match session.handle {
+                Some(handle) => desk.end(handle),
+                None => drop(self.sessions.remove(id)),
             }
         }
     }

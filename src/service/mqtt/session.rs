@@ -14,7 +14,7 @@ use crate::service::offload::{Attempts, OffloadPlan};
 use crate::service::upstreams::Call;
 use crate::shard::service::{Backpressure, Desk};
 use crate::shard::slab::Handle;
-use edgehold_wire::mqtt::{self, Ack, AckKind, Properties, QoS, Version};
+use edgehold_wire::mqtt::{self, Ack, AckKind, Disconnect, Properties, Property, QoS, Version};
 use slab::Slab;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -303,6 +303,18 @@ impl Session {
         (self.sent, self.ids) = (0, Identifiers::new());
     }
 
+    /// It ends for good: the broker may forget it (MQTT 5, 3.14.2.2.2).
+    pub fn leave(&mut self, desk: &mut Desk<'_>) {
+        let (mut raw, mut packet) = (Vec::new(), Vec::new());
+        if self.version == Version::V5 {
+            Property::SessionExpiry(0).write(&mut raw);
+        }
+        let disconnect = Disconnect { reason: 0, properties: Properties::written(&raw) };
+        mqtt::write_disconnect(&mut packet, self.version, &disconnect);
+        self.write(desk, &packet);
+        self.stage = Stage::Down(u32::MAX);
+    }
+
     /// Takes those who are not read, if there is room again.
     pub fn take_paused(&mut self, desk: &Desk<'_>) -> Vec<Owner> {
         let has_room = self.outgoing_bytes <= self.plan.unconfirmed_bytes / 2
@@ -329,6 +341,17 @@ impl Sessions {
     /// One by its name.
     pub fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
         self.sessions.get_mut(id.number as usize).filter(|it| it.0 == id.generation).map(|it| &mut it.1)
+    }
+
+    /// The names of all.
+    pub fn all(&self) -> Vec<SessionId> {
+        self.sessions.iter().map(|(number, it)| SessionId { number: number as u32, generation: it.0 }).collect()
+    }
+
+    /// Removes one.
+    pub fn remove(&mut self, id: SessionId) -> Option<Session> {
+        self.get_mut(id)?;
+        Some(self.sessions.remove(id.number as usize).1)
     }
 
     /// The one that has this place now.
