@@ -27,7 +27,7 @@ mod session;
 mod subscribe;
 
 use super::fanout::{Due, Fanout};
-use super::offload::{Beats, Callers, OffloadPlan, OffloadSettings, Topics};
+use super::offload::{Beats, Callers, OffloadPlan, OffloadSettings, Sessions, Topics};
 use super::{Admits, Request, Service};
 use crate::mesh::{Cause, Message, Missed, ServiceKind, ToShard};
 use crate::shard::service::{Batch, Desk, Event, Verdict};
@@ -37,7 +37,7 @@ use deliver::Peers;
 use edgehold_wire::upgrade;
 use edgehold_wire::ws::CloseCode;
 use kept::{Fresh, Kept};
-use session::{SessionId, Sessions};
+use session::{Session, SessionId};
 use std::collections::HashMap;
 use std::hash::RandomState;
 use std::rc::Rc;
@@ -61,7 +61,7 @@ pub struct Mqtt {
     peers: Peers,
     topics: Topics,
     callers: Callers,
-    sessions: Sessions,
+    sessions: Sessions<Session>,
     /// The sessions by route and place.
     shared: HashMap<(u16, usize), SessionId>,
     kept: Kept,

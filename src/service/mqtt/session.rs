@@ -11,38 +11,16 @@
 
 use super::client::Owner;
 use crate::service::offload::{Attempts, OffloadPlan};
+pub use crate::service::offload::{SessionId, Stage, Submitted};
 use crate::service::upstreams::Call;
 use crate::shard::service::{Backpressure, Desk};
 use crate::shard::slab::Handle;
 use edgehold_wire::mqtt::{self, Ack, AckKind, Disconnect, Properties, Property, QoS, Version};
-use slab::Slab;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Messages of QoS 1 and 2 that are under way to a broker, at most, whatever it says that it can.
 const WINDOW: u16 = 8192;
-
-/// Names a session for as long as it is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SessionId {
-    /// Its place.
-    pub number: u32,
-    /// Counts the sessions that have had it.
-    pub generation: u32,
-}
-
-/// How far a session has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// There is no connection; it is made in this tick.
-    Down(u32),
-    /// The connection is being made.
-    Dialing,
-    /// CONNECT was sent.
-    Greeting,
-    /// CONNACK has come.
-    Up,
-}
 
 /// A session with a broker.
 pub struct Session {
@@ -107,15 +85,6 @@ pub struct Outgoing {
     pub is_released: bool,
     /// The packet.
     pub packet: Box<[u8]>,
-}
-
-/// What became of something for the broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Submitted {
-    /// It is on its way.
-    Taken,
-    /// It is on its way, and more of it is not wanted now.
-    Full,
 }
 
 /// Packet identifiers, a bit for each that is in use.
@@ -320,43 +289,6 @@ impl Session {
         let has_room = self.outgoing_bytes <= self.plan.unconfirmed_bytes / 2
             && self.handle.is_none_or(|handle| desk.backpressure_of(handle) != Backpressure::Full);
         if has_room { std::mem::take(&mut self.paused) } else { Vec::new() }
-    }
-}
-
-/// All sessions of a shard.
-#[derive(Default)]
-pub struct Sessions {
-    sessions: Slab<(u32, Session)>,
-    generation: u32,
-}
-
-impl Sessions {
-    /// Adds one.
-    pub fn insert(&mut self, session: Session) -> SessionId {
-        self.generation = self.generation.wrapping_add(1);
-        let number = self.sessions.insert((self.generation, session)) as u32;
-        SessionId { number, generation: self.generation }
-    }
-
-    /// One by its name.
-    pub fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
-        self.sessions.get_mut(id.number as usize).filter(|it| it.0 == id.generation).map(|it| &mut it.1)
-    }
-
-    /// The names of all.
-    pub fn all(&self) -> Vec<SessionId> {
-        self.sessions.iter().map(|(number, it)| SessionId { number: number as u32, generation: it.0 }).collect()
-    }
-
-    /// Removes one.
-    pub fn remove(&mut self, id: SessionId) -> Option<Session> {
-        self.get_mut(id)?;
-        Some(self.sessions.remove(id.number as usize).1)
-    }
-
-    /// The one that has this place now.
-    pub fn at(&self, number: u32) -> Option<SessionId> {
-        self.sessions.get(number as usize).map(|it| SessionId { number, generation: it.0 })
     }
 }
 

@@ -63,13 +63,24 @@ impl Mqtt {
         if !may(&plan.rules, bare, client, false) {
             return Outcome::Known(0x87, false);
         }
-        let is_shared = any(&plan.share, filter, client) && !any(&plan.private, filter, client);
         if group.is_some() {
             return self.join_group(desk, token, plan, (filter, tag));
         }
+        let is_shared = any(&plan.share, filter, client) && !any(&plan.private, filter, client);
         if options.no_local || !is_shared {
             return Outcome::Known(0x83, false);
         }
+        self.listen(desk, token, plan, (filter, options, tag))
+    }
+
+    /// Subscribes to a filter that all share.
+    fn listen(
+        &mut self,
+        desk: &mut Desk<'_>,
+        token: u32,
+        plan: &Arc<OffloadPlan>,
+        (filter, options, tag): (&str, Options, Tag),
+    ) -> Outcome {
         let known = self.fanout.tagged(token).find(|it| it.2 == filter).map(|it| it.0);
         if known.is_none() && self.subscriptions(token) >= plan.subscriptions_max {
             return Outcome::Known(0x97, false);

@@ -5,7 +5,7 @@ use super::client::{Stage, Told};
 use super::relay::{self, Route};
 use super::session::{self, Outgoing, Purpose, SessionId, Submitted};
 use crate::mesh::OffloadRefused;
-use crate::service::offload::{WhileDown, may};
+use crate::service::offload::may;
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
 use edgehold_wire::stomp::{self, Command, Frame, Version};
@@ -103,15 +103,12 @@ impl Stomp {
     ) {
         let owner = self.owner(token);
         let Some(session) = self.sessions.get_mut(id) else { return };
-        let is_down = matches!(session.stage, session::Stage::Down(_)) && session.attempts.has_failed();
-        if is_down && session.plan.while_down == WhileDown::Refuse && !session.is_private() {
+        if session.refuses() {
+            self.wake(desk, id);
             return self.refuse_as(desk, token, (OffloadRefused::BrokerDown, "the broker does not answer"), frame);
         }
         let receipt = frame.get("receipt").map(|it| it.as_ref().into());
-        // A trial is over when the broker has said something.
-        let is_sought = frame.command == Command::Send && (!session.is_up() || session.is_wary(desk.now()));
-        let is_trial = matches!(purpose, Purpose::Send(Some(_)) | Purpose::Subscribe(_));
-        let wants = receipt.is_some() || is_trial || is_sought;
+        let wants = receipt.is_some() || session.must_confirm(desk.now(), frame.command, &purpose);
         let number = if wants { session.next_receipt() } else { 0 };
         let bytes = translated(frame, number, transaction);
         let has_receipt = receipt.is_some();

@@ -29,7 +29,7 @@ mod session;
 mod subscribe;
 
 use super::fanout::{Due, Fanout};
-use super::offload::{Beats, Callers, OffloadPlan, OffloadSettings, Topics};
+use super::offload::{Beats, Callers, OffloadPlan, OffloadSettings, Sessions, Topics};
 use super::{Admits, Request, Service};
 use crate::mesh::{Cause, Message, Missed, Numbered, ToShard};
 use crate::shard::service::{Desk, Event, Verdict};
@@ -39,7 +39,7 @@ use deliver::Peers;
 use edgehold_wire::upgrade;
 use edgehold_wire::ws::CloseCode;
 use ids::Ids;
-use session::{SessionId, Sessions};
+use session::{Session, SessionId};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ pub struct Stomp {
     peers: Peers,
     topics: Topics,
     callers: Callers,
-    sessions: Sessions,
+    sessions: Sessions<Session>,
     /// The shared sessions by route and place; behind them that of trials.
     shared: HashMap<(u16, usize), SessionId>,
     trials: relay::Trials,
@@ -182,7 +182,10 @@ impl Stomp {
     }
 
     fn gauge(&self, desk: &mut Desk<'_>) {
-        let (up, bytes) = self.sessions.totals();
+        let (up, bytes) = self
+            .sessions
+            .iter()
+            .fold((0, 0), |(up, bytes), it| (up + u64::from(it.is_up()), bytes + it.outgoing_bytes as u64));
         let counters = desk.counters();
         (counters.offload_sessions, counters.offload_unconfirmed_bytes) = (up, bytes);
         counters.offload_private = self.private as u64;

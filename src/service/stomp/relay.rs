@@ -9,7 +9,7 @@ use super::client::{Busy, Owner, Told};
 use super::session::{Lane, Outgoing, Purpose, Session, SessionId, Stage};
 use super::{Beat, SESSION, Stomp};
 use crate::mesh::{Cause, OffloadRefused, ServiceKind};
-use crate::service::offload::{Callee, OffloadPlan, any};
+use crate::service::offload::{Callee, OffloadPlan, WhileDown, any};
 use crate::shard::service::Desk;
 use edgehold_wire::stomp::{self, Command, Version};
 use std::collections::{HashMap, HashSet};
@@ -69,6 +69,19 @@ impl Session {
     /// The broker answers.
     pub fn is_up(&self) -> bool {
         self.stage == Stage::Up
+    }
+
+    /// Nothing more is taken for it, while the broker does not answer.
+    pub(super) fn refuses(&self) -> bool {
+        let is_away = matches!(self.stage, Stage::Down(_)) && self.attempts.has_failed();
+        is_away && self.plan.while_down == WhileDown::Refuse && !self.is_private()
+    }
+
+    /// Whether the broker must confirm a frame for which its client wants no receipt: a trial is over when the broker
+    /// has said something, and what waits for the broker, or may be what it ends sessions for, is known by its receipt.
+    pub(super) fn must_confirm(&self, now: u32, command: Command, purpose: &Purpose) -> bool {
+        let is_trial = matches!(purpose, Purpose::Send(Some(_)) | Purpose::Subscribe(_));
+        is_trial || command == Command::Send && (!self.is_up() || self.is_wary(now))
     }
 
     /// It has something to do.

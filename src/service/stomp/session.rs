@@ -8,25 +8,16 @@
 use super::client::Owner;
 use super::give_back::TakesBack;
 use crate::service::offload::{Attempts, OffloadPlan};
+pub use crate::service::offload::{SessionId, Stage, Submitted};
 use crate::service::upstreams::Call;
 use crate::shard::service::{Backpressure, Desk};
 use crate::shard::slab::Handle;
 use edgehold_wire::stomp::{self, Command, Version};
-use slab::Slab;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Ticks for which all that is published is to be confirmed, after a broker has ended the session.
 const WARY_TICKS: u32 = 240;
-
-/// Names a session for as long as it is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SessionId {
-    /// Its place.
-    pub number: u32,
-    /// Counts the sessions that have had it.
-    pub generation: u32,
-}
 
 /// Whom a session is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,19 +29,6 @@ pub enum Lane {
     Trial,
     /// One client.
     Private(Owner),
-}
-
-/// How far a session has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// There is no connection; it is made in this tick.
-    Down(u32),
-    /// The connection is being made.
-    Dialing,
-    /// CONNECT was sent.
-    Greeting,
-    /// CONNECTED has come.
-    Up,
 }
 
 /// A session with a broker.
@@ -156,15 +134,6 @@ pub enum Purpose {
     Barrier,
     /// What means nothing to another session: of a transaction, or about a subscription.
     Bound,
-}
-
-/// What became of something for the broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Submitted {
-    /// It is on its way.
-    Taken,
-    /// It is on its way, and more of it is not wanted now.
-    Full,
 }
 
 impl Session {
@@ -322,49 +291,5 @@ impl Session {
         (self.outgoing, self.sent) = (kept, 0);
         self.outgoing_bytes = self.outgoing.iter().map(|it| it.frame.len()).sum();
         bound.into()
-    }
-}
-
-/// All sessions of a shard.
-#[derive(Default)]
-pub struct Sessions {
-    sessions: Slab<(u32, Session)>,
-    generation: u32,
-}
-
-impl Sessions {
-    /// Adds one.
-    pub fn insert(&mut self, session: Session) -> SessionId {
-        self.generation = self.generation.wrapping_add(1);
-        let number = self.sessions.insert((self.generation, session)) as u32;
-        SessionId { number, generation: self.generation }
-    }
-
-    /// One by its name.
-    pub fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
-        self.sessions.get_mut(id.number as usize).filter(|it| it.0 == id.generation).map(|it| &mut it.1)
-    }
-
-    /// The one that has this place now.
-    pub fn at(&self, number: u32) -> Option<SessionId> {
-        self.sessions.get(number as usize).map(|it| SessionId { number, generation: it.0 })
-    }
-
-    /// How many are up, and bytes of all that is not confirmed.
-    pub fn totals(&self) -> (u64, u64) {
-        self.sessions.iter().fold((0, 0), |(up, bytes), (_, it)| {
-            (up + u64::from(it.1.stage == Stage::Up), bytes + it.1.outgoing_bytes as u64)
-        })
-    }
-
-    /// The names of all.
-    pub fn all(&self) -> Vec<SessionId> {
-        self.sessions.iter().map(|(number, it)| SessionId { number: number as u32, generation: it.0 }).collect()
-    }
-
-    /// Removes one.
-    pub fn remove(&mut self, id: SessionId) -> Option<Session> {
-        self.get_mut(id)?;
-        Some(self.sessions.remove(id.number as usize).1)
     }
 }
