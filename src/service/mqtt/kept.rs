@@ -15,7 +15,7 @@ use crate::shard::slab::Handle;
 use edgehold_wire::mqtt::shared::{KEPT, of_mark, read_shared};
 use edgehold_wire::mqtt::topic;
 use slab::Slab;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub struct Kept {
     topics: BTreeMap<(FeedNumber, Box<str>), Item>,
     bytes: u64,
     /// Filters that the edge has subscribed to, as far as this shard knows.
-    filters: BTreeSet<(FeedNumber, Arc<str>)>,
+    filters: HashMap<FeedNumber, Filters>,
 }
 
 struct Item {
@@ -96,19 +96,27 @@ impl Kept {
 
     /// A filter was subscribed to, or is no more: what no other matches is not kept any longer.
     pub fn heed(&mut self, news: &TopicNews) {
-        let key = (news.feed, news.topic.clone());
+        let filters = self.filters.entry(news.feed).or_default();
         match news.state {
-            TopicState::Subscribed(_) => drop(self.filters.insert(key)),
+            TopicState::Subscribed(_) => filters.insert(&Rc::from(&*news.topic), 0),
             TopicState::Refused(..) | TopicState::Ended => {
-                self.filters.remove(&key);
+                filters.remove(&news.topic);
                 let all = self.matching(news.feed, &news.topic);
-                let filters: Vec<&Arc<str>> =
-                    self.filters.iter().filter(|it| it.0 == news.feed).map(|it| &it.1).collect();
-                let is_over = |it: &Arc<Message>| !filters.iter().any(|filter| topic::matches(filter, &it.channel));
-                let over: Vec<Arc<Message>> = all.into_iter().filter(is_over).collect();
-                over.iter().for_each(|it| self.forget(it));
+                for message in all {
+                    if !self.is_wanted(&message) {
+                        self.forget(&message);
+                    }
+                }
             }
         }
+    }
+
+    /// Whether some filter matches it.
+    fn is_wanted(&self, message: &Message) -> bool {
+        let mut found = Vec::new();
+        let filters = self.filters.get(&message.feed).into_iter();
+        filters.for_each(|filters| filters.matching(&message.channel, &mut found));
+        !found.is_empty()
     }
 
     fn forget(&mut self, message: &Arc<Message>) {
@@ -230,5 +238,54 @@ impl Mqtt {
             }
         }
         self.peers.clients[token as usize].tidy();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::{NewMessage, PlainFrame};
+    use edgehold_wire::mqtt::shared::write_shared;
+    use edgehold_wire::mqtt::{Properties, Publish, QoS};
+
+    const FEED: FeedNumber = 3;
+
+    fn news(topic: &str, state: TopicState) -> TopicNews {
+        TopicNews { feed: FEED, topic: topic.into(), state }
+    }
+
+    fn retained(topic: &str, payload: &[u8]) -> Arc<Message> {
+        let (qos, properties) = (QoS::AtMostOnce, Properties::default());
+        let publish = Publish { dup: false, qos, retain: true, topic, packet_id: None, properties, payload };
+        let mut shared = Vec::new();
+        write_shared(&mut shared, &publish);
+        let new = NewMessage {
+            feed: FEED,
+            channel: topic.into(),
+            payload: PlainFrame::binary(&shared),
+            ..NewMessage::default()
+        };
+        Arc::new(Message::new(new, 1, 1))
+    }
+
+    fn topics(kept: &Kept, filter: &str) -> Vec<String> {
+        kept.matching(FEED, filter).iter().map(|it| it.channel.to_string()).collect()
+    }
+
+    #[test]
+    fn it_is_kept_for_as_long_as_a_filter_matches() {
+        let mut kept = Kept::default();
+        ["a/+", "a/b", "#"].iter().for_each(|filter| kept.heed(&news(filter, TopicState::Subscribed(1))));
+        ["a/b", "a/c", "d"].iter().for_each(|topic| assert!(kept.enter(&retained(topic, b"x"), 0)));
+        kept.heed(&news("#", TopicState::Ended));
+        assert_eq!(topics(&kept, "#"), ["a/b", "a/c"]);
+        kept.heed(&news("a/+", TopicState::Ended));
+        assert_eq!(topics(&kept, "#"), ["a/b"]);
+        assert!(!kept.enter(&retained("a/b", b"x"), 1), "it is known");
+        assert!(kept.enter(&retained("a/b", b""), 1));
+        assert_eq!(topics(&kept, "#"), [""; 0]);
+        kept.enter(&retained("a/b", b"y"), 2);
+        kept.heed(&news("a/b", TopicState::Refused(0x87, "not any more".into())));
+        assert_eq!((topics(&kept, "#"), kept.bytes), (vec![], 0));
     }
 }
