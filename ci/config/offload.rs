@@ -27,6 +27,7 @@ pub fn full_offload(service: &Service) {
         linger: Duration::from_secs(300),
         topics_max: 1000,
         subscribe_rate: 50,
+        streams: vec!["/amq/queue/trades".into()],
         tell_gaps: true,
         keep_alive: Duration::ZERO,
         client_id: "edgehold".into(),

@@ -13,7 +13,7 @@ const STORIES = [
 ];
 
 // Played by its name alone, since it takes minutes: brokers killed again and again under publishers.
-const LONG = ['storm'];
+const LONG = ['storm', 'streams'];
 
 // Played by their names alone, since they fail: `same-mqtt`, where edgehold differs from the broker in the quality of service of
 // what overlaps or is retained, and in messages of which the filter was subscribed to a moment ago.

@@ -65,7 +65,7 @@ pub(super) fn plan(generation: &Generation, route: &Route, written: &Offload) ->
             host: keys.host.as_str().into(),
         },
         auth: route.auth.is_some(),
-        share: patterns(&keys.share, share),
+        share: [patterns(&keys.share, share), patterns(&keys.streams, &[])].concat(),
         private: patterns(&keys.private, private),
         rules: keys.permissions.iter().map(|it| rule(syntax, it)).collect(),
         snapshot: written.snapshot,
@@ -135,6 +135,7 @@ pub(super) fn brokers(generation: &Generation, upstreams: &UpstreamTable) -> Vec
         // Two routes may have one broker.
         client_id: format!("{}-{}", written.keys.client_id, generation.broker(route).unwrap_or_default()),
         persistent: written.keys.persistent,
+        streams: written.keys.streams.clone(),
         linger: written.keys.linger,
         heart_beat: written.keys.heart_beat,
         connect_timeout: written.connect_timeout,

@@ -362,6 +362,14 @@ pub(super) fn topic(text: &str) -> Parsed<String> {
     label(text, "topic")
 }
 
+/// A destination that is a stream at the broker: all clients of the edge share it, whoever they are.
+pub(super) fn stream_destination(text: &str) -> Parsed<String> {
+    if text.contains('{') {
+        return Err(format!("{} names a client, and a stream is everybody's — write it without braces", quote(text)));
+    }
+    topic(text)
+}
+
 fn label(text: &str, what: &str) -> Parsed<String> {
     let fits = (1..=CHANNEL_MAX).contains(&text.len());
     if fits && !text.contains(char::is_control) {

@@ -458,6 +458,8 @@ pub struct OffloadDraft {
     pub topics_max: u32,
     /// Subscriptions that are made in a second.
     pub subscribe_rate: u32,
+    /// Destinations that are streams of RabbitMQ.
+    pub streams: Vec<String>,
     /// Subscribers are told where messages were lost.
     pub tell_gaps: bool,
     /// The longest keep alive of a client; zero: as it says.

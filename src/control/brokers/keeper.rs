@@ -147,15 +147,27 @@ impl Keeper {
         tracing::warn!(route, %address, %error, "there is no session for shared topics; it is tried again");
     }
 
-    /// What the broker had of the session is gone: subscribers are told a gap, and all topics are due again.
+    /// What the broker had of the session is gone: subscribers are told a gap, but those of streams, and all topics are
+    /// due again.
     pub(super) async fn lost(&mut self) {
         self.gone.clear();
         for topic in self.topics.lost() {
             self.tell(None, &topic, TopicState::Ended);
         }
         self.show();
+        if self.settings.streams.is_empty() {
+            return self.tell_gap(None).await;
+        }
+        let forgotten: Vec<_> = self.topics.all().filter(|topic| !self.settings.is_stream(topic)).cloned().collect();
+        for topic in forgotten {
+            self.tell_gap(Some(&topic)).await;
+        }
+    }
+
+    /// Messages of a topic were lost, or of all of them.
+    pub(super) async fn tell_gap(&self, topic: Option<&str>) {
         // A server that is stopping tells its clients of no gaps.
-        let _stopping = self.publisher.publish_loss(self.settings.feed, None).await;
+        let _stopping = self.publisher.publish_loss(self.settings.feed, topic).await;
     }
 
     // ---- what shards want ----

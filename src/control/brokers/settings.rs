@@ -26,6 +26,8 @@ pub struct BrokerSettings {
     pub client_id: String,
     /// MQTT: the broker keeps the session while there is no connection (version 5).
     pub persistent: bool,
+    /// Destinations of STOMP that are streams (RabbitMQ); a `#` at the end: all that begin so.
+    pub streams: Vec<String>,
     /// How long a subscription outlives its last subscriber.
     pub linger: Duration,
     /// Heart-beats; zero: none.
@@ -38,6 +40,16 @@ pub struct BrokerSettings {
     pub subscribe_rate: u32,
     /// Bytes of a frame or packet of the broker, at most.
     pub message_bytes: usize,
+}
+
+impl BrokerSettings {
+    /// Whether the broker keeps what is published there, so that a subscription goes on where it has stopped.
+    pub(super) fn is_stream(&self, topic: &str) -> bool {
+        self.streams.iter().any(|it| match it.strip_suffix('#') {
+            Some(beginning) => topic.starts_with(beginning),
+            None => topic == it,
+        })
+    }
 }
 
 /// What a broker speaks.

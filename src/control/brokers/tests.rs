@@ -28,6 +28,7 @@ fn settings(protocol: Protocol, addresses: &[SocketAddr]) -> BrokerSettings {
         host: "/".into(),
         client_id: "edge-1".into(),
         persistent: false,
+        streams: Vec::new(),
         linger: Duration::from_millis(100),
         heart_beat: Duration::ZERO,
         connect_timeout: Duration::from_secs(2),

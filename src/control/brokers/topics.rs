@@ -3,7 +3,7 @@
 use crate::mesh::ShardNumber;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 /// The topics of a broker. A topic is *due* when it is to be subscribed to; what its session takes of them, one by one
@@ -37,8 +37,19 @@ struct Topic {
     under_way: bool,
     /// What the broker has confirmed.
     granted: Option<u8>,
+    /// Where the subscription stands, for a broker that keeps what it has published.
+    place: Option<Place>,
     /// Nobody wants it: it is ended then.
     leaves: Option<Instant>,
+}
+
+/// Where the subscription to a stream stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// No message has come since it was confirmed.
+    Since(SystemTime),
+    /// The offset of the last message that has come.
+    Behind(u64),
 }
 
 /// What becomes of a wish.
@@ -150,12 +161,30 @@ impl Topics {
         self.numbers.get(&number)
     }
 
+    /// Where a stream is to be gone on with; `None`: it was never confirmed.
+    pub(super) fn place(&self, topic: &str) -> Option<Place> {
+        self.known.get(topic)?.place
+    }
+
+    /// A message of a stream has come.
+    pub(super) fn advance(&mut self, topic: &str, offset: u64) {
+        if let Some(its) = self.known.get_mut(topic) {
+            its.place = Some(Place::Behind(offset));
+        }
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.known.keys()
+    }
+
     /// The broker has confirmed a subscription: its topic, and who is to be told. Where more was asked for meanwhile it
     /// is due again, and those wait who have.
     pub(super) fn confirm(&mut self, number: u32, granted: u8) -> Option<(Arc<str>, BTreeSet<ShardNumber>)> {
         let topic = self.numbers.get(&number)?.clone();
         let its = self.known.get_mut(&topic)?;
         its.under_way = false;
+        its.place.get_or_insert_with(|| Place::Since(SystemTime::now()));
         self.confirmed += usize::from(its.granted.replace(granted).is_none());
         let (asked, shards) = (its.asked, &its.shards);
         let waits = |shard: &ShardNumber| shards.get(shard).is_some_and(|quality| *quality > asked);

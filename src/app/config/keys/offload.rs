@@ -95,6 +95,25 @@ pub(super) const SHARE: Key<RouteDraft> = Key {
     see: &["private", "snapshot", "linger"],
 };
 
+pub(super) const STREAMS: Key<RouteDraft> = Key {
+    name: "streams",
+    field: Field::List {
+        form: "a list of destinations, a `#` at the end for all that begins so",
+        single: true,
+        most: 256,
+        store: |r, text| push_new(&mut r.offload.streams, forms::stream_destination(text)?, text),
+    },
+    default: Preset::Absent("none"),
+    owners: &STOMP,
+    words: "Destinations that are streams of RabbitMQ: shared as those of `share`, and where the session is lost, or \
+            the server is away, gone on with behind the last message that has come.",
+    note: "Their subscribers miss nothing and are told no gap, unless the stream keeps less than they have missed. A \
+           stream must be there already: name it as `/amq/queue/NAME`. A client that gives an `x-stream-offset` has a \
+           session of its own.",
+    example: "[\"/amq/queue/trades\"]",
+    see: &["share", "tell_gaps"],
+};
+
 pub(super) const PRIVATE: Key<RouteDraft> = Key {
     name: "private",
     field: Field::List {

@@ -147,7 +147,7 @@ fn no_feed(text: &str, known: &[String]) -> String {
 }
 
 /// The keys of `[[route]]`, apart from those of `[limits]`.
-pub(crate) static ROUTE: [Key<RouteDraft>; 60] = [
+pub(crate) static ROUTE: [Key<RouteDraft>; 61] = [
     Key {
         name: "path",
         field: Field::Text { form: "a path that begins with a slash", store: RouteDraft::store_path },
@@ -488,6 +488,7 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 60] = [
     offload::SESSIONS,
     offload::CREDENTIALS,
     offload::SHARE,
+    offload::STREAMS,
     offload::PRIVATE,
     offload::PRIVATE_MAX,
     offload::PRIVATE_AS,

@@ -3,9 +3,10 @@
 use crate::control::brokers::connection::Connection;
 use crate::control::brokers::keeper::nonsense;
 use crate::control::brokers::settings::{BrokerAddress, BrokerSettings};
+use crate::control::brokers::topics::Place;
 use edgehold_wire::stomp::{self, Command, Fault, Frame, HeartBeat, Limits, Read, Version};
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Bytes of the headers of a broker's frame, and their number, at most.
 const HEADER_BYTES: usize = 1 << 20;
@@ -48,11 +49,52 @@ fn welcome(frame: &Frame<'_>) -> io::Result<HeartBeat> {
     Err(io::Error::other(format!("the broker lets the edge not in: {words}")))
 }
 
+/// What is subscribed to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// A topic.
+    Topic,
+    /// A stream, from there on; `None`: from now on.
+    Stream(Option<Place>),
+}
+
+/// Messages of a stream that may come before they are acknowledged: RabbitMQ wants a bound.
+const PREFETCH: &str = "500";
+
 /// Subscribes by this number, which the receipt has, too.
-pub(super) fn subscribe(connection: &mut Connection, topic: &str, number: u32) {
+pub(super) fn subscribe(connection: &mut Connection, topic: &str, kind: Kind, number: u32) {
     let number = number.to_string();
-    let headers = [("id", number.as_str()), ("destination", topic), ("ack", "auto"), ("receipt", &number)];
+    let mut headers = vec![("id", number.as_str()), ("destination", topic), ("receipt", &number)];
+    let from;
+    match kind {
+        Kind::Topic => headers.push(("ack", "auto")),
+        Kind::Stream(place) => {
+            from = offset(place);
+            headers.extend([("ack", "client"), ("prefetch-count", PREFETCH), ("x-stream-offset", &*from)]);
+        }
+    }
     write(connection, Command::Subscribe, &headers);
+}
+
+/// Where a stream is begun with (RabbitMQ, `x-stream-offset`). By time it may begin up to a second too early.
+fn offset(place: Option<Place>) -> String {
+    match place {
+        None => "next".into(),
+        Some(Place::Behind(last)) => format!("offset={}", last + 1),
+        Some(Place::Since(time)) => {
+            let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            format!("timestamp={seconds}")
+        }
+    }
+}
+
+/// Acknowledges a message, and those before it.
+pub(super) fn acknowledge(connection: &mut Connection, message: &Frame<'_>) {
+    // 1.2 names it by `id`, 1.1 by the other two.
+    let names = [("id", "ack"), ("message-id", "message-id"), ("subscription", "subscription")];
+    let values = names.map(|(name, its)| (name, message.get(its)));
+    let headers: Vec<_> = values.iter().filter_map(|(name, its)| Some((*name, its.as_deref()?))).collect();
+    write(connection, Command::Ack, &headers);
 }
 
 /// Ends the subscription of this number.

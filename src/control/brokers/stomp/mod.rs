@@ -3,6 +3,7 @@
 //! where an ERROR has come while it was under way.
 
 mod frames;
+mod streams;
 mod trial;
 
 use super::keeper::{Dialect, Keeper, Next, nonsense, take_received, within};
@@ -121,7 +122,8 @@ impl Stomp {
             if self.needs_trial(&topic) {
                 self.attempt(topic);
             } else if let Some((number, _)) = keeper.topics.begin(&topic) {
-                frames::subscribe(&mut session.link.connection, &topic, number);
+                let kind = streams::kind(&keeper.settings, &topic, keeper.topics.place(&topic));
+                frames::subscribe(&mut session.link.connection, &topic, kind, number);
                 session.under_way += 1;
             }
         }
@@ -199,12 +201,15 @@ impl Stomp {
     /// Whether it came for a subscription that has just ended, or for one that the broker has made up, cannot be told:
     /// it is nobody's.
     async fn message(&mut self, keeper: &mut Keeper, session: &mut Session, frame: &Frame<'_>) -> io::Result<()> {
-        let topic = number(frame, "subscription").and_then(|number| keeper.topics.of(number));
+        let topic = number(frame, "subscription").and_then(|number| keeper.topics.of(number)).cloned();
         let Some(topic) = topic else { return Ok(()) };
+        if keeper.settings.is_stream(&topic) && !streams::take(keeper, &mut session.link, &topic, frame).await {
+            return Ok(());
+        }
         let (tail, escaped) = frames::tail(frame);
         let new = NewMessage {
             feed: keeper.settings.feed,
-            channel: (**topic).into(),
+            channel: (*topic).into(),
             mark: u8::from(escaped),
             payload: PlainFrame::text_or_binary(&tail),
             ..NewMessage::default()

@@ -1,7 +1,7 @@
 //! Topics of which it is not known whether the broker takes them: an ERROR ends a session (STOMP 1.2, ERROR), so each
 //! is tried on a connection of its own first, one after the other.
 
-use super::frames;
+use super::{frames, streams};
 use crate::control::brokers::connection::Connection;
 use crate::control::brokers::keeper::within;
 use crate::control::brokers::settings::BrokerSettings;
@@ -55,12 +55,12 @@ async fn one(
     topic: &str,
 ) -> io::Result<Result<(), String>> {
     if let Some(known) = connection
-        && let Ok(Ok(())) = subscribe(known, topic, settings.message_bytes).await
+        && let Ok(Ok(())) = subscribe(known, topic, settings).await
     {
         return Ok(Ok(()));
     }
     let connection = connection.insert(connect_any(settings).await?);
-    subscribe(connection, topic, settings.message_bytes).await
+    subscribe(connection, topic, settings).await
 }
 
 /// The first address that answers.
@@ -78,9 +78,13 @@ async fn connect_any(settings: &BrokerSettings) -> io::Result<Connection> {
     Err(last)
 }
 
-async fn subscribe(connection: &mut Connection, topic: &str, most: usize) -> io::Result<Result<(), String>> {
-    frames::subscribe(connection, topic, 1);
-    let said = answer(connection, most).await?;
+async fn subscribe(
+    connection: &mut Connection,
+    topic: &str,
+    settings: &BrokerSettings,
+) -> io::Result<Result<(), String>> {
+    frames::subscribe(connection, topic, streams::kind(settings, topic, None), 1);
+    let said = answer(connection, settings.message_bytes).await?;
     frames::unsubscribe(connection, 1);
     while !connection.unsent.is_empty() {
         connection.write().await?;

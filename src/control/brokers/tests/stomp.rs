@@ -58,6 +58,21 @@ impl Peer {
         (topic, id)
     }
 
+    /// Takes a subscription to a stream from there on, and confirms it.
+    async fn stream(&mut self, number: u32, from: &str) {
+        let frame = self.frame().await;
+        let begins = format!("SUBSCRIBE\nid:{number}\ndestination:/amq/queue/");
+        let headers = format!("\nack:client\nprefetch-count:500\nx-stream-offset:{from}");
+        assert!(frame.starts_with(&begins) && frame.contains(&headers), "{frame}");
+        self.receipt(&number.to_string()).await;
+    }
+
+    /// Sends a message of a stream.
+    async fn offset(&mut self, number: u32, offset: u64) {
+        let headers = format!("subscription:{number}\nmessage-id:{offset}\nack:k{offset}\nx-stream-offset:{offset}");
+        self.send(&format!("MESSAGE\n{headers}\ndestination:/amq/queue/st\n\nhi\0")).await;
+    }
+
     /// The edge hangs up.
     async fn ends(mut self) {
         while timeout(PATIENCE, self.stream.read_buf(&mut self.received)).await.expect("an end").unwrap_or(0) > 0 {}
@@ -272,6 +287,59 @@ async fn there_are_no_more_topics_than_there_may_be_but_nobody_wants_to_keep_out
     assert_eq!(peer.frame().await, "UNSUBSCRIBE\nid:1\n\n");
     assert_eq!(peer.confirm().await.0, "/topic/c");
     assert_eq!(seat.told().await.1, "/topic/c");
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_where_it_has_stopped_and_only_what_it_no_longer_has_is_told() {
+    let (listener, address) = listener().await;
+    let streams = vec!["/amq/queue/s#".into()];
+    let mut seat = Seat::new(BrokerSettings { streams, ..settings(Protocol::Stomp, &[address]) });
+    let mut peer = Peer::accept(&listener).await;
+    seat.want(0, "/topic/a", Some(1));
+    peer.confirm().await;
+    seat.want(0, "/amq/queue/st", Some(1));
+    Peer::accept(&listener).await.stream(1, "next").await;
+    peer.stream(2, "next").await;
+    seat.told().await;
+    seat.told().await;
+    drop(peer);
+    seat.loss().await;
+    // Nothing has come yet: what was published since it was confirmed is asked for.
+    let mut peer = Peer::accept(&listener).await;
+    peer.confirm().await;
+    peer.stream(2, "timestamp=1").await;
+    for offset in [7, 8] {
+        peer.offset(2, offset).await;
+        assert_eq!(peer.frame().await, format!("ACK\nid:k{offset}\nmessage-id:{offset}\nsubscription:2\n\n"));
+    }
+    assert_eq!(seat.messages(2).await.len(), 2);
+    drop(peer);
+    assert_eq!(seat.loss().await.as_deref(), Some("/topic/a"), "of the stream nothing is told");
+    let mut peer = Peer::accept(&listener).await;
+    peer.confirm().await;
+    peer.stream(2, "offset=9\n").await;
+    // What a broker sends once more is nobody's; what it has kept no longer is told.
+    peer.offset(2, 8).await;
+    peer.offset(2, 9).await;
+    peer.offset(2, 12).await;
+    assert!(seat.messages(1).await[0].payload().starts_with(b"message-id:9\n"));
+    assert_eq!(seat.loss().await.as_deref(), Some("/amq/queue/st"));
+    assert!(seat.messages(1).await[0].payload().starts_with(b"message-id:12\n"));
+}
+
+#[tokio::test]
+async fn a_queue_that_is_called_a_stream_is_left_alone() {
+    let (listener, address) = listener().await;
+    let streams = vec!["/amq/queue/q".into()];
+    let mut seat = Seat::new(BrokerSettings { streams, ..settings(Protocol::Stomp, &[address]) });
+    let mut peer = Peer::accept(&listener).await;
+    seat.want(0, "/amq/queue/q", Some(1));
+    Peer::accept(&listener).await.stream(1, "next").await;
+    peer.stream(1, "next").await;
+    assert_eq!(seat.told().await.2, SUBSCRIBED);
+    peer.send("MESSAGE\nsubscription:1\nmessage-id:1\ndestination:/amq/queue/q\nack:k1\n\nhi\0").await;
+    assert_eq!(peer.frame().await, "UNSUBSCRIBE\nid:1\n\n", "it is not acknowledged");
+    assert!(matches!(seat.told().await.2, TopicState::Refused(0x83, _)));
 }
 
 #[tokio::test]
