@@ -3,8 +3,8 @@
 //! subscribed again; what is published after that must reach all of them as before.
 
 use super::{fanout, goes_on, storm};
-use crate::broker::voice::Voice;
 use crate::broker::Dialect;
+use crate::broker::voice::Voice;
 use crate::cli::Offload as Flags;
 use crate::crowd::findings::{Findings, histogram, latency, note};
 use crate::crowd::{Crew, Return, Took};

@@ -140,9 +140,8 @@ impl Mqtt {
     fn take_over(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, id: &str) {
         let user = desk.identity(who).map(|it| it.name.clone());
         let name = self.hasher.hash_one((self.peers.clients[token as usize].route, user, id)).max(1);
-        let owner = self.owner(token);
         self.peers.clients[token as usize].name = name;
-        let before = self.names.insert(name, owner);
+        let before = self.names.insert(&self.peers.clients, token).map(|other| self.owner(other));
         if let Some((who, other)) = before.and_then(|other| self.owned(other)) {
             other.disconnect(desk, who, 0x8e, "another connection has taken this session over", Cause::Closed);
         }
@@ -223,12 +222,9 @@ impl Mqtt {
         }
         self.leave_topics(desk, token);
         self.leave_groups(desk, token);
-        let owner = self.owner(token);
+        self.names.remove(&self.peers.clients, token);
         let client = &mut self.peers.clients[token as usize];
         let was_in = client.name != 0;
-        if self.names.get(&client.name) == Some(&owner) {
-            self.names.remove(&client.name);
-        }
         client.stage = Stage::Ended;
         let busy = client.busy.take();
         self.held_bytes -= busy.as_ref().map_or(0, |busy| busy.bytes());

@@ -11,7 +11,7 @@
 //! | `deliver` | messages of shared filters |
 //! | `groups` | `$share`: messages of which each is for one of several clients |
 //! | `kept` | retained messages |
-//! | `client`, `session` | what is remembered |
+//! | `client`, `session`, `names` | what is remembered |
 //!
 //! A client's token is that of the fan-out; that of a session's connection has its highest bit set.
 
@@ -20,6 +20,7 @@ mod connect;
 mod deliver;
 mod groups;
 mod kept;
+mod names;
 mod publish;
 mod receive;
 mod relay;
@@ -37,6 +38,7 @@ use deliver::Peers;
 use edgehold_wire::upgrade;
 use edgehold_wire::ws::CloseCode;
 use kept::{Fresh, Kept};
+use names::Names;
 use session::{Session, SessionId};
 use std::collections::HashMap;
 use std::hash::RandomState;
@@ -67,7 +69,7 @@ pub struct Mqtt {
     kept: Kept,
     fresh: Fresh,
     /// Clients by their identifiers, as this shard's hash of them.
-    names: HashMap<u64, Owner>,
+    names: Names,
     hasher: RandomState,
     beats: Beats<Beat>,
     subprotocols: Rc<[String]>,
@@ -96,7 +98,7 @@ impl Service for Mqtt {
             shared: HashMap::new(),
             kept: Kept::default(),
             fresh: Fresh::default(),
-            names: HashMap::new(),
+            names: Names::default(),
             hasher: RandomState::new(),
             beats: Beats::new(),
             subprotocols: SUBPROTOCOLS.map(String::from).into(),

@@ -110,13 +110,15 @@ impl Stomp {
         let receipt = frame.get("receipt").map(|it| it.as_ref().into());
         let wants = receipt.is_some() || session.must_confirm(desk.now(), frame.command, &purpose);
         let number = if wants { session.next_receipt() } else { 0 };
-        let bytes = translated(frame, number, transaction);
+        translated(&mut self.said, frame, number, transaction);
         let has_receipt = receipt.is_some();
         if let Purpose::Send(Some(destination)) = &purpose {
-            self.trials.begin((session.plan.number, destination.clone()));
+            self.trials.begin(session.plan.number, destination.clone());
         }
-        let outgoing = Outgoing { number, owner, receipt, purpose, frame: bytes.into() };
-        let submitted = session.submit(desk, outgoing);
+        let submitted = session.pass(desk, number, &self.said).unwrap_or_else(|| {
+            let outgoing = Outgoing { number, owner, receipt, purpose, frame: self.said.as_slice().into() };
+            session.submit(desk, outgoing)
+        });
         desk.counters().offload_published += u64::from(frame.command == Command::Send);
         if has_receipt {
             self.peers.clients[token as usize].busy().receipts += 1;
@@ -208,17 +210,21 @@ impl Stomp {
     }
 }
 
-/// A client's frame as a session says it.
-pub(super) fn translated(frame: &Frame<'_>, receipt: u64, transaction: Option<u64>) -> Vec<u8> {
-    let (receipt, transaction) = (receipt.to_string(), transaction.map(|it| format!("x{it}")));
-    let own = |name: &str| matches!(name, "receipt" | "transaction" | "content-length");
-    let kept: Vec<_> = frame.headers.iter().filter(|(name, _)| !own(name)).collect();
-    let mut headers: Vec<(&str, &str)> = kept.iter().map(|(name, value)| (&**name, &**value)).collect();
-    if receipt != "0" {
-        headers.push(("receipt", &receipt));
+/// Writes a client's frame into `out`, as a session says it.
+pub(super) fn translated(out: &mut Vec<u8>, frame: &Frame<'_>, receipt: u64, transaction: Option<u64>) {
+    out.clear();
+    stomp::begin(out, frame.command);
+    for (name, value) in frame.headers.iter() {
+        if !matches!(&*name, "receipt" | "transaction" | "content-length") {
+            stomp::line(out, Version::V12, frame.command, &name, &value);
+        }
     }
-    headers.extend(transaction.as_deref().map(|it| ("transaction", it)));
-    let mut out = Vec::with_capacity(frame.body.len() + 256);
-    stomp::write(&mut out, Version::V12, frame.command, &headers, frame.body);
-    out
+    for (name, number) in [("receipt:", Some(receipt).filter(|it| *it > 0)), ("transaction:x", transaction)] {
+        if let Some(number) = number {
+            out.extend_from_slice(name.as_bytes());
+            stomp::number(out, number);
+            out.push(b'\n');
+        }
+    }
+    stomp::end(out, frame.command, frame.body, !frame.body.is_empty());
 }
