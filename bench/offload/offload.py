@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -14,6 +15,7 @@ import urllib.request
 from pathlib import Path
 
 OUT = Path(sys.argv[1])
+LOGS = OUT / "logs"
 QUICK = os.environ.get("QUICK") == "1"
 
 
@@ -83,6 +85,7 @@ web_stomp.tcp.backlog = 8192
 web_stomp.ws_opts.idle_timeout = 3600000
 loopback_users = none
 log.console = true
+log.console.level = warning
 log.file = false
 """
 
@@ -105,7 +108,7 @@ class Broker:
         self.port, self.web, self.path = (61613, 15674, "/ws") if rabbit else (1883, 9001, "/mqtt")
         self.login = ["--user", "guest", "--password", "guest"] if rabbit else []
         command, env = self.rabbit() if rabbit else self.mosquitto()
-        log = open(OUT / f"{command[0].split('/')[-1]}.log", "ab")
+        log = open(LOGS / f"{command[0].split('/')[-1]}.log", "ab")
         command = ["taskset", "-c", BROKER_CORES, *command]
         self.child = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
         until(lambda: listening(self.port) and listening(self.web), f"{protocol}: the broker listens")
@@ -157,15 +160,15 @@ class Edge:
             text += ROUTES.format(protocol=broker.protocol, port=broker.port, share=share, more=more)
         file = OUT / f"{'-'.join(broker.protocol for broker in brokers)}-{shards}.toml"
         file.write_text(text)
-        log = open(OUT / "edgehold.log", "ab")
+        log = open(LOGS / "edgehold.log", "ab")
         command = ["taskset", "-c", EDGE_CORE, os.environ["EDGEHOLD"], "serve", "--config", str(file)]
         self.child = subprocess.Popen(command, stdout=log, stderr=log)
         self.pid = self.child.pid
-        until(self.ready, "the edge is ready (edgehold.log says why not)")
+        until(self.ready, "the edge is ready (logs/edgehold.log says why not)")
 
     def ready(self):
         if self.child.poll() is not None:
-            raise RuntimeError("the edge has ended; edgehold.log says why")
+            raise RuntimeError("the edge has ended; logs/edgehold.log says why")
         try:
             return urllib.request.urlopen(f"http://{ADMIN}/readyz", timeout=1).status == 200
         except OSError:
@@ -226,7 +229,8 @@ def tool(name, mode, url, *flags):
         raw.write(f"\n$ {' '.join(command[3:])}\n".replace(str(OUT), "OUT"))
         raw.flush()
         code = subprocess.run(command, stdout=raw, stderr=raw, timeout=400).returncode
-    print(f"{name}: {'measured' if code == 0 else f'exit code {code}, see raw.txt'}, {time.monotonic() - begun:.0f} s", flush=True)
+    became = "measured" if code == 0 else f"exit code {code}, see raw.txt"
+    print(f"{name}: {became}, {time.monotonic() - begun:.0f} s", flush=True)
     if code:
         failures.append(f"{name}: exit code {code}")
     return json.loads(file.read_text()) if file.exists() and file.stat().st_size else None
@@ -344,9 +348,12 @@ def followed(columns):
     for way, rounds in columns.items():
         wrong = [run["missing"] + run["doubled"] + run["out of order"] + run["strange"] for run in rounds]
         yield goal(f"{way}: messages missing, doubled, out of order or strange", max(wrong, default=None), 0, True)
+        if "direct" not in way and any(wrong):
+            failures.append(f"{way}: {max(wrong)} messages went wrong")
         took = max((run["took, s"] for run in rounds), default=0)
         if took > SECONDS * 1.2:
-            yield f"- {way} **did not keep up**: {SECONDS} s of messages took {figure(took)} s; its CPU is that of the same messages"
+            words = f"{SECONDS} s of messages took {figure(took)} s; its CPU is that of the same messages"
+            yield f"- {way} **did not keep up**: {words}"
 
 
 # ---- 2: deliveries for a second of CPU ----
@@ -450,6 +457,8 @@ def reconnect():
         worst = {of: max((run[of] for run in runs), default=None) for of in runs[0]} if runs else {}
         goals.append(goal(f"{name}: all subscribed again after, s", worst.get("all subscribed after, s"), 10, True))
         wrong = runs and max(run["not back"] + run["missing"] + run["doubled"] + run["out of order"] for run in runs)
+        if wrong:
+            failures.append(f"{name}: {wrong} clients or messages went wrong in the return of all")
         goals.append(goal(f"{name}: not back, or missing, doubled, out of order afterwards", wrong if runs else None, 0, True))
         goals.append(goal(f"{name}: connections of the broker", worst.get("broker connections"), 4, True))
     table(f"{RETURNING} clients on {TOPICS} topics are cut at once, and subscribe again", columns, goals)
@@ -472,6 +481,12 @@ def returned(name, broker, edge):
     }
 
 
+HEAD = """# Connection offloading
+
+`bench/offload/run`: medians, with the smallest and the largest; the machine is in machine.txt, each command with what the tool
+said in raw.txt, its results in raw. How to read them: [bench/offload](../../offload/README.md).
+
+"""
 STEPS = {"stomp": lambda: broker("stomp"), "mqtt": lambda: broker("mqtt"), "cpu": cpu, "idle": idle, "reconnect": reconnect}
 MACHINE = "{ uname -sr; lscpu | grep 'Model name'; nproc; free -h | grep Mem; git rev-parse HEAD; uptime; dpkg-query -W " \
           "rabbitmq-server erlang-base mosquitto; ulimit -n; }"
@@ -479,10 +494,12 @@ MACHINE = "{ uname -sr; lscpu | grep 'Model name'; nproc; free -h | grep Mem; gi
 
 def main():
     (OUT / "raw").mkdir(exist_ok=True)
+    LOGS.mkdir(exist_ok=True)
+    (OUT / "raw.txt").unlink(missing_ok=True)
     with open(OUT / "machine.txt", "w") as machine:
         subprocess.run(["bash", "-c", MACHINE], stdout=machine, check=False)
     with open(OUT / "summary.md", "w") as out:
-        out.write("# Connection offloading\n\n")
+        out.write(HEAD)
     wanted = sys.argv[2:] or list(STEPS)
     if unknown := [name for name in wanted if name not in STEPS]:
         sys.exit(f"bench/offload: {unknown[0]} is none of {', '.join(STEPS)}")
@@ -493,6 +510,9 @@ def main():
         except (RuntimeError, OSError, subprocess.SubprocessError) as error:
             failures.append(f"{name}: {error}")
         print(f"-- {name}: {time.monotonic() - begun:.0f} s", flush=True)
+    (OUT / "broker.pw").unlink(missing_ok=True)
+    if not failures:
+        shutil.rmtree(LOGS)
     print((OUT / "summary.md").read_text())
     for words in failures:
         print(f"FAILED {words}")
