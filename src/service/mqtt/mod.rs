@@ -75,6 +75,8 @@ pub struct Mqtt {
     present: usize,
     /// Bytes of cut packets, wills and aliases of all clients.
     held_bytes: usize,
+    /// Room for the properties of one packet.
+    properties: Vec<u8>,
     epoch: u32,
 }
 
@@ -102,6 +104,7 @@ impl Service for Mqtt {
             subprotocols: SUBPROTOCOLS.map(String::from).into(),
             present: 0,
             held_bytes: 0,
+            properties: Vec::new(),
             epoch: settings.epoch,
         }
     }
@@ -201,7 +204,7 @@ impl Mqtt {
                 self.receive(desk, who, token, bytes);
             }
             Event::Writable => self.writable(desk, who, token),
-            Event::Authenticated(taken) => self.authenticated(desk, who, token, taken),
+            Event::Authenticated(said) => self.authenticated(desk, who, token, said),
             Event::Close(code) => desk.close(who, code.unwrap_or(CloseCode::NORMAL), ""),
             Event::Fin => desk.finish(who, Cause::Closed),
             Event::Drain => self.drain(desk, who, token),

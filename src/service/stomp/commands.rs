@@ -5,11 +5,12 @@ use super::client::{Stage, Told};
 use super::relay::{self, Route};
 use super::session::{self, Outgoing, Purpose, SessionId, Submitted};
 use crate::mesh::OffloadRefused;
-use crate::service::offload::may;
+use crate::service::offload::{Stamp, may};
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
 use edgehold_wire::stomp::{self, Command, Frame, Version};
 use edgehold_wire::ws::CloseCode;
+use std::borrow::Cow;
 
 /// Transactions of one client at a time.
 const TRANSACTIONS: usize = 16;
@@ -73,7 +74,10 @@ impl Stomp {
                 frame,
             );
         }
-        if let Some(words) = frame.headers.iter().find_map(|(name, value)| relay::harm(&name, &value)) {
+        // What the stamp replaces is not said.
+        let is_said = |name: &str| plan.stamp_of(None).is_none_or(|stamp| !stamp.replaces(name));
+        let harm = |(name, value): (Cow<'_, str>, Cow<'_, str>)| is_said(&name).then(|| relay::harm(&name, &value))?;
+        if let Some(words) = frame.headers.iter().find_map(harm) {
             return self.refuse(desk, token, words, frame);
         }
         let transaction = match self.transaction_of(token, frame) {
@@ -110,7 +114,10 @@ impl Stomp {
         let receipt = frame.get("receipt").map(|it| it.as_ref().into());
         let wants = receipt.is_some() || session.must_confirm(desk.now(), frame.command, &purpose);
         let number = if wants { session.next_receipt() } else { 0 };
-        let bytes = translated(frame, number, transaction);
+        let who = self.fanout.client(token).map(|it| it.who);
+        let client = who.and_then(|who| desk.identity(who)).map(|it| &**it);
+        let stamp = session.plan.stamp_of(client).filter(|_| frame.command == Command::Send);
+        let bytes = translated(frame, number, transaction, stamp);
         let has_receipt = receipt.is_some();
         if let Purpose::Send(Some(destination)) = &purpose {
             self.trials.begin((session.plan.number, destination.clone()));
@@ -208,17 +215,56 @@ impl Stomp {
     }
 }
 
-/// A client's frame as a session says it.
-pub(super) fn translated(frame: &Frame<'_>, receipt: u64, transaction: Option<u64>) -> Vec<u8> {
+/// A client's frame as a session says it. `stamp`: what is said of who it is.
+pub(super) fn translated(
+    frame: &Frame<'_>,
+    receipt: u64,
+    transaction: Option<u64>,
+    stamp: Option<Stamp<'_>>,
+) -> Vec<u8> {
     let (receipt, transaction) = (receipt.to_string(), transaction.map(|it| format!("x{it}")));
-    let own = |name: &str| matches!(name, "receipt" | "transaction" | "content-length");
+    let own = |name: &str| {
+        matches!(name, "receipt" | "transaction" | "content-length") || stamp.is_some_and(|it| it.replaces(name))
+    };
     let kept: Vec<_> = frame.headers.iter().filter(|(name, _)| !own(name)).collect();
-    let mut headers: Vec<(&str, &str)> = kept.iter().map(|(name, value)| (&**name, &**value)).collect();
+    // Room for those below, too.
+    let mut headers: Vec<(&str, &str)> = Vec::with_capacity(kept.len() + 3);
+    headers.extend(kept.iter().map(|(name, value)| (&**name, &**value)));
     if receipt != "0" {
         headers.push(("receipt", &receipt));
     }
     headers.extend(transaction.as_deref().map(|it| ("transaction", it)));
+    headers.extend(stamp.and_then(|stamp| Some((stamp.name, stamp.value?))));
     let mut out = Vec::with_capacity(frame.body.len() + 256);
     stomp::write(&mut out, Version::V12, frame.command, &headers, frame.body);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edgehold_wire::stomp::{Limits, Read};
+
+    fn said(frame: &str, stamp: Option<Stamp<'_>>) -> String {
+        let limits = Limits { frame_bytes: 1 << 16, header_bytes: 1 << 12, header_count: 32 };
+        let Ok(Read::Frame { frame, .. }) = stomp::read(frame.as_bytes(), &limits, Version::V12) else {
+            panic!("{frame}")
+        };
+        String::from_utf8(translated(&frame, 7, None, stamp)).unwrap()
+    }
+
+    #[test]
+    fn who_a_client_is_says_the_edge_and_nobody_else() {
+        let forged = "SEND\ndestination:/queue/a\nx-user:root\nX-User:root\nx-users:all\nx-user:\n\nhi\0";
+        let stamp = |value| Some(Stamp { name: "x-user", value });
+        let head = "SEND\ndestination:/queue/a\nx-users:all\nreceipt:7\n";
+        assert_eq!(said(forged, stamp(Some("ann:b"))), format!("{head}x-user:ann\\cb\ncontent-length:2\n\nhi\0"));
+        assert_eq!(said(forged, stamp(None)), format!("{head}content-length:2\n\nhi\0"));
+        assert!(said(forged, None).contains("\nx-user:root\nX-User:root\n"));
+        // An escaped name is the same name.
+        assert!(
+            !said("SEND\ndestination:/q\nx-u\\cb:root\n\n\0", Some(Stamp { name: "X-U:B", value: None }))
+                .contains("root")
+        );
+    }
 }

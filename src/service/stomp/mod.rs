@@ -204,7 +204,7 @@ impl Stomp {
                 self.receive(desk, who, token, bytes);
             }
             Event::Writable => self.writable(desk, who, token),
-            Event::Authenticated(taken) => self.authenticated(desk, who, token, taken),
+            Event::Authenticated(said) => self.authenticated(desk, who, token, said),
             Event::Close(code) => desk.close(who, code.unwrap_or(CloseCode::NORMAL), ""),
             Event::Fin => desk.finish(who, Cause::Closed),
             Event::Drain => self.drain(desk, who, token),
