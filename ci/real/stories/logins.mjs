@@ -91,9 +91,11 @@ async function mqttStory(stage) {
   }
   const mosquitto = await startMosquitto(stage, [
     'persistence false', 'allow_anonymous false', `password_file ${passwords}`, `user ${userInfo().username}`,
+    // Its standard output waits until there is much of it.
+    `log_dest file ${stage.dir('mosquitto')}/all.log`,
   ]);
   const edgehold = await startEdge(stage, 'mqtt', mosquitto.port, { user: 'edge', password_file: stage.file('edge.pw', 'edge\n') });
-  const logins = () => lines(stage, 'mosquitto', '-login-');
+  const logins = () => lines(stage, 'mosquitto/all', '-login-');
   for (const protocolVersion of [4, 5]) {
     const enter = (username, password, more) => mqtt.connectAsync(edgehold.ws('/'), {
       protocolVersion, username, password, reconnectPeriod: 0, ...more,
@@ -102,7 +104,7 @@ async function mqttStory(stage) {
     const coded = (user, password) => enter(user, password).catch((error) => Promise.reject(new Error(`${error.code}`)));
     // What was remembered of the first round is known in the second.
     if (protocolVersion === 4) {
-      const begun = () => lines(stage, 'mosquitto', 'u\'ann\'') + lines(stage, 'mosquitto', 'not authorised');
+      const begun = () => lines(stage, 'mosquitto/all', 'u\'ann\'') + lines(stage, 'mosquitto/all', 'not authorised');
       await story(edgehold, mosquitto, {
         enter: coded, said: (words) => `${codes[words][0]}`, logins: begun, leave: (client) => client.endAsync(),
       });

@@ -1,6 +1,6 @@
 //! The broker of the route is asked whether it lets in whoever has shown a name and a password, by a short session of
-//! theirs ([`Logins`]). Of equal questions under way one is asked, whichever shards they are of, and both yes and no are
-//! remembered; a broker that does not answer is neither.
+//! theirs ([`Logins`]). Of equal questions under way one is asked, whichever shards they are of, and both yes and no
+//! are remembered; a broker that does not answer is neither.
 
 use super::asked::Asked;
 use super::fair::Fair;
@@ -74,7 +74,7 @@ impl Broker {
         u64::from(self.settings.parallel) * QUEUE
     }
 
-    /// Answers at once what is known, what is nobody's name, and where too many wait; else when the broker has answered.
+    /// Answers at once what is known, what is nobody's name, and where too many wait; else when the broker has.
     pub(super) fn ask(
         self: &Arc<Self>,
         mut asked: Asked,
@@ -180,7 +180,7 @@ impl Known {
         if let Some((identity, until)) = self.good.get(of, now) {
             return Some((Ok(identity.clone()), left(until)));
         }
-        self.bad.get(of, now).map(|(_, until)| (Err(Denial::new(Denied::Password)), left(until)))
+        self.bad.get(of, now).map(|it| (Err(Denial::new(Denied::Password)), left(it.1)))
     }
 }
 

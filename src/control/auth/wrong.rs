@@ -53,8 +53,8 @@ impl Wrong {
 mod tests {
     use super::*;
 
-    fn client(last: u8) -> Option<IpAddr> {
-        Some([192, 0, 2, last].into())
+    fn client(last: impl Into<Option<u8>>) -> Option<IpAddr> {
+        last.into().map(|last| [192, 0, 2, last].into())
     }
 
     #[test]
@@ -64,7 +64,7 @@ mod tests {
             assert!(!wrong.is_over(client(1), now), "{count}");
             wrong.count(client(1), now);
         }
-        assert!(wrong.is_over(client(1), now) && !wrong.is_over(client(2), now) && !wrong.is_over(None, now));
+        assert!(wrong.is_over(client(1), now) && !wrong.is_over(client(2), now) && !wrong.is_over(client(None), now));
         let later = |seconds| now + Duration::from_secs(seconds);
         assert!(wrong.is_over(client(1), later(19)) && !wrong.is_over(client(1), later(20)));
         wrong.count(client(1), later(20));

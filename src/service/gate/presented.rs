@@ -4,7 +4,7 @@
 use super::questions::Waiting;
 use super::{AuthPlan, Gate, by_certificate};
 use crate::mesh::Fingerprint;
-use crate::mesh::identity::{AskedRequest, Credentials, Denial, Denied, Identity, Secret};
+use crate::mesh::identity::{AskedField, AskedRequest, Credentials, Denial, Denied, Identity, Secret};
 use crate::service::{Route, Routes};
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
@@ -53,7 +53,8 @@ pub(in crate::service) fn meet(desk: &mut Desk<'_>, who: Handle, route: &Route) 
 }
 
 /// Credentials as the route takes them; `None`: it does not. A password that has the form of a token is one, where the
-/// route takes tokens; a name and a password are for the file of users, for the broker, or for the server that is asked.
+/// route takes tokens; else a name and a password are for the file of users, for the broker, or for the server that is
+/// asked.
 fn taken(desk: &Desk<'_>, who: Handle, route: &Route, credentials: Credentials) -> Option<Credentials> {
     let auth = route.gate.auth.as_ref()?;
     match credentials {
@@ -82,7 +83,7 @@ fn is_token(password: &str) -> bool {
 
 /// A name and a password as the field of a request (RFC 7617 section 2); no field for neither. `None`: they cannot be
 /// said so.
-fn authorization(user: &str, password: &Secret) -> Option<Box<[(Box<str>, Box<[u8]>)]>> {
+fn authorization(user: &str, password: &Secret) -> Option<Box<[AskedField]>> {
     let password = password.reveal();
     if user.is_empty() && password.is_empty() {
         return Some([].into());
@@ -94,7 +95,7 @@ fn authorization(user: &str, password: &Secret) -> Option<Box<[(Box<str>, Box<[u
 }
 
 /// What another server is asked about a client that has made no request, or whose request is long gone.
-fn request(desk: &Desk<'_>, who: Handle, route: &Route, fields: Box<[(Box<str>, Box<[u8]>)]>) -> AskedRequest {
+fn request(desk: &Desk<'_>, who: Handle, route: &Route, fields: Box<[AskedField]>) -> AskedRequest {
     AskedRequest {
         method: "GET".into(),
         target: route.path.as_str().into(),

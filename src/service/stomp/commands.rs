@@ -114,8 +114,7 @@ impl Stomp {
         let receipt = frame.get("receipt").map(|it| it.as_ref().into());
         let wants = receipt.is_some() || session.must_confirm(desk.now(), frame.command, &purpose);
         let number = if wants { session.next_receipt() } else { 0 };
-        let who = self.fanout.client(token).map(|it| it.who);
-        let client = who.and_then(|who| desk.identity(who)).map(|it| &**it);
+        let client = self.fanout.client(token).and_then(|it| desk.identity(it.who)).map(|it| &**it);
         let stamp = session.plan.stamp_of(client).filter(|_| frame.command == Command::Send);
         let bytes = translated(frame, number, transaction, stamp);
         let has_receipt = receipt.is_some();

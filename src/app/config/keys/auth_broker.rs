@@ -25,9 +25,9 @@ pub(super) const BROKER: Key<RouteDraft> = Key {
     default: Preset::Absent("the broker is not asked"),
     words: "Whether the broker of a route of stomp or mqtt is asked about the name and the password in CONNECT: by a \
             short session under the client's own name, which is its name here, too.",
-    note: "It is asked once, for all who show the same, and by way of `upstream`: what the broker allows by the address \
-           of its clients, as RabbitMQ does for guest, holds for the edge's. A client that says no name is asked about \
-           as well, and is nobody if it is let in. While the broker does not answer, clients are told to try again.",
+    note: "It is asked once, for all who show the same, by way of `upstream`: what the broker allows by the address of \
+           its clients, as RabbitMQ does for guest, holds for the edge's. A client that says no name is asked about as \
+           well, and is nobody if it is let in. While the broker does not answer, clients are told to try again.",
     example: "true",
     see: &["auth.broker_remember", "auth.broker_parallel", "credentials", "private_as"],
     ..Key::PLAIN
@@ -69,10 +69,10 @@ pub(super) const WRONG_PER_MINUTE: Key<RouteDraft> = Key {
         &mut r.auth.broker.settings.wrong_per_minute
     }),
     default: Preset::Is("60"),
-    words: "How often in a minute the broker may refuse clients of one address prefix. Beyond it nothing new is asked for \
-            these; who is remembered is let in.",
-    note: "Who guesses passwords so has no more tries, and the broker no more work, whatever comes. Prefixes are those of \
-           `limits.addresses`.",
+    words: "How often in a minute the broker may refuse clients of one address prefix. Beyond it nothing new is asked \
+            for these; who is remembered is let in.",
+    note: "Who guesses passwords so has no more tries, and the broker no more work, whatever comes. Prefixes are those \
+           of `limits.addresses`.",
     see: &["limits.addresses", "auth.broker_refused_remember"],
     ..Key::PLAIN
 };

@@ -41,14 +41,14 @@ pub(in crate::control::brokers) async fn connect(
     }
 }
 
-/// ERROR has no code. In answer to CONNECT it is about who logs in, unless it says which versions there are (STOMP 1.2,
-/// Protocol Negotiation).
+/// ERROR has no code: in answer to CONNECT it is taken to be about who logs in. No broker is known that speaks neither
+/// of the versions that are asked for.
 fn welcome(frame: &Frame<'_>) -> Result<HeartBeat, Denial> {
     if frame.command == Command::Connected {
         return Ok(frame.get("heart-beat").and_then(|it| HeartBeat::parse(&it)).unwrap_or_default());
     }
     let words = frame.get("message").unwrap_or_default().into_owned();
-    Err(Denial { words, by_credentials: frame.command == Command::Error && frame.get("version").is_none() })
+    Err(Denial { words, by_credentials: frame.command == Command::Error })
 }
 
 /// Says that the session ends.
