@@ -101,12 +101,38 @@ pub struct Common {
     pub tls: tls::Flags,
 }
 
+/// The flags of modes whose clients may be those of a broker.
+#[derive(Args, Clone, Debug)]
+pub struct Speaking {
+    /// What the broker speaks, on TCP or in a WebSocket
+    #[arg(long, value_enum)]
+    pub protocol: Option<Protocol>,
+    /// How many topics; client n subscribes to topic n modulo that
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub topics: u32,
+    /// The destination or topic, {} being its number [default: /topic/bench-{} in STOMP, bench/{} in MQTT]
+    #[arg(long)]
+    pub topic: Option<String>,
+    /// The name of all clients, with --password
+    #[arg(long, requires = "password")]
+    pub user: Option<String>,
+    /// Their password
+    #[arg(long, requires = "user")]
+    pub password: Option<String>,
+    /// The host that STOMP's CONNECT names: RabbitMQ's virtual host
+    #[arg(long, default_value = "/")]
+    pub host: String,
+}
+
 /// Flags of `idle`.
 #[derive(Args, Clone, Debug)]
 pub struct Idle {
     /// The flags of every mode.
     #[command(flatten)]
     pub common: Common,
+    /// What the clients say, where they are a broker's: each stands when it is subscribed.
+    #[command(flatten)]
+    pub speaking: Speaking,
     /// At how many counts memory is read, up to all connections
     #[arg(long, default_value_t = 3)]
     pub counts: u64,
@@ -212,24 +238,9 @@ pub struct Offload {
     /// The flags of every mode; `--rate`: messages per second on each topic.
     #[command(flatten)]
     pub common: Common,
-    /// What the broker speaks, on TCP or in a WebSocket
-    #[arg(long, value_enum)]
-    pub protocol: Protocol,
-    /// How many topics; client n subscribes to topic n modulo that
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    pub topics: u32,
-    /// The destination or topic, {} being its number [default: /topic/bench-{} in STOMP, bench/{} in MQTT]
-    #[arg(long)]
-    pub topic: Option<String>,
-    /// The name of all clients, with --password
-    #[arg(long, requires = "password")]
-    pub user: Option<String>,
-    /// Their password
-    #[arg(long, requires = "user")]
-    pub password: Option<String>,
-    /// The host that STOMP's CONNECT names: RabbitMQ's virtual host
-    #[arg(long, default_value = "/")]
-    pub host: String,
+    /// What the clients say.
+    #[command(flatten)]
+    pub speaking: Speaking,
     /// Where messages are published, if not at --url: ws://, wss://, tcp:// or tls://
     #[arg(long, value_name = "URL")]
     pub publish: Option<String>,

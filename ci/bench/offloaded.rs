@@ -157,6 +157,21 @@ fn what_comes_out_of_order_is_told() {
     assert_eq!((of("delivered"), of("missing"), of("doubled"), of("disordered")), (60, 0, 0, 6));
 }
 
+/// In `idle` a broker's client stands when it is let in and subscribed, and not when it is connected.
+#[test]
+fn idle_clients_of_a_broker() {
+    let _alone = crate::alone();
+    let idle = |password: &str| {
+        let url = format!("tcp://{}", broker(Faults::default()));
+        let flags = ["--url", &url, "--protocol", "stomp", "--user", "a", "--password", password, "--topics", "2"];
+        tool::run("idle", &[&flags[..], &["--connections", "6", "--settle", "1s", "--hold", "100ms"]].concat())
+    };
+    let ran = idle("right");
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let ran = idle("wrong");
+    assert!(ran.code == Some(1) && ran.err.contains("Access refused"), "{:?}: {}", ran.code, ran.err);
+}
+
 #[test]
 fn what_cannot_be_measured_is_refused() {
     let url = format!("tcp://{}", broker(Faults::default()));

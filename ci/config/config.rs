@@ -547,6 +547,7 @@ fn full_routes(routes: &[Route], limits: &Limits) {
     assert_eq!(below, [false, false, true, true, false, false, false, false, false]);
     full_auth(&routes[5..]);
     offload::full_offload(&routes[7].service);
+    offload::full_broker_auth(routes[7].auth.as_deref());
     offload::full_mqtt(&routes[8].service);
 }
 
@@ -595,6 +596,7 @@ fn full_auth(routes: &[Route]) {
         basic: Some(basic),
         jwt: Some(jwt),
         forward: Some(full_forward(ca)),
+        broker: None,
         client_certificate: Some(certificate),
         timeout: seconds(2),
         expired_code: 4001,
@@ -621,6 +623,7 @@ fn full_auth(routes: &[Route]) {
         basic: None,
         jwt: Some(least),
         forward: None,
+        broker: None,
         client_certificate: None,
         timeout: seconds(5),
         expired_code: 1008,

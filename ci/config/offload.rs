@@ -32,6 +32,7 @@ pub fn full_offload(service: &Service) {
         keep_alive: Duration::ZERO,
         client_id: "edgehold".into(),
         persistent: false,
+        stamp: Some("x-user".into()),
     };
     let expected = Offload {
         upstreams: vec![broker("broker-1"), broker("broker-2")],
@@ -44,6 +45,25 @@ pub fn full_offload(service: &Service) {
         keys,
     };
     assert_eq!(*service, Service::Stomp(Box::new(expected)));
+}
+
+/// With all that is said of how the broker is asked.
+pub fn full_broker_auth(auth: Option<&AuthSettings>) {
+    let (remember, refused_remember) = (Duration::from_secs(120), Duration::from_secs(5));
+    let broker = BrokerAuthSettings { remember, refused_remember, parallel: 4, wrong_per_minute: 30 };
+    let auth = auth.expect("auth");
+    assert_eq!((auth.broker, &auth.basic, &auth.jwt, &auth.forward), (Some(broker), &None, &None, &None));
+}
+
+/// What is not written is what the reference says.
+#[test]
+fn a_broker_is_asked_with_few_words() {
+    let text = "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:0\"\n[[route]]\npath = \"/\"\nservice = \"mqtt\"\n\
+                upstream = \"tcp://127.0.0.1:1883\"\nauth = { broker = true }\n";
+    let config = config::read(text, "x", Path::new("")).unwrap_or_else(|problems| panic!("{}", lines(&problems)));
+    let (remember, refused_remember) = (Duration::from_secs(60), Duration::from_secs(10));
+    let broker = BrokerAuthSettings { remember, refused_remember, parallel: 8, wrong_per_minute: 60 };
+    assert_eq!(config.routes[0].auth.as_deref().and_then(|it| it.broker), Some(broker));
 }
 
 pub fn full_mqtt(service: &Service) {

@@ -9,7 +9,8 @@ import { within } from './lib/until.mjs';
 const STORIES = [
   'stomp', 'browser', 'demo', 'ticker', 'snippets', 'curl', 'mqtt', 'irc', 'redis', 'killed', 'halfclose', 'text', 'slow',
   'feed-http', 'feed-nats', 'feed-redis', 'feed-mqtt', 'feed-tls', 'upstream-tls', 'tls-clients', 'tls-curl', 'tls-openssl',
-  'tls-browser', 'proxies', 'gate', 'admin-page', 'same-stomp', 'offload-stomp', 'offload-mqtt', 'crowd',
+  'tls-browser', 'proxies', 'gate', 'admin-page', 'same-stomp', 'offload-stomp', 'offload-mqtt', 'offload-page', 'offload-tls', 'laws-mqtt', 'logins',
+  'crowd',
 ];
 
 // Played by its name alone, since it takes minutes: brokers killed again and again under publishers.

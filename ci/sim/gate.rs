@@ -66,7 +66,8 @@ pub fn verdict(seed: u64) -> Verdict {
 
 fn with_gate() -> Settings {
     let token = TokenPlan { header: false, cookie: None, query: Some("t".into()), subprotocol: None, token_bytes: 64 };
-    let auth = AuthPlan { late: false, certificate: None, token: Some(token), basic: None, forward: None };
+    let auth =
+        AuthPlan { late: false, certificate: None, token: Some(token), basic: None, forward: None, broker: false };
     let gate = Arc::new(GatePlan { auth: Some(auth), roles: Box::new(["member".into()]), ..GatePlan::default() });
     let route = |path: &str, target| Route {
         path: path.into(),

@@ -1,10 +1,13 @@
 //! The service `mqtt` on the scripted ring: clients by WebSocket and without HTTP, a control thread that confirms what
 //! is wanted, and a broker that is played by hand. The kernel cuts everything anywhere.
 
+mod login;
+
 use crate::stage::{KIND, PLAIN, Stage, services, settings};
 use edgehold::engine::script::{Dice, FarEnd, Temper};
-use edgehold::mesh::{Message, NewMessage, PlainFrame, ToControl, ToShard, TopicNews, TopicState};
+use edgehold::mesh::{Message, NewMessage, PlainFrame, Question, ToControl, ToShard, TopicNews, TopicState};
 use edgehold::service::broadcast::{FeedSettings, Keep, Naming, Policy, Slow};
+use edgehold::service::gate::GatePlan;
 use edgehold::service::offload::{BrokerCredentials, OffloadPlan, OffloadSettings, Pattern, Syntax, WhileDown};
 use edgehold::service::upstreams::Place;
 use edgehold::service::{Route, Routes, Settings, Target};
@@ -50,13 +53,14 @@ fn plan() -> OffloadPlan {
         keep_alive_millis: 0,
         private_as_client: false,
         private_max: 16,
+        stamp: None,
     }
 }
 
-fn hall(plan: OffloadPlan) -> Settings {
+fn hall(plan: OffloadPlan, gate: Arc<GatePlan>) -> Settings {
     let plan = Arc::new(plan);
     let target = Target::Mqtt(plan.clone());
-    let route = Route { path: "/mqtt".into(), below: true, host: None, limits: 0, gate: Arc::default(), target };
+    let route = Route { path: "/mqtt".into(), below: true, host: None, limits: 0, gate, target };
     let keep = Keep { backlog: 1 << 20, ..Keep::NOTHING };
     let feed = FeedSettings { naming: Naming::Filters, ..FeedSettings::new(None, keep) };
     let places = [Place::Known(([127, 0, 0, 1], 7).into())].into_iter().collect();
@@ -71,6 +75,8 @@ struct Hall {
     stage: Stage,
     /// What the control thread was asked for.
     wanted: Vec<(String, Option<u8>)>,
+    /// What it was asked about clients.
+    asked: Vec<Question>,
     said: u64,
 }
 
@@ -88,6 +94,10 @@ struct Peer {
 
 impl Hall {
     fn new(plan: OffloadPlan, seed: u64) -> Hall {
+        Hall::gated(plan, Arc::default(), seed)
+    }
+
+    fn gated(plan: OffloadPlan, gate: Arc<GatePlan>, seed: u64) -> Hall {
         let mut dice = Dice::new(seed);
         let temper = Temper {
             delay: [0, 10, 50][dice.below(3)],
@@ -96,14 +106,22 @@ impl Hall {
             ..KIND
         };
         let settings = ShardSettings { listeners: 2, bare: vec![false, true], ..settings() };
-        Hall { stage: Stage::of(&hall(plan), seed, temper, &settings), wanted: Vec::new(), said: 0 }
+        let stage = Stage::of(&hall(plan, gate), seed, temper, &settings);
+        Hall { stage, wanted: Vec::new(), asked: Vec::new(), said: 0 }
     }
 
     /// A turn; the control thread hears what is wanted, and confirms it with QoS 2.
     fn turn(&mut self) {
         self.stage.turn();
         while let Some(letter) = self.stage.to_control.take() {
-            let ToControl::Topic(request) = letter else { continue };
+            let request = match letter {
+                ToControl::Topic(request) => request,
+                ToControl::Question(question) => {
+                    self.asked.push(*question);
+                    continue;
+                }
+                _ => continue,
+            };
             self.wanted.push((request.topic.to_string(), request.quality));
             let refused = TopicState::Refused(0x87, "not here".into());
             let state = if &*request.topic == "no" { refused } else { TopicState::Subscribed(2) };

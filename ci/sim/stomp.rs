@@ -1,12 +1,15 @@
 //! The service `stomp` between clients and a broker that is moved by hand: what is shared, what goes over sessions of
 //! the shard, and what becomes of it when these are lost.
 
+mod login;
+
 use crate::stage::{KIND, Stage, limits, settings};
 use edgehold::engine::script::{Dice, FarEnd, Temper};
 use edgehold::mesh::{
     Message, NewMessage, PlainFrame, Secret, ToControl, ToShard, TopicNews, TopicRequest, TopicState,
 };
 use edgehold::service::broadcast::{FeedSettings, Keep, Naming, Policy, Slow};
+use edgehold::service::gate::GatePlan;
 use edgehold::service::offload::{BrokerCredentials, OffloadPlan, OffloadSettings, Pattern, Rule, Syntax, WhileDown};
 use edgehold::service::upstreams::{Backoff, Place, Places};
 use edgehold::service::{Route, Settings, Target};
@@ -52,19 +55,14 @@ fn plan() -> OffloadPlan {
         keep_alive_millis: 0,
         private_as_client: false,
         private_max: 2,
+        stamp: None,
     }
 }
 
-fn services(plan: OffloadPlan) -> Settings {
+fn services(plan: OffloadPlan, gate: Arc<GatePlan>) -> Settings {
     let plan = Arc::new(plan);
-    let route = Route {
-        path: "/stomp".into(),
-        below: false,
-        host: None,
-        limits: 0,
-        gate: Arc::default(),
-        target: Target::Stomp(plan.clone()),
-    };
+    let route =
+        Route { path: "/stomp".into(), below: false, host: None, limits: 0, gate, target: Target::Stomp(plan.clone()) };
     let keep = Keep { backlog: 1 << 18, ..Keep::NOTHING };
     let feed = FeedSettings { naming: Naming::Exact, ..FeedSettings::new(None, keep) };
     let places: Places = [Place::Known(([127, 0, 0, 1], 61613).into())].into_iter().collect();
@@ -83,9 +81,13 @@ fn services(plan: OffloadPlan) -> Settings {
 }
 
 fn stage(plan: OffloadPlan, seed: u64, temper: Temper) -> Stage {
+    gated(plan, Arc::default(), seed, temper)
+}
+
+fn gated(plan: OffloadPlan, gate: Arc<GatePlan>, seed: u64, temper: Temper) -> Stage {
     let limits = limits();
     let settings = ShardSettings { bare: vec![true], limits: vec![limits], ..settings() };
-    Stage::of(&services(plan), seed, temper, &settings).at_pace(Duration::from_millis(50))
+    Stage::of(&services(plan, gate), seed, temper, &settings).at_pace(Duration::from_millis(50))
 }
 
 /// A frame, as it came.

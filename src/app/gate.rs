@@ -28,6 +28,7 @@ fn auth_plan(written: &AuthSettings) -> AuthPlan {
         token: written.jwt.as_ref().map(token_plan),
         basic: written.basic.as_ref().map(|it| it.realm.as_str().into()),
         forward: written.forward.as_ref().map(forward_plan),
+        broker: written.broker.is_some(),
     }
 }
 

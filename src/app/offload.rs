@@ -82,6 +82,7 @@ pub(super) fn plan(generation: &Generation, route: &Route, written: &Offload) ->
         keep_alive_millis: millis(keys.keep_alive),
         private_as_client: keys.private_as == config::PrivateAs::Client,
         private_max: keys.private_max,
+        stamp: keys.stamp.as_deref().map(Box::from),
     }
 }
 
@@ -127,6 +128,7 @@ pub(super) fn brokers(generation: &Generation, upstreams: &UpstreamTable) -> Vec
     let broker = |(route, written): (&Route, &Offload)| BrokerSettings {
         name: format!("{}{}", route.host.as_deref().unwrap_or_default(), route.path),
         protocol: if matches!(route.service, config::Service::Mqtt(_)) { Protocol::Mqtt } else { Protocol::Stomp },
+        route: generation.route(route).map_or(0, |number| number + 1),
         feed: generation.broker(route).unwrap_or_default(),
         addresses: written.upstreams.iter().filter_map(address).collect(),
         user: written.user.clone(),

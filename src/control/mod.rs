@@ -121,10 +121,11 @@ async fn serve(settings: ControlSettings, lines: Vec<Line>, waker: &Waker) -> io
     let (commands, queue) = mpsc::channel(commands::QUEUE);
     let shards = lines.len();
     let (publisher, publish_queue) = publishing::channel(settings.epoch, shards, settings.publish_limits);
-    let (brokers, news) = Brokers::start(settings.brokers, &publisher);
     let feeds = feeds::start(settings.feeds, &publisher);
     let (verdicts, answers) = mpsc::unbounded_channel();
-    let (verifiers, upkeep) = Verifiers::start(&settings.auth, settings.auth_limits, verdicts)?;
+    let asked = (&settings.auth[..], &settings.brokers[..]);
+    let (verifiers, upkeep) = Verifiers::start(asked, settings.auth_limits, verdicts)?;
+    let (brokers, news) = Brokers::start(settings.brokers, &publisher);
     let states = settings.tls.listeners.iter().map(TlsListener::state).collect();
     let readers = keep_files(settings.tls, upkeep, settings.counts.lists.clone());
     if let Some(Admin { listener, tls, rules }) = settings.admin {

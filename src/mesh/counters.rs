@@ -116,6 +116,8 @@ labels! {
         BrokerDown = "broker_down",
         /// It is not who it says, or does not say who it is.
         Credentials = "credentials",
+        /// Nobody could say who it is.
+        Unavailable = "unavailable",
         /// It has said nothing for too long.
         Silent = "silent",
     }

@@ -18,7 +18,8 @@ pub const WORDS: usize = 64;
 /// Who a client is, as a source of identities has said. All connections that have shown the same credentials share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Its name: 1 to [`WORD_BYTES`] bytes without control characters.
+    /// Its name: 1 to [`WORD_BYTES`] bytes without control characters. Empty: its broker lets in whoever says no name,
+    /// and nobody is known.
     pub name: Box<str>,
     /// Its roles, each once.
     pub roles: Box<[Box<str>]>,
@@ -173,5 +174,14 @@ labels! {
         Unavailable = "unavailable",
         /// Too many were asked about already.
         Busy = "busy",
+        /// Too many of its address were wrong of late.
+        Rate = "rate",
+    }
+}
+
+impl Denied {
+    /// Nothing was found out: the same credentials may be good at another time.
+    pub fn is_no_verdict(self) -> bool {
+        matches!(self, Denied::Unavailable | Denied::Busy | Denied::Rate)
     }
 }

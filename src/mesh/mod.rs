@@ -3,14 +3,15 @@
 //! A letter is plain data. Each ordered pair of threads that talk has a mailbox (`mailbox.rs`, `peers.rs`); a reader
 //! that sleeps is woken by an eventfd (`waker.rs`). What is shared without a letter is here as well: whether upstreams
 //! answer (`health.rs`), how many connections each client has (`tallies.rs`; `networks.rs` says which may come at all),
-//! messages that go to many clients (`message.rs`), who clients are (`identity.rs`), and TLS (`tls.rs`; `tls_errors.rs`
-//! says why it failed, `x509` what certificates say).
+//! messages that go to many clients (`message.rs`), who clients are (`identity.rs`) and how that is remembered
+//! (`memory.rs`), and TLS (`tls.rs`; `tls_errors.rs` says why it failed, `x509` what certificates say).
 
 mod counters;
 mod health;
 pub mod identity;
 mod letters;
 mod mailbox;
+mod memory;
 mod message;
 mod networks;
 mod numbered;
@@ -36,6 +37,7 @@ pub use letters::{
     ToControl, ToShard, TopicNews, TopicRequest, TopicState, Wanted,
 };
 pub use mailbox::{Receiver, Sender, mailbox, mailbox_bytes};
+pub use memory::{Fingerprint, Memory, keyed_hasher};
 pub use message::{Body, FeedNumber, Form, Frame, Message, NewMessage, PlainFrame, epoch_of, id, sequence_of};
 pub use networks::{LineFault, Listed, Lists, Network, Networks, lowest, read_list};
 pub use numbered::Numbered;

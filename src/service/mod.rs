@@ -19,7 +19,7 @@ mod routes;
 pub mod stomp;
 pub mod upstreams;
 
-use crate::mesh::{ServiceKind, ToShard};
+use crate::mesh::{Denied, ServiceKind, ToShard};
 use crate::shard::service::{Desk, Event, FileEvent, Verdict};
 use crate::shard::slab::Handle;
 use edgehold_wire::http1::Head;
@@ -252,7 +252,7 @@ impl Services {
         }
     }
 
-    fn tell_authenticated(&mut self, desk: &mut Desk<'_>, who: Handle, taken: bool) {
+    fn tell_authenticated(&mut self, desk: &mut Desk<'_>, who: Handle, taken: Result<(), Denied>) {
         if let Some(token) = desk.token(who) {
             self.tell(desk, who, token, Event::Authenticated(taken));
         }

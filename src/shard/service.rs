@@ -4,7 +4,7 @@
 //! nothing there calls back into a service: what is asked is written down and done before the turn ends.
 
 use super::slab::Handle;
-use crate::mesh::{Cause, ToShard};
+use crate::mesh::{Cause, Denied, ToShard};
 use edgehold_wire::http1::Head;
 use edgehold_wire::ws::CloseCode;
 
@@ -90,8 +90,8 @@ pub enum Event<'b> {
     Close(Option<CloseCode>),
     /// The FIN of an upstream, or of a client without HTTP.
     Fin,
-    /// Credentials that the client has shown on its open connection ([`Desk::present`]) were taken, or not.
-    Authenticated(bool),
+    /// Credentials that the client has shown on its open connection ([`Desk::present`]) were taken, or why not.
+    Authenticated(Result<(), Denied>),
     /// The server is stopping: the client is to be sent away.
     Drain,
     /// The connection is gone; its handle and its token mean nothing from now on.

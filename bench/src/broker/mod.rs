@@ -10,6 +10,8 @@ mod mqtt;
 mod stomp;
 pub mod voice;
 
+use crate::cli::Speaking;
+use crate::failure::{Failure, mistaken};
 use edgehold_wire::ws;
 
 /// What is spoken.
@@ -59,6 +61,31 @@ pub enum Heard<'b> {
 }
 
 impl Dialect {
+    /// As the flags say; `None`: the clients are no broker's. `size`: bytes of a message.
+    ///
+    /// # Errors
+    /// Topics of which none is told from the other.
+    pub fn of(flags: &Speaking, acknowledged: bool, size: usize) -> Result<Option<Dialect>, Failure> {
+        let Some(protocol) = flags.protocol else { return Ok(None) };
+        let usual = match protocol {
+            Protocol::Stomp => "/topic/bench-{}",
+            Protocol::Mqtt => "bench/{}",
+        };
+        let topic = flags.topic.as_deref().unwrap_or(usual);
+        if flags.topics > 1 && !topic.contains("{}") {
+            return mistaken(format!("--topic {topic}: {{}} stands for the number of the topic, and is missing"));
+        }
+        Ok(Some(Dialect {
+            protocol,
+            login: flags.user.clone().zip(flags.password.clone()),
+            host: flags.host.clone(),
+            topic: topic.into(),
+            topics: flags.topics,
+            acknowledged,
+            size,
+        }))
+    }
+
     /// For the opening of a WebSocket.
     pub fn subprotocols(&self) -> &'static [&'static str] {
         match self.protocol {

@@ -1,6 +1,7 @@
 //! Idle connections: how fast they come, what each costs in user memory, kernel memory and CPU.
 
 use super::{goes_on, hold};
+use crate::broker::Dialect;
 use crate::calibrate::{Ends, calibrate};
 use crate::cli::Idle;
 use crate::crowd::Crew;
@@ -8,6 +9,7 @@ use crate::failure::{Failure, failed, mistaken};
 use crate::result::{Connect, Memory, Outcome, Reading};
 use crate::session::Session;
 use crate::target::Speech;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Between two looks at memory that may still move.
@@ -27,7 +29,8 @@ const LEAST_BYTES: f64 = 48.0;
 /// What stopped it; what was measured until then is in `out`.
 pub fn run(flags: &Idle, out: &mut Outcome) -> Result<(), Failure> {
     let common = &flags.common;
-    let session = Session::open(common, out)?;
+    let dialect = Dialect::of(&flags.speaking, false, common.size)?.map(Arc::new);
+    let session = Session::at_broker(common, dialect, out)?;
     may_speak(flags, &session)?;
     let local = session.target.is_loopback();
     let ends = local.then(|| calibrate(&session)).transpose()?.flatten();

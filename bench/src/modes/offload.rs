@@ -3,8 +3,8 @@
 //! subscribed again; what is published after that must reach all of them as before.
 
 use super::{fanout, goes_on, storm};
+use crate::broker::Dialect;
 use crate::broker::voice::Voice;
-use crate::broker::{Dialect, Protocol};
 use crate::cli::Offload as Flags;
 use crate::crowd::findings::{Findings, histogram, latency, note};
 use crate::crowd::{Crew, Return, Took};
@@ -30,7 +30,9 @@ pub fn run(flags: &Flags, out: &mut Outcome) -> Result<(), Failure> {
     let Some(rate) = common.rate.filter(|&rate| rate > 0) else {
         return mistaken("offload publishes at a rate: give messages per second on each topic with --rate");
     };
-    let dialect = Arc::new(dialect(flags)?);
+    let Some(dialect) = Dialect::of(&flags.speaking, flags.acknowledged, common.size)?.map(Arc::new) else {
+        return mistaken("offload's clients are a broker's: say which, with --protocol stomp or --protocol mqtt");
+    };
     if target(common, &common.url)?.speech == Speech::Stream {
         return mistaken(format!("{}: a broker's clients speak, too; give ws:// or tcp://", common.url));
     }
@@ -40,31 +42,11 @@ pub fn run(flags: &Flags, out: &mut Outcome) -> Result<(), Failure> {
     let mut crew = session.crew(common.connections, false)?;
     let assembled = session.assemble(&mut crew, out);
     watched.note("joined");
-    let rate = (rate * u64::from(flags.topics)) as f64;
+    let rate = (rate * u64::from(flags.speaking.topics)) as f64;
     let failure = assembled.err().or_else(|| stretches(flags, rate, &mut crew, &mut voices, &mut watched, out));
     out.processes = watched.told();
     let closed = session.close(&mut crew, out);
     failure.map_or(closed, Err)
-}
-
-fn dialect(flags: &Flags) -> Result<Dialect, Failure> {
-    let usual = match flags.protocol {
-        Protocol::Stomp => "/topic/bench-{}",
-        Protocol::Mqtt => "bench/{}",
-    };
-    let topic = flags.topic.as_deref().unwrap_or(usual);
-    if flags.topics > 1 && !topic.contains("{}") {
-        return mistaken(format!("--topic {topic}: {{}} stands for the number of the topic, and is missing"));
-    }
-    Ok(Dialect {
-        protocol: flags.protocol,
-        login: flags.user.clone().zip(flags.password.clone()),
-        host: flags.host.clone(),
-        topic: topic.into(),
-        topics: flags.topics,
-        acknowledged: flags.acknowledged,
-        size: flags.common.size,
-    })
 }
 
 fn voices(flags: &Flags, dialect: &Arc<Dialect>) -> Result<Vec<Voice>, Failure> {
@@ -93,7 +75,7 @@ fn stretches(
     if flags.storm && failure.is_none() && goes_on() {
         return_all(flags, crew, out);
         watched.note("storm");
-        let first = schedule.number_after(AHEAD).next_multiple_of(flags.topics);
+        let first = schedule.number_after(AHEAD).next_multiple_of(flags.speaking.topics);
         let (told, later) = publish(flags, crew, voices, &schedule, first..first + count, out);
         (out.fanout_again, failure) = (Some(told), later);
         watched.note("again");
@@ -144,7 +126,7 @@ fn speak(
 ) -> (Vec<Said>, Took) {
     let (before, publishers) = (crew.received(), voices.len() as u32);
     let expected = numbers.clone().map(|number| of_topic(flags, number)).sum();
-    let is_of = |place: u32| move |number: u32| number % flags.topics % publishers == place;
+    let is_of = |place: u32| move |number: u32| number % flags.speaking.topics % publishers == place;
     thread::scope(|scope| {
         let mut threads = Vec::new();
         for (place, voice) in (0..).zip(voices) {
@@ -159,7 +141,7 @@ fn speak(
 
 /// How many clients wait for this message.
 fn of_topic(flags: &Flags, number: u32) -> u64 {
-    let (clients, topics) = (flags.common.connections, u64::from(flags.topics));
+    let (clients, topics) = (flags.common.connections, u64::from(flags.speaking.topics));
     clients / topics + u64::from(u64::from(number) % topics < clients % topics)
 }
 
@@ -180,7 +162,7 @@ fn summary(flags: &Flags, found: &Findings, said: &[Said], schedule: &Schedule, 
         delivered,
         missing: expected.saturating_sub(delivered),
         doubled: found.doubled,
-        topics: flags.topics.into(),
+        topics: flags.speaking.topics.into(),
         disordered: found.disordered,
         strange: found.changed,
         latency: latency(&found.latency),

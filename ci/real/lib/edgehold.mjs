@@ -38,8 +38,9 @@ function configuration({ server, listeners, limits, routes, feeds }) {
 }
 
 class Edgehold {
-  constructor(process, ports, admin) {
-    Object.assign(this, { process, ports, port: ports.public, admin });
+  /** `launch` starts the process. */
+  constructor(launch, ports, admin) {
+    Object.assign(this, { launch, process: launch(), ports, port: ports.public, admin });
   }
 
   /** The address of a path for a WebSocket client. */
@@ -95,6 +96,13 @@ class Edgehold {
     const { code, signal } = await this.process.end();
     if (code !== 0) throw new Error(`edgehold ended with code ${code}, signal ${signal}:\n${this.process.log().slice(-2000)}`);
   }
+
+  /** Starts it again after a stop, with the same configuration at the same ports. */
+  async startAgain() {
+    this.process = this.launch();
+    this.stopped = false;
+    await until('edgehold to be ready again', () => this.ready());
+  }
 }
 
 /** A free port for each listener: `public` speaks clear text, and what is in `more` has keys of its own. */
@@ -120,7 +128,8 @@ export async function startEdgehold(stage, { routes, limits = {}, server = {}, l
   }));
   const log = path.join(stage.folder, 'edgehold.log');
   const ports = Object.fromEntries(listeners.map(({ port, table }) => [table.name, port]));
-  const edgehold = new Edgehold(start('edgehold', program(), ['serve', '--config', file], { log, env }), ports, admin);
+  const launch = () => start('edgehold', program(), ['serve', '--config', file], { log, env });
+  const edgehold = new Edgehold(launch, ports, admin);
   stage.defer(() => edgehold.stop().finally(() => edgehold.process.kill()));
   await until('edgehold to be ready', () => edgehold.ready());
   return edgehold;

@@ -21,10 +21,15 @@ export async function startRabbitmqForAll(stage, more = []) {
   return Object.assign(started, { ports: { stomp: started.port, ...ports } });
 }
 
-/** What `rabbitmqctl` prints as a table, row by row. */
+/** What `rabbitmqctl` prints. */
+export async function rabbitmqctl(rabbitmq, ...words) {
+  const args = ['-q', '-n', rabbitmq.env.RABBITMQ_NODENAME, ...words];
+  return (await run('/usr/lib/rabbitmq/bin/rabbitmqctl', args, { env: { ...process.env, ...rabbitmq.env } })).stdout;
+}
+
+/** What it prints as a table, row by row. */
 export async function rabbitmqTable(rabbitmq, ...words) {
-  const args = ['-q', '--no-table-headers', '-n', rabbitmq.env.RABBITMQ_NODENAME, ...words];
-  const { stdout } = await run('/usr/lib/rabbitmq/bin/rabbitmqctl', args, { env: { ...process.env, ...rabbitmq.env } });
+  const stdout = await rabbitmqctl(rabbitmq, '--no-table-headers', ...words);
   return stdout.split('\n').filter(Boolean).map((line) => line.split('\t'));
 }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use crate::control::auth::{
-    Algorithm, AuthLimits, AuthSettings, BasicSettings, CertificateName, CertificateSettings, ForwardSettings, HttpUrl,
-    JwtSettings, KeySource, TokenPlaces,
+    Algorithm, AuthLimits, AuthSettings, BasicSettings, BrokerAuthSettings, CertificateName, CertificateSettings,
+    ForwardSettings, HttpUrl, JwtSettings, KeySource, TokenPlaces,
 };
 pub use crate::control::certificates::{
     CertificateFiles, ClientCertificates, ClientFiles, MinVersion, TicketSettings, TlsSettings, UpstreamTlsSettings,
@@ -468,6 +468,8 @@ pub struct OffloadDraft {
     pub client_id: String,
     /// The broker keeps the session for shared topics.
     pub persistent: bool,
+    /// By which name the broker is told who has published something.
+    pub stamp: Option<String>,
 }
 
 /// Who may publish and subscribe where.

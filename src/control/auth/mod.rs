@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `verifiers` | by route: who is asked, and what has to be kept for it |
 //! | `forward` | another server is asked |
+//! | `broker`, `wrong` | the broker of the route is asked; how many wrong answers one client may cause |
 //! | `jwks` | keys at a URL, kept fresh |
 //! | `http` | requests to other servers |
 //! | `pool` | threads for what takes long |
@@ -21,6 +22,7 @@
 //! tasks, and of each kind only so many questions wait as a limit says. The next one is answered `busy`.
 
 mod asked;
+mod broker;
 mod fair;
 mod forward;
 mod http;
@@ -35,11 +37,12 @@ mod stats;
 mod token;
 mod users;
 mod verifiers;
+mod wrong;
 
 pub use forward::{NOT_HANDED_ON, is_handed_on};
 pub use settings::{
-    Algorithm, AuthLimits, AuthSettings, BasicSettings, CertificateName, CertificateSettings, ForwardSettings, HttpUrl,
-    JwtSettings, KeySource, TokenPlaces,
+    Algorithm, AuthLimits, AuthSettings, BasicSettings, BrokerAuthSettings, CertificateName, CertificateSettings,
+    ForwardSettings, HttpUrl, JwtSettings, KeySource, TokenPlaces,
 };
 pub use source::{inspect_keys, inspect_users};
 pub use stats::{AuthStats, Kind, SourceState};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How the clients of a route say who they are; one at least of the four.
+/// How the clients of a route say who they are; one at least of the five.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthSettings {
     /// By a name and a password (RFC 7617).
@@ -13,6 +13,8 @@ pub struct AuthSettings {
     pub jwt: Option<JwtSettings>,
     /// By what another server says of the request.
     pub forward: Option<ForwardSettings>,
+    /// By what the broker of the route says of a name and a password.
+    pub broker: Option<BrokerAuthSettings>,
     /// By the certificate of their TLS.
     pub client_certificate: Option<CertificateSettings>,
     /// How long a client may wait for the verdict.
@@ -114,6 +116,19 @@ pub struct ForwardSettings {
     pub roles_field: String,
     /// Fields of the response that are kept as claims, in lower case.
     pub claims_fields: Vec<String>,
+}
+
+/// The broker of the route that is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrokerAuthSettings {
+    /// How long it is remembered that somebody is let in; zero: it is not.
+    pub remember: Duration,
+    /// How long it is remembered that somebody is not.
+    pub refused_remember: Duration,
+    /// Sessions with the broker at one time, at most.
+    pub parallel: u32,
+    /// Wrong credentials of one address in a minute, at most; zero: as many as come.
+    pub wrong_per_minute: u32,
 }
 
 /// Identities out of certificates.

@@ -15,17 +15,22 @@ pub enum Kind {
     Jwt,
     /// A request, for another server.
     Forward,
+    /// A name and a password, for a broker.
+    Broker,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 3] = [Kind::Basic, Kind::Jwt, Kind::Forward];
+    pub const ALL: [Kind; KINDS] = [Kind::Basic, Kind::Jwt, Kind::Forward, Kind::Broker];
 
     /// As metrics show it.
     pub fn word(self) -> &'static str {
-        ["basic", "jwt", "forward"][self as usize]
+        ["basic", "jwt", "forward", "broker"][self as usize]
     }
 }
+
+/// How many kinds there are.
+const KINDS: usize = 4;
 
 /// Verdicts: one that lets in, and one for each reason.
 const VERDICTS: usize = Denied::ALL.len() + 1;
@@ -36,12 +41,12 @@ pub const ADMITTED: &str = "admitted";
 /// Counters of questions by their kind.
 #[derive(Debug, Default)]
 pub struct AuthStats {
-    asked: [Count; 3],
-    verdicts: [[Count; VERDICTS]; 3],
-    waiting: [Count; 3],
-    under_way: [Count; 3],
-    micros: [Count; 3],
-    /// Users, keys, other servers, in the order of the configuration.
+    asked: [Count; KINDS],
+    verdicts: [[Count; VERDICTS]; KINDS],
+    waiting: [Count; KINDS],
+    under_way: [Count; KINDS],
+    micros: [Count; KINDS],
+    /// Users, keys, other servers, brokers, in the order of the configuration.
     pub sources: Vec<Arc<SourceState>>,
 }
 
@@ -101,7 +106,7 @@ impl AuthStats {
 /// How a source of verdicts is: a file, a JWKS, another server.
 #[derive(Debug, Default)]
 pub struct SourceState {
-    /// `users`, `keys`, `jwks`, `forward`.
+    /// `users`, `keys`, `jwks`, `forward`, `broker`.
     pub kind: &'static str,
     /// The file or the URL.
     pub name: String,

@@ -1,6 +1,7 @@
 //! Who answers the shards' questions, by route: each is handed to a thread or a task, and answered exactly once.
 
 use super::asked::{Answers, Asked};
+use super::broker::Broker;
 use super::fair::Fair;
 use super::forward::{BRIEFLY, Forward};
 use super::http::Client;
@@ -13,6 +14,7 @@ use super::source::{FileSource, Reread, Source};
 use super::stats::{AuthStats, Kind, SourceState, unix};
 use super::token;
 use super::users::Users;
+use crate::control::brokers::{BrokerSettings, Logins};
 use crate::mesh::{Credentials, Denial, Denied, Identity, Question, Secret, ShardNumber};
 use std::io;
 use std::sync::Arc;
@@ -39,6 +41,7 @@ struct Route {
     basic: Option<(Arc<Source<Users>>, Duration)>,
     jwt: Option<Arc<Tokens>>,
     forward: Option<Arc<Forward>>,
+    broker: Option<Arc<Broker>>,
 }
 
 /// What verifies a route's tokens.
@@ -76,18 +79,22 @@ impl Upkeep {
 }
 
 impl Verifiers {
-    /// Of the routes by the numbers of their limits. Reads files, and waits for the disk.
+    /// Of the routes by the numbers of their limits, and of all brokers. Reads files, and waits for the disk.
     ///
     /// # Errors
     /// As pthread_create(3).
     pub(in crate::control) fn start(
-        settings: &[Option<AuthSettings>],
+        (settings, brokers): (&[Option<AuthSettings>], &[BrokerSettings]),
         limits: AuthLimits,
         answers: Answers,
     ) -> io::Result<(Verifiers, Upkeep)> {
         signature::install();
         let mut sources = Sources::default();
-        let found: Vec<_> = settings.iter().map(|it| it.as_ref().map(|it| sources.of(it))).collect();
+        let mut of = |(number, it): (usize, &Option<AuthSettings>)| {
+            let broker = brokers.iter().find(|it| usize::from(it.route) == number);
+            it.as_ref().map(|it| sources.of(it, broker))
+        };
+        let found: Vec<_> = settings.iter().enumerate().map(&mut of).collect();
         sources.upkeep.files.iter().for_each(|it| it.reread());
         let stats = Arc::new(AuthStats::new(std::mem::take(&mut sources.states)));
         let route =
@@ -113,6 +120,7 @@ impl Verifiers {
     pub(in crate::control) fn ask(&self, shard: ShardNumber, question: Question) {
         let route = self.routes.get(usize::from(question.route)).and_then(Option::as_ref);
         let kind = match question.credentials {
+            Credentials::Basic { .. } if route.is_some_and(|it| it.broker.is_some()) => Kind::Broker,
             Credentials::Basic { .. } => Kind::Basic,
             Credentials::Token(_) => Kind::Jwt,
             Credentials::Request(_) => Kind::Forward,
@@ -121,6 +129,10 @@ impl Verifiers {
         let out = (self.answers.clone(), self.stats.clone());
         let mut asked = Asked::new((shard, question.number), kind, timeout, out);
         let Some(route) = route else { return };
+        if let (Some(broker), Credentials::Basic { user, password }) = (&route.broker, &question.credentials) {
+            let most = (&self.fair, broker.most());
+            return broker.ask(asked, (user, password), question.client, most);
+        }
         let Some(taken) = self.fair.take(kind, question.client, self.most(route, kind)) else {
             return asked.deny(Denied::Busy);
         };
@@ -142,6 +154,7 @@ impl Verifiers {
             Kind::Basic => self.passwords.most(),
             Kind::Jwt => self.tokens.most(),
             Kind::Forward => route.forward.as_ref().map_or(0, |it| it.most()),
+            Kind::Broker => 0,
         }
     }
 
@@ -210,6 +223,7 @@ struct Found {
     users: Option<Arc<Source<Users>>>,
     keys: Option<(Arc<Source<KeySet>>, Arc<Notify>)>,
     forward: Option<Arc<SourceState>>,
+    broker: Option<(Logins, Arc<SourceState>)>,
 }
 
 impl Found {
@@ -218,24 +232,33 @@ impl Found {
             Arc::new(Tokens { settings: settings.clone(), keys, unknown })
         };
         let forward = self.forward.zip(settings.forward.as_ref());
+        let broker = self.broker.zip(settings.broker);
         Route {
             timeout: settings.timeout,
             basic: self.users.zip(settings.basic.as_ref().map(|it| it.remember)),
             jwt: self.keys.zip(settings.jwt.as_ref()).map(tokens),
             forward: forward.map(|(state, its)| Arc::new(Forward::new(its, state, stats.clone()))),
+            broker: broker.map(|(of, its)| Arc::new(Broker::new(its, of, stats.clone()))),
         }
     }
 }
 
 impl Sources {
-    fn of(&mut self, settings: &AuthSettings) -> Found {
+    fn of(&mut self, settings: &AuthSettings, broker: Option<&BrokerSettings>) -> Found {
         let forward = settings.forward.as_ref().map(|it| SourceState::new("forward", it.url.to_string()));
+        let broker = settings.broker.and(broker).map(|it| {
+            let logins = Logins::new(it);
+            let state = SourceState::new("broker", logins.name());
+            (logins, state)
+        });
         let found = Found {
             users: settings.basic.as_ref().map(|it| self.users(&it.users)),
             keys: settings.jwt.as_ref().map(|it| self.keys(it)),
             forward: forward.clone(),
+            broker,
         };
         self.states.extend(forward);
+        self.states.extend(found.broker.as_ref().map(|it| it.1.clone()));
         found
     }
 

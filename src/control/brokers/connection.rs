@@ -1,7 +1,7 @@
-//! Bytes to and from a broker: TCP, TLS or a unix socket.
+//! Bytes to and from a broker: TCP, TLS or a unix socket. What TLS fails of is told as the shards tell it.
 
 use super::settings::BrokerAddress;
-use crate::control::resolver;
+use crate::control::{certificates, resolver};
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::{TcpStream, UnixStream};
@@ -38,7 +38,7 @@ impl Connection {
                     None => Box::new(stream),
                     Some(tls) => {
                         let (name, config) = tls.parts();
-                        Box::new(TlsConnector::from(config).connect(name, stream).await?)
+                        Box::new(TlsConnector::from(config).connect(name, stream).await.map_err(explained)?)
                     }
                 }
             }
@@ -56,7 +56,8 @@ impl Connection {
         let Connection { reader, writer, received, unsent } = self;
         received.reserve(CHUNK);
         tokio::select! {
-            read = reader.read_buf(received) => match read? {
+            // Of TLS 1.3 a server may refuse the certificate that it is shown behind the handshake.
+            read = reader.read_buf(received) => match read.map_err(explained)? {
                 0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the broker has closed the connection")),
                 _ => Ok(true),
             },
@@ -80,6 +81,11 @@ impl Connection {
         self.unsent.drain(..len);
         self.writer.flush().await
     }
+}
+
+/// An error of TLS in words that say whose fault it is; any other as it is. It is no nonsense of the broker's.
+fn explained(error: io::Error) -> io::Error {
+    certificates::why_upstream(&error).map_or(error, io::Error::other)
 }
 
 /// The first address that answers.

@@ -3,6 +3,7 @@
 //! | room, from top to bottom | what |
 //! |---|---|
 //! | `mod` | starts a task for each broker, and hands it what shards want |
+//! | `login` | whether a broker lets somebody in, by a short session under another's name |
 //! | `mqtt` | a session that speaks MQTT, and which copy of a message is taken |
 //! | `stomp` | a session that speaks STOMP, and trials of topics that the broker may not take |
 //! | `keeper` | the task: wishes, sessions again and again, what is published |
@@ -17,6 +18,7 @@
 mod connection;
 mod keeper;
 mod link;
+mod login;
 mod mqtt;
 mod pace;
 mod refusals;
@@ -25,6 +27,7 @@ mod stats;
 mod stomp;
 mod topics;
 
+pub(super) use login::Logins;
 pub use settings::{BrokerAddress, BrokerSettings, Protocol};
 pub use stats::{BrokerStats, Refused};
 

@@ -12,6 +12,8 @@ pub struct BrokerSettings {
     pub name: String,
     /// What it speaks.
     pub protocol: Protocol,
+    /// The number of the limits of its route: by it the route's `auth` is known.
+    pub route: u16,
     /// The number of its feed.
     pub feed: FeedNumber,
     /// Where it is: one after the other is tried.

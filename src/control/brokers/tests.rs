@@ -21,6 +21,7 @@ fn settings(protocol: Protocol, addresses: &[SocketAddr]) -> BrokerSettings {
     BrokerSettings {
         name: "/stomp".into(),
         protocol,
+        route: 1,
         feed: FEED,
         addresses: addresses.iter().map(address).collect(),
         user: Some("edge".into()),

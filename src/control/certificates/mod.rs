@@ -46,7 +46,7 @@ pub use settings::{CertificateFiles, ClientCertificates, MinVersion, TicketSetti
 pub use state::{Shown, Standing, TlsState};
 pub use upstream::{TlsUpstream, UpstreamTlsSettings};
 pub use watch::folders_on_the_way;
-pub(super) use why::why;
+pub(super) use why::{why, why_upstream};
 
 use rustls::{KeyLog, KeyLogFile, NoKeyLog};
 use std::sync::Arc;

@@ -39,7 +39,7 @@ impl Service for Broadcast {
             Event::Fill(batch) => self.more(desk, token, batch),
             Event::Message { first, last, payload, .. } => self.receive(desk, who, token, (first, last), payload),
             Event::Writable => desk.resume(who),
-            Event::Authenticated(taken) => tell_authenticated(desk, who, taken),
+            Event::Authenticated(taken) => tell_authenticated(desk, who, taken.is_ok()),
             Event::KeepAlive => self.quiet(desk, token),
             Event::Close(code) => desk.close(who, code.unwrap_or(CloseCode::NORMAL), ""),
             Event::Drain => self.drain(desk, who, token),

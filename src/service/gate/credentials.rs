@@ -3,6 +3,7 @@
 
 use super::plan::{AuthPlan, ForwardPlan, TokenPlan};
 use crate::mesh::identity::{AskedRequest, Credentials, Denied, Secret};
+use crate::mesh::{Fingerprint, keyed_hasher};
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
 use base64::Engine;
@@ -10,9 +11,6 @@ use base64::prelude::BASE64_STANDARD;
 use edgehold_wire::http1::Head;
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;
-
-/// What stands for credentials in a shard's memory: a keyed hash of 128 bits, whose key is drawn when the shard begins.
-pub(super) type Fingerprint = u128;
 
 /// What a request shows, where it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +76,7 @@ pub(super) struct Fingerprints(SipHasher24);
 impl Fingerprints {
     /// With a new key.
     pub(super) fn new() -> Fingerprints {
-        let word = || std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
-        Fingerprints(SipHasher24::new_with_keys(word(), word()))
+        Fingerprints(keyed_hasher())
     }
 
     /// Of a token, however it is shown.
@@ -103,11 +100,13 @@ impl Fingerprints {
     }
 
     /// Of what another server is to be asked about that no request has shown.
-    pub(super) fn of_asked(&self, route: u16, asked: &AskedRequest) -> Fingerprint {
+    pub(super) fn of_asked(&self, route: u16, asked: &AskedRequest, plan: Option<&ForwardPlan>) -> Fingerprint {
         let mut hasher = self.0;
         hasher.write_u16(route);
         hasher.write_u8(4);
-        hasher.write(asked.peer.ip().to_string().as_bytes());
+        if plan.is_some_and(|plan| plan.keys.iter().any(|key| &**key == "address")) {
+            hasher.write(asked.peer.ip().to_string().as_bytes());
+        }
         for (name, value) in &asked.fields {
             hasher.write_usize(name.len());
             hasher.write(name.as_bytes());

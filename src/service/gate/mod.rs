@@ -20,11 +20,11 @@ pub(super) use presented::meet;
 
 use super::{Admits, Route, Routes};
 use crate::mesh::identity::{Answer, Credentials, Denial, Denied, Identity, Question};
-use crate::mesh::{Refused, ServiceKind, ToControl};
+use crate::mesh::{Fingerprint, Refused, ServiceKind, ToControl};
 use crate::shard::clock::ticks;
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
-use credentials::{Fingerprint, Fingerprints, Shown};
+use credentials::{Fingerprints, Shown};
 use edgehold_wire::http1::Head;
 use edgehold_wire::status::Status;
 use edgehold_wire::upgrade;
@@ -40,7 +40,7 @@ const UPGRADE_FIELDS: [(&str, &str); 3] =
 /// RFC 9110 section 9.3, and PATCH (RFC 5789): methods that are known, though no service here may allow them.
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
-/// Seconds for which every verdict is remembered at least, so that those who have waited for it find it.
+/// Seconds for which every verdict is remembered at least for which a request has waited, which is to find it.
 const KEPT_AT_LEAST: u32 = 2;
 
 /// Seconds after which a client may come again that could not be asked about.
@@ -56,6 +56,9 @@ pub(super) enum Judgement {
     /// It comes again when the answer to a question has come; the gate knows it by this token meanwhile.
     Waits(u32),
 }
+
+/// An open connection, and what its service is to be told of the credentials that it has shown.
+pub(super) type Told = (Handle, Result<(), Denied>);
 
 /// The gate of one shard.
 pub(super) struct Gate {
@@ -162,11 +165,14 @@ impl Gate {
 
     /// The answer to a question: requests that have waited come again. Returns the open connections that have waited,
     /// and what their services are to be told.
-    pub(super) fn answered(&mut self, desk: &mut Desk<'_>, answer: Answer, routes: &Routes) -> Vec<(Handle, bool)> {
+    pub(super) fn answered(&mut self, desk: &mut Desk<'_>, answer: Answer, routes: &Routes) -> Vec<Told> {
         let Some((of, waiters)) = self.questions.answered(answer.question) else { return Vec::new() };
         let kept = ticks(Duration::from_secs(u64::from(answer.keep.max(KEPT_AT_LEAST))));
         let said = answer.verdict;
-        self.verdicts.put(of, said.clone(), desk.now().saturating_add(kept));
+        let is_read_again = waiters.iter().any(|it| matches!(it, Waiting::Request(_)));
+        if answer.keep > 0 || is_read_again {
+            self.verdicts.put(of, said.clone(), desk.now().saturating_add(kept));
+        }
         let mut connections = Vec::new();
         for caller in waiters {
             match caller {
@@ -236,7 +242,7 @@ fn deny(desk: &mut Desk<'_>, caller: Caller<'_, '_>, denial: &Denial) -> Judgeme
     desk.counters().auth_denied[denial.why as usize] += 1;
     desk.identify(caller.who, None);
     match denial.why {
-        Denied::Unavailable | Denied::Busy => {
+        why if why.is_no_verdict() => {
             let words = "nobody can say now who you are";
             let fields = [("Retry-After", RETRY_AFTER)];
             desk.refuse_as(caller.who, Refused::AuthUnavailable, Status::SERVICE_UNAVAILABLE, &fields, words);

@@ -67,6 +67,8 @@ pub struct AuthPlan {
     pub basic: Option<Box<str>>,
     /// By what another server says of the request.
     pub forward: Option<ForwardPlan>,
+    /// By what the broker behind the route says of a name and a password.
+    pub broker: bool,
 }
 
 /// Which part of a certificate is the client's name.

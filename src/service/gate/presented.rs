@@ -1,13 +1,15 @@
 //! Credentials that clients show on their open connections: new ones in time before those that they have end, or their
 //! first ones, where a service asks for them in its own protocol.
 
-use super::credentials::Fingerprint;
 use super::questions::Waiting;
-use super::{Gate, by_certificate};
-use crate::mesh::identity::{Credentials, Denial, Denied, Identity};
+use super::{AuthPlan, Gate, by_certificate};
+use crate::mesh::Fingerprint;
+use crate::mesh::identity::{AskedField, AskedRequest, Credentials, Denial, Denied, Identity, Secret};
 use crate::service::{Route, Routes};
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use std::sync::Arc;
 
 impl Gate {
@@ -17,13 +19,14 @@ impl Gate {
         desk: &mut Desk<'_>,
         (who, credentials): (Handle, Credentials),
         routes: &Routes,
-    ) -> Option<bool> {
+    ) -> Option<Result<(), Denied>> {
         let number = desk.limits_number(who)?;
-        let taken = routes.by_limits(number).is_some_and(|route| takes(route, &credentials));
-        if !taken || self.questions.has(who) {
+        let route = routes.by_limits(number);
+        let taken = route.and_then(|route| taken(desk, who, route, credentials));
+        let Some(credentials) = taken.filter(|_| !self.questions.has(who)) else {
             return Some(settle(desk, who, Err(&Denial::new(Denied::Malformed)), routes));
-        }
-        let of = self.fingerprint(number, &credentials);
+        };
+        let of = self.fingerprint(number, &credentials, route.and_then(|it| it.gate.auth.as_ref()));
         if let Some(said) = self.verdicts.get(of, desk.now()) {
             return Some(settle(desk, who, said.as_ref(), routes));
         }
@@ -32,11 +35,13 @@ impl Gate {
         if waits.is_some() { None } else { Some(settle(desk, who, Err(&Denial::new(Denied::Busy)), routes)) }
     }
 
-    fn fingerprint(&self, route: u16, credentials: &Credentials) -> Fingerprint {
+    fn fingerprint(&self, route: u16, credentials: &Credentials, auth: Option<&AuthPlan>) -> Fingerprint {
         match credentials {
             Credentials::Token(token) => self.fingerprints.of_token(route, token.reveal()),
             Credentials::Basic { user, password } => self.fingerprints.of_pair(route, user, password.reveal()),
-            Credentials::Request(request) => self.fingerprints.of_asked(route, request),
+            Credentials::Request(request) => {
+                self.fingerprints.of_asked(route, request, auth.and_then(|it| it.forward.as_ref()))
+            }
         }
     }
 }
@@ -47,22 +52,71 @@ pub(in crate::service) fn meet(desk: &mut Desk<'_>, who: Handle, route: &Route) 
     desk.identify(who, identity.map(Arc::new));
 }
 
-/// Whether the route takes such credentials.
-fn takes(route: &Route, credentials: &Credentials) -> bool {
-    let Some(auth) = &route.gate.auth else { return false };
+/// Credentials as the route takes them; `None`: it does not. A password that has the form of a token is one, where the
+/// route takes tokens; else a name and a password are for the file of users, for the broker, or for the server that is
+/// asked.
+fn taken(desk: &Desk<'_>, who: Handle, route: &Route, credentials: Credentials) -> Option<Credentials> {
+    let auth = route.gate.auth.as_ref()?;
     match credentials {
         Credentials::Token(token) => {
             let fits = |most: u32| (1..=most as usize).contains(&token.reveal().len());
-            auth.token.as_ref().is_some_and(|places| fits(places.token_bytes))
+            let is_taken = auth.token.as_ref().is_some_and(|places| fits(places.token_bytes));
+            is_taken.then_some(Credentials::Token(token))
         }
-        Credentials::Basic { .. } => auth.basic.is_some(),
-        Credentials::Request(_) => auth.forward.is_some(),
+        Credentials::Basic { password, .. } if auth.token.is_some() && is_token(password.reveal()) => {
+            taken(desk, who, route, Credentials::Token(password))
+        }
+        Credentials::Basic { .. } if auth.basic.is_some() || auth.broker => Some(credentials),
+        Credentials::Basic { user, password } => {
+            auth.forward.as_ref()?;
+            let fields = authorization(&user, &password)?;
+            Some(Credentials::Request(Box::new(request(desk, who, route, fields))))
+        }
+        Credentials::Request(_) => auth.forward.is_some().then_some(credentials),
     }
 }
 
-/// What was said of credentials of an open connection becomes true of it, if it may. Whether it does: the first ones
-/// must have a role of the route, and later ones name the same client as well.
-pub(super) fn settle(desk: &mut Desk<'_>, who: Handle, said: Result<&Arc<Identity>, &Denial>, routes: &Routes) -> bool {
+/// Three parts, the first of which is a JSON object in Base64 (RFC 7519 section 3).
+fn is_token(password: &str) -> bool {
+    password.starts_with("ey") && password.bytes().filter(|byte| *byte == b'.').count() == 2
+}
+
+/// A name and a password as the field of a request (RFC 7617 section 2); no field for neither. `None`: they cannot be
+/// said so.
+fn authorization(user: &str, password: &Secret) -> Option<Box<[AskedField]>> {
+    let password = password.reveal();
+    if user.is_empty() && password.is_empty() {
+        return Some([].into());
+    }
+    let is_clean = !user.contains(':') && !user.chars().chain(password.chars()).any(char::is_control);
+    let pair = zeroize::Zeroizing::new(format!("{user}:{password}"));
+    let value = || format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())).into_bytes();
+    is_clean.then(|| [("authorization".into(), value().into())].into())
+}
+
+/// What another server is asked about a client that has made no request, or whose request is long gone.
+fn request(desk: &Desk<'_>, who: Handle, route: &Route, fields: Box<[AskedField]>) -> AskedRequest {
+    AskedRequest {
+        method: "GET".into(),
+        target: route.path.as_str().into(),
+        host: route.host.as_deref().unwrap_or_default().into(),
+        secure: desk.is_secure(who),
+        peer: desk.peer(who),
+        fields,
+    }
+}
+
+/// What was said of credentials of an open connection becomes true of it, if it may: the first ones must have a role
+/// of the route, and later ones name the same client as well. A client that is let in without a name stays nobody.
+///
+/// # Errors
+/// Why it may not.
+pub(super) fn settle(
+    desk: &mut Desk<'_>,
+    who: Handle,
+    said: Result<&Arc<Identity>, &Denial>,
+    routes: &Routes,
+) -> Result<(), Denied> {
     let route = desk.limits_number(who).and_then(|number| routes.by_limits(number));
     let is_first = desk.identity(who).is_none();
     let open = || route?.gate.auth.as_ref()?.forward.as_ref()?.open.clone();
@@ -82,12 +136,10 @@ pub(super) fn settle(desk: &mut Desk<'_>, who: Handle, said: Result<&Arc<Identit
         }
     });
     count(desk, is_first, checked.as_ref().err().copied());
-    let taken = checked.is_ok();
-    if let Ok(identity) = checked {
-        desk.identify(who, Some(identity));
-        desk.authenticated(who);
-    }
-    taken
+    let identity = checked?;
+    desk.identify(who, Some(identity).filter(|it| !it.name.is_empty()));
+    desk.authenticated(who);
+    Ok(())
 }
 
 fn count(desk: &mut Desk<'_>, is_first: bool, denied: Option<Denied>) {

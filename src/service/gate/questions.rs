@@ -3,7 +3,7 @@
 //! Clients that show the same wait for one answer. Both those who wait and the questions have a bound; a question whose
 //! answer never comes is forgotten after a while, so that no fault elsewhere uses the bound up.
 
-use super::credentials::Fingerprint;
+use crate::mesh::Fingerprint;
 use crate::shard::slab::Handle;
 use slab::Slab;
 use std::collections::{HashMap, HashSet};

@@ -3,11 +3,8 @@
 //! As many are remembered as the configuration says, those that let somebody in apart from those that do not: wrong
 //! tokens, however many come, take nothing from those that are known. What was remembered first is forgotten first.
 
-use super::credentials::Fingerprint;
 use crate::mesh::identity::{Denial, Identity};
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use crate::mesh::{Fingerprint, Memory};
 use std::sync::Arc;
 
 /// What was said.
@@ -27,8 +24,8 @@ impl Verdicts {
 
     /// What was said of credentials, if that still holds in this tick.
     pub(super) fn get(&self, of: Fingerprint, now: u32) -> Option<Said> {
-        let good = self.good.get(of, now).cloned().map(Ok);
-        good.or_else(|| self.bad.get(of, now).cloned().map(Err))
+        let good = self.good.get(of, now).map(|it| Ok(it.0.clone()));
+        good.or_else(|| self.bad.get(of, now).map(|it| Err(it.0.clone())))
     }
 
     /// Remembers what was said until a tick.
@@ -36,7 +33,7 @@ impl Verdicts {
         match said {
             Ok(identity) => self.good.put(of, identity, until),
             Err(denial) => {
-                self.good.values.remove(&of);
+                self.good.remove(of);
                 self.bad.put(of, denial, until);
             }
         }
@@ -44,59 +41,7 @@ impl Verdicts {
 
     /// How many are remembered.
     pub(super) fn len(&self) -> usize {
-        self.good.values.len() + self.bad.values.len()
-    }
-}
-
-/// Values by fingerprint, the oldest of which gives way.
-struct Memory<T> {
-    values: HashMap<Fingerprint, (T, u32), BuildHasherDefault<AsItIs>>,
-    /// In the order in which they came; one that was forgotten before may still stand here.
-    order: VecDeque<Fingerprint>,
-    most: usize,
-}
-
-impl<T> Memory<T> {
-    fn new(most: usize) -> Memory<T> {
-        Memory { values: HashMap::default(), order: VecDeque::new(), most }
-    }
-
-    fn get(&self, of: Fingerprint, now: u32) -> Option<&T> {
-        self.values.get(&of).filter(|(_, until)| now < *until).map(|(value, _)| value)
-    }
-
-    fn put(&mut self, of: Fingerprint, value: T, until: u32) {
-        match self.values.entry(of) {
-            Entry::Occupied(mut entry) => {
-                entry.insert((value, until));
-            }
-            Entry::Vacant(entry) => {
-                entry.insert((value, until));
-                self.order.push_back(of);
-            }
-        }
-        while self.order.len() > self.most {
-            let oldest = self.order.pop_front();
-            oldest.map(|it| self.values.remove(&it));
-        }
-    }
-}
-
-/// A fingerprint is a hash already, under a key that nobody knows.
-#[derive(Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&byte| self.0 = self.0.rotate_left(8) ^ u64::from(byte));
-    }
-
-    fn write_u128(&mut self, it: u128) {
-        self.0 = it as u64;
+        self.good.len() + self.bad.len()
     }
 }
 

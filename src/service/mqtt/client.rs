@@ -295,7 +295,9 @@ impl Client {
         let properties = Properties::written(&raw);
         mqtt::write_connack(&mut out, self.version, &ConnAck { session_present: false, reason, properties });
         self.send(desk, who, &out);
-        self.end(desk, who, CloseCode::POLICY_VIOLATION, words, Cause::Protocol);
+        let is_later = matches!(reason, 0x88 | 3);
+        let close = if is_later { CloseCode::TRY_AGAIN_LATER } else { CloseCode::POLICY_VIOLATION };
+        self.end(desk, who, close, words, Cause::Protocol);
     }
 
     /// Sends it DISCONNECT, where its version has that from a server, and ends its connection.

@@ -1,10 +1,11 @@
 //! How a client begins and ends: CONNECT, who it is, keep alive, its will (MQTT 5, 3.1, 3.14 and 4.13).
 
 use super::client::{ALIASES, Asked, Client, Owner, RECEIVE_MAX, Stage, Transport, WINDOW, Will};
+use super::publish::{outgoing, stamped};
 use super::{Beat, Mqtt, SESSION};
-use crate::mesh::{Body, Cause, Credentials, Form, Frame, Secret};
+use crate::mesh::{Body, Cause, Credentials, Denied, Form, Frame, Secret};
 use crate::service::fanout::Traits;
-use crate::service::offload::{OffloadPlan, may};
+use crate::service::offload::{OffloadPlan, Stamp, may};
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
 use edgehold_wire::mqtt::{self, ConnAck, Connect, Disconnect, Properties, Property, Publish, Version};
@@ -17,6 +18,12 @@ const SILENT_TICKS: u32 = 40;
 
 /// Ticks of one and a half seconds, as often as keep alive has seconds (3.1.2.10).
 const KEEP_ALIVE_TICKS: u32 = 6;
+
+/// CONNACK in version 5 and before (3.2.2.2): bad user name or password.
+const WORTHLESS: (u8, u8) = (0x86, 4);
+
+/// CONNACK in version 5 and before: the server is not available.
+const NOT_NOW: (u8, u8) = (0x88, 3);
 
 impl Mqtt {
     /// A client has come; its token.
@@ -61,9 +68,15 @@ impl Mqtt {
         if !plan.auth || desk.identity(who).is_some() {
             return self.connected(desk, who, token);
         }
+        // A password that is no text is nobody's here.
+        let Ok(password) = str::from_utf8(connect.password.unwrap_or_default()) else {
+            client.busy().will = None;
+            return client.refuse(desk, who, WORTHLESS, "these credentials are worth nothing here");
+        };
         client.stage = Stage::Asked;
         desk.pause(who);
-        desk.present(who, shown(connect));
+        let user = connect.user.unwrap_or_default().into();
+        desk.present(who, Credentials::Basic { user, password: Secret::new(password) });
     }
 
     /// What CONNECT says of the connection, and what is to be said of it.
@@ -89,16 +102,22 @@ impl Mqtt {
         Asked { id: id.into(), is_assigned, keep_alive, wants_session: expiry > 0 }
     }
 
-    /// What the client has shown was taken, or not.
-    pub(super) fn authenticated(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, taken: bool) {
+    /// What the client has shown was taken, or why not.
+    pub(super) fn authenticated(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, said: Result<(), Denied>) {
         let Some(client) = self.client(token).filter(|client| client.stage == Stage::Asked) else { return };
         desk.resume(who);
         let before = client.busy().bytes();
-        if taken {
-            self.connected(desk, who, token);
-        } else {
-            client.busy().will = None;
-            client.refuse(desk, who, (0x86, 4), "these credentials are worth nothing here");
+        match said {
+            Ok(()) => self.connected(desk, who, token),
+            Err(why) => {
+                client.busy().will = None;
+                let (code, words) = if why.is_no_verdict() {
+                    (NOT_NOW, "nobody can say now who you are; try again")
+                } else {
+                    (WORTHLESS, "these credentials are worth nothing here")
+                };
+                client.refuse(desk, who, code, words);
+            }
         }
         let after = self.client(token).and_then(|it| it.busy.as_ref()).map_or(0, |busy| busy.bytes());
         self.held_bytes = self.held_bytes - before + after;
@@ -110,12 +129,16 @@ impl Mqtt {
         let plan = self.plan_of(token);
         let client = &mut self.peers.clients[token as usize];
         let will = client.busy().will.as_ref();
-        let may_not = will.is_some_and(|it| !may(&plan.rules, &it.topic, desk.identity(who).map(|it| &**it), true));
+        let identity = desk.identity(who).map(|it| &**it);
+        let may_not = will.is_some_and(|it| !may(&plan.rules, &it.topic, identity, true));
         if may_not {
             client.busy().will = None;
             return client.refuse(desk, who, (0x87, 5), "you may not publish your will there");
         }
         let Some(asked) = client.busy().asked.take() else { return };
+        if let (Some(stamp), Some(will)) = (plan.stamp_of(identity), &mut client.busy().will) {
+            will.stamp(stamp);
+        }
         (client.stage, client.busy().least) = (Stage::Connected, 0);
         self.take_over(desk, who, token, &asked.id);
         let client = &mut self.peers.clients[token as usize];
@@ -140,9 +163,8 @@ impl Mqtt {
     fn take_over(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, id: &str) {
         let user = desk.identity(who).map(|it| it.name.clone());
         let name = self.hasher.hash_one((self.peers.clients[token as usize].route, user, id)).max(1);
-        let owner = self.owner(token);
         self.peers.clients[token as usize].name = name;
-        let before = self.names.insert(name, owner);
+        let before = self.names.insert(&self.peers.clients, token).map(|other| self.owner(other));
         if let Some((who, other)) = before.and_then(|other| self.owned(other)) {
             other.disconnect(desk, who, 0x8e, "another connection has taken this session over", Cause::Closed);
         }
@@ -223,12 +245,9 @@ impl Mqtt {
         }
         self.leave_topics(desk, token);
         self.leave_groups(desk, token);
-        let owner = self.owner(token);
+        self.names.remove(&self.peers.clients, token);
         let client = &mut self.peers.clients[token as usize];
         let was_in = client.name != 0;
-        if self.names.get(&client.name) == Some(&owner) {
-            self.names.remove(&client.name);
-        }
         client.stage = Stage::Ended;
         let busy = client.busy.take();
         self.held_bytes -= busy.as_ref().map_or(0, |busy| busy.bytes());
@@ -252,7 +271,8 @@ impl Mqtt {
         let plan = self.plan_of(token);
         let id = self.session_of(&plan, token);
         if let Some(session) = self.sessions.get_mut(id) {
-            let outgoing = super::publish::outgoing(session.version, &publish, (None, 0));
+            // It was stamped when its client was let in.
+            let outgoing = outgoing(session.version, &publish, (None, 0), (None, &mut self.properties));
             self.submit(desk, id, outgoing);
         }
     }
@@ -272,6 +292,13 @@ impl Will {
             retain: will.retain,
         }
     }
+
+    /// Says in it whose it is.
+    fn stamp(&mut self, stamp: Stamp<'_>) {
+        let mut raw = Vec::with_capacity(self.properties.len() + 256);
+        stamped(&mut raw, Properties::written(&self.properties).iter(), Some(stamp));
+        self.properties = raw.into();
+    }
 }
 
 fn welcome_properties(raw: &mut Vec<u8>, asked: &Asked, packet_bytes: usize) {
@@ -287,14 +314,4 @@ fn welcome_properties(raw: &mut Vec<u8>, asked: &Asked, packet_bytes: usize) {
     if asked.wants_session {
         Property::SessionExpiry(0).write(raw);
     }
-}
-
-/// What a client shows in CONNECT: a token, by its form (RFC 7519 section 3: three parts, the first of which is a JSON
-/// object in Base64), or a name and a password.
-fn shown(connect: &Connect<'_>) -> Credentials {
-    let password = String::from_utf8_lossy(connect.password.unwrap_or_default());
-    if password.starts_with("ey") && password.bytes().filter(|byte| *byte == b'.').count() == 2 {
-        return Credentials::Token(Secret::new(&password));
-    }
-    Credentials::Basic { user: connect.user.unwrap_or_default().into(), password: Secret::new(&password) }
 }

@@ -11,7 +11,7 @@
 //! | `deliver` | messages of shared filters |
 //! | `groups` | `$share`: messages of which each is for one of several clients |
 //! | `kept` | retained messages |
-//! | `client`, `session` | what is remembered |
+//! | `client`, `session`, `names` | what is remembered |
 //!
 //! A client's token is that of the fan-out; that of a session's connection has its highest bit set.
 
@@ -20,6 +20,7 @@ mod connect;
 mod deliver;
 mod groups;
 mod kept;
+mod names;
 mod publish;
 mod receive;
 mod relay;
@@ -37,6 +38,7 @@ use deliver::Peers;
 use edgehold_wire::upgrade;
 use edgehold_wire::ws::CloseCode;
 use kept::{Fresh, Kept};
+use names::Names;
 use session::{Session, SessionId};
 use std::collections::HashMap;
 use std::hash::RandomState;
@@ -67,7 +69,7 @@ pub struct Mqtt {
     kept: Kept,
     fresh: Fresh,
     /// Clients by their identifiers, as this shard's hash of them.
-    names: HashMap<u64, Owner>,
+    names: Names,
     hasher: RandomState,
     beats: Beats<Beat>,
     subprotocols: Rc<[String]>,
@@ -75,6 +77,8 @@ pub struct Mqtt {
     present: usize,
     /// Bytes of cut packets, wills and aliases of all clients.
     held_bytes: usize,
+    /// Room for the properties of one packet.
+    properties: Vec<u8>,
     epoch: u32,
 }
 
@@ -96,12 +100,13 @@ impl Service for Mqtt {
             shared: HashMap::new(),
             kept: Kept::default(),
             fresh: Fresh::default(),
-            names: HashMap::new(),
+            names: Names::default(),
             hasher: RandomState::new(),
             beats: Beats::new(),
             subprotocols: SUBPROTOCOLS.map(String::from).into(),
             present: 0,
             held_bytes: 0,
+            properties: Vec::new(),
             epoch: settings.epoch,
         }
     }
@@ -201,7 +206,7 @@ impl Mqtt {
                 self.receive(desk, who, token, bytes);
             }
             Event::Writable => self.writable(desk, who, token),
-            Event::Authenticated(taken) => self.authenticated(desk, who, token, taken),
+            Event::Authenticated(said) => self.authenticated(desk, who, token, said),
             Event::Close(code) => desk.close(who, code.unwrap_or(CloseCode::NORMAL), ""),
             Event::Fin => desk.finish(who, Cause::Closed),
             Event::Drain => self.drain(desk, who, token),

@@ -4,7 +4,7 @@ use super::Mqtt;
 use super::client::{ALIASES, Inbound, Owner, RECEIVE_MAX, Stage};
 use super::session::{Outgoing, Stage as SessionStage};
 use crate::mesh::Cause;
-use crate::service::offload::{WhileDown, may};
+use crate::service::offload::{Stamp, WhileDown, may};
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
 use edgehold_wire::mqtt::{self, AckKind, Fault, Packet, Properties, Property, Publish, QoS, Version};
@@ -110,7 +110,9 @@ impl Mqtt {
         if is_down && plan.while_down == WhileDown::Refuse {
             return Err(Refused(0x97, "the broker does not answer"));
         }
-        let outgoing = outgoing(session.version, publish, (Some(owner), publish.packet_id.unwrap_or(0)));
+        let stamp = plan.stamp_of(desk.identity(who).map(|it| &**it));
+        let owned = (Some(owner), publish.packet_id.unwrap_or(0));
+        let outgoing = outgoing(session.version, publish, owned, (stamp, &mut self.properties));
         if outgoing.packet.len() > session.packet_max as usize {
             return Err(Refused(0x97, "the broker takes no message as long as this"));
         }
@@ -184,14 +186,20 @@ impl Mqtt {
     }
 }
 
-/// A message as a session says it.
-pub(super) fn outgoing(version: Version, publish: &Publish<'_>, (owner, client_id): (Option<Owner>, u16)) -> Outgoing {
-    let mut kept = Vec::new();
+/// A message as a session says it. `stamp`: what is said of who has published it; `kept` has room for that, and what is
+/// in it does not matter.
+pub(super) fn outgoing(
+    version: Version,
+    publish: &Publish<'_>,
+    (owner, client_id): (Option<Owner>, u16),
+    (stamp, kept): (Option<Stamp<'_>>, &mut Vec<u8>),
+) -> Outgoing {
     let is_alias = |it: &Property<'_>| matches!(it, Property::TopicAlias(_));
     let mut properties = publish.properties;
-    if properties.iter().any(|it| is_alias(&it)) {
-        properties.iter().filter(|it| !is_alias(it)).for_each(|it| it.write(&mut kept));
-        properties = Properties::written(&kept);
+    if stamp.is_some() || properties.iter().any(|it| is_alias(&it)) {
+        kept.clear();
+        stamped(kept, properties.iter().filter(|it| !is_alias(it)), stamp);
+        properties = Properties::written(kept);
     }
     let packet_id = (publish.qos != QoS::AtMostOnce).then_some(1);
     let mut packet = Vec::with_capacity(publish.topic.len() + publish.payload.len() + properties.raw().len() + 16);
@@ -199,6 +207,16 @@ pub(super) fn outgoing(version: Version, publish: &Publish<'_>, (owner, client_i
     let length = packet.iter().skip(1).take_while(|byte| **byte & 0x80 != 0).count() + 1;
     let id_at = 1 + length + 2 + publish.topic.len();
     Outgoing { owner, client_id, qos: publish.qos, id: 0, id_at, is_released: false, packet: packet.into() }
+}
+
+/// Properties with what is said of who has published something, in place of what the client says under that name.
+pub(super) fn stamped<'p>(out: &mut Vec<u8>, properties: impl Iterator<Item = Property<'p>>, stamp: Option<Stamp<'_>>) {
+    let is_replaced =
+        |it: &Property<'_>| matches!(it, Property::User(name, _) if stamp.is_some_and(|s| s.replaces(name)));
+    properties.filter(|it| !is_replaced(it)).for_each(|it| it.write(out));
+    if let Some((name, value)) = stamp.and_then(|it| Some((it.name, it.value?))) {
+        Property::User(name, value).write(out);
+    }
 }
 
 #[cfg(test)]
@@ -223,7 +241,7 @@ mod tests {
                 properties,
                 payload: &payload,
             };
-            let mut it = outgoing(Version::V5, &publish, (None, 9));
+            let mut it = outgoing(Version::V5, &publish, (None, 9), (None, &mut vec![1; 9]));
             it.packet[it.id_at..it.id_at + 2].copy_from_slice(&77_u16.to_be_bytes());
             let limits = Limits { packet_bytes: u32::MAX };
             let Ok(Read::Packet { packet: Packet::Publish(read), used }) =
@@ -234,5 +252,29 @@ mod tests {
             assert_eq!((read.packet_id, read.topic, read.payload, read.dup), (Some(77), "a/b", &payload[..], false));
             assert!(read.properties.iter().eq([Property::User("a", "b")]) && used == it.packet.len());
         }
+    }
+    #[test]
+    fn who_a_client_is_says_the_edge_and_nobody_else() {
+        let mut raw = Vec::new();
+        let forged = [Property::User("x-user", "root"), Property::User("X-USER", "root"), Property::User("x", "y")];
+        forged.iter().for_each(|it| it.write(&mut raw));
+        let said = |version, stamp| {
+            let (qos, properties) = (QoS::AtMostOnce, Properties::written(&raw));
+            let (topic, payload) = ("a", &b""[..]);
+            let publish = Publish { dup: false, qos, retain: false, topic, packet_id: None, properties, payload };
+            let packet = outgoing(version, &publish, (None, 0), (stamp, &mut Vec::new())).packet;
+            let limits = Limits { packet_bytes: u32::MAX };
+            let Ok(Read::Packet { packet: Packet::Publish(read), .. }) =
+                mqtt::read(&packet, &limits, Some(version), Role::Server)
+            else {
+                panic!("{packet:?}");
+            };
+            read.properties.iter().map(|it| format!("{it:?}")).collect::<Vec<_>>()
+        };
+        let stamp = |value| Some(Stamp { name: "x-user", value });
+        assert_eq!(said(Version::V5, stamp(Some("ann"))), ["User(\"x\", \"y\")", "User(\"x-user\", \"ann\")"]);
+        assert_eq!(said(Version::V5, stamp(None)), ["User(\"x\", \"y\")"]);
+        assert_eq!(said(Version::V5, None).len(), 3);
+        assert!(said(Version::V311, stamp(Some("ann"))).is_empty());
     }
 }

@@ -9,8 +9,9 @@
 //!
 //! Shared topics: `topics.rs` counts what a shard's clients want, and asks the control thread, which has one session
 //! for the whole edge. Everything else goes over sessions of the shard itself, whose connections `callers.rs` makes.
-//! `plan.rs` is what a route says of both, `patterns.rs` what its patterns mean; `sessions.rs` is what sessions of both
-//! protocols have in common, `attempts.rs` and `beats.rs` when they are looked at, and tried again.
+//! `plan.rs` is what a route says of both, `patterns.rs` what its patterns mean, `stamp.rs` what brokers are told of
+//! publishers; `sessions.rs` is what sessions of both protocols have in common, `attempts.rs` and `beats.rs` when they
+//! are looked at, and tried again.
 
 mod attempts;
 mod beats;
@@ -18,6 +19,7 @@ mod callers;
 mod patterns;
 mod plan;
 mod sessions;
+mod stamp;
 mod topics;
 
 pub use attempts::Attempts;
@@ -28,4 +30,5 @@ pub use patterns::{Pattern, Rule, Syntax};
 pub(super) use patterns::{any, may};
 pub use plan::{BrokerCredentials, OffloadPlan, OffloadSettings, WhileDown};
 pub use sessions::{SessionId, Sessions, Stage, Submitted};
+pub use stamp::Stamp;
 pub(super) use topics::{Topics, Wanted};

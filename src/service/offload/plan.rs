@@ -72,6 +72,8 @@ pub struct OffloadPlan {
     pub private_as_client: bool,
     /// Clients that each shard may give a session of their own, at most.
     pub private_max: u32,
+    /// By which header, or user property, the broker is told who has published something.
+    pub stamp: Option<Box<str>>,
 }
 
 /// As whom the edge logs in at a broker.

@@ -245,7 +245,9 @@ impl Client {
             headers.push(("version", "1.0,1.1,1.2"));
         }
         self.tell(desk, who, Command::Error, &headers, body);
-        self.end(desk, who, CloseCode::POLICY_VIOLATION, message, Cause::Protocol);
+        let is_later = why == OffloadRefused::Unavailable;
+        let code = if is_later { CloseCode::TRY_AGAIN_LATER } else { CloseCode::POLICY_VIOLATION };
+        self.end(desk, who, code, message, Cause::Protocol);
     }
 
     /// Ends its connection behind what it was sent.

@@ -5,11 +5,12 @@ use super::client::{Stage, Told};
 use super::relay::{self, Route};
 use super::session::{self, Outgoing, Purpose, SessionId, Submitted};
 use crate::mesh::OffloadRefused;
-use crate::service::offload::may;
+use crate::service::offload::{Stamp, may};
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
 use edgehold_wire::stomp::{self, Command, Frame, Version};
 use edgehold_wire::ws::CloseCode;
+use std::borrow::Cow;
 
 /// Transactions of one client at a time.
 const TRANSACTIONS: usize = 16;
@@ -73,7 +74,10 @@ impl Stomp {
                 frame,
             );
         }
-        if let Some(words) = frame.headers.iter().find_map(|(name, value)| relay::harm(&name, &value)) {
+        // What the stamp replaces is not said.
+        let is_said = |name: &str| plan.stamp_of(None).is_none_or(|stamp| !stamp.replaces(name));
+        let harm = |(name, value): (Cow<'_, str>, Cow<'_, str>)| is_said(&name).then(|| relay::harm(&name, &value))?;
+        if let Some(words) = frame.headers.iter().find_map(harm) {
             return self.refuse(desk, token, words, frame);
         }
         let transaction = match self.transaction_of(token, frame) {
@@ -110,13 +114,17 @@ impl Stomp {
         let receipt = frame.get("receipt").map(|it| it.as_ref().into());
         let wants = receipt.is_some() || session.must_confirm(desk.now(), frame.command, &purpose);
         let number = if wants { session.next_receipt() } else { 0 };
-        let bytes = translated(frame, number, transaction);
+        let client = self.fanout.client(token).and_then(|it| desk.identity(it.who)).map(|it| &**it);
+        let stamp = session.plan.stamp_of(client).filter(|_| frame.command == Command::Send);
+        translated(&mut self.said, frame, number, transaction, stamp);
         let has_receipt = receipt.is_some();
         if let Purpose::Send(Some(destination)) = &purpose {
-            self.trials.begin((session.plan.number, destination.clone()));
+            self.trials.begin(session.plan.number, destination.clone());
         }
-        let outgoing = Outgoing { number, owner, receipt, purpose, frame: bytes.into() };
-        let submitted = session.submit(desk, outgoing);
+        let submitted = session.pass(desk, number, &self.said).unwrap_or_else(|| {
+            let outgoing = Outgoing { number, owner, receipt, purpose, frame: self.said.as_slice().into() };
+            session.submit(desk, outgoing)
+        });
         desk.counters().offload_published += u64::from(frame.command == Command::Send);
         if has_receipt {
             self.peers.clients[token as usize].busy().receipts += 1;
@@ -208,17 +216,62 @@ impl Stomp {
     }
 }
 
-/// A client's frame as a session says it.
-pub(super) fn translated(frame: &Frame<'_>, receipt: u64, transaction: Option<u64>) -> Vec<u8> {
-    let (receipt, transaction) = (receipt.to_string(), transaction.map(|it| format!("x{it}")));
-    let own = |name: &str| matches!(name, "receipt" | "transaction" | "content-length");
-    let kept: Vec<_> = frame.headers.iter().filter(|(name, _)| !own(name)).collect();
-    let mut headers: Vec<(&str, &str)> = kept.iter().map(|(name, value)| (&**name, &**value)).collect();
-    if receipt != "0" {
-        headers.push(("receipt", &receipt));
+/// Writes a client's frame into `out`, as a session says it. `stamp`: what is said of who it is.
+pub(super) fn translated(
+    out: &mut Vec<u8>,
+    frame: &Frame<'_>,
+    receipt: u64,
+    transaction: Option<u64>,
+    stamp: Option<Stamp<'_>>,
+) {
+    let own = |name: &str| {
+        matches!(name, "receipt" | "transaction" | "content-length") || stamp.is_some_and(|it| it.replaces(name))
+    };
+    out.clear();
+    stomp::begin(out, frame.command);
+    for (name, value) in frame.headers.iter().filter(|(name, _)| !own(name)) {
+        stomp::line(out, Version::V12, frame.command, &name, &value);
     }
-    headers.extend(transaction.as_deref().map(|it| ("transaction", it)));
-    let mut out = Vec::with_capacity(frame.body.len() + 256);
-    stomp::write(&mut out, Version::V12, frame.command, &headers, frame.body);
-    out
+    for (name, number) in [("receipt:", Some(receipt).filter(|it| *it > 0)), ("transaction:x", transaction)] {
+        if let Some(number) = number {
+            out.extend_from_slice(name.as_bytes());
+            stomp::number(out, number);
+            out.push(b'\n');
+        }
+    }
+    if let Some((name, value)) = stamp.and_then(|stamp| Some((stamp.name, stamp.value?))) {
+        stomp::line(out, Version::V12, frame.command, name, value);
+    }
+    stomp::end(out, frame.command, frame.body, !frame.body.is_empty());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edgehold_wire::stomp::{Limits, Read};
+
+    fn said(frame: &str, stamp: Option<Stamp<'_>>) -> String {
+        let limits = Limits { frame_bytes: 1 << 16, header_bytes: 1 << 12, header_count: 32 };
+        let Ok(Read::Frame { frame, .. }) = stomp::read(frame.as_bytes(), &limits, Version::V12) else {
+            panic!("{frame}")
+        };
+        let mut out = Vec::new();
+        translated(&mut out, &frame, 7, None, stamp);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn who_a_client_is_says_the_edge_and_nobody_else() {
+        let forged = "SEND\ndestination:/queue/a\nx-user:root\nX-User:root\nx-users:all\nx-user:\n\nhi\0";
+        let stamp = |value| Some(Stamp { name: "x-user", value });
+        let head = "SEND\ndestination:/queue/a\nx-users:all\nreceipt:7\n";
+        assert_eq!(said(forged, stamp(Some("ann:b"))), format!("{head}x-user:ann\\cb\ncontent-length:2\n\nhi\0"));
+        assert_eq!(said(forged, stamp(None)), format!("{head}content-length:2\n\nhi\0"));
+        assert!(said(forged, None).contains("\nx-user:root\nX-User:root\n"));
+        // An escaped name is the same name.
+        assert!(
+            !said("SEND\ndestination:/q\nx-u\\cb:root\n\n\0", Some(Stamp { name: "X-U:B", value: None }))
+                .contains("root")
+        );
+    }
 }

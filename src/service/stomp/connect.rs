@@ -2,7 +2,7 @@
 
 use super::client::{Client, Owner, Stage, Told, Transport};
 use super::{Beat, SESSION, Stomp};
-use crate::mesh::{Body, Cause, Credentials, Form, Frame, OffloadRefused, Secret};
+use crate::mesh::{Body, Cause, Credentials, Denied, Form, Frame, OffloadRefused, Secret};
 use crate::service::fanout::Traits;
 use crate::service::offload::OffloadPlan;
 use crate::shard::clock::TICK;
@@ -66,19 +66,24 @@ impl Stomp {
         }
         client.stage = Stage::Asked;
         desk.pause(who);
-        desk.present(who, shown(&login, &passcode));
+        desk.present(who, Credentials::Basic { user: login.as_ref().into(), password: Secret::new(&passcode) });
     }
 
-    /// What the client has shown was taken, or not.
-    pub(super) fn authenticated(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, taken: bool) {
+    /// What the client has shown was taken, or why not.
+    pub(super) fn authenticated(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, said: Result<(), Denied>) {
         let Some(client) = self.client(token).filter(|client| client.stage == Stage::Asked) else { return };
         desk.resume(who);
-        if taken {
+        let Err(why) = said else {
             self.connected(desk, who, token);
             return self.receive(desk, who, token, b"");
-        }
+        };
         client.stage = Stage::Connected;
-        client.fail(desk, who, &Told::new(OffloadRefused::Credentials, "these credentials are worth nothing here"));
+        let (why, words) = if why.is_no_verdict() {
+            (OffloadRefused::Unavailable, "nobody can say now who you are; try again")
+        } else {
+            (OffloadRefused::Credentials, "these credentials are worth nothing here")
+        };
+        client.fail(desk, who, &Told::new(why, words));
     }
 
     fn connected(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32) {
@@ -206,13 +211,4 @@ const GRACE_TICKS: u32 = 4;
 fn ticks_of(millis: u32) -> u16 {
     let ticks = millis / TICK.as_millis() as u32;
     if millis == 0 { 0 } else { ticks.clamp(1, u32::from(u16::MAX)) as u16 }
-}
-
-/// What a client shows in CONNECT: a token, by its form (RFC 7519 section 3: three parts, the first of which is a JSON
-/// object in Base64), or a name and a password.
-fn shown(login: &str, passcode: &str) -> Credentials {
-    if passcode.starts_with("ey") && passcode.bytes().filter(|byte| *byte == b'.').count() == 2 {
-        return Credentials::Token(Secret::new(passcode));
-    }
-    Credentials::Basic { user: login.into(), password: Secret::new(passcode) }
 }

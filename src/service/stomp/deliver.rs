@@ -84,7 +84,7 @@ fn head(out: &mut Vec<u8>, ids: &Ids, tag: u32, (version, sequence): (Version, u
     }
     if tag & ACKNOWLEDGES != 0 && version == Version::V12 {
         out.extend_from_slice(b"\nack:t");
-        out.extend_from_slice(sequence.to_string().as_bytes());
+        stomp::number(out, sequence);
     }
     out.push(b'\n');
 }

@@ -73,6 +73,10 @@ pub struct Stomp {
     /// Bytes of cut frames of all clients.
     rest_bytes: usize,
     private: usize,
+    /// The tick in which the gauges of sessions were last counted.
+    gauged: u32,
+    /// Scratch: a client's frame as a session says it.
+    said: Vec<u8>,
 }
 
 impl Service for Stomp {
@@ -103,6 +107,8 @@ impl Service for Stomp {
             present: 0,
             rest_bytes: 0,
             private: 0,
+            gauged: 0,
+            said: Vec::new(),
         }
     }
 
@@ -181,7 +187,11 @@ impl Stomp {
         self.callers.moved(upstream, addresses);
     }
 
-    fn gauge(&self, desk: &mut Desk<'_>) {
+    /// Once in a tick: a look at every session.
+    fn gauge(&mut self, desk: &mut Desk<'_>) {
+        if std::mem::replace(&mut self.gauged, desk.now()) == desk.now() {
+            return;
+        }
         let (up, bytes) = self
             .sessions
             .iter()
@@ -204,7 +214,7 @@ impl Stomp {
                 self.receive(desk, who, token, bytes);
             }
             Event::Writable => self.writable(desk, who, token),
-            Event::Authenticated(taken) => self.authenticated(desk, who, token, taken),
+            Event::Authenticated(said) => self.authenticated(desk, who, token, said),
             Event::Close(code) => desk.close(who, code.unwrap_or(CloseCode::NORMAL), ""),
             Event::Fin => desk.finish(who, Cause::Closed),
             Event::Drain => self.drain(desk, who, token),

@@ -15,7 +15,7 @@ use edgehold_wire::stomp::{self, Command, Version};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// Destinations that are remembered as proven; beyond, all are forgotten.
+/// Destinations of a route that are remembered as proven; beyond, all are forgotten.
 const PROVEN: usize = 65_536;
 
 /// Where no client may have one more.
@@ -23,10 +23,14 @@ pub const TOO_MANY: &str = "too many clients have a session of their own";
 
 /// What is known of destinations, by route.
 #[derive(Default)]
-pub struct Trials {
-    proven: HashSet<(u16, Box<str>)>,
+pub struct Trials(HashMap<u16, Tried>);
+
+/// What is known of the destinations of a route.
+#[derive(Default)]
+struct Tried {
+    proven: HashSet<Box<str>>,
     /// How much is under way on the trial session for each.
-    trying: HashMap<(u16, Box<str>), u32>,
+    trying: HashMap<Box<str>, u32>,
 }
 
 /// Where something goes.
@@ -41,26 +45,28 @@ pub struct Route {
 pub struct TooMany;
 
 impl Trials {
-    fn needs(&self, key: &(u16, Box<str>)) -> bool {
-        self.trying.contains_key(key) || !self.proven.contains(key)
+    fn needs(&self, route: u16, destination: &str) -> bool {
+        let its = self.0.get(&route);
+        its.is_none_or(|it| it.trying.contains_key(destination) || !it.proven.contains(destination))
     }
 
-    pub(super) fn begin(&mut self, key: (u16, Box<str>)) {
-        *self.trying.entry(key).or_default() += 1;
+    pub(super) fn begin(&mut self, route: u16, destination: Box<str>) {
+        *self.0.entry(route).or_default().trying.entry(destination).or_default() += 1;
     }
 
-    fn end(&mut self, key: (u16, Box<str>), proven: bool) {
-        if let Some(count) = self.trying.get_mut(&key) {
+    fn end(&mut self, route: u16, destination: Box<str>, proven: bool) {
+        let its = self.0.entry(route).or_default();
+        if let Some(count) = its.trying.get_mut(&destination) {
             *count -= 1;
             if *count == 0 {
-                self.trying.remove(&key);
+                its.trying.remove(&destination);
             }
         }
         if proven {
-            if self.proven.len() >= PROVEN {
-                self.proven.clear();
+            if its.proven.len() >= PROVEN {
+                its.proven.clear();
             }
-            self.proven.insert(key);
+            its.proven.insert(destination);
         }
     }
 }
@@ -121,8 +127,7 @@ impl Stomp {
         if wants_reply || any(&plan.private, destination, client) {
             return self.private_session(desk, token, plan).map(|session| Route { session, trial: false });
         }
-        let key = (plan.number, destination.into());
-        if !self.trials.needs(&key) {
+        if !self.trials.needs(plan.number, destination) {
             return Ok(Route { session: self.shared_session(plan, token), trial: false });
         }
         let place = plan.connections.max(1) as usize;
@@ -384,7 +389,7 @@ impl Stomp {
         refused: Option<(&str, &[u8])>,
     ) {
         if let Purpose::Send(Some(destination)) = outgoing.purpose {
-            self.trials.end((route, destination), refused.is_none());
+            self.trials.end(route, destination, refused.is_none());
         }
         let Some((who, client)) = self.owned(outgoing.owner) else { return };
         let receipt = outgoing.receipt.as_deref();

@@ -207,6 +207,13 @@ impl Session {
         if is_full { Submitted::Full } else { written }
     }
 
+    /// Sends a frame that has no receipt, where nothing is in front of it. `None`: it is to be submitted.
+    pub fn pass(&mut self, desk: &mut Desk<'_>, number: u64, frame: &[u8]) -> Option<Submitted> {
+        let is_next = self.is_up() && self.sent == self.outgoing.len() && self.sent < self.window;
+        let has_room = self.outgoing_bytes <= self.plan.unconfirmed_bytes;
+        (number == 0 && is_next && has_room).then(|| self.write(desk, frame))
+    }
+
     /// Says what was not said yet, as far as the window goes.
     pub fn pump(&mut self, desk: &mut Desk<'_>) -> Submitted {
         let mut written = Submitted::Taken;

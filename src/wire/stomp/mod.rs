@@ -25,7 +25,7 @@ pub use fault::Fault;
 pub use headers::{Frame, Headers};
 pub use heart_beat::HeartBeat;
 pub use read::{Limits, Read, read, resume};
-pub use write::{escape, line, write, write_without_length};
+pub use write::{begin, end, escape, line, number, write, write_without_length};
 
 /// A version of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

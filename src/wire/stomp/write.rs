@@ -33,14 +33,26 @@ fn frame(
     body: &[u8],
     with_length: bool,
 ) {
-    out.extend_from_slice(command.as_str().as_bytes());
-    out.push(b'\n');
+    begin(out, command);
     for (name, value) in headers.iter().filter(|(name, _)| *name != "content-length") {
         line(out, version, command, name, value);
     }
+    end(out, command, body, with_length);
+}
+
+/// The line of the command: header lines ([`line()`]) and [`end()`] make a frame of it.
+pub fn begin(out: &mut Vec<u8>, command: Command) {
+    out.extend_from_slice(command.as_str().as_bytes());
+    out.push(b'\n');
+}
+
+/// What is behind the header lines: `content-length` where it is wanted, the empty line, the body, and NUL.
+pub fn end(out: &mut Vec<u8>, command: Command, body: &[u8], with_length: bool) {
     let body = if command.has_body() { body } else { &[] };
     if with_length && command.has_body() {
-        length(out, body.len());
+        out.extend_from_slice(b"content-length:");
+        number(out, body.len() as u64);
+        out.push(b'\n');
     }
     out.push(b'\n');
     out.extend_from_slice(body);
@@ -60,10 +72,9 @@ pub fn line(out: &mut Vec<u8>, version: Version, command: Command, name: &str, v
     out.push(b'\n');
 }
 
-/// `content-length`, with its line end.
-fn length(out: &mut Vec<u8>, length: usize) {
-    out.extend_from_slice(b"content-length:");
-    let (from, mut rest) = (out.len(), length);
+/// A number in decimal digits.
+pub fn number(out: &mut Vec<u8>, number: u64) {
+    let (from, mut rest) = (out.len(), number);
     loop {
         out.push(b'0' + (rest % 10) as u8);
         rest /= 10;
@@ -72,7 +83,6 @@ fn length(out: &mut Vec<u8>, length: usize) {
         }
     }
     out.get_mut(from..).unwrap_or_default().reverse();
-    out.push(b'\n');
 }
 
 /// A header's value as this version writes it in frames of this command. [`line()`] writes names.

@@ -12,12 +12,19 @@ use crate::control::certificates::inspect_client;
 use std::path::Path;
 
 /// The kinds of `auth`, each with a key without which it is nothing, and what that is.
-const KINDS: [(&str, Option<(&str, &str)>); 4] = [
+const KINDS: [(&str, Option<(&str, &str)>); 5] = [
     ("basic", Some(("users", "a file of users (edgehold passwd)"))),
     ("jwt", Some(("keys", "a file with keys, or the https URL of a JWKS"))),
     ("forward", Some(("url", "an http or https URL"))),
     ("client_certificate", None),
+    ("broker", None),
 ];
+
+/// Kinds that take a name and a password, as `broker` does.
+const RIVALS: [&str; 2] = ["basic", "forward"];
+
+/// Keys that say how a broker is asked.
+const BROKER: [&str; 4] = ["broker_remember", "broker_refused_remember", "broker_parallel", "broker_wrong_per_minute"];
 
 /// Fields that are handed on where none are written.
 const FIELDS: [&str; 2] = ["authorization", "cookie"];
@@ -28,11 +35,17 @@ pub(super) fn check_auth(section: &Section<RouteDraft>, report: &mut Report<'_>)
         let words = "are asked for, and nobody is asked who it is — write `auth`, or leave them out";
         report.note_key(section, "roles", words.into());
     }
+    if section.gives("stamp") && !section.gives("auth") && section.service().is_some() {
+        let words = "names who a client is, and nobody is asked — write `auth`, or leave it out";
+        report.note_key(section, "stamp", words.into());
+    }
     if !section.gives("auth") || section.refused.iter().any(|it| it == "auth") {
         return;
     }
+    check_broker(section, report);
     if KINDS.iter().all(|(kind, _)| !section.gives(&format!("auth.{kind}"))) {
-        let words = "lets nobody say who it is — write `basic`, `jwt`, `forward` or `client_certificate` in it";
+        let words =
+            "lets nobody say who it is — write `basic`, `jwt`, `forward`, `client_certificate` or `broker` in it";
         report.note_key(section, "auth", words.into());
     }
     for (kind, needed) in KINDS {
@@ -47,6 +60,36 @@ pub(super) fn check_auth(section: &Section<RouteDraft>, report: &mut Report<'_>)
         }
     }
     check_keys(section, report);
+}
+
+/// A broker is asked where there is one, by name and password, which nobody else is asked about then.
+fn check_broker(section: &Section<RouteDraft>, report: &mut Report<'_>) {
+    let is_asked = section.value.auth.broker.is_asked;
+    let key = "auth.broker";
+    match section.service() {
+        Some("stomp" | "mqtt") | None => {}
+        Some(_) if !section.gives(key) => {}
+        Some(service) => {
+            let words = format!(
+                "is for services in front of a broker, stomp and mqtt; this route has service {service} — write \
+                 `basic`, `jwt` or `forward`"
+            );
+            return report.note_key(section, key, words);
+        }
+    }
+    if section.gives(key) && !section.refused.iter().any(|it| it == key) && !is_asked {
+        return report.note_key(section, key, "asks nobody — write true, or leave it out".into());
+    }
+    let rival = RIVALS.iter().find(|kind| section.gives(&format!("auth.{kind}")));
+    if let Some(rival) = rival.filter(|_| is_asked) {
+        let words = format!("and `{rival}` are both for a name and a password — leave one of them out");
+        report.note_key(section, key, words);
+    }
+    let unused = BROKER.iter().find(|it| section.gives(&format!("auth.{it}")));
+    if let Some(unused) = unused.filter(|_| !section.gives(key)) {
+        let words = "is for `broker = true`, which is not written — write that too, or leave it out";
+        report.note_key(section, &format!("auth.{unused}"), words.into());
+    }
 }
 
 /// A verdict can depend only on what the other server is told.
@@ -78,6 +121,7 @@ pub(super) fn auth(section: &Section<RouteDraft>, base: &Path, report: &mut Repo
         basic: gives("basic").then(|| basic(draft, base)).flatten(),
         jwt: gives("jwt").then(|| jwt(&draft.jwt, base)).flatten(),
         forward: gives("forward").then(|| forward(&draft.forward, base)).flatten(),
+        broker: draft.broker.is_asked.then_some(draft.broker.settings),
         client_certificate: gives("client_certificate").then_some(certificate),
         timeout: draft.timeout,
         expired_code: draft.expired_code,

@@ -2,6 +2,7 @@
 
 use super::super::forms::{self, Parsed};
 use super::super::model::{Algorithm, AuthLimits, CertificateName, HttpUrl, KeySource, Server, TokenPlaces};
+use super::auth_broker::{self, BrokerDraft};
 use super::route::RouteDraft;
 use super::{DAY, Field, HOUR, KIB, Key, MINUTE, Preset, Rule, push_new, put};
 use crate::control::auth::{NOT_HANDED_ON, is_handed_on};
@@ -16,6 +17,7 @@ pub(crate) struct AuthDraft {
     pub(crate) basic: BasicDraft,
     pub(crate) jwt: JwtDraft,
     pub(crate) forward: ForwardDraft,
+    pub(crate) broker: BrokerDraft,
     pub(crate) certificate_name: CertificateName,
     pub(crate) certificate_roles: Vec<String>,
 }
@@ -187,7 +189,7 @@ macro_rules! file {
 // ---- keys ----
 
 /// The keys inside of `auth`.
-pub(super) static AUTH: [Key<RouteDraft>; 6] = [
+pub(super) static AUTH: [Key<RouteDraft>; 11] = [
     Key {
         name: "basic",
         field: Field::Table { form: "a table, { users = \"users\" }", keys: &BASIC },
@@ -230,6 +232,11 @@ pub(super) static AUTH: [Key<RouteDraft>; 6] = [
         see: &["auth.client_certificate.name", "tls.client"],
         ..Key::PLAIN
     },
+    auth_broker::BROKER,
+    auth_broker::REMEMBER,
+    auth_broker::REFUSED_REMEMBER,
+    auth_broker::PARALLEL,
+    auth_broker::WRONG_PER_MINUTE,
     Key {
         name: "timeout",
         field: Field::millis(Rule::Range(100, MINUTE), |r| &mut r.auth.timeout),

@@ -16,6 +16,7 @@ macro_rules! choice {
 mod addresses;
 mod admission;
 mod auth;
+mod auth_broker;
 mod channels;
 mod cors;
 mod feed;
@@ -27,6 +28,7 @@ mod reference;
 mod route;
 mod server;
 mod shares;
+mod stamp;
 
 use super::forms::{self, Parsed};
 use std::time::Duration;

@@ -12,7 +12,7 @@ use super::auth::{AUTH, AuthDraft, role};
 use super::feed::ClientTlsDraft;
 use super::shares;
 use super::{Field, HOUR, KIB, Key, MIB, MINUTE, Preset, Rule, push_new, put};
-use super::{addresses, channels, cors, offload};
+use super::{addresses, channels, cors, offload, stamp};
 
 /// Close codes that tell a client something true when its upstream is gone
 /// (RFC 6455 section 7.4.1 and the registry it opens).
@@ -147,7 +147,7 @@ fn no_feed(text: &str, known: &[String]) -> String {
 }
 
 /// The keys of `[[route]]`, apart from those of `[limits]`.
-pub(crate) static ROUTE: [Key<RouteDraft>; 61] = [
+pub(crate) static ROUTE: [Key<RouteDraft>; 62] = [
     Key {
         name: "path",
         field: Field::Text { form: "a path that begins with a slash", store: RouteDraft::store_path },
@@ -493,6 +493,7 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 61] = [
     offload::PRIVATE_MAX,
     offload::PRIVATE_AS,
     offload::PERMISSIONS,
+    stamp::STAMP,
     offload::PREFETCH,
     offload::UNCONFIRMED_BYTES,
     offload::WHILE_DOWN,

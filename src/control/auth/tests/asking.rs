@@ -5,7 +5,8 @@ use super::super::passwd::{self, Change};
 use super::super::settings::{AuthSettings, BasicSettings, JwtSettings, KeySource};
 use super::super::stats::Kind;
 use super::super::verifiers::{Upkeep, Verifiers};
-use super::{LIMITS, jwt, no_auth};
+use super::{LIMITS, PATIENCE, jwt, no_auth, until};
+use crate::control::brokers::BrokerSettings;
 use crate::mesh::{Answer, Credentials, Denied, Question, Secret, ShardNumber};
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,10 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::time::{sleep, timeout};
-
-/// What an answer may take in a test, on a machine with much to do.
-const PATIENCE: Duration = Duration::from_secs(60);
+use tokio::time::timeout;
 
 /// Verifiers of one route, number 1, and their answers.
 pub(super) struct Desk {
@@ -29,8 +27,13 @@ pub(super) struct Desk {
 
 impl Desk {
     pub(super) fn new(settings: AuthSettings) -> (Desk, Upkeep) {
+        Desk::before(settings, &[])
+    }
+
+    /// Of a route in front of a broker.
+    pub(super) fn before(settings: AuthSettings, brokers: &[BrokerSettings]) -> (Desk, Upkeep) {
         let (sender, answers) = unbounded_channel();
-        let (verifiers, upkeep) = Verifiers::start(&[None, Some(settings)], LIMITS, sender).unwrap();
+        let (verifiers, upkeep) = Verifiers::start((&[None, Some(settings)], brokers), LIMITS, sender).unwrap();
         (Desk { verifiers, answers, next: 0 }, upkeep)
     }
 
@@ -39,7 +42,7 @@ impl Desk {
     }
 
     /// From a client of this address.
-    fn ask_from(&mut self, client: Option<IpAddr>, credentials: Credentials) -> u32 {
+    pub(super) fn ask_from(&mut self, client: Option<IpAddr>, credentials: Credentials) -> u32 {
         let number = self.next;
         self.next += 1;
         self.verifiers.ask(3, Question { number, route: 1, client, credentials });
@@ -61,7 +64,7 @@ impl Desk {
         answer.verdict.map(|it| it.name.to_string()).map_err(|it| it.why)
     }
 
-    fn answers_that_are_there(&mut self) -> usize {
+    pub(super) fn answers_that_are_there(&mut self) -> usize {
         std::iter::from_fn(|| self.answers.try_recv().ok()).count()
     }
 }
@@ -70,7 +73,7 @@ pub(super) fn token(text: &str) -> Credentials {
     Credentials::Token(Secret::new(text))
 }
 
-fn password(user: &str, password: &str) -> Credentials {
+pub(super) fn password(user: &str, password: &str) -> Credentials {
     Credentials::Basic { user: user.into(), password: Secret::new(password) }
 }
 
@@ -198,15 +201,6 @@ async fn a_token_is_remembered_no_longer_than_it_lasts() {
     let answer = desk.next().await;
     let left = answer.verdict.unwrap().expires.unwrap() - super::super::stats::unix();
     assert!(u64::from(answer.keep).abs_diff(left) <= 2, "{} {left}", answer.keep);
-}
-
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let waits = async {
-        while !holds() {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, waits).await.unwrap_or_else(|_| panic!("{what}"));
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use super::super::settings::{AuthSettings, ForwardSettings, KeySource};
 use super::asking::{Desk, token};
-use super::{jwt, no_auth, url};
+use super::{PATIENCE, jwt, no_auth, until, url};
 use crate::mesh::identity::AskedRequest;
 use crate::mesh::{Credentials, Denial, Denied};
 use serde_json::{Value, json};
@@ -12,9 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{sleep, timeout};
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use tokio::time::sleep;
 
 /// What a server does with a request.
 #[derive(Clone)]
@@ -93,15 +91,6 @@ async fn converse(stream: TcpStream, script: Arc<Mutex<Say>>, heads: Arc<Mutex<V
 
 fn answer(status: &str, fields: &str, body: &str) -> Say {
     Say::Bytes(format!("HTTP/1.1 {status}\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
-}
-
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let waits = async {
-        while !holds() {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, waits).await.unwrap_or_else(|_| panic!("{what}"));
 }
 
 // ---- JWKS ----

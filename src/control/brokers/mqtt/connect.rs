@@ -1,7 +1,9 @@
 //! CONNECT and CONNACK.
 
 use crate::control::brokers::connection::Connection;
+use crate::control::brokers::keeper::within;
 use crate::control::brokers::link::Beats;
+use crate::control::brokers::login::Denial;
 use crate::control::brokers::settings::{BrokerAddress, BrokerSettings};
 use edgehold_wire::mqtt::{
     self, ConnAck, Connect, Limits, Packet, Properties, Property, Read, Role, Version, write_connect,
@@ -18,6 +20,13 @@ const UNSUPPORTED: u8 = 0x84;
 /// CONNACK of MQTT 3.1.1: so does this one say it.
 const UNACCEPTABLE: u8 = 1;
 
+/// CONNACK of MQTT version 5 that is about who logs in: bad user name or password, not authorized, banned, bad
+/// authentication method (section 3.2.2.2). The others are about the server, or about CONNECT itself.
+const CREDENTIALS: [u8; 4] = [0x86, 0x87, 0x8a, 0x8c];
+
+/// CONNACK of MQTT 3.1.1, likewise (section 3.2.2.3).
+const CREDENTIALS_311: [u8; 2] = [4, 5];
+
 /// Bytes of a CONNACK, at most.
 const LIMITS: Limits = Limits { packet_bytes: 64 << 10 };
 
@@ -25,8 +34,8 @@ const LIMITS: Limits = Limits { packet_bytes: 64 << 10 };
 const PING: &[u8] = &[0xc0, 0];
 
 /// A connection on which the broker has let the edge in.
-pub(super) struct Opened {
-    pub(super) connection: Connection,
+pub(in crate::control::brokers) struct Opened {
+    pub(in crate::control::brokers) connection: Connection,
     pub(super) beats: Beats,
     /// The broker had a session of the edge.
     pub(super) is_present: bool,
@@ -36,30 +45,94 @@ pub(super) struct Opened {
     pub(super) has_ids: bool,
 }
 
-/// Why a version does not seem to be spoken.
-pub(super) enum Unspoken {
-    /// The broker says so.
-    Said,
-    /// It has hung up, or has answered what is no CONNACK of this version.
+/// Why there is no session.
+enum Unopened {
+    /// The broker says that it does not speak the version.
+    Unspoken,
+    /// It does not seem to: it has hung up, or has answered what is no CONNACK of this version.
     Unclear(String),
+    /// It does, and lets nobody in by this CONNECT.
+    Denied(Denial),
 }
 
-/// Connects. `Ok(Err(_))`: this broker does not seem to speak the version.
+/// The version that a broker speaks, as far as is known.
+#[derive(Clone, Copy)]
+pub(in crate::control::brokers) struct Spoken {
+    version: Version,
+    /// It has answered CONNECT of this version.
+    is_proven: bool,
+}
+
+impl Spoken {
+    /// It is not known.
+    pub(in crate::control::brokers) fn new() -> Spoken {
+        Spoken { version: Version::V5, is_proven: false }
+    }
+
+    /// It.
+    pub(in crate::control::brokers) fn version(self) -> Version {
+        self.version
+    }
+
+    /// Connects with the version that the broker is known to speak, or else with one after the other. One that has
+    /// hung up may have other reasons: what a broker has spoken once is held on to, unless it says otherwise.
+    ///
+    /// # Errors
+    /// It cannot be reached, does not answer within the time that an address has, or speaks no MQTT. `Ok(Err(_))`: it
+    /// does not let in who logs in.
+    pub(in crate::control::brokers) async fn open(
+        &mut self,
+        address: &BrokerAddress,
+        settings: &BrokerSettings,
+        clean_start: bool,
+    ) -> io::Result<Result<Opened, Denial>> {
+        let limit = settings.connect_timeout;
+        let first = within(limit, open(address, settings, self.version, clean_start)).await?;
+        let is_another = match &first {
+            Err(Unopened::Unspoken) => true,
+            Err(Unopened::Unclear(_)) => !self.is_proven,
+            Ok(_) | Err(Unopened::Denied(_)) => false,
+        };
+        if !is_another {
+            return self.judge(first);
+        }
+        tracing::debug!(route = settings.name, %address, "another version of MQTT is tried");
+        let other = if self.version == Version::V5 { Version::V311 } else { Version::V5 };
+        *self = Spoken { version: other, is_proven: false };
+        let opened = within(limit, open(address, settings, other, true)).await.and_then(|it| self.judge(it));
+        if opened.is_err() {
+            self.version = Version::V5;
+        }
+        opened
+    }
+
+    fn judge(&mut self, opened: Result<Opened, Unopened>) -> io::Result<Result<Opened, Denial>> {
+        self.is_proven |= matches!(opened, Ok(_) | Err(Unopened::Denied(_)));
+        match opened {
+            Ok(opened) => Ok(Ok(opened)),
+            Err(Unopened::Denied(why)) => Ok(Err(why)),
+            Err(Unopened::Unspoken) => Err(io::Error::other("the broker does not speak this version of MQTT")),
+            Err(Unopened::Unclear(words)) => Err(io::Error::other(words)),
+        }
+    }
+}
+
+/// Connects.
 ///
 /// # Errors
-/// It cannot be reached, or does not let the edge in.
-pub(super) async fn open(
+/// It cannot be reached. `Ok(Err(_))`: there is no session.
+async fn open(
     address: &BrokerAddress,
     settings: &BrokerSettings,
     version: Version,
     clean_start: bool,
-) -> io::Result<Result<Opened, Unspoken>> {
+) -> io::Result<Result<Opened, Unopened>> {
     let mut connection = Connection::open(address).await?;
     write(&mut connection, settings, version, clean_start);
     loop {
         match mqtt::read(&connection.received, &LIMITS, Some(version), Role::Client) {
             Ok(Read::Packet { packet: Packet::ConnAck(answer), used }) => {
-                let said = let_in(settings, version, &answer)?;
+                let said = let_in(settings, version, &answer);
                 connection.received.drain(..used);
                 return Ok(said.map(|(beats, is_kept, has_ids, is_present)| Opened {
                     connection,
@@ -69,13 +142,13 @@ pub(super) async fn open(
                     has_ids,
                 }));
             }
-            Ok(Read::Packet { .. }) => return Ok(Err(Unspoken::Unclear("its answer to CONNECT is none".into()))),
+            Ok(Read::Packet { .. }) => return Ok(Err(Unopened::Unclear("its answer to CONNECT is none".into()))),
             // So does an answer of an older version look, too.
-            Err(fault) => return Ok(Err(Unspoken::Unclear(fault.words().into()))),
+            Err(fault) => return Ok(Err(Unopened::Unclear(fault.words().into()))),
             Ok(Read::More { .. }) => {}
         }
         if let Err(error) = connection.go_on().await {
-            return Ok(Err(Unspoken::Unclear(error.to_string())));
+            return Ok(Err(Unopened::Unclear(error.to_string())));
         }
     }
 }
@@ -102,26 +175,17 @@ fn write(connection: &mut Connection, settings: &BrokerSettings, version: Versio
     write_connect(&mut connection.unsent, &connect);
 }
 
-impl From<Unspoken> for io::Error {
-    fn from(why: Unspoken) -> io::Error {
-        match why {
-            Unspoken::Said => io::Error::other("the broker does not speak this version of MQTT"),
-            Unspoken::Unclear(words) => io::Error::other(words),
-        }
-    }
-}
-
 /// Heart-beats, whether the session is kept, whether there are identifiers, whether there was a session.
 type LetIn = (Beats, bool, bool, bool);
 
-fn let_in(settings: &BrokerSettings, version: Version, answer: &ConnAck<'_>) -> io::Result<Result<LetIn, Unspoken>> {
+fn let_in(settings: &BrokerSettings, version: Version, answer: &ConnAck<'_>) -> Result<LetIn, Unopened> {
     match (version, answer.reason) {
         (_, 0) => {}
-        (Version::V5, UNSUPPORTED) | (Version::V311, UNACCEPTABLE) => {
-            return Ok(Err(Unspoken::Said));
-        }
+        (Version::V5, UNSUPPORTED) | (Version::V311, UNACCEPTABLE) => return Err(Unopened::Unspoken),
         (_, reason) => {
-            return Err(io::Error::other(format!("the broker lets the edge not in: reason {reason:#04x}")));
+            let about_who = if version == Version::V5 { &CREDENTIALS[..] } else { &CREDENTIALS_311 };
+            let words = format!("reason {reason:#04x}");
+            return Err(Unopened::Denied(Denial { words, by_credentials: about_who.contains(&reason) }));
         }
     }
     let (mut keep_alive, mut has_ids) = (seconds(settings.heart_beat), version == Version::V5);
@@ -134,7 +198,7 @@ fn let_in(settings: &BrokerSettings, version: Version, answer: &ConnAck<'_>) -> 
             _ => {}
         }
     }
-    Ok(Ok((beats(keep_alive), is_kept, has_ids, answer.session_present)))
+    Ok((beats(keep_alive), is_kept, has_ids, answer.session_present))
 }
 
 /// Whole seconds, as CONNECT has them: at least one, where there are heart-beats at all.

@@ -8,14 +8,15 @@ mod connect;
 mod filters;
 mod overlap;
 
-use super::keeper::{Dialect, Keeper, Next, nonsense, take_received, within};
+use super::keeper::{Dialect, Keeper, Next, nonsense, take_received};
 use super::link::Link;
 use super::pace::Pace;
 use super::refusals::Refusal;
-use super::settings::{BrokerAddress, BrokerSettings};
+use super::settings::BrokerAddress;
 use super::stats::Refused;
 use crate::mesh::{NewMessage, PlainFrame};
-use connect::{Opened, Unspoken};
+use connect::Opened;
+pub(super) use connect::Spoken;
 use edgehold_wire::mqtt::shared::{self, write_shared};
 use edgehold_wire::mqtt::{
     self, Ack, AckKind, Limits, Options, Packet, Properties, Property, Publish, QoS, Read, Role, SubAck, Version,
@@ -45,9 +46,7 @@ const SUSPECTS: usize = 65_536;
 
 /// What is known of an MQTT broker.
 pub(super) struct Mqtt {
-    version: Version,
-    /// A session was there that has spoken it.
-    is_proven: bool,
+    spoken: Spoken,
     /// Messages come with the identifiers of their filters.
     has_ids: bool,
     /// The broker keeps the session while there is no connection.
@@ -100,7 +99,7 @@ impl Dialect for Mqtt {
 impl Mqtt {
     async fn go_on(&mut self, keeper: &mut Keeper, address: &BrokerAddress) -> Result<Infallible, io::Error> {
         let settings = keeper.settings.clone();
-        let opened = self.open(address, &settings).await?;
+        let opened = self.spoken.open(address, &settings, !self.is_kept).await??;
         let mut session = self.begin(keeper, address, opened).await;
         // What has come with CONNACK.
         self.read(keeper, &mut session).await?;
@@ -122,8 +121,7 @@ impl Mqtt {
 
     pub(super) fn new() -> Mqtt {
         Mqtt {
-            version: Version::V5,
-            is_proven: false,
+            spoken: Spoken::new(),
             has_ids: true,
             is_kept: false,
             filters: Filters::default(),
@@ -152,32 +150,10 @@ impl Mqtt {
         self.alone.drain(..).for_each(|filter| keeper.topics.set_due(&filter));
     }
 
-    /// Connects with the version that the broker is known to speak, or else with one after the other. One that has
-    /// hung up may have other reasons: what a broker has spoken once is held on to, unless it says otherwise.
-    async fn open(&mut self, address: &BrokerAddress, settings: &BrokerSettings) -> io::Result<Opened> {
-        let limit = settings.connect_timeout;
-        let why = match within(limit, connect::open(address, settings, self.version, !self.is_kept)).await? {
-            Ok(opened) => return Ok(opened),
-            Err(why) => why,
-        };
-        if self.is_proven && matches!(why, Unspoken::Unclear(_)) {
-            return Err(why.into());
-        }
-        let why = io::Error::from(why);
-        tracing::debug!(route = settings.name, %address, %why, "another version of MQTT is tried");
-        (self.version, self.is_proven) = (if self.version == Version::V5 { Version::V311 } else { Version::V5 }, false);
-        let opened = within(limit, connect::open(address, settings, self.version, true)).await;
-        let opened = opened.and_then(|opened| opened.map_err(io::Error::from));
-        if opened.is_err() {
-            self.version = Version::V5;
-        }
-        opened
-    }
-
     /// The session is there: the one that the broker has kept, or a new one.
     async fn begin(&mut self, keeper: &mut Keeper, address: &BrokerAddress, opened: Opened) -> Session {
         let was_kept = std::mem::replace(&mut self.is_kept, opened.is_kept);
-        (self.has_ids, self.is_proven) = (opened.has_ids, true);
+        self.has_ids = opened.has_ids;
         if opened.is_present && was_kept {
             self.resume(keeper);
         } else {
@@ -189,7 +165,7 @@ impl Mqtt {
             self.leaving.clear();
             self.aside.clear();
         }
-        keeper.up(address, if self.version == Version::V5 { "MQTT 5" } else { "MQTT 3.1.1" });
+        keeper.up(address, if self.spoken.version() == Version::V5 { "MQTT 5" } else { "MQTT 3.1.1" });
         let pace = Pace::new(keeper.settings.subscribe_rate, Instant::now());
         let link = Link::new(opened.connection, opened.beats);
         Session { link, pace, under_way: HashMap::new(), last_id: 0, least: 0 }
@@ -272,7 +248,13 @@ impl Mqtt {
         }
         let id = session.id(Asked::Subscribe(number));
         let filters = [(&**filter, options)].into_iter();
-        write_subscribe(&mut session.link.connection.unsent, self.version, id, Properties::written(&block), filters);
+        write_subscribe(
+            &mut session.link.connection.unsent,
+            self.spoken.version(),
+            id,
+            Properties::written(&block),
+            filters,
+        );
     }
 
     /// UNSUBSCRIBE, where the broker has the filter.
@@ -289,7 +271,7 @@ impl Mqtt {
     fn send_unsubscribe(&mut self, session: &mut Session, filter: Arc<str>, number: u32) {
         let id = session.id(Asked::Unsubscribe(number));
         let (filters, block) = ([&*filter].into_iter(), Properties::default());
-        write_unsubscribe(&mut session.link.connection.unsent, self.version, id, block, filters);
+        write_unsubscribe(&mut session.link.connection.unsent, self.spoken.version(), id, block, filters);
         self.leaving.insert(number, filter);
     }
 
@@ -334,7 +316,7 @@ impl Mqtt {
         let limits = Limits { packet_bytes: u32::try_from(keeper.settings.message_bytes).unwrap_or(u32::MAX) };
         session.least = 0;
         loop {
-            match mqtt::read(&received[at..], &limits, Some(self.version), Role::Client) {
+            match mqtt::read(&received[at..], &limits, Some(self.spoken.version()), Role::Client) {
                 Ok(Read::Packet { packet, used }) => {
                     self.packet(keeper, session, &packet).await?;
                     at += used;
@@ -406,7 +388,7 @@ impl Mqtt {
         }
         // Nothing is kept of a topic whose last retained message was empty (3.3.1.3): that one was published just now.
         let may_be_kept = it.retain && !it.payload.is_empty();
-        let is_kept = may_be_kept && (pick.is_fresh || self.version != Version::V5);
+        let is_kept = may_be_kept && (pick.is_fresh || self.spoken.version() != Version::V5);
         let mark = shared::mark(it.qos, it.retain) | if is_kept { shared::KEPT } else { 0 };
         let mut payload = Vec::new();
         write_shared(&mut payload, it);
@@ -418,7 +400,7 @@ impl Mqtt {
 
     fn acknowledge(&self, session: &mut Session, kind: AckKind, packet_id: u16) {
         let ack = Ack { packet_id, reason: 0, properties: Properties::default() };
-        write_ack(&mut session.link.connection.unsent, self.version, kind, &ack);
+        write_ack(&mut session.link.connection.unsent, self.spoken.version(), kind, &ack);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::control::brokers::connection::Connection;
 use crate::control::brokers::keeper::nonsense;
+use crate::control::brokers::login::Denial;
 use crate::control::brokers::settings::{BrokerAddress, BrokerSettings};
 use crate::control::brokers::topics::Place;
 use edgehold_wire::stomp::{self, Command, Fault, Frame, HeartBeat, Limits, Read, Version};
@@ -19,12 +20,12 @@ const GREETING_BYTES: usize = 64 << 10;
 /// and asked of it.
 ///
 /// # Errors
-/// It cannot be reached, lets nobody in, or speaks no STOMP 1.1 or 1.2.
-pub(super) async fn connect(
+/// It cannot be reached, or speaks no STOMP. `Ok(Err(_))`: it does not let in who logs in.
+pub(in crate::control::brokers) async fn connect(
     address: &BrokerAddress,
     settings: &BrokerSettings,
     heart_beat: Duration,
-) -> io::Result<(Connection, HeartBeat)> {
+) -> io::Result<Result<(Connection, HeartBeat), Denial>> {
     let mut connection = Connection::open(address).await?;
     let beats = format!("{0},{0}", heart_beat.as_millis());
     let mut headers = vec![("accept-version", "1.1,1.2"), ("heart-beat", &beats), ("host", &settings.host)];
@@ -35,18 +36,25 @@ pub(super) async fn connect(
     loop {
         read(&mut connection, GREETING_BYTES, |frame| answer = answer.take().or_else(|| Some(welcome(frame))))?;
         match answer.take() {
-            Some(answer) => return answer.map(|beats| (connection, beats)),
+            Some(answer) => return Ok(answer.map(|beats| (connection, beats))),
             None => drop(connection.go_on().await?),
         }
     }
 }
 
-fn welcome(frame: &Frame<'_>) -> io::Result<HeartBeat> {
+/// ERROR has no code: in answer to CONNECT it is taken to be about who logs in. No broker is known that speaks neither
+/// of the versions that are asked for.
+fn welcome(frame: &Frame<'_>) -> Result<HeartBeat, Denial> {
     if frame.command == Command::Connected {
         return Ok(frame.get("heart-beat").and_then(|it| HeartBeat::parse(&it)).unwrap_or_default());
     }
-    let words = frame.get("message").unwrap_or_default();
-    Err(io::Error::other(format!("the broker lets the edge not in: {words}")))
+    let words = frame.get("message").unwrap_or_default().into_owned();
+    Err(Denial { words, by_credentials: frame.command == Command::Error })
+}
+
+/// Says that the session ends.
+pub(in crate::control::brokers) fn disconnect(connection: &mut Connection) {
+    write(connection, Command::Disconnect, &[]);
 }
 
 /// What is subscribed to.

@@ -2,7 +2,7 @@
 //! confirmed is tried on a connection of its own first; one that brokers let everybody have whom they let in, only
 //! where an ERROR has come while it was under way.
 
-mod frames;
+pub(super) mod frames;
 mod streams;
 mod trial;
 
@@ -62,7 +62,7 @@ impl Dialect for Stomp {
     async fn session(&mut self, keeper: &mut Keeper, address: &BrokerAddress) -> Result<Infallible, io::Error> {
         let settings = keeper.settings.clone();
         let (connection, theirs) =
-            within(settings.connect_timeout, frames::connect(address, &settings, settings.heart_beat)).await?;
+            within(settings.connect_timeout, frames::connect(address, &settings, settings.heart_beat)).await??;
         keeper.up(address, "STOMP");
         let pace = Pace::new(settings.subscribe_rate, Instant::now());
         let link = Link::new(connection, beats(settings.heart_beat, theirs));

@@ -71,7 +71,8 @@ async fn connect_any(settings: &BrokerSettings) -> io::Result<Connection> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "no address");
     for address in &settings.addresses {
         match within(settings.connect_timeout, frames::connect(address, settings, Duration::ZERO)).await {
-            Ok((connection, _)) => return Ok(connection),
+            Ok(Ok((connection, _))) => return Ok(connection),
+            Ok(Err(why)) => last = why.into(),
             Err(error) => last = error,
         }
     }
