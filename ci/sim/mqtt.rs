@@ -5,7 +5,7 @@ use crate::stage::{KIND, PLAIN, Stage, services, settings};
 use edgehold::engine::script::{Dice, FarEnd, Temper};
 use edgehold::mesh::{Message, NewMessage, PlainFrame, ToControl, ToShard, TopicNews, TopicState};
 use edgehold::service::broadcast::{FeedSettings, Keep, Naming, Policy, Slow};
-use edgehold::service::offload::{BrokerCredentials, OffloadPlan, OffloadSettings, Pattern, Syntax, WhileDown};
+use edgehold::service::offload::{Bounds, BrokerCredentials, OffloadPlan, OffloadSettings, Pattern, Syntax, WhileDown};
 use edgehold::service::upstreams::Place;
 use edgehold::service::{Route, Routes, Settings, Target};
 use edgehold::shard::service::ShardSettings;
@@ -50,6 +50,7 @@ fn plan() -> OffloadPlan {
         keep_alive_millis: 0,
         private_as_client: false,
         private_max: 16,
+        bounds: Bounds::default(),
     }
 }
 

@@ -7,7 +7,9 @@ use edgehold::mesh::{
     Message, NewMessage, PlainFrame, Secret, ToControl, ToShard, TopicNews, TopicRequest, TopicState,
 };
 use edgehold::service::broadcast::{FeedSettings, Keep, Naming, Policy, Slow};
-use edgehold::service::offload::{BrokerCredentials, OffloadPlan, OffloadSettings, Pattern, Rule, Syntax, WhileDown};
+use edgehold::service::offload::{
+    Bounds, BrokerCredentials, OffloadPlan, OffloadSettings, Pattern, Rule, Syntax, WhileDown,
+};
 use edgehold::service::upstreams::{Backoff, Place, Places};
 use edgehold::service::{Route, Settings, Target};
 use edgehold::shard::service::ShardSettings;
@@ -52,6 +54,7 @@ fn plan() -> OffloadPlan {
         keep_alive_millis: 0,
         private_as_client: false,
         private_max: 2,
+        bounds: Bounds::default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a route of `stomp` or `mqtt` says, in the shard's units.
 
-use super::{Pattern, Rule};
+use super::{Bounds, Pattern, Rule};
 use crate::mesh::{FeedNumber, Secret};
 use crate::service::fanout::{FeedSettings, RouteTerms, Slow};
 use crate::service::upstreams::Places;
@@ -72,6 +72,8 @@ pub struct OffloadPlan {
     pub private_as_client: bool,
     /// Clients that each shard may give a session of their own, at most.
     pub private_max: u32,
+    /// Limits.
+    pub bounds: Bounds,
 }
 
 /// As whom the edge logs in at a broker.

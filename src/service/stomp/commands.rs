@@ -4,15 +4,12 @@ use super::Stomp;
 use super::client::{Stage, Told};
 use super::relay::{self, Route};
 use super::session::{self, Outgoing, Purpose, SessionId, Submitted};
-use crate::mesh::OffloadRefused;
-use crate::service::offload::may;
+use crate::mesh::{OffloadKind, OffloadRefused};
+use crate::service::offload::{Holds, may};
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
 use edgehold_wire::stomp::{self, Command, Frame, Version};
 use edgehold_wire::ws::CloseCode;
-
-/// Transactions of one client at a time.
-const TRANSACTIONS: usize = 16;
 
 impl Stomp {
     /// A frame of a client.
@@ -80,6 +77,10 @@ impl Stomp {
             Ok(transaction) => transaction,
             Err(words) => return self.refuse(desk, token, words, frame),
         };
+        if transaction.is_some_and(|it| self.is_risky(desk.now(), it.0, &destination)) {
+            let words = "the broker knows this destination not yet: send to it outside of a transaction first";
+            return self.refuse_as(desk, token, (OffloadRefused::Broker, words), frame);
+        }
         let route = match transaction {
             Some((session, _)) => Ok(Route { session, trial: false }),
             None => self.route_of_send(desk, token, &plan, &destination, frame.get("reply-to").is_some()),
@@ -115,9 +116,9 @@ impl Stomp {
         if let Purpose::Send(Some(destination)) = &purpose {
             self.trials.begin((session.plan.number, destination.clone()));
         }
-        let outgoing = Outgoing { number, owner, receipt, purpose, frame: bytes.into() };
+        let outgoing = Outgoing { number, owner, receipt, purpose, frame: bytes.into(), is_suspected: false };
         let submitted = session.submit(desk, outgoing);
-        desk.counters().offload_published += u64::from(frame.command == Command::Send);
+        desk.counters().offload_published[OffloadKind::Stomp as usize] += u64::from(frame.command == Command::Send);
         if has_receipt {
             self.peers.clients[token as usize].busy().receipts += 1;
         }
@@ -134,7 +135,8 @@ impl Stomp {
             && !session.paused.contains(&owner)
         {
             session.paused.push(owner);
-            desk.counters().offload_held_back += 1;
+            desk.counters().offload_held_back[OffloadKind::Stomp as usize] += 1;
+            self.peers.clients[token as usize].busy().holds.insert(Holds::SESSION);
             desk.pause(who);
         }
     }
@@ -161,10 +163,14 @@ impl Stomp {
             return self.refuse(desk, token, "BEGIN needs a transaction", frame);
         };
         let busy = self.peers.clients[token as usize].busy();
-        if busy.transactions.iter().any(|it| *it.0 == *name) || busy.transactions.len() >= TRANSACTIONS {
-            return self.refuse(desk, token, "this transaction is begun already, or too many are", frame);
+        if busy.transactions.iter().any(|it| *it.0 == *name) {
+            return self.refuse(desk, token, "this transaction is begun already", frame);
         }
+        let begun = busy.transactions.len();
         let plan = self.plan_of(token);
+        if begun >= plan.bounds.transactions_max {
+            return self.refuse_as(desk, token, (OffloadRefused::Limit, "too many transactions are begun"), frame);
+        }
         let private = self.peers.clients[token as usize].busy().private;
         let id = private.unwrap_or_else(|| self.shared_session(&plan, token));
         let Some(number) = self.sessions.get_mut(id).map(session::Session::next_receipt) else { return };
@@ -219,6 +225,14 @@ pub(super) fn translated(frame: &Frame<'_>, receipt: u64, transaction: Option<u6
     }
     headers.extend(transaction.as_deref().map(|it| ("transaction", it)));
     let mut out = Vec::with_capacity(frame.body.len() + 256);
-    stomp::write(&mut out, Version::V12, frame.command, &headers, frame.body);
+    write_as(&mut out, frame, (Version::V12, &headers));
     out
+}
+
+/// Writes a frame with other headers. It has `content-length` where it has come with it, or cannot do without: to some
+/// brokers that is what tells bytes from text.
+pub(super) fn write_as(out: &mut Vec<u8>, frame: &Frame<'_>, (version, headers): (Version, &[(&str, &str)])) {
+    let has_length = frame.get("content-length").is_some();
+    let write = if has_length { stomp::write } else { stomp::write_without_length };
+    write(out, version, frame.command, headers, frame.body);
 }
