@@ -33,6 +33,14 @@ pub fn full_offload(service: &Service) {
         client_id: "edgehold".into(),
         persistent: false,
         stamp: Some("x-user".into()),
+        held_bytes: 128 << 20,
+        broker_frame_bytes: 8 << 20,
+        snapshot_bytes: 1 << 20,
+        transactions_max: 4,
+        retained_bytes: 64 << 20,
+        receive_max: 256,
+        in_flight_max: 1024,
+        topic_aliases_max: 16,
     };
     let expected = Offload {
         upstreams: vec![broker("broker-1"), broker("broker-2")],
@@ -72,6 +80,8 @@ pub fn full_mqtt(service: &Service) {
     assert_eq!((&keys.share, &keys.private), (&strings(&["site/#"]), &strings(&["$SYS/#"])));
     let names = (keys.keep_alive, keys.client_id.as_str(), keys.persistent);
     assert_eq!(names, (Duration::from_secs(300), "edge-1", true));
+    let bounds = (keys.retained_bytes, keys.receive_max, keys.in_flight_max, keys.topic_aliases_max);
+    assert_eq!(bounds, (1 << 30, 32, 64, 0));
     assert_eq!(
         (offload.subscriptions_max, keys.linger, keys.while_down),
         (64, Duration::from_secs(30), WhileDown::Queue)

@@ -1,7 +1,7 @@
 //! The server as a whole, over real sockets: many clients, bad clients, a full house, the way out.
 //!
 //! Each test starts a server process of its own ([`peer`]) and meets it with plain clients by the thousand
-//! ([`crowd`]), one by one ([`by_hand`]), and with clients that want to harm ([`hostile`]), and with an
+//! ([`crowd`]), one by one ([`by_hand`]), and with clients that want to harm ([`hostile`], of brokers: [`offload`]), and with an
 //! independent WebSocket library ([`busy`]); with all of these over TLS ([`secured`]). The crowded ones run
 //! one after another, as two of them together would fill the table of open files and spoil each other's figures; those
 //! of a few clients run beside each other.
@@ -23,6 +23,7 @@ mod hostile;
 mod kernel;
 mod lost_shard;
 mod many;
+mod offload;
 mod peer;
 mod readme;
 mod refusal;

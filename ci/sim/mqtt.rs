@@ -8,7 +8,7 @@ use edgehold::engine::script::{Dice, FarEnd, Temper};
 use edgehold::mesh::{Message, NewMessage, PlainFrame, Question, ToControl, ToShard, TopicNews, TopicState};
 use edgehold::service::broadcast::{FeedSettings, Keep, Naming, Policy, Slow};
 use edgehold::service::gate::GatePlan;
-use edgehold::service::offload::{BrokerCredentials, OffloadPlan, OffloadSettings, Pattern, Syntax, WhileDown};
+use edgehold::service::offload::{Bounds, BrokerCredentials, OffloadPlan, OffloadSettings, Pattern, Syntax, WhileDown};
 use edgehold::service::upstreams::Place;
 use edgehold::service::{Route, Routes, Settings, Target};
 use edgehold::shard::service::ShardSettings;
@@ -54,6 +54,7 @@ fn plan() -> OffloadPlan {
         private_as_client: false,
         private_max: 16,
         stamp: None,
+        bounds: Bounds::default(),
     }
 }
 

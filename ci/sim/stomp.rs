@@ -10,7 +10,9 @@ use edgehold::mesh::{
 };
 use edgehold::service::broadcast::{FeedSettings, Keep, Naming, Policy, Slow};
 use edgehold::service::gate::GatePlan;
-use edgehold::service::offload::{BrokerCredentials, OffloadPlan, OffloadSettings, Pattern, Rule, Syntax, WhileDown};
+use edgehold::service::offload::{
+    Bounds, BrokerCredentials, OffloadPlan, OffloadSettings, Pattern, Rule, Syntax, WhileDown,
+};
 use edgehold::service::upstreams::{Backoff, Place, Places};
 use edgehold::service::{Route, Settings, Target};
 use edgehold::shard::service::ShardSettings;
@@ -56,6 +58,7 @@ fn plan() -> OffloadPlan {
         private_as_client: false,
         private_max: 2,
         stamp: None,
+        bounds: Bounds::default(),
     }
 }
 

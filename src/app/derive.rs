@@ -11,7 +11,7 @@ use std::path::Path;
 use rustix::process::{Resource, getgroups, getrlimit};
 
 pub use super::coefficients::CONNECTION_BYTES;
-use super::config::{Config, Feed, Source};
+use super::config::{Config, Feed, Route, Service, Source};
 use super::memory::connections_room;
 use crate::engine::descriptors::DIRECT_SINCE;
 use crate::engine::finding::Finding;
@@ -28,6 +28,9 @@ const OUTBOX_MAX: u64 = 4 << 30;
 const SHARD_DESCRIPTORS: u64 = 24;
 /// Plain descriptors of a feed: its connection, one that is being made anew, name resolution.
 const FEED_DESCRIPTORS: u64 = 4;
+/// Plain descriptors of a route in front of a broker: the session for shared topics, one that is made anew, a trial of a
+/// topic, name resolution.
+const BROKER_DESCRIPTORS: u64 = 4;
 /// Those of a feed that is connected to.
 const LISTENING_FEED_DESCRIPTORS: u64 = FEED_DESCRIPTORS + 64;
 /// Plain descriptors of the process: standard streams, spare admin connections, files being opened.
@@ -461,7 +464,9 @@ pub(super) fn plain_descriptors(config: &Config, shards: u64) -> u64 {
     let feeds: u64 = config.feeds.iter().map(feed_descriptors).sum();
     let admin = if config.server.admin.is_some() { u64::from(config.server.admin_connections) } else { 0 };
     let files = u64::from(config.server.open_files);
-    PROCESS_DESCRIPTORS + admin + files + feeds + shards * (SHARD_DESCRIPTORS + config.listeners.len() as u64)
+    let is_broker = |route: &&Route| matches!(route.service, Service::Stomp(_) | Service::Mqtt(_));
+    let brokers = config.routes.iter().filter(is_broker).count() as u64 * BROKER_DESCRIPTORS;
+    PROCESS_DESCRIPTORS + admin + files + feeds + brokers + shards * (SHARD_DESCRIPTORS + config.listeners.len() as u64)
 }
 
 /// Files that are held open between two parts: as configured, or half of what is left of RLIMIT_NOFILE.

@@ -5,7 +5,7 @@ use super::generation::{Generation, mqtts, stomps};
 use super::shard_settings::{UpstreamTable, places};
 use crate::control::brokers::{BrokerAddress, BrokerSettings, Protocol};
 use crate::service::broadcast::{FeedSettings, Keep, Naming, Policy, Slow};
-use crate::service::offload::{BrokerCredentials, OffloadPlan, OffloadSettings, Pattern, Rule, Syntax};
+use crate::service::offload::{Bounds, BrokerCredentials, OffloadPlan, OffloadSettings, Pattern, Rule, Syntax};
 use crate::shard::clock::ticks;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +18,6 @@ const EVERYTHING: [&str; 1] = ["#"];
 
 /// Destinations of one client where nothing is written: what is made for a session and ends with it.
 const PRIVATE: [&str; 3] = ["/temp-queue/#", "/temp-topic/#", "/reply-queue/#"];
-
-/// Bytes of a frame or packet of a broker, at most.
-const BROKER_BYTES: usize = 64 << 20;
 
 /// What the service `stomp` of a shard is told.
 pub(super) fn stomp(generation: &Generation, epoch: u32, upstreams: &UpstreamTable) -> OffloadSettings {
@@ -83,6 +80,19 @@ pub(super) fn plan(generation: &Generation, route: &Route, written: &Offload) ->
         private_as_client: keys.private_as == config::PrivateAs::Client,
         private_max: keys.private_max,
         stamp: keys.stamp.as_deref().map(Box::from),
+        bounds: bounds(keys),
+    }
+}
+
+fn bounds(keys: &config::OffloadDraft) -> Bounds {
+    Bounds {
+        held_bytes: usize::try_from(keys.held_bytes).unwrap_or(usize::MAX),
+        broker_frame_bytes: keys.broker_frame_bytes as usize,
+        transactions_max: usize::from(keys.transactions_max),
+        retained_bytes: keys.retained_bytes,
+        receive_max: keys.receive_max,
+        in_flight_max: keys.in_flight_max,
+        topic_aliases_max: keys.topic_aliases_max,
     }
 }
 
@@ -105,6 +115,7 @@ fn feed(written: &Offload, naming: Naming) -> FeedSettings {
     let keep = Keep {
         backlog: u64::from(written.slow_client.max_pending),
         values: written.snapshot || written.slow_client.policy == Policy::Conflate,
+        value_bytes: written.keys.snapshot_bytes.into(),
         ..Keep::NOTHING
     };
     let channels_max = written.keys.topics_max as usize;
@@ -143,7 +154,7 @@ pub(super) fn brokers(generation: &Generation, upstreams: &UpstreamTable) -> Vec
         connect_timeout: written.connect_timeout,
         topics_max: written.keys.topics_max as usize,
         subscribe_rate: written.keys.subscribe_rate,
-        message_bytes: BROKER_BYTES,
+        message_bytes: written.keys.broker_frame_bytes as usize,
     };
     stomps(&generation.config).chain(mqtts(&generation.config)).map(broker).collect()
 }

@@ -140,7 +140,8 @@ fn raise_nofile() {
 
 fn announce(config: &Config, derived: &Derived, tls: &[Option<ListenerTls>]) {
     for (listener, tls) in config.listeners.iter().zip(tls) {
-        tracing::info!(listener = listener.name, address = %listener.address, tls = tls.is_some(), "listening");
+        let (name, protocol) = (&listener.name, listener.protocol.word());
+        tracing::info!(listener = name, address = %listener.address, protocol, tls = tls.is_some(), "listening");
     }
     if let Some(admin) = config.server.admin {
         tracing::info!(address = %admin, tls = config.server.admin_tls.is_some(), "admin");

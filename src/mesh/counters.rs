@@ -120,6 +120,18 @@ labels! {
         Unavailable = "unavailable",
         /// It has said nothing for too long.
         Silent = "silent",
+        /// What cannot be carried for it.
+        Unsupported = "unsupported",
+    }
+}
+
+labels! {
+    /// The services in front of brokers, as metrics show them.
+    OffloadKind {
+        /// `stomp`.
+        Stomp = "stomp",
+        /// `mqtt`.
+        Mqtt = "mqtt",
     }
 }
 
@@ -384,15 +396,21 @@ pub struct Counters {
     /// By upstream number.
     pub upstreams: Vec<UpstreamCounters>,
     /// Gauge: sessions with brokers that are up.
-    pub offload_sessions: u64,
+    pub offload_sessions: [u64; OffloadKind::COUNT],
     /// Gauge: clients that have one of their own.
-    pub offload_private: u64,
+    pub offload_private: [u64; OffloadKind::COUNT],
     /// Messages of clients that were handed to brokers.
-    pub offload_published: u64,
+    pub offload_published: [u64; OffloadKind::COUNT],
     /// Gauge: bytes that brokers have not confirmed.
-    pub offload_unconfirmed_bytes: u64,
+    pub offload_unconfirmed_bytes: [u64; OffloadKind::COUNT],
+    /// Gauge: bytes of cut frames, wills and topic aliases of clients.
+    pub offload_held_bytes: [u64; OffloadKind::COUNT],
+    /// Gauge: bytes of retained messages.
+    pub offload_retained_bytes: u64,
+    /// Retained messages that there was no room for.
+    pub offload_unkept: u64,
     /// Times that a client was not read since its session was full.
-    pub offload_held_back: u64,
+    pub offload_held_back: [u64; OffloadKind::COUNT],
     /// Messages of queues, each for one client.
     pub offload_queue_messages: u64,
     /// Messages that clients had not acknowledged when they left, and that brokers have back.
@@ -400,7 +418,7 @@ pub struct Counters {
     /// Sessions that were ended so that brokers have messages back.
     pub offload_retired: u64,
     /// Clients of brokers that were sent an error, by reason.
-    pub offload_refused: [u64; OffloadRefused::COUNT],
+    pub offload_refused: [[u64; OffloadRefused::COUNT]; OffloadKind::COUNT],
     /// The shard accepts no new clients.
     pub draining: bool,
 }

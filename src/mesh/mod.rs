@@ -29,7 +29,7 @@ mod zeroed;
 // The atomics of the waker and the tallies: ci/loom gives them others.
 use std::sync::atomic;
 
-pub use counters::{Cause, Counters, HandshakeStage, OffloadRefused, Refused, Stage, UpstreamCounters};
+pub use counters::{Cause, Counters, HandshakeStage, OffloadKind, OffloadRefused, Refused, Stage, UpstreamCounters};
 pub use health::{Health, is_up};
 pub use identity::{Answer, Credentials, Denial, Denied, Identity, Question, Secret, WORD_BYTES, WORDS};
 pub use letters::{

@@ -246,7 +246,8 @@ impl Proxy {
         let timeout = session.settings.connect_ticks;
         let (upstream_number, limits) = (call.upstream as u16, session.limits);
         let first = session.header.clone();
-        let dial = Dial { to, first, tls, upstream: upstream_number, service: ServiceKind::Proxy, limits, timeout };
+        let service = ServiceKind::Proxy;
+        let dial = Dial { to, first, tls, upstream: upstream_number, service, limits, timeout, spare: false };
         match desk.dial(dial, token as u32) {
             Some(handle) => {
                 session.upstream = Some(handle);

@@ -185,6 +185,8 @@ impl Upstream {
 /// The search for an upstream that answers.
 #[derive(Default)]
 pub(super) struct Call {
+    /// It may have a spare slot.
+    pub(super) spare: bool,
     /// Places in the route's list that were tried, as bits.
     pub(super) tried: u64,
     /// The number of the upstream that is being called, or is connected.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Sums;
 use super::arguments::Arguments;
+use super::brokers;
 use super::cpu::hundredths;
 use super::load::Load;
 use crate::app::coefficients::{CONNECTION_BYTES, whole};
@@ -44,7 +45,7 @@ impl Files {
     /// The descriptors of a load on a server with this configuration.
     pub fn of(load: &Load, config: &Config, machine: &Machine) -> Files {
         let shards = shards(config, machine) as u64;
-        let slots_per_shard = slots_of_one(load, shards);
+        let slots_per_shard = slots_of_one(load, config, shards);
         let table_entries = table_entries(slots_per_shard, config);
         Files { shards, slots_per_shard, table_entries, total_entries: shards * table_entries }
     }
@@ -79,13 +80,15 @@ pub fn upstreams(asked: &Arguments, config: &Config) -> u64 {
 }
 
 /// The kernel deals connections to shards by a hash, so that some get more than their part. The number of one
-/// shard is binomial; a proxied client is a lump of two slots, whose square counts.
-fn slots_of_one(load: &Load, shards: u64) -> u64 {
+/// shard is binomial; a proxied client is a lump of two slots, whose square counts. Beside them stand the sessions with
+/// brokers.
+fn slots_of_one(load: &Load, config: &Config, shards: u64) -> u64 {
     let chance = 1.0 / shards as f64;
     let squares = (load.connections + 3 * load.proxied_connections) as f64;
     let deviation = (squares * chance * (1.0 - chance)).sqrt();
     let slots = load.slots() as f64 * chance + DEVIATIONS * deviation;
-    whole(slots.ceil()).min(load.slots())
+    let clients = whole(slots.ceil()).min(load.slots());
+    clients + brokers::slots(config, clients)
 }
 
 fn table_entries(slots: u64, config: &Config) -> u64 {
@@ -97,7 +100,7 @@ fn table_entries(slots: u64, config: &Config) -> u64 {
 /// opens files of its own, too.
 fn shards_that_fit(load: &Load, config: &Config, machine: &Machine) -> Option<u64> {
     const MOST: u64 = 1024;
-    let entries = |shards| table_entries(slots_of_one(load, shards), config);
+    let entries = |shards| table_entries(slots_of_one(load, config, shards), config);
     let shards = (1..=MOST).find(|&shards| entries(shards) <= entries_room(config, machine, shards));
     shards.filter(|&shards| plain_descriptors(config, shards) <= machine.nofile())
 }

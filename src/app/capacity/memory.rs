@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::brokers;
 use super::load::Load;
 use crate::app::coefficients::{self as costs, Coefficient, whole};
 use crate::app::config::Config;
@@ -79,6 +80,7 @@ impl Memory {
             mailboxes(shards),
             kept(load),
             handshakes(load, config, shards),
+            brokers(config, shards),
         ];
         parts.extend(lasting(load));
         parts.extend(transient(load));
@@ -135,6 +137,13 @@ fn handshakes(load: &Load, config: &Config, shards: u64) -> Part {
     let count = if load.tls_connections > 0 { shards } else { 0 };
     let bytes = count * config.server.tls_handshake_bytes;
     Part { kind: Kind::Tls, what: "TLS handshakes under way", count, bytes, coefficients: Vec::new() }
+}
+
+/// All that clients of brokers may have shards keep at one time, as in an attack.
+fn brokers(config: &Config, shards: u64) -> Part {
+    let (count, bytes) = brokers::kept(config, shards);
+    let what = "frames not whole, unconfirmed and retained messages of brokers, at most";
+    Part { kind: Kind::Transient, what, count, bytes, coefficients: Vec::new() }
 }
 
 /// Payload and what stands beside it, and the same again in each form.

@@ -5,6 +5,7 @@
 //! writes them down. Nothing here asks the machine: it is an argument.
 
 mod arguments;
+mod brokers;
 pub mod cpu;
 pub mod limits;
 pub mod load;

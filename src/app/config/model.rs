@@ -198,6 +198,17 @@ pub enum Protocol {
     Mqtt,
 }
 
+impl Protocol {
+    /// As it is written.
+    pub fn word(self) -> &'static str {
+        match self {
+            Protocol::Http => "http",
+            Protocol::Stomp => "stomp",
+            Protocol::Mqtt => "mqtt",
+        }
+    }
+}
+
 /// How a listener finds out where its clients are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClientAddresses {
@@ -470,6 +481,22 @@ pub struct OffloadDraft {
     pub persistent: bool,
     /// By which name the broker is told who has published something.
     pub stamp: Option<String>,
+    /// Bytes that a shard keeps for all clients.
+    pub held_bytes: u64,
+    /// Bytes of a frame of the broker.
+    pub broker_frame_bytes: u32,
+    /// Bytes of last values of a destination.
+    pub snapshot_bytes: u32,
+    /// Transactions of a client.
+    pub transactions_max: u16,
+    /// Bytes of retained messages.
+    pub retained_bytes: u64,
+    /// Messages that a client may have under way.
+    pub receive_max: u16,
+    /// Messages that are under way to one.
+    pub in_flight_max: u16,
+    /// Topic aliases of a client.
+    pub topic_aliases_max: u16,
 }
 
 /// Who may publish and subscribe where.

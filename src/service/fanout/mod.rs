@@ -313,6 +313,16 @@ impl Fanout {
         self.feeds[usize::from(log.feed)].leave(&log);
     }
 
+    /// What a channel was is of the past, and what comes of it later begins anew: nobody is sent its last value. It has
+    /// no subscribers; one that has is left as it is.
+    pub fn forget(&mut self, feed: u16, channel: &str) {
+        let found = self.feeds.current(usize::from(feed)).and_then(|it| it.find(channel));
+        let is_over = |log: &ChannelLog| log.subscribers.is_empty() && !log.is_prefix() && !log.pass.active;
+        if let Some(number) = found.filter(|number| is_over(&self.logs[*number as usize])) {
+            self.drop_log(number);
+        }
+    }
+
     // ---- what is known ----
 
     /// What is to be done for clients since this was asked last.

@@ -1,7 +1,8 @@
 //! A client as the service knows it: what an idle one needs in a few words, and the rest in a box that few have.
 
 use super::session::SessionId;
-use crate::mesh::{Cause, Message, ServiceKind};
+use crate::mesh::{Cause, Message, OffloadKind, OffloadRefused, ServiceKind};
+use crate::service::offload::Holds;
 use crate::shard::service::{Backpressure, Desk};
 use crate::shard::slab::Handle;
 use edgehold_wire::mqtt::{self, Ack, AckKind, ConnAck, Disconnect, Fault, Properties, Property, QoS, Version};
@@ -9,15 +10,10 @@ use edgehold_wire::ws::{CloseCode, Opcode};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Messages of QoS 1 and 2 that a client may have under way towards the broker: its receive maximum (MQTT 5,
-/// 3.2.2.3.3).
-pub const RECEIVE_MAX: u16 = 256;
-
-/// Topic aliases that a client may use (MQTT 5, 3.2.2.3.8).
-pub const ALIASES: u16 = 16;
-
-/// Messages of QoS 1 and 2 that are under way to one client, at most, whatever it says that it can.
-pub const WINDOW: u16 = 1024;
+/// Bytes of an alias beside its topic, and of a kept message that a client is owed: it is everybody's, its place in the
+/// list is the client's.
+const ALIAS_BYTES: usize = size_of::<Box<str>>();
+const KEPT_BYTES: usize = size_of::<(Arc<Message>, u32)>();
 
 /// What carries a client's packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +113,8 @@ pub struct Busy {
     pub groups: Vec<(SessionId, Box<str>)>,
     /// The window was full when there was something for it.
     pub is_blocked: bool,
+    /// Why it is not read.
+    pub holds: Holds,
 }
 
 /// What CONNECT has said, until it is answered.
@@ -202,12 +200,21 @@ impl Busy {
             && self.kept.is_empty()
             && self.groups.is_empty()
             && !self.is_blocked
+            && self.holds.is_empty()
     }
 
     /// Bytes that it has a server keep.
     pub fn bytes(&self) -> usize {
         let will = self.will.as_ref().map_or(0, |it| it.topic.len() + it.properties.len() + it.payload.len());
-        self.rest.len() + will + self.aliases.iter().map(|topic| topic.len()).sum::<usize>()
+        let aliases = self.aliases.iter().map(|topic| ALIAS_BYTES + topic.len()).sum::<usize>();
+        self.rest.capacity() + will + aliases + self.kept.len() * KEPT_BYTES
+    }
+}
+
+impl Busy {
+    /// What it has a server keep is of no use any more, but for its will.
+    pub fn let_go(&mut self) {
+        (self.rest, self.aliases, self.kept) = (Vec::new(), Vec::new(), VecDeque::new());
     }
 }
 
@@ -222,7 +229,7 @@ impl Client {
             packet_max: u32::MAX,
             route: 0,
             keep_alive: 0,
-            window: WINDOW,
+            window: 0,
             last_id: 0,
             transport: Transport::WebSocket,
             stage: Stage::Ended,
@@ -235,6 +242,11 @@ impl Client {
         (self.stage != Stage::Silent).then_some(self.version)
     }
 
+    /// Bytes that it has a server keep.
+    pub fn held(&self) -> usize {
+        self.busy.as_ref().map_or(0, |busy| busy.bytes())
+    }
+
     /// What idle clients do not have.
     pub fn busy(&mut self) -> &mut Busy {
         self.busy.get_or_insert_default()
@@ -245,8 +257,28 @@ impl Client {
         self.busy.take_if(|busy| busy.is_idle());
     }
 
+    /// This is no reason any more not to read it.
+    pub fn release(&mut self, desk: &mut Desk<'_>, who: Handle, hold: Holds) {
+        let Some(busy) = self.busy.as_mut() else { return };
+        let was_held = !busy.holds.is_empty();
+        busy.holds.remove(hold);
+        if was_held && busy.holds.is_empty() {
+            desk.resume(who);
+        }
+    }
+
     /// Sends it a packet.
     pub fn send(&mut self, desk: &mut Desk<'_>, who: Handle, packet: &[u8]) -> Backpressure {
+        let room = self.queue(desk, who, packet);
+        // Who does not take its answers asks for no more.
+        if room == Backpressure::Full {
+            self.busy().holds.insert(Holds::OUTPUT);
+            desk.pause(who);
+        }
+        room
+    }
+
+    fn queue(&mut self, desk: &mut Desk<'_>, who: Handle, packet: &[u8]) -> Backpressure {
         match self.transport {
             Transport::WebSocket => desk.send(who, Opcode::Binary, packet),
             Transport::Bare => {
@@ -290,6 +322,7 @@ impl Client {
     /// Refuses its CONNECT (3.2.2.2): in MQTT 5 with the reason and words, before with a return code.
     pub fn refuse(&mut self, desk: &mut Desk<'_>, who: Handle, (reason, code): (u8, u8), words: &str) {
         let (mut raw, mut out) = (Vec::new(), Vec::new());
+        count(desk, counted(reason));
         Property::Reason(words).write(&mut raw);
         let reason = if self.version == Version::V5 { reason } else { code };
         let properties = Properties::written(&raw);
@@ -304,6 +337,9 @@ impl Client {
     pub fn disconnect(&mut self, desk: &mut Desk<'_>, who: Handle, reason: u8, words: &str, cause: Cause) {
         if self.stage == Stage::Ended {
             return;
+        }
+        if matches!(cause, Cause::Protocol | Cause::IdleTimeout | Cause::Overload) {
+            count(desk, counted(reason));
         }
         if self.version == Version::V5 && self.stage == Stage::Connected {
             let (mut raw, mut out) = (Vec::new(), Vec::new());
@@ -331,7 +367,10 @@ impl Client {
                 self.version = if fault == Fault::ProtocolLevel { Version::V311 } else { self.version };
                 self.refuse(desk, who, (fault.reason(), code), fault.words());
             }
-            None => self.end(desk, who, CloseCode::PROTOCOL_ERROR, fault.words(), Cause::Protocol),
+            None => {
+                count(desk, counted(fault.reason()));
+                self.end(desk, who, CloseCode::PROTOCOL_ERROR, fault.words(), Cause::Protocol);
+            }
         }
     }
 
@@ -343,6 +382,23 @@ impl Client {
             Transport::Bare => desk.finish(who, cause),
         }
     }
+}
+
+/// How a reason code that a client is told is counted (MQTT 5, 2.4).
+pub fn counted(reason: u8) -> OffloadRefused {
+    match reason {
+        0x87 => OffloadRefused::Forbidden,
+        0x93 | 0x95 | 0x97 => OffloadRefused::Limit,
+        0x86 | 0x8c => OffloadRefused::Credentials,
+        0x8d => OffloadRefused::Silent,
+        0x83 | 0x9e | 0xa1 => OffloadRefused::Unsupported,
+        _ => OffloadRefused::Frame,
+    }
+}
+
+/// A client is refused something.
+pub fn count(desk: &mut Desk<'_>, why: OffloadRefused) {
+    desk.counters().offload_refused[OffloadKind::Mqtt as usize][why as usize] += 1;
 }
 
 /// RFC 6455 section 5.5: a reason has 123 bytes at most; these are ASCII.

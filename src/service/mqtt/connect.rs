@@ -1,9 +1,9 @@
 //! How a client begins and ends: CONNECT, who it is, keep alive, its will (MQTT 5, 3.1, 3.14 and 4.13).
 
-use super::client::{ALIASES, Asked, Client, Owner, RECEIVE_MAX, Stage, Transport, WINDOW, Will};
+use super::client::{Asked, Client, Owner, Stage, Transport, Will, count};
 use super::publish::{outgoing, stamped};
 use super::{Beat, Mqtt, SESSION};
-use crate::mesh::{Body, Cause, Credentials, Denied, Form, Frame, Secret};
+use crate::mesh::{Body, Cause, Credentials, Denied, Form, Frame, OffloadRefused, Secret};
 use crate::service::fanout::Traits;
 use crate::service::offload::{OffloadPlan, Stamp, may};
 use crate::shard::service::Desk;
@@ -83,6 +83,7 @@ impl Mqtt {
     fn take_terms(&mut self, token: u32, plan: &OffloadPlan, connect: &Connect<'_>, shard: usize) -> Asked {
         let epoch = self.epoch;
         let client = &mut self.peers.clients[token as usize];
+        client.window = plan.bounds.in_flight_max;
         let most = (plan.keep_alive_millis / 1000).min(u32::from(u16::MAX)) as u16;
         let is_longer = most > 0 && (connect.keep_alive == 0 || connect.keep_alive > most);
         let keep_alive = (is_longer && connect.version == Version::V5).then_some(most);
@@ -90,7 +91,7 @@ impl Mqtt {
         let mut expiry = 0;
         for property in connect.properties.iter() {
             match property {
-                Property::ReceiveMaximum(most) => client.window = most.min(WINDOW),
+                Property::ReceiveMaximum(most) => client.window = most.min(plan.bounds.in_flight_max),
                 Property::MaximumPacketSize(most) => client.packet_max = most,
                 Property::SessionExpiry(seconds) => expiry = seconds,
                 _ => {}
@@ -119,8 +120,7 @@ impl Mqtt {
                 client.refuse(desk, who, code, words);
             }
         }
-        let after = self.client(token).and_then(|it| it.busy.as_ref()).map_or(0, |busy| busy.bytes());
-        self.held_bytes = self.held_bytes - before + after;
+        self.count_held(desk, token, before);
         // A client need not wait for CONNACK (3.1.4).
         self.receive(desk, who, token, b"");
     }
@@ -144,7 +144,7 @@ impl Mqtt {
         let client = &mut self.peers.clients[token as usize];
         let mut raw = Vec::new();
         if client.version == Version::V5 {
-            welcome_properties(&mut raw, &asked, plan.frame_bytes);
+            welcome_properties(&mut raw, &asked, &plan);
         }
         let mut out = Vec::with_capacity(64);
         let connack = ConnAck { session_present: false, reason: 0, properties: Properties::written(&raw) };
@@ -185,9 +185,8 @@ impl Mqtt {
     fn look(&mut self, desk: &mut Desk<'_>, owner: Owner) {
         let now = desk.now();
         // Of one that is not read it is not known what it has said.
-        let is_held = self.is_held(owner);
         let Some((who, client)) = self.owned(owner) else { return };
-        if is_held {
+        if client.busy.as_ref().is_some_and(|busy| !busy.holds.is_empty()) {
             client.heard = now;
         }
         let silence = now.saturating_sub(client.heard);
@@ -200,18 +199,10 @@ impl Mqtt {
             if client.stage == Stage::Connected {
                 return client.disconnect(desk, who, 0x8d, "nothing was heard within keep alive", Cause::IdleTimeout);
             }
+            count(desk, OffloadRefused::Silent);
             return client.end(desk, who, CloseCode::POLICY_VIOLATION, "no CONNECT has come", Cause::HeadTimeout);
         }
         self.beats.set(now, patience - silence + 1, Beat::Client(owner));
-    }
-
-    fn is_held(&mut self, owner: Owner) -> bool {
-        if self.peers.clients.get(owner.token as usize).is_none_or(|it| it.generation != owner.generation) {
-            return false;
-        }
-        let plan = self.plan_of(owner.token);
-        let id = self.session_of(&plan, owner.token);
-        self.sessions.get_mut(id).is_some_and(|session| session.paused.contains(&owner))
     }
 
     // ---- ends ----
@@ -250,7 +241,8 @@ impl Mqtt {
         let was_in = client.name != 0;
         client.stage = Stage::Ended;
         let busy = client.busy.take();
-        self.held_bytes -= busy.as_ref().map_or(0, |busy| busy.bytes());
+        let route = client.route;
+        self.held.change(route, busy.as_ref().map_or(0, |busy| busy.bytes()), 0);
         if let Some(will) = busy.and_then(|busy| busy.will).filter(|_| was_in) {
             self.publish_will(desk, token, &will);
         }
@@ -301,10 +293,10 @@ impl Will {
     }
 }
 
-fn welcome_properties(raw: &mut Vec<u8>, asked: &Asked, packet_bytes: usize) {
-    Property::ReceiveMaximum(RECEIVE_MAX).write(raw);
-    Property::MaximumPacketSize(packet_bytes.min(u32::MAX as usize) as u32).write(raw);
-    Property::TopicAliasMaximum(ALIASES).write(raw);
+fn welcome_properties(raw: &mut Vec<u8>, asked: &Asked, plan: &OffloadPlan) {
+    Property::ReceiveMaximum(plan.bounds.receive_max).write(raw);
+    Property::MaximumPacketSize(plan.frame_bytes.min(u32::MAX as usize) as u32).write(raw);
+    Property::TopicAliasMaximum(plan.bounds.topic_aliases_max).write(raw);
     if asked.is_assigned {
         Property::AssignedClientId(&asked.id).write(raw);
     }

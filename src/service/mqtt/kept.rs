@@ -20,9 +20,6 @@ use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Bytes of kept messages of a shard, at most; all shards have the same ones.
-const BYTES: u64 = 64 << 20;
-
 /// Ticks for which a subscription waits for what the broker has kept.
 const FRESH_TICKS: u32 = 120;
 
@@ -33,9 +30,21 @@ const SECOND: u32 = 4;
 #[derive(Default)]
 pub struct Kept {
     topics: BTreeMap<(FeedNumber, Box<str>), Item>,
-    bytes: u64,
+    /// Their bytes, by feeds; all shards have the same ones.
+    bytes: HashMap<FeedNumber, u64>,
     /// Filters that the edge has subscribed to, as far as this shard knows.
     filters: HashMap<FeedNumber, Filters>,
+}
+
+/// What became of a message that was published to be retained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entered {
+    /// It is kept; or nothing is any more, since it was empty.
+    New,
+    /// It was known.
+    Known,
+    /// There is no room for it (`retained_bytes`): who subscribes later is not sent it.
+    NoRoom,
 }
 
 struct Item {
@@ -61,21 +70,33 @@ struct List {
 }
 
 impl Kept {
-    /// A message was published to be retained. `false`: it is known already, just so.
-    pub fn enter(&mut self, message: &Arc<Message>, tick: u32) -> bool {
+    /// Bytes of all that is kept.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.values().sum()
+    }
+
+    /// A message was published to be retained, of which no more than so many bytes are kept of its feed. `Known`: it is
+    /// known already, just so.
+    pub fn enter(&mut self, message: &Arc<Message>, tick: u32, most: u64) -> Entered {
         let key = (message.feed, Box::from(&*message.channel));
         let is_end = read_shared(message.payload()).is_none_or(|it| it.payload.is_empty());
         let cost = message.payload().len() as u64;
         let before = self.topics.get(&key).map(|it| it.message.clone());
         let is_same = before.as_ref().is_some_and(|it| it.payload() == message.payload());
-        self.bytes -= before.as_ref().map_or(0, |it| it.payload().len() as u64);
-        if is_end || self.bytes + cost > BYTES {
+        let bytes = self.bytes.entry(message.feed).or_default();
+        *bytes -= before.as_ref().map_or(0, |it| it.payload().len() as u64);
+        let is_full = !is_end && *bytes + cost > most;
+        if is_end || is_full {
             self.topics.remove(&key);
         } else {
-            self.bytes += cost;
+            *bytes += cost;
             self.topics.insert(key, Item { message: message.clone(), tick });
         }
-        !is_same
+        match (is_full, is_same) {
+            (true, _) => Entered::NoRoom,
+            (_, true) => Entered::Known,
+            _ => Entered::New,
+        }
     }
 
     /// What is kept of the topics that a filter matches, in the order of their names.
@@ -121,14 +142,18 @@ impl Kept {
 
     fn forget(&mut self, message: &Arc<Message>) {
         if let Some(item) = self.topics.remove(&(message.feed, Box::from(&*message.channel))) {
-            self.bytes -= item.message.payload().len() as u64;
+            let bytes = self.bytes.entry(message.feed).or_default();
+            *bytes -= item.message.payload().len() as u64;
         }
     }
 
     /// Messages were lost: what is kept may not be the last any more.
     pub fn doubt(&mut self, feed: Option<FeedNumber>) {
         self.topics.retain(|key, _| feed.is_some_and(|feed| feed != key.0));
-        self.bytes = self.topics.values().map(|it| it.message.payload().len() as u64).sum();
+        self.bytes.clear();
+        for (key, it) in &self.topics {
+            *self.bytes.entry(key.0).or_default() += it.message.payload().len() as u64;
+        }
     }
 }
 
@@ -181,7 +206,10 @@ impl Mqtt {
         if !is_retained && !is_kept {
             return true;
         }
-        let is_news = self.kept.enter(message, desk.now());
+        let most = self.retained_bytes(message.feed);
+        let entered = self.kept.enter(message, desk.now(), most);
+        desk.counters().offload_unkept += u64::from(entered == Entered::NoRoom);
+        let is_news = entered != Entered::Known;
         if is_kept && is_news {
             for (owner, tag) in self.fresh.waiting(message.feed, &message.channel) {
                 // It may have unsubscribed since.
@@ -195,6 +223,12 @@ impl Mqtt {
             }
         }
         !is_kept
+    }
+
+    /// What may be kept of a broker: two routes may have the same one.
+    fn retained_bytes(&self, feed: FeedNumber) -> u64 {
+        let plans = (0..self.peers.plans.len()).map(|number| &self.peers.plans[number]);
+        plans.filter(|plan| plan.feed == feed).map(|plan| plan.bounds.retained_bytes).max().unwrap_or(0)
     }
 
     /// A client is to be sent what is kept of filters.
@@ -268,6 +302,10 @@ mod tests {
         Arc::new(Message::new(new, 1, 1))
     }
 
+    fn enter(kept: &mut Kept, topic: &str, payload: &[u8]) -> Entered {
+        kept.enter(&retained(topic, payload), 0, 90)
+    }
+
     fn topics(kept: &Kept, filter: &str) -> Vec<String> {
         kept.matching(FEED, filter).iter().map(|it| it.channel.to_string()).collect()
     }
@@ -276,16 +314,17 @@ mod tests {
     fn it_is_kept_for_as_long_as_a_filter_matches() {
         let mut kept = Kept::default();
         ["a/+", "a/b", "#"].iter().for_each(|filter| kept.heed(&news(filter, TopicState::Subscribed(1))));
-        ["a/b", "a/c", "d"].iter().for_each(|topic| assert!(kept.enter(&retained(topic, b"x"), 0)));
+        ["a/b", "a/c", "d"].iter().for_each(|topic| assert_eq!(enter(&mut kept, topic, b"x"), Entered::New));
         kept.heed(&news("#", TopicState::Ended));
         assert_eq!(topics(&kept, "#"), ["a/b", "a/c"]);
         kept.heed(&news("a/+", TopicState::Ended));
         assert_eq!(topics(&kept, "#"), ["a/b"]);
-        assert!(!kept.enter(&retained("a/b", b"x"), 1), "it is known");
-        assert!(kept.enter(&retained("a/b", b""), 1));
+        assert_eq!(enter(&mut kept, "a/b", b"x"), Entered::Known);
+        assert_eq!(enter(&mut kept, "a/b", b""), Entered::New);
         assert_eq!(topics(&kept, "#"), [""; 0]);
-        kept.enter(&retained("a/b", b"y"), 2);
+        enter(&mut kept, "a/b", b"y");
+        assert_eq!(enter(&mut kept, "a/b/long", &[7; 100]), Entered::NoRoom);
         kept.heed(&news("a/b", TopicState::Refused(0x87, "not any more".into())));
-        assert_eq!((topics(&kept, "#"), kept.bytes), (vec![], 0));
+        assert_eq!((topics(&kept, "#"), kept.bytes()), (vec![], 0));
     }
 }

@@ -28,9 +28,9 @@ mod session;
 mod subscribe;
 
 use super::fanout::{Due, Fanout};
-use super::offload::{Beats, Callers, OffloadPlan, OffloadSettings, Sessions, Topics};
+use super::offload::{Beats, Callers, Held, OffloadPlan, OffloadSettings, Sessions, Topics};
 use super::{Admits, Request, Service};
-use crate::mesh::{Cause, Message, Missed, ServiceKind, ToShard};
+use crate::mesh::{Cause, Message, Missed, OffloadKind, OffloadRefused, ServiceKind, ToShard};
 use crate::shard::service::{Batch, Desk, Event, Verdict};
 use crate::shard::slab::Handle;
 use client::{Client, Owner, Transport};
@@ -76,7 +76,7 @@ pub struct Mqtt {
     /// Clients that are there.
     present: usize,
     /// Bytes of cut packets, wills and aliases of all clients.
-    held_bytes: usize,
+    held: Held,
     /// Room for the properties of one packet.
     properties: Vec<u8>,
     epoch: u32,
@@ -105,7 +105,7 @@ impl Service for Mqtt {
             beats: Beats::new(),
             subprotocols: SUBPROTOCOLS.map(String::from).into(),
             present: 0,
-            held_bytes: 0,
+            held: Held::default(),
             properties: Vec::new(),
             epoch: settings.epoch,
         }
@@ -166,6 +166,7 @@ impl Service for Mqtt {
         }
         let done = self.fanout.turn(desk, budget);
         self.do_due(desk);
+        self.gauge(desk);
         done
     }
 }
@@ -191,6 +192,17 @@ impl Mqtt {
         self.callers.moved(upstream, addresses);
     }
 
+    fn gauge(&self, desk: &mut Desk<'_>) {
+        let (up, bytes) = self
+            .sessions
+            .iter()
+            .fold((0, 0), |(up, bytes), it| (up + u64::from(it.is_up()), bytes + it.outgoing_bytes as u64));
+        let (counters, it) = (desk.counters(), OffloadKind::Mqtt as usize);
+        (counters.offload_sessions[it], counters.offload_unconfirmed_bytes[it]) = (up, bytes);
+        counters.offload_held_bytes[it] = self.held.all();
+        counters.offload_retained_bytes = self.kept.bytes();
+    }
+
     fn is_ours(&self, feed: u16) -> bool {
         (0..self.peers.plans.len()).any(|number| self.peers.plans[number].feed == feed)
     }
@@ -199,7 +211,10 @@ impl Mqtt {
         match event {
             Event::Fill(batch) => self.fill(desk, token, batch),
             // "MQTT Control Packets MUST be sent in WebSocket binary data frames" (MQTT-6.0.0-1).
-            Event::Message { text: true, .. } => desk.close(who, CloseCode::UNSUPPORTED_DATA, "MQTT is binary"),
+            Event::Message { text: true, .. } => {
+                client::count(desk, OffloadRefused::Frame);
+                desk.close(who, CloseCode::UNSUPPORTED_DATA, "MQTT is binary");
+            }
             Event::Message { payload, .. } => self.receive(desk, who, token, payload),
             Event::Bytes(bytes) => {
                 desk.counters().messages_in[ServiceKind::Mqtt as usize] += 1;

@@ -1,13 +1,16 @@
 //! What clients say of messages: PUBLISH, and the acknowledgements of both directions (MQTT 5, 3.3 to 3.7, 4.3).
 
 use super::Mqtt;
-use super::client::{ALIASES, Inbound, Owner, RECEIVE_MAX, Stage};
+use super::client::{Inbound, Owner, Stage, count, counted};
 use super::session::{Outgoing, Stage as SessionStage};
-use crate::mesh::Cause;
-use crate::service::offload::{Stamp, WhileDown, may};
+use crate::mesh::{Cause, OffloadKind, OffloadRefused};
+use crate::service::offload::{Holds, Stamp, WhileDown, may};
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
 use edgehold_wire::mqtt::{self, AckKind, Fault, Packet, Properties, Property, Publish, QoS, Version};
+
+/// What is said where nothing can be published.
+const AWAY: &str = "the broker does not answer";
 
 /// Why a message is not taken.
 struct Refused(u8, &'static str);
@@ -59,7 +62,7 @@ impl Mqtt {
             _ => None,
         });
         let Some(alias) = alias else { return Ok(None) };
-        if alias > usize::from(ALIASES) {
+        if alias > usize::from(self.plan_of(token).bounds.topic_aliases_max) {
             return Err(Refused(0x94, "topic alias above the maximum"));
         }
         let aliases = &mut self.peers.clients[token as usize].busy().aliases;
@@ -77,6 +80,7 @@ impl Mqtt {
     /// Counts a message of QoS 1 or 2. `false`: it is not to be published, and was answered if it had to be.
     fn enter_inbound(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, publish: &Publish<'_>) -> bool {
         let Some(id) = publish.packet_id else { return true };
+        let most = self.plan_of(token).bounds.receive_max;
         let client = &mut self.peers.clients[token as usize];
         let is_v5 = client.version == Version::V5;
         let inbound = &mut client.busy().inbound;
@@ -89,7 +93,7 @@ impl Mqtt {
             }
             return false;
         }
-        if inbound.len() >= usize::from(RECEIVE_MAX) && is_v5 {
+        if inbound.len() >= usize::from(most) && is_v5 {
             client.disconnect(desk, who, 0x93, "more messages than the receive maximum", Cause::Protocol);
             return false;
         }
@@ -108,7 +112,7 @@ impl Mqtt {
         let Some(session) = self.sessions.get_mut(id) else { return Err(Refused(0x83, "no session")) };
         let is_down = matches!(session.stage, SessionStage::Down(_)) && session.attempts.has_failed();
         if is_down && plan.while_down == WhileDown::Refuse {
-            return Err(Refused(0x97, "the broker does not answer"));
+            return Err(Refused(0x97, AWAY));
         }
         let stamp = plan.stamp_of(desk.identity(who).map(|it| &**it));
         let owned = (Some(owner), publish.packet_id.unwrap_or(0));
@@ -117,17 +121,25 @@ impl Mqtt {
             return Err(Refused(0x97, "the broker takes no message as long as this"));
         }
         self.submit(desk, id, outgoing);
+        desk.counters().offload_published[OffloadKind::Mqtt as usize] += 1;
         Ok(())
     }
 
     /// In MQTT 5 a message of QoS 1 or 2 is answered with the reason. Before, there is no answer but the end, lest the
     /// client believe that it was published. A message of QoS 0 is left out.
     fn refuse_publish(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, publish: &Publish<'_>, why: &Refused) {
-        let Some(id) = publish.packet_id else { return };
         let client = &mut self.peers.clients[token as usize];
+        let is_told_by_its_end = publish.packet_id.is_some() && client.version != Version::V5;
+        if why.1 == AWAY {
+            count(desk, OffloadRefused::BrokerDown);
+        } else if !is_told_by_its_end {
+            count(desk, counted(why.0));
+        }
+        let Some(id) = publish.packet_id else { return };
         client.busy().inbound.retain(|it| it.id != id);
         if client.version != Version::V5 {
-            return client.disconnect(desk, who, why.0, why.1, Cause::Protocol);
+            let cause = if why.1 == AWAY { Cause::UpstreamLost } else { Cause::Protocol };
+            return client.disconnect(desk, who, why.0, why.1, cause);
         }
         let kind = if publish.qos == QoS::AtLeastOnce { AckKind::PubAck } else { AckKind::PubRec };
         client.acknowledge(desk, who, kind, id, why.0);
@@ -178,7 +190,8 @@ impl Mqtt {
 
     /// The client takes more again.
     pub(super) fn writable(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32) {
-        desk.resume(who);
+        let Some(client) = self.client(token) else { return };
+        client.release(desk, who, Holds::OUTPUT);
         if self.client(token).is_some_and(|client| client.stage == Stage::Connected && client.busy.is_some()) {
             self.send_kept(desk, who, token);
             self.give_to(desk, token);

@@ -8,20 +8,13 @@ use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
 use edgehold_wire::mqtt::{self, Limits, Read, Role};
 
-/// Bytes of cut packets, wills and aliases that all clients of a shard may have, beyond which whoever makes it more is
-/// closed.
-const HELD_BYTES: usize = 64 << 20;
-
-/// Bytes of a packet of a broker, at most.
-const BROKER: Limits = Limits { packet_bytes: 64 << 20 };
-
 impl Mqtt {
     /// Bytes of a client.
     pub(super) fn receive(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, bytes: &[u8]) {
         let now = desk.now();
         let Some(client) = self.peers.clients.get_mut(token as usize) else { return };
         client.heard = now;
-        let before = client.busy.as_ref().map_or(0, |busy| busy.bytes());
+        let before = client.held();
         let mut rest = client.busy.as_mut().map(|busy| std::mem::take(&mut busy.rest)).unwrap_or_default();
         if rest.is_empty() {
             let used = self.read(desk, who, token, bytes);
@@ -32,20 +25,39 @@ impl Mqtt {
             let used = if rest.len() < least { 0 } else { self.read(desk, who, token, &rest) };
             rest.drain(..used);
         }
-        self.keep_rest(desk, who, token, before, rest);
+        self.keep_rest(desk, token, before, rest);
     }
 
     /// Keeps what is cut, and counts what the client has a server keep.
-    fn keep_rest(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, before: usize, rest: Vec<u8>) {
+    fn keep_rest(&mut self, desk: &mut Desk<'_>, token: u32, before: usize, rest: Vec<u8>) {
         let Some(client) = self.peers.clients.get_mut(token as usize) else { return };
         if !rest.is_empty() && client.stage != Stage::Ended {
             client.busy().rest = rest;
         }
-        let after = client.busy.as_ref().map_or(0, |busy| busy.bytes());
-        self.held_bytes = self.held_bytes - before + after;
         client.tidy();
-        if after > before && self.held_bytes > HELD_BYTES {
-            client.disconnect(desk, who, 0x97, "this server has no room for your packet", Cause::Overload);
+        self.count_held(desk, token, before);
+    }
+
+    /// Counts what a client has a server keep, of which it had so much before; where all have too much, those with the
+    /// most are ended.
+    pub(super) fn count_held(&mut self, desk: &mut Desk<'_>, token: u32, before: usize) {
+        let Some(client) = self.peers.clients.get(token as usize) else { return };
+        let (route, after) = (client.route, client.held());
+        self.held.change(route, before, after);
+        let most = self.peers.plans[usize::from(route)].bounds.held_bytes;
+        if after <= before || self.held.of(route) <= most {
+            return;
+        }
+        let clients = self.peers.clients.iter().enumerate().filter(|it| it.1.route == route);
+        let gone = self.held.who_goes(route, most, clients.map(|(token, it)| (token as u32, it.held())));
+        desk.charge(self.peers.clients.len() / 64);
+        for token in gone {
+            let Some(who) = self.fanout.client(token).map(|it| it.who) else { continue };
+            let client = &mut self.peers.clients[token as usize];
+            let before = client.held();
+            client.disconnect(desk, who, 0x97, "this server has no room for what you have it keep", Cause::Overload);
+            client.busy.iter_mut().for_each(|busy| busy.let_go());
+            self.held.change(route, before, self.peers.clients[token as usize].held());
         }
     }
 
@@ -107,7 +119,8 @@ impl Mqtt {
         let mut at = 0;
         while at < bytes.len() {
             let Some(session) = self.sessions.get_mut(id) else { return bytes.len() };
-            match mqtt::read(&bytes[at..], &BROKER, Some(session.version), Role::Client) {
+            let limits = Limits { packet_bytes: session.plan.bounds.broker_frame_bytes.min(u32::MAX as usize) as u32 };
+            match mqtt::read(&bytes[at..], &limits, Some(session.version), Role::Client) {
                 Ok(Read::Packet { packet, used }) => {
                     at += used;
                     desk.charge(1);

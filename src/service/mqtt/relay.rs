@@ -1,10 +1,11 @@
 //! Sessions with brokers: made, lost and made again; what brokers say over them.
 
 use super::client::Owner;
+use super::client::count;
 use super::session::{Outgoing, Session, SessionId, Stage, Submitted};
 use super::{Beat, Mqtt, SESSION};
-use crate::mesh::{Cause, ServiceKind};
-use crate::service::offload::{Callee, OffloadPlan};
+use crate::mesh::{Cause, OffloadKind, OffloadRefused, ServiceKind};
+use crate::service::offload::{Callee, Holds, OffloadPlan};
 use crate::shard::service::{Desk, Event};
 use crate::shard::slab::Handle;
 use edgehold_wire::mqtt::{self, AckKind, ConnAck, Connect, Packet, Properties, Property, Version};
@@ -55,6 +56,8 @@ impl Mqtt {
             && !session.paused.contains(&owner)
         {
             session.paused.push(owner);
+            desk.counters().offload_held_back[OffloadKind::Mqtt as usize] += 1;
+            self.peers.clients[owner.token as usize].busy().holds.insert(Holds::SESSION);
             desk.pause(who);
         }
     }
@@ -64,8 +67,8 @@ impl Mqtt {
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.pump(desk);
         for owner in session.take_paused(desk) {
-            if let Some((who, _)) = self.owned(owner) {
-                desk.resume(who);
+            if let Some((who, client)) = self.owned(owner) {
+                client.release(desk, who, Holds::SESSION);
             }
         }
     }
@@ -94,6 +97,8 @@ impl Mqtt {
             limits: plan.limits,
             service: ServiceKind::Mqtt,
         };
+        // What many clients need is there however many others have come.
+        session.call.spare = true;
         match self.callers.call(desk, &mut session.call, &to, id.number | SESSION) {
             Ok(handle) => {
                 (session.handle, session.stage) = (Some(handle), Stage::Dialing);
@@ -302,6 +307,9 @@ impl Mqtt {
 
     /// The broker has acknowledged a message of a client: so it is told.
     fn settle(&mut self, desk: &mut Desk<'_>, (owner, client_id): (Owner, u16), kind: AckKind, reason: u8) {
+        if reason >= 0x80 {
+            count(desk, OffloadRefused::Broker);
+        }
         let Some((who, client)) = self.owned(owner) else { return };
         let inbound = &mut client.busy().inbound;
         if let Some(place) = inbound.iter().position(|it| it.id == client_id) {

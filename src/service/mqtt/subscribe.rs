@@ -4,9 +4,9 @@
 //! filters of its SUBSCRIBE to the edge.
 
 use super::Mqtt;
-use super::client::{Owner, Unanswered, Waiting};
+use super::client::{Owner, Unanswered, Waiting, count, counted};
 use super::deliver::Tag;
-use crate::mesh::{TopicNews, TopicState};
+use crate::mesh::{OffloadRefused, TopicNews, TopicState};
 use crate::service::fanout::Traits;
 use crate::service::offload::{OffloadPlan, Wanted, any, may};
 use crate::shard::service::Desk;
@@ -35,6 +35,9 @@ impl Mqtt {
             let tag = Tag::new(identifier.unwrap_or(0), options);
             match self.subscribe_one(desk, who, token, &plan, (filter, options, tag)) {
                 Outcome::Known(code, wants_kept) => {
+                    if code >= 0x80 {
+                        count(desk, counted(code));
+                    }
                     answer.codes.push(Some(code));
                     kept.extend(Some((Box::from(filter), tag.0)).filter(|_| wants_kept));
                 }
@@ -150,6 +153,9 @@ impl Mqtt {
                 TopicState::Ended => 0x80,
             });
             let is_refused = matches!(news.state, TopicState::Refused(..));
+            if is_refused {
+                waits.iter().for_each(|_| count(desk, OffloadRefused::Broker));
+            }
             self.answer(desk, who, owner.token);
             if is_refused {
                 self.end_filter(desk, owner.token, &news.topic);

@@ -104,6 +104,7 @@ impl Callers {
             service: to.service,
             limits: to.limits,
             timeout: to.connect_ticks,
+            spare: call.spare,
         };
         let handle = desk.dial(dial, token).ok_or(NotCalled::Full)?;
         upstream.connections += 1;

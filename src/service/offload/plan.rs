@@ -1,6 +1,6 @@
 //! What a route of `stomp` or `mqtt` says, in the shard's units.
 
-use super::{Pattern, Rule};
+use super::{Bounds, Pattern, Rule};
 use crate::mesh::{FeedNumber, Secret};
 use crate::service::fanout::{FeedSettings, RouteTerms, Slow};
 use crate::service::upstreams::Places;
@@ -74,6 +74,8 @@ pub struct OffloadPlan {
     pub private_max: u32,
     /// By which header, or user property, the broker is told who has published something.
     pub stamp: Option<Box<str>>,
+    /// Limits.
+    pub bounds: Bounds,
 }
 
 /// As whom the edge logs in at a broker.

@@ -20,6 +20,8 @@ struct Topic {
     subscribers: u32,
     /// The highest quality of service that was asked for.
     quality: u8,
+    /// The broker has refused it: who wants it all the same asks once more.
+    is_refused: bool,
     /// What the broker has confirmed; `None`: nothing yet.
     confirmed: Option<u8>,
     /// Who is to be told: what the service knows them by.
@@ -45,7 +47,7 @@ impl Topics {
         waiter: Option<u64>,
     ) -> Wanted {
         let name: Arc<str> = topic.into();
-        let new = || Topic { subscribers: 0, quality, confirmed: None, waiting: Vec::new() };
+        let new = || Topic { subscribers: 0, quality, is_refused: false, confirmed: None, waiting: Vec::new() };
         let is_new = !self.wanted.contains_key(&(feed, name.clone()));
         let its = self.wanted.entry((feed, name.clone())).or_insert_with(new);
         its.subscribers += 1;
@@ -55,7 +57,8 @@ impl Topics {
             return Wanted::Confirmed(confirmed.min(quality));
         }
         its.waiting.extend(waiter);
-        if is_new || rises {
+        let was_refused = std::mem::take(&mut its.is_refused);
+        if is_new || rises || was_refused {
             let quality = Some(its.quality);
             self.post(desk, TopicRequest { shard: desk.shard(), feed, topic: name, quality });
         }
@@ -78,7 +81,7 @@ impl Topics {
         let Some(its) = self.wanted.get_mut(&(news.feed, news.topic.clone())) else { return Vec::new() };
         match news.state {
             TopicState::Subscribed(quality) => its.confirmed = Some(quality),
-            TopicState::Refused(..) => its.confirmed = None,
+            TopicState::Refused(..) => (its.confirmed, its.is_refused) = (None, true),
             TopicState::Ended => return Vec::new(),
         }
         std::mem::take(&mut its.waiting)

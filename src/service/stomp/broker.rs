@@ -2,9 +2,11 @@
 
 use super::Stomp;
 use super::client::{Ack, Pending, Told};
+use super::commands::write_as;
 use super::give_back::TakesBack;
 use super::session::{Lane, Outgoing, Purpose, SessionId, Stage};
 use crate::mesh::OffloadRefused;
+use crate::service::offload::Holds;
 use crate::shard::clock::TICK;
 use crate::shard::service::{Backpressure, Desk, Event};
 use crate::shard::slab::Handle;
@@ -142,7 +144,7 @@ impl Stomp {
         }
         headers.extend(kept.iter().map(|it| (&*it.0, &*it.1)));
         let mut out = Vec::with_capacity(frame.body.len() + 256);
-        stomp::write(&mut out, version, Command::Message, &headers, frame.body);
+        write_as(&mut out, frame, (version, &headers));
         let message_id = frame.get("message-id").unwrap_or_default().as_ref().into();
         queue.pending.push_back(Pending { session: id, number: delivered, message_id, ack: ack.as_ref().into() });
         let is_auto = queue.ack == Ack::Auto;
@@ -162,15 +164,16 @@ impl Stomp {
         for (id, ack) in acks {
             if let Some(session) = self.sessions.get_mut(id) {
                 session.unacknowledged = session.unacknowledged.saturating_sub(1);
-                session.tell(desk, Command::Ack, &[("id", &ack)]);
+                session.acknowledge(desk, owner, Command::Ack, &[("id", &ack)]);
             }
         }
     }
 
     /// A client takes more again.
     pub(super) fn writable(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32) {
-        desk.resume(who);
-        if self.client(token).is_some_and(|client| client.busy.is_some()) {
+        let Some(client) = self.client(token) else { return };
+        client.release(desk, who, Holds::OUTPUT);
+        if client.busy.is_some() {
             let owner = self.owner(token);
             self.acknowledge_sent(desk, owner);
         }

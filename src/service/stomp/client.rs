@@ -1,10 +1,11 @@
 //! A client as the service knows it: what an idle one needs in a few words, and the rest in a box that few have.
 
 use super::session::SessionId;
-use crate::mesh::{Cause, OffloadRefused, Secret};
+use crate::mesh::{Cause, OffloadKind, OffloadRefused, Secret};
+use crate::service::offload::Holds;
 use crate::shard::service::{Backpressure, Desk};
 use crate::shard::slab::Handle;
-use edgehold_wire::stomp::{Command, Version};
+use edgehold_wire::stomp::{Command, Until, Version};
 use edgehold_wire::ws::{CloseCode, Opcode};
 use std::collections::VecDeque;
 
@@ -104,6 +105,10 @@ pub struct Busy {
     pub rest: Vec<u8>,
     /// Bytes that it needs at least before it is looked at again.
     pub least: usize,
+    /// What must come, too.
+    pub until: Until,
+    /// Why it is not read.
+    pub holds: Holds,
     /// CONNECT, while it is asked who the client is: heart-beats it can and wants.
     pub asked: Option<(u32, u32)>,
     /// What it has logged in with, where private sessions do so, too.
@@ -162,9 +167,15 @@ pub struct Pending {
 }
 
 impl Busy {
+    /// With the last ones of so many bytes of a cut frame it is worth another look.
+    pub fn is_met(&self, len: usize, new: &[u8]) -> bool {
+        len >= self.least && self.until.is_met(len, new)
+    }
+
     /// Nothing in it is of use any more.
     pub fn is_idle(&self) -> bool {
         self.rest.is_empty()
+            && self.holds.is_empty()
             && self.asked.is_none()
             && self.login.is_none()
             && self.unconfirmed.is_empty()
@@ -206,6 +217,16 @@ impl Client {
     /// Sends it a frame.
     pub fn send(&mut self, desk: &mut Desk<'_>, who: Handle, frame: &[u8]) -> Backpressure {
         self.spoke = desk.now();
+        let room = self.queue(desk, who, frame);
+        // Who does not take its receipts asks for no more.
+        if room == Backpressure::Full {
+            self.busy().holds.insert(Holds::OUTPUT);
+            desk.pause(who);
+        }
+        room
+    }
+
+    fn queue(&mut self, desk: &mut Desk<'_>, who: Handle, frame: &[u8]) -> Backpressure {
         match self.transport {
             Transport::WebSocket => {
                 let text = std::str::from_utf8(frame).is_ok();
@@ -215,6 +236,16 @@ impl Client {
                 desk.counters().messages_out[crate::mesh::ServiceKind::Stomp as usize] += 1;
                 desk.write(who, frame)
             }
+        }
+    }
+
+    /// This is no reason any more not to read it.
+    pub fn release(&mut self, desk: &mut Desk<'_>, who: Handle, hold: Holds) {
+        let Some(busy) = self.busy.as_mut() else { return };
+        let was_held = !busy.holds.is_empty();
+        busy.holds.remove(hold);
+        if was_held && busy.holds.is_empty() {
+            desk.resume(who);
         }
     }
 
@@ -238,7 +269,7 @@ impl Client {
             return;
         }
         let Told { why, message, receipt, body } = *told;
-        desk.counters().offload_refused[why as usize] += 1;
+        desk.counters().offload_refused[OffloadKind::Stomp as usize][why as usize] += 1;
         let mut headers = vec![("message", message), ("content-type", "text/plain")];
         headers.extend(receipt.map(|receipt| ("receipt-id", receipt)));
         if self.stage == Stage::Silent {

@@ -4,16 +4,13 @@ use super::Stomp;
 use super::client::{Stage, Told};
 use super::relay::{self, Route};
 use super::session::{self, Outgoing, Purpose, SessionId, Submitted};
-use crate::mesh::OffloadRefused;
-use crate::service::offload::{Stamp, may};
+use crate::mesh::{OffloadKind, OffloadRefused};
+use crate::service::offload::{Holds, Stamp, may};
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
 use edgehold_wire::stomp::{self, Command, Frame, Version};
 use edgehold_wire::ws::CloseCode;
 use std::borrow::Cow;
-
-/// Transactions of one client at a time.
-const TRANSACTIONS: usize = 16;
 
 impl Stomp {
     /// A frame of a client.
@@ -84,6 +81,10 @@ impl Stomp {
             Ok(transaction) => transaction,
             Err(words) => return self.refuse(desk, token, words, frame),
         };
+        if transaction.is_some_and(|it| self.is_risky(desk.now(), it.0, &destination)) {
+            let words = "the broker knows this destination not yet: send to it outside of a transaction first";
+            return self.refuse_as(desk, token, (OffloadRefused::Broker, words), frame);
+        }
         let route = match transaction {
             Some((session, _)) => Ok(Route { session, trial: false }),
             None => self.route_of_send(desk, token, &plan, &destination, frame.get("reply-to").is_some()),
@@ -122,10 +123,11 @@ impl Stomp {
             self.trials.begin(session.plan.number, destination.clone());
         }
         let submitted = session.pass(desk, number, &self.said).unwrap_or_else(|| {
-            let outgoing = Outgoing { number, owner, receipt, purpose, frame: self.said.as_slice().into() };
+            let frame = self.said.as_slice().into();
+            let outgoing = Outgoing { number, owner, receipt, purpose, frame, is_suspected: false };
             session.submit(desk, outgoing)
         });
-        desk.counters().offload_published += u64::from(frame.command == Command::Send);
+        desk.counters().offload_published[OffloadKind::Stomp as usize] += u64::from(frame.command == Command::Send);
         if has_receipt {
             self.peers.clients[token as usize].busy().receipts += 1;
         }
@@ -142,7 +144,8 @@ impl Stomp {
             && !session.paused.contains(&owner)
         {
             session.paused.push(owner);
-            desk.counters().offload_held_back += 1;
+            desk.counters().offload_held_back[OffloadKind::Stomp as usize] += 1;
+            self.peers.clients[token as usize].busy().holds.insert(Holds::SESSION);
             desk.pause(who);
         }
     }
@@ -169,10 +172,14 @@ impl Stomp {
             return self.refuse(desk, token, "BEGIN needs a transaction", frame);
         };
         let busy = self.peers.clients[token as usize].busy();
-        if busy.transactions.iter().any(|it| *it.0 == *name) || busy.transactions.len() >= TRANSACTIONS {
-            return self.refuse(desk, token, "this transaction is begun already, or too many are", frame);
+        if busy.transactions.iter().any(|it| *it.0 == *name) {
+            return self.refuse(desk, token, "this transaction is begun already", frame);
         }
+        let begun = busy.transactions.len();
         let plan = self.plan_of(token);
+        if begun >= plan.bounds.transactions_max {
+            return self.refuse_as(desk, token, (OffloadRefused::Limit, "too many transactions are begun"), frame);
+        }
         let private = self.peers.clients[token as usize].busy().private;
         let id = private.unwrap_or_else(|| self.shared_session(&plan, token));
         let Some(number) = self.sessions.get_mut(id).map(session::Session::next_receipt) else { return };
@@ -242,7 +249,19 @@ pub(super) fn translated(
     if let Some((name, value)) = stamp.and_then(|stamp| Some((stamp.name, stamp.value?))) {
         stomp::line(out, Version::V12, frame.command, name, value);
     }
-    stomp::end(out, frame.command, frame.body, !frame.body.is_empty());
+    stomp::end(out, frame.command, frame.body, wants_length(frame));
+}
+
+/// Writes a frame with other headers.
+pub(super) fn write_as(out: &mut Vec<u8>, frame: &Frame<'_>, (version, headers): (Version, &[(&str, &str)])) {
+    let write = if wants_length(frame) { stomp::write } else { stomp::write_without_length };
+    write(out, version, frame.command, headers, frame.body);
+}
+
+/// It has `content-length` where it has come with it, or cannot do without: to some brokers that is what tells bytes
+/// from text.
+fn wants_length(frame: &Frame<'_>) -> bool {
+    !frame.body.is_empty() && (frame.get("content-length").is_some() || frame.body.contains(&0))
 }
 
 #[cfg(test)]
@@ -265,8 +284,8 @@ mod tests {
         let forged = "SEND\ndestination:/queue/a\nx-user:root\nX-User:root\nx-users:all\nx-user:\n\nhi\0";
         let stamp = |value| Some(Stamp { name: "x-user", value });
         let head = "SEND\ndestination:/queue/a\nx-users:all\nreceipt:7\n";
-        assert_eq!(said(forged, stamp(Some("ann:b"))), format!("{head}x-user:ann\\cb\ncontent-length:2\n\nhi\0"));
-        assert_eq!(said(forged, stamp(None)), format!("{head}content-length:2\n\nhi\0"));
+        assert_eq!(said(forged, stamp(Some("ann:b"))), format!("{head}x-user:ann\\cb\n\nhi\0"));
+        assert_eq!(said(forged, stamp(None)), format!("{head}\nhi\0"));
         assert!(said(forged, None).contains("\nx-user:root\nX-User:root\n"));
         // An escaped name is the same name.
         assert!(

@@ -4,7 +4,7 @@ use super::client::{Client, Owner, Stage, Told, Transport};
 use super::{Beat, SESSION, Stomp};
 use crate::mesh::{Body, Cause, Credentials, Denied, Form, Frame, OffloadRefused, Secret};
 use crate::service::fanout::Traits;
-use crate::service::offload::OffloadPlan;
+use crate::service::offload::{Holds, OffloadPlan};
 use crate::shard::clock::TICK;
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
@@ -129,6 +129,10 @@ impl Stomp {
     fn look(&mut self, desk: &mut Desk<'_>, owner: Owner) {
         let now = desk.now();
         let Some((who, client)) = self.owned(owner) else { return };
+        // Of one that is not read, since the broker takes no more, it is not known what it has said.
+        if client.busy.as_ref().is_some_and(|busy| busy.holds.contains(Holds::SESSION)) {
+            client.heard = now;
+        }
         match client.stage {
             Stage::Silent | Stage::Asked if now.saturating_sub(client.heard) >= SILENT_TICKS => {
                 return client.fail(desk, who, &Told::new(OffloadRefused::Silent, "no CONNECT has come"));

@@ -97,6 +97,6 @@ impl super::session::Session {
         stomp::write(&mut frame, Version::V12, Command::Unsubscribe, &[("id", &name), ("receipt", &text)], b"");
         let owner = Owner { token: u32::MAX, generation: 0 };
         let (purpose, frame) = (Purpose::Leave(number), frame.into());
-        self.submit(desk, Outgoing { number: receipt, owner, receipt: None, purpose, frame });
+        self.submit(desk, Outgoing { number: receipt, owner, receipt: None, purpose, frame, is_suspected: false });
     }
 }

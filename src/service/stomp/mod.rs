@@ -29,9 +29,9 @@ mod session;
 mod subscribe;
 
 use super::fanout::{Due, Fanout};
-use super::offload::{Beats, Callers, OffloadPlan, OffloadSettings, Sessions, Topics};
+use super::offload::{Beats, Callers, Held, OffloadPlan, OffloadSettings, Sessions, Topics};
 use super::{Admits, Request, Service};
-use crate::mesh::{Cause, Message, Missed, Numbered, ToShard};
+use crate::mesh::{Cause, Message, Missed, Numbered, OffloadKind, ToShard};
 use crate::shard::service::{Desk, Event, Verdict};
 use crate::shard::slab::Handle;
 use client::{Client, Owner, Transport};
@@ -71,7 +71,7 @@ pub struct Stomp {
     /// Clients that are there.
     present: usize,
     /// Bytes of cut frames of all clients.
-    rest_bytes: usize,
+    held: Held,
     private: usize,
     /// The tick in which the gauges of sessions were last counted.
     gauged: u32,
@@ -105,7 +105,7 @@ impl Service for Stomp {
             beats: Beats::new(),
             subprotocols: SUBPROTOCOLS.map(String::from).into(),
             present: 0,
-            rest_bytes: 0,
+            held: Held::default(),
             private: 0,
             gauged: 0,
             said: Vec::new(),
@@ -196,9 +196,10 @@ impl Stomp {
             .sessions
             .iter()
             .fold((0, 0), |(up, bytes), it| (up + u64::from(it.is_up()), bytes + it.outgoing_bytes as u64));
-        let counters = desk.counters();
-        (counters.offload_sessions, counters.offload_unconfirmed_bytes) = (up, bytes);
-        counters.offload_private = self.private as u64;
+        let (counters, it) = (desk.counters(), OffloadKind::Stomp as usize);
+        (counters.offload_sessions[it], counters.offload_unconfirmed_bytes[it]) = (up, bytes);
+        counters.offload_private[it] = self.private as u64;
+        counters.offload_held_bytes[it] = self.held.all();
     }
 
     fn is_ours(&self, feed: u16) -> bool {

@@ -1,18 +1,12 @@
 //! Bytes to frames: of clients, and of brokers. A frame that was cut is kept until it is whole.
 
 use super::Stomp;
-use super::client::{Stage, Told};
+use super::client::{Client, Stage, Told};
 use super::session::SessionId;
 use crate::mesh::OffloadRefused;
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
-use edgehold_wire::stomp::{self, Fault, Limits, Read, Version};
-
-/// Bytes of cut frames that all clients of a shard may have, beyond which whoever makes it more is closed.
-const REST_BYTES: usize = 64 << 20;
-
-/// Bytes of a frame of a broker, at most.
-const BROKER_BYTES: usize = 64 << 20;
+use edgehold_wire::stomp::{self, Fault, Limits, Read, Until, Version};
 
 impl Stomp {
     /// Bytes of a client.
@@ -23,40 +17,52 @@ impl Stomp {
         let mut rest = client.busy.as_mut().map(|busy| std::mem::take(&mut busy.rest)).unwrap_or_default();
         if rest.is_empty() {
             let used = self.read(desk, who, token, bytes);
-            return self.keep_rest(desk, who, token, &bytes[used..], Vec::new());
+            return self.keep_rest(desk, token, 0, bytes[used..].to_vec());
         }
-        self.rest_bytes -= rest.len();
+        let before = rest.capacity();
         rest.extend_from_slice(bytes);
-        let least = self.client(token).map_or(0, |client| client.busy().least);
-        let used = if rest.len() < least { 0 } else { self.read(desk, who, token, &rest) };
-        match used {
-            0 => self.keep_rest(desk, who, token, b"", rest),
-            used => self.keep_rest(desk, who, token, &rest[used..], Vec::new()),
-        }
+        let is_met = client.busy().is_met(rest.len(), bytes);
+        let used = if is_met { self.read(desk, who, token, &rest) } else { 0 };
+        let kept = if used == 0 { rest } else { rest[used..].to_vec() };
+        self.keep_rest(desk, token, before, kept);
     }
 
-    /// Keeps what is cut: `whole`, or else a copy of `rest`.
-    fn keep_rest(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, rest: &[u8], whole: Vec<u8>) {
+    /// Keeps what is cut; what the client had of it before is not counted any more.
+    fn keep_rest(&mut self, desk: &mut Desk<'_>, token: u32, before: usize, rest: Vec<u8>) {
         let Some(client) = self.peers.clients.get_mut(token as usize) else { return };
-        if client.stage == Stage::Ended {
-            return;
-        }
-        let kept = if whole.is_empty() { rest.to_vec() } else { whole };
+        let (route, is_over) = (client.route, client.stage == Stage::Ended);
+        let kept = if is_over { Vec::new() } else { rest };
+        self.held.change(route, before, kept.capacity());
         if kept.is_empty() {
             return client.tidy();
         }
-        self.rest_bytes += kept.len();
         client.busy().rest = kept;
-        if self.rest_bytes > REST_BYTES {
-            client.fail(desk, who, &Told::new(OffloadRefused::Limit, "this server has no room for your frame"));
+        self.make_room(desk, route);
+    }
+
+    /// Who has the most of cut frames is ended, where all together have too much.
+    fn make_room(&mut self, desk: &mut Desk<'_>, route: u16) {
+        let most = self.peers.plans[usize::from(route)].bounds.held_bytes;
+        if self.held.of(route) <= most {
+            return;
+        }
+        let clients = self.peers.clients.iter().enumerate().filter(|it| it.1.route == route);
+        let bytes = |it: &Client| it.busy.as_ref().map_or(0, |busy| busy.rest.capacity());
+        let gone = self.held.who_goes(route, most, clients.map(|(token, it)| (token as u32, bytes(it))));
+        desk.charge(self.peers.clients.len() / 64);
+        for token in gone {
             self.forget_rest(token);
+            let Some(who) = self.fanout.client(token).map(|it| it.who) else { continue };
+            let told = Told::new(OffloadRefused::Limit, "this server has no room for your frame");
+            self.peers.clients[token as usize].fail(desk, who, &told);
         }
     }
 
     /// What a client had of a cut frame is of no use any more.
     pub(super) fn forget_rest(&mut self, token: u32) {
-        let busy = self.peers.clients.get_mut(token as usize).and_then(|client| client.busy.as_mut());
-        self.rest_bytes -= busy.map_or(0, |busy| std::mem::take(&mut busy.rest).len());
+        let Some(client) = self.peers.clients.get_mut(token as usize) else { return };
+        let rest = client.busy.as_mut().map(|busy| std::mem::take(&mut busy.rest)).unwrap_or_default();
+        self.held.change(client.route, rest.capacity(), 0);
     }
 
     /// Reads frames of a client; returns how many bytes are used up.
@@ -71,7 +77,7 @@ impl Stomp {
                 Stage::Ended => return bytes.len(),
                 // What is behind CONNECT is read when it is known who the client is.
                 Stage::Asked => {
-                    client.busy().least = 0;
+                    (client.busy().least, client.busy().until) = (0, Until::Any);
                     break;
                 }
                 Stage::Silent | Stage::Connected => {}
@@ -83,8 +89,8 @@ impl Stomp {
                     self.command(desk, who, token, &frame);
                 }
                 Ok(Read::Beat { used }) => at += used,
-                Ok(Read::More { least }) => {
-                    client.busy().least = least;
+                Ok(Read::More { least, until }) => {
+                    (client.busy().least, client.busy().until) = (least, until);
                     break;
                 }
                 Err(fault) => {
@@ -109,7 +115,7 @@ impl Stomp {
             return;
         }
         session.rest.extend_from_slice(bytes);
-        if session.rest.len() < session.least {
+        if session.rest.len() < session.least || !session.until.is_met(session.rest.len(), bytes) {
             return;
         }
         let mut rest = std::mem::take(&mut session.rest);
@@ -121,7 +127,9 @@ impl Stomp {
     }
 
     fn read_broker(&mut self, desk: &mut Desk<'_>, id: SessionId, bytes: &[u8]) -> usize {
-        let limits = Limits { frame_bytes: BROKER_BYTES, header_bytes: 1 << 20, header_count: 4096 };
+        let Some(session) = self.sessions.get_mut(id) else { return bytes.len() };
+        let frame_bytes = session.plan.bounds.broker_frame_bytes;
+        let limits = Limits { frame_bytes, header_bytes: frame_bytes.min(1 << 20), header_count: 4096 };
         let mut at = 0;
         while at < bytes.len() {
             match stomp::read(&bytes[at..], &limits, Version::V12) {
@@ -131,9 +139,9 @@ impl Stomp {
                     self.broker_frame(desk, id, &frame);
                 }
                 Ok(Read::Beat { used }) => at += used,
-                Ok(Read::More { least }) => {
+                Ok(Read::More { least, until }) => {
                     if let Some(session) = self.sessions.get_mut(id) {
-                        session.least = least;
+                        (session.least, session.until) = (least, until);
                     }
                     break;
                 }

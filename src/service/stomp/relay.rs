@@ -9,7 +9,7 @@ use super::client::{Busy, Owner, Told};
 use super::session::{Lane, Outgoing, Purpose, Session, SessionId, Stage};
 use super::{Beat, SESSION, Stomp};
 use crate::mesh::{Cause, OffloadRefused, ServiceKind};
-use crate::service::offload::{Callee, OffloadPlan, WhileDown, any};
+use crate::service::offload::{Callee, Holds, OffloadPlan, WhileDown, any};
 use crate::shard::service::Desk;
 use edgehold_wire::stomp::{self, Command, Version};
 use std::collections::{HashMap, HashSet};
@@ -87,7 +87,7 @@ impl Session {
     /// has said something, and what waits for the broker, or may be what it ends sessions for, is known by its receipt.
     pub(super) fn must_confirm(&self, now: u32, command: Command, purpose: &Purpose) -> bool {
         let is_trial = matches!(purpose, Purpose::Send(Some(_)) | Purpose::Subscribe(_));
-        is_trial || command == Command::Send && (!self.is_up() || self.is_wary(now))
+        is_trial || self.is_wary(now) || command == Command::Send && !self.is_up()
     }
 
     /// It has something to do.
@@ -132,6 +132,14 @@ impl Stomp {
         }
         let place = plan.connections.max(1) as usize;
         Ok(Route { session: self.session_at(plan, place, Lane::Trial), trial: true })
+    }
+
+    /// Whether a destination in a transaction may be what the broker ends the session for: it knows nothing of it, and
+    /// has ended the session within the last minute. A transaction cannot be tried elsewhere: that once in a minute.
+    pub(super) fn is_risky(&mut self, now: u32, id: SessionId, destination: &str) -> bool {
+        let Some(session) = self.sessions.get_mut(id) else { return false };
+        let number = session.plan.number;
+        session.lane == Lane::Shared && session.is_wary(now) && self.trials.needs(number, destination)
     }
 
     /// The client's own session, which is made when it is first needed.
@@ -184,6 +192,8 @@ impl Stomp {
             limits: plan.limits,
             service: ServiceKind::Stomp,
         };
+        // What many clients need is there however many others have come.
+        session.call.spare = !session.is_private();
         match self.callers.call(desk, &mut session.call, &to, id.number | SESSION) {
             Ok(handle) => {
                 (session.handle, session.stage) = (Some(handle), Stage::Dialing);
@@ -412,8 +422,8 @@ impl Stomp {
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.pump(desk);
         for owner in session.take_paused(desk) {
-            if let Some((who, _)) = self.owned(owner) {
-                desk.resume(who);
+            if let Some((who, client)) = self.owned(owner) {
+                client.release(desk, who, Holds::SESSION);
             }
         }
     }

@@ -9,6 +9,7 @@
 use super::Stomp;
 use super::client::Owner;
 use super::session::{Lane, Outgoing, Purpose, Session, SessionId, Stage};
+use crate::service::offload::Holds;
 use crate::shard::service::Desk;
 use edgehold_wire::stomp::{self, Command, Version};
 
@@ -97,8 +98,8 @@ impl Stomp {
             }
         }
         for owner in session.paused {
-            if let Some((who, _)) = self.owned(owner) {
-                desk.resume(who);
+            if let Some((who, client)) = self.owned(owner) {
+                client.release(desk, who, Holds::SESSION);
             }
         }
         if let Some(next) = session.successor {
@@ -126,7 +127,7 @@ impl Session {
         let headers = [("transaction", name.as_str()), ("receipt", &receipt)];
         stomp::write(&mut frame, Version::V12, Command::Begin, &headers, b"");
         let owner = Owner { token: u32::MAX, generation: 0 };
-        let outgoing = Outgoing { number, owner, receipt: None, purpose: Purpose::Barrier, frame: frame.into() };
-        self.submit(desk, outgoing);
+        let (purpose, frame) = (Purpose::Barrier, frame.into());
+        self.submit(desk, Outgoing { number, owner, receipt: None, purpose, frame, is_suspected: false });
     }
 }

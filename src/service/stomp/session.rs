@@ -12,7 +12,7 @@ pub use crate::service::offload::{SessionId, Stage, Submitted};
 use crate::service::upstreams::Call;
 use crate::shard::service::{Backpressure, Desk};
 use crate::shard::slab::Handle;
-use edgehold_wire::stomp::{self, Command, Version};
+use edgehold_wire::stomp::{self, Command, Until, Version};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -53,6 +53,8 @@ pub struct Session {
     pub rest: Vec<u8>,
     /// Bytes that it needs at least.
     pub least: usize,
+    /// What must come, too.
+    pub until: Until,
     /// Queue subscriptions by their numbers. A number is used once: what was on its way to one that has ended is nobody
     /// else's.
     pub subscriptions: BTreeMap<u32, Subscription>,
@@ -119,6 +121,8 @@ pub struct Outgoing {
     pub purpose: Purpose,
     /// The frame.
     pub frame: Box<[u8]>,
+    /// The broker has ended a session when this was alone under way, and may have done so for something else.
+    pub is_suspected: bool,
 }
 
 /// What is to be confirmed.
@@ -134,6 +138,9 @@ pub enum Purpose {
     Barrier,
     /// What means nothing to another session: of a transaction, or about a subscription.
     Bound,
+    /// An acknowledgement, which means nothing to another session either; but there its message comes again, and nobody
+    /// has lost anything.
+    Acknowledgement,
 }
 
 impl Session {
@@ -150,6 +157,7 @@ impl Session {
             login: None,
             rest: Vec::new(),
             least: 0,
+            until: Until::Any,
             subscriptions: BTreeMap::new(),
             last_subscription: 0,
             outgoing: VecDeque::new(),
@@ -255,7 +263,11 @@ impl Session {
         let is_exact = self.is_wary(now) || self.lane == Lane::Trial;
         self.wary_until = now + WARY_TICKS;
         if is_exact && self.sent == 1 {
-            return self.confirmed(self.outgoing[0].number);
+            // A broker may have lost patience with somebody who does not acknowledge: for that nothing is under way.
+            let was_suspected = std::mem::replace(&mut self.outgoing[0].is_suspected, true);
+            if was_suspected || self.unacknowledged == 0 {
+                return self.confirmed(self.outgoing[0].number);
+            }
         }
         if self.sent > 0 {
             self.window = 1;
@@ -266,6 +278,22 @@ impl Session {
     /// Whether what is published now must be confirmed, whether its client has asked for that or not.
     pub fn is_wary(&self, now: u32) -> bool {
         now < self.wary_until
+    }
+
+    /// ACK or NACK. Where the broker has ended the session lately it is to be confirmed, so that a frame that is said at
+    /// the same time is not taken for what the broker ends the session for.
+    pub fn acknowledge(&mut self, desk: &mut Desk<'_>, owner: Owner, command: Command, headers: &[(&str, &str)]) {
+        if !self.is_wary(desk.now()) || !self.is_up() {
+            self.tell(desk, command, headers);
+            return;
+        }
+        let number = self.next_receipt();
+        let text = number.to_string();
+        let headers: Vec<_> = headers.iter().copied().chain([("receipt", text.as_str())]).collect();
+        let mut frame = Vec::with_capacity(128);
+        stomp::write(&mut frame, Version::V12, command, &headers, b"");
+        let (purpose, frame) = (Purpose::Acknowledgement, frame.into());
+        self.submit(desk, Outgoing { number, owner, receipt: None, purpose, frame, is_suspected: false });
     }
 
     /// Takes those who are not read, if there is room again.
@@ -290,13 +318,14 @@ impl Session {
         self.pump(desk);
     }
 
-    /// The session was lost: takes out what cannot be said again.
+    /// The session was lost: takes out what cannot be said again, and returns that of it that somebody is to be told of.
     pub fn take_bound(&mut self) -> Vec<Outgoing> {
-        let (bound, kept): (VecDeque<Outgoing>, VecDeque<Outgoing>) = std::mem::take(&mut self.outgoing)
-            .into_iter()
-            .partition(|it| matches!(it.purpose, Purpose::Bound | Purpose::Barrier | Purpose::Leave(_)));
-        (self.outgoing, self.sent) = (kept, 0);
+        let is_said_again = |it: &Outgoing| matches!(it.purpose, Purpose::Send(_) | Purpose::Subscribe(_));
+        let all = std::mem::take(&mut self.outgoing).into_iter();
+        let (kept, mut bound): (Vec<Outgoing>, Vec<Outgoing>) = all.partition(is_said_again);
+        bound.retain(|it| it.purpose != Purpose::Acknowledgement);
+        (self.outgoing, self.sent) = (kept.into(), 0);
         self.outgoing_bytes = self.outgoing.iter().map(|it| it.frame.len()).sum();
-        bound.into()
+        bound
     }
 }

@@ -126,7 +126,8 @@ impl Stomp {
         let receipt_number = its.next_receipt();
         let first = subscribe_frame(frame, number, receipt_number, its.plan.prefetch);
         let purpose = Purpose::Subscribe(number);
-        its.submit(desk, Outgoing { number: receipt_number, owner, receipt, purpose, frame: first.into() });
+        let frame = first.into();
+        its.submit(desk, Outgoing { number: receipt_number, owner, receipt, purpose, frame, is_suspected: false });
         let busy = self.peers.clients[token as usize].busy();
         busy.queues.push(queue);
         busy.receipts += receipts;
@@ -150,6 +151,9 @@ impl Stomp {
 
     /// The news of a topic: who waits for them is told.
     pub(super) fn heed(&mut self, desk: &mut Desk<'_>, news: &TopicNews) {
+        if news.state == TopicState::Ended {
+            self.fanout.forget(news.feed, &news.topic);
+        }
         for word in self.topics.news(news) {
             let owner = Owner::of_word(word);
             let Some((who, client)) = self.owned(owner) else { continue };
@@ -218,12 +222,13 @@ impl Stomp {
         let client = &mut self.peers.clients[token as usize];
         let found = take_acknowledged(client.busy().queues.iter_mut(), &name, is_new);
         client.tidy();
+        let owner = self.owner(token);
         // Of a shared topic the broker knows nothing; what is of a session that was lost will come again.
         for pending in found {
             let Some(session) = self.sessions.get_mut(pending.session) else { continue };
             let mut headers = vec![("id", &*pending.ack)];
             headers.extend(transaction.as_deref().map(|it| ("transaction", it)));
-            session.tell(desk, frame.command, &headers);
+            session.acknowledge(desk, owner, frame.command, &headers);
             session.unacknowledged = session.unacknowledged.saturating_sub(1);
         }
         self.confirm(desk, token, frame.get("receipt").as_deref());

@@ -24,13 +24,15 @@ pub struct Dial {
     pub limits: u16,
     /// Ticks that the connect may take, with the TLS handshake.
     pub timeout: u32,
+    /// It may have one of the spare slots, where all others are taken: many clients need it.
+    pub spare: bool,
 }
 
 impl Desk<'_> {
     /// Calls an upstream. The connection is the service's at once, by this token; it is told `Event::Connected` or
     /// `Event::Closed`. What is written meanwhile is queued. `None`: all slots are taken.
     pub fn dial(&mut self, dial: Dial, token: u32) -> Option<Handle> {
-        if self.core.is_full() {
+        if self.core.is_full() && !dial.spare {
             return None;
         }
         let slot = self.core.slab.take()?;

@@ -24,7 +24,7 @@ mod write;
 pub use fault::Fault;
 pub use headers::{Frame, Headers};
 pub use heart_beat::HeartBeat;
-pub use read::{Limits, Read, read, resume};
+pub use read::{Limits, Read, Until, read};
 pub use write::{begin, end, escape, line, number, write, write_without_length};
 
 /// A version of the protocol.

@@ -39,7 +39,34 @@ pub enum Read<'b> {
         /// The bytes that must be there, these included, before it is worth another look: where `content-length` tells,
         /// the whole frame.
         least: usize,
+        /// What must be among those that come, too.
+        until: Until,
     },
+}
+
+/// What must come before a frame that is not whole is worth another look: so what comes byte by byte costs as much as
+/// what comes at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Until {
+    /// Any byte: how many there must be is known.
+    #[default]
+    Any,
+    /// The end of a header line, a NUL that does not belong there, or so many bytes in all.
+    Line(usize),
+    /// NUL, or so many bytes in all.
+    Nul(usize),
+}
+
+impl Until {
+    /// Whether it has come, with the last ones of so many bytes.
+    #[must_use]
+    pub fn is_met(self, len: usize, new: &[u8]) -> bool {
+        match self {
+            Until::Any => true,
+            Until::Line(most) => len >= most || memchr2(b'\n', 0, new).is_some(),
+            Until::Nul(most) => len >= most || memchr(0, new).is_some(),
+        }
+    }
 }
 
 /// Bytes of the longest command, with its line end.
@@ -51,21 +78,12 @@ const COMMAND_BYTES: usize = "UNSUBSCRIBE\r\n".len();
 /// # Errors
 /// They begin with nothing that STOMP has, or with more than the limits allow: said as soon as it is known.
 pub fn read<'b>(bytes: &'b [u8], limits: &Limits, version: Version) -> Result<Read<'b>, Fault> {
-    resume(bytes, 0, limits, version)
-}
-
-/// As [`read`], where the first `seen` of these bytes were looked at before and answered with [`Read::More`]: they are
-/// not searched for the end of a body once more. The header lines are.
-///
-/// # Errors
-/// As there.
-pub fn resume<'b>(bytes: &'b [u8], seen: usize, limits: &Limits, version: Version) -> Result<Read<'b>, Fault> {
     let beats = line_ends(bytes);
     let rest = bytes.get(beats..).unwrap_or_default();
-    match whole(rest, seen.saturating_sub(beats), limits, version)? {
+    match whole(rest, limits, version)? {
         Ok((frame, used)) => Ok(Read::Frame { frame, used: beats + used }),
         Err(_) if beats > 0 => Ok(Read::Beat { used: beats }),
-        Err(least) => Ok(Read::More { least }),
+        Err((least, until)) => Ok(Read::More { least, until }),
     }
 }
 
@@ -87,16 +105,18 @@ fn line_end(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// A frame and its length, or how many bytes must be there.
-type Whole<'b> = Result<(Frame<'b>, usize), usize>;
+/// A frame and its length, or what must be there.
+type Whole<'b> = Result<(Frame<'b>, usize), (usize, Until)>;
 
-fn whole<'b>(bytes: &'b [u8], seen: usize, limits: &Limits, version: Version) -> Result<Whole<'b>, Fault> {
-    let Some((command, from)) = command(bytes)? else { return Ok(Err(bytes.len() + 1)) };
-    let Some(head) = head(bytes, from, limits)? else { return Ok(Err(bytes.len() + 1)) };
+fn whole<'b>(bytes: &'b [u8], limits: &Limits, version: Version) -> Result<Whole<'b>, Fault> {
+    let more = |until| Ok(Err((bytes.len() + 1, until)));
+    let Some((command, from)) = command(bytes)? else { return more(Until::Any) };
+    let (most, fault) = head_limit(from, limits);
+    let Some(head) = head(bytes, (from, most, fault), limits.header_count)? else { return more(Until::Line(most)) };
     let (headers, length) = Headers::check(head.lines, command, version)?;
     let body = Body { from: head.end, length, is_one: command.has_body(), is_passed_over: headers.is_of_10() };
-    Ok(match body.end(bytes, seen, limits.frame_bytes)? {
-        Err(least) => Err(least),
+    Ok(match body.end(bytes, limits.frame_bytes)? {
+        Err(more) => Err(more),
         Ok(end) => {
             let body = if command.has_body() { bytes.get(body.from..end) } else { None };
             Ok((Frame { command, headers, body: body.unwrap_or_default() }, end + 1))
@@ -123,12 +143,16 @@ struct Head<'b> {
     end: usize,
 }
 
-/// `Ok(None)`: the empty line has not come yet.
-fn head<'b>(bytes: &'b [u8], from: usize, limits: &Limits) -> Result<Option<Head<'b>>, Fault> {
-    let (limit, fault) = match from.saturating_add(limits.header_bytes) {
+/// Where header lines that begin here must have ended, and what is wrong if they have not.
+fn head_limit(from: usize, limits: &Limits) -> (usize, Fault) {
+    match from.saturating_add(limits.header_bytes) {
         limit if limit < limits.frame_bytes => (limit, Fault::HeadersTooLarge),
         _ => (limits.frame_bytes, Fault::TooLarge),
-    };
+    }
+}
+
+/// `Ok(None)`: the empty line has not come yet.
+fn head(bytes: &[u8], (from, limit, fault): (usize, usize, Fault), most: usize) -> Result<Option<Head<'_>>, Fault> {
     let (mut at, mut count) = (from, 0);
     loop {
         let rest = bytes.get(at..).unwrap_or_default();
@@ -141,7 +165,7 @@ fn head<'b>(bytes: &'b [u8], from: usize, limits: &Limits) -> Result<Option<Head
             return if rest.len() >= room.max(1) && rest != b"\r" { Err(fault) } else { Ok(None) };
         };
         (at, count) = (at + end + 1, count + 1);
-        if count > limits.header_count {
+        if count > most {
             return Err(Fault::TooManyHeaders);
         }
     }
@@ -167,36 +191,35 @@ struct Body {
 }
 
 impl Body {
-    /// Where the NUL behind it is, or how many bytes must be there to tell.
-    fn end(&self, bytes: &[u8], seen: usize, limit: usize) -> Result<Result<usize, usize>, Fault> {
+    /// Where the NUL behind it is, or what must be there to tell.
+    fn end(&self, bytes: &[u8], limit: usize) -> Result<Result<usize, (usize, Until)>, Fault> {
         if !self.is_one && !self.is_passed_over {
             return self.none(bytes, limit);
         }
-        let Some(length) = self.length else { return self.search(bytes, seen, limit) };
+        let Some(length) = self.length else { return self.search(bytes, limit) };
         let end = self.from.checked_add(length).filter(|end| *end < limit).ok_or(Fault::TooLarge)?;
         match bytes.get(end) {
-            None => Ok(Err(end + 1)),
+            None => Ok(Err((end + 1, Until::Any))),
             Some(0) => Ok(Ok(end)),
             Some(_) => Err(Fault::Terminator),
         }
     }
 
     /// Without `content-length` it ends at the first NUL.
-    fn search(&self, bytes: &[u8], seen: usize, limit: usize) -> Result<Result<usize, usize>, Fault> {
-        let from = self.from.max(seen);
-        let within = bytes.get(from..bytes.len().min(limit)).unwrap_or_default();
+    fn search(&self, bytes: &[u8], limit: usize) -> Result<Result<usize, (usize, Until)>, Fault> {
+        let within = bytes.get(self.from..bytes.len().min(limit)).unwrap_or_default();
         match memchr(0, within) {
-            Some(at) => Ok(Ok(from + at)),
+            Some(at) => Ok(Ok(self.from + at)),
             None if bytes.len() >= limit => Err(Fault::TooLarge),
-            None => Ok(Err(bytes.len() + 1)),
+            None => Ok(Err((bytes.len() + 1, Until::Nul(limit)))),
         }
     }
 
-    fn none(&self, bytes: &[u8], limit: usize) -> Result<Result<usize, usize>, Fault> {
+    fn none(&self, bytes: &[u8], limit: usize) -> Result<Result<usize, (usize, Until)>, Fault> {
         match bytes.get(self.from) {
             _ if self.length.is_some_and(|length| length > 0) => Err(Fault::Body),
             _ if self.from >= limit => Err(Fault::TooLarge),
-            None => Ok(Err(self.from + 1)),
+            None => Ok(Err((self.from + 1, Until::Any))),
             Some(0) => Ok(Ok(self.from)),
             Some(_) => Err(Fault::Body),
         }
@@ -224,7 +247,7 @@ mod tests {
 
     fn least(bytes: &[u8]) -> usize {
         match read(bytes, &LIMITS, Version::V12) {
-            Ok(Read::More { least }) => least,
+            Ok(Read::More { least, .. }) => least,
             other => panic!("{other:?}"),
         }
     }
@@ -333,14 +356,19 @@ mod tests {
         assert_eq!([prefix(&frame, 99), prefix(&frame, 100)], [Ok(true), Err(Fault::TooLarge)]);
     }
 
+    /// Looked at when there is something to be seen, and not for each byte: that all the same is found as soon as
+    /// without, the laws of `tests` prove.
     #[test]
-    fn what_was_seen_is_not_searched_again() {
-        let bytes = b"SEND\n\nabc\0def\0";
-        let end = |seen| match resume(bytes, seen, &LIMITS, Version::V12) {
-            Ok(Read::Frame { used, .. }) => used,
+    fn what_comes_byte_by_byte_is_looked_at_seldom() {
+        let until = |bytes: &[u8]| match read(bytes, &LIMITS, Version::V12) {
+            Ok(Read::More { until, .. }) => until,
             other => panic!("{other:?}"),
         };
-        // Nobody who has seen the first NUL asks again: it shows where the search begins.
-        assert_eq!([end(0), end(9), end(10)], [10, 10, 14]);
+        assert_eq!([until(b"SEN"), until(b"ACK\nid:1\n\n")], [Until::Any; 2]);
+        assert_eq!([until(b"SEND\na:b"), until(b"SEND\na:b\nc:")], [Until::Line(65); 2]);
+        assert_eq!([until(b"SEND\na:b\n\nc"), until(b"SEND\n\n")], [Until::Nul(100); 2]);
+        let met = |until: Until, len, new: &[u8]| until.is_met(len, new);
+        assert!(!met(Until::Line(65), 9, b"x") && met(Until::Line(65), 9, b"x\n") && met(Until::Line(65), 65, b"x"));
+        assert!(!met(Until::Nul(99), 9, b"\n") && met(Until::Nul(99), 9, b"x\0") && met(Until::Nul(99), 99, b"x"));
     }
 }

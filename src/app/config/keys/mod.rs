@@ -23,6 +23,7 @@ mod feed;
 mod limits;
 mod listener;
 mod offload;
+mod offload_limits;
 mod privilege;
 mod reference;
 mod route;

@@ -6,8 +6,8 @@ use super::{Field, HOUR, KIB, Key, MIB, Preset, RouteDraft, Rule, push_new, put}
 
 /// Services that stand in front of a broker.
 pub(super) const BROKERS: [&str; 2] = ["stomp", "mqtt"];
-const STOMP: [&str; 1] = ["stomp"];
-const MQTT: [&str; 1] = ["mqtt"];
+pub(super) const STOMP: [&str; 1] = ["stomp"];
+pub(super) const MQTT: [&str; 1] = ["mqtt"];
 
 const DESTINATIONS: &str = "a list of destinations, a `#` at the end for all that begins so, or of topic filters";
 

@@ -12,7 +12,7 @@ use super::auth::{AUTH, AuthDraft, role};
 use super::feed::ClientTlsDraft;
 use super::shares;
 use super::{Field, HOUR, KIB, Key, MIB, MINUTE, Preset, Rule, push_new, put};
-use super::{addresses, channels, cors, offload, stamp};
+use super::{addresses, channels, cors, offload, offload_limits, stamp};
 
 /// Close codes that tell a client something true when its upstream is gone
 /// (RFC 6455 section 7.4.1 and the registry it opens).
@@ -147,7 +147,7 @@ fn no_feed(text: &str, known: &[String]) -> String {
 }
 
 /// The keys of `[[route]]`, apart from those of `[limits]`.
-pub(crate) static ROUTE: [Key<RouteDraft>; 62] = [
+pub(crate) static ROUTE: [Key<RouteDraft>; 70] = [
     Key {
         name: "path",
         field: Field::Text { form: "a path that begins with a slash", store: RouteDraft::store_path },
@@ -505,6 +505,14 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 62] = [
     offload::TOPICS_MAX,
     offload::SUBSCRIBE_RATE,
     offload::TELL_GAPS,
+    offload_limits::HELD_BYTES,
+    offload_limits::BROKER_FRAME_BYTES,
+    offload_limits::SNAPSHOT_BYTES,
+    offload_limits::TRANSACTIONS_MAX,
+    offload_limits::RETAINED_BYTES,
+    offload_limits::RECEIVE_MAX,
+    offload_limits::IN_FLIGHT_MAX,
+    offload_limits::TOPIC_ALIASES_MAX,
     Key {
         name: "deflate",
         field: Field::Flag { store: |r, on| r.deflate.on = on },

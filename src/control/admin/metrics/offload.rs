@@ -2,7 +2,7 @@
 
 use super::{Kind, Metric, Samples, Snapshot};
 use crate::control::brokers::{BrokerStats, Refused};
-use crate::mesh::OffloadRefused;
+use crate::mesh::{Counters, OffloadKind, OffloadRefused};
 
 pub(super) const METRICS: &[Metric] = &[
     Metric {
@@ -82,31 +82,60 @@ pub(super) const METRICS: &[Metric] = &[
         labels: &["route"],
         samples: |snapshot, samples| brokers(snapshot, samples, |it| it.duplicates.get()),
     },
-    summed!("edgehold_offload_sessions", Gauge, "Sessions of shards with brokers that are up.", offload_sessions),
+    Metric {
+        name: "edgehold_offload_sessions",
+        kind: Kind::Gauge,
+        help: "Sessions of shards with brokers that are up.",
+        labels: &["service"],
+        samples: |snapshot, samples| by_service(snapshot, samples, |counters| &counters.offload_sessions),
+    },
+    Metric {
+        name: "edgehold_offload_private_sessions",
+        kind: Kind::Gauge,
+        help: "Clients that have a session of their own with a broker (`private_max`).",
+        labels: &["service"],
+        samples: |snapshot, samples| by_service(snapshot, samples, |counters| &counters.offload_private),
+    },
+    Metric {
+        name: "edgehold_offload_published_total",
+        kind: Kind::Counter,
+        help: "Messages of clients that were handed to brokers.",
+        labels: &["service"],
+        samples: |snapshot, samples| by_service(snapshot, samples, |counters| &counters.offload_published),
+    },
+    Metric {
+        name: "edgehold_offload_unconfirmed_bytes",
+        kind: Kind::Gauge,
+        help: "Bytes that brokers have not confirmed (`unconfirmed_bytes`).",
+        labels: &["service"],
+        samples: |snapshot, samples| by_service(snapshot, samples, |counters| &counters.offload_unconfirmed_bytes),
+    },
+    Metric {
+        name: "edgehold_offload_held_bytes",
+        kind: Kind::Gauge,
+        help: "Bytes of cut frames, wills and topic aliases of clients (`held_bytes`).",
+        labels: &["service"],
+        samples: |snapshot, samples| by_service(snapshot, samples, |counters| &counters.offload_held_bytes),
+    },
     summed!(
-        "edgehold_offload_private_sessions",
+        "edgehold_offload_retained_bytes",
         Gauge,
-        "Clients that have a session of their own with a broker (`private_max`).",
-        offload_private
+        "Bytes of retained messages of MQTT, in each shard; summed. Shards share them (`retained_bytes`).",
+        offload_retained_bytes
     ),
     summed!(
-        "edgehold_offload_published_total",
+        "edgehold_offload_unkept_total",
         Counter,
-        "Messages of clients that were handed to brokers.",
-        offload_published
+        "Retained messages that there was no room for, in each shard; summed.",
+        offload_unkept
     ),
-    summed!(
-        "edgehold_offload_unconfirmed_bytes",
-        Gauge,
-        "Bytes that brokers have not confirmed (`unconfirmed_bytes`).",
-        offload_unconfirmed_bytes
-    ),
-    summed!(
-        "edgehold_offload_held_back_total",
-        Counter,
-        "Times that a client was not read since its session with the broker was full.",
-        offload_held_back
-    ),
+    Metric {
+        name: "edgehold_offload_held_back_total",
+        kind: Kind::Counter,
+        help: "Times that a client was not read since its session with the broker was full.",
+        labels: &["service"],
+        samples: |snapshot, samples| by_service(snapshot, samples, |counters| &counters.offload_held_back),
+    },
     summed!(
         "edgehold_offload_queue_messages_total",
         Counter,
@@ -128,11 +157,14 @@ pub(super) const METRICS: &[Metric] = &[
     Metric {
         name: "edgehold_offload_refused_total",
         kind: Kind::Counter,
-        help: "Clients of brokers that were sent ERROR, by reason.",
-        labels: &["reason"],
+        help: "What clients of brokers were refused, by reason: ERROR, or a reason code, or the end of the connection.",
+        labels: &["service", "reason"],
         samples: |snapshot, samples| {
-            for reason in OffloadRefused::ALL {
-                samples.add(&[reason.word()], snapshot.sum(|counters| counters.offload_refused[*reason as usize]));
+            for kind in OffloadKind::ALL {
+                for reason in OffloadRefused::ALL {
+                    let count = |counters: &Counters| counters.offload_refused[*kind as usize][*reason as usize];
+                    samples.add(&[kind.word(), reason.word()], snapshot.sum(count));
+                }
             }
         },
     },
@@ -141,5 +173,11 @@ pub(super) const METRICS: &[Metric] = &[
 fn brokers(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, count: fn(&BrokerStats) -> u64) {
     for broker in snapshot.counts.brokers.iter() {
         samples.add(&[&broker.name], count(broker));
+    }
+}
+
+fn by_service(snapshot: &Snapshot<'_>, samples: &mut Samples<'_>, count: fn(&Counters) -> &[u64; OffloadKind::COUNT]) {
+    for kind in OffloadKind::ALL {
+        samples.add(&[kind.word()], snapshot.sum(|counters| count(counters)[*kind as usize]));
     }
 }

@@ -12,7 +12,7 @@ use super::pace::Pace;
 use super::settings::{BrokerAddress, BrokerSettings};
 use super::stats::Refused;
 use crate::mesh::{NewMessage, PlainFrame};
-use edgehold_wire::stomp::{Command, Frame, HeartBeat, Read};
+use edgehold_wire::stomp::{Command, Frame, HeartBeat, Read, Until};
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::io;
@@ -56,6 +56,10 @@ struct Session {
     under_way: usize,
     /// Bytes that must have come before it is worth another look.
     least: usize,
+    /// What must be among those that come.
+    until: Until,
+    /// How many were looked at.
+    seen: usize,
 }
 
 impl Dialect for Stomp {
@@ -66,7 +70,7 @@ impl Dialect for Stomp {
         keeper.up(address, "STOMP");
         let pace = Pace::new(settings.subscribe_rate, Instant::now());
         let link = Link::new(connection, beats(settings.heart_beat, theirs));
-        let mut session = Session { link, pace, under_way: 0, least: 0 };
+        let mut session = Session { link, pace, under_way: 0, least: 0, until: Until::Any, seen: 0 };
         loop {
             self.subscribe(keeper, &mut session);
             tokio::select! {
@@ -160,11 +164,15 @@ impl Stomp {
     // ---- what the broker says ----
 
     async fn read(&mut self, keeper: &mut Keeper, session: &mut Session) -> io::Result<()> {
-        if session.link.connection.received.len() < session.least {
+        let (received, len) = (&session.link.connection.received, session.link.connection.received.len());
+        let new = received.get(session.seen..).unwrap_or_default();
+        let is_met = len >= session.least && session.until.is_met(len, new);
+        session.seen = len;
+        if !is_met {
             return Ok(());
         }
         let (mut received, mut at) = (take_received(&mut session.link.connection), 0);
-        session.least = 0;
+        (session.least, session.until, session.seen) = (0, Until::Any, 0);
         while at < received.len() {
             match frames::next(&received[at..], keeper.settings.message_bytes) {
                 Ok(Read::Frame { frame, used }) => {
@@ -172,8 +180,8 @@ impl Stomp {
                     at += used;
                 }
                 Ok(Read::Beat { used }) => at += used,
-                Ok(Read::More { least }) => {
-                    session.least = least;
+                Ok(Read::More { least, until }) => {
+                    (session.least, session.until, session.seen) = (least, until, received.len() - at);
                     break;
                 }
                 Err(fault) => return Err(nonsense("STOMP", fault.words())),

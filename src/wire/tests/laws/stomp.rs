@@ -1,7 +1,7 @@
 //! The laws of STOMP.
 
 use super::pieces;
-use edgehold_wire::stomp::{self, Command, Fault, Frame, Limits, Read, Version};
+use edgehold_wire::stomp::{self, Command, Fault, Frame, Limits, Read, Until, Version};
 
 /// A frame as it was read: command, headers, body, and the bytes that it takes with all line ends in front of it.
 pub(crate) type Told = (Command, Vec<(String, String)>, Vec<u8>, usize);
@@ -17,14 +17,14 @@ fn first(bytes: &[u8], limits: &Limits, version: Version) -> Result<Result<Told,
     loop {
         match stomp::read(&bytes[at..], limits, version)? {
             Read::Beat { used } => at += used,
-            Read::More { least } => return Ok(Err(at + least)),
+            Read::More { least, .. } => return Ok(Err(at + least)),
             Read::Frame { frame, used } => return Ok(Ok(told(&frame, at + used))),
         }
     }
 }
 
 /// On every prefix the result is "not whole yet", which asks for no byte that is not needed, or the result on the
-/// whole. What was seen of a prefix needs not be seen again.
+/// whole.
 pub(crate) fn prefixes(bytes: &[u8], limits: &Limits, version: Version) {
     let whole = first(bytes, limits, version);
     for len in 0..bytes.len() {
@@ -34,23 +34,25 @@ pub(crate) fn prefixes(bytes: &[u8], limits: &Limits, version: Version) {
             continue;
         };
         assert!(least > len && !matches!(&whole, Ok(Ok((.., used))) if least > *used), "at {len}: {least}, {whole:?}");
-        if matches!(stomp::read(&bytes[..len], limits, version), Ok(Read::More { .. })) {
-            let (resumed, read) = (stomp::resume(bytes, len, limits, version), stomp::read(bytes, limits, version));
-            assert_eq!(format!("{resumed:?}"), format!("{read:?}"), "seen {len}");
+        if let Ok(Read::More { until, .. }) = stomp::read(&bytes[..len], limits, version) {
+            let next = stomp::read(&bytes[..=len], limits, version);
+            let is_cut = matches!(next, Ok(Read::More { .. }));
+            assert!(is_cut || until.is_met(len + 1, &bytes[len..=len]), "at {len}: {until:?}, {next:?}");
         }
     }
 }
 
 /// What is read of a stream that comes in pieces, looked at no sooner than [`Read::More`] asks for.
 pub(crate) fn stream(bytes: &[u8], limits: &Limits, version: Version, cuts: &[u8]) -> (Vec<Told>, Option<Fault>) {
-    let (mut frames, mut buffer, mut seen, mut wanted) = (Vec::new(), Vec::new(), 0, 0);
+    let (mut frames, mut buffer, mut wanted) = (Vec::new(), Vec::new(), (0, Until::Any));
     for piece in pieces(bytes, cuts) {
         buffer.extend_from_slice(piece);
-        while buffer.len() >= wanted.max(1) {
-            let used = match stomp::resume(&buffer, seen, limits, version) {
+        let is_met = wanted.1.is_met(buffer.len(), piece);
+        while buffer.len() >= wanted.0.max(1) && is_met {
+            let used = match stomp::read(&buffer, limits, version) {
                 Err(fault) => return (frames, Some(fault)),
-                Ok(Read::More { least }) => {
-                    (seen, wanted) = (buffer.len(), least);
+                Ok(Read::More { least, until }) => {
+                    wanted = (least, until);
                     break;
                 }
                 Ok(Read::Beat { used }) => used,
@@ -61,7 +63,7 @@ pub(crate) fn stream(bytes: &[u8], limits: &Limits, version: Version, cuts: &[u8
                 }
             };
             buffer.drain(..used);
-            (seen, wanted) = (0, 0);
+            wanted = (0, Until::Any);
         }
     }
     (frames, None)

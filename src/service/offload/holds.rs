@@ -1,0 +1,14 @@
+//! Why a client is not read. The shard knows but one reason; where there are several, all must be over.
+
+use bitflags::bitflags;
+
+bitflags! {
+    /// Reasons.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Holds: u8 {
+        /// Its session with the broker takes no more (`unconfirmed_bytes`).
+        const SESSION = 1;
+        /// It does not take what it is sent.
+        const OUTPUT = 2;
+    }
+}
