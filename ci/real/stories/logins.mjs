@@ -26,10 +26,10 @@ const LATER = 'nobody can say now who you are; try again';
 const lines = (stage, broker, text) => readFileSync(path.join(stage.folder, `${broker}.log`), 'utf8').split('\n')
   .filter((line) => line.includes(text)).length;
 
-const startEdge = (stage, service, port, credentials) => startEdgehold(stage, {
+const startEdge = (stage, service, port, credentials, stamp = 'x-user') => startEdgehold(stage, {
   server: { shards: 2 },
   routes: [{
-    path: '/', service, upstream: `tcp://127.0.0.1:${port}`, auth: { broker: true, broker_remember: '5m' }, stamp: 'x-user', credentials,
+    path: '/', service, upstream: `tcp://127.0.0.1:${port}`, auth: { broker: true, broker_remember: '5m' }, stamp, credentials,
     permissions: [{ destinations: [service === 'mqtt' ? '{user}/#' : '/queue/{user}.#'], allow: ['publish', 'subscribe'] }],
   }],
 });
@@ -81,6 +81,21 @@ async function stomp(stage) {
   await until('the message', () => heard);
   mustBe('who has published it', [heard['x-user'], heard['X-User'], heard.kind].join(), 'ann,,forged');
   await ann.deactivate();
+  await edgehold.stop();
+  await impersonated(stage, rabbitmq, credentials);
+}
+
+/** RabbitMQ's own `user-id`, which it lets a user with this tag alone say. */
+async function impersonated(stage, rabbitmq, credentials) {
+  await rabbitmqctl(rabbitmq, 'set_user_tags', 'edge', 'impersonator');
+  const edgehold = await startEdge(stage, 'stomp', rabbitmq.port, credentials, 'user-id');
+  const bob = await connectStomp(Client, edgehold.ws('/'), { connectHeaders: { login: 'bob', passcode: 'builder', host: '/' } });
+  let heard;
+  await subscribe(bob, '/queue/bob.mine', (message) => (heard = message.headers));
+  bob.publish({ destination: '/queue/bob.mine', headers: { 'user-id': 'ann' }, body: 'x' });
+  await until('the message', () => heard);
+  mustBe('who has published it', heard['user-id'], 'bob');
+  await bob.deactivate();
   await edgehold.stop();
 }
 

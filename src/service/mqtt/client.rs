@@ -390,6 +390,7 @@ pub fn counted(reason: u8) -> OffloadRefused {
         0x87 => OffloadRefused::Forbidden,
         0x93 | 0x95 | 0x97 => OffloadRefused::Limit,
         0x86 | 0x8c => OffloadRefused::Credentials,
+        0x88 => OffloadRefused::Unavailable,
         0x8d => OffloadRefused::Silent,
         0x83 | 0x9e | 0xa1 => OffloadRefused::Unsupported,
         _ => OffloadRefused::Frame,

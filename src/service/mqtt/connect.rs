@@ -5,7 +5,7 @@ use super::publish::{outgoing, stamped};
 use super::{Beat, Mqtt, SESSION};
 use crate::mesh::{Body, Cause, Credentials, Denied, Form, Frame, OffloadRefused, Secret};
 use crate::service::fanout::Traits;
-use crate::service::offload::{OffloadPlan, Stamp, may};
+use crate::service::offload::{ASKED_TICKS, OffloadPlan, Stamp, may};
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
 use edgehold_wire::mqtt::{self, ConnAck, Connect, Disconnect, Properties, Property, Publish, Version};
@@ -191,7 +191,8 @@ impl Mqtt {
         }
         let silence = now.saturating_sub(client.heard);
         let patience = match client.stage {
-            Stage::Silent | Stage::Asked => SILENT_TICKS,
+            Stage::Silent => SILENT_TICKS,
+            Stage::Asked => ASKED_TICKS,
             Stage::Connected if client.keep_alive > 0 => u32::from(client.keep_alive) * KEEP_ALIVE_TICKS,
             _ => return,
         };
@@ -199,8 +200,12 @@ impl Mqtt {
             if client.stage == Stage::Connected {
                 return client.disconnect(desk, who, 0x8d, "nothing was heard within keep alive", Cause::IdleTimeout);
             }
-            count(desk, OffloadRefused::Silent);
-            return client.end(desk, who, CloseCode::POLICY_VIOLATION, "no CONNECT has come", Cause::HeadTimeout);
+            let (why, words) = match client.stage {
+                Stage::Asked => (OffloadRefused::Unavailable, "nobody has said who you are"),
+                _ => (OffloadRefused::Silent, "no CONNECT has come"),
+            };
+            count(desk, why);
+            return client.end(desk, who, CloseCode::POLICY_VIOLATION, words, Cause::HeadTimeout);
         }
         self.beats.set(now, patience - silence + 1, Beat::Client(owner));
     }

@@ -6,6 +6,9 @@ use crate::service::fanout::{FeedSettings, RouteTerms, Slow};
 use crate::service::upstreams::Places;
 use std::sync::Arc;
 
+/// Ticks for which it may take to say who a client is: more than `auth.timeout` can be, by which there is an answer.
+pub const ASKED_TICKS: u32 = 4 * 70;
+
 /// What one of the two services is told of the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct OffloadSettings {

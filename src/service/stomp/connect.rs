@@ -4,7 +4,7 @@ use super::client::{Client, Owner, Stage, Told, Transport};
 use super::{Beat, SESSION, Stomp};
 use crate::mesh::{Body, Cause, Credentials, Denied, Form, Frame, OffloadRefused, Secret};
 use crate::service::fanout::Traits;
-use crate::service::offload::{Holds, OffloadPlan};
+use crate::service::offload::{ASKED_TICKS, Holds, OffloadPlan};
 use crate::shard::clock::TICK;
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
@@ -134,9 +134,13 @@ impl Stomp {
             client.heard = now;
         }
         match client.stage {
-            Stage::Silent | Stage::Asked if now.saturating_sub(client.heard) >= SILENT_TICKS => {
+            Stage::Silent if now.saturating_sub(client.heard) >= SILENT_TICKS => {
                 return client.fail(desk, who, &Told::new(OffloadRefused::Silent, "no CONNECT has come"));
             }
+            Stage::Asked if now.saturating_sub(client.heard) >= ASKED_TICKS => {
+                return client.fail(desk, who, &Told::new(OffloadRefused::Unavailable, "nobody has said who you are"));
+            }
+            Stage::Asked => return self.watch(desk, owner.token, SILENT_TICKS),
             Stage::Ended => return,
             _ => {}
         }

@@ -145,6 +145,7 @@ fn settings(protocol: Protocol, addresses: &[SocketAddr]) -> BrokerSettings {
         user: Some("edge".into()),
         password: None,
         host: "/prod".into(),
+        streams: Vec::new(),
         client_id: "edge-1".into(),
         persistent: true,
         linger: Duration::ZERO,
