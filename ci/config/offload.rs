@@ -19,6 +19,7 @@ pub fn full_offload(service: &Service) {
         private: strings(&["/temp-queue/#", "/queue/mine.#"]),
         private_max: 10,
         private_as: PrivateAs::Client,
+        private_when: PrivateWhen::Needed,
         permissions: vec![permission(&["/queue/{user}"], &["trader"], true), permission(&["/topic/#"], &[], false)],
         prefetch: 8,
         unconfirmed_bytes: 4 << 20,
@@ -78,6 +79,7 @@ pub fn full_mqtt(service: &Service) {
     let Service::Mqtt(offload) = service else { panic!("{service:?}") };
     let keys = &offload.keys;
     assert_eq!((&keys.share, &keys.private), (&strings(&["site/#"]), &strings(&["$SYS/#"])));
+    assert_eq!(keys.private_when, PrivateWhen::Never);
     let names = (keys.keep_alive, keys.client_id.as_str(), keys.persistent);
     assert_eq!(names, (Duration::from_secs(300), "edge-1", true));
     let bounds = (keys.retained_bytes, keys.receive_max, keys.in_flight_max, keys.topic_aliases_max);

@@ -10,6 +10,7 @@ const STORIES = [
   'stomp', 'browser', 'demo', 'ticker', 'snippets', 'curl', 'mqtt', 'irc', 'redis', 'killed', 'halfclose', 'text', 'slow',
   'feed-http', 'feed-nats', 'feed-redis', 'feed-mqtt', 'feed-tls', 'upstream-tls', 'tls-clients', 'tls-curl', 'tls-openssl',
   'tls-browser', 'proxies', 'gate', 'admin-page', 'same-stomp', 'offload-stomp', 'offload-mqtt', 'offload-page', 'offload-tls', 'laws-mqtt', 'logins',
+  'private-mqtt',
   'crowd',
 ];
 

@@ -2,13 +2,16 @@
 //! is wanted, and a broker that is played by hand. The kernel cuts everything anywhere.
 
 mod login;
+mod private;
 
 use crate::stage::{KIND, PLAIN, Stage, services, settings};
 use edgehold::engine::script::{Dice, FarEnd, Temper};
 use edgehold::mesh::{Message, NewMessage, PlainFrame, Question, ToControl, ToShard, TopicNews, TopicState};
 use edgehold::service::broadcast::{FeedSettings, Keep, Naming, Policy, Slow};
 use edgehold::service::gate::GatePlan;
-use edgehold::service::offload::{Bounds, BrokerCredentials, OffloadPlan, OffloadSettings, Pattern, Syntax, WhileDown};
+use edgehold::service::offload::{
+    Bounds, BrokerCredentials, OffloadPlan, OffloadSettings, Pattern, PrivateWhen, Syntax, WhileDown,
+};
 use edgehold::service::upstreams::Place;
 use edgehold::service::{Route, Routes, Settings, Target};
 use edgehold::shard::service::ShardSettings;
@@ -52,6 +55,8 @@ fn plan() -> OffloadPlan {
         heart_beat_millis: 0,
         keep_alive_millis: 0,
         private_as_client: false,
+        client_id: "edge".into(),
+        private_when: PrivateWhen::Needed,
         private_max: 16,
         stamp: None,
         bounds: Bounds::default(),
@@ -100,12 +105,14 @@ impl Hall {
 
     fn gated(plan: OffloadPlan, gate: Arc<GatePlan>, seed: u64) -> Hall {
         let mut dice = Dice::new(seed);
-        let temper = Temper {
-            delay: [0, 10, 50][dice.below(3)],
-            end_multishot: [0, 10][dice.below(2)],
-            buffers: ([2, 16, 256][dice.below(3)], [64, 256, 4096][dice.below(3)]),
-            ..KIND
-        };
+        let buffers = ([2, 16, 256][dice.below(3)], [64, 256, 4096][dice.below(3)]);
+        Hall::with_buffers(plan, gate, dice.roll(), buffers)
+    }
+
+    fn with_buffers(plan: OffloadPlan, gate: Arc<GatePlan>, seed: u64, buffers: (u16, u32)) -> Hall {
+        let mut dice = Dice::new(seed);
+        let (delay, end_multishot) = ([0, 10, 50][dice.below(3)], [0, 10][dice.below(2)]);
+        let temper = Temper { delay, end_multishot, buffers, ..KIND };
         let settings = ShardSettings { listeners: 2, bare: vec![false, true], ..settings() };
         let stage = Stage::of(&hall(plan, gate), seed, temper, &settings);
         Hall { stage, wanted: Vec::new(), asked: Vec::new(), said: 0 }

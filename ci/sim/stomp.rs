@@ -11,7 +11,7 @@ use edgehold::mesh::{
 use edgehold::service::broadcast::{FeedSettings, Keep, Naming, Policy, Slow};
 use edgehold::service::gate::GatePlan;
 use edgehold::service::offload::{
-    Bounds, BrokerCredentials, OffloadPlan, OffloadSettings, Pattern, Rule, Syntax, WhileDown,
+    Bounds, BrokerCredentials, OffloadPlan, OffloadSettings, Pattern, PrivateWhen, Rule, Syntax, WhileDown,
 };
 use edgehold::service::upstreams::{Backoff, Place, Places};
 use edgehold::service::{Route, Settings, Target};
@@ -56,6 +56,8 @@ fn plan() -> OffloadPlan {
         heart_beat_millis: 0,
         keep_alive_millis: 0,
         private_as_client: false,
+        client_id: "edge".into(),
+        private_when: PrivateWhen::Needed,
         private_max: 2,
         stamp: None,
         bounds: Bounds::default(),

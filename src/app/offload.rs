@@ -77,6 +77,8 @@ pub(super) fn plan(generation: &Generation, route: &Route, written: &Offload) ->
         while_down: keys.while_down,
         heart_beat_millis: millis(keys.heart_beat),
         keep_alive_millis: millis(keys.keep_alive),
+        client_id: keys.client_id.as_str().into(),
+        private_when: keys.private_when,
         private_as_client: keys.private_as == config::PrivateAs::Client,
         private_max: keys.private_max,
         stamp: keys.stamp.as_deref().map(Box::from),

@@ -4,20 +4,20 @@ use super::*;
 use edgehold::mesh::{Answer, Credentials, Denial, Denied, Identity};
 use edgehold::service::gate::AuthPlan;
 
-fn asking(seed: u64) -> Hall {
+pub(super) fn asking(seed: u64) -> Hall {
     let auth = AuthPlan { late: true, certificate: None, token: None, basic: None, forward: None, broker: true };
     let gate = GatePlan { auth: Some(auth), ..GatePlan::default() };
     Hall::gated(OffloadPlan { auth: true, stamp: Some("x-user".into()), ..plan() }, Arc::new(gate), seed)
 }
 
-fn shown<'c>(id: &'c str, version: Version, user: &'c str, password: &'c [u8]) -> Connect<'c> {
+pub(super) fn shown<'c>(id: &'c str, version: Version, user: &'c str, password: &'c [u8]) -> Connect<'c> {
     let user = Some(user).filter(|it| !it.is_empty());
     Connect { user, password: user.and(Some(password)), ..connect(id, version) }
 }
 
 impl Hall {
     /// Answers the one question that was asked.
-    fn answers(&mut self, shown: (&str, &str), verdict: Result<&str, Denied>, keep: u32) {
+    pub(super) fn answers(&mut self, shown: (&str, &str), verdict: Result<&str, Denied>, keep: u32) {
         for _ in 0..TURNS {
             self.turn();
             if !self.asked.is_empty() {

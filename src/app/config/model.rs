@@ -16,7 +16,7 @@ pub use crate::control::feeds::{Broker, Format, Framing, InvalidText, Source, St
 pub use crate::engine::Address;
 pub use crate::mesh::{Body, Network, Secret};
 pub use crate::service::broadcast::Policy;
-pub use crate::service::offload::WhileDown;
+pub use crate::service::offload::{PrivateWhen, WhileDown};
 pub use crate::service::proxy::{Frames, Tells};
 pub use crate::shard::service::{Deflate, ProxyProtocol};
 pub use edgehold_wire::forwarded::Field as ForwardedField;
@@ -453,6 +453,8 @@ pub struct OffloadDraft {
     pub private_max: u32,
     /// As whom that logs in.
     pub private_as: PrivateAs,
+    /// Which clients of MQTT have one.
+    pub private_when: PrivateWhen,
     /// Who may do what; empty: everybody everything.
     pub permissions: Vec<Permission>,
     /// Messages of a queue that one client has not acknowledged.

@@ -31,8 +31,16 @@ pub enum Stage {
     Silent,
     /// It has, and it is asked who it is.
     Asked,
+    /// It is to have a session of its own, and the broker has not let it in.
+    Calling,
+    /// As above; meanwhile it says more about who it is (MQTT 5, 4.12).
+    Proving,
     /// It has been sent CONNACK, and is in.
     Connected,
+    /// As above; it is to have a session of its own, and the broker has not let it in.
+    Moving,
+    /// It is in, and has a session of its own with the broker.
+    Carried,
     /// It was sent its last packet; nothing it says is heard.
     Ended,
 }
@@ -84,6 +92,8 @@ pub struct Client {
     pub stage: Stage,
     /// What is spoken.
     pub version: Version,
+    /// The broker has begun a packet over its own session that is not whole: nothing may be put in between.
+    pub is_mid: bool,
 }
 
 const _: () = assert!(size_of::<Client>() <= 40, "an idle client must fit 256 bytes, all told");
@@ -97,6 +107,12 @@ pub struct Busy {
     pub least: usize,
     /// CONNECT, while it is asked who the client is.
     pub asked: Option<Asked>,
+    /// CONNECT, for as long as it may be said to the broker.
+    pub connect: Option<super::private::Kept>,
+    /// Its own session with the broker.
+    pub private: Option<SessionId>,
+    /// Bytes of what waits for that.
+    pub held: usize,
     /// What is published when it is lost.
     pub will: Option<Will>,
     /// The topics of its aliases, from 1 on.
@@ -127,6 +143,10 @@ pub struct Asked {
     pub keep_alive: Option<u16>,
     /// The client wants a session that lasts; this one does not.
     pub wants_session: bool,
+    /// Whether it is to have a session of its own with the broker.
+    pub wish: super::private::Wish,
+    /// It shows who it is step by step (MQTT 5, 4.12).
+    pub proves: bool,
 }
 
 /// A will (MQTT 5, 3.1.2.5).
@@ -192,6 +212,8 @@ impl Busy {
     fn is_idle(&self) -> bool {
         self.rest.is_empty()
             && self.asked.is_none()
+            && self.connect.is_none()
+            && self.private.is_none()
             && self.will.is_none()
             && self.aliases.is_empty()
             && self.outbound.is_empty()
@@ -207,7 +229,8 @@ impl Busy {
     pub fn bytes(&self) -> usize {
         let will = self.will.as_ref().map_or(0, |it| it.topic.len() + it.properties.len() + it.payload.len());
         let aliases = self.aliases.iter().map(|topic| ALIAS_BYTES + topic.len()).sum::<usize>();
-        self.rest.capacity() + will + aliases + self.kept.len() * KEPT_BYTES
+        let connect = self.connect.as_ref().map_or(0, super::private::Kept::len);
+        self.rest.capacity() + connect + self.held + will + aliases + self.kept.len() * KEPT_BYTES
     }
 }
 
@@ -215,6 +238,7 @@ impl Busy {
     /// What it has a server keep is of no use any more, but for its will.
     pub fn let_go(&mut self) {
         (self.rest, self.aliases, self.kept) = (Vec::new(), Vec::new(), VecDeque::new());
+        self.connect = None;
     }
 }
 
@@ -234,6 +258,7 @@ impl Client {
             transport: Transport::WebSocket,
             stage: Stage::Ended,
             version: Version::V311,
+            is_mid: false,
         }
     }
 
@@ -255,6 +280,12 @@ impl Client {
     /// Forgets what is of no use any more.
     pub fn tidy(&mut self) {
         self.busy.take_if(|busy| busy.is_idle());
+    }
+
+    /// It is not read, for this reason.
+    pub fn hold(&mut self, desk: &mut Desk<'_>, who: Handle, hold: Holds) {
+        self.busy().holds.insert(hold);
+        desk.pause(who);
     }
 
     /// This is no reason any more not to read it.
@@ -341,7 +372,8 @@ impl Client {
         if matches!(cause, Cause::Protocol | Cause::IdleTimeout | Cause::Overload) {
             count(desk, counted(reason));
         }
-        if self.version == Version::V5 && self.stage == Stage::Connected {
+        let is_in = matches!(self.stage, Stage::Connected | Stage::Moving | Stage::Carried);
+        if self.version == Version::V5 && is_in && !self.is_mid {
             let (mut raw, mut out) = (Vec::new(), Vec::new());
             Property::Reason(words).write(&mut raw);
             let disconnect = Disconnect { reason, properties: Properties::written(&raw) };
@@ -351,6 +383,7 @@ impl Client {
         let code = match cause {
             Cause::Drained => CloseCode::GOING_AWAY,
             Cause::Stalled => CloseCode::TRY_AGAIN_LATER,
+            Cause::UpstreamLost => CloseCode::INTERNAL_ERROR,
             _ => CloseCode::POLICY_VIOLATION,
         };
         self.end(desk, who, code, words, cause);

@@ -1,6 +1,7 @@
 //! How a client begins and ends: CONNECT, who it is, keep alive, its will (MQTT 5, 3.1, 3.14 and 4.13).
 
 use super::client::{Asked, Client, Owner, Stage, Transport, Will, count};
+use super::private::{self, Kept, LATER_TICKS, Wish};
 use super::publish::{outgoing, stamped};
 use super::{Beat, Mqtt, SESSION};
 use crate::mesh::{Body, Cause, Credentials, Denied, Form, Frame, OffloadRefused, Secret};
@@ -60,10 +61,11 @@ impl Mqtt {
         let asked = self.take_terms(token, &plan, connect, desk.shard());
         let client = &mut self.peers.clients[token as usize];
         client.version = connect.version;
-        if connect.properties.iter().any(|it| matches!(it, Property::AuthMethod(_))) {
+        if asked.proves && asked.wish == Wish::Never {
             return client.refuse(desk, who, (0x8c, 5), "no authentication method is known here");
         }
         client.busy().will = connect.will.as_ref().map(Will::of);
+        client.busy().connect = Kept::of(&plan, connect, &asked, client.keep_alive);
         client.busy().asked = Some(asked);
         if !plan.auth || desk.identity(who).is_some() {
             return self.connected(desk, who, token);
@@ -98,9 +100,11 @@ impl Mqtt {
             }
         }
         let is_assigned = connect.client_id.is_empty();
-        let assigned = || format!("edgehold-{epoch:08x}-{shard}-{token}-{}", client.generation);
-        let id = if is_assigned { assigned() } else { connect.client_id.into() };
-        Asked { id: id.into(), is_assigned, keep_alive, wants_session: expiry > 0 }
+        let count = (shard as u64) << 32 | u64::from(token);
+        let id = if is_assigned { private::assigned(epoch, count) } else { connect.client_id.into() };
+        let proves = connect.properties.iter().any(|it| private::is_method(&it));
+        let wish = Wish::of(plan, connect);
+        Asked { id: id.into(), is_assigned, keep_alive, wants_session: expiry > 0, wish, proves }
     }
 
     /// What the client has shown was taken, or why not.
@@ -136,6 +140,9 @@ impl Mqtt {
             return client.refuse(desk, who, (0x87, 5), "you may not publish your will there");
         }
         let Some(asked) = client.busy().asked.take() else { return };
+        let Some(asked) = self.privately(desk, who, token, asked) else { return };
+        let identity = desk.identity(who).map(|it| &**it);
+        let client = &mut self.peers.clients[token as usize];
         if let (Some(stamp), Some(will)) = (plan.stamp_of(identity), &mut client.busy().will) {
             will.stamp(stamp);
         }
@@ -151,16 +158,20 @@ impl Mqtt {
         mqtt::write_connack(&mut out, client.version, &connack);
         client.send(desk, who, &out);
         let ticks = u32::from(client.keep_alive) * KEEP_ALIVE_TICKS;
+        let is_to_settle = client.busy().connect.is_some();
         client.tidy();
         desk.follow(who);
+        let owner = self.owner(token);
+        if is_to_settle {
+            self.beats.set(desk.now(), LATER_TICKS, Beat::Settle(owner));
+        }
         if ticks > 0 {
-            let owner = self.owner(token);
             self.beats.set(desk.now(), ticks + 1, Beat::Client(owner));
         }
     }
 
     /// Another client of this name, of the same user on the same route, is ended (3.1.4, MQTT-3.1.4-3).
-    fn take_over(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, id: &str) {
+    pub(super) fn take_over(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, id: &str) {
         let user = desk.identity(who).map(|it| it.name.clone());
         let name = self.hasher.hash_one((self.peers.clients[token as usize].route, user, id)).max(1);
         self.peers.clients[token as usize].name = name;
@@ -178,6 +189,8 @@ impl Mqtt {
             match beat {
                 Beat::Client(owner) => self.look(desk, owner),
                 Beat::Session(id) => self.look_at_session(desk, id),
+                Beat::Private(id) => self.look_at_private(desk, id),
+                Beat::Settle(owner) => self.settle_down(desk, owner),
             }
         }
     }
@@ -193,7 +206,9 @@ impl Mqtt {
         let patience = match client.stage {
             Stage::Silent => SILENT_TICKS,
             Stage::Asked => ASKED_TICKS,
-            Stage::Connected if client.keep_alive > 0 => u32::from(client.keep_alive) * KEEP_ALIVE_TICKS,
+            Stage::Connected | Stage::Moving if client.keep_alive > 0 => {
+                u32::from(client.keep_alive) * KEEP_ALIVE_TICKS
+            }
             _ => return,
         };
         if silence >= patience {
@@ -246,11 +261,13 @@ impl Mqtt {
         let was_in = client.name != 0;
         client.stage = Stage::Ended;
         let busy = client.busy.take();
+        let private = busy.as_ref().and_then(|busy| busy.private);
         let route = client.route;
         self.held.change(route, busy.as_ref().map_or(0, |busy| busy.bytes()), 0);
         if let Some(will) = busy.and_then(|busy| busy.will).filter(|_| was_in) {
             self.publish_will(desk, token, &will);
         }
+        private.into_iter().for_each(|id| self.leave_private(desk, id));
         self.fanout.remove_client(desk, token);
         self.present -= 1;
     }

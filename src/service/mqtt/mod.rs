@@ -11,16 +11,20 @@
 //! | `deliver` | messages of shared filters |
 //! | `groups` | `$share`: messages of which each is for one of several clients |
 //! | `kept` | retained messages |
+//! | `private`, `carry` | clients that have a session of their own |
 //! | `client`, `session`, `names` | what is remembered |
 //!
-//! A client's token is that of the fan-out; that of a session's connection has its highest bit set.
+//! A client's token is that of the fan-out; that of a session's connection has its highest bit set, and the next one
+//! where it is one client's own.
 
+mod carry;
 mod client;
 mod connect;
 mod deliver;
 mod groups;
 mod kept;
 mod names;
+mod private;
 mod publish;
 mod receive;
 mod relay;
@@ -39,6 +43,7 @@ use edgehold_wire::upgrade;
 use edgehold_wire::ws::CloseCode;
 use kept::{Fresh, Kept};
 use names::Names;
+use private::Private;
 use session::{Session, SessionId};
 use std::collections::HashMap;
 use std::hash::RandomState;
@@ -51,10 +56,17 @@ const SUBPROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
 /// In the token of a connection: it is a session's.
 const SESSION: u32 = 1 << 31;
 
+/// The session is one client's own.
+const PRIVATE: u32 = 1 << 30;
+
 /// Who is to be looked at.
 enum Beat {
     Client(Owner),
     Session(SessionId),
+    /// A session of one client, which the broker has not let in.
+    Private(SessionId),
+    /// A client that may be private, until now.
+    Settle(Owner),
 }
 
 /// The service `mqtt` of one shard.
@@ -66,6 +78,9 @@ pub struct Mqtt {
     sessions: Sessions<Session>,
     /// The sessions by route and place.
     shared: HashMap<(u16, usize), SessionId>,
+    /// Those of one client each, and how many.
+    privates: Sessions<Private>,
+    private: usize,
     kept: Kept,
     fresh: Fresh,
     /// Clients by their identifiers, as this shard's hash of them.
@@ -98,6 +113,8 @@ impl Service for Mqtt {
             callers: Callers::new(&settings.places),
             sessions: Sessions::default(),
             shared: HashMap::new(),
+            privates: Sessions::default(),
+            private: 0,
             kept: Kept::default(),
             fresh: Fresh::default(),
             names: Names::default(),
@@ -144,7 +161,11 @@ impl Service for Mqtt {
         if token & SESSION == 0 {
             return self.client_event(desk, who, token, event);
         }
-        if let Some(id) = self.sessions.at(token & !SESSION) {
+        let number = token & !(SESSION | PRIVATE);
+        if token & PRIVATE != 0 {
+            let id = self.privates.at(number);
+            id.into_iter().for_each(|id| self.private_event(desk, who, id, &event));
+        } else if let Some(id) = self.sessions.at(number) {
             self.session_event(desk, who, id, &event);
         }
     }
@@ -200,6 +221,7 @@ impl Mqtt {
         let (counters, it) = (desk.counters(), OffloadKind::Mqtt as usize);
         (counters.offload_sessions[it], counters.offload_unconfirmed_bytes[it]) = (up, bytes);
         counters.offload_held_bytes[it] = self.held.all();
+        counters.offload_private[it] = self.private as u64;
         counters.offload_retained_bytes = self.kept.bytes();
     }
 

@@ -13,7 +13,7 @@ use edgehold_wire::mqtt::{self, AckKind, Fault, Packet, Properties, Property, Pu
 const AWAY: &str = "the broker does not answer";
 
 /// Why a message is not taken.
-struct Refused(u8, &'static str);
+pub(super) struct Refused(pub(super) u8, pub(super) &'static str);
 
 impl Mqtt {
     /// A packet of a client.
@@ -57,6 +57,13 @@ impl Mqtt {
 
     /// The topic that an alias stands for; `None`: it has none, or one that it says itself (3.3.2.3.4).
     fn topic_of(&mut self, token: u32, publish: &Publish<'_>) -> Result<Option<Box<str>>, Refused> {
+        let alias = self.note_alias(token, publish)?.filter(|_| publish.topic.is_empty());
+        Ok(alias.map(|alias| self.peers.clients[token as usize].busy().aliases[alias].clone()))
+    }
+
+    /// The place of the topic that an alias stands for, which it may have been given just now; `None`: there is no
+    /// alias.
+    pub(super) fn note_alias(&mut self, token: u32, publish: &Publish<'_>) -> Result<Option<usize>, Refused> {
         let alias = publish.properties.iter().find_map(|it| match it {
             Property::TopicAlias(alias) => Some(usize::from(alias)),
             _ => None,
@@ -68,13 +75,14 @@ impl Mqtt {
         let aliases = &mut self.peers.clients[token as usize].busy().aliases;
         if publish.topic.is_empty() {
             let known = aliases.get(alias - 1).filter(|topic| !topic.is_empty());
-            return known.cloned().map(Some).ok_or(Refused(0x82, "topic alias that was not given a topic"));
+            let refused = Refused(0x82, "topic alias that was not given a topic");
+            return known.map(|_| Some(alias - 1)).ok_or(refused);
         }
         if aliases.len() < alias {
             aliases.resize(alias, Box::default());
         }
         aliases[alias - 1] = publish.topic.into();
-        Ok(None)
+        Ok(Some(alias - 1))
     }
 
     /// Counts a message of QoS 1 or 2. `false`: it is not to be published, and was answered if it had to be.
@@ -192,6 +200,7 @@ impl Mqtt {
     pub(super) fn writable(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32) {
         let Some(client) = self.client(token) else { return };
         client.release(desk, who, Holds::OUTPUT);
+        self.hear_on(desk, token);
         if self.client(token).is_some_and(|client| client.stage == Stage::Connected && client.busy.is_some()) {
             self.send_kept(desk, who, token);
             self.give_to(desk, token);

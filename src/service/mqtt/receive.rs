@@ -1,6 +1,7 @@
 //! Bytes to packets: of clients, and of brokers. A packet that was cut is kept until it is whole.
 
 use super::Mqtt;
+use super::carry::Said;
 use super::client::Stage;
 use super::session::SessionId;
 use crate::mesh::Cause;
@@ -69,14 +70,18 @@ impl Mqtt {
             let client = &mut self.peers.clients[token as usize];
             match client.stage {
                 Stage::Ended => return bytes.len(),
-                Stage::Asked => break,
-                Stage::Silent | Stage::Connected => {}
+                Stage::Asked | Stage::Calling | Stage::Moving => break,
+                Stage::Silent | Stage::Connected | Stage::Proving | Stage::Carried => {}
             }
             match mqtt::read(&bytes[at..], &limits, client.spoken(), Role::Server) {
                 Ok(Read::Packet { packet, used }) => {
+                    if self.moves(desk, who, token, &packet) {
+                        break;
+                    }
+                    let raw = &bytes[at..at + used];
                     at += used;
                     desk.charge(1);
-                    self.packet(desk, who, token, &packet);
+                    self.heard(desk, &Said { who, token, packet: &packet, raw });
                 }
                 Ok(Read::More { least }) => {
                     client.busy().least = least;
@@ -89,6 +94,13 @@ impl Mqtt {
             }
         }
         at
+    }
+
+    fn heard(&mut self, desk: &mut Desk<'_>, said: &Said<'_>) {
+        match self.peers.clients[said.token as usize].stage {
+            Stage::Proving | Stage::Carried => self.carry_up(desk, said),
+            _ => self.packet(desk, said.who, said.token, said.packet),
+        }
     }
 
     /// Bytes of a broker.

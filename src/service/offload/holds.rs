@@ -10,5 +10,7 @@ bitflags! {
         const SESSION = 1;
         /// It does not take what it is sent.
         const OUTPUT = 2;
+        /// Its own session with the broker is being made.
+        const CALL = 4;
     }
 }

@@ -73,6 +73,10 @@ pub struct OffloadPlan {
     pub keep_alive_millis: u32,
     /// Private sessions log in as the client has, with what it has shown; else as the edge does.
     pub private_as_client: bool,
+    /// What identifiers of the edge's own sessions begin with, in MQTT: no client may have one.
+    pub client_id: Box<str>,
+    /// Which clients of MQTT have a session of their own.
+    pub private_when: PrivateWhen,
     /// Clients that each shard may give a session of their own, at most.
     pub private_max: u32,
     /// By which header, or user property, the broker is told who has published something.
@@ -100,6 +104,18 @@ pub enum WhileDown {
     Queue,
     /// They are refused.
     Refuse,
+}
+
+/// Which clients of MQTT have a session of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PrivateWhen {
+    /// Those that cannot be shared.
+    #[default]
+    Needed,
+    /// All.
+    Always,
+    /// None: what cannot be shared is refused, and sessions end with their connections.
+    Never,
 }
 
 impl OffloadPlan {

@@ -8,6 +8,7 @@ mod fault;
 mod packet;
 mod properties;
 mod reader;
+mod scan;
 pub mod shared;
 pub mod topic;
 mod write;
@@ -18,6 +19,7 @@ pub use packet::{
     Unsubscribe, Will,
 };
 pub use properties::{Properties, Property};
+pub use scan::{Scan, Seen};
 pub use write::{
     AckKind, MAX_HEAD, write, write_ack, write_auth, write_connack, write_connect, write_disconnect, write_ping,
     write_pong, write_publish, write_publish_head, write_publish_split, write_suback, write_subscribe, write_unsuback,

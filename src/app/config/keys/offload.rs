@@ -1,7 +1,7 @@
 //! The keys of `[[route]]` about what clients share of a broker.
 
 use super::super::forms;
-use super::super::model::{Permission, PrivateAs, WhileDown};
+use super::super::model::{Permission, PrivateAs, PrivateWhen, WhileDown};
 use super::{Field, HOUR, KIB, Key, MIB, Preset, RouteDraft, Rule, push_new, put};
 
 /// Services that stand in front of a broker.
@@ -136,7 +136,7 @@ pub(super) const PRIVATE_MAX: Key<RouteDraft> = Key {
     field: Field::count(Rule::Range(0, 1 << 20), |r| &mut r.offload.private_max),
     default: Preset::Is("1024"),
     owners: &BROKERS,
-    words: "Clients of each shard that may have a session of their own. Beyond it, ERROR.",
+    words: "Clients of each shard that may have a session of their own. Beyond it, ERROR, or CONNACK with 0x97 or 3.",
     example: "100",
     see: &["private"],
     ..Key::PLAIN
@@ -148,9 +148,25 @@ pub(super) const PRIVATE_AS: Key<RouteDraft> = Key {
     default: Preset::Is("edge"),
     owners: &BROKERS,
     words: "As whom a client's own session logs in: as the edge, or with the `login` and `passcode` that it has shown.",
+    note: "As the edge, an MQTT client's identifier at the broker is `edgehold:`, the length of who the client is, `:`, \
+           who it is, `:`, and its identifier, so that no user takes another's session; of a client of whom nothing is \
+           known it is its own. As the client, it is the client's own, and the broker says who may have it.",
     example: "\"client\"",
-    see: &["credentials"],
-    ..Key::PLAIN
+    see: &["credentials", "private_when"],
+};
+
+pub(super) const PRIVATE_WHEN: Key<RouteDraft> = Key {
+    name: "private_when",
+    field: choice!(offload.private_when: "needed" => PrivateWhen::Needed, "always" => PrivateWhen::Always,
+        "never" => PrivateWhen::Never),
+    default: Preset::Is("needed"),
+    owners: &MQTT,
+    words: "Which clients have a session of their own with the broker: those that cannot be shared, all, or none.",
+    note: "Needed by who wants state that lasts (a clean session or clean start of 0, a session expiry), by enhanced \
+           authentication, and by who first of all subscribes to something that is not shared, or with No Local. With \
+           `never` such a client gets a clean session, and CONNACK says so; the rest is refused.",
+    example: "\"never\"",
+    see: &["private", "private_max", "private_as"],
 };
 
 pub(super) const PERMISSIONS: Key<RouteDraft> = Key {

@@ -147,7 +147,7 @@ fn no_feed(text: &str, known: &[String]) -> String {
 }
 
 /// The keys of `[[route]]`, apart from those of `[limits]`.
-pub(crate) static ROUTE: [Key<RouteDraft>; 70] = [
+pub(crate) static ROUTE: [Key<RouteDraft>; 71] = [
     Key {
         name: "path",
         field: Field::Text { form: "a path that begins with a slash", store: RouteDraft::store_path },
@@ -492,6 +492,7 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 70] = [
     offload::PRIVATE,
     offload::PRIVATE_MAX,
     offload::PRIVATE_AS,
+    offload::PRIVATE_WHEN,
     offload::PERMISSIONS,
     stamp::STAMP,
     offload::PREFETCH,
