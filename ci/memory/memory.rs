@@ -14,9 +14,10 @@ mod crowd;
 mod peer;
 
 use std::fs::{self, Permissions};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::{Mutex, PoisonError};
 
 use crowd::tls_client::{Issued, TLS13, offers, without_tickets};
@@ -41,6 +42,8 @@ const TLS_LARGE_BYTES_MAX: i64 = 320;
 const TLS_AWAKE_BYTES_MAX: i64 = 1800;
 /// The most that a client may cost beyond that which listens to a channel, in bytes of RSS.
 const SUBSCRIBER_BYTES_MAX: f64 = 64.0;
+/// The most that an idle client of a broker may cost, in bytes of RSS.
+const BROKER_BYTES_MAX: f64 = 256.0;
 /// Connections of which the kernel's share is measured.
 const KERNEL_CROWD: [&str; 4] = ["--connections", "15000", "--rate", "10000"];
 /// Connections over TLS, of which more are measured, and which come no faster than handshakes are made: those that wait
@@ -80,6 +83,14 @@ source = "http"
 path = "/feed/{channel}"
 service = "broadcast"
 feeds = ["bench"]
+"#;
+
+/// A route in front of a broker.
+const BROKER: &str = r#"
+[[route]]
+path = "/mqtt"
+service = "mqtt"
+upstream = "tcp://127.0.0.1:{port}"
 "#;
 
 /// Where clients connect, in clear text and over TLS.
@@ -141,6 +152,41 @@ fn subscriber() {
     let (idle, listening) = (user("/echo"), user("/feed/bench"));
     println!("idle connection: {idle:.0} bytes, one that listens {listening:.0}; limit {SUBSCRIBER_BYTES_MAX} more");
     assert!(listening - idle <= SUBSCRIBER_BYTES_MAX, "a subscriber costs {:.0} bytes more", listening - idle);
+}
+
+/// What a client of a broker costs that is subscribed to one of a hundred topics and hears nothing. They come so slowly
+/// that whoever has just come, and is looked at for its CONNECT, is about as many at each count.
+#[test]
+fn subscriber_of_a_broker() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (broker, port) = mosquitto();
+    let config = format!("{CONFIG}{}", BROKER.replace("{port}", &port.to_string()));
+    let flags = ["--protocol", "mqtt", "--topics", "100", "--connections", "12000", "--rate", "800"];
+    let user = agreed_of("/mqtt", || figures(&measured(&config, "ws", "/mqtt", &flags)), &[1])[1];
+    drop(broker);
+    println!("idle connection of a subscriber of a broker: {user:.0} bytes of RSS; limit {BROKER_BYTES_MAX}");
+    assert!(user <= BROKER_BYTES_MAX, "a broker's idle client costs {user:.0} bytes");
+}
+
+/// A broker, and where it listens; `ci/install real` installs it.
+fn mosquitto() -> (Killed, u16) {
+    let port = peer::free_port();
+    // Debian has it where only root looks.
+    let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
+    let broker = Command::new("mosquitto").args(["-p", &port.to_string()]).env("PATH", path).spawn();
+    let broker = Killed(broker.unwrap_or_else(|error| panic!("mosquitto: {error}; ci/install real installs it")));
+    peer::wait_for("Mosquitto listens", patience(20), || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    (broker, port)
+}
+
+/// A process that ends with its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// The state of the record layer beside the slot, and nothing of the handshake; the first of three counts takes what

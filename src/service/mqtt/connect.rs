@@ -42,6 +42,7 @@ impl Mqtt {
         self.present += 1;
         if self.peers.clients.capacity() == 0 {
             self.peers.clients.reserve(desk.slots() as usize);
+            self.names.reserve(desk.slots());
         }
         while self.peers.clients.len() <= token as usize {
             self.peers.clients.push(Client::none());

@@ -9,6 +9,13 @@ use hashbrown::hash_table::Entry;
 pub struct Names(HashTable<u32>);
 
 impl Names {
+    /// Room for so many, once: a table that grows is filled anew, in one go, and leaves holes behind.
+    pub fn reserve(&mut self, clients: u32) {
+        if self.0.capacity() == 0 {
+            self.0.reserve(clients as usize, |_| 0);
+        }
+    }
+
     /// A client has its name. Returns the token of the one that has had it.
     pub fn insert(&mut self, clients: &[Client], token: u32) -> Option<u32> {
         let name = |token: &u32| clients[*token as usize].name;
