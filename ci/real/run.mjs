@@ -9,17 +9,17 @@ import { within } from './lib/until.mjs';
 const STORIES = [
   'stomp', 'browser', 'demo', 'ticker', 'snippets', 'curl', 'mqtt', 'irc', 'redis', 'killed', 'halfclose', 'text', 'slow',
   'feed-http', 'feed-nats', 'feed-redis', 'feed-mqtt', 'feed-tls', 'upstream-tls', 'tls-clients', 'tls-curl', 'tls-openssl',
-  'tls-browser', 'proxies', 'gate', 'admin-page', 'same-stomp', 'offload-stomp', 'offload-mqtt', 'offload-page', 'offload-tls', 'laws-mqtt', 'logins',
-  'private-mqtt',
-  'crowd',
+  'tls-browser', 'proxies', 'gate', 'admin-page', 'same-stomp', 'offload-stomp', 'offload-mqtt', 'private-mqtt', 'offload-page', 'offload-tls',
+  'laws-mqtt', 'laws-stomp', 'logins', 'crowd',
 ];
 
 // Played by its name alone, since it takes minutes: brokers killed again and again under publishers.
 const LONG = ['storm', 'streams'];
 
 // Played by their names alone, since they fail: `same-mqtt`, where edgehold differs from the broker in the quality of service of
-// what overlaps or is retained, and in messages of which the filter was subscribed to a moment ago.
-const UNMET = ['same-mqtt'];
+// what overlaps or is retained, and in messages of which the filter was subscribed to a moment ago; `offload-brokers`, where it does
+// not know what brokers of version 3.1.1 retain, and publishes in a version that they do not speak.
+const UNMET = ['same-mqtt', 'offload-brokers'];
 const STORY_MS = Number(process.env.EDGEHOLD_STORY_MS ?? 240_000);
 
 // A rejection that nobody waited for fails the story that was on at the time.
