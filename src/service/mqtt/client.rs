@@ -183,8 +183,10 @@ pub struct Waiting {
     pub filter: Box<str>,
     /// The subscription's tag.
     pub tag: u32,
-    /// It is to be sent what is kept.
+    /// It is to be sent what is kept,
     pub wants_kept: bool,
+    /// but for what has come live since this sequence.
+    pub since: u64,
 }
 
 impl Busy {
@@ -350,7 +352,7 @@ impl Client {
         }
         let code = match cause {
             Cause::Drained => CloseCode::GOING_AWAY,
-            Cause::Stalled => CloseCode::TRY_AGAIN_LATER,
+            Cause::Stalled | Cause::Missed => CloseCode::TRY_AGAIN_LATER,
             _ => CloseCode::POLICY_VIOLATION,
         };
         self.end(desk, who, code, words, cause);

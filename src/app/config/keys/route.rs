@@ -147,7 +147,7 @@ fn no_feed(text: &str, known: &[String]) -> String {
 }
 
 /// The keys of `[[route]]`, apart from those of `[limits]`.
-pub(crate) static ROUTE: [Key<RouteDraft>; 70] = [
+pub(crate) static ROUTE: [Key<RouteDraft>; 72] = [
     Key {
         name: "path",
         field: Field::Text { form: "a path that begins with a slash", store: RouteDraft::store_path },
@@ -497,6 +497,8 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 70] = [
     offload::PREFETCH,
     offload::UNCONFIRMED_BYTES,
     offload::WHILE_DOWN,
+    offload::MISSED,
+    offload::MISSED_RATE,
     offload::HEART_BEAT,
     offload::KEEP_ALIVE,
     offload::CLIENT_ID,
