@@ -24,6 +24,8 @@ pub fn full_offload(service: &Service) {
         prefetch: 8,
         unconfirmed_bytes: 4 << 20,
         while_down: WhileDown::Refuse,
+        missed: Missed::Close,
+        missed_rate: 1000,
         heart_beat: Duration::from_secs(30),
         linger: Duration::from_secs(300),
         topics_max: 1000,
@@ -80,6 +82,7 @@ pub fn full_mqtt(service: &Service) {
     let keys = &offload.keys;
     assert_eq!((&keys.share, &keys.private), (&strings(&["site/#"]), &strings(&["$SYS/#"])));
     assert_eq!(keys.private_when, PrivateWhen::Never);
+    assert_eq!((keys.missed, keys.missed_rate), (Missed::Stay, 200));
     let names = (keys.keep_alive, keys.client_id.as_str(), keys.persistent);
     assert_eq!(names, (Duration::from_secs(300), "edge-1", true));
     let bounds = (keys.retained_bytes, keys.receive_max, keys.in_flight_max, keys.topic_aliases_max);

@@ -6,7 +6,9 @@ mod private;
 
 use crate::stage::{KIND, PLAIN, Stage, services, settings};
 use edgehold::engine::script::{Dice, FarEnd, Temper};
-use edgehold::mesh::{Message, NewMessage, PlainFrame, Question, ToControl, ToShard, TopicNews, TopicState};
+use edgehold::mesh::{
+    Granted, Message, Missed, NewMessage, PlainFrame, Question, ToControl, ToShard, TopicNews, TopicState,
+};
 use edgehold::service::broadcast::{FeedSettings, Keep, Naming, Policy, Slow};
 use edgehold::service::gate::GatePlan;
 use edgehold::service::offload::{
@@ -52,6 +54,8 @@ fn plan() -> OffloadPlan {
         prefetch: 16,
         unconfirmed_bytes: 1 << 20,
         while_down: WhileDown::Queue,
+        missed: edgehold::service::offload::Missed::default(),
+        missed_rate: 8,
         heart_beat_millis: 0,
         keep_alive_millis: 0,
         private_as_client: false,
@@ -80,10 +84,14 @@ fn hall(plan: OffloadPlan, gate: Arc<GatePlan>) -> Settings {
 struct Hall {
     stage: Stage,
     /// What the control thread was asked for.
-    wanted: Vec<(String, Option<u8>)>,
+    wanted: Vec<(String, bool)>,
     /// What it was asked about clients.
     asked: Vec<Question>,
     said: u64,
+    /// The control thread confirms nothing by itself.
+    is_silent: bool,
+    /// The broker tells when what it keeps changes.
+    is_followed: bool,
 }
 
 /// One end of MQTT: a client, or the broker.
@@ -115,7 +123,7 @@ impl Hall {
         let temper = Temper { delay, end_multishot, buffers, ..KIND };
         let settings = ShardSettings { listeners: 2, bare: vec![false, true], ..settings() };
         let stage = Stage::of(&hall(plan, gate), seed, temper, &settings);
-        Hall { stage, wanted: Vec::new(), asked: Vec::new(), said: 0 }
+        Hall { stage, wanted: Vec::new(), asked: Vec::new(), said: 0, is_silent: false, is_followed: true }
     }
 
     /// A turn; the control thread hears what is wanted, and confirms it with QoS 2.
@@ -130,14 +138,27 @@ impl Hall {
                 }
                 _ => continue,
             };
-            self.wanted.push((request.topic.to_string(), request.quality));
-            let refused = TopicState::Refused(0x87, "not here".into());
-            let state = if &*request.topic == "no" { refused } else { TopicState::Subscribed(2) };
-            if request.quality.is_some() {
-                let news = TopicNews { feed: request.feed, topic: request.topic, state };
-                self.stage.letters.post(ToShard::Topic(Box::new(news))).expect("room for a letter");
+            self.wanted.push((request.topic.to_string(), request.is_wanted));
+            if request.is_wanted && !self.is_silent {
+                self.confirms(&request.topic, 0);
             }
         }
+    }
+
+    /// The control thread says what has become of a filter; `kept_since` is what it says of kept messages.
+    fn confirms(&mut self, topic: &str, kept_since: u64) {
+        let refused = TopicState::Refused(0x87, "not here".into());
+        let granted = Granted { quality: 2, kept_since, is_followed: self.is_followed };
+        let state = if topic == "no" { refused } else { TopicState::Subscribed(granted) };
+        let news = TopicNews { feed: 0, topic: topic.into(), state, after: self.said };
+        self.stage.letters.post(ToShard::Topic(Box::new(news))).expect("room for a letter");
+    }
+
+    /// The broker's session was lost, with all that came meanwhile.
+    fn loses(&mut self) {
+        self.said += 1;
+        let missed = Missed { feed: Some(0), channel: None, sequence: self.said };
+        self.stage.letters.post(ToShard::Missed(Box::new(missed))).expect("room for a letter");
     }
 
     fn turns(&mut self, count: usize) {
@@ -340,6 +361,10 @@ impl Peer {
     }
 }
 
+fn subscribe(out: &mut Vec<u8>, version: Version, id: u16, filter: (&str, Options)) {
+    mqtt::write_subscribe(out, version, id, Properties::default(), [filter].into_iter());
+}
+
 fn will(topic: &str) -> Will<'_> {
     Will { topic, payload: b"gone", qos: QoS::AtLeastOnce, retain: true, properties: Properties::default() }
 }
@@ -374,7 +399,7 @@ fn a_shared_filter_is_one_subscription_and_everybody_hears_it() {
         for peer in &mut peers {
             assert_eq!(peer.subscribe(&mut hall, 7, ("a/+", options(QoS::AtLeastOnce)), 0), suback(7, &[1]));
         }
-        assert_eq!(hall.wanted, [("a/+".into(), Some(1))], "the control thread is asked once");
+        assert_eq!(hall.wanted, [("a/+".into(), true)], "the control thread is asked once");
         for (payload, qos) in [("one", QoS::AtMostOnce), ("two", QoS::AtLeastOnce), ("three", QoS::ExactlyOnce)] {
             hall.comes("a/b", payload.as_bytes(), (qos, b"", 0));
             let granted = qos.level().min(1);
@@ -397,7 +422,7 @@ fn a_shared_filter_is_one_subscription_and_everybody_hears_it() {
             assert!(answer.starts_with("UnsubAck(UnsubAck { packet_id: 9"), "{answer}");
             assert!(version != Version::V5 || answer.ends_with("codes: [0, 17] })"), "{answer}");
         }
-        assert_eq!(hall.wanted.last(), Some(&("a/+".into(), None)), "the last one's leaving is told");
+        assert_eq!(hall.wanted.last(), Some(&("a/+".into(), false)), "the last one's leaving is told");
     }
 }
 
@@ -593,14 +618,17 @@ fn silence_beyond_keep_alive_ends_a_client() {
     assert_eq!(alive.ask(&mut hall, mqtt::write_ping), "PingResp");
 }
 
-/// Retained messages: to those who wait for them, to those who come late, not to those who had them, and not when they
-/// were taken away.
+/// Retained messages: to those who subscribe, behind SUBACK; not to those who had them, and not when they were taken away.
 #[test]
-fn who_comes_late_is_sent_what_is_kept() {
+fn who_subscribes_is_sent_what_is_kept() {
     let mut hall = Hall::new(plan(), 5);
+    hall.is_silent = true;
     let mut first = hall.client("first", Version::V5, true);
-    first.subscribe(&mut hall, 1, ("k/#", options(QoS::AtLeastOnce)), 0);
+    first.says(&mut hall, |out| subscribe(out, Version::V5, 1, ("k/#", options(QoS::AtLeastOnce))));
     hall.comes("k/a", b"old", (QoS::AtLeastOnce, b"", 4 | KEPT));
+    first.is_quiet(&mut hall);
+    hall.confirms("k/#", 0);
+    assert_eq!(first.hears(&mut hall), suback(1, &[1]));
     let (topic, payload, _, retain, id, _) = first.message(&mut hall);
     assert_eq!((&*topic, &*payload, retain), ("k/a", "old", true));
     first.acknowledges(&mut hall, AckKind::PubAck, id.expect("an identifier"), 0);
@@ -614,6 +642,7 @@ fn who_comes_late_is_sent_what_is_kept() {
         (0..2).map(|_| late.message(&mut hall)).map(|it| (it.0, it.1, it.3)).collect();
     assert_eq!(kept, [("k/a".into(), "old".into(), true), ("k/b".into(), "live".into(), true)]);
     let never = Options { retain_handling: 2, ..options(QoS::AtMostOnce) };
+    hall.is_silent = false;
     first.subscribe(&mut hall, 4, ("k/b", never), 0);
     first.is_quiet(&mut hall);
     hall.comes("k/b", b"", (QoS::AtMostOnce, b"", 4));
@@ -623,6 +652,99 @@ fn who_comes_late_is_sent_what_is_kept() {
     last.subscribe(&mut hall, 5, ("k/+", options(QoS::AtMostOnce)), 0);
     assert_eq!(last.message(&mut hall).0, "k/a");
     last.is_quiet(&mut hall);
+}
+
+/// What comes live while a filter waits is heard once, whatever the broker keeps of it. News that overtake messages
+/// wait.
+#[test]
+fn nobody_hears_a_message_as_kept_and_as_live() {
+    for seed in 0..6 {
+        let mut hall = Hall::new(plan(), seed);
+        hall.is_silent = true;
+        let mut peer = hall.client("one", Version::V5, true);
+        peer.says(&mut hall, |out| subscribe(out, Version::V5, 1, ("k/+", options(QoS::AtMostOnce))));
+        peer.is_quiet(&mut hall);
+        hall.comes("k/a", b"live", (QoS::AtMostOnce, b"", 4));
+        assert_eq!(peer.message(&mut hall).1, "live", "seed {seed}");
+        hall.comes("k/a", b"live", (QoS::AtMostOnce, b"", 4 | KEPT));
+        // It holds for who has had one message more, which comes behind it.
+        hall.said += 1;
+        hall.confirms("k/+", 1);
+        hall.said -= 1;
+        peer.is_quiet(&mut hall);
+        hall.comes("k/b", b"kept", (QoS::AtMostOnce, b"", 4 | KEPT));
+        assert_eq!(peer.hears(&mut hall), suback(1, &[0]));
+        let (topic, payload, _, retain, ..) = peer.message(&mut hall);
+        assert_eq!((&*topic, &*payload, retain), ("k/b", "kept", true), "seed {seed}");
+        peer.is_quiet(&mut hall);
+    }
+}
+
+/// Of a broker that does not tell when what it keeps changes it is asked for each subscriber, once for all who wait.
+#[test]
+fn what_is_not_followed_is_asked_for_again() {
+    let mut hall = Hall::new(plan(), 8);
+    (hall.is_silent, hall.is_followed) = (true, false);
+    for round in 0..3 {
+        let mut peers: Vec<Peer> = (0..2).map(|n| hall.client(&format!("{round}{n}"), Version::V311, false)).collect();
+        for peer in &mut peers {
+            peer.says(&mut hall, |out| subscribe(out, Version::V311, 1, ("k", options(QoS::AtMostOnce))));
+            peer.is_quiet(&mut hall);
+        }
+        assert_eq!(hall.wanted, [("k".into(), true)]);
+        hall.wanted.clear();
+        let (payload, since) = (format!("{round}"), hall.said);
+        hall.comes("k", payload.as_bytes(), (QoS::AtMostOnce, b"", 4 | KEPT));
+        hall.confirms("k", since);
+        for peer in &mut peers {
+            assert_eq!(peer.hears(&mut hall), suback(1, &[0]));
+            assert_eq!(peer.message(&mut hall).1, payload);
+            peer.is_quiet(&mut hall);
+        }
+    }
+}
+
+/// The broker's session is lost: who was promised that nothing is left out is told so, some of them at a time; nobody
+/// else is, and whoever subscribes meanwhile waits for the broker.
+#[test]
+fn who_may_have_missed_a_message_is_told_and_closed() {
+    let mut hall = Hall::new(plan(), 3);
+    hall.stage = hall.stage.at_pace(Duration::from_millis(1));
+    let enter = |hall: &mut Hall, id: &str, version, qos| {
+        let mut peer = hall.client(id, version, id == "0");
+        assert_eq!(peer.subscribe(hall, 1, ("a", options(qos)), 0), suback(1, &[qos.level()]));
+        peer
+    };
+    let mut bold: Vec<Peer> = (0..5)
+        .map(|n| enter(&mut hall, &n.to_string(), [Version::V5, Version::V311][n % 2], QoS::AtLeastOnce))
+        .collect();
+    let mut modest = enter(&mut hall, "modest", Version::V5, QoS::AtMostOnce);
+    hall.is_silent = true;
+    let mut waiting = hall.client("waiting", Version::V5, false);
+    waiting.says(&mut hall, |out| subscribe(out, Version::V5, 2, ("b", options(QoS::AtLeastOnce))));
+    waiting.is_quiet(&mut hall);
+    hall.loses();
+    hall.turns(20);
+    assert_eq!(hall.stage.counters().offload_missed, 2, "eight in a second");
+    for peer in &mut bold {
+        if peer.version == Version::V5 {
+            let told = peer.hears(&mut hall);
+            assert!(told.starts_with("Disconnect(Disconnect { reason: 128") && told.contains("missed"), "{told}");
+        }
+        peer.is_ended(&mut hall);
+    }
+    // What was confirmed before the loss is not any more.
+    let mut late = hall.client("late", Version::V311, false);
+    late.says(&mut hall, |out| subscribe(out, Version::V311, 3, ("a", options(QoS::AtLeastOnce))));
+    late.is_quiet(&mut hall);
+    hall.confirms("a", 0);
+    hall.confirms("b", 0);
+    assert_eq!(late.hears(&mut hall), suback(3, &[1]));
+    assert_eq!(waiting.hears(&mut hall), suback(2, &[1]));
+    hall.comes("a", b"again", (QoS::AtMostOnce, b"", 0));
+    assert_eq!([modest.message(&mut hall).1, late.message(&mut hall).1], ["again", "again"]);
+    [&mut modest, &mut waiting, &mut late].into_iter().for_each(|peer| peer.is_quiet(&mut hall));
+    assert_eq!(hall.stage.counters().offload_missed, 5);
 }
 
 /// `$share`: each message is for one of the members; who leaves without having acknowledged leaves it to the other, and

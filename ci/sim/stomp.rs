@@ -6,7 +6,7 @@ mod login;
 use crate::stage::{KIND, Stage, limits, settings};
 use edgehold::engine::script::{Dice, FarEnd, Temper};
 use edgehold::mesh::{
-    Message, NewMessage, PlainFrame, Secret, ToControl, ToShard, TopicNews, TopicRequest, TopicState,
+    Granted, Message, NewMessage, PlainFrame, Secret, ToControl, ToShard, TopicNews, TopicRequest, TopicState,
 };
 use edgehold::service::broadcast::{FeedSettings, Keep, Naming, Policy, Slow};
 use edgehold::service::gate::GatePlan;
@@ -53,6 +53,8 @@ fn plan() -> OffloadPlan {
         prefetch: 4,
         unconfirmed_bytes: 1 << 20,
         while_down: WhileDown::Queue,
+        missed: edgehold::service::offload::Missed::default(),
+        missed_rate: 1000,
         heart_beat_millis: 0,
         keep_alive_millis: 0,
         private_as_client: false,
@@ -256,7 +258,7 @@ fn wishes(stage: &mut Stage) -> Vec<TopicRequest> {
 }
 
 fn tell(stage: &mut Stage, topic: &str, state: TopicState) {
-    let news = TopicNews { feed: FEED, topic: topic.into(), state };
+    let news = TopicNews { feed: FEED, topic: topic.into(), state, after: 0 };
     stage.letters.post(ToShard::Topic(Box::new(news))).expect("the shard reads its letters");
 }
 
@@ -280,11 +282,11 @@ fn one_wish_for_all_and_a_head_of_its_own_for_each() {
     subscribe(&mut stage, &one, "first", "/topic/a", "auto");
     subscribe(&mut stage, &other, "second", "/topic/a", "auto");
     (0..50).for_each(|_| stage.turn());
-    let wish = TopicRequest { shard: 0, feed: FEED, topic: "/topic/a".into(), quality: Some(1) };
+    let wish = TopicRequest { shard: 0, feed: FEED, topic: "/topic/a".into(), is_wanted: true };
     assert_eq!(wishes(&mut stage), std::slice::from_ref(&wish));
     one.step(&mut stage);
     assert_eq!(one.heard, [], "its receipt waits for the broker's");
-    tell(&mut stage, "/topic/a", TopicState::Subscribed(1));
+    tell(&mut stage, "/topic/a", TopicState::Subscribed(Granted { quality: 1, kept_since: 0, is_followed: true }));
     publish(&mut stage, "/topic/a", 7, "hello");
     until(&mut stage, &mut broker, &mut [&mut one, &mut other], |clients, _| {
         clients.iter().all(|it| it.commands() == [Command::Receipt, Command::Message])
@@ -299,7 +301,7 @@ fn one_wish_for_all_and_a_head_of_its_own_for_each() {
     assert_eq!(wishes(&mut stage), [], "somebody is left");
     stage.shard.ring().break_off(other.at);
     (0..50).for_each(|_| stage.turn());
-    assert_eq!(wishes(&mut stage), [TopicRequest { quality: None, ..wish }]);
+    assert_eq!(wishes(&mut stage), [TopicRequest { is_wanted: false, ..wish }]);
     assert_eq!(broker.sessions.len(), 0, "shared topics need no session of the shard");
 }
 

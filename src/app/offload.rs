@@ -75,6 +75,8 @@ pub(super) fn plan(generation: &Generation, route: &Route, written: &Offload) ->
         prefetch: keys.prefetch,
         unconfirmed_bytes: keys.unconfirmed_bytes as usize,
         while_down: keys.while_down,
+        missed: keys.missed,
+        missed_rate: keys.missed_rate,
         heart_beat_millis: millis(keys.heart_beat),
         keep_alive_millis: millis(keys.keep_alive),
         client_id: keys.client_id.as_str().into(),

@@ -71,6 +71,8 @@ labels! {
         IdleTimeout = "idle_timeout",
         /// The peer's TCP has acknowledged nothing of what was sent for `idle_timeout`.
         Stalled = "stalled",
+        /// Messages that it was to have may have been missed.
+        Missed = "missed",
         /// The closing handshake took longer than `close_timeout`.
         CloseTimeout = "close_timeout",
         /// The upstream has ended the stream.
@@ -417,6 +419,8 @@ pub struct Counters {
     pub offload_given_back: u64,
     /// Sessions that were ended so that brokers have messages back.
     pub offload_retired: u64,
+    /// Clients that were ended since messages may have been missed that they were to have.
+    pub offload_missed: u64,
     /// Clients of brokers that were sent an error, by reason.
     pub offload_refused: [[u64; OffloadRefused::COUNT]; OffloadKind::COUNT],
     /// The shard accepts no new clients.

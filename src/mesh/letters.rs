@@ -140,9 +140,9 @@ pub struct TopicRequest {
     pub feed: FeedNumber,
     /// A STOMP destination or an MQTT topic filter, as clients have written it.
     pub topic: Arc<str>,
-    /// `Some`: it has subscribers, the most demanding with this quality of service (0 to 2, MQTT version 5 section 4.3;
-    /// STOMP: 1); each such request is answered by [`ToShard::Topic`]. `None`: it has none any more.
-    pub quality: Option<u8>,
+    /// It has subscribers; each such request is answered by [`ToShard::Topic`]. One that is said again asks for what
+    /// the broker has kept of the topic once more. `false`: it has none any more.
+    pub is_wanted: bool,
 }
 
 /// What has become of a topic of a broker.
@@ -154,18 +154,31 @@ pub struct TopicNews {
     pub topic: Arc<str>,
     /// What is known of it.
     pub state: TopicState,
+    /// The sequence of what was published last before: these news hold for a shard that has had it.
+    pub after: u64,
 }
 
 /// What is known of a topic of a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TopicState {
-    /// The broker has confirmed the subscription, with this quality of service: what is published from now on comes.
-    Subscribed(u8),
+    /// The broker has confirmed the subscription: what is published from now on comes.
+    Subscribed(Granted),
     /// The broker has refused it: a reason code of MQTT version 5, and its words.
     Refused(u8, Box<str>),
     /// The subscription has ended, after nobody had wanted it for a while: of what was kept of its messages nothing is
     /// known to be the last any more.
     Ended,
+}
+
+/// What a broker has confirmed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Granted {
+    /// The quality of service (0 to 2, MQTT version 5 section 4.3; STOMP: 1).
+    pub quality: u8,
+    /// Whatever the broker keeps of the topic was published with sequences beyond this one; zero: it was not asked.
+    pub kept_since: u64,
+    /// The broker tells when what it keeps changes. Where it does not (MQTT 3.1.1) it is asked for each subscriber.
+    pub is_followed: bool,
 }
 
 /// The channels of a shard at one moment.

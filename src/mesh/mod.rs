@@ -33,8 +33,8 @@ pub use counters::{Cause, Counters, HandshakeStage, OffloadKind, OffloadRefused,
 pub use health::{Health, is_up};
 pub use identity::{Answer, Credentials, Denial, Denied, Identity, Question, Secret, WORD_BYTES, WORDS};
 pub use letters::{
-    ChannelKey, ChannelState, Missed, Report, ShardLetter, ShardNote, ShardNumber, SubscriberCounts, SubscribersQuery,
-    ToControl, ToShard, TopicNews, TopicRequest, TopicState, Wanted,
+    ChannelKey, ChannelState, Granted, Missed, Report, ShardLetter, ShardNote, ShardNumber, SubscriberCounts,
+    SubscribersQuery, ToControl, ToShard, TopicNews, TopicRequest, TopicState, Wanted,
 };
 pub use mailbox::{Receiver, Sender, mailbox, mailbox_bytes};
 pub use memory::{Fingerprint, Memory, keyed_hasher};

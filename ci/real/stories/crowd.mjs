@@ -11,7 +11,8 @@ import { startOffload } from './offload-stomp.mjs';
 
 const CLIENTS = 1000;
 const TOPICS = 20;
-/** Two shards with a session each, and one session for what is shared. */
+/** Two shards with a session each and one session for what is shared; of MQTT, one that asks for what is kept, for
+ * a while. */
 const HANDFUL = 4;
 const AT_ONCE = 50;
 

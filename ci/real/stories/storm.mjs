@@ -2,18 +2,23 @@
 //! and what was confirmed is heard, though perhaps twice.
 //!
 //! RabbitMQ is killed (kill -9): its queue is durable, its messages persistent. Mosquitto is ended and started again, and keeps
-//! the session of the edge (`session = "persistent"`): what it has confirmed it forgets itself when it is killed.
+//! the session of the edge (`session = "persistent"`): what it has confirmed it forgets itself when it is killed. Then it is killed
+//! with all that it knows: each subscriber with QoS 1 is told so, by the end of its connection, and misses nothing from its next
+//! SUBACK on.
 //! EDGEHOLD_KILLS=n: how often each goes.
 
 import { startLastingMosquitto } from '../lib/brokers.mjs';
-import { startRabbitmqForAll } from '../lib/offloaded.mjs';
+import { startMosquittoForAll, startRabbitmqForAll } from '../lib/offloaded.mjs';
 import { openMqtt } from '../lib/raw/mqtt.mjs';
 import { openStomp } from '../lib/raw/stomp.mjs';
 import { until } from '../lib/until.mjs';
 import { startMqttOffload } from './offload-mqtt.mjs';
 import { startOffload } from './offload-stomp.mjs';
 
-const KILLS = { stomp: Number(process.env.EDGEHOLD_KILLS ?? 2), mqtt: Number(process.env.EDGEHOLD_KILLS ?? 20) };
+const KILLS = {
+  stomp: Number(process.env.EDGEHOLD_KILLS ?? 2), mqtt: Number(process.env.EDGEHOLD_KILLS ?? 20), loss: Number(process.env.EDGEHOLD_KILLS ?? 5),
+};
+const SUBSCRIBERS = 10;
 const PUBLISHERS = 4;
 /** How many are confirmed between two kills, at least. */
 const BETWEEN = 25;
@@ -112,6 +117,14 @@ async function mqttClient(port, id) {
   return client;
 }
 
+async function mqttPublisher(port, p) {
+  const client = await mqttClient(port, `publisher-${p}`);
+  const say = (n) => client.send({ cmd: 'publish', topic: 'storm', payload: Buffer.from(`${p}:${n}`), qos: 1, messageId: 1 + n, retain: false, dup: false });
+  const publisher = new Publisher(client, say);
+  watch(client, 'packets', ({ cmd, messageId }) => cmd === 'puback' && publisher.confirm(messageId - 1));
+  return publisher;
+}
+
 async function mqttStorm(stage) {
   const broker = await startLastingMosquitto(stage);
   const edgehold = await startMqttOffload(stage, broker.port, { session: 'persistent' });
@@ -120,13 +133,7 @@ async function mqttStorm(stage) {
   watch(subscriber, 'packets', ({ cmd, payload }) => cmd === 'publish' && heard.push(`${payload}`));
   subscriber.send({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: 'storm', qos: 1 }] });
   await subscriber.when('SUBACK', () => subscriber.packets.length > 1);
-  const publishers = await Promise.all(Array.from({ length: PUBLISHERS }, async (_, p) => {
-    const client = await mqttClient(edgehold.ports.mqtt, `publisher-${p}`);
-    const say = (n) => client.send({ cmd: 'publish', topic: 'storm', payload: Buffer.from(`${p}:${n}`), qos: 1, messageId: 1 + n, retain: false, dup: false });
-    const publisher = new Publisher(client, say);
-    watch(client, 'packets', ({ cmd, messageId }) => cmd === 'puback' && publisher.confirm(messageId - 1));
-    return publisher;
-  }));
+  const publishers = await Promise.all(Array.from({ length: PUBLISHERS }, (_, p) => mqttPublisher(edgehold.ports.mqtt, p)));
   await storm(() => broker.end().then(() => broker.restart()), publishers, KILLS.mqtt);
   await until('all that was confirmed', () => missing(publishers, heard).length === 0, 20_000).catch(() => {
     const lost = missing(publishers, heard);
@@ -137,7 +144,64 @@ async function mqttStorm(stage) {
   await edgehold.stop();
 }
 
+/** A subscriber of `storm` that comes back whenever it is closed: `lives` has one entry for each time that it was subscribed. */
+async function subscribeAgain(port, name, qos, { lives, publishers, isOver }) {
+  while (!isOver()) {
+    const client = await mqttClient(port, name);
+    const life = { client, heard: [] };
+    const ended = new Promise((resolve) => {
+      const wake = client.wake.bind(client);
+      client.wake = () => {
+        if (client.closed) resolve();
+        wake();
+      };
+    });
+    watch(client, 'packets', ({ cmd, payload }) => cmd === 'publish' && life.heard.push(`${payload}`));
+    client.send({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: 'storm', qos }] });
+    await client.when('SUBACK', () => client.closed || client.packets.length > 1);
+    life.from = publishers.map(({ next }) => next);
+    lives.push(life);
+    if (!client.closed) await ended;
+  }
+}
+
+async function mqttLoss(stage) {
+  const broker = await startMosquittoForAll(stage);
+  const edgehold = await startMqttOffload(stage, broker.ports.mqtt);
+  const port = edgehold.ports.mqtt;
+  let over = false;
+  const publishers = [];
+  const world = { lives: [], publishers, isOver: () => over };
+  const modest = { ...world, lives: [] };
+  const all = Array.from({ length: SUBSCRIBERS }, (_, n) => subscribeAgain(port, `bold-${n}`, 1, world));
+  all.push(subscribeAgain(port, 'modest', 0, modest));
+  await until('all to be subscribed', () => world.lives.length === SUBSCRIBERS && modest.lives.length === 1);
+  publishers.push(...await Promise.all(Array.from({ length: PUBLISHERS }, (_, p) => mqttPublisher(port, p))));
+  world.lives.forEach((life) => { life.from = publishers.map(() => 0); });
+  const closed = () => world.lives.filter(({ client }) => client.closed).length;
+  await storm(async () => {
+    const there = world.lives.length;
+    await broker.kill();
+    await until('all who may have missed something to be told', () => closed() === there, 20_000);
+    await broker.restart();
+    await until('all to be subscribed again', () => world.lives.length === there + SUBSCRIBERS, 30_000);
+  }, publishers, KILLS.loss);
+  const lacks = ({ client, heard, from }) => (client.closed ? [] : missing(publishers, heard).filter((name) => {
+    const [p, n] = name.split(':').map(Number);
+    return n >= from[p];
+  }));
+  await until('what was published since SUBACK', () => world.lives.every((life) => lacks(life).length === 0), 20_000).catch(() => {
+    throw new Error(`confirmed and not heard: ${world.lives.flatMap(lacks).slice(0, 20)}`);
+  });
+  if (modest.lives.length !== 1 || modest.lives[0].client.closed) throw new Error('a subscriber with QoS 0 was closed');
+  stage.note(`Mosquitto killed ${KILLS.loss} times: ${closed()} subscribers with QoS 1 were told, and came back; ${total(publishers)} confirmed`);
+  over = true;
+  await edgehold.stop();
+  await Promise.all(all);
+}
+
 export default async function story(stage) {
+  await mqttLoss(stage);
   await mqttStorm(stage);
   await stompStorm(stage);
 }

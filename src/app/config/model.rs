@@ -16,7 +16,7 @@ pub use crate::control::feeds::{Broker, Format, Framing, InvalidText, Source, St
 pub use crate::engine::Address;
 pub use crate::mesh::{Body, Network, Secret};
 pub use crate::service::broadcast::Policy;
-pub use crate::service::offload::{PrivateWhen, WhileDown};
+pub use crate::service::offload::{Missed, PrivateWhen, WhileDown};
 pub use crate::service::proxy::{Frames, Tells};
 pub use crate::shard::service::{Deflate, ProxyProtocol};
 pub use edgehold_wire::forwarded::Field as ForwardedField;
@@ -463,6 +463,10 @@ pub struct OffloadDraft {
     pub unconfirmed_bytes: u32,
     /// What becomes of publishes while the broker does not answer.
     pub while_down: WhileDown,
+    /// What becomes of clients that may have missed messages of QoS 1 and 2.
+    pub missed: Missed,
+    /// How many of them a shard ends in a second.
+    pub missed_rate: u32,
     /// The shortest interval of heart-beats; zero: none.
     pub heart_beat: Duration,
     /// How long a shared subscription outlives its last subscriber.

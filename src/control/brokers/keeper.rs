@@ -10,7 +10,8 @@ use super::stats::{BrokerStats, Refused};
 use super::topics::{Gone, Topics, Wish};
 use crate::control::backoff::Backoff;
 use crate::control::publishing::Publisher;
-use crate::mesh::{NewMessage, ShardNumber, TopicNews, TopicRequest, TopicState};
+use crate::mesh::{Granted, NewMessage, ShardNumber, TopicNews, TopicRequest, TopicState};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
@@ -56,6 +57,13 @@ pub(super) struct Keeper {
     pub(super) topics: Topics,
     /// Topics that have ended, which the session is to end at the broker.
     pub(super) gone: Vec<(Arc<str>, u32)>,
+    /// Topics that are confirmed, of which the session is to ask the broker for what it keeps.
+    pub(super) again: VecDeque<(u32, u8)>,
+    /// The broker tells when what it keeps changes.
+    pub(super) is_followed: bool,
+    /// The session asks the broker for what it keeps: what ends meanwhile is told when it has.
+    pub(super) is_fetching: bool,
+    ended: Vec<Arc<str>>,
     ticker: Interval,
     wishes: UnboundedReceiver<TopicRequest>,
     news: UnboundedSender<Addressed>,
@@ -80,6 +88,10 @@ impl Keeper {
             stats,
             topics: Topics::default(),
             gone: Vec::new(),
+            again: VecDeque::new(),
+            is_followed: true,
+            is_fetching: false,
+            ended: Vec::new(),
             ticker,
             wishes,
             news,
@@ -151,6 +163,8 @@ impl Keeper {
     /// due again.
     pub(super) async fn lost(&mut self) {
         self.gone.clear();
+        self.again.clear();
+        self.tell_ended();
         for topic in self.topics.lost() {
             self.tell(None, &topic, TopicState::Ended);
         }
@@ -187,11 +201,11 @@ impl Keeper {
         }
     }
 
-    fn heed(&mut self, TopicRequest { shard, topic, quality, .. }: TopicRequest) {
+    fn heed(&mut self, TopicRequest { shard, topic, is_wanted, .. }: TopicRequest) {
         let now = Instant::now();
-        let Some(quality) = quality else {
+        if !is_wanted {
             return self.topics.leave(&topic, shard, now, self.settings.linger);
-        };
+        }
         if let Some((code, words)) = self.refusals.of(&topic, now) {
             return self.tell(Some(shard), &topic, TopicState::Refused(code, (&*words).into()));
         }
@@ -200,8 +214,16 @@ impl Keeper {
             let words = "the edge is subscribed to as many topics as it may be (topics_max)".into();
             return self.tell(Some(shard), &topic, TopicState::Refused(QUOTA_EXCEEDED, words));
         }
-        if let Wish::Confirmed(granted) = self.topics.want(&topic, shard, quality) {
-            self.tell(Some(shard), &topic, TopicState::Subscribed(granted));
+        match self.topics.want(&topic, shard) {
+            Wish::Confirmed(quality) if self.is_followed => {
+                let granted = Granted { quality, kept_since: 0, is_followed: true };
+                self.tell(Some(shard), &topic, TopicState::Subscribed(granted));
+            }
+            Wish::Confirmed(quality) | Wish::Again(quality) => {
+                let number = self.topics.number_of(&topic);
+                self.again.extend(number.map(|number| (number, quality)));
+            }
+            Wish::Waits => {}
         }
         self.show();
     }
@@ -224,16 +246,33 @@ impl Keeper {
     }
 
     fn end(&mut self, (topic, number): Gone) {
-        self.tell(None, &topic, TopicState::Ended);
+        self.ended.push(topic.clone());
+        if !self.is_fetching {
+            self.tell_ended();
+        }
         self.gone.extend(number.map(|number| (topic, number)));
     }
 
-    /// The broker has confirmed a subscription.
-    pub(super) fn confirm(&mut self, number: u32, granted: u8) -> Option<Arc<str>> {
-        let (topic, told) = self.topics.confirm(number, granted)?;
-        told.into_iter().for_each(|shard| self.tell(Some(shard), &topic, TopicState::Subscribed(granted)));
+    /// The broker has confirmed a subscription, and what it keeps of the topic was published with sequences beyond
+    /// `kept_since`; zero: that was not asked. All shards are told: those that want the topic later have what is kept.
+    pub(super) fn confirm(&mut self, number: u32, quality: u8, kept_since: u64) -> Option<Arc<str>> {
+        let topic = self.topics.confirm(number, quality)?;
+        let granted = Granted { quality, kept_since, is_followed: self.is_followed };
+        self.tell(None, &topic, TopicState::Subscribed(granted));
         self.show();
         Some(topic)
+    }
+
+    /// Tells what has ended while the session was asking for what is kept.
+    pub(super) fn tell_ended(&mut self) {
+        self.is_fetching = false;
+        let ended = std::mem::take(&mut self.ended);
+        ended.iter().for_each(|topic| self.tell(None, topic, TopicState::Ended));
+    }
+
+    /// The sequence of what was published last, of any feed.
+    pub(super) fn sequence(&self) -> u64 {
+        self.publisher.sequence()
     }
 
     /// A topic is refused, for all who want it.
@@ -248,7 +287,7 @@ impl Keeper {
     }
 
     fn tell(&self, shard: Option<ShardNumber>, topic: &Arc<str>, state: TopicState) {
-        let news = TopicNews { feed: self.settings.feed, topic: topic.clone(), state };
+        let news = TopicNews { feed: self.settings.feed, topic: topic.clone(), state, after: self.sequence() };
         // The dispatcher outlives all tasks but when the process ends.
         let _gone = self.news.send((shard, news));
     }

@@ -12,6 +12,8 @@ pub(super) struct Link {
     beats: Beats,
     heard: Instant,
     spoke: Instant,
+    /// Heart-beats that were sent so far.
+    sent: u64,
 }
 
 /// What was agreed on about silence; zero: nothing.
@@ -28,7 +30,7 @@ pub(super) struct Beats {
 impl Link {
     pub(super) fn new(connection: Connection, beats: Beats) -> Link {
         let now = Instant::now();
-        Link { connection, beats, heard: now, spoke: now }
+        Link { connection, beats, heard: now, spoke: now, sent: 0 }
     }
 
     /// Writes what is to go and waits for what comes: whichever is first; says whether something has come.
@@ -46,11 +48,18 @@ impl Link {
 
     /// Sends a heart-beat where one is due.
     pub(super) fn beat(&mut self, now: Instant) {
-        let Beats { beat, every, .. } = self.beats;
+        let every = self.beats.every;
         if !every.is_zero() && now.duration_since(self.spoke) >= every {
-            self.connection.unsent.extend_from_slice(beat);
+            self.ping();
             self.spoke = now;
         }
+    }
+
+    /// Sends a heart-beat, and says the how manieth it is: in MQTT so many PINGRESPs say that it is answered.
+    pub(super) fn ping(&mut self) -> u64 {
+        self.connection.unsent.extend_from_slice(self.beats.beat);
+        self.sent += 1;
+        self.sent
     }
 
     /// # Errors

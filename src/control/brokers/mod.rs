@@ -89,8 +89,8 @@ impl Brokers {
 
     fn refuse(&self, request: TopicRequest) {
         let state = TopicState::Refused(0x80, "there is no session with this broker".into());
-        if request.quality.is_some() {
-            let news = TopicNews { feed: request.feed, topic: request.topic, state };
+        if request.is_wanted {
+            let news = TopicNews { feed: request.feed, topic: request.topic, state, after: 0 };
             let _gone = self.news.send((Some(request.shard), news));
         }
     }

@@ -27,6 +27,8 @@ pub struct BrokerStats {
     pub bytes: Count,
     /// MQTT: copies of a message that came once more, for another filter.
     pub duplicates: Count,
+    /// MQTT: subscriptions that were confirmed though the broker could not be asked for what it keeps.
+    pub kept_unknown: Count,
     refused: [Count; Refused::ALL.len()],
 }
 

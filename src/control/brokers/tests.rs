@@ -53,8 +53,8 @@ impl Seat {
         Seat { brokers, news, queue }
     }
 
-    fn want(&self, shard: ShardNumber, topic: &str, quality: Option<u8>) {
-        self.brokers.want(TopicRequest { shard, feed: FEED, topic: topic.into(), quality });
+    fn want(&self, shard: ShardNumber, topic: &str, is_wanted: bool) {
+        self.brokers.want(TopicRequest { shard, feed: FEED, topic: topic.into(), is_wanted });
     }
 
     fn stats(&self) -> Arc<BrokerStats> {

@@ -1,7 +1,7 @@
 //! Which shards want which topics of a broker, and what has become of that.
 
 use crate::mesh::ShardNumber;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
@@ -24,18 +24,14 @@ pub(super) struct Topics {
 /// A topic that is wanted, or was.
 #[derive(Default)]
 struct Topic {
-    /// With which quality of service.
-    shards: BTreeMap<ShardNumber, u8>,
-    /// Who is to be told when it is confirmed.
-    waiting: BTreeSet<ShardNumber>,
+    /// By whom.
+    shards: BTreeSet<ShardNumber>,
     is_due: bool,
     /// The number of its subscription in this session.
     number: Option<u32>,
-    /// The quality of service that the broker was last asked for.
-    asked: u8,
     /// The broker has not answered yet.
     under_way: bool,
-    /// What the broker has confirmed.
+    /// The quality of service that the broker has confirmed.
     granted: Option<u8>,
     /// Where the subscription stands, for a broker that keeps what it has published.
     place: Option<Place>,
@@ -57,6 +53,8 @@ pub(super) enum Place {
 pub(super) enum Wish {
     /// The broker has confirmed the topic, with this quality of service.
     Confirmed(u8),
+    /// So it has, and this shard has said it before: it asks for what the broker keeps of the topic.
+    Again(u8),
     /// It is due, or under way.
     Waits,
 }
@@ -65,19 +63,18 @@ pub(super) enum Wish {
 pub(super) type Gone = (Arc<str>, Option<u32>);
 
 impl Topics {
-    /// A shard wants a topic with this quality of service.
-    pub(super) fn want(&mut self, topic: &Arc<str>, shard: ShardNumber, quality: u8) -> Wish {
+    /// A shard wants a topic.
+    pub(super) fn want(&mut self, topic: &Arc<str>, shard: ShardNumber) -> Wish {
         let its = self.known.entry(topic.clone()).or_default();
-        its.shards.insert(shard, quality);
+        let is_new = its.shards.insert(shard);
         if let Some(at) = its.leaves.take() {
             self.leaving.remove(&(at, topic.clone()));
         }
-        if let Some(granted) = its.granted.filter(|_| its.asked >= quality) {
-            return Wish::Confirmed(granted);
-        }
-        its.waiting.insert(shard);
-        if !its.under_way {
-            self.set_due(topic);
+        match its.granted {
+            Some(granted) if is_new => return Wish::Confirmed(granted),
+            Some(granted) => return Wish::Again(granted),
+            None if its.under_way => {}
+            None => self.set_due(topic),
         }
         Wish::Waits
     }
@@ -86,7 +83,6 @@ impl Topics {
     pub(super) fn leave(&mut self, topic: &Arc<str>, shard: ShardNumber, now: Instant, linger: Duration) {
         let Some(its) = self.known.get_mut(topic) else { return };
         its.shards.remove(&shard);
-        its.waiting.remove(&shard);
         if its.shards.is_empty() && its.leaves.is_none() {
             its.leaves = Some(now + linger);
             self.leaving.insert((now + linger, topic.clone()));
@@ -144,16 +140,15 @@ impl Topics {
         }
     }
 
-    /// The broker is asked for it: the number of its subscription, and the quality of service that is wanted.
-    pub(super) fn begin(&mut self, topic: &Arc<str>) -> Option<(u32, u8)> {
+    /// The broker is asked for it: the number of its subscription.
+    pub(super) fn begin(&mut self, topic: &Arc<str>) -> Option<u32> {
         let its = self.known.get_mut(topic)?;
-        (its.under_way, its.asked) = (true, its.wanted());
-        let number = *its.number.get_or_insert_with(|| {
+        its.under_way = true;
+        Some(*its.number.get_or_insert_with(|| {
             self.last_number += 1;
             self.numbers.insert(self.last_number, topic.clone());
             self.last_number
-        });
-        Some((number, its.asked))
+        }))
     }
 
     /// The topic of a subscription.
@@ -178,34 +173,24 @@ impl Topics {
         self.known.keys()
     }
 
-    /// The broker has confirmed a subscription: its topic, and who is to be told. Where more was asked for meanwhile it
-    /// is due again, and those wait who have.
-    pub(super) fn confirm(&mut self, number: u32, granted: u8) -> Option<(Arc<str>, BTreeSet<ShardNumber>)> {
+    /// The number of a topic's subscription.
+    pub(super) fn number_of(&self, topic: &str) -> Option<u32> {
+        self.known.get(topic)?.number
+    }
+
+    /// The broker has confirmed a subscription: its topic.
+    pub(super) fn confirm(&mut self, number: u32, granted: u8) -> Option<Arc<str>> {
         let topic = self.numbers.get(&number)?.clone();
         let its = self.known.get_mut(&topic)?;
         its.under_way = false;
         its.place.get_or_insert_with(|| Place::Since(SystemTime::now()));
         self.confirmed += usize::from(its.granted.replace(granted).is_none());
-        let (asked, shards) = (its.asked, &its.shards);
-        let waits = |shard: &ShardNumber| shards.get(shard).is_some_and(|quality| *quality > asked);
-        let (waiting, told) = std::mem::take(&mut its.waiting).into_iter().partition(waits);
-        its.waiting = waiting;
-        if its.wanted() > asked {
-            self.set_due(&topic);
-        }
-        Some((topic, told))
+        Some(topic)
     }
 
     /// It is refused: who wants it.
     pub(super) fn refuse(&mut self, topic: &Arc<str>) -> Vec<ShardNumber> {
-        self.remove(topic).map_or_else(Vec::new, |its| its.shards.into_keys().collect())
-    }
-
-    /// The broker is asked for it with a higher quality of service, for another topic's sake.
-    pub(super) fn raise(&mut self, topic: &Arc<str>, quality: u8) {
-        if let Some(its) = self.known.get_mut(topic) {
-            (its.under_way, its.asked) = (true, its.asked.max(quality));
-        }
+        self.remove(topic).map_or_else(Vec::new, |its| its.shards.into_iter().collect())
     }
 
     /// The broker's answer will not come: it is to be asked again.
@@ -237,7 +222,7 @@ impl Topics {
         (self.confirmed, self.last_number) = (0, 0);
         for (_, topic) in topics {
             if let Some(its) = self.known.get_mut(&topic) {
-                (its.number, its.granted, its.under_way, its.asked) = (None, None, false, 0);
+                (its.number, its.granted, its.under_way) = (None, None, false);
             }
             self.set_due(&topic);
         }
@@ -260,35 +245,31 @@ impl Topics {
     }
 }
 
-impl Topic {
-    fn wanted(&self) -> u8 {
-        self.shards.values().copied().max().unwrap_or(0).max(self.asked)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const LINGER: Duration = Duration::from_secs(30);
 
-    fn begin(topics: &mut Topics) -> (Arc<str>, u32, u8) {
+    fn begin(topics: &mut Topics) -> (Arc<str>, u32) {
         let topic = topics.next_due().unwrap();
-        let (number, quality) = topics.begin(&topic).unwrap();
-        (topic, number, quality)
+        let number = topics.begin(&topic).unwrap();
+        (topic, number)
     }
 
     #[test]
     fn the_first_wish_subscribes_and_the_last_one_leaving_ends_it_later() {
         let (mut topics, topic, now) = (Topics::default(), Arc::<str>::from("a"), Instant::now());
-        assert_eq!([topics.want(&topic, 0, 1), topics.want(&topic, 1, 1)], [Wish::Waits, Wish::Waits]);
-        let (_, number, _) = begin(&mut topics);
+        assert_eq!([topics.want(&topic, 0), topics.want(&topic, 1)], [Wish::Waits, Wish::Waits]);
+        let (_, number) = begin(&mut topics);
         assert_eq!((topics.next_due(), topics.of(number)), (None, Some(&topic)));
-        assert_eq!(topics.confirm(number, 1).unwrap().1, [0, 1].into());
-        assert_eq!((topics.want(&topic, 2, 1), topics.counts()), (Wish::Confirmed(1), (1, 1)));
+        assert_eq!(topics.want(&topic, 1), Wish::Waits, "who asks again before has one answer");
+        assert_eq!((topics.confirm(number, 1).as_ref(), topics.next_due()), (Some(&topic), None));
+        assert_eq!((topics.want(&topic, 2), topics.counts()), (Wish::Confirmed(1), (1, 1)));
+        assert_eq!(topics.want(&topic, 2), Wish::Again(1));
         (0..3).for_each(|shard| topics.leave(&topic, shard, now, LINGER));
         assert_eq!(topics.expire(now), []);
-        assert_eq!(topics.want(&topic, 0, 1), Wish::Confirmed(1), "who comes back in time finds it there");
+        assert_eq!(topics.want(&topic, 0), Wish::Confirmed(1), "who comes back in time finds it there");
         assert_eq!(topics.expire(now + LINGER), []);
         topics.leave(&topic, 0, now, LINGER);
         assert_eq!(topics.expire(now + LINGER), [(topic, Some(number))]);
@@ -300,40 +281,26 @@ mod tests {
         let (mut topics, now) = (Topics::default(), Instant::now());
         let names: Vec<Arc<str>> = (0..20).map(|at| format!("t{at}").into()).collect();
         for name in &names {
-            topics.want(name, 0, 1);
-            let (_, number, _) = begin(&mut topics);
+            topics.want(name, 0);
+            let (_, number) = begin(&mut topics);
             topics.confirm(number, 1);
         }
         topics.leave(&names[3], 0, now, LINGER);
         assert_eq!((topics.lost(), topics.counts()), (vec![names[3].clone()], (19, 0)));
-        assert_eq!(topics.want(&names[0], 1, 1), Wish::Waits);
+        assert_eq!(topics.want(&names[0], 1), Wish::Waits);
         let made: Vec<_> = std::iter::from_fn(|| topics.next_due()).collect();
         assert_eq!(made, [&names[..3], &names[4..]].concat());
-        let (number, _) = topics.begin(&names[0]).unwrap();
-        assert_eq!(topics.confirm(number, 1).unwrap().1, [1].into(), "who was told before is not told again");
-    }
-
-    #[test]
-    fn a_higher_quality_is_asked_for_and_who_wants_it_waits() {
-        let (mut topics, topic) = (Topics::default(), Arc::<str>::from("a"));
-        topics.want(&topic, 0, 0);
-        let (_, number, quality) = begin(&mut topics);
-        assert_eq!((quality, topics.want(&topic, 1, 2)), (0, Wish::Waits));
-        assert_eq!((topics.next_due(), topics.confirm(number, 0).unwrap().1), (None, [0].into()));
-        assert_eq!(begin(&mut topics), (topic.clone(), number, 2));
-        // The broker grants less than was asked for: it is not asked again.
-        assert_eq!(topics.confirm(number, 1).unwrap().1, [1].into());
-        assert_eq!((topics.want(&topic, 2, 2), topics.next_due()), (Wish::Confirmed(1), None));
+        assert_eq!(topics.begin(&names[0]), topics.number_of(&names[0]));
     }
 
     #[test]
     fn one_that_was_refused_is_forgotten_and_one_that_ended_is_not_due() {
         let (mut topics, topic, now) = (Topics::default(), Arc::<str>::from("a"), Instant::now());
-        topics.want(&topic, 0, 1);
+        topics.want(&topic, 0);
         topics.leave(&topic, 0, now, LINGER);
         assert_eq!((topics.evict(), topics.next_due()), (Some((topic.clone(), None)), None));
-        topics.want(&topic, 4, 1);
-        let (_, number, _) = begin(&mut topics);
+        topics.want(&topic, 4);
+        let (_, number) = begin(&mut topics);
         assert_eq!((topics.refuse(&topic), topics.of(number), topics.counts()), (vec![4], None, (0, 0)));
     }
 }

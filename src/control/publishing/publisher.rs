@@ -52,6 +52,11 @@ impl Publisher {
         Ok(())
     }
 
+    /// The last sequence that was given out.
+    pub(crate) fn sequence(&self) -> u64 {
+        *self.lock()
+    }
+
     /// Credit for a payload of that many bytes, and a place in the queue.
     ///
     /// # Errors

@@ -203,8 +203,10 @@ pub struct Waiting {
     pub filter: Box<str>,
     /// The subscription's tag.
     pub tag: u32,
-    /// It is to be sent what is kept.
+    /// It is to be sent what is kept,
     pub wants_kept: bool,
+    /// but for what has come live since this sequence.
+    pub since: u64,
 }
 
 impl Busy {
@@ -382,7 +384,7 @@ impl Client {
         }
         let code = match cause {
             Cause::Drained => CloseCode::GOING_AWAY,
-            Cause::Stalled => CloseCode::TRY_AGAIN_LATER,
+            Cause::Stalled | Cause::Missed => CloseCode::TRY_AGAIN_LATER,
             Cause::UpstreamLost => CloseCode::INTERNAL_ERROR,
             _ => CloseCode::POLICY_VIOLATION,
         };

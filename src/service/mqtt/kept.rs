@@ -1,27 +1,22 @@
 //! Retained messages (MQTT 5, 3.3.1.3): the last one of each topic of the filters that the edge has subscribed to.
 //!
-//! The broker sends what it has kept when the edge subscribes, and all that is published to be retained afterwards: so
-//! what a shard remembers is what the broker has, for as long as the subscription is there. Who subscribes late is sent
-//! it from here. What the broker sends because of a subscription (`KEPT`) is only for those who wait for it: they are
-//! *fresh* for a while.
+//! The control thread asks the broker for what it has kept when a filter is subscribed to (`KEPT`), and afterwards all
+//! that is published to be retained comes live: so what a shard remembers is what the broker has, for as long as the
+//! subscription is there. Whoever subscribes is sent it from here, behind SUBACK, but for what has come to it live by
+//! then.
 
 use super::Mqtt;
-use super::client::Owner;
 use super::deliver::Terms;
 use crate::mesh::{FeedNumber, Message, TopicNews, TopicState};
 use crate::service::fanout::Filters;
 use crate::shard::service::{Backpressure, Desk};
 use crate::shard::slab::Handle;
-use edgehold_wire::mqtt::shared::{KEPT, of_mark, read_shared};
+use edgehold_wire::mqtt::shared::{EXPIRY_BYTES, KEPT, Shared, of_mark, read_shared};
 use edgehold_wire::mqtt::topic;
-use slab::Slab;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
-
-/// Ticks for which a subscription waits for what the broker has kept.
-const FRESH_TICKS: u32 = 120;
 
 /// Ticks of a second.
 const SECOND: u32 = 4;
@@ -36,37 +31,11 @@ pub struct Kept {
     filters: HashMap<FeedNumber, Filters>,
 }
 
-/// What became of a message that was published to be retained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entered {
-    /// It is kept; or nothing is any more, since it was empty.
-    New,
-    /// It was known.
-    Known,
-    /// There is no room for it (`retained_bytes`): who subscribes later is not sent it.
-    NoRoom,
-}
-
 struct Item {
     message: Arc<Message>,
     tick: u32,
-}
-
-/// Subscriptions that wait for what the broker has kept.
-#[derive(Default)]
-pub struct Fresh {
-    feeds: HashMap<FeedNumber, Filters>,
-    lists: Slab<List>,
-    /// When the lists are dropped.
-    due: VecDeque<(u32, u32)>,
-}
-
-struct List {
-    feed: FeedNumber,
-    filter: Rc<str>,
-    until: u32,
-    /// Whose, and the tags of their subscriptions.
-    owners: Vec<(Owner, u32)>,
+    /// The broker keeps it as of this sequence.
+    seen: u64,
 }
 
 impl Kept {
@@ -75,28 +44,29 @@ impl Kept {
         self.bytes.values().sum()
     }
 
-    /// A message was published to be retained, of which no more than so many bytes are kept of its feed. `Known`: it is
-    /// known already, just so.
-    pub fn enter(&mut self, message: &Arc<Message>, tick: u32, most: u64) -> Entered {
+    /// A message was published to be retained, or the broker has kept it; no more than so many bytes are kept of its
+    /// feed. One that was heard live stays that one when the broker says that it has it. `false`: there is no room for
+    /// it, and who subscribes later is not sent it.
+    pub fn enter(&mut self, message: &Arc<Message>, tick: u32, most: u64) -> bool {
         let key = (message.feed, Box::from(&*message.channel));
         let is_end = read_shared(message.payload()).is_none_or(|it| it.payload.is_empty());
         let cost = message.payload().len() as u64;
-        let before = self.topics.get(&key).map(|it| it.message.clone());
-        let is_same = before.as_ref().is_some_and(|it| it.payload() == message.payload());
         let bytes = self.bytes.entry(message.feed).or_default();
-        *bytes -= before.as_ref().map_or(0, |it| it.payload().len() as u64);
+        if let Some(item) = self.topics.get_mut(&key) {
+            if message.mark & KEPT != 0 && is_same(&item.message, message) {
+                item.seen = message.sequence;
+                return true;
+            }
+            *bytes -= item.message.payload().len() as u64;
+        }
         let is_full = !is_end && *bytes + cost > most;
         if is_end || is_full {
             self.topics.remove(&key);
         } else {
             *bytes += cost;
-            self.topics.insert(key, Item { message: message.clone(), tick });
+            self.topics.insert(key, Item { message: message.clone(), tick, seen: message.sequence });
         }
-        match (is_full, is_same) {
-            (true, _) => Entered::NoRoom,
-            (_, true) => Entered::Known,
-            _ => Entered::New,
-        }
+        !is_full
     }
 
     /// What is kept of the topics that a filter matches, in the order of their names.
@@ -115,21 +85,36 @@ impl Kept {
         Arc::ptr_eq(&item.message, message).then_some(item.tick)
     }
 
-    /// A filter was subscribed to, or is no more: what no other matches is not kept any longer.
-    pub fn heed(&mut self, news: &TopicNews) {
+    /// A filter was subscribed to: what the broker has not kept of it is forgotten. Or it is no more: so is what no
+    /// other matches. Returns how many messages were looked at.
+    pub fn heed(&mut self, news: &TopicNews) -> usize {
         let filters = self.filters.entry(news.feed).or_default();
-        match news.state {
-            TopicState::Subscribed(_) => filters.insert(&Rc::from(&*news.topic), 0),
+        let since = match news.state {
+            TopicState::Subscribed(granted) => {
+                filters.insert(&Rc::from(&*news.topic), 0);
+                Some(granted.kept_since).filter(|since| *since > 0)
+            }
             TopicState::Refused(..) | TopicState::Ended => {
                 filters.remove(&news.topic);
-                let all = self.matching(news.feed, &news.topic);
-                for message in all {
-                    if !self.is_wanted(&message) {
-                        self.forget(&message);
-                    }
-                }
+                None
+            }
+        };
+        if since.is_none() && matches!(news.state, TopicState::Subscribed(_)) {
+            return 0;
+        }
+        let all = self.matching(news.feed, &news.topic);
+        for message in &all {
+            if since.map_or_else(|| !self.is_wanted(message), |since| !self.is_kept_beyond(message, since)) {
+                self.forget(message);
             }
         }
+        all.len()
+    }
+
+    /// Whether the broker has it still, or had it beyond this sequence.
+    fn is_kept_beyond(&self, message: &Message, since: u64) -> bool {
+        let item = self.topics.get(&(message.feed, Box::from(&*message.channel)));
+        item.is_some_and(|item| item.seen > since)
     }
 
     /// Whether some filter matches it.
@@ -146,81 +131,16 @@ impl Kept {
             *bytes -= item.message.payload().len() as u64;
         }
     }
-
-    /// Messages were lost: what is kept may not be the last any more.
-    pub fn doubt(&mut self, feed: Option<FeedNumber>) {
-        self.topics.retain(|key, _| feed.is_some_and(|feed| feed != key.0));
-        self.bytes.clear();
-        for (key, it) in &self.topics {
-            *self.bytes.entry(key.0).or_default() += it.message.payload().len() as u64;
-        }
-    }
-}
-
-impl Fresh {
-    /// A subscription waits.
-    pub fn enter(&mut self, now: u32, owner: Owner, feed: FeedNumber, (filter, tag): (&str, u32)) {
-        let filters = self.feeds.entry(feed).or_default();
-        let number = filters.find(filter).unwrap_or_else(|| {
-            let filter: Rc<str> = filter.into();
-            let list = List { feed, filter: filter.clone(), until: 0, owners: Vec::new() };
-            let number = self.lists.insert(list) as u32;
-            filters.insert(&filter, number);
-            number
-        });
-        let list = &mut self.lists[number as usize];
-        list.owners.push((owner, tag));
-        if list.until == 0 {
-            list.until = now + FRESH_TICKS;
-            self.due.push_back((list.until, number));
-        }
-    }
-
-    /// Who waits for this topic, with the tags of their subscriptions.
-    fn waiting(&self, feed: FeedNumber, topic: &str) -> Vec<(Owner, u32)> {
-        let mut numbers = Vec::new();
-        self.feeds.get(&feed).into_iter().for_each(|filters| filters.matching(topic, &mut numbers));
-        numbers.iter().flat_map(|number| self.lists[*number as usize].owners.iter().copied()).collect()
-    }
-
-    /// Drops those who have waited long enough.
-    pub fn expire(&mut self, now: u32) {
-        while let Some(&(until, number)) = self.due.front() {
-            if until > now {
-                return;
-            }
-            self.due.pop_front();
-            let list = self.lists.remove(number as usize);
-            if let Some(filters) = self.feeds.get_mut(&list.feed) {
-                filters.remove(&list.filter);
-            }
-        }
-    }
 }
 
 impl Mqtt {
-    /// A message that is retained has come. `false`: it is for nobody but those who wait for it.
+    /// A message that is retained may have come. `false`: it is for those alone who subscribe.
     pub(super) fn note_retained(&mut self, desk: &mut Desk<'_>, message: &Arc<Message>) -> bool {
-        let (_, is_retained) = of_mark(message.mark);
         let is_kept = message.mark & KEPT != 0;
-        if !is_retained && !is_kept {
-            return true;
-        }
-        let most = self.retained_bytes(message.feed);
-        let entered = self.kept.enter(message, desk.now(), most);
-        desk.counters().offload_unkept += u64::from(entered == Entered::NoRoom);
-        let is_news = entered != Entered::Known;
-        if is_kept && is_news {
-            for (owner, tag) in self.fresh.waiting(message.feed, &message.channel) {
-                // It may have unsubscribed since.
-                let is_its = |it: (u32, u32, &str)| it.1 == tag && topic::matches(it.2, &message.channel);
-                if !self.fanout.tagged(owner.token).any(is_its) {
-                    continue;
-                }
-                let Some((who, client)) = self.owned(owner) else { continue };
-                client.busy().kept.push_back((message.clone(), tag));
-                self.send_kept(desk, who, owner.token);
-            }
+        if is_kept || of_mark(message.mark).1 {
+            let most = self.retained_bytes(message.feed);
+            let has_room = self.kept.enter(message, desk.now(), most);
+            desk.counters().offload_unkept += u64::from(!has_room);
         }
         !is_kept
     }
@@ -231,22 +151,19 @@ impl Mqtt {
         plans.filter(|plan| plan.feed == feed).map(|plan| plan.bounds.retained_bytes).max().unwrap_or(0)
     }
 
-    /// A client is to be sent what is kept of filters.
+    /// A client is to be sent what is kept of a filter, but for what has come live since this sequence.
     pub(super) fn owe_kept(
         &mut self,
         desk: &mut Desk<'_>,
-        who: Handle,
         token: u32,
         feed: FeedNumber,
-        filters: Vec<(Box<str>, u32)>,
+        (filter, tag, since): (&str, u32, u64),
     ) {
-        for (filter, tag) in filters {
-            let messages = self.kept.matching(feed, &filter);
-            desk.charge(messages.len());
-            let owed = messages.into_iter().map(|message| (message, tag));
-            self.peers.clients[token as usize].busy().kept.extend(owed);
-        }
-        self.send_kept(desk, who, token);
+        let messages = self.kept.matching(feed, filter);
+        desk.charge(messages.len());
+        let is_owed = |it: &Arc<Message>| it.mark & KEPT != 0 || it.sequence <= since;
+        let owed = messages.into_iter().filter(is_owed).map(|message| (message, tag));
+        self.peers.clients[token as usize].busy().kept.extend(owed);
     }
 
     /// Sends a client what it is owed, as far as it takes it.
@@ -275,20 +192,36 @@ impl Mqtt {
     }
 }
 
+/// Whether they are one, but for the time that is left of them: a broker tells that anew.
+fn is_same(one: &Message, other: &Message) -> bool {
+    let (Some(its), Some(others)) = (read_shared(one.payload()), read_shared(other.payload())) else { return false };
+    let behind = |it: &Shared<'_>| if it.expiry.is_some() { EXPIRY_BYTES } else { 0 };
+    let properties = |it: &Shared<'_>| it.properties.raw().get(behind(it)..).map(Vec::from);
+    of_mark(one.mark).0 == of_mark(other.mark).0
+        && its.payload == others.payload
+        && properties(&its) == properties(&others)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesh::{NewMessage, PlainFrame};
+    use crate::mesh::{Granted, NewMessage, PlainFrame};
     use edgehold_wire::mqtt::shared::write_shared;
     use edgehold_wire::mqtt::{Properties, Publish, QoS};
 
     const FEED: FeedNumber = 3;
+    const MOST: u64 = 90;
 
     fn news(topic: &str, state: TopicState) -> TopicNews {
-        TopicNews { feed: FEED, topic: topic.into(), state }
+        TopicNews { feed: FEED, topic: topic.into(), state, after: 0 }
     }
 
-    fn retained(topic: &str, payload: &[u8]) -> Arc<Message> {
+    /// The broker has said what it keeps, beyond this sequence.
+    fn subscribed(topic: &str, kept_since: u64) -> TopicNews {
+        news(topic, TopicState::Subscribed(Granted { quality: 2, kept_since, is_followed: true }))
+    }
+
+    fn retained(topic: &str, payload: &[u8], (bits, sequence): (u8, u64)) -> Arc<Message> {
         let (qos, properties) = (QoS::AtMostOnce, Properties::default());
         let publish = Publish { dup: false, qos, retain: true, topic, packet_id: None, properties, payload };
         let mut shared = Vec::new();
@@ -296,14 +229,11 @@ mod tests {
         let new = NewMessage {
             feed: FEED,
             channel: topic.into(),
+            mark: bits,
             payload: PlainFrame::binary(&shared),
             ..NewMessage::default()
         };
-        Arc::new(Message::new(new, 1, 1))
-    }
-
-    fn enter(kept: &mut Kept, topic: &str, payload: &[u8]) -> Entered {
-        kept.enter(&retained(topic, payload), 0, 90)
+        Arc::new(Message::new(new, 1, sequence))
     }
 
     fn topics(kept: &Kept, filter: &str) -> Vec<String> {
@@ -313,18 +243,36 @@ mod tests {
     #[test]
     fn it_is_kept_for_as_long_as_a_filter_matches() {
         let mut kept = Kept::default();
-        ["a/+", "a/b", "#"].iter().for_each(|filter| kept.heed(&news(filter, TopicState::Subscribed(1))));
-        ["a/b", "a/c", "d"].iter().for_each(|topic| assert_eq!(enter(&mut kept, topic, b"x"), Entered::New));
-        kept.heed(&news("#", TopicState::Ended));
-        assert_eq!(topics(&kept, "#"), ["a/b", "a/c"]);
+        ["a/+", "a/b", "#"].iter().for_each(|filter| assert_eq!(kept.heed(&subscribed(filter, 0)), 0));
+        ["a/b", "a/c", "d"].iter().for_each(|topic| assert!(kept.enter(&retained(topic, b"x", (4, 1)), 0, MOST)));
+        assert_eq!(
+            (kept.heed(&news("#", TopicState::Ended)), topics(&kept, "#")),
+            (3, vec!["a/b".into(), "a/c".into()])
+        );
         kept.heed(&news("a/+", TopicState::Ended));
         assert_eq!(topics(&kept, "#"), ["a/b"]);
-        assert_eq!(enter(&mut kept, "a/b", b"x"), Entered::Known);
-        assert_eq!(enter(&mut kept, "a/b", b""), Entered::New);
+        kept.enter(&retained("a/b", b"", (4, 2)), 1, MOST);
         assert_eq!(topics(&kept, "#"), [""; 0]);
-        enter(&mut kept, "a/b", b"y");
-        assert_eq!(enter(&mut kept, "a/b/long", &[7; 100]), Entered::NoRoom);
+        kept.enter(&retained("a/b", b"y", (4, 3)), 2, MOST);
+        assert!(!kept.enter(&retained("a/b/long", &[7; 100], (4, 4)), 2, MOST));
         kept.heed(&news("a/b", TopicState::Refused(0x87, "not any more".into())));
         assert_eq!((topics(&kept, "#"), kept.bytes()), (vec![], 0));
+    }
+
+    #[test]
+    fn what_the_broker_does_not_keep_any_more_is_forgotten() {
+        let mut kept = Kept::default();
+        kept.enter(&retained("a/old", b"x", (4, 1)), 0, MOST);
+        kept.enter(&retained("a/same", b"x", (4, 2)), 0, MOST);
+        kept.enter(&retained("a/live", b"x", (4, 9)), 0, MOST);
+        kept.enter(&retained("other", b"x", (4, 3)), 0, MOST);
+        // What was heard live stays that one: its client has had it as such.
+        kept.enter(&retained("a/same", b"x", (4 | KEPT, 7)), 0, MOST);
+        kept.enter(&retained("a/new", b"x", (4 | KEPT, 8)), 0, MOST);
+        kept.heed(&subscribed("a/+", 5));
+        assert_eq!(topics(&kept, "#"), ["a/live", "a/new", "a/same", "other"]);
+        assert_eq!(kept.matching(FEED, "a/same")[0].sequence, 2);
+        kept.enter(&retained("a/same", b"y", (4 | KEPT, 10)), 0, MOST);
+        assert_eq!((kept.matching(FEED, "a/same")[0].sequence, kept.bytes()), (10, 4 * 2));
     }
 }

@@ -12,6 +12,7 @@
 //! | `groups` | `$share`: messages of which each is for one of several clients |
 //! | `kept` | retained messages |
 //! | `private`, `carry` | clients that have a session of their own |
+//! | `missed` | clients that may have missed something |
 //! | `client`, `session`, `names` | what is remembered |
 //!
 //! A client's token is that of the fan-out; that of a session's connection has its highest bit set, and the next one
@@ -23,6 +24,7 @@ mod connect;
 mod deliver;
 mod groups;
 mod kept;
+mod missed;
 mod names;
 mod private;
 mod publish;
@@ -34,18 +36,19 @@ mod subscribe;
 use super::fanout::{Due, Fanout};
 use super::offload::{Beats, Callers, Held, OffloadPlan, OffloadSettings, Sessions, Topics};
 use super::{Admits, Request, Service};
-use crate::mesh::{Cause, Message, Missed, OffloadKind, OffloadRefused, ServiceKind, ToShard};
+use crate::mesh::{Cause, Message, Missed, OffloadKind, OffloadRefused, ServiceKind, ToShard, TopicNews};
 use crate::shard::service::{Batch, Desk, Event, Verdict};
 use crate::shard::slab::Handle;
 use client::{Client, Owner, Transport};
 use deliver::Peers;
 use edgehold_wire::upgrade;
 use edgehold_wire::ws::CloseCode;
-use kept::{Fresh, Kept};
+use kept::Kept;
+use missed::Untold;
 use names::Names;
 use private::Private;
 use session::{Session, SessionId};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::RandomState;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -82,7 +85,13 @@ pub struct Mqtt {
     privates: Sessions<Private>,
     private: usize,
     kept: Kept,
-    fresh: Fresh,
+    /// The sequence of what came last, of any feed.
+    seen: u64,
+    /// The sequence of what a feed's messages were lost by last.
+    lost: HashMap<u16, u64>,
+    /// News that have come before what was published in front of them.
+    early: VecDeque<TopicNews>,
+    untold: Untold,
     /// Clients by their identifiers, as this shard's hash of them.
     names: Names,
     hasher: RandomState,
@@ -116,7 +125,10 @@ impl Service for Mqtt {
             privates: Sessions::default(),
             private: 0,
             kept: Kept::default(),
-            fresh: Fresh::default(),
+            seen: 0,
+            lost: HashMap::new(),
+            early: VecDeque::new(),
+            untold: Untold::default(),
             names: Names::default(),
             hasher: RandomState::new(),
             beats: Beats::new(),
@@ -172,7 +184,7 @@ impl Service for Mqtt {
 
     fn letter(&mut self, desk: &mut Desk<'_>, letter: ToShard) -> Option<ToShard> {
         match letter {
-            ToShard::Topic(news) if self.is_ours(news.feed) => self.heed(desk, &news),
+            ToShard::Topic(news) if self.is_ours(news.feed) => self.take_news(desk, *news),
             other => return Some(other),
         }
         None
@@ -181,7 +193,7 @@ impl Service for Mqtt {
     fn poll(&mut self, desk: &mut Desk<'_>, budget: u32) -> u32 {
         self.topics.poll(desk);
         self.keep_beats(desk);
-        self.fresh.expire(desk.now());
+        self.tell_missed(desk);
         if desk.is_draining() && self.present == 0 {
             self.end_sessions(desk);
         }
@@ -199,13 +211,21 @@ impl Mqtt {
             if !self.is_ours(message.feed) || self.note_retained(desk, message) {
                 self.fanout.publish(desk, std::slice::from_ref(message));
             }
+            self.seen = message.sequence;
         }
+        self.heed_news(desk);
     }
 
     /// Messages were lost on the way to this shard.
     pub(super) fn missed(&mut self, desk: &mut Desk<'_>, missed: &Missed) {
-        self.kept.doubt(missed.feed);
         self.fanout.record_loss(desk, missed);
+        self.note_missed(desk, missed);
+        self.topics.doubt(desk, missed.feed);
+        for feed in self.feeds().filter(|feed| missed.feed.is_none_or(|it| it == *feed)).collect::<Vec<_>>() {
+            self.lost.insert(feed, missed.sequence);
+        }
+        self.seen = self.seen.max(missed.sequence);
+        self.heed_news(desk);
     }
 
     /// A name leads elsewhere now.
@@ -225,8 +245,12 @@ impl Mqtt {
         counters.offload_retained_bytes = self.kept.bytes();
     }
 
+    fn feeds(&self) -> impl Iterator<Item = u16> {
+        (0..self.peers.plans.len()).map(|number| self.peers.plans[number].feed)
+    }
+
     fn is_ours(&self, feed: u16) -> bool {
-        (0..self.peers.plans.len()).any(|number| self.peers.plans[number].feed == feed)
+        self.feeds().any(|it| it == feed)
     }
 
     fn client_event(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, event: Event<'_>) {

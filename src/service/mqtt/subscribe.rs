@@ -39,17 +39,19 @@ impl Mqtt {
                         count(desk, counted(code));
                     }
                     answer.codes.push(Some(code));
-                    kept.extend(Some((Box::from(filter), tag.0)).filter(|_| wants_kept));
+                    kept.extend(Some((Box::<str>::from(filter), tag.0)).filter(|_| wants_kept));
                 }
                 Outcome::Waits(wants_kept) => {
                     answer.codes.push(None);
-                    answer.waits.push(Waiting { place, filter: filter.into(), tag: tag.0, wants_kept });
+                    let (tag, since) = (tag.0, self.seen);
+                    answer.waits.push(Waiting { place, filter: filter.into(), tag, wants_kept, since });
                 }
             }
         }
         self.peers.clients[token as usize].busy().unanswered.push(answer);
         self.answer(desk, who, token);
-        self.owe_kept(desk, who, token, plan.feed, kept);
+        kept.into_iter().for_each(|(filter, tag)| self.owe_kept(desk, token, plan.feed, (&filter, tag, self.seen)));
+        self.send_kept(desk, who, token);
     }
 
     fn subscribe_one(
@@ -90,7 +92,7 @@ impl Mqtt {
         }
         self.share(desk, token, plan, (filter, tag, known));
         let waiter = Some(self.owner(token).to_word());
-        let wanted = self.topics.want(desk, (plan.feed, filter), options.qos.level(), waiter);
+        let wanted = self.topics.want(desk, (plan.feed, filter), waiter);
         if known.is_some() {
             self.topics.leave(desk, (plan.feed, filter));
         }
@@ -141,14 +143,34 @@ impl Mqtt {
         client.tidy();
     }
 
-    /// The news of a filter: who waits for them is told.
-    pub(super) fn heed(&mut self, desk: &mut Desk<'_>, news: &TopicNews) {
-        self.kept.heed(news);
+    /// News of a filter. They hold for who has had what was published before.
+    pub(super) fn take_news(&mut self, desk: &mut Desk<'_>, news: TopicNews) {
+        self.early.push_back(news);
+        self.heed_news(desk);
+    }
+
+    /// Heeds the news for which it is time.
+    pub(super) fn heed_news(&mut self, desk: &mut Desk<'_>) {
+        while self.early.front().is_some_and(|news| news.after <= self.seen)
+            && let Some(news) = self.early.pop_front()
+        {
+            // What was subscribed to before a loss is subscribed to anew.
+            let lost = self.lost.get(&news.feed).copied().unwrap_or(0);
+            if news.after >= lost || !matches!(news.state, TopicState::Subscribed(_)) {
+                self.heed(desk, &news);
+            }
+        }
+    }
+
+    /// Who waits for news is told.
+    fn heed(&mut self, desk: &mut Desk<'_>, news: &TopicNews) {
+        let looked_at = self.kept.heed(news);
+        desk.charge(looked_at);
         for word in self.topics.news(news) {
             let owner = Owner::of_word(word);
             let Some((who, client)) = self.owned(owner) else { continue };
             let waits = client.take_waiting(&news.topic, |tag| match &news.state {
-                TopicState::Subscribed(qos) => (*qos).min(tag.qos().level()),
+                TopicState::Subscribed(granted) => granted.quality.min(tag.qos().level()),
                 TopicState::Refused(code, _) => *code,
                 TopicState::Ended => 0x80,
             });
@@ -161,10 +183,10 @@ impl Mqtt {
                 self.end_filter(desk, owner.token, &news.topic);
                 continue;
             }
-            for waiting in waits.into_iter().filter(|it| it.wants_kept) {
-                self.fresh.enter(desk.now(), owner, news.feed, (&waiting.filter, waiting.tag));
-                self.owe_kept(desk, who, owner.token, news.feed, vec![(waiting.filter, waiting.tag)]);
+            for it in waits.into_iter().filter(|it| it.wants_kept) {
+                self.owe_kept(desk, owner.token, news.feed, (&it.filter, it.tag, it.since));
             }
+            self.send_kept(desk, who, owner.token);
         }
     }
 

@@ -35,7 +35,7 @@ pub(super) use held::Held;
 pub use holds::Holds;
 pub use patterns::{Pattern, Rule, Syntax};
 pub(super) use patterns::{any, may};
-pub use plan::{ASKED_TICKS, BrokerCredentials, OffloadPlan, OffloadSettings, PrivateWhen, WhileDown};
+pub use plan::{ASKED_TICKS, BrokerCredentials, Missed, OffloadPlan, OffloadSettings, PrivateWhen, WhileDown};
 pub use sessions::{SessionId, Sessions, Stage, Submitted};
 pub use stamp::Stamp;
 pub(super) use topics::{Topics, Wanted};

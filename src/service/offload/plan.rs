@@ -67,6 +67,10 @@ pub struct OffloadPlan {
     pub unconfirmed_bytes: usize,
     /// What becomes of publishes while there is no session.
     pub while_down: WhileDown,
+    /// What becomes of clients that may have missed messages of QoS 1 and 2.
+    pub missed: Missed,
+    /// How many of them are ended in a second.
+    pub missed_rate: u32,
     /// The shortest interval of heart-beats that is agreed to, in milliseconds.
     pub heart_beat_millis: u32,
     /// The longest silence of a client, in milliseconds: MQTT's server keep alive; 0: as the client says.
@@ -116,6 +120,16 @@ pub enum PrivateWhen {
     Always,
     /// None: what cannot be shared is refused, and sessions end with their connections.
     Never,
+}
+
+/// What becomes of clients of MQTT that may have missed messages which they were to have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Missed {
+    /// They are told, and their connections are ended.
+    #[default]
+    Close,
+    /// Nothing: they never learn.
+    Stay,
 }
 
 impl OffloadPlan {

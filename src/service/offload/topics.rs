@@ -1,9 +1,10 @@
 //! What the clients of a shard want of a broker's shared topics, and what has become of it.
 //!
-//! The control thread is told when the first one subscribes, when one asks for a higher quality of service than the
-//! others, and when the last one leaves. Letters that its mailbox has no room for wait here, in order.
+//! The control thread is told when the first one subscribes, and when the last one leaves; and of a topic of which the
+//! broker does not tell how what it keeps changes, whenever one subscribes. Letters that its mailbox has no room for
+//! wait here, in order.
 
-use crate::mesh::{FeedNumber, ToControl, TopicNews, TopicRequest, TopicState};
+use crate::mesh::{FeedNumber, Granted, ToControl, TopicNews, TopicRequest, TopicState};
 use crate::shard::service::Desk;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,14 +17,15 @@ pub(in crate::service) struct Topics {
 }
 
 /// A topic that is wanted.
+#[derive(Default)]
 struct Topic {
     subscribers: u32,
-    /// The highest quality of service that was asked for.
-    quality: u8,
     /// The broker has refused it: who wants it all the same asks once more.
     is_refused: bool,
     /// What the broker has confirmed; `None`: nothing yet.
-    confirmed: Option<u8>,
+    confirmed: Option<Granted>,
+    /// It has, though it is asked again for what it keeps.
+    was_confirmed: bool,
     /// Who is to be told: what the service knows them by.
     waiting: Vec<u64>,
 }
@@ -43,26 +45,43 @@ impl Topics {
         &mut self,
         desk: &mut Desk<'_>,
         (feed, topic): (FeedNumber, &str),
-        quality: u8,
         waiter: Option<u64>,
     ) -> Wanted {
         let name: Arc<str> = topic.into();
-        let new = || Topic { subscribers: 0, quality, is_refused: false, confirmed: None, waiting: Vec::new() };
-        let is_new = !self.wanted.contains_key(&(feed, name.clone()));
-        let its = self.wanted.entry((feed, name.clone())).or_insert_with(new);
+        let its = self.wanted.entry((feed, name.clone())).or_default();
+        let is_first = its.subscribers == 0;
         its.subscribers += 1;
-        let rises = quality > its.quality;
-        its.quality = its.quality.max(quality);
-        if let Some(confirmed) = its.confirmed.filter(|_| !rises) {
-            return Wanted::Confirmed(confirmed.min(quality));
+        if let Some(confirmed) = its.confirmed.filter(|it| it.is_followed) {
+            return Wanted::Confirmed(confirmed.quality);
         }
         its.waiting.extend(waiter);
         let was_refused = std::mem::take(&mut its.is_refused);
-        if is_new || rises || was_refused {
-            let quality = Some(its.quality);
-            self.post(desk, TopicRequest { shard: desk.shard(), feed, topic: name, quality });
+        if is_first || was_refused || its.confirmed.take().is_some() {
+            self.post(desk, TopicRequest { shard: desk.shard(), feed, topic: name, is_wanted: true });
         }
         Wanted::Waits
+    }
+
+    /// Whether a topic is subscribed to, as far as this shard knows.
+    pub(in crate::service) fn is_confirmed(&self, feed: FeedNumber, topic: &str) -> bool {
+        self.wanted.get(&(feed, topic.into())).is_some_and(|its| its.was_confirmed)
+    }
+
+    /// The broker's session was lost: all its topics are to be confirmed anew. Where this shard alone has lost
+    /// something (`None`: of every broker) it asks for that itself.
+    pub(in crate::service) fn doubt(&mut self, desk: &mut Desk<'_>, feed: Option<FeedNumber>) {
+        let mut lost = Vec::new();
+        for ((of, topic), its) in self.wanted.iter_mut().filter(|it| feed.is_none_or(|feed| feed == it.0.0)) {
+            its.was_confirmed = false;
+            if its.confirmed.take().is_some() && feed.is_none() {
+                lost.push(TopicRequest { shard: desk.shard(), feed: *of, topic: topic.clone(), is_wanted: true });
+            }
+        }
+        desk.charge(lost.len());
+        // In an order that a simulated shard has every time.
+        lost.sort_by(|one, other| (one.feed, &one.topic).cmp(&(other.feed, &other.topic)));
+        self.unposted.extend(lost);
+        self.poll(desk);
     }
 
     /// A client has left a topic. `waiter`: what it was to be told by, if it has not been.
@@ -72,7 +91,7 @@ impl Topics {
         its.subscribers -= 1;
         if its.subscribers == 0 {
             self.wanted.remove(&key);
-            self.post(desk, TopicRequest { shard: desk.shard(), feed, topic: key.1, quality: None });
+            self.post(desk, TopicRequest { shard: desk.shard(), feed, topic: key.1, is_wanted: false });
         }
     }
 
@@ -80,8 +99,8 @@ impl Topics {
     pub(in crate::service) fn news(&mut self, news: &TopicNews) -> Vec<u64> {
         let Some(its) = self.wanted.get_mut(&(news.feed, news.topic.clone())) else { return Vec::new() };
         match news.state {
-            TopicState::Subscribed(quality) => its.confirmed = Some(quality),
-            TopicState::Refused(..) => (its.confirmed, its.is_refused) = (None, true),
+            TopicState::Subscribed(granted) => (its.confirmed, its.was_confirmed) = (Some(granted), true),
+            TopicState::Refused(..) => (its.confirmed, its.was_confirmed, its.is_refused) = (None, false, true),
             TopicState::Ended => return Vec::new(),
         }
         std::mem::take(&mut its.waiting)

@@ -96,7 +96,7 @@ impl Stomp {
         }
         let waiter = Some(self.owner(token).to_word());
         let receipt = frame.get("receipt");
-        match self.topics.want(desk, (plan.feed, destination), 1, waiter) {
+        match self.topics.want(desk, (plan.feed, destination), waiter) {
             Wanted::Confirmed(_) => self.confirm(desk, token, receipt.as_deref()),
             Wanted::Waits => {
                 let waits = (destination.into(), receipt.map(|it| it.as_ref().into()));

@@ -4,12 +4,18 @@
 //! What docs/offload.md says that edgehold refuses (No Local, sessions that are kept, QoS 2 for a group) is not asked for.
 //!
 //! The law of a script: where a broker may choose, there is nothing to choose from. A shared subscription has one member at a
-//! time; a message of QoS 0 is followed by one of QoS 1 to nobody, which is acknowledged behind it.
+//! time.
+//!
+//! What edgehold has confirmed to its publisher may still be on its way to other clients, and then comes to one that subscribes
+//! afterwards (docs/offload.md). So behind each message a *fence* is published in the same order, to which every client is
+//! subscribed, each from the moment at which it is in; the next step is not done before all have heard it.
 
 import { generator } from '../bodies.mjs';
 import { openMqtt } from '../raw/mqtt.mjs';
 
 const QOS = [0, 1, 2];
+/** The topic of fences. */
+const FENCE = 'fence/';
 /** Round trips behind which all that QoS 2 takes is over. */
 const ROUNDS = 3;
 
@@ -70,7 +76,7 @@ class Writer {
 
   /** Client 0 hears all wills, and stays. */
   begin() {
-    this.clients[0].on = true;
+    Object.assign(this.clients[0], { on: true, qos: 1, rap: false });
     this.add(0, 'connect', { version: this.pick(this.versions), id: this.clients[0].id, clean: true });
     for (const topic of this.topics.slice(0, 2)) this.add(0, 'publish', { topic, payload: `kept ${topic}`, qos: 1, retain: true });
     this.add(0, 'subscribe', { filters: [{ topic: `@${this.seed}/will/+`, qos: 1 }] });
@@ -92,12 +98,16 @@ class Writer {
   }
 
   subscribe(c, client) {
-    const free = this.shared.filter((filter) => client.version === 5 && !this.clients.some(({ subs }) => subs.has(filter)));
+    // Who is a member of both groups has two copies, at different times.
+    const may = client.version === 5 && !this.shared.some((filter) => client.subs.has(filter));
+    const free = this.shared.filter((filter) => may && !this.clients.some(({ subs }) => subs.has(filter))).slice(0, 1);
     const count = 1 + this.random(2);
     const topics = [...new Set(Array.from({ length: count }, () => this.pick([...this.filters, ...free])))];
-    const options = (topic) => (client.version === 5 && !topic.startsWith('$') ? { rap: this.random(4) === 0, rh: this.random(3) } : {});
-    // Of filters that overlap with different QoS Mosquitto takes any, edgehold the highest, as the specification says.
+    // Of filters that overlap with different QoS Mosquitto takes any, edgehold the highest, as the specification says; likewise
+    // with retain as published, of which edgehold heeds the one that is set.
     client.qos ??= this.pick(QOS);
+    client.rap ??= this.random(3) === 0;
+    const options = (topic) => (client.version === 5 && !topic.startsWith('$') ? { rap: client.rap, rh: this.random(3) } : {});
     const filters = topics.map((topic) => ({ topic, qos: topic.startsWith('$') ? Math.min(1, client.qos) : client.qos, ...options(topic) }));
     topics.forEach((topic) => client.subs.add(topic));
     const number = client.version === 5 && this.random(2) ? 1 + this.random(100) : undefined;
@@ -151,8 +161,8 @@ class Writer {
 }
 
 /** The script of a seed: `length` steps, then everybody leaves. `retains`: whether messages are retained later than at the
- * beginning, too; what edgehold hears of one within two seconds of a new subscription it takes for an older one. */
-export function mqttScript(seed, { clients = 4, length = 60, versions = [4, 5], retains = false } = {}) {
+ * beginning, too. */
+export function mqttScript(seed, { clients = 4, length = 60, versions = [4, 5], retains = true } = {}) {
   const writer = new Writer(seed, { clients, versions, retains });
   writer.begin();
   while (writer.steps.length < length) writer.write();
@@ -165,7 +175,7 @@ export class MqttPlayer {
   constructor(script, addresses, side, login = {}) {
     // A PINGRESP of edgehold says nothing of others.
     const settles = side === 'direct' || Boolean(process.env.EDGEHOLD_DIRECT);
-    Object.assign(this, { script, addresses, side, login, settles, ids: 0 });
+    Object.assign(this, { script, addresses, side, login, settles, ids: 0, fences: new Set() });
     this.clients = script.clients.map(() => ({ packets: [], closed: true }));
   }
 
@@ -174,7 +184,7 @@ export class MqttPlayer {
   heard(c) {
     const all = [];
     for (const packet of this.clients[c].packets) {
-      if (CARRIERS.includes(packet.cmd)) continue;
+      if (CARRIERS.includes(packet.cmd) || this.#isOfFence(packet)) continue;
       const first = packet.cmd === 'publish' && all.find((each) => isCopy(each, packet));
       if (first) merge(first, packet);
       else all.push({ ...packet });
@@ -235,6 +245,9 @@ export class MqttPlayer {
     const placed = will ? { will: { ...will, topic: this.#placed(will.topic), payload: Buffer.from(will.payload) } } : {};
     client.send({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: version, clean, clientId: this.#placed(id), keepalive: 0, ...placed, ...this.login });
     await client.when('CONNACK', () => client.closed || client.packets.length > 0);
+    await this.#ask(client, { cmd: 'subscribe', subscriptions: [{ topic: FENCE + this.side, qos: 0 }] }, 'suback');
+    this.fences.add(this.ids);
+    await this.#fence(client);
   }
 
   subscribe(client, { filters, number }) {
@@ -251,9 +264,9 @@ export class MqttPlayer {
     const packet = { cmd: 'publish', topic: this.#placed(topic), payload: Buffer.from(payload), qos, retain, dup: false };
     if (properties) packet.properties = this.#properties(properties);
     if (alias) this.#aliased(client, packet);
-    if (qos > 0) return this.#ask(client, packet, qos === 1 ? 'puback' : 'pubcomp');
-    client.send(packet);
-    return this.#fence(client);
+    if (qos > 0) await this.#ask(client, packet, qos === 1 ? 'puback' : 'pubcomp');
+    else client.send(packet);
+    await this.#fence(client);
   }
 
   #properties({ responseTopic, correlationData, ...rest }) {
@@ -271,11 +284,18 @@ export class MqttPlayer {
     else client.aliases.set(packet.topic, alias);
   }
 
+  /** All that was published before has come to all who are there. */
   async #fence(client) {
-    const before = client.packets.length;
-    await this.#ask(client, { cmd: 'publish', topic: `fence/${this.side}`, payload: Buffer.alloc(0), qos: 1, retain: false, dup: false }, 'puback');
-    const at = client.packets.findIndex((each, i) => i >= before && each.cmd === 'puback' && each.messageId === this.ids);
-    if (at >= 0) client.packets.splice(at, 1);
+    const payload = `${this.ids + 1}`;
+    await this.#ask(client, { cmd: 'publish', topic: FENCE + this.side, payload: Buffer.from(payload), qos: 1, retain: false, dup: false }, 'puback');
+    this.fences.add(this.ids);
+    const isIt = (each) => each.cmd === 'publish' && each.topic.startsWith(FENCE) && `${each.payload}` === payload;
+    const all = this.clients.filter(({ closed }) => !closed);
+    await Promise.all(all.map((each) => each.when('the fence', () => each.closed || each.packets.some(isIt))));
+  }
+
+  #isOfFence({ cmd, topic, messageId }) {
+    return cmd === 'publish' ? topic.startsWith(FENCE) : this.fences.has(messageId) && ['puback', 'suback'].includes(cmd);
   }
 
   async disconnect(client) {
@@ -303,7 +323,9 @@ export class MqttPlayer {
     const wills = () => this.clients[0].packets.filter(({ cmd, topic }) => cmd === 'publish' && topic.includes('/will/')).length;
     const before = wills();
     await lose();
-    if (will) await this.clients[0].when('the will', () => wills() > before);
+    if (!will) return;
+    await this.clients[0].when('the will', () => wills() > before);
+    await this.#fence(this.clients[0]);
   }
 
   async stranger(_, { by, name }) {

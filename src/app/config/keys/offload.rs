@@ -1,7 +1,7 @@
 //! The keys of `[[route]]` about what clients share of a broker.
 
 use super::super::forms;
-use super::super::model::{Permission, PrivateAs, PrivateWhen, WhileDown};
+use super::super::model::{Missed, Permission, PrivateAs, PrivateWhen, WhileDown};
 use super::{Field, HOUR, KIB, Key, MIB, Preset, RouteDraft, Rule, push_new, put};
 
 /// Services that stand in front of a broker.
@@ -276,6 +276,30 @@ pub(super) const WHILE_DOWN: Key<RouteDraft> = Key {
     note: "A receipt is sent when the broker has confirmed, never before.",
     example: "\"refuse\"",
     see: &["unconfirmed_bytes"],
+};
+
+pub(super) const MISSED: Key<RouteDraft> = Key {
+    name: "missed",
+    field: choice!(offload.missed: "close" => Missed::Close, "stay" => Missed::Stay),
+    default: Preset::Is("close"),
+    owners: &MQTT,
+    words: "What becomes of clients that have subscribed with QoS 1 or 2 where messages may have been missed: the \
+            session for shared topics was lost at the broker. They are told so and closed, or stay and never learn.",
+    note: "Subscribers with QoS 0 stay. `session = \"persistent\"` has the broker keep what comes while it cannot be \
+           reached.",
+    example: "\"stay\"",
+    see: &["missed_rate", "session"],
+};
+
+pub(super) const MISSED_RATE: Key<RouteDraft> = Key {
+    name: "missed_rate",
+    field: Field::count(Rule::Range(4, 1_000_000), |r| &mut r.offload.missed_rate),
+    default: Preset::Is("1000"),
+    owners: &MQTT,
+    words: "How many of them each shard closes in a second: all of them come back.",
+    example: "200",
+    see: &["missed"],
+    ..Key::PLAIN
 };
 
 pub(super) const HEART_BEAT: Key<RouteDraft> = Key {

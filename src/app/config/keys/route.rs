@@ -147,7 +147,7 @@ fn no_feed(text: &str, known: &[String]) -> String {
 }
 
 /// The keys of `[[route]]`, apart from those of `[limits]`.
-pub(crate) static ROUTE: [Key<RouteDraft>; 71] = [
+pub(crate) static ROUTE: [Key<RouteDraft>; 73] = [
     Key {
         name: "path",
         field: Field::Text { form: "a path that begins with a slash", store: RouteDraft::store_path },
@@ -498,6 +498,8 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 71] = [
     offload::PREFETCH,
     offload::UNCONFIRMED_BYTES,
     offload::WHILE_DOWN,
+    offload::MISSED,
+    offload::MISSED_RATE,
     offload::HEART_BEAT,
     offload::KEEP_ALIVE,
     offload::CLIENT_ID,

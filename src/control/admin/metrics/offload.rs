@@ -76,6 +76,13 @@ pub(super) const METRICS: &[Metric] = &[
         samples: |snapshot, samples| brokers(snapshot, samples, |it| it.bytes.get()),
     },
     Metric {
+        name: "edgehold_broker_kept_unknown_total",
+        kind: Kind::Counter,
+        help: "MQTT filters that were confirmed though the broker could not be asked what it keeps of them.",
+        labels: &["route"],
+        samples: |snapshot, samples| brokers(snapshot, samples, |it| it.kept_unknown.get()),
+    },
+    Metric {
         name: "edgehold_broker_duplicates_total",
         kind: Kind::Counter,
         help: "Copies of messages that MQTT brokers have sent once more, for another filter; nobody is sent them.",
@@ -153,6 +160,12 @@ pub(super) const METRICS: &[Metric] = &[
         Counter,
         "Sessions that were ended so that brokers have back what clients that left had not acknowledged.",
         offload_retired
+    ),
+    summed!(
+        "edgehold_offload_missed_total",
+        Counter,
+        "Clients of MQTT that were ended since messages of QoS 1 or 2 may have been missed (`missed`).",
+        offload_missed
     ),
     Metric {
         name: "edgehold_offload_refused_total",

@@ -43,6 +43,8 @@ pub(in crate::control::brokers) struct Opened {
     pub(super) is_kept: bool,
     /// It sends identifiers of subscriptions.
     pub(super) has_ids: bool,
+    /// It keeps retained messages.
+    pub(super) retains: bool,
 }
 
 /// Why there is no session.
@@ -133,13 +135,15 @@ async fn open(
         match mqtt::read(&connection.received, &LIMITS, Some(version), Role::Client) {
             Ok(Read::Packet { packet: Packet::ConnAck(answer), used }) => {
                 let said = let_in(settings, version, &answer);
+                let is_present = answer.session_present;
                 connection.received.drain(..used);
-                return Ok(said.map(|(beats, is_kept, has_ids, is_present)| Opened {
+                return Ok(said.map(|LetIn { beats, is_kept, has_ids, retains }| Opened {
                     connection,
                     beats,
                     is_present,
                     is_kept,
                     has_ids,
+                    retains,
                 }));
             }
             Ok(Read::Packet { .. }) => return Ok(Err(Unopened::Unclear("its answer to CONNECT is none".into()))),
@@ -175,8 +179,13 @@ fn write(connection: &mut Connection, settings: &BrokerSettings, version: Versio
     write_connect(&mut connection.unsent, &connect);
 }
 
-/// Heart-beats, whether the session is kept, whether there are identifiers, whether there was a session.
-type LetIn = (Beats, bool, bool, bool);
+/// What CONNACK says.
+struct LetIn {
+    beats: Beats,
+    is_kept: bool,
+    has_ids: bool,
+    retains: bool,
+}
 
 fn let_in(settings: &BrokerSettings, version: Version, answer: &ConnAck<'_>) -> Result<LetIn, Unopened> {
     match (version, answer.reason) {
@@ -189,16 +198,17 @@ fn let_in(settings: &BrokerSettings, version: Version, answer: &ConnAck<'_>) -> 
         }
     }
     let (mut keep_alive, mut has_ids) = (seconds(settings.heart_beat), version == Version::V5);
-    let mut is_kept = settings.persistent && version == Version::V5;
+    let (mut is_kept, mut retains) = (settings.persistent && version == Version::V5, true);
     for property in answer.properties.iter() {
         match property {
             Property::ServerKeepAlive(seconds) => keep_alive = seconds,
             Property::SessionExpiry(seconds) => is_kept &= seconds > 0,
             Property::SubscriptionIdAvailable(is) => has_ids &= is,
+            Property::RetainAvailable(is) => retains = is,
             _ => {}
         }
     }
-    Ok((beats(keep_alive), is_kept, has_ids, answer.session_present))
+    Ok(LetIn { beats: beats(keep_alive), is_kept, has_ids, retains })
 }
 
 /// Whole seconds, as CONNECT has them: at least one, where there are heart-beats at all.

@@ -5,35 +5,25 @@
 //! broker's own order of packets says so: a filter counts from its SUBACK on, for as long as others do, and to its
 //! UNSUBACK. So no message is published twice, and none never.
 
-use edgehold_wire::mqtt::topic;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::Instant;
 
 /// Levels of a filter, at most: so deep is the tree.
 pub(super) const LEVELS: usize = 128;
-
-/// For so long after its SUBACK a filter's retained messages may come because it is new.
-const FRESH: Duration = Duration::from_secs(2);
 
 /// Filters that the broker has, or was asked for, by their numbers.
 #[derive(Default)]
 pub(super) struct Filters {
     root: Level,
     known: BTreeMap<u32, Known>,
-    /// How many were asked for with each quality of service.
-    asked: [usize; 3],
 }
 
 /// What is known of one.
 pub(super) struct Known {
     /// It.
     pub(super) filter: Arc<str>,
-    /// The quality of service that was asked for.
-    pub(super) asked: u8,
-    /// What was confirmed, and when.
-    pub(super) granted: Option<(u8, Instant)>,
+    /// The quality of service that was confirmed.
+    pub(super) granted: Option<u8>,
 }
 
 /// What filters have at one level.
@@ -49,42 +39,28 @@ struct Level {
     rest: Option<u32>,
 }
 
-/// The filter that a message is taken for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Pick {
-    /// Its number.
-    pub(super) number: u32,
-    /// It is so new that a retained message may come because of that.
-    pub(super) is_fresh: bool,
-}
-
 impl Filters {
-    /// The broker is asked for it, or asked again with another quality of service. Says whether it has confirmed it
-    /// before.
-    pub(super) fn ask(&mut self, filter: &Arc<str>, number: u32, asked: u8) -> bool {
-        self.asked[usize::from(asked.min(2))] += 1;
+    /// The broker is asked for it.
+    pub(super) fn ask(&mut self, filter: &Arc<str>, number: u32) {
         *self.root.place(filter.split('/')) = Some(number);
-        if let Some(known) = self.known.get_mut(&number) {
-            self.asked[usize::from(known.asked.min(2))] -= 1;
-            known.asked = asked;
-            return known.granted.is_some();
-        }
-        self.known.insert(number, Known { filter: filter.clone(), asked, granted: None });
-        false
+        self.known.entry(number).or_insert_with(|| Known { filter: filter.clone(), granted: None });
     }
 
     /// The broker has confirmed it.
     pub(super) fn confirm(&mut self, number: u32, quality: u8) {
         if let Some(known) = self.known.get_mut(&number) {
-            let since = known.granted.map_or_else(Instant::now, |(_, since)| since);
-            known.granted = Some((quality, since));
+            known.granted = Some(quality);
         }
+    }
+
+    /// What the broker has confirmed of it.
+    pub(super) fn granted(&self, number: u32) -> Option<u8> {
+        self.known.get(&number)?.granted
     }
 
     /// The broker has it no more.
     pub(super) fn remove(&mut self, number: u32) -> Option<Arc<str>> {
         let known = self.known.remove(&number)?;
-        self.asked[usize::from(known.asked.min(2))] -= 1;
         self.root.remove(known.filter.split('/'));
         Some(known.filter)
     }
@@ -100,24 +76,11 @@ impl Filters {
     }
 
     /// The filter of which the copy of a message on this topic is taken; `None`: none matches.
-    pub(super) fn pick(&self, name: &str, now: Instant) -> Option<Pick> {
+    pub(super) fn pick(&self, name: &str) -> Option<u32> {
         let mut numbers = Vec::new();
         self.root.find(name, &mut numbers);
-        let candidates = numbers.into_iter().filter_map(|number| Some((number, self.known.get(&number)?)));
-        let (number, known) = candidates.min_by_key(|(number, known)| (known.granted.is_none(), *number))?;
-        let is_fresh = known.granted.is_none_or(|(_, since)| now.duration_since(since) < FRESH);
-        Some(Pick { number, is_fresh })
-    }
-
-    /// Older filters that overlap with this one, and were asked for with a lower quality of service: it is their copies
-    /// that are taken.
-    pub(super) fn humbler(&self, filter: &str, number: u32, quality: u8) -> Vec<(u32, Arc<str>)> {
-        if self.asked.iter().take(usize::from(quality)).sum::<usize>() == 0 {
-            return Vec::new();
-        }
-        let older = self.known.range(..number).filter(|(_, known)| known.asked < quality);
-        let overlapping = older.filter(|(_, known)| topic::overlaps(&known.filter, filter));
-        overlapping.map(|(number, known)| (*number, known.filter.clone())).collect()
+        let candidates = numbers.into_iter().filter_map(|number| Some((self.known.get(&number)?, number)));
+        candidates.map(|(known, number)| (known.granted.is_none(), number)).min().map(|(_, number)| number)
     }
 }
 
@@ -178,34 +141,19 @@ mod tests {
 
     #[test]
     fn the_copy_of_the_oldest_confirmed_filter_is_taken() {
-        let (mut filters, now) = (Filters::default(), Instant::now());
+        let mut filters = Filters::default();
         for (number, filter) in [(1, "a/+"), (2, "a/#"), (3, "+/b"), (4, "$SYS/#"), (5, "#")] {
-            assert!(!filters.ask(&filter.into(), number, 0));
+            filters.ask(&filter.into(), number);
         }
-        let number = |filters: &Filters, name| filters.pick(name, now).map(|it| it.number);
-        let picks = |filters: &Filters| ["a/b", "a", "c/b", "$SYS/x", "c"].map(|name| number(filters, name));
+        let picks = |filters: &Filters| ["a/b", "a", "c/b", "$SYS/x", "c"].map(|name| filters.pick(name));
         assert_eq!(picks(&filters), [Some(1), Some(2), Some(3), Some(4), Some(5)]);
         filters.confirm(3, 0);
         assert_eq!(picks(&filters), [Some(3), Some(2), Some(3), Some(4), Some(5)]);
         (1..=5).for_each(|number| filters.confirm(number, 0));
-        assert_eq!(number(&filters, "a/b"), Some(1));
-        assert!(filters.pick("a/b", now).unwrap().is_fresh && !filters.pick("a/b", now + FRESH * 2).unwrap().is_fresh);
+        assert_eq!((filters.pick("a/b"), filters.granted(1)), (Some(1), Some(0)));
         (1..=4).for_each(|number| drop(filters.remove(number)));
         assert_eq!(picks(&filters), [Some(5), Some(5), Some(5), None, Some(5)]);
         filters.remove(5);
-        assert!(filters.root.words.is_empty() && filters.root.any.is_none() && filters.asked == [0; 3]);
-    }
-
-    #[test]
-    fn older_filters_that_would_lower_the_quality_are_found() {
-        let mut filters = Filters::default();
-        for (number, filter, asked) in [(1, "a/+", 0), (2, "b", 0), (3, "a/b", 1), (4, "a/b/c", 0)] {
-            filters.ask(&filter.into(), number, asked);
-        }
-        assert_eq!(filters.humbler("a/#", 9, 1), [(1, "a/+".into()), (4, "a/b/c".into())]);
-        assert_eq!(filters.humbler("a/#", 9, 0), []);
-        filters.confirm(1, 0);
-        assert!(filters.ask(&"a/+".into(), 1, 2) && !filters.ask(&"a/b/c".into(), 4, 2));
-        assert_eq!(filters.humbler("a/#", 9, 2), [(3, "a/b".into())]);
+        assert!(filters.root.words.is_empty() && filters.root.any.is_none());
     }
 }

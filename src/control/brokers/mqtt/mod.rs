@@ -3,16 +3,21 @@
 //!
 //! Without identifiers it cannot be told for which filter a message came. So no two filters are subscribed to that
 //! overlap: one that another covers is had by that one ([`overlap`]).
+//!
+//! The broker is always asked for QoS 2: a message comes as it was published, and each client is sent it as it has
+//! asked.
+//! What the broker keeps is asked for over a session of its own ([`kept`]); here come live messages alone.
 
 mod connect;
 mod filters;
+mod kept;
 mod overlap;
 
-use super::keeper::{Dialect, Keeper, Next, nonsense, take_received};
+use super::keeper::{Dialect, Keeper, Next, nonsense, take_received, within};
 use super::link::Link;
 use super::pace::Pace;
 use super::refusals::Refusal;
-use super::settings::BrokerAddress;
+use super::settings::{BrokerAddress, BrokerSettings};
 use super::stats::Refused;
 use crate::mesh::{NewMessage, PlainFrame};
 use connect::Opened;
@@ -23,6 +28,7 @@ use edgehold_wire::mqtt::{
     topic, write_ack, write_subscribe, write_unsubscribe,
 };
 use filters::{Filters, LEVELS};
+use kept::Fetcher;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::convert::Infallible;
 use std::io;
@@ -41,6 +47,9 @@ const BAD_FILTER: u8 = 0x8f;
 /// The reason code of a filter that cannot be had (MQTT version 5, SUBACK: unspecified error).
 const CANNOT: u8 = 0x80;
 
+/// DISCONNECT.
+const DISCONNECT: &[u8] = &[0xe0, 0];
+
 /// Suspects that are remembered; beyond, all are forgotten.
 const SUSPECTS: usize = 65_536;
 
@@ -51,6 +60,10 @@ pub(super) struct Mqtt {
     has_ids: bool,
     /// The broker keeps the session while there is no connection.
     is_kept: bool,
+    /// The broker keeps retained messages.
+    retains: bool,
+    /// Asks for those.
+    fetcher: Fetcher,
     /// What it has of the edge.
     filters: Filters,
     /// Filters that another has for them, by their numbers.
@@ -74,6 +87,10 @@ struct Session {
     /// What waits for an answer, by the packet identifiers.
     under_way: HashMap<u16, Asked>,
     last_id: u16,
+    /// PINGRESPs that have come.
+    pongs: u64,
+    /// Messages that were acknowledged.
+    acknowledged: u64,
     /// Bytes that must have come before it is worth another look.
     least: usize,
 }
@@ -87,6 +104,8 @@ enum Asked {
 impl Dialect for Mqtt {
     async fn session(&mut self, keeper: &mut Keeper, address: &BrokerAddress) -> Result<Infallible, io::Error> {
         let Err(error) = self.go_on(keeper, address).await;
+        self.fetcher.reset();
+        keeper.tell_ended();
         self.suspect(keeper);
         Err(error)
     }
@@ -99,20 +118,24 @@ impl Dialect for Mqtt {
 impl Mqtt {
     async fn go_on(&mut self, keeper: &mut Keeper, address: &BrokerAddress) -> Result<Infallible, io::Error> {
         let settings = keeper.settings.clone();
-        let opened = self.spoken.open(address, &settings, !self.is_kept).await??;
+        let opened = self.open(address, &settings).await?;
         let mut session = self.begin(keeper, address, opened).await;
         // What has come with CONNACK.
         self.read(keeper, &mut session).await?;
         loop {
             self.subscribe(keeper, &mut session)?;
+            self.ask_for_kept(keeper, address);
             tokio::select! {
                 has_come = session.link.go_on() => if has_come? {
                     self.read(keeper, &mut session).await?;
+                    self.fence(keeper, &mut session).await;
                 },
+                happened = self.fetcher.happens() => self.fetch(keeper, &mut session, happened).await,
                 next = keeper.next() => if next == Next::Tick {
                     let now = Instant::now();
                     session.link.beat(now);
                     session.link.check_silence(now)?;
+                    self.tick_kept(keeper, &mut session, now).await;
                 },
                 () = sleep(session.pace.wait()), if self.may_ask(keeper, &session) => {}
             }
@@ -124,6 +147,8 @@ impl Mqtt {
             spoken: Spoken::new(),
             has_ids: true,
             is_kept: false,
+            retains: true,
+            fetcher: Fetcher::default(),
             filters: Filters::default(),
             covered: HashMap::new(),
             published: HashSet::new(),
@@ -136,7 +161,9 @@ impl Mqtt {
 
     /// The session has ended. If it was at a filter that was asked for alone, then because of it.
     fn suspect(&mut self, keeper: &mut Keeper) {
-        let filters = keeper.topics.under_way();
+        let mut filters = keeper.topics.under_way();
+        // What the broker has confirmed, and is asked for what it keeps of, is above suspicion.
+        filters.retain(|it| keeper.topics.number_of(it).is_none_or(|number| self.filters.granted(number).is_none()));
         match &filters[..] {
             [filter] if self.suspects.remove(filter) => {
                 let number = self.filters.iter().find(|(_, known)| known.filter == *filter).map(|(number, _)| number);
@@ -150,14 +177,31 @@ impl Mqtt {
         self.alone.drain(..).for_each(|filter| keeper.topics.set_due(&filter));
     }
 
+    /// A session that the broker is to keep is begun anew, and then gone on with: Mosquitto 2.0 forgets one when it ends
+    /// whose last connection had Clean Start.
+    async fn open(&mut self, address: &BrokerAddress, settings: &BrokerSettings) -> io::Result<Opened> {
+        let opened = self.spoken.open(address, settings, !self.is_kept).await??;
+        if self.is_kept || !opened.is_kept {
+            return Ok(opened);
+        }
+        let mut connection = opened.connection;
+        connection.unsent.extend_from_slice(DISCONNECT);
+        within(settings.connect_timeout, connection.write()).await?;
+        drop(connection);
+        Ok(self.spoken.open(address, settings, false).await??)
+    }
+
     /// The session is there: the one that the broker has kept, or a new one.
     async fn begin(&mut self, keeper: &mut Keeper, address: &BrokerAddress, opened: Opened) -> Session {
         let was_kept = std::mem::replace(&mut self.is_kept, opened.is_kept);
-        self.has_ids = opened.has_ids;
+        (self.has_ids, self.retains) = (opened.has_ids, opened.retains);
+        keeper.is_followed = self.spoken.version() == Version::V5;
         if opened.is_present && was_kept {
             self.resume(keeper);
         } else {
             if was_kept {
+                let route = &keeper.settings.name;
+                tracing::warn!(route, %address, "the broker has not kept the session: messages may be missed");
                 keeper.lost().await;
             }
             (self.filters, self.covered) = (Filters::default(), HashMap::new());
@@ -168,14 +212,17 @@ impl Mqtt {
         keeper.up(address, if self.spoken.version() == Version::V5 { "MQTT 5" } else { "MQTT 3.1.1" });
         let pace = Pace::new(keeper.settings.subscribe_rate, Instant::now());
         let link = Link::new(opened.connection, opened.beats);
-        Session { link, pace, under_way: HashMap::new(), last_id: 0, least: 0 }
+        Session { link, pace, under_way: HashMap::new(), last_id: 0, pongs: 0, acknowledged: 0, least: 0 }
     }
 
-    /// What the broker had not confirmed it is asked for again.
+    /// What the broker had not confirmed it is asked for again; of the others, what it keeps: it has not told of
+    /// messages with QoS 0.
     fn resume(&mut self, keeper: &mut Keeper) {
         for topic in keeper.topics.under_way() {
             keeper.topics.ask_again(&topic);
         }
+        let granted: Vec<_> = self.filters.iter().filter_map(|(number, it)| Some((number, it.granted?))).collect();
+        granted.into_iter().for_each(|(number, quality)| self.confirm(keeper, number, quality));
         keeper.gone.extend(self.leaving.drain().map(|(number, topic)| (topic, number)));
     }
 
@@ -225,23 +272,17 @@ impl Mqtt {
     }
 
     fn ask(&mut self, keeper: &mut Keeper, session: &mut Session, filter: &Arc<str>) {
-        let Some((number, quality)) = keeper.topics.begin(filter) else { return };
-        if !self.has_ids && !self.may_ask_alone(keeper, session, filter, number, quality) {
-            return;
+        let Some(number) = keeper.topics.begin(filter) else { return };
+        if self.has_ids || self.may_ask_alone(keeper, session, filter, number) {
+            self.send(session, filter, number);
         }
-        for (older, humbler) in self.filters.humbler(filter, number, quality) {
-            keeper.topics.raise(&humbler, quality);
-            self.send(session, &humbler, older, quality);
-        }
-        self.send(session, filter, number, quality);
     }
 
-    /// SUBSCRIBE. What is asked for again, for its quality of service, has had its retained messages.
-    fn send(&mut self, session: &mut Session, filter: &Arc<str>, number: u32, quality: u8) {
-        let is_again = self.filters.ask(filter, number, quality);
-        let qos = QoS::of(quality).unwrap_or(QoS::ExactlyOnce);
-        let retain_handling = if is_again { 2 } else { 0 };
-        let options = Options { qos, no_local: false, retain_as_published: true, retain_handling };
+    /// SUBSCRIBE to what is live.
+    fn send(&mut self, session: &mut Session, filter: &Arc<str>, number: u32) {
+        self.filters.ask(filter, number);
+        let qos = QoS::ExactlyOnce;
+        let options = Options { qos, no_local: false, retain_as_published: true, retain_handling: 2 };
         let mut block = Vec::new();
         if self.has_ids {
             Property::SubscriptionId(number).write(&mut block);
@@ -288,9 +329,8 @@ impl Mqtt {
         match answer.codes.first().copied().unwrap_or(0x80) {
             quality @ 0..=2 => {
                 self.filters.confirm(number, quality);
-                if let Some(filter) = keeper.confirm(number, quality) {
-                    self.suspects.remove(&filter);
-                }
+                keeper.topics.of(number).map(|filter| self.suspects.remove(filter));
+                self.confirm(keeper, number, quality);
                 self.confirm_covered(keeper, number, quality);
             }
             code => {
@@ -303,6 +343,15 @@ impl Mqtt {
                     keeper.refuse(&filter, Refused::Broker, (code, words.into()));
                 }
             }
+        }
+    }
+
+    /// The broker has a subscription. Shards are told when it has said what it keeps.
+    fn confirm(&mut self, keeper: &mut Keeper, number: u32, quality: u8) {
+        if self.retains {
+            self.fetcher.want(number, quality);
+        } else {
+            keeper.confirm(number, quality, 0);
         }
     }
 
@@ -348,7 +397,7 @@ impl Mqtt {
                 Some(Asked::Unsubscribe(number)) => self.unsubscribed(keeper, number),
                 _ => return Err(nonsense("MQTT", "UNSUBACK without UNSUBSCRIBE")),
             },
-            Packet::PingResp => {}
+            Packet::PingResp => session.pongs += 1,
             Packet::Disconnect(it) => {
                 let words = reason(it.properties).unwrap_or_default();
                 return Err(io::Error::other(format!("the broker ends it: reason {:#04x} {words}", it.reason)));
@@ -376,20 +425,25 @@ impl Mqtt {
     }
 
     async fn publish(&mut self, keeper: &mut Keeper, session: &mut Session, it: &Publish<'_>) -> io::Result<()> {
-        let Some(pick) = self.filters.pick(it.topic, Instant::now()) else { return Ok(()) };
+        let Some(pick) = self.filters.pick(it.topic) else { return Ok(()) };
         let mut ids = it.properties.iter().filter_map(|property| match property {
             Property::SubscriptionId(id) => Some(id),
             _ => None,
         });
-        let is_for_it = ids.clone().next().is_none() || ids.any(|id| id == pick.number);
+        let is_for_it = ids.clone().next().is_none() || ids.any(|id| id == pick);
         if self.has_ids && !is_for_it {
             keeper.stats.duplicates.add();
             return Ok(());
         }
-        // Nothing is kept of a topic whose last retained message was empty (3.3.1.3): that one was published just now.
-        let may_be_kept = it.retain && !it.payload.is_empty();
-        let is_kept = may_be_kept && (pick.is_fresh || self.spoken.version() != Version::V5);
-        let mark = shared::mark(it.qos, it.retain) | if is_kept { shared::KEPT } else { 0 };
+        let is_old = self.spoken.version() != Version::V5;
+        // A broker of MQTT 3.1.1 sends what it keeps here, too, and nothing else has RETAIN (section 3.3.1.3 there).
+        if is_old && it.retain {
+            return Ok(());
+        }
+        if is_old || it.retain {
+            self.fetcher.hear(it);
+        }
+        let mark = shared::mark(it.qos, it.retain);
         let mut payload = Vec::new();
         write_shared(&mut payload, it);
         let payload = PlainFrame::binary(&payload);
@@ -399,6 +453,7 @@ impl Mqtt {
     }
 
     fn acknowledge(&self, session: &mut Session, kind: AckKind, packet_id: u16) {
+        session.acknowledged += 1;
         let ack = Ack { packet_id, reason: 0, properties: Properties::default() };
         write_ack(&mut session.link.connection.unsent, self.spoken.version(), kind, &ack);
     }

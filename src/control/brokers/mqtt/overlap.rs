@@ -16,14 +16,13 @@ impl Mqtt {
         session: &mut Session,
         filter: &Arc<str>,
         number: u32,
-        quality: u8,
     ) -> bool {
         if self.filters.has(number) {
             return true;
         }
         if let Some(cover) = self.cover(filter) {
             self.covered.insert(number, filter.clone());
-            self.be_covered(keeper, session, number, cover, quality);
+            self.be_covered(keeper, number, cover);
             return false;
         }
         let others = self.filters.iter().filter(|(other, _)| !self.leaving.contains_key(other));
@@ -35,10 +34,7 @@ impl Mqtt {
             keeper.refuse(filter, Refused::Overlap, (CANNOT, words.into()));
             return false;
         }
-        let highest = self.filters.iter().filter(|(other, _)| overlapping.iter().any(|(it, _)| it == other));
-        let quality = highest.map(|(_, known)| known.asked).max().unwrap_or(0).max(quality);
-        keeper.topics.raise(filter, quality);
-        self.send(session, filter, number, quality);
+        self.send(session, filter, number);
         for (other, covered) in overlapping {
             self.covered.insert(other, covered.clone());
             self.send_unsubscribe(session, covered, other);
@@ -54,16 +50,10 @@ impl Mqtt {
         self.filters.iter().find(covers).map(|(number, _)| number)
     }
 
-    /// One is had by another: it is confirmed when that one is, with as high a quality of service.
-    fn be_covered(&mut self, keeper: &mut Keeper, session: &mut Session, number: u32, cover: u32, quality: u8) {
-        let Some((_, known)) = self.filters.iter().find(|(it, _)| *it == cover) else { return };
-        let (filter, asked, granted) = (known.filter.clone(), known.asked, known.granted);
-        if asked < quality {
-            keeper.topics.raise(&filter, quality);
-            return self.send(session, &filter, cover, quality);
-        }
-        if let Some((granted, _)) = granted {
-            keeper.confirm(number, granted);
+    /// One is had by another: it is confirmed when that one is.
+    fn be_covered(&mut self, keeper: &mut Keeper, number: u32, cover: u32) {
+        if let Some(granted) = self.filters.granted(cover) {
+            self.confirm(keeper, number, granted);
         }
     }
 
@@ -72,7 +62,7 @@ impl Mqtt {
         let Some(filter) = keeper.topics.of(cover).cloned() else { return };
         let covered = self.covered.iter().filter(|(_, it)| topic::covers(&filter, it));
         let covered: Vec<u32> = covered.map(|(number, _)| *number).collect();
-        covered.into_iter().for_each(|number| drop(keeper.confirm(number, quality)));
+        covered.into_iter().for_each(|number| self.confirm(keeper, number, quality));
     }
 
     /// A filter is refused: those that it would have had are asked for by themselves.
@@ -94,10 +84,8 @@ impl Mqtt {
         covered.sort_by_key(|(_, it)| !it.contains(['+', '#']));
         for (number, filter) in covered {
             self.covered.remove(&number);
-            if let Some((_, quality)) = keeper.topics.begin(&filter)
-                && self.may_ask_alone(keeper, session, &filter, number, quality)
-            {
-                self.send(session, &filter, number, quality);
+            if keeper.topics.begin(&filter).is_some() && self.may_ask_alone(keeper, session, &filter, number) {
+                self.send(session, &filter, number);
             }
         }
     }

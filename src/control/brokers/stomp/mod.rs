@@ -125,7 +125,7 @@ impl Stomp {
             let Some(topic) = keeper.topics.next_due() else { break };
             if self.needs_trial(&topic) {
                 self.attempt(topic);
-            } else if let Some((number, _)) = keeper.topics.begin(&topic) {
+            } else if let Some(number) = keeper.topics.begin(&topic) {
                 let kind = streams::kind(&keeper.settings, &topic, keeper.topics.place(&topic));
                 frames::subscribe(&mut session.link.connection, &topic, kind, number);
                 session.under_way += 1;
@@ -197,7 +197,7 @@ impl Stomp {
             Command::Message => self.message(keeper, session, frame).await,
             Command::Receipt => {
                 session.under_way = session.under_way.saturating_sub(1);
-                let topic = number(frame, "receipt-id").and_then(|number| keeper.confirm(number, 1));
+                let topic = number(frame, "receipt-id").and_then(|number| keeper.confirm(number, 1, 0));
                 topic.into_iter().for_each(|topic| remember(&mut self.proven, topic));
                 Ok(())
             }

@@ -79,27 +79,27 @@ impl Peer {
     }
 }
 
-const SUBSCRIBED: TopicState = TopicState::Subscribed(1);
+const SUBSCRIBED: TopicState =
+    TopicState::Subscribed(crate::mesh::Granted { quality: 1, kept_since: 0, is_followed: true });
 
 #[tokio::test]
 async fn one_subscription_is_everybodys_until_the_last_one_has_left_for_a_while() {
     let (listener, address) = listener().await;
     let mut seat = Seat::new(settings(Protocol::Stomp, &[address]));
     let mut peer = Peer::accept(&listener).await;
-    seat.want(0, "/topic/a", Some(1));
+    seat.want(0, "/topic/a", true);
     let (topic, id) = peer.subscribe().await;
-    seat.want(1, "/topic/a", Some(1));
+    seat.want(1, "/topic/a", true);
     until("both to wait", || seat.stats().wanted.get() == 1).await;
     peer.receipt(&id).await;
-    let told = [seat.told().await, seat.told().await];
-    assert_eq!(told, [0, 1].map(|shard| (Some(shard), topic.clone(), SUBSCRIBED)));
+    assert_eq!(seat.told().await, (None, topic.clone(), SUBSCRIBED), "all shards are told at once");
     peer.send(&format!("MESSAGE\nsubscription:{id}\nmessage-id:1\ndestination:/topic/a\nack:x\nk:a\\cb\n\nhi\0")).await;
     peer.send("MESSAGE\nsubscription:99\nmessage-id:2\ndestination:/topic/a\n\nnobody's\0").await;
     let message = seat.messages(1).await.remove(0);
     assert_eq!((&*message.channel, message.mark, message.feed, message.text), ("/topic/a", 1, FEED, true));
     assert_eq!(message.payload(), b"message-id:1\ndestination:/topic/a\nk:a\\cb\n\nhi\0");
-    seat.want(0, "/topic/a", None);
-    seat.want(1, "/topic/a", None);
+    seat.want(0, "/topic/a", false);
+    seat.want(1, "/topic/a", false);
     assert_eq!(seat.told().await, (None, topic, TopicState::Ended));
     assert_eq!(peer.frame().await, format!("UNSUBSCRIBE\nid:{id}\n\n"));
     assert_eq!((seat.stats().messages.get(), seat.stats().wanted.get()), (1, 0));
@@ -110,7 +110,7 @@ async fn a_destination_that_the_broker_refuses_costs_nobody_the_session() {
     let (listener, address) = listener().await;
     let mut seat = Seat::new(settings(Protocol::Stomp, &[address]));
     let mut peer = Peer::accept(&listener).await;
-    seat.want(0, "/exchange/bad", Some(1));
+    seat.want(0, "/exchange/bad", true);
     let mut trial = Peer::accept(&listener).await;
     assert_eq!(trial.subscribe().await.0, "/exchange/bad");
     trial.send("ERROR\nmessage:not_found\n\nno exchange\0").await;
@@ -118,13 +118,13 @@ async fn a_destination_that_the_broker_refuses_costs_nobody_the_session() {
     assert_eq!(seat.told().await, (Some(0), "/exchange/bad".into(), refused.clone()));
     trial.ends().await;
     // It is not asked again at once, and another destination is proven on a connection of its own.
-    seat.want(0, "/exchange/bad", Some(1));
-    seat.want(0, "/exchange/good", Some(1));
+    seat.want(0, "/exchange/bad", true);
+    seat.want(0, "/exchange/good", true);
     assert_eq!(seat.told().await, (Some(0), "/exchange/bad".into(), refused));
     let mut trial = Peer::accept(&listener).await;
     assert_eq!(trial.confirm().await.0, "/exchange/good");
     assert_eq!(peer.confirm().await.0, "/exchange/good");
-    assert_eq!(seat.told().await, (Some(0), "/exchange/good".into(), SUBSCRIBED));
+    assert_eq!(seat.told().await, (None, "/exchange/good".into(), SUBSCRIBED));
     assert!(trial.frame().await.starts_with("UNSUBSCRIBE\n"));
     assert_eq!((seat.stats().refused(Refused::Broker), seat.stats().lost.get()), (1, 0));
 }
@@ -134,13 +134,13 @@ async fn an_error_of_a_connection_that_idled_is_not_about_what_is_tried() {
     let (listener, address) = listener().await;
     let mut seat = Seat::new(settings(Protocol::Stomp, &[address]));
     let mut peer = Peer::accept(&listener).await;
-    seat.want(0, "/exchange/a", Some(1));
+    seat.want(0, "/exchange/a", true);
     let mut trial = Peer::accept(&listener).await;
     trial.confirm().await;
     peer.confirm().await;
     trial.send("ERROR\nmessage:you idle\n\n\0").await;
     drop(trial);
-    seat.want(0, "/exchange/b", Some(1));
+    seat.want(0, "/exchange/b", true);
     Peer::accept(&listener).await.confirm().await;
     peer.confirm().await;
     assert_eq!([seat.told().await.2, seat.told().await.2], [SUBSCRIBED, SUBSCRIBED]);
@@ -151,10 +151,10 @@ async fn one_that_ends_the_session_is_tried_apart_and_the_others_go_on() {
     let (listener, address) = listener().await;
     let mut seat = Seat::new(settings(Protocol::Stomp, &[address]));
     let mut peer = Peer::accept(&listener).await;
-    seat.want(0, "/topic/good", Some(1));
+    seat.want(0, "/topic/good", true);
     peer.confirm().await;
     assert_eq!(seat.told().await.2, SUBSCRIBED);
-    seat.want(0, "/topic/secret", Some(1));
+    seat.want(0, "/topic/secret", true);
     peer.subscribe().await;
     // RabbitMQ does not say what its ERROR is about.
     peer.send("ERROR\nmessage:access_refused\n\n\0").await;
@@ -166,6 +166,7 @@ async fn one_that_ends_the_session_is_tried_apart_and_the_others_go_on() {
     assert_eq!(trial.subscribe().await.0, "/topic/secret");
     trial.send("ERROR\nmessage:access_refused\n\n\0").await;
     let refused = TopicState::Refused(0x87, "access_refused".into());
+    assert_eq!(seat.told().await, (None, "/topic/good".into(), SUBSCRIBED));
     assert_eq!(seat.told().await, (Some(0), "/topic/secret".into(), refused));
     assert_eq!((seat.stats().lost.get(), seat.stats().subscribed.get()), (1, 1));
 }
@@ -175,8 +176,8 @@ async fn what_is_wanted_of_a_dead_broker_is_had_when_it_is_there() {
     let (closed, address) = listener().await;
     drop(closed);
     let mut seat = Seat::new(settings(Protocol::Stomp, &[address]));
-    seat.want(0, "/topic/a", Some(1));
-    seat.want(0, "/exchange/b", Some(1));
+    seat.want(0, "/topic/a", true);
+    seat.want(0, "/exchange/b", true);
     until("wishes to be heeded", || seat.stats().wanted.get() == 2).await;
     assert!(seat.news.try_recv().is_err(), "nobody is told anything yet");
     let listener = TcpListener::bind(address).await.unwrap();
@@ -193,7 +194,7 @@ async fn nonsense_ends_the_session_which_is_made_again_elsewhere() {
     let ((one, first), (other, second)) = (listener().await, listener().await);
     let mut seat = Seat::new(settings(Protocol::Stomp, &[first, second]));
     let mut peer = Peer::accept(&one).await;
-    seat.want(0, "/topic/a", Some(1));
+    seat.want(0, "/topic/a", true);
     peer.confirm().await;
     assert_eq!(seat.told().await.2, SUBSCRIBED);
     drop(one);
@@ -206,14 +207,14 @@ async fn nonsense_ends_the_session_which_is_made_again_elsewhere() {
     assert_eq!(seat.messages(1).await[0].payload(), b"message-id:1\ndestination:/topic/a\n\nhi\0");
     let stats = seat.stats();
     assert_eq!((stats.nonsense.get(), stats.lost.get(), stats.reconnects.get()), (1, 1, 1));
-    assert!(seat.news.try_recv().is_err(), "who was told is not told again");
+    assert_eq!(seat.told().await.2, SUBSCRIBED, "what there was is there again");
 }
 
 #[tokio::test]
 async fn subscriptions_are_made_again_no_faster_than_they_may_be() {
     let (listener, address) = listener().await;
     let mut seat = Seat::new(BrokerSettings { subscribe_rate: 100, ..settings(Protocol::Stomp, &[address]) });
-    (0..50).for_each(|at| seat.want(0, &format!("/topic/t{at}"), Some(1)));
+    (0..50).for_each(|at| seat.want(0, &format!("/topic/t{at}"), true));
     for _ in 0..2 {
         let mut peer = Peer::accept(&listener).await;
         let begun = Instant::now();
@@ -247,7 +248,7 @@ async fn a_broker_that_is_held_back_is_not_taken_for_a_silent_one() {
     let beat = Duration::from_millis(50);
     let mut seat = Seat::new(BrokerSettings { heart_beat: beat, ..settings(Protocol::Stomp, &[address]) });
     let mut peer = Peer::accept_beating(&listener, "50,50").await;
-    seat.want(0, "/topic/a", Some(1));
+    seat.want(0, "/topic/a", true);
     let (_, id) = peer.confirm().await;
     seat.told().await;
     let message =
@@ -260,7 +261,7 @@ async fn a_broker_that_is_held_back_is_not_taken_for_a_silent_one() {
         let mut beats = [0];
         timeout(PATIENCE, peer.stream.read_exact(&mut beats)).await.unwrap().expect("the edge is there");
     }
-    seat.want(0, "/topic/b", Some(1));
+    seat.want(0, "/topic/b", true);
     until("wishes to be heeded meanwhile", || seat.stats().wanted.get() == 2).await;
     assert_eq!(seat.messages(1).await.len(), 1);
     assert_eq!(seat.messages(1).await.len(), 1);
@@ -274,15 +275,15 @@ async fn there_are_no_more_topics_than_there_may_be_but_nobody_wants_to_keep_out
     let linger = Duration::from_secs(3600);
     let mut seat = Seat::new(BrokerSettings { topics_max: 2, linger, ..settings(Protocol::Stomp, &[address]) });
     let mut peer = Peer::accept(&listener).await;
-    seat.want(0, "/topic/a", Some(1));
-    seat.want(0, "/topic/b", Some(1));
-    seat.want(0, "/topic/c", Some(1));
+    seat.want(0, "/topic/a", true);
+    seat.want(0, "/topic/b", true);
+    seat.want(0, "/topic/c", true);
     let (_, state) = (peer.confirm().await, seat.told().await.2);
     assert!(matches!(state, TopicState::Refused(0x97, _)) && seat.stats().refused(Refused::TopicsMax) == 1);
     peer.confirm().await;
     assert_eq!([seat.told().await.2, seat.told().await.2], [SUBSCRIBED, SUBSCRIBED]);
-    seat.want(0, "/topic/a", None);
-    seat.want(0, "/topic/c", Some(1));
+    seat.want(0, "/topic/a", false);
+    seat.want(0, "/topic/c", true);
     assert_eq!(seat.told().await, (None, "/topic/a".into(), TopicState::Ended));
     assert_eq!(peer.frame().await, "UNSUBSCRIBE\nid:1\n\n");
     assert_eq!(peer.confirm().await.0, "/topic/c");
@@ -295,9 +296,9 @@ async fn a_stream_goes_on_where_it_has_stopped_and_only_what_it_no_longer_has_is
     let streams = vec!["/amq/queue/s#".into()];
     let mut seat = Seat::new(BrokerSettings { streams, ..settings(Protocol::Stomp, &[address]) });
     let mut peer = Peer::accept(&listener).await;
-    seat.want(0, "/topic/a", Some(1));
+    seat.want(0, "/topic/a", true);
     peer.confirm().await;
-    seat.want(0, "/amq/queue/st", Some(1));
+    seat.want(0, "/amq/queue/st", true);
     Peer::accept(&listener).await.stream(1, "next").await;
     peer.stream(2, "next").await;
     seat.told().await;
@@ -333,7 +334,7 @@ async fn a_queue_that_is_called_a_stream_is_left_alone() {
     let streams = vec!["/amq/queue/q".into()];
     let mut seat = Seat::new(BrokerSettings { streams, ..settings(Protocol::Stomp, &[address]) });
     let mut peer = Peer::accept(&listener).await;
-    seat.want(0, "/amq/queue/q", Some(1));
+    seat.want(0, "/amq/queue/q", true);
     Peer::accept(&listener).await.stream(1, "next").await;
     peer.stream(1, "next").await;
     assert_eq!(seat.told().await.2, SUBSCRIBED);
@@ -345,9 +346,9 @@ async fn a_queue_that_is_called_a_stream_is_left_alone() {
 #[tokio::test]
 async fn of_a_broker_that_there_is_not_everything_is_refused() {
     let mut seat = Seat::new(settings(Protocol::Stomp, &[]));
-    let request = |quality| TopicRequest { shard: 1, feed: 9, topic: "/topic/a".into(), quality };
-    seat.brokers.want(request(None));
-    seat.brokers.want(request(Some(1)));
+    let request = |is_wanted| TopicRequest { shard: 1, feed: 9, topic: "/topic/a".into(), is_wanted };
+    seat.brokers.want(request(false));
+    seat.brokers.want(request(true));
     let (shard, news) = timeout(PATIENCE, seat.news.recv()).await.unwrap().unwrap();
     assert!((shard, news.feed) == (Some(1), 9) && matches!(news.state, TopicState::Refused(0x80, _)));
 }
