@@ -154,7 +154,6 @@ fn settings(protocol: Protocol, addresses: &[SocketAddr]) -> BrokerSettings {
         topics_max: 100,
         subscribe_rate: 1000,
         message_bytes: 1 << 20,
-        streams: Vec::new(),
     }
 }
 
