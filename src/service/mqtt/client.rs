@@ -397,16 +397,12 @@ impl Client {
             return self.disconnect(desk, who, fault.reason(), fault.words(), Cause::Protocol);
         }
         // What it speaks is not known; of these faults every version has an answer in its own form.
-        match fault.refusal() {
-            Some(code) => {
-                self.version = if fault == Fault::ProtocolLevel { Version::V311 } else { self.version };
-                self.refuse(desk, who, (fault.reason(), code), fault.words());
-            }
-            None => {
-                count(desk, counted(fault.reason()));
-                self.end(desk, who, CloseCode::PROTOCOL_ERROR, fault.words(), Cause::Protocol);
-            }
+        if let Some(code) = fault.refusal() {
+            self.version = if fault == Fault::ProtocolLevel { Version::V311 } else { self.version };
+            return self.refuse(desk, who, (fault.reason(), code), fault.words());
         }
+        count(desk, counted(fault.reason()));
+        self.end(desk, who, CloseCode::PROTOCOL_ERROR, fault.words(), Cause::Protocol);
     }
 
     /// Ends its connection behind what it was sent.

@@ -516,7 +516,7 @@ impl Private {
             match property {
                 Property::MaximumPacketSize(most) => self.packet_max = most,
                 Property::ReceiveMaximum(most) if is_late && most < self.plan.bounds.receive_max => {
-                    self.window.most = Some(most)
+                    self.window.most = Some(most);
                 }
                 _ => {}
             }

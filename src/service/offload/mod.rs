@@ -9,10 +9,10 @@
 //!
 //! Shared topics: `topics.rs` counts what a shard's clients want, and asks the control thread, which has one session
 //! for the whole edge. Everything else goes over sessions of the shard itself, whose connections `callers.rs` makes.
-//! `plan.rs` is what a route says of both, `bounds.rs` its limits, `patterns.rs` what its patterns mean, `stamp.rs` what
-//! brokers are told of publishers; `held.rs` counts what clients have a shard keep, `holds.rs` is why one is not read;
-//! `sessions.rs` is what sessions of both protocols have in common, `attempts.rs` and `beats.rs` when they are looked
-//! at, and tried again.
+//! `plan.rs` is what a route says of both, `bounds.rs` its limits, `patterns.rs` what its patterns mean, `stamp.rs`
+//! what brokers are told of publishers; `held.rs` counts what clients have a shard keep, `holds.rs` is why one is not
+//! read; `sessions.rs` is what sessions of both protocols have in common, `attempts.rs` and `beats.rs` when they are
+//! looked at, and tried again.
 
 mod attempts;
 mod beats;

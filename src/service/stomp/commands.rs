@@ -4,8 +4,8 @@ use super::Stomp;
 use super::client::{Stage, Told};
 use super::relay::{self, Route};
 use super::session::{self, Outgoing, Purpose, SessionId, Submitted};
-use crate::mesh::{OffloadKind, OffloadRefused};
-use crate::service::offload::{Holds, Stamp, may};
+use crate::mesh::{Identity, OffloadKind, OffloadRefused};
+use crate::service::offload::{Holds, OffloadPlan, Stamp, may};
 use crate::shard::service::Desk;
 use crate::shard::slab::Handle;
 use edgehold_wire::stomp::{self, Command, Frame, Version};
@@ -63,19 +63,8 @@ impl Stomp {
         };
         let Some(who) = self.fanout.client(token).map(|it| it.who) else { return };
         let plan = self.plan_of(token);
-        if !may(&plan.rules, &destination, desk.identity(who).map(|it| &**it), true) {
-            return self.refuse_as(
-                desk,
-                token,
-                (OffloadRefused::Forbidden, "you may not send to this destination"),
-                frame,
-            );
-        }
-        // What the stamp replaces is not said.
-        let is_said = |name: &str| plan.stamp_of(None).is_none_or(|stamp| !stamp.replaces(name));
-        let harm = |(name, value): (Cow<'_, str>, Cow<'_, str>)| is_said(&name).then(|| relay::harm(&name, &value))?;
-        if let Some(words) = frame.headers.iter().find_map(harm) {
-            return self.refuse(desk, token, words, frame);
+        if let Some(refused) = not_sent(&plan, desk.identity(who).map(|it| &**it), (&destination, frame)) {
+            return self.refuse_as(desk, token, refused, frame);
         }
         let transaction = match self.transaction_of(token, frame) {
             Ok(transaction) => transaction,
@@ -128,6 +117,10 @@ impl Stomp {
             session.submit(desk, outgoing)
         });
         desk.counters().offload_published[OffloadKind::Stomp as usize] += u64::from(frame.command == Command::Send);
+        self.relayed(desk, token, id, (has_receipt, submitted));
+    }
+
+    fn relayed(&mut self, desk: &mut Desk<'_>, token: u32, id: SessionId, (has_receipt, submitted): (bool, Submitted)) {
         if has_receipt {
             self.peers.clients[token as usize].busy().receipts += 1;
         }
@@ -221,6 +214,21 @@ impl Stomp {
         client.confirm(desk, who, receipt.as_deref());
         client.end(desk, who, CloseCode::NORMAL, "", crate::mesh::Cause::Closed);
     }
+}
+
+/// Why a SEND is not handed on; `None`: it is.
+fn not_sent(
+    plan: &OffloadPlan,
+    client: Option<&Identity>,
+    (destination, frame): (&str, &Frame<'_>),
+) -> Option<(OffloadRefused, &'static str)> {
+    if !may(&plan.rules, destination, client, true) {
+        return Some((OffloadRefused::Forbidden, "you may not send to this destination"));
+    }
+    // What the stamp replaces is not said.
+    let is_said = |name: &str| plan.stamp_of(None).is_none_or(|stamp| !stamp.replaces(name));
+    let harm = |(name, value): (Cow<'_, str>, Cow<'_, str>)| is_said(&name).then(|| relay::harm(&name, &value))?;
+    frame.headers.iter().find_map(harm).map(|words| (OffloadRefused::Frame, words))
 }
 
 /// Writes a client's frame into `out`, as a session says it. `stamp`: what is said of who it is.
