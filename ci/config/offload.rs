@@ -39,6 +39,7 @@ pub fn full_offload(service: &Service) {
         held_bytes: 128 << 20,
         broker_frame_bytes: 8 << 20,
         snapshot_bytes: 1 << 20,
+        name_bytes: 256,
         transactions_max: 4,
         retained_bytes: 64 << 20,
         receive_max: 256,

@@ -1,6 +1,7 @@
 //! The service `mqtt` on the scripted ring: clients by WebSocket and without HTTP, a control thread that confirms what
 //! is wanted, and a broker that is played by hand. The kernel cuts everything anywhere.
 
+mod hostile;
 mod login;
 mod private;
 

@@ -1,6 +1,7 @@
 //! The service `stomp` between clients and a broker that is moved by hand: what is shared, what goes over sessions of
 //! the shard, and what becomes of it when these are lost.
 
+mod hostile;
 mod login;
 
 use crate::stage::{KIND, Stage, limits, settings};
@@ -171,6 +172,8 @@ struct Broker {
     poison: Option<&'static [u8]>,
     /// What it says it is.
     server: &'static str,
+    /// What it ends a session for, whatever it is about.
+    ends_for: Option<Command>,
 }
 
 impl Broker {
@@ -192,7 +195,7 @@ impl Broker {
             for heard in new {
                 match heard.command {
                     Command::Connect if self.is_silent => {}
-                    _ if self.poison.is_some_and(|body| body == heard.body) => {
+                    _ if self.poison.is_some_and(|body| body == heard.body) || self.ends_for == Some(heard.command) => {
                         session.say(stage, Command::Error, &[("message", "it is poison")], b"");
                         stage.shard.ring().end(session.at);
                         break;

@@ -28,8 +28,8 @@ const OUTBOX_MAX: u64 = 4 << 30;
 const SHARD_DESCRIPTORS: u64 = 24;
 /// Plain descriptors of a feed: its connection, one that is being made anew, name resolution.
 const FEED_DESCRIPTORS: u64 = 4;
-/// Plain descriptors of a route in front of a broker: the session for shared topics, one that is made anew, a trial of a
-/// topic, name resolution.
+/// Plain descriptors of a route in front of a broker: the session for shared topics, one that is made anew, a trial of
+/// a topic, name resolution.
 const BROKER_DESCRIPTORS: u64 = 4;
 /// Those of a feed that is connected to.
 const LISTENING_FEED_DESCRIPTORS: u64 = FEED_DESCRIPTORS + 64;

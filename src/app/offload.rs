@@ -92,6 +92,7 @@ fn bounds(keys: &config::OffloadDraft) -> Bounds {
     Bounds {
         held_bytes: usize::try_from(keys.held_bytes).unwrap_or(usize::MAX),
         broker_frame_bytes: keys.broker_frame_bytes as usize,
+        name_bytes: keys.name_bytes as usize,
         transactions_max: usize::from(keys.transactions_max),
         retained_bytes: keys.retained_bytes,
         receive_max: keys.receive_max,

@@ -493,6 +493,8 @@ pub struct OffloadDraft {
     pub broker_frame_bytes: u32,
     /// Bytes of last values of a destination.
     pub snapshot_bytes: u32,
+    /// Bytes of a name that is remembered.
+    pub name_bytes: u32,
     /// Transactions of a client.
     pub transactions_max: u16,
     /// Bytes of retained messages.

@@ -267,6 +267,9 @@ impl Mqtt {
     fn let_in(&mut self, desk: &mut Desk<'_>, id: SessionId, connack: &ConnAck<'_>) {
         let now = desk.now();
         let Some(session) = self.sessions.get_mut(id) else { return };
+        if session.stage != Stage::Greeting {
+            return self.distrust(desk, id, "it has sent CONNACK twice");
+        }
         if connack.reason != 0 {
             if matches!(connack.reason, 0x01 | 0x84) && session.version == Version::V5 {
                 session.version = Version::V311;

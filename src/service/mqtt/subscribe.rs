@@ -62,6 +62,9 @@ impl Mqtt {
         plan: &Arc<OffloadPlan>,
         (filter, options, tag): (&str, Options, Tag),
     ) -> Outcome {
+        if filter.len() > plan.bounds.name_bytes {
+            return Outcome::Known(0x97, false);
+        }
         let group = topic::shared(filter);
         let bare = group.map_or(filter, |(_, bare)| bare);
         let client = desk.identity(who).map(|it| &**it);

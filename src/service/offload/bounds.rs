@@ -7,6 +7,8 @@ pub struct Bounds {
     pub held_bytes: usize,
     /// Bytes of a frame or packet of the broker.
     pub broker_frame_bytes: usize,
+    /// Bytes of a name that is remembered: a destination, a topic filter, the id of a subscription, a receipt.
+    pub name_bytes: usize,
     /// STOMP: transactions of one client that are open.
     pub transactions_max: usize,
     /// MQTT: bytes of retained messages that a shard knows.
@@ -25,6 +27,7 @@ impl Default for Bounds {
         Bounds {
             held_bytes: 64 << 20,
             broker_frame_bytes: 64 << 20,
+            name_bytes: 1024,
             transactions_max: 16,
             retained_bytes: 64 << 20,
             receive_max: 256,

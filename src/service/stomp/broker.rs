@@ -42,6 +42,9 @@ impl Stomp {
     fn let_in(&mut self, desk: &mut Desk<'_>, id: SessionId, frame: &Frame<'_>) {
         let now = desk.now();
         let Some(session) = self.sessions.get_mut(id) else { return };
+        if session.stage != Stage::Greeting {
+            return self.distrust(desk, id, "it has sent CONNECTED twice");
+        }
         session.takes_back = TakesBack::of(&frame.get("server").unwrap_or_default());
         let beats = frame.get("heart-beat").and_then(|text| HeartBeat::parse(&text));
         let own = session.plan.heart_beat_millis;

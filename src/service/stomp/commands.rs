@@ -19,6 +19,10 @@ impl Stomp {
         match frame.command {
             Command::Connect | Command::Stomp => self.connect(desk, who, token, frame),
             _ if stage != Stage::Connected => self.refuse(desk, token, "the first frame is CONNECT", frame),
+            _ if self.has_long_name(token, frame) => {
+                let words = "a destination, id, receipt or transaction is longer than this server takes";
+                self.refuse_as(desk, token, (OffloadRefused::Limit, words), frame);
+            }
             Command::Send => self.send(desk, token, frame),
             Command::Subscribe => self.subscribe(desk, token, frame),
             Command::Unsubscribe => self.unsubscribe(desk, token, frame),
@@ -28,6 +32,14 @@ impl Stomp {
             Command::Disconnect => self.disconnect(desk, token, frame),
             _ => self.refuse(desk, token, "a client does not send this frame", frame),
         }
+    }
+
+    /// What is remembered of a frame beside its body is bounded.
+    fn has_long_name(&self, token: u32, frame: &Frame<'_>) -> bool {
+        let route = usize::from(self.peers.clients[token as usize].route);
+        let most = self.peers.plans[route].bounds.name_bytes;
+        let is_name = |name: &str| matches!(name, "destination" | "id" | "receipt" | "transaction");
+        frame.headers.iter().any(|(name, value)| value.len() > most && is_name(&name))
     }
 
     /// The client is sent ERROR for this frame, which is wrong, and is closed.

@@ -93,7 +93,7 @@ impl Stomp {
         self.forget_pending(id);
         if let Some(next) = session.successor.and_then(|next| self.sessions.get_mut(next)) {
             for outgoing in session.outgoing.into_iter().rev() {
-                next.outgoing_bytes += outgoing.frame.len();
+                next.outgoing_bytes += outgoing.bytes();
                 next.outgoing.push_front(outgoing);
             }
         }

@@ -125,6 +125,13 @@ pub struct Outgoing {
     pub is_suspected: bool,
 }
 
+impl Outgoing {
+    /// What is kept of it.
+    pub fn bytes(&self) -> usize {
+        self.frame.len() + self.receipt.as_ref().map_or(0, |receipt| receipt.len())
+    }
+}
+
 /// What is to be confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -208,7 +215,7 @@ impl Session {
 
     /// Sends it, or keeps it until it can be sent; keeps it until it is confirmed.
     pub fn submit(&mut self, desk: &mut Desk<'_>, outgoing: Outgoing) -> Submitted {
-        self.outgoing_bytes += outgoing.frame.len();
+        self.outgoing_bytes += outgoing.bytes();
         self.outgoing.push_back(outgoing);
         let written = self.pump(desk);
         let is_full = self.outgoing_bytes > self.plan.unconfirmed_bytes;
@@ -240,7 +247,7 @@ impl Session {
 
     fn take(&mut self, place: usize) -> Option<Outgoing> {
         let outgoing = self.outgoing.remove(place)?;
-        self.outgoing_bytes -= outgoing.frame.len();
+        self.outgoing_bytes -= outgoing.bytes();
         Some(outgoing)
     }
 
@@ -280,8 +287,8 @@ impl Session {
         now < self.wary_until
     }
 
-    /// ACK or NACK. Where the broker has ended the session lately it is to be confirmed, so that a frame that is said at
-    /// the same time is not taken for what the broker ends the session for.
+    /// ACK or NACK. Where the broker has ended the session lately it is to be confirmed, so that a frame that is said
+    /// at the same time is not taken for what the broker ends the session for.
     pub fn acknowledge(&mut self, desk: &mut Desk<'_>, owner: Owner, command: Command, headers: &[(&str, &str)]) {
         if !self.is_wary(desk.now()) || !self.is_up() {
             self.tell(desk, command, headers);
@@ -314,18 +321,19 @@ impl Session {
         let known = self.subscriptions.iter().filter(|it| !is_new(*it.0));
         known.for_each(|it| frames.extend_from_slice(&it.1.frame));
         self.write(desk, &frames);
-        self.outgoing_bytes = self.outgoing.iter().map(|it| it.frame.len()).sum();
+        self.outgoing_bytes = self.outgoing.iter().map(Outgoing::bytes).sum();
         self.pump(desk);
     }
 
-    /// The session was lost: takes out what cannot be said again, and returns that of it that somebody is to be told of.
+    /// The session was lost: takes out what cannot be said again, and returns that of it that somebody is to be told
+    /// of.
     pub fn take_bound(&mut self) -> Vec<Outgoing> {
         let is_said_again = |it: &Outgoing| matches!(it.purpose, Purpose::Send(_) | Purpose::Subscribe(_));
         let all = std::mem::take(&mut self.outgoing).into_iter();
         let (kept, mut bound): (Vec<Outgoing>, Vec<Outgoing>) = all.partition(is_said_again);
         bound.retain(|it| it.purpose != Purpose::Acknowledgement);
         (self.outgoing, self.sent) = (kept.into(), 0);
-        self.outgoing_bytes = self.outgoing.iter().map(|it| it.frame.len()).sum();
+        self.outgoing_bytes = self.outgoing.iter().map(Outgoing::bytes).sum();
         bound
     }
 }

@@ -8,8 +8,8 @@ pub(super) const HELD_BYTES: Key<RouteDraft> = Key {
     field: Field::bytes(Rule::Range(64 * KIB, 64 * GIB), |r| &mut r.offload.held_bytes),
     default: Preset::Is("64MiB"),
     owners: &BROKERS,
-    words: "Bytes that each shard keeps for all clients of this route: frames and packets that are not whole yet; MQTT: \
-            wills, topic aliases, and the lists of retained messages that are still to be sent.",
+    words: "Bytes that each shard keeps for all clients of this route: frames and packets that are not whole yet; \
+            MQTT: wills, topic aliases, and the lists of retained messages that are still to be sent.",
     note: "Beyond it, those clients are ended that have the most of it: ERROR, or reason 0x97.",
     example: "\"256MiB\"",
     see: &["message_bytes"],
@@ -35,6 +35,18 @@ pub(super) const SNAPSHOT_BYTES: Key<RouteDraft> = Key {
             (`conflate`). What is larger is not kept.",
     example: "\"64KiB\"",
     see: &["snapshot", "topics_max", "slow_client"],
+    ..Key::PLAIN
+};
+
+pub(super) const NAME_BYTES: Key<RouteDraft> = Key {
+    name: "name_bytes",
+    field: Field::bytes(Rule::Range(64, 64 * KIB), |r| &mut r.offload.name_bytes),
+    default: Preset::Is("1KiB"),
+    owners: &BROKERS,
+    words: "Bytes of a name that a client has a shard remember: a destination or topic filter, and in STOMP the id of a \
+            subscription, a receipt, a transaction. Beyond it, ERROR, or reason 0x97.",
+    example: "\"256\"",
+    see: &["subscriptions_max", "held_bytes"],
     ..Key::PLAIN
 };
 
@@ -78,7 +90,8 @@ pub(super) const IN_FLIGHT_MAX: Key<RouteDraft> = Key {
     field: Field::count(Rule::Range(1, 8192), |r| &mut r.offload.in_flight_max),
     default: Preset::Is("1024"),
     owners: &MQTT,
-    words: "Messages of QoS 1 and 2 that one client is sent before it acknowledges them, whatever it says that it takes.",
+    words: "Messages of QoS 1 and 2 that one client is sent before it acknowledges them, whatever it says that it \
+            takes.",
     example: "16",
     see: &["receive_max", "slow_client"],
     ..Key::PLAIN

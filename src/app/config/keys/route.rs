@@ -147,7 +147,7 @@ fn no_feed(text: &str, known: &[String]) -> String {
 }
 
 /// The keys of `[[route]]`, apart from those of `[limits]`.
-pub(crate) static ROUTE: [Key<RouteDraft>; 73] = [
+pub(crate) static ROUTE: [Key<RouteDraft>; 74] = [
     Key {
         name: "path",
         field: Field::Text { form: "a path that begins with a slash", store: RouteDraft::store_path },
@@ -511,6 +511,7 @@ pub(crate) static ROUTE: [Key<RouteDraft>; 73] = [
     offload_limits::HELD_BYTES,
     offload_limits::BROKER_FRAME_BYTES,
     offload_limits::SNAPSHOT_BYTES,
+    offload_limits::NAME_BYTES,
     offload_limits::TRANSACTIONS_MAX,
     offload_limits::RETAINED_BYTES,
     offload_limits::RECEIVE_MAX,
