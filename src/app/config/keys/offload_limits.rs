@@ -43,8 +43,8 @@ pub(super) const NAME_BYTES: Key<RouteDraft> = Key {
     field: Field::bytes(Rule::Range(64, 64 * KIB), |r| &mut r.offload.name_bytes),
     default: Preset::Is("1KiB"),
     owners: &BROKERS,
-    words: "Bytes of a name that a client has a shard remember: a destination or topic filter, and in STOMP the id of a \
-            subscription, a receipt, a transaction. Beyond it, ERROR, or reason 0x97.",
+    words: "Bytes of a name that a client has a shard remember: a destination or topic filter, and in STOMP the id of \
+            a subscription, a receipt, a transaction. Beyond it, ERROR, or reason 0x97.",
     example: "\"256\"",
     see: &["subscriptions_max", "held_bytes"],
     ..Key::PLAIN
