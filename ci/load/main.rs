@@ -1,8 +1,8 @@
 //! The server as a whole, over real sockets: many clients, bad clients, a full house, the way out.
 //!
 //! Each test starts a server process of its own ([`peer`]) and meets it with plain clients by the thousand
-//! ([`crowd`]), one by one ([`by_hand`]), with clients that want to harm ([`hostile`], of brokers: [`offload`]), and with
-//! an independent WebSocket library ([`busy`]); with all of these over TLS ([`secured`]). The crowded ones run
+//! ([`crowd`]), one by one ([`by_hand`]), with clients that want to harm ([`hostile`], of brokers: [`offload`]), and
+//! with an independent WebSocket library ([`busy`]); with all of these over TLS ([`secured`]). The crowded ones run
 //! one after another, as two of them together would fill the table of open files and spoil each other's figures; those
 //! of a few clients run beside each other.
 

@@ -54,11 +54,11 @@ struct Session {
 
 impl Broker {
     pub(super) fn stomp() -> Broker {
-        Broker::start(|session, stream| session.speak_stomp(stream))
+        Broker::start(Session::speak_stomp)
     }
 
     pub(super) fn mqtt() -> Broker {
-        Broker::start(|session, stream| session.speak_mqtt(stream))
+        Broker::start(Session::speak_mqtt)
     }
 
     fn start(speak: fn(&Session, TcpStream)) -> Broker {
@@ -124,7 +124,7 @@ impl Session {
     // ---- STOMP ----
 
     fn speak_stomp(&self, mut stream: TcpStream) {
-        let (mut came, mut chunk) = (Vec::new(), [0; 64 << 10]);
+        let (mut came, mut chunk) = (Vec::new(), [0; 16 << 10]);
         while let Ok(len @ 1..) = stream.read(&mut chunk) {
             came.extend_from_slice(&chunk[..len]);
             let mut at = 0;
@@ -182,7 +182,7 @@ impl Session {
     // ---- MQTT ----
 
     fn speak_mqtt(&self, mut stream: TcpStream) {
-        let (mut came, mut chunk, mut version) = (Vec::new(), [0; 64 << 10], None);
+        let (mut came, mut chunk, mut version) = (Vec::new(), [0; 16 << 10], None);
         while let Ok(len @ 1..) = stream.read(&mut chunk) {
             came.extend_from_slice(&chunk[..len]);
             let mut at = 0;

@@ -233,7 +233,7 @@ fn floods_of_filters(edge: &Edge) {
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     edge.suffers("a client subscribes to all there is", ("limit", 100), || {
         let codes = client(edge).subscribe(1, &many);
-        assert_eq!(codes.iter().filter(|code| **code == 0x97).count(), 200 - 64);
+        assert!(codes[..64].iter().all(|code| *code == 0) && codes[64..].iter().all(|code| *code == 0x97));
     });
     edge.suffers("many clients do", ("broker", 1), || {
         let mut lines: Vec<Line> = (0..12).map(|_| client(edge)).collect();
