@@ -1,8 +1,8 @@
 //! Packets of a client that has a session of its own, there and back.
 //!
-//! What the client says is read, and handed on as it came: what it may not do is answered here. What the broker says is
-//! handed on in whatever pieces it comes; it is followed only so far that it is known where packets end, since an answer
-//! of the edge may not stand within another packet.
+//! What the client says is read, and handed on as it came: what it may not do is answered here. What the broker says
+//! is handed on in whatever pieces it comes; it is followed only so far that it is known where packets end, since an
+//! answer of the edge may not stand within another packet.
 //!
 //! Each side is not read while the other takes nothing.
 

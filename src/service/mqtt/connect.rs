@@ -141,7 +141,14 @@ impl Mqtt {
             return client.refuse(desk, who, (0x87, 5), "you may not publish your will there");
         }
         let Some(asked) = client.busy().asked.take() else { return };
-        let Some(asked) = self.privately(desk, who, token, asked) else { return };
+        if let Some(asked) = self.privately(desk, who, token, asked) {
+            self.let_client_in(desk, who, token, &asked);
+        }
+    }
+
+    /// CONNACK of a client that is shared.
+    fn let_client_in(&mut self, desk: &mut Desk<'_>, who: Handle, token: u32, asked: &Asked) {
+        let plan = self.plan_of(token);
         let identity = desk.identity(who).map(|it| &**it);
         let client = &mut self.peers.clients[token as usize];
         if let (Some(stamp), Some(will)) = (plan.stamp_of(identity), &mut client.busy().will) {
@@ -152,7 +159,7 @@ impl Mqtt {
         let client = &mut self.peers.clients[token as usize];
         let mut raw = Vec::new();
         if client.version == Version::V5 {
-            welcome_properties(&mut raw, &asked, &plan);
+            welcome_properties(&mut raw, asked, &plan);
         }
         let mut out = Vec::with_capacity(64);
         let connack = ConnAck { session_present: false, reason: 0, properties: Properties::written(&raw) };

@@ -148,9 +148,9 @@ pub(super) const PRIVATE_AS: Key<RouteDraft> = Key {
     default: Preset::Is("edge"),
     owners: &BROKERS,
     words: "As whom a client's own session logs in: as the edge, or with the `login` and `passcode` that it has shown.",
-    note: "As the edge, an MQTT client's identifier at the broker is `edgehold:`, the length of who the client is, `:`, \
-           who it is, `:`, and its identifier, so that no user takes another's session; of a client of whom nothing is \
-           known it is its own. As the client, it is the client's own, and the broker says who may have it.",
+    note: "As the edge, an MQTT client's identifier at the broker is `edgehold:`, the length of who the client is, \
+           `:`, who it is, `:`, and its identifier, so that no user takes another's session; of a client of whom \
+           nothing is known it is its own. As the client, it is the client's own, and the broker says who may have it.",
     example: "\"client\"",
     see: &["credentials", "private_when"],
 };
