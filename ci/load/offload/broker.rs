@@ -1,6 +1,6 @@
 //! A broker as far as attacks need one: STOMP with topics and queues, MQTT 5 with filters; one thread a connection.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +13,8 @@ use edgehold_wire::stomp::{self, Command, Frame, Version};
 
 /// What the broker ends a session for.
 pub(super) const NOPE: &str = "/exchange/nope";
+/// What begins the name of a queue.
+const QUEUE: &str = "/queue/";
 /// It does not acknowledge what is published below it.
 pub(super) const HOLD: &str = "hold/";
 
@@ -29,6 +31,8 @@ pub(super) struct Broker {
 #[derive(Default)]
 struct Shared {
     subscribers: Vec<Subscriber>,
+    /// Messages of queues that nobody has, by their numbers.
+    backlog: HashMap<String, BTreeMap<u64, Vec<u8>>>,
     last: u64,
     most_unacknowledged: usize,
     published: HashMap<String, usize>,
@@ -41,8 +45,8 @@ struct Subscriber {
     name: String,
     mouth: TcpStream,
     prefetch: usize,
-    waiting: VecDeque<(String, Vec<u8>)>,
-    unacknowledged: HashSet<String>,
+    waiting: BTreeMap<u64, Vec<u8>>,
+    unacknowledged: BTreeMap<u64, Vec<u8>>,
 }
 
 /// A connection, as its thread knows it.
@@ -77,7 +81,7 @@ impl Broker {
                 let session = Session { shared: all.clone(), connection, mouth };
                 thread::spawn(move || {
                     speak(&session, stream);
-                    session.shared().subscribers.retain(|it| it.connection != session.connection);
+                    session.shared().leave(|it| it.connection == session.connection);
                 });
             }
         });
@@ -115,10 +119,13 @@ impl Session {
 
     fn enter(&self, (id, name): (&str, &str), prefetch: usize) {
         let mouth = self.mouth.try_clone().expect("a descriptor");
-        let (id, name) = (id.into(), name.into());
-        let (waiting, unacknowledged) = (VecDeque::new(), HashSet::new());
-        let subscriber = Subscriber { connection: self.connection, id, name, mouth, prefetch, waiting, unacknowledged };
-        self.shared().subscribers.push(subscriber);
+        let mut shared = self.shared();
+        let (waiting, unacknowledged) = (shared.backlog.remove(name).unwrap_or_default(), BTreeMap::new());
+        let name = String::from(name);
+        let (connection, id) = (self.connection, id.into());
+        let mut it = Subscriber { connection, id, name, mouth, prefetch, waiting, unacknowledged };
+        it.pump(&mut shared.most_unacknowledged);
+        shared.subscribers.push(it);
     }
 
     // ---- STOMP ----
@@ -159,6 +166,8 @@ impl Session {
         match frame.command {
             Command::Connect => self.tell(Command::Connected, &[("version", "1.2"), ("server", "ActiveMQ/5")]),
             Command::Send if destination == NOPE => {
+                // Whoever hears it finds all messages of queues given back.
+                self.shared().leave(|it| it.connection == self.connection);
                 self.tell(Command::Error, &[("message", "there is no such exchange")]);
                 return false;
             }
@@ -168,7 +177,7 @@ impl Session {
                 self.enter((&id, &destination), prefetch);
             }
             Command::Unsubscribe => {
-                self.shared().subscribers.retain(|it| it.connection != self.connection || it.id != id);
+                self.shared().leave(|it| it.connection == self.connection && it.id == id);
             }
             Command::Ack => self.shared().acknowledge(&id),
             _ => {}
@@ -225,7 +234,7 @@ impl Session {
             Packet::Unsubscribe(it) => {
                 let codes: Vec<u8> = it.filters.iter().map(|_| 0).collect();
                 for (filter, _) in it.filters.iter() {
-                    self.shared().subscribers.retain(|it| it.connection != self.connection || it.name != filter);
+                    self.shared().leave(|it| it.connection == self.connection && it.name == filter);
                 }
                 let unsuback = mqtt::UnsubAck { packet_id: it.packet_id, properties, codes: &codes };
                 mqtt::write_unsuback(&mut out, version, &unsuback);
@@ -259,21 +268,35 @@ impl Shared {
     /// To all subscribers of a topic, to the first one of a queue.
     fn send(&mut self, destination: &str, body: &[u8]) {
         self.count(destination);
-        let Shared { subscribers, last, most_unacknowledged, .. } = self;
-        let is_queue = destination.starts_with("/queue/");
-        let its = subscribers.iter_mut().filter(|it| it.name == destination);
+        self.last += 1;
+        let Shared { subscribers, backlog, last, most_unacknowledged, .. } = self;
+        let is_queue = destination.starts_with(QUEUE);
+        let mut its = subscribers.iter_mut().filter(|it| it.name == destination).peekable();
+        if is_queue && its.peek().is_none() {
+            backlog.entry(destination.into()).or_default().insert(*last, body.to_vec());
+        }
         for it in its.take(if is_queue { 1 } else { usize::MAX }) {
-            *last += 1;
-            it.waiting.push_back((format!("m{last}"), body.to_vec()));
-            it.pump(most_unacknowledged, is_queue);
+            it.waiting.insert(*last, body.to_vec());
+            it.pump(most_unacknowledged);
+        }
+    }
+
+    /// Subscriptions end; what their clients have of queues is for others.
+    fn leave(&mut self, is_it: impl Fn(&Subscriber) -> bool) {
+        for mut it in self.subscribers.extract_if(.., |it| is_it(it)) {
+            if it.name.starts_with(QUEUE) {
+                it.waiting.append(&mut it.unacknowledged);
+                self.backlog.entry(it.name).or_default().append(&mut it.waiting);
+            }
         }
     }
 
     fn acknowledge(&mut self, id: &str) {
+        let Some(number) = id.strip_prefix('m').and_then(|it| it.parse().ok()) else { return };
         let Shared { subscribers, most_unacknowledged, .. } = self;
         for it in subscribers.iter_mut() {
-            if it.unacknowledged.remove(id) {
-                it.pump(most_unacknowledged, true);
+            if it.unacknowledged.remove(&number).is_some() {
+                it.pump(most_unacknowledged);
             }
         }
     }
@@ -300,15 +323,16 @@ impl Shared {
 
 impl Subscriber {
     /// Sends what waits, as far as the prefetch goes.
-    fn pump(&mut self, most: &mut usize, is_queue: bool) {
+    fn pump(&mut self, most: &mut usize) {
         while self.unacknowledged.len() < self.prefetch {
-            let Some((id, body)) = self.waiting.pop_front() else { return };
+            let Some((number, body)) = self.waiting.pop_first() else { return };
+            let id = format!("m{number}");
             let headers = [("subscription", &*self.id), ("message-id", &id), ("destination", &self.name), ("ack", &id)];
             let mut out = Vec::new();
             stomp::write(&mut out, Version::V12, Command::Message, &headers, &body);
             let _ = self.mouth.write_all(&out);
-            if is_queue {
-                self.unacknowledged.insert(id);
+            if self.name.starts_with(QUEUE) {
+                self.unacknowledged.insert(number, body);
                 *most = self.unacknowledged.len().max(*most);
             }
         }
