@@ -16,8 +16,7 @@ const STORIES = [
 // Played by its name alone, since it takes minutes: brokers killed again and again under publishers.
 const LONG = ['storm', 'streams'];
 
-// Played by its name alone, since it fails: `offload-brokers`, where edgehold does not know what brokers of version 3.1.1 retain, and
-// publishes in a version that they do not speak.
+// Played by its name alone, since it fails: `offload-brokers`, where edgehold does not know what brokers of version 3.1.1 retain.
 const UNMET = ['offload-brokers'];
 const STORY_MS = Number(process.env.EDGEHOLD_STORY_MS ?? 240_000);
 

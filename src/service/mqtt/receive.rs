@@ -145,7 +145,7 @@ impl Mqtt {
                 Err(fault) => {
                     // A broker that knows 3.1.1 alone says so in its own words.
                     if session.stage == super::session::Stage::Greeting {
-                        session.version = mqtt::Version::V311;
+                        session.speak(mqtt::Version::V311);
                     }
                     self.distrust(desk, id, fault.words());
                     return bytes.len();

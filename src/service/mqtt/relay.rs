@@ -216,6 +216,9 @@ impl Mqtt {
         let Some(session) = self.sessions.get_mut(id) else { return };
         self.callers.closed(desk, &mut session.call);
         (session.handle, session.rest, session.least) = (None, Vec::new(), 0);
+        if session.stage == Stage::Greeting {
+            session.is_not_answered();
+        }
         session.stage = Stage::Down(now);
         if session.is_needed() {
             self.wait(now, id);
@@ -270,9 +273,10 @@ impl Mqtt {
         if session.stage != Stage::Greeting {
             return self.distrust(desk, id, "it has sent CONNACK twice");
         }
+        session.unanswered = 0;
         if connack.reason != 0 {
             if matches!(connack.reason, 0x01 | 0x84) && session.version == Version::V5 {
-                session.version = Version::V311;
+                session.speak(Version::V311);
             }
             return self.distrust(desk, id, reason_words(connack.properties));
         }

@@ -15,7 +15,9 @@ pub use crate::service::offload::{SessionId, Stage, Submitted};
 use crate::service::upstreams::Call;
 use crate::shard::service::{Backpressure, Desk};
 use crate::shard::slab::Handle;
-use edgehold_wire::mqtt::{self, Ack, AckKind, Disconnect, Properties, Property, QoS, Version};
+use edgehold_wire::mqtt::{
+    self, Ack, AckKind, Disconnect, Limits, Packet, Properties, Property, QoS, Read, Role, Version,
+};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -32,6 +34,8 @@ pub struct Session {
     pub stage: Stage,
     /// What is spoken.
     pub version: Version,
+    /// So many times in a row the broker did not answer CONNECT.
+    pub unanswered: u32,
     /// The broker has let it in before: what it may remember is wanted.
     pub is_known: bool,
     /// When it is looked at, and tried again.
@@ -87,6 +91,18 @@ pub struct Outgoing {
     pub packet: Box<[u8]>,
 }
 
+impl Outgoing {
+    /// As another version has it. 3.1.1 has no properties.
+    fn rewrite(&mut self, was: Version, version: Version) {
+        let limits = Limits { packet_bytes: u32::MAX };
+        let read = mqtt::read(&self.packet, &limits, Some(was), Role::Server);
+        let Ok(Read::Packet { packet: Packet::Publish(publish), .. }) = read else { return };
+        let owner = (self.owner, self.client_id);
+        let written = super::publish::outgoing(version, &publish, owner, (None, &mut Vec::new()));
+        (self.packet, self.id_at) = (written.packet, written.id_at);
+    }
+}
+
 /// Packet identifiers, a bit for each that is in use.
 struct Identifiers {
     bits: Box<[u64]>,
@@ -123,6 +139,7 @@ impl Session {
             place,
             stage: Stage::Down(0),
             version: Version::V5,
+            unanswered: 0,
             is_known: false,
             attempts: Attempts::default(),
             answers_by: 0,
@@ -167,6 +184,24 @@ impl Session {
     /// What the broker takes at once.
     pub fn set_window(&mut self, most: u16) {
         self.window = most.min(WINDOW);
+    }
+
+    /// CONNECT was not answered. Brokers of 3.1.1 that hang up at MQTT 5 say no more than that; one that is going down
+    /// does so as well, but seldom twice in a row.
+    pub fn is_not_answered(&mut self) {
+        self.unanswered += 1;
+        if self.unanswered.is_multiple_of(2) {
+            self.speak(if self.version == Version::V5 { Version::V311 } else { Version::V5 });
+        }
+    }
+
+    /// Another version is spoken from now on: in that is written what was not acknowledged.
+    pub fn speak(&mut self, version: Version) {
+        let was = std::mem::replace(&mut self.version, version);
+        for it in self.outgoing.iter_mut().filter(|it| was != version && !it.is_released) {
+            it.rewrite(was, version);
+        }
+        self.outgoing_bytes = self.outgoing.iter().map(|it| it.packet.len()).sum();
     }
 
     /// Sends bytes, if it is up; lost where it is not.
@@ -295,6 +330,29 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_is_written_anew_for_a_broker_that_speaks_another_version() {
+        let mut raw = Vec::new();
+        Property::User("a", "b").write(&mut raw);
+        for (qos, packet_id) in [(QoS::AtMostOnce, None), (QoS::ExactlyOnce, Some(9))] {
+            let (topic, payload, properties) = ("a/b", &b"x"[..], Properties::written(&raw));
+            let publish = mqtt::Publish { dup: false, qos, retain: true, topic, packet_id, properties, payload };
+            let mut it = super::super::publish::outgoing(Version::V5, &publish, (None, 9), (None, &mut Vec::new()));
+            it.rewrite(Version::V5, Version::V311);
+            if packet_id.is_some() {
+                it.packet[it.id_at..it.id_at + 2].copy_from_slice(&77_u16.to_be_bytes());
+            }
+            let limits = Limits { packet_bytes: 100 };
+            let Ok(Read::Packet { packet: Packet::Publish(read), used }) =
+                mqtt::read(&it.packet, &limits, Some(Version::V311), Role::Server)
+            else {
+                panic!("no PUBLISH: {:?}", it.packet);
+            };
+            assert_eq!((read.packet_id, read.topic, read.payload), (packet_id.map(|_| 77), topic, payload));
+            assert!(read.retain && used == it.packet.len());
+        }
+    }
 
     #[test]
     fn an_identifier_is_given_once_until_it_is_given_back() {

@@ -149,7 +149,8 @@ impl Stomp {
         let mut out = Vec::with_capacity(frame.body.len() + 256);
         write_as(&mut out, frame, (version, &headers));
         let message_id = frame.get("message-id").unwrap_or_default().as_ref().into();
-        queue.pending.push_back(Pending { session: id, number: delivered, message_id, ack: ack.as_ref().into() });
+        let ack = ack.as_ref().into();
+        queue.pending.push_back(Pending { session: id, number: delivered, message_id, ack, transaction: 0 });
         let is_auto = queue.ack == Ack::Auto;
         let room = client.send(desk, who, &out);
         if is_auto && room == Backpressure::Ready {

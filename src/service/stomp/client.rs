@@ -164,6 +164,8 @@ pub struct Pending {
     pub message_id: Box<str>,
     /// What the broker wants it acknowledged by.
     pub ack: Box<str>,
+    /// The number of the transaction in which it was acknowledged; zero: of none.
+    pub transaction: u64,
 }
 
 impl Busy {

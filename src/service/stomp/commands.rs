@@ -199,6 +199,7 @@ impl Stomp {
                 self.peers.clients[token as usize].busy().transactions.retain(|it| it.1 != id || it.2 != number);
                 let session = self.sessions.get_mut(id).into_iter();
                 session.for_each(|it| it.transactions = it.transactions.saturating_sub(1));
+                self.settle_transaction(token, (id, number), frame.command == Command::Commit);
                 self.relay(desk, token, id, frame, (Some(number), Purpose::Bound));
             }
             _ => self.refuse(desk, token, "there is no transaction of this name", frame),

@@ -53,6 +53,8 @@ impl Stomp {
             let session = self.sessions.get_mut(pending.session).into_iter();
             session.for_each(|it| it.unacknowledged = it.unacknowledged.saturating_sub(1));
         }
+        // What was acknowledged in a transaction that is open is that one's.
+        let here: Vec<_> = here.into_iter().filter(|it| it.transaction == 0).collect();
         let Some(session) = self.sessions.get_mut(id) else { return };
         let ended = session.subscriptions.remove(&number);
         if session.stage != Stage::Up {

@@ -340,17 +340,18 @@ impl Stomp {
         }
     }
 
-    /// What a client that has left had of sessions: its messages are given back, its subscriptions and transactions
-    /// ended.
+    /// What a client that has left had of sessions: its transactions and subscriptions are ended, its messages given
+    /// back, those as well that it has acknowledged in a transaction.
     pub(super) fn give_up(&mut self, desk: &mut Desk<'_>, busy: Busy) {
-        for queue in busy.queues {
-            self.leave_queue(desk, queue);
-        }
         for (_, id, number) in busy.transactions {
             if let Some(session) = self.sessions.get_mut(id) {
                 session.transactions = session.transactions.saturating_sub(1);
                 session.tell(desk, Command::Abort, &[("transaction", &format!("x{number}"))]);
             }
+        }
+        for mut queue in busy.queues {
+            queue.pending.iter_mut().for_each(|it| it.transaction = 0);
+            self.leave_queue(desk, queue);
         }
         if let Some(id) = busy.private {
             self.end_private(desk, id);

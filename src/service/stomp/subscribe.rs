@@ -208,7 +208,7 @@ impl Stomp {
 
     pub(super) fn acknowledge(&mut self, desk: &mut Desk<'_>, token: u32, frame: &Frame<'_>) {
         let transaction = match self.transaction_of(token, frame) {
-            Ok(transaction) => transaction.map(|it| format!("x{}", it.1)),
+            Ok(transaction) => transaction.map_or(0, |it| it.1),
             Err(words) => return self.refuse(desk, token, words, frame),
         };
         let client = &mut self.peers.clients[token as usize];
@@ -220,18 +220,34 @@ impl Stomp {
             return self.refuse(desk, token, "you were sent no message of this id", frame);
         }
         let client = &mut self.peers.clients[token as usize];
-        let found = take_acknowledged(client.busy().queues.iter_mut(), &name, is_new);
+        let found = take_acknowledged(client.busy().queues.iter_mut(), &name, (is_new, transaction));
         client.tidy();
         let owner = self.owner(token);
+        let name = format!("x{transaction}");
         // Of a shared topic the broker knows nothing; what is of a session that was lost will come again.
-        for pending in found {
-            let Some(session) = self.sessions.get_mut(pending.session) else { continue };
-            let mut headers = vec![("id", &*pending.ack)];
-            headers.extend(transaction.as_deref().map(|it| ("transaction", it)));
+        for (id, ack) in found {
+            let Some(session) = self.sessions.get_mut(id) else { continue };
+            let mut headers = vec![("id", &*ack)];
+            headers.extend((transaction > 0).then_some(("transaction", &*name)));
             session.acknowledge(desk, owner, frame.command, &headers);
-            session.unacknowledged = session.unacknowledged.saturating_sub(1);
+            session.unacknowledged = session.unacknowledged.saturating_sub(u32::from(transaction == 0));
         }
         self.confirm(desk, token, frame.get("receipt").as_deref());
+    }
+
+    /// A transaction of the client has ended: what was acknowledged in it is so from now on, or is not.
+    pub(super) fn settle_transaction(&mut self, token: u32, (id, number): (SessionId, u64), is_committed: bool) {
+        let busy = self.peers.clients[token as usize].busy();
+        let mut acknowledged = 0;
+        for queue in &mut busy.queues {
+            let before = queue.pending.len();
+            queue.pending.retain(|it| !is_committed || it.transaction != number);
+            acknowledged += (before - queue.pending.len()) as u32;
+            let open = queue.pending.iter_mut().filter(|it| it.transaction == number);
+            open.for_each(|it| it.transaction = 0);
+        }
+        let session = self.sessions.get_mut(id).into_iter();
+        session.for_each(|it| it.unacknowledged = it.unacknowledged.saturating_sub(acknowledged));
     }
 }
 
@@ -242,16 +258,30 @@ fn was_given(name: &str, delivered: u64) -> bool {
     number('t').is_some() || number('q').is_some_and(|number| (1..=delivered).contains(&number))
 }
 
-/// Takes the message that a client names, and with `client` all before it, out of what is pending; what the broker
-/// wants them acknowledged by.
-fn take_acknowledged<'q>(queues: impl Iterator<Item = &'q mut Queue>, name: &str, by_number: bool) -> Vec<Pending> {
+/// Finds the message that a client names, and with `client` all before it, among what is pending; of what session each
+/// is, and what the broker wants it acknowledged by. Outside of transactions they are not pending any more; in one they
+/// are until it is committed, lest they be lost to all where it is not. What is acknowledged in an open one is not again.
+fn take_acknowledged<'q>(
+    queues: impl Iterator<Item = &'q mut Queue>,
+    name: &str,
+    (by_number, transaction): (bool, u64),
+) -> Vec<(SessionId, Box<str>)> {
     let number = name.strip_prefix('q').and_then(|it| it.parse::<u64>().ok());
     let is_it = |it: &Pending| if by_number { Some(it.number) == number } else { *it.message_id == *name };
     for queue in queues {
-        if let Some(at) = queue.pending.iter().position(is_it) {
-            let from = if queue.ack == Ack::Client { 0 } else { at };
-            return queue.pending.drain(from..=at).collect();
+        let Some(at) = queue.pending.iter().position(is_it) else { continue };
+        let from = if queue.ack == Ack::Client { 0 } else { at };
+        let (mut found, mut open) = (Vec::new(), VecDeque::new());
+        for mut pending in queue.pending.drain(from..=at) {
+            if pending.transaction == 0 {
+                found.push((pending.session, pending.ack.clone()));
+                pending.transaction = transaction;
+            }
+            open.extend((pending.transaction > 0).then_some(pending));
         }
+        let behind = queue.pending.split_off(from);
+        queue.pending.extend(open.into_iter().chain(behind));
+        return found;
     }
     Vec::new()
 }
