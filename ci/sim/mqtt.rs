@@ -619,7 +619,8 @@ fn silence_beyond_keep_alive_ends_a_client() {
     assert_eq!(alive.ask(&mut hall, mqtt::write_ping), "PingResp");
 }
 
-/// Retained messages: to those who subscribe, behind SUBACK; not to those who had them, and not when they were taken away.
+/// Retained messages: to those who subscribe, behind SUBACK; not to those who had them, and not when they were taken
+/// away.
 #[test]
 fn who_subscribes_is_sent_what_is_kept() {
     let mut hall = Hall::new(plan(), 5);

@@ -280,17 +280,7 @@ impl Mqtt {
             }
             return self.distrust(desk, id, reason_words(connack.properties));
         }
-        let mut keep_alive = KEEP_ALIVE;
-        session.set_window(u16::MAX);
-        for property in connack.properties.iter() {
-            match property {
-                Property::ReceiveMaximum(most) => session.set_window(most),
-                Property::MaximumPacketSize(most) => session.packet_max = most,
-                Property::ServerKeepAlive(seconds) => keep_alive = seconds,
-                _ => {}
-            }
-        }
-        session.keep_alive = u32::from(keep_alive) * SECOND;
+        take_terms(session, connack.properties);
         (session.stage, session.spoke, session.heard) = (Stage::Up, now, now);
         session.attempts.succeeded();
         session.is_known = true;
@@ -334,4 +324,19 @@ impl Mqtt {
 fn reason_words(properties: Properties<'_>) -> &str {
     let words = properties.iter().find_map(|it| if let Property::Reason(words) = it { Some(words) } else { None });
     words.unwrap_or("the broker refuses it")
+}
+
+/// What the broker takes, as CONNACK says.
+fn take_terms(session: &mut Session, properties: Properties<'_>) {
+    let mut keep_alive = KEEP_ALIVE;
+    session.set_window(u16::MAX);
+    for property in properties.iter() {
+        match property {
+            Property::ReceiveMaximum(most) => session.set_window(most),
+            Property::MaximumPacketSize(most) => session.packet_max = most,
+            Property::ServerKeepAlive(seconds) => keep_alive = seconds,
+            _ => {}
+        }
+    }
+    session.keep_alive = u32::from(keep_alive) * SECOND;
 }

@@ -260,7 +260,8 @@ fn was_given(name: &str, delivered: u64) -> bool {
 
 /// Finds the message that a client names, and with `client` all before it, among what is pending; of what session each
 /// is, and what the broker wants it acknowledged by. Outside of transactions they are not pending any more; in one they
-/// are until it is committed, lest they be lost to all where it is not. What is acknowledged in an open one is not again.
+/// are until it is committed, lest they be lost to all where it is not. What is acknowledged in an open one is not
+/// again.
 fn take_acknowledged<'q>(
     queues: impl Iterator<Item = &'q mut Queue>,
     name: &str,

@@ -177,8 +177,8 @@ impl Mqtt {
         self.alone.drain(..).for_each(|filter| keeper.topics.set_due(&filter));
     }
 
-    /// A session that the broker is to keep is begun anew, and then gone on with: Mosquitto 2.0 forgets one when it ends
-    /// whose last connection had Clean Start.
+    /// A session that the broker is to keep is begun anew, and then gone on with: Mosquitto 2.0 forgets one when it
+    /// ends whose last connection had Clean Start.
     async fn open(&mut self, address: &BrokerAddress, settings: &BrokerSettings) -> io::Result<Opened> {
         let opened = self.spoken.open(address, settings, !self.is_kept).await??;
         if self.is_kept || !opened.is_kept {

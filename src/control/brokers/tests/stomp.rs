@@ -290,21 +290,27 @@ async fn there_are_no_more_topics_than_there_may_be_but_nobody_wants_to_keep_out
     assert_eq!(seat.told().await.1, "/topic/c");
 }
 
-#[tokio::test]
-async fn a_stream_goes_on_where_it_has_stopped_and_only_what_it_no_longer_has_is_told() {
-    let (listener, address) = listener().await;
+/// A topic and a stream of which nothing has come yet when the session is lost.
+async fn with_stream(address: SocketAddr, listener: &TcpListener) -> Seat {
     let streams = vec!["/amq/queue/s#".into()];
     let mut seat = Seat::new(BrokerSettings { streams, ..settings(Protocol::Stomp, &[address]) });
-    let mut peer = Peer::accept(&listener).await;
+    let mut peer = Peer::accept(listener).await;
     seat.want(0, "/topic/a", true);
     peer.confirm().await;
     seat.want(0, "/amq/queue/st", true);
-    Peer::accept(&listener).await.stream(1, "next").await;
+    Peer::accept(listener).await.stream(1, "next").await;
     peer.stream(2, "next").await;
     seat.told().await;
     seat.told().await;
     drop(peer);
     seat.loss().await;
+    seat
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_where_it_has_stopped_and_only_what_it_no_longer_has_is_told() {
+    let (listener, address) = listener().await;
+    let mut seat = with_stream(address, &listener).await;
     // Nothing has come yet: what was published since it was confirmed is asked for.
     let mut peer = Peer::accept(&listener).await;
     peer.confirm().await;
