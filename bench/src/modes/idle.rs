@@ -72,7 +72,8 @@ fn climb(flags: &Idle, session: &Session<'_>, crew: &mut Crew, out: &mut Outcome
             return Ok(());
         }
         if crew.open() == 0 {
-            return failed(crew.loss("no client stands"));
+            let refused = out.connect.iter().flat_map(|it| &it.failed).map(|(cause, count)| format!("{count} {cause}"));
+            return failed([vec![crew.loss("no client stands")], refused.collect()].concat().join(", "));
         }
     }
     Ok(())

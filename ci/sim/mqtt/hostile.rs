@@ -42,3 +42,26 @@ fn what_brokers_acknowledge_that_there_is_not_is_nobodys() {
     broker.acknowledges(&mut hall, AckKind::PubAck, id.expect("an identifier"), 0);
     assert_eq!(client.hears(&mut hall), format!("PubAck({})", ack(5, 0)));
 }
+
+/// A library that minds no Receive Maximum says a hundred messages of QoS 1 at once where eight may be under way: it is
+/// not read meanwhile, and all are published and acknowledged. With QoS 2 it is ended.
+#[test]
+fn more_than_the_receive_maximum_waits_where_it_can() {
+    for seed in 0..8 {
+        let bounds = Bounds { receive_max: 8, ..Bounds::default() };
+        let mut hall = Hall::new(OffloadPlan { bounds, ..plan() }, seed);
+        let mut client = hall.client("eager", Version::V5, seed % 2 == 0);
+        (1..=100).for_each(|id| client.publishes(&mut hall, ("t", b"m"), QoS::AtLeastOnce, id));
+        let mut broker = hall.broker(false);
+        for _ in 0..100 {
+            let id = broker.message(&mut hall).4.expect("a packet identifier");
+            broker.acknowledges(&mut hall, AckKind::PubAck, id, 0);
+        }
+        for id in 1..=100 {
+            assert_eq!(client.hears(&mut hall), format!("PubAck({})", ack(id, 0)), "seed {seed}");
+        }
+        (1..=9).for_each(|id| client.publishes(&mut hall, ("t", b"m"), QoS::ExactlyOnce, id));
+        assert!(client.hears(&mut hall).starts_with("Disconnect(Disconnect { reason: 147"), "seed {seed}");
+        client.is_ended(&mut hall);
+    }
+}

@@ -8,6 +8,7 @@ use crate::shard::slab::Handle;
 use edgehold_wire::mqtt::{self, Ack, AckKind, ConnAck, Disconnect, Fault, Properties, Property, QoS, Version};
 use edgehold_wire::ws::{CloseCode, Opcode};
 use std::collections::VecDeque;
+use std::num::NonZero;
 use std::sync::Arc;
 
 /// Bytes of an alias beside its topic, and of a kept message that a client is owed: it is everybody's, its place in the
@@ -76,16 +77,10 @@ pub struct Client {
     pub generation: u32,
     /// The tick in which it last said something.
     pub heard: u32,
-    /// Bytes of a packet that it takes.
-    pub packet_max: u32,
     /// The number of its route.
     pub route: u16,
     /// Seconds; zero: none.
     pub keep_alive: u16,
-    /// Messages of QoS 1 and 2 that may be under way to it.
-    pub window: u16,
-    /// The packet identifier that was given last.
-    pub last_id: u16,
     /// What carries its packets.
     pub transport: Transport,
     /// How far it has come.
@@ -96,7 +91,7 @@ pub struct Client {
     pub is_mid: bool,
 }
 
-const _: () = assert!(size_of::<Client>() <= 40, "an idle client must fit 256 bytes, all told");
+const _: () = assert!(size_of::<Client>() <= 32, "an idle client must fit 256 bytes, all told");
 
 /// What few clients have, most of them for a moment; a will and aliases for longer.
 #[derive(Default)]
@@ -127,6 +122,12 @@ pub struct Busy {
     pub kept: VecDeque<(Arc<Message>, u32)>,
     /// The groups that it is a member of.
     pub groups: Vec<(SessionId, Box<str>)>,
+    /// Bytes of a packet that it takes, where it has said so (MQTT 5, 3.1.2.11.4).
+    pub packet_max: Option<NonZero<u32>>,
+    /// Messages of QoS 1 and 2 that may be under way to it, where it takes fewer than the route has.
+    pub window: Option<NonZero<u16>>,
+    /// The packet identifier that was given last.
+    pub last_id: u16,
     /// The window was full when there was something for it.
     pub is_blocked: bool,
     /// Why it is not read.
@@ -223,6 +224,8 @@ impl Busy {
             && self.unanswered.is_empty()
             && self.kept.is_empty()
             && self.groups.is_empty()
+            && self.packet_max.is_none()
+            && self.window.is_none()
             && !self.is_blocked
             && self.holds.is_empty()
     }
@@ -252,11 +255,8 @@ impl Client {
             busy: None,
             generation: 0,
             heard: 0,
-            packet_max: u32::MAX,
             route: 0,
             keep_alive: 0,
-            window: 0,
-            last_id: 0,
             transport: Transport::WebSocket,
             stage: Stage::Ended,
             version: Version::V311,
@@ -331,17 +331,24 @@ impl Client {
 
     // ---- outbound messages ----
 
-    /// Messages of QoS 1 and 2 may be sent to it.
-    pub fn has_window(&self) -> bool {
-        self.busy.as_ref().is_none_or(|busy| busy.outbound.len() < usize::from(self.window))
+    /// Messages of QoS 1 and 2 may be sent to it: no more than `most`, or than it takes, are under way.
+    pub fn has_window(&self, most: u16) -> bool {
+        let Some(busy) = &self.busy else { return true };
+        busy.outbound.len() < usize::from(busy.window.map_or(most, NonZero::get))
+    }
+
+    /// A packet of so many bytes may be sent to it.
+    pub fn takes(&self, bytes: usize) -> bool {
+        let most = self.busy.as_ref().and_then(|busy| busy.packet_max);
+        most.is_none_or(|most| bytes <= most.get() as usize)
     }
 
     /// The packet identifier of a message that is sent to it now (MQTT 5, 2.2.1: one that is not in use).
     pub fn next_id(&mut self, qos: QoS, lot: u64) -> u16 {
+        let busy = self.busy();
         loop {
-            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-            let id = self.last_id;
-            let busy = self.busy();
+            busy.last_id = busy.last_id.checked_add(1).unwrap_or(1);
+            let id = busy.last_id;
             if busy.outbound.iter().all(|it| it.id != id) {
                 let awaits = if qos == QoS::AtLeastOnce { AckKind::PubAck } else { AckKind::PubRec };
                 busy.outbound.push_back(Outbound { id, awaits, lot });

@@ -12,6 +12,7 @@ use crate::shard::slab::Handle;
 use edgehold_wire::mqtt::{self, ConnAck, Connect, Disconnect, Properties, Property, Publish, Version};
 use edgehold_wire::ws::CloseCode;
 use std::hash::BuildHasher;
+use std::num::NonZero;
 use std::sync::Arc;
 
 /// Ticks in which CONNECT must come.
@@ -86,7 +87,6 @@ impl Mqtt {
     fn take_terms(&mut self, token: u32, plan: &OffloadPlan, connect: &Connect<'_>, shard: usize) -> Asked {
         let epoch = self.epoch;
         let client = &mut self.peers.clients[token as usize];
-        client.window = plan.bounds.in_flight_max;
         let most = (plan.keep_alive_millis / 1000).min(u32::from(u16::MAX)) as u16;
         let is_longer = most > 0 && (connect.keep_alive == 0 || connect.keep_alive > most);
         let keep_alive = (is_longer && connect.version == Version::V5).then_some(most);
@@ -94,8 +94,10 @@ impl Mqtt {
         let mut expiry = 0;
         for property in connect.properties.iter() {
             match property {
-                Property::ReceiveMaximum(most) => client.window = most.min(plan.bounds.in_flight_max),
-                Property::MaximumPacketSize(most) => client.packet_max = most,
+                Property::ReceiveMaximum(most) if most < plan.bounds.in_flight_max => {
+                    client.busy().window = NonZero::new(most);
+                }
+                Property::MaximumPacketSize(most) => client.busy().packet_max = NonZero::new(most),
                 Property::SessionExpiry(seconds) => expiry = seconds,
                 _ => {}
             }

@@ -101,7 +101,8 @@ impl Peers {
         if shared.expiry.is_some_and(|seconds| terms.waited >= seconds) {
             return Encoded::Left;
         }
-        if qos != QoS::AtMostOnce && !client.has_window() {
+        let most = self.plans[usize::from(client.route)].bounds.in_flight_max;
+        if qos != QoS::AtMostOnce && !client.has_window(most) {
             client.busy().is_blocked = true;
             return Encoded::Blocked;
         }
@@ -113,7 +114,7 @@ impl Peers {
         let publish = Publish { dup: false, qos, retain, topic, packet_id, properties, payload };
         let behind = if is_v5 { rest } else { 0 };
         mqtt::write_publish_split(&mut self.head, client.version, &publish, behind);
-        if self.head.len() + behind + payload.len() > client.packet_max as usize {
+        if !client.takes(self.head.len() + behind + payload.len()) {
             packet_id.and_then(|_| client.busy().outbound.pop_back());
             return Encoded::Left;
         }

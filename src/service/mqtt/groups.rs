@@ -323,14 +323,14 @@ impl Mqtt {
     /// Whether a member of a group may be given a lot: no more than `prefetch` are with one client.
     fn has_room(&mut self, desk: &Desk<'_>, id: SessionId, (number, at): (usize, usize)) -> bool {
         let Some(session) = self.sessions.get_mut(id) else { return false };
-        let prefetch = session.plan.prefetch.max(1) as usize;
+        let (prefetch, most) = (session.plan.prefetch.max(1) as usize, session.plan.bounds.in_flight_max);
         let Some(owner) = session.groups.all.get(number).and_then(|it| it.members.get(at)).map(|it| it.0) else {
             return false;
         };
         let Some((who, client)) = self.owned(owner) else { return false };
         let lots = |busy: &super::client::Busy| busy.outbound.iter().filter(|it| it.lot > 0).count();
         client.stage == Stage::Connected
-            && client.has_window()
+            && client.has_window(most)
             && client.busy.as_deref().map_or(0, lots) < prefetch
             && desk.backpressure_of(who) == Backpressure::Ready
     }

@@ -101,11 +101,18 @@ impl Mqtt {
             }
             return false;
         }
-        if inbound.len() >= usize::from(most) && is_v5 {
-            client.disconnect(desk, who, 0x93, "more messages than the receive maximum", Cause::Protocol);
+        let alike = inbound.iter().filter(|it| it.qos == publish.qos).count();
+        let is_full = alike >= usize::from(most);
+        if is_full && is_v5 && publish.qos == QoS::ExactlyOnce {
+            client.disconnect(desk, who, 0x93, "more messages of QoS 2 than the receive maximum", Cause::Protocol);
             return false;
         }
         inbound.push(Inbound { id, qos: publish.qos, is_received: false });
+        // Libraries publish with QoS 1 as fast as they can, whatever the maximum; for its acknowledgements the broker need
+        // not hear more of a client, as it needs PUBREL for QoS 2.
+        if is_full && publish.qos == QoS::AtLeastOnce {
+            client.hold(desk, who, Holds::WINDOW);
+        }
         true
     }
 

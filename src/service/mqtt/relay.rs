@@ -8,7 +8,7 @@ use crate::mesh::{Cause, OffloadKind, OffloadRefused, ServiceKind};
 use crate::service::offload::{Callee, Holds, OffloadPlan};
 use crate::shard::service::{Desk, Event};
 use crate::shard::slab::Handle;
-use edgehold_wire::mqtt::{self, AckKind, ConnAck, Connect, Packet, Properties, Property, Version};
+use edgehold_wire::mqtt::{self, AckKind, ConnAck, Connect, Packet, Properties, Property, QoS, Version};
 use std::sync::Arc;
 
 /// Seconds within which the broker hears something, or is asked whether it is there (3.1.2.10).
@@ -317,7 +317,20 @@ impl Mqtt {
             }
         }
         client.acknowledge(desk, who, kind, client_id, reason);
-        client.tidy();
+        if client.busy().holds.contains(Holds::WINDOW) {
+            self.hear_more(desk, who, owner);
+        }
+        self.peers.clients[owner.token as usize].tidy();
+    }
+
+    /// One that has published more than may be under way is read again when half of that is left.
+    fn hear_more(&mut self, desk: &mut Desk<'_>, who: Handle, owner: Owner) {
+        let most = usize::from(self.plan_of(owner.token).bounds.receive_max);
+        let client = &mut self.peers.clients[owner.token as usize];
+        let left = client.busy().inbound.iter().filter(|it| it.qos == QoS::AtLeastOnce).count();
+        if left <= most / 2 {
+            client.release(desk, who, Holds::WINDOW);
+        }
     }
 }
 

@@ -12,5 +12,7 @@ bitflags! {
         const OUTPUT = 2;
         /// Its own session with the broker is being made.
         const CALL = 4;
+        /// It has published more with QoS 1 than may be under way (`receive_max`).
+        const WINDOW = 8;
     }
 }

@@ -79,10 +79,11 @@ pub(super) const RECEIVE_MAX: Key<RouteDraft> = Key {
     default: Preset::Is("256"),
     owners: &MQTT,
     words: "Messages of QoS 1 and 2 that a client may publish before they are acknowledged (Receive Maximum). Beyond \
-            it, DISCONNECT with 0x93, in MQTT 5.",
+            it, a client is not read until the broker has acknowledged half of them; with QoS 2, DISCONNECT with \
+            0x93, in MQTT 5.",
+    note: "Many libraries publish with QoS 1 as fast as they can, whatever the maximum.",
     example: "16",
     see: &["in_flight_max", "unconfirmed_bytes"],
-    ..Key::PLAIN
 };
 
 pub(super) const IN_FLIGHT_MAX: Key<RouteDraft> = Key {
