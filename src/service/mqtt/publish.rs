@@ -108,8 +108,8 @@ impl Mqtt {
             return false;
         }
         inbound.push(Inbound { id, qos: publish.qos, is_received: false });
-        // Libraries publish with QoS 1 as fast as they can, whatever the maximum; for its acknowledgements the broker need
-        // not hear more of a client, as it needs PUBREL for QoS 2.
+        // Libraries publish with QoS 1 as fast as they can, whatever the maximum; for its acknowledgements the broker
+        // need not hear more of a client, as it needs PUBREL for QoS 2.
         if is_full && publish.qos == QoS::AtLeastOnce {
             client.hold(desk, who, Holds::WINDOW);
         }
