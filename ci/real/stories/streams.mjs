@@ -1,6 +1,7 @@
-//! RabbitMQ is killed under the subscribers of a stream, which all share one subscription: each hears the whole stream, in its order,
+//! RabbitMQ is ended and started again under the subscribers of a stream, which all share one subscription: each hears the whole stream, in its order,
 //! nothing twice, and no gap is told.
 //!
+//! It is not killed: RabbitMQ 3.10 may lose where a young stream is, and then has it no more for anybody.
 //! EDGEHOLD_KILLS=n: how often.
 
 import { rabbitmqTable, startRabbitmqForAll } from '../lib/offloaded.mjs';
@@ -55,8 +56,8 @@ export default async function streams(stage) {
   };
   say();
   for (let kill = 0; kill < KILLS; kill += 1) {
-    await until('some to be confirmed', () => publisher.frames.length > 1 + kill * MESSAGES, 30_000);
-    await broker.kill();
+    await until('some of it to be heard', () => subscribers.every(({ frames }) => frames.length > 2 + kill * MESSAGES), 60_000);
+    await broker.end();
     say();
     await broker.restart();
   }
@@ -70,6 +71,6 @@ export default async function streams(stage) {
   const whole = Array.from({ length: last }, (_, offset) => `${offset}`).join();
   subscribers.forEach((each, i) => mustBe(`what subscriber ${i} heard`, heard(each).slice(0, last).join(), whole));
   for (const client of [...subscribers, publisher]) client.drop();
-  stage.note(`RabbitMQ killed ${KILLS} times: ${SUBSCRIBERS} subscribers of a stream heard ${last} messages each, of ${said}, by one subscription`);
+  stage.note(`RabbitMQ ended ${KILLS} times: ${SUBSCRIBERS} subscribers of a stream heard ${last} messages each, of ${said}, by one subscription`);
   await edgehold.stop();
 }
